@@ -1,0 +1,48 @@
+"""Files that hold training state: written whole or not at all, read without running anything from them."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+VERSION = 1
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that cannot be read: damaged, of another version, or none of ours."""
+
+
+def save(state: dict[str, Any], path: Path) -> None:
+    """Writes `state` (tensors and plain values) beside `path`, flushes it to the disk, then renames it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            torch.save({"version": VERSION, **state}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """What `save` wrote, on the CPU.
+
+    Raises:
+        CheckpointError: with the file and what is wrong with it.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{path} cannot be read as a checkpoint: {error}") from error
+    if not isinstance(state, dict) or "version" not in state:
+        raise CheckpointError(f"{path} is no checkpoint of this project")
+    if state["version"] != VERSION:
+        raise CheckpointError(f"{path} has version {state['version']} of the format, but this program reads {VERSION}")
+    return state

@@ -1,0 +1,191 @@
+"""One training run as data: what `trial` holds in an experiment file, and what `Modulator` takes.
+
+Plain frozen dataclasses, checked when they are made, so that they work with nothing but the standard library. A value
+that cannot be raises `ConfigError`, which names every wrong field at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+Method = Literal["none", "ogm", "ogm_ge"]
+Precision = Literal["fp32", "bf16", "fp16"]
+
+STRICT = {"extra": "forbid", "strict": True}  # how a schema validator is to read these classes
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with a configuration: the field's dotted path, what was expected, what came."""
+
+    path: str
+    expected: str
+    got: object
+
+    def __str__(self) -> str:
+        return f"`{self.path}` must be {self.expected}, but got {self.got!r}"
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be: `problems` lists every field that is wrong."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(map(str, problems)))
+
+
+def _require(*checks: tuple[bool, str, str, object]) -> None:
+    problems = [Problem(path, expected, got) for holds, path, expected, got in checks if not holds]
+    if problems:
+        raise ConfigError(problems)
+
+
+@dataclass(frozen=True)
+class Modulation:
+    """On-the-fly gradient modulation (Peng et al., CVPR 2022, arXiv 2203.15332) and when it acts.
+
+    Args:
+        method: `none` leaves the gradients alone, `ogm` scales the leading encoders' (paper, eq. 10), `ogm_ge` also
+            adds Gaussian noise with the gradient's own standard deviation (paper, eq. 12).
+        alpha: strength of the scaling, k = 1 - tanh(alpha * ratio); at least 0, and 0 scales nothing.
+        start: first epoch of the window, counted from 0.
+        end: last epoch of the window, itself included.
+        parameters: `conv` touches the encoders' 4-D weights only, as the authors' code does; `all` every encoder
+            parameter of two or more dimensions, which is what transformers and MLPs need.
+        apply: `gradient` edits `.grad` before the optimizer, as in the paper; `update` scales what the optimizer did,
+            for Adam-like optimizers, which would divide a constant factor of the gradient away again.
+
+    Raises:
+        ConfigError: a negative or non-finite alpha, a negative epoch, a start after the end.
+    """
+
+    __pydantic_config__ = STRICT
+
+    method: Method = "ogm_ge"
+    alpha: float = 0.1
+    start: int = 0
+    end: int = 50
+    parameters: Literal["conv", "all"] = "conv"
+    apply: Literal["gradient", "update"] = "gradient"
+
+    def __post_init__(self) -> None:
+        _require(
+            (self.method in ("none", "ogm", "ogm_ge"), "method", "none, ogm or ogm_ge", self.method),
+            (math.isfinite(self.alpha) and self.alpha >= 0, "alpha", "a finite number of at least 0", self.alpha),
+            (self.start >= 0, "start", "an epoch of at least 0", self.start),
+            (self.end >= self.start, "end", f"at least `start` ({self.start})", self.end),
+            (self.parameters in ("conv", "all"), "parameters", "conv or all", self.parameters),
+            (self.apply in ("gradient", "update"), "apply", "gradient or update", self.apply),
+        )
+
+    def active(self, epoch: int) -> bool:
+        """Whether gradients are modulated in `epoch`, counted from 0; both ends of the window are in it."""
+        return self.method != "none" and self.start <= epoch <= self.end
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """The optimizer. `momentum` is SGD's momentum, and the first beta of Adam and AdamW (the second is 0.999)."""
+
+    __pydantic_config__ = STRICT
+
+    name: Literal["sgd", "adam", "adamw"] = "sgd"
+    lr: float = 1e-3
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+
+    def __post_init__(self) -> None:
+        _require(
+            (math.isfinite(self.lr) and self.lr > 0, "lr", "a finite number above 0", self.lr),
+            (0 <= self.momentum < 1, "momentum", "at least 0 and below 1", self.momentum),
+            (
+                math.isfinite(self.weight_decay) and self.weight_decay >= 0,
+                "weight_decay",
+                "a finite number of at least 0",
+                self.weight_decay,
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The learning rate over the epochs.
+
+    `step` multiplies it by `gamma` at each epoch of `milestones`; `cosine` takes it from the full rate towards 0 at
+    the end of training; `constant` leaves it.
+    """
+
+    __pydantic_config__ = STRICT
+
+    name: Literal["step", "cosine", "constant"] = "constant"
+    milestones: tuple[int, ...] = ()
+    gamma: float = 0.1
+
+    def __post_init__(self) -> None:
+        _require(
+            (all(m > 0 for m in self.milestones), "milestones", "epochs above 0", list(self.milestones)),
+            (0 < self.gamma <= 1, "gamma", "above 0 and at most 1", self.gamma),
+            (
+                self.name != "step" or len(self.milestones) > 0,
+                "milestones",
+                "one epoch or more where the schedule is `step`",
+                list(self.milestones),
+            ),
+        )
+
+    def rate(self, base: float, epoch: int, epochs: int) -> float:
+        """The learning rate of `epoch` (from 0) of `epochs`, where `base` is the optimizer's."""
+        if self.name == "step":
+            return base * self.gamma ** sum(epoch >= milestone for milestone in self.milestones)
+        if self.name == "cosine":
+            return base * 0.5 * (1.0 + math.cos(math.pi * epoch / epochs))
+        return base
+
+
+@dataclass(frozen=True)
+class TrialConfig:
+    """One training run.
+
+    Args:
+        epochs: how many passes over the training set.
+        batch_size: samples in one optimizer step, over all processes and micro-batches together.
+        accumulate: micro-batches that one step is made of; the scores and gradients are summed over them.
+        encoder: a name (`resnet18`, `small_conv`, `mlp`), `torchvision:NAME`, `package.module:factory`, or one of
+            these for each modality.
+        weights: null, a torchvision weights name (`DEFAULT`, `IMAGENET1K_V1`), the path of a state dict, or one of
+            these for each modality.
+        fusion: `concat`, `sum`, `film`, `gated` or `package.module:factory`.
+        modulation, optimizer, schedule: see these classes.
+        precision: `fp32`, or autocast to `bf16` or `fp16` (the latter with a gradient scaler).
+        seed: of the initial weights, the order of the data, the noise.
+    """
+
+    __pydantic_config__ = STRICT
+
+    epochs: int = 100
+    batch_size: int = 64
+    accumulate: int = 1
+    encoder: str | dict[str, str] = "resnet18"
+    weights: str | dict[str, str | None] | None = None
+    fusion: str = "concat"
+    modulation: Modulation = field(default_factory=Modulation)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    schedule: Schedule = field(default_factory=Schedule)
+    precision: Precision = "fp32"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require(
+            (self.epochs >= 1, "epochs", "at least 1", self.epochs),
+            (self.batch_size >= 1, "batch_size", "at least 1", self.batch_size),
+            (
+                1 <= self.accumulate <= self.batch_size,
+                "accumulate",
+                f"from 1 to `batch_size` ({self.batch_size})",
+                self.accumulate,
+            ),
+            (self.seed >= 0, "seed", "at least 0", self.seed),
+        )

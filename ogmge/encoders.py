@@ -1,0 +1,213 @@
+"""Encoders by name: from samples [B, *shape] to features [B, D].
+
+A factory takes the shape of one sample, without the batch, and returns a module: `[C, H, W]` for a spectrogram or an
+image, `[T, C, H, W]` for T frames, `[D]` for a vector. One's own is any `package.module:factory` of the same kind.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from ogmge.config import ConfigError, Problem
+
+Factory = Callable[[tuple[int, ...]], nn.Module]
+
+
+class OverTime(nn.Module):
+    """Runs an image encoder over T frames and averages the features: [B, T, C, H, W] -> [B, D]; [B, C, H, W] as it is.
+
+    The mean over frames of globally average-pooled features is the pooling over time and space of the OGM-GE paper.
+    """
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim == 4:
+            still: Tensor = self.encoder(x)
+            return still
+        features: Tensor = self.encoder(x.flatten(0, 1))
+        return torch.unflatten(features, 0, x.shape[:2]).mean(dim=1)
+
+
+def initialise(module: nn.Module) -> nn.Module:
+    """Starts weights as the authors' code does: Kaiming (fan out) for convolutions, Xavier for linear."""
+    for m in module.modules():
+        if isinstance(m, nn.Conv2d):
+            nn.init.kaiming_normal_(m.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(m, nn.Linear):
+            nn.init.xavier_normal_(m.weight)
+        elif isinstance(m, nn.BatchNorm2d):
+            nn.init.ones_(m.weight)
+        if isinstance(m, nn.Conv2d | nn.Linear | nn.BatchNorm2d) and m.bias is not None:
+            nn.init.zeros_(m.bias)
+    return module
+
+
+def _channels(shape: tuple[int, ...], name: str) -> int:
+    if len(shape) not in (3, 4):
+        raise ValueError(
+            f"{name} takes samples [C, H, W] or [T, C, H, W], but these are {list(shape)}; `mlp` takes vectors"
+        )
+    return shape[-3]
+
+
+def _parent(model: nn.Module, name: str) -> tuple[nn.Module, str]:
+    path, _, leaf = name.rpartition(".")
+    return model.get_submodule(path), leaf
+
+
+def _first_convolution(model: nn.Module, channels: int) -> None:
+    """Lets a model for RGB take any number of channels: its filters are averaged over RGB and shared out anew."""
+    name, conv = next((n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d))
+    if conv.in_channels == channels:
+        return
+    new = nn.Conv2d(
+        channels,
+        conv.out_channels,
+        conv.kernel_size,  # type: ignore[arg-type]
+        conv.stride,  # type: ignore[arg-type]
+        conv.padding,  # type: ignore[arg-type]
+        bias=conv.bias is not None,
+    )
+    with torch.no_grad():
+        new.weight.copy_(conv.weight.mean(dim=1, keepdim=True) * conv.in_channels / channels)
+        if conv.bias is not None and new.bias is not None:
+            new.bias.copy_(conv.bias)
+    parent, leaf = _parent(model, name)
+    setattr(parent, leaf, new)
+
+
+def _last_linear(model: nn.Module) -> str:
+    names: list[str] = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    return names[-1]
+
+
+def _without_classifier(model: nn.Module) -> None:
+    """Replaces the last linear layer by nothing."""
+    parent, leaf = _parent(model, _last_linear(model))
+    setattr(parent, leaf, nn.Identity())
+
+
+def _load(model: nn.Module, path: Path, but: str | None = None) -> None:
+    """Loads a state dict from a file, all of it but the layer named `but`."""
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if but is not None:
+        state = {key: value for key, value in state.items() if not key.startswith(f"{but}.")}
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    missing = [key for key in missing if but is None or not key.startswith(f"{but}.")]
+    if missing or unexpected:
+        raise ValueError(
+            f"{path} does not fit: {len(missing)} keys are missing ({', '.join(missing[:3])}), "
+            f"{len(unexpected)} are not expected ({', '.join(unexpected[:3])})"
+        )
+
+
+def from_torchvision(name: str, shape: tuple[int, ...], weights: str | None = None) -> nn.Module:
+    """A torchvision classifier without its last layer, for any number of channels, frames averaged over time.
+
+    Args:
+        name: as in `torchvision.models.list_models()`.
+        shape: [C, H, W] or [T, C, H, W].
+        weights: a name (`DEFAULT`, `IMAGENET1K_V1`), the path of a state dict, or None to start afresh.
+
+    Raises:
+        ValueError: no such model, weights that do not fit or cannot be had, samples that are no images.
+    """
+    channels = _channels(shape, f"torchvision:{name}")
+    if name not in torchvision.models.list_models(module=torchvision.models):
+        raise ValueError(f"torchvision has no image model {name!r}")
+    named = weights is not None and not Path(weights).expanduser().exists()
+    try:
+        model: nn.Module = torchvision.models.get_model(name, weights=weights if named else None)
+    except (KeyError, ValueError, URLError) as error:
+        raise ValueError(f"the weights {weights!r} are no file and torchvision cannot give them: {error}") from error
+    if weights is not None and not named:
+        _load(model, Path(weights).expanduser(), but=_last_linear(model))
+    _without_classifier(model)
+    _first_convolution(model, channels)
+    if weights is None:
+        initialise(model)
+    return OverTime(model)
+
+
+def small_conv(shape: tuple[int, ...]) -> nn.Module:
+    """Three strided 3 x 3 convolutions (16, 32, 64 channels) with batch norm, pooled to a grid of at most 8 x 2.
+
+    The grid keeps where something is, which is what tells one frequency of a spectrogram from another.
+    """
+    channels = _channels(shape, "small_conv")
+    layers: list[nn.Module] = []
+    height, width = shape[-2:]
+    for out in (16, 32, 64):
+        layers += [nn.Conv2d(channels, out, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(out), nn.ReLU()]
+        channels, height, width = out, (height + 1) // 2, (width + 1) // 2
+    layers += [nn.AdaptiveAvgPool2d((min(height, 8), min(width, 2))), nn.Flatten()]
+    return initialise(OverTime(nn.Sequential(*layers)))
+
+
+def mlp(shape: tuple[int, ...]) -> nn.Module:
+    """Two hidden layers of 256 with ReLU, for vectors (others are flattened). Modulate it with `parameters: all`."""
+    inputs = 1
+    for n in shape:
+        inputs *= n
+    return initialise(nn.Sequential(nn.Flatten(), nn.Linear(inputs, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU()))
+
+
+ENCODERS: dict[str, Factory] = {"small_conv": small_conv, "mlp": mlp}
+
+
+def _build(name: str, weights: str | None, shape: tuple[int, ...]) -> nn.Module:
+    if name == "resnet18" or name.startswith("torchvision:"):
+        return from_torchvision(name.removeprefix("torchvision:"), shape, weights)
+    if name not in ENCODERS and ":" not in name:
+        known = ", ".join(("resnet18", *ENCODERS))
+        raise ValueError(f"no encoder has this name: it is {known}, torchvision:NAME or package.module:factory")
+    encoder = ENCODERS[name](shape) if name in ENCODERS else pkgutil.resolve_name(name)(shape)
+    if not isinstance(encoder, nn.Module):
+        raise ValueError(f"{name} must return a torch.nn.Module, but returned {type(encoder).__name__}")
+    if weights is not None:
+        _load(encoder, Path(weights).expanduser())
+    return encoder
+
+
+def build_encoder(name: str, shape: tuple[int, ...], weights: str | None = None) -> tuple[nn.Module, int]:
+    """The encoder called `name` for samples of `shape`, and the width D of its features, found by trying it.
+
+    Raises:
+        ConfigError: it is not there, does not take such samples, or does not return [B, D].
+    """
+    try:
+        encoder = _build(name, weights, shape)
+        training = encoder.training
+        with torch.no_grad():
+            features = encoder.eval()(torch.zeros(2, *shape))
+        encoder.train(training)
+    except (ValueError, ImportError, AttributeError, TypeError, OSError, RuntimeError) as error:
+        raise ConfigError([Problem("encoder", f"one that takes samples {list(shape)} ({error})", name)]) from error
+    if features.ndim != 2 or features.shape[0] != 2:
+        raise ConfigError([Problem("encoder", "one that returns features [B, D]", f"{name}: {list(features.shape)}")])
+    return encoder, features.shape[1]
+
+
+def per_modality(
+    value: str | Mapping[str, str | None] | None, names: tuple[str, ...], path: str
+) -> dict[str, str | None]:
+    """One value for all modalities, or one for each: `value` spread over `names`.
+
+    Raises:
+        ConfigError: a mapping that names other modalities than there are.
+    """
+    if not isinstance(value, Mapping):
+        return dict.fromkeys(names, value)
+    if set(value) != set(names):
+        raise ConfigError([Problem(path, f"given for the modalities {', '.join(names)}", dict(value))])
+    return dict(value)

@@ -1,0 +1,71 @@
+"""Sums over an epoch that stay on the device until it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ogmge.modulation import ModulationStats
+
+
+class Tally:
+    """Loss and accuracy, fused and of each modality alone, over batches; read once, with `result`.
+
+    Args:
+        names: the modalities.
+        device: of the batches.
+    """
+
+    def __init__(self, names: tuple[str, ...], device: torch.device) -> None:
+        self.names = names
+        self._samples = 0
+        self._loss = torch.zeros((), dtype=torch.float64, device=device)
+        self._correct: list[Tensor] = []  # each [1 + M, B]
+
+    def add(self, loss: Tensor, logits: Tensor, alone: Mapping[str, Tensor], y: Tensor) -> None:
+        """Add a batch: its mean loss [], fused logits [B, K], logits of each modality alone, class ids [B]."""
+        self._samples += y.shape[0]
+        self._loss += loss.detach() * y.shape[0]
+        each = torch.stack([logits.detach(), *(alone[name] for name in self.names)])
+        self._correct.append(each.argmax(dim=2) == y)
+
+    def correct(self) -> Tensor:
+        """Which samples were right, fused: bool [N], in their order."""
+        return torch.cat([c[0] for c in self._correct])
+
+    def result(self, prefix: str) -> dict[str, float]:
+        """`PREFIX/loss`, `PREFIX/accuracy` and `PREFIX/accuracy/NAME`; the one place that waits for the device.
+
+        Raises:
+            ValueError: no batch was added.
+        """
+        if not self._samples:
+            raise ValueError(f"there is no batch to compute {prefix} metrics from")
+        right = torch.cat(self._correct, dim=1).double().sum(dim=1)
+        loss, fused, *alone = (torch.cat([self._loss[None], right]) / self._samples).tolist()
+        accuracies = {f"{prefix}/accuracy/{name}": value for name, value in zip(self.names, alone, strict=True)}
+        return {f"{prefix}/loss": loss, f"{prefix}/accuracy": fused, **accuracies}
+
+
+class ModulationTally:
+    """The mean over the steps of an epoch of each modality's discrepancy ratio and coefficient."""
+
+    def __init__(self, names: tuple[str, ...], device: torch.device) -> None:
+        self.names = names
+        self._steps = 0
+        self._sums = torch.zeros(2, len(names), dtype=torch.float64, device=device)
+
+    def add(self, stats: ModulationStats) -> None:
+        self._steps += 1
+        self._sums += torch.stack([stats.ratio, stats.coefficient])
+
+    def result(self) -> dict[str, float]:
+        """`ratio/NAME` and `coefficient/NAME`."""
+        means = (self._sums / self._steps).tolist()
+        return {
+            f"{what}/{name}": value
+            for what, values in zip(("ratio", "coefficient"), means, strict=True)
+            for name, value in zip(self.names, values, strict=True)
+        }

@@ -1,0 +1,164 @@
+"""One training run's state, and what an epoch does to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from ogmge.config import Optimizer as OptimizerConfig
+from ogmge.config import TrialConfig
+from ogmge.metrics import ModulationTally, Tally
+from ogmge.model import MultimodalClassifier
+from ogmge.modulation import Modulator, unimodal_logits
+
+Batch = tuple[Mapping[str, Tensor], Tensor]
+
+AUTOCAST = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class NonFiniteLoss(RuntimeError):
+    """The loss was infinite or not a number. `epoch` and `step` say where it first was, both counted from 0."""
+
+    def __init__(self, epoch: int, step: int, learning_rate: float) -> None:
+        self.epoch, self.step = epoch, step
+        super().__init__(
+            f"the loss is not finite at epoch {epoch}, step {step} (learning rate {learning_rate:g}): "
+            "lower the learning rate, or look for broken samples"
+        )
+
+
+def build_optimizer(config: OptimizerConfig, model: nn.Module, device: torch.device) -> torch.optim.Optimizer:
+    """The optimizer over all parameters; fused on a GPU, where a step then waits for nothing."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    fused = device.type == "cuda"
+    if config.name == "sgd":
+        return torch.optim.SGD(
+            parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=fused
+        )
+    kind = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
+    return kind(parameters, lr=config.lr, betas=(config.momentum, 0.999), weight_decay=config.weight_decay, fused=fused)
+
+
+def _micro_batches(x: Mapping[str, Tensor], y: Tensor, parts: int) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
+    """The batch in `parts` pieces, as equal as can be."""
+    for index in torch.arange(len(y), device=y.device).tensor_split(parts) if parts > 1 else (slice(None),):
+        yield {name: value[index] for name, value in x.items()}, y[index]
+
+
+class Trainer:
+    """Trains and evaluates a model; its state can be saved between epochs and goes on to the bit.
+
+    Nothing in a step waits for the device: metrics, and the flag of a loss that is not finite, are read at the end of
+    the epoch.
+
+    Args:
+        model: see `MultimodalClassifier`; moved to `device`.
+        config: the trial.
+        device: where it runs.
+    """
+
+    def __init__(self, model: MultimodalClassifier, config: TrialConfig, device: torch.device) -> None:
+        torch.manual_seed(config.seed)
+        self.model = model.to(device)
+        self.config = config
+        self.device = device
+        self.names = tuple(model.encoders)
+        self.optimizer = build_optimizer(config.optimizer, model, device)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
+        self.modulator = Modulator(
+            dict(model.encoders.items()), config.modulation, seed=config.seed, optimizer=self.optimizer
+        )
+
+    def learning_rate(self, epoch: int) -> float:
+        return self.config.schedule.rate(self.config.optimizer.lr, epoch, self.config.epochs)
+
+    def _autocast(self) -> torch.autocast:
+        precision = self.config.precision
+        return torch.autocast(self.device.type, dtype=AUTOCAST[precision], enabled=precision != "fp32")
+
+    def _on_device(self, batches: Iterable[Batch]) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
+        for x, y in batches:
+            yield (
+                {name: x[name].to(self.device, non_blocking=True) for name in self.names},
+                y.to(self.device, non_blocking=True),
+            )
+
+    def train_epoch(self, batches: Iterable[Batch], epoch: int) -> dict[str, float]:
+        """One pass: `train/loss`, `train/accuracy…`, `ratio/NAME`, `coefficient/NAME`, `learning_rate`.
+
+        Args:
+            batches: modality -> [B, *shape], and class ids [B].
+            epoch: counted from 0.
+
+        Raises:
+            NonFiniteLoss: at the end of the epoch, with the first step whose loss was not finite.
+            ValueError: there is no batch.
+        """
+        rate = self.learning_rate(epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.model.train()
+        tally, modulation = Tally(self.names, self.device), ModulationTally(self.names, self.device)
+        first_bad = torch.full((), -1, device=self.device)
+        for step, (x, y) in enumerate(self._on_device(batches)):
+            finite = self._step(x, y, epoch, tally, modulation)
+            first_bad = torch.where((first_bad < 0) & ~finite, step, first_bad)
+        metrics = tally.result("train")
+        if (bad := int(first_bad)) >= 0:
+            raise NonFiniteLoss(epoch, bad, rate)
+        return {**metrics, **modulation.result(), "learning_rate": rate}
+
+    def _step(self, x: dict[str, Tensor], y: Tensor, epoch: int, tally: Tally, modulation: ModulationTally) -> Tensor:
+        """One optimizer step; returns whether its loss was finite, as bool [] on the device."""
+        finite = torch.ones((), dtype=torch.bool, device=self.device)
+        self.optimizer.zero_grad(set_to_none=True)
+        for part, target in _micro_batches(x, y, self.config.accumulate):
+            with self._autocast():
+                logits, features = self.model(part)
+                loss = cross_entropy(logits, target)
+                alone = unimodal_logits(self.model.head, features)
+            self.scaler.scale(loss * (len(target) / len(y))).backward()
+            self.modulator.observe(alone, target)
+            tally.add(loss, logits, alone, target)
+            finite &= loss.detach().isfinite()
+        modulation.add(self.modulator.modulate(epoch=epoch))
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return finite
+
+    @torch.no_grad()
+    def evaluate(self, batches: Iterable[Batch], prefix: str = "val") -> tuple[dict[str, float], Tensor]:
+        """`PREFIX/loss`, `PREFIX/accuracy`, `PREFIX/accuracy/NAME`; and which samples were right, bool [N]."""
+        self.model.eval()
+        tally = Tally(self.names, self.device)
+        for x, y in self._on_device(batches):
+            with self._autocast():
+                logits, features = self.model(x)
+                tally.add(cross_entropy(logits, y), logits, unimodal_logits(self.model.head, features), y)
+        return tally.result(prefix), tally.correct()
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next epoch depends on: weights, optimizer, scaler, modulator, random number generators."""
+        rng = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            rng["cuda"] = torch.cuda.get_rng_state(self.device)
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "modulator": self.modulator.state_dict(),
+            "rng": rng,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.modulator.load_state_dict(state["modulator"])
+        torch.set_rng_state(state["rng"]["cpu"].cpu())
+        if self.device.type == "cuda" and "cuda" in state["rng"]:
+            torch.cuda.set_rng_state(state["rng"]["cuda"].cpu(), self.device)
