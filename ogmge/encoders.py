@@ -88,6 +88,8 @@ def _first_convolution(model: nn.Module, channels: int) -> None:
 
 def _last_linear(model: nn.Module) -> str:
     names: list[str] = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    if not names:
+        raise ValueError("it has no linear layer to take off")
     return names[-1]
 
 
@@ -99,7 +101,10 @@ def _without_classifier(model: nn.Module) -> None:
 
 def _load(model: nn.Module, path: Path, but: str | None = None) -> None:
     """Loads a state dict from a file, all of it but the layer named `but`."""
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged bytes make the unpickler raise anything
+        raise ValueError(f"{path} cannot be read as a state dict: {error}") from error
     if but is not None:
         state = {key: value for key, value in state.items() if not key.startswith(f"{but}.")}
     missing, unexpected = model.load_state_dict(state, strict=False)
@@ -191,7 +196,7 @@ def build_encoder(name: str, shape: tuple[int, ...], weights: str | None = None)
         with torch.no_grad():
             features = encoder.eval()(torch.zeros(2, *shape))
         encoder.train(training)
-    except (ValueError, ImportError, AttributeError, TypeError, OSError, RuntimeError) as error:
+    except Exception as error:  # a factory is a user's code and may raise anything
         raise ConfigError([Problem("encoder", f"one that takes samples {list(shape)} ({error})", name)]) from error
     if features.ndim != 2 or features.shape[0] != 2:
         raise ConfigError([Problem("encoder", "one that returns features [B, D]", f"{name}: {list(features.shape)}")])

@@ -44,7 +44,8 @@ def build_optimizer(config: OptimizerConfig, model: nn.Module, device: torch.dev
 
 
 def _micro_batches(x: Mapping[str, Tensor], y: Tensor, parts: int) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
-    """The batch in `parts` pieces, as equal as can be."""
+    """The batch in `parts` pieces, as equal as can be; in fewer where there are not as many samples."""
+    parts = min(parts, len(y))
     for index in torch.arange(len(y), device=y.device).tensor_split(parts) if parts > 1 else (slice(None),):
         yield {name: value[index] for name, value in x.items()}, y[index]
 

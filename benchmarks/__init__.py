@@ -1,0 +1,1 @@
+"""Measurements, each run by hand as `python -m benchmarks.NAME`."""

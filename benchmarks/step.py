@@ -1,0 +1,199 @@
+"""What modulation costs a training step: `python -m benchmarks.step [--device cuda] [--batch 64] [--size 224]`.
+
+Two ResNet-18 (a 1 x 257 x 188 spectrogram, a 3 x S x S image), concatenation, SGD with momentum. Four ways to take the
+step, in turn, so that a drift of the machine meets all alike: plain joint training, OGM, OGM-GE, and OGM-GE written
+straight from its equations, sample by sample and tensor by tensor. Needs torch and torchvision only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ogmge import Modulation, Modulator, unimodal_logits
+from ogmge.config import TrialConfig
+from ogmge.model import MultimodalClassifier, build_model
+
+AUDIO, CLASSES, ALPHA = (1, 257, 188), 10, 0.8
+WAITS = {"aten::_local_scalar_dense", "aten::nonzero"}
+
+Modulate = Callable[[MultimodalClassifier, dict[str, Tensor], Tensor], None]
+
+
+def nothing(model: MultimodalClassifier, features: dict[str, Tensor], y: Tensor) -> None:
+    """Plain joint training."""
+
+
+def ours(model: MultimodalClassifier, method: str) -> Modulate:
+    modulator = Modulator(dict(model.encoders.items()), Modulation(method=method, alpha=ALPHA))  # type: ignore[arg-type]
+
+    def modulate(model: MultimodalClassifier, features: dict[str, Tensor], y: Tensor) -> None:
+        modulator.modulate(unimodal_logits(model.head, features), y, epoch=0)
+
+    return modulate
+
+
+def straight(model: MultimodalClassifier, features: dict[str, Tensor], y: Tensor) -> None:
+    """OGM-GE as the paper has it (eq. 8 to 12), for a concatenation of two, one number after the other."""
+    linear = model.head.linear
+    scores, first = [], 0
+    for feature in features.values():
+        weight = linear.weight[:, first : first + feature.shape[1]]
+        first += feature.shape[1]
+        logits = feature.detach().float() @ weight.detach().t() + linear.bias.detach() / 2
+        scores.append(sum(torch.softmax(logits[i], dim=0)[y[i]].item() for i in range(len(y))))
+    for u, encoder in enumerate(model.encoders.values()):
+        ratio = scores[u] / scores[1 - u]
+        k = 1 - torch.tanh(torch.tensor(ALPHA * ratio)).item() if ratio > 1 else 1.0
+        for parameter in encoder.parameters():
+            if parameter.grad is not None and parameter.ndim == 4:
+                sigma = parameter.grad.std(correction=0).item()
+                noise = torch.empty_like(parameter.grad).normal_(0, max(sigma, 1e-30))
+                parameter.grad.mul_(k).add_(noise)
+
+
+class Count(TorchDispatchMode):
+    """Operator calls that are no views, and those among them that wait for the device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = self.waits = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        self.calls += not func.is_view
+        self.waits += func._schema.name in WAITS
+        return func(*args, **(kwargs or {}))
+
+
+@dataclass(frozen=True)
+class Setting:
+    device: torch.device
+    batch: int
+    size: int
+    steps: int
+    bf16: bool = False
+
+
+class Variant:
+    """One way to train, with a model and an optimizer of its own."""
+
+    def __init__(self, name: str, make: Callable[[MultimodalClassifier], Modulate], setting: Setting) -> None:
+        shapes = {"audio": AUDIO, "visual": (3, setting.size, setting.size)}
+        self.name, self.setting = name, setting
+        self.model = build_model(TrialConfig(), shapes, CLASSES).to(setting.device)
+        fused = setting.device.type == "cuda"
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=1e-3, momentum=0.9, fused=fused)
+        self.modulate = make(self.model)
+        self.seconds: list[float] = []
+
+    def step(self, x: dict[str, Tensor], y: Tensor) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(self.setting.device.type, dtype=torch.bfloat16, enabled=self.setting.bf16):
+            logits, features = self.model(x)
+            loss = cross_entropy(logits, y)
+        loss.backward()
+        self.modulate(self.model, features, y)
+        self.optimizer.step()
+
+
+def timed(call: Callable[[], object], device: torch.device) -> float:
+    """Seconds on the device's own clock where it has one."""
+    if device.type != "cuda":
+        began = time.perf_counter()
+        call()
+        return time.perf_counter() - began
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize()
+    begin.record()
+    call()
+    end.record()
+    torch.cuda.synchronize()
+    return begin.elapsed_time(end) / 1e3
+
+
+def measure(setting: Setting) -> tuple[list[Variant], list[Count]]:
+    """Each variant's times, taken in turn after two steps to warm up, and its counts of one step more."""
+    variants = [
+        Variant("plain", lambda model: nothing, setting),
+        Variant("OGM", lambda model: ours(model, "ogm"), setting),
+        Variant("OGM-GE", lambda model: ours(model, "ogm_ge"), setting),
+        Variant("OGM-GE, straight", lambda model: straight, setting),
+    ]
+    x = {
+        "audio": torch.randn(setting.batch, *AUDIO, device=setting.device),
+        "visual": torch.randn(setting.batch, 3, setting.size, setting.size, device=setting.device),
+    }
+    y = torch.randint(0, CLASSES, (setting.batch,), device=setting.device)
+    for round_ in range(2 + setting.steps):
+        for variant in variants[round_ % 4 :] + variants[: round_ % 4]:  # nor is one always after the same other
+            seconds = timed(lambda variant=variant: variant.step(x, y), setting.device)  # type: ignore[misc]
+            if round_ >= 2:
+                variant.seconds.append(seconds)
+    counts = []
+    for variant in variants:
+        with Count() as count:
+            variant.step(x, y)
+        counts.append(count)
+    return variants, counts
+
+
+def drawing(variant: Variant) -> float:
+    """Median seconds to draw as many Gaussian numbers as OGM-GE does in a step."""
+    device = variant.setting.device
+    weights = [p for encoder in variant.model.encoders.values() for p in encoder.parameters() if p.ndim == 4]
+    number = sum(p.numel() for p in weights)
+    return statistics.median(timed(lambda: torch.randn(number, device=device), device) for _ in range(12))
+
+
+def table(setting: Setting) -> None:
+    variants, counts = measure(setting)
+    plain = statistics.median(variants[0].seconds)
+    precision = "bf16" if setting.bf16 else "fp32"
+    print(f"\n{precision}, batch {setting.batch}, image {setting.size}, median of {setting.steps} steps")
+    print(f"{'':18}{'ms':>9}{'p10-p90':>18}{'over plain':>12}{'ratio':>8}{'calls':>8}{'added':>7}{'waits':>7}")
+    for variant, count in zip(variants, counts, strict=True):
+        ms, added = statistics.median(variant.seconds) * 1e3, count.calls - counts[0].calls
+        deciles = statistics.quantiles(variant.seconds, n=10, method="inclusive")
+        spread = f"{deciles[0] * 1e3:.2f}-{deciles[-1] * 1e3:.2f}"
+        print(
+            f"{variant.name:18}{ms:9.2f}{spread:>18}{ms - plain * 1e3:+12.2f}{ms / plain / 1e3:8.3f}"
+            f"{count.calls:8}{added:7}{count.waits:7}"
+        )
+    draw = drawing(variants[2])
+    cost = statistics.median(variants[2].seconds) - plain
+    share = f"{draw / cost:.0%} of what OGM-GE adds" if cost > 0 else "OGM-GE adds less than this run can tell"
+    print(f"drawing the noise alone: {draw * 1e3:.2f} ms ({share})")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--batch", type=int, help="samples in a batch (64; 8 on a CPU)")
+    parser.add_argument("--size", type=int, help="pixels a side of the image (224; 64 on a CPU)")
+    parser.add_argument("--steps", type=int, help="steps to time of each kind (50; 12 on a CPU)")
+    given = parser.parse_args()
+    device = torch.device(given.device)
+    on_gpu = device.type == "cuda"
+    setting = Setting(
+        device,
+        given.batch or (64 if on_gpu else 8),
+        given.size or (224 if on_gpu else 64),
+        given.steps or (50 if on_gpu else 12),
+    )
+    name = torch.cuda.get_device_name(device) if on_gpu else f"CPU, {torch.get_num_threads()} threads"
+    print(f"torch {torch.__version__}, {name}")
+    table(setting)
+    if on_gpu:
+        table(replace(setting, bf16=True))
+
+
+if __name__ == "__main__":
+    main()
