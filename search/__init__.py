@@ -1,0 +1,1 @@
+"""The search: experiment files, two arms of trials under Ray Tune, records in MLflow, the answer."""

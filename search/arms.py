@@ -1,0 +1,36 @@
+"""The two arms of a search: what is tuned in each, and which trial belongs to which."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Literal
+
+Arm = Literal["baseline", "modulated"]
+ARMS: tuple[Arm, Arm] = ("baseline", "modulated")
+
+
+def arm_of(number: int, baseline_share: float) -> Arm:
+    """The arm of trial `number` (from 0), so that after n trials the baseline has had n * share of them, rounded down.
+
+    It depends on nothing else: neither on what a sampler prefers nor on what failed.
+
+    >>> [arm_of(n, 0.5)[0] for n in range(6)]
+    ['m', 'b', 'm', 'b', 'm', 'b']
+    """
+    before, after = (math.floor(n * baseline_share + 1e-9) for n in (number, number + 1))
+    return "baseline" if after > before else "modulated"
+
+
+def plan(trials: int, baseline_share: float, capacity: Mapping[Arm, float]) -> list[Arm]:
+    """The arm of each trial. An arm whose space holds fewer configurations than its share gets no more than these.
+
+    >>> plan(6, 0.5, {"baseline": 1, "modulated": float("inf")})
+    ['modulated', 'baseline', 'modulated', 'modulated']
+    """
+    arms: list[Arm] = []
+    for number in range(trials):
+        arm = arm_of(number, baseline_share)
+        if arms.count(arm) < capacity[arm]:
+            arms.append(arm)
+    return arms

@@ -1,0 +1,353 @@
+"""The experiment file: its schema, and sentences for everything that is wrong with one, all at once."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import difflib
+import inspect
+import json
+import re
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError
+
+from datasets import registry
+from ogmge.config import ConfigError, TrialConfig
+from search import space as spaces
+from search.document import Document, DocumentError, Place, dotted, override, read
+
+
+class ExperimentError(ValueError):
+    """An experiment that cannot be run as it is written: one sentence for each mistake."""
+
+    def __init__(self, source: str, sentences: Sequence[str]) -> None:
+        self.source, self.sentences = source, tuple(sentences)
+        super().__init__("\n".join(sentences))
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Scheduler(_Section):
+    """Early stopping."""
+
+    name: Literal["asha", "none"] = "asha"
+    """`asha` stops the worse trials of an arm at rungs (Li et al., MLSys 2020); `none` trains all to the end."""
+    grace_epochs: int = Field(default=1, ge=1)
+    """No trial is stopped before it has trained this many epochs: the first rung."""
+    reduction_factor: int = Field(default=3, ge=2)
+    """One trial in so many goes on at each rung; rungs are this factor apart."""
+
+
+class Resources(_Section):
+    """What one trial gets."""
+
+    cpu: float = Field(default=1, gt=0)
+    """Cores."""
+    gpu: float = Field(default=0, ge=0)
+    """GPUs; a fraction packs several trials on one and holds each to its share of the memory."""
+
+
+class Search(_Section):
+    """How the space is searched."""
+
+    metric: str = "val/accuracy"
+    """What is optimised: that of a trial's best epoch."""
+    mode: Literal["max", "min"] = "max"
+    """Whether more or less of it is better."""
+    trials: int = Field(default=16, ge=2)
+    """Trials of both arms together."""
+    baseline_share: float = Field(default=0.5, gt=0, lt=1)
+    """The part of them that trains without modulation."""
+    sampler: Literal["tpe", "random"] = "tpe"
+    """Optuna's sampler."""
+    scheduler: Scheduler = Scheduler()
+    seed: int = Field(default=0, ge=0)
+    """Of the sampler."""
+    resources: Resources = Resources()
+
+
+class Tracking(_Section):
+    """Where MLflow records."""
+
+    uri: str | None = None
+    """MLflow's tracking URI; null is `mlflow.db` (SQLite) in the folder of the runs."""
+    checkpoints: Literal["best", "none"] = "best"
+    """`best` uploads the weights of each trial's best epoch as an artifact."""
+
+
+_Entry = Annotated[
+    Annotated[list[Any], Tag("choices")] | Annotated[spaces.Range, Tag("range")],
+    Discriminator(lambda value: "range" if isinstance(value, dict | spaces.Range) else "choices"),
+]
+
+
+def _safe_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise ValueError(
+            f"{name!r} is to be a folder's name: letters, digits, dots, dashes and underscores, 100 at most"
+        )
+    return name
+
+
+class Experiment(_Section):
+    """A whole experiment file."""
+
+    name: Annotated[str, AfterValidator(_safe_name)]
+    """Of the experiment, and of its folder under `runs/`."""
+    dataset: dict[str, Any]
+    """What is trained on: the `name` of a data set and its options."""
+    trial: TrialConfig = Field(default_factory=TrialConfig)
+    space: dict[str, _Entry] = Field(default_factory=dict)
+    """Dotted path into `trial` -> a list of choices, or a range."""
+    search: Search = Search()
+    tracking: Tracking = Tracking()
+
+
+def resolved(experiment: Experiment) -> dict[str, Any]:
+    """The experiment as plain values, every default written out."""
+    values: dict[str, Any] = experiment.model_dump(mode="json", exclude_none=False)
+    for entry in values["space"].values():
+        if isinstance(entry, dict) and entry["step"] is None:
+            del entry["step"]
+    return values
+
+
+def to_yaml(values: dict[str, Any]) -> str:
+    """Plain values as YAML, in their order."""
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
+
+
+# ---- sentences ----
+
+
+def _shown(value: Any) -> str:
+    """A value as the file would have it, cut where it is long."""
+    text = repr(value) if isinstance(value, str) else json.dumps(value, default=str)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """ "; did you mean `x`?", or the names there are."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean `{close[0]}`?" if close else f": expected one of {', '.join(known)}"
+
+
+def _fields(kind: Any) -> dict[str, Any]:
+    """Field names and types of a pydantic model or dataclass; of a union, its first such member."""
+    for candidate in (kind, *typing.get_args(kind)):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return {name: field.annotation for name, field in candidate.model_fields.items()}
+        if dataclasses.is_dataclass(candidate) and isinstance(candidate, type):
+            return typing.get_type_hints(candidate)
+        union = typing.get_origin(candidate) in (typing.Union, types.UnionType, Annotated)
+        if union and (found := _fields(candidate)):
+            return found
+    return {}
+
+
+def _known(kind: Any, path: Place) -> list[str]:
+    """The keys that may stand where the last part of `path` does."""
+    for part in path[:-1]:
+        fields = _fields(kind)
+        args = typing.get_args(kind)
+        kind = fields[str(part)] if part in fields else (args[1] if typing.get_origin(kind) is dict else None)
+    return [name for name in _fields(kind) if not name.startswith("__")]
+
+
+def _place(location: Sequence[str | int], raw: Any) -> Place:
+    """pydantic's location as a path into the document: without the names of union members."""
+    path: list[str | int] = []
+    for index, part in enumerate(location):
+        inside = (isinstance(raw, dict) and part in raw) or (isinstance(raw, list) and isinstance(part, int))
+        if inside:
+            raw = raw[part]
+            path.append(part)
+        elif index == len(location) - 1 and isinstance(raw, dict):
+            path.append(part)
+    return tuple(path)
+
+
+_Fault = tuple[Place, str]  # path, and what to say of it: "must be …, but got …"
+
+
+def _faults(error: ValidationError, kind: Any, raw: dict[str, Any]) -> list[_Fault]:
+    found: dict[Place, list[str]] = {}
+    values: dict[Place, Any] = {}
+    for item in error.errors():
+        path = _place(item["loc"], raw)
+        cause = item.get("ctx", {}).get("error")
+        if item["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+            found.setdefault(path, []).append("is no known key" + nearest(str(path[-1]), _known(kind, path)))
+        elif item["type"] == "missing":
+            found.setdefault(path, []).append("is missing")
+        elif isinstance(cause, ConfigError):
+            for problem in cause.problems:
+                inner = (*path, *problem.path.split("."))
+                found.setdefault(inner, []).append(f"must be {problem.expected}")
+                values[inner] = problem.got
+        elif cause is not None:
+            found.setdefault(path, []).append(f"is wrong: {cause}")
+        else:
+            entry = len(path) == 2 and path[0] == "space"
+            expected = "must be a list of choices or a range {low, high}" if entry else _expectation(item["msg"])
+            found.setdefault(path, []).append(expected)
+            values[path] = item["input"]
+    return [
+        (path, _joined(texts) + (f", but got {_shown(values[path])}" if path in values else ""))
+        for path, texts in found.items()
+    ]
+
+
+def _joined(texts: list[str]) -> str:
+    """Expectations of a union's members as one: "must be a string or a mapping"."""
+    text = " or ".join([texts[0], *(t.removeprefix("must be ") for t in dict.fromkeys(texts[1:]))])
+    return text.replace("a whole number or a finite number", "a finite number")
+
+
+def _expectation(message: str) -> str:
+    """pydantic's sentence in the words of a YAML file."""
+    plain = message.removeprefix("Input should be ").replace("valid ", "")
+    for theirs, ours in (("a integer", "a whole number"), ("a array", "a list"), ("an object", "a mapping")):
+        plain = plain.replace(theirs, ours)
+    return f"must be {plain}"
+
+
+def _validated(kind: Any, raw: dict[str, Any], stand_ins: dict[str, Any] | None = None) -> tuple[Any, list[_Fault]]:
+    """`raw` as a `kind`, and everything wrong with it.
+
+    What is wrong is taken out (`stand_ins` take the place of what must be there) and the rest is looked at again, so
+    that one mistake does not hide another. The value is None only where nothing is left to look at.
+    """
+    adapter: TypeAdapter[Any] = TypeAdapter(kind)
+    rest = Document("", copy.deepcopy(raw))
+    faults: dict[Place, str] = {}
+    while True:
+        try:
+            return adapter.validate_json(json.dumps(rest.value, default=str)), list(faults.items())
+        except ValidationError as error:
+            found = _faults(error, kind, rest.value)
+        for path, text in found:
+            again = path in faults
+            if not again and (text == "is missing" or _written(raw, path, faults)):
+                faults[path] = text
+            culprit = path[:-1] if again or (path and isinstance(path[-1], int)) else path
+            if not culprit:
+                return None, list(faults.items())
+            rest.remove(culprit)
+        rest.value = {**(stand_ins or {}), **rest.value}
+
+
+def _written(raw: dict[str, Any], path: Place, faults: dict[Place, str]) -> bool:
+    """Whether a fault is the file's own, not a consequence of a value that was taken out."""
+    if any(path[: len(p)] == p for p in faults):
+        return False
+    try:
+        Document("", raw).get(path)
+    except KeyError:
+        return False
+    return True
+
+
+# ---- the data set's and the space's part ----
+
+
+def _dataset_faults(options: dict[str, Any]) -> tuple[dict[str, Any], list[_Fault]]:
+    """The data set's options with its defaults, and what is wrong with them."""
+    name = options.get("name")
+    if not isinstance(name, str):
+        return options, [
+            (
+                ("dataset", "name"),
+                f"must be {', '.join(registry.BUILT_IN)} or package.module:Class, but got {_shown(name)}",
+            )
+        ]
+    try:
+        kind = registry.find(name)
+    except LookupError as error:
+        close = difflib.get_close_matches(name, list(registry.BUILT_IN), n=1)
+        hint = f"; did you mean `{close[0]}`?" if close else ""
+        return options, [(("dataset", "name"), f"must be {error}, but got {name!r}{hint}")]
+    if not dataclasses.is_dataclass(kind):
+        return options, _signature_faults(kind, options)
+    own = options if name in registry.BUILT_IN else {k: v for k, v in options.items() if k != "name"}
+    value, faults = _validated(kind, own)
+    full = {"name": name, **(dataclasses.asdict(value) if value is not None else own)}
+    return json.loads(json.dumps(full)), [(("dataset", *path), text) for path, text in faults]
+
+
+def _signature_faults(kind: type, options: dict[str, Any]) -> list[_Fault]:
+    """What a class of the user's own, no dataclass, says of its options by its signature."""
+    parameters = inspect.signature(kind).parameters
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+        return []
+    unknown = [k for k in options if k != "name" and k not in parameters]
+    missing = [k for k, p in parameters.items() if p.default is inspect.Parameter.empty and k not in options]
+    faults: list[_Fault] = [(("dataset", k), "is no known key" + nearest(k, list(parameters))) for k in unknown]
+    return faults + [(("dataset", k), "is missing") for k in missing]
+
+
+def _space_faults(space: dict[str, spaces.Entry], trial: TrialConfig) -> list[_Fault]:
+    faults: list[_Fault] = []
+    known = spaces.paths(trial)
+    for path, entry in space.items():
+        if path not in known:
+            faults.append((("space", path), "is no path into `trial`" + nearest(path, known)))
+            continue
+        faults += [(("space", path, *p), f"must be {text}") for p, text in spaces.entry_problems(trial, path, entry)]
+    if faults or not space:
+        return faults
+    if not spaces.methods(space, trial):
+        return [(("space", spaces.METHOD), "leaves nothing to compare with: name `ogm` or `ogm_ge` here or in `trial`")]
+    if not spaces.windows(space, trial):
+        return [
+            (
+                ("space", spaces.START),
+                f"leaves no window that opens: no start is at most its end and below {trial.epochs} epochs",
+            )
+        ]
+    return []
+
+
+def check(document: Document) -> Experiment:
+    """The experiment that a document holds.
+
+    Raises:
+        ExperimentError: with a sentence for each mistake: path, what was expected, what came, file and line.
+    """
+    value, faults = _validated(Experiment, document.value, {"name": "unnamed", "dataset": {}})
+    options = document.value.get("dataset")
+    if isinstance(options, dict):
+        full, more = _dataset_faults(options)
+        faults += more
+        if value is not None:
+            value = value.model_copy(update={"dataset": full})
+    if value is not None:
+        faults += [(path, text) for path, text in _space_faults(value.space, value.trial) if path not in dict(faults)]
+    if faults:
+        faults.sort(key=lambda fault: document.line(fault[0]) or 0)
+        sentences = [f"`{dotted(path)}` {text} ({document.where(path)})" for path, text in faults]
+        raise ExperimentError(document.source, sentences)
+    assert isinstance(value, Experiment)
+    return value
+
+
+def load(path: Path, assignments: Sequence[str] = ()) -> Experiment:
+    """The experiment in a file, with `key=value` pairs put over it.
+
+    Raises:
+        ExperimentError: see `check`.
+    """
+    try:
+        document = read(path)
+        override(document, assignments)
+    except DocumentError as error:
+        raise ExperimentError(str(path), str(error).splitlines()) from error
+    return check(document)

@@ -1,0 +1,209 @@
+"""Ray Tune as the engine of a `Session`: processes, resources and retries are Ray's, decisions the session's."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+# Read by Ray when it is imported or started.
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # TensorBoard's and CSV's are the default's main cost
+os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
+os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", "30")  # else a trial can hang at the hand-over of its worker
+os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")  # Tune's own snapshots are not read: the journal is
+os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+import ray
+from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from search.experiment import Resources
+from search.session import Session
+from search.space import with_changes
+from search.worker import Setup, run_trial
+
+ROOT = Path(__file__).resolve().parent.parent
+OBJECT_STORE_BYTES = 256 * 2**20  # nothing of ours goes through it
+WORKER_RETRIES = 3  # of a worker that died; a training that fails is not tried again
+
+Trainable = Callable[[dict[str, Any], Setup], None]
+
+
+class ResourceError(RuntimeError):
+    """A trial asks for more than any machine here has."""
+
+
+class _Suggestions(Searcher):  # type: ignore[misc]
+    """Hands the session's trials to Tune."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+        trial = self._session.next()
+        if trial is None:
+            return str(Searcher.FINISHED)
+        config = with_changes(self._session.experiment.trial, trial.changes)
+        return {"number": trial.number, "trial": asdict(config)}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Nothing: the session hears of it from `_Decisions`, which knows why."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: what there is to know is in the journal."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing, see `save`."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class _Decisions(FIFOScheduler):  # type: ignore[misc]
+    """Tells the session what came, and Tune what the session decided."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        number = trial.config["number"]
+        if "failure" in result:
+            self._session.ended(number, "failed", str(result["failure"]))
+            return str(TrialScheduler.STOP)
+        metrics = {key.removeprefix("metrics/"): value for key, value in result.items() if key.startswith("metrics/")}
+        reason = self._session.reported(number, metrics)
+        if reason is None:
+            return str(TrialScheduler.CONTINUE)
+        self._session.ended(number, "stopped", reason)
+        return str(TrialScheduler.STOP)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
+        number = trial.config["number"]
+        if len(self._session.record.trials[number].epochs) == trial.config["trial"]["epochs"]:
+            self._session.ended(number, "finished")
+
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        lines = str(trial.get_error() or "").strip().splitlines()
+        self._session.ended(
+            trial.config["number"], "failed", f"its worker died {WORKER_RETRIES + 1} times: {lines[-1:]}"
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class _Starts(tune.Callback):  # type: ignore[misc]
+    """Tells the session when a worker begins with a trial."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._session.started(trial.config["number"])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+def _quiet() -> None:
+    for name in ("ray", "ray.tune", "ray.train", "ray.data"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+@contextmanager
+def local_ray(cpus: int | None = None, gpus: int | None = None) -> Iterator[None]:
+    """A Ray of our own on this machine, silent and without a dashboard; or the one that is there already.
+
+    Args:
+        cpus, gpus: what Ray is to believe there is; None is what it finds.
+    """
+    _quiet()
+    if ray.is_initialized():
+        yield
+        return
+    path = os.pathsep.join(filter(None, [str(ROOT), os.getcwd(), os.environ.get("PYTHONPATH")]))
+    ray.init(
+        num_cpus=cpus,
+        num_gpus=gpus,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.CRITICAL,
+        object_store_memory=OBJECT_STORE_BYTES,
+        runtime_env={"env_vars": {"PYTHONPATH": path}},
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def check_resources(wanted: Resources) -> int:
+    """How many trials fit at the same time.
+
+    Raises:
+        ResourceError: not even one.
+    """
+    have = ray.cluster_resources()
+    fits = []
+    for kind, amount in (("CPU", wanted.cpu), ("GPU", wanted.gpu)):
+        if amount > have.get(kind, 0):
+            raise ResourceError(
+                f"`search.resources.{kind.lower()}` asks for {amount:g} {kind} a trial, but Ray has "
+                f"{have.get('CPU', 0):g} CPU and {have.get('GPU', 0):g} GPU here: ask for less"
+            )
+        if amount:
+            fits.append(int(have[kind] / amount))
+    return min(fits)
+
+
+@contextmanager
+def _sigterm_stops_cleanly() -> Iterator[None]:
+    """SIGTERM as SIGUSR1 while Tune runs: Tune then ends as after Ctrl-C."""
+    before = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGUSR1))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def run(session: Session, setup: Setup, trainable: Trainable = run_trial) -> None:
+    """Runs the session's trials until there is none left, or a signal asks to stop. Ray must be running.
+
+    Args:
+        session: says what is next and takes the results.
+        setup: what every trial gets.
+        trainable: called in a worker with a trial's config and the setup; it reports `{"metrics": …}` each epoch.
+    """
+    if not session.left:
+        return
+    tuner = tune.Tuner(
+        tune.with_resources(functools.partial(trainable, setup=setup), {"cpu": setup.cpu, "gpu": setup.gpu}),
+        tune_config=tune.TuneConfig(
+            search_alg=_Suggestions(session),
+            scheduler=_Decisions(session),
+            num_samples=session.left,
+            reuse_actors=True,
+            trial_dirname_creator=lambda trial: f"{trial.config['number']:04d}",
+        ),
+        run_config=tune.RunConfig(
+            name="ray",
+            storage_path=str(setup.folder),
+            verbose=0,
+            callbacks=[_Starts(session)],
+            failure_config=tune.FailureConfig(max_failures=WORKER_RETRIES),
+        ),
+    )
+    with _sigterm_stops_cleanly():
+        tuner.fit()

@@ -1,0 +1,123 @@
+"""What happened in a search, as events in a journal: a file that only grows, from which everything can be rebuilt."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from search.arms import Arm
+
+log = logging.getLogger(__name__)
+
+Status = Literal["waiting", "running", "finished", "stopped", "failed"]
+ENDED = ("finished", "stopped", "failed")
+
+
+@dataclass
+class TrialRecord:
+    """One trial: what it is, and what came of it so far.
+
+    Args:
+        number: from 0, in the order of the suggestions.
+        arm: see `search.arms`.
+        internal: what the study sampled.
+        changes: what differs from the experiment's `trial`, by dotted path.
+    """
+
+    number: int
+    arm: Arm
+    internal: dict[str, Any]
+    changes: dict[str, Any]
+    status: Status = "waiting"
+    epochs: list[dict[str, float]] = field(default_factory=list)
+    reason: str = ""
+
+    @property
+    def ended(self) -> bool:
+        return self.status in ENDED
+
+    @property
+    def best(self) -> float | None:
+        """The best of the objective so far."""
+        return self.epochs[-1]["best"] if self.epochs else None
+
+    def best_epoch(self, metric: str) -> dict[str, float] | None:
+        """The metrics of the best epoch, the first of equal ones."""
+        return next((m for m in self.epochs if m[metric] == self.best), None)
+
+
+class SearchRecord:
+    """All trials of a search, by number, as the events so far have it."""
+
+    def __init__(self) -> None:
+        self.trials: dict[int, TrialRecord] = {}
+
+    def apply(self, event: dict[str, Any]) -> None:
+        """Takes in one event; an epoch that is known already changes nothing."""
+        number = event["number"]
+        if event["event"] == "suggested":
+            self.trials[number] = TrialRecord(number, cast(Arm, event["arm"]), event["internal"], event["changes"])
+            return
+        trial = self.trials[number]
+        if event["event"] == "started":
+            trial.status = "running"
+        elif event["event"] == "reported":
+            if event["metrics"]["epoch"] == len(trial.epochs):
+                trial.epochs.append(event["metrics"])
+        elif event["event"] == "ended":
+            trial.status, trial.reason = event["status"], event["reason"]
+
+    def __iter__(self) -> Iterator[TrialRecord]:
+        return iter(self.trials.values())
+
+
+class Journal:
+    """A file of events, a line of JSON each. A last line that was cut short is dropped when it is read.
+
+    Args:
+        path: made with its folder where it is missing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._events = list(self._read())
+        self._file = path.open("a", encoding="utf-8")
+
+    def _read(self) -> Iterator[dict[str, Any]]:
+        if not self.path.exists():
+            return
+        whole = 0
+        with self.path.open("rb") as file:
+            for line in file:
+                try:
+                    event = json.loads(line)
+                except ValueError:
+                    event = None
+                if event is None or not line.endswith(b"\n"):
+                    log.warning("%s is damaged after byte %d: what follows is dropped", self.path, whole)
+                    break
+                whole += len(line)
+                yield event
+        if whole < self.path.stat().st_size:
+            with self.path.open("rb+") as file:
+                file.truncate(whole)
+
+    def replay(self) -> SearchRecord:
+        """The record that the file's events made when it was opened."""
+        record = SearchRecord()
+        for event in self._events:
+            record.apply(event)
+        return record
+
+    def append(self, event: dict[str, Any]) -> None:
+        """Writes an event and hands it to the operating system, so that a killed process loses none."""
+        self._file.write(json.dumps(event) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()

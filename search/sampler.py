@@ -1,0 +1,113 @@
+"""An Optuna study for an arm."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import warnings
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.trial import TrialState, create_trial
+
+from search.arms import Arm
+from search.experiment import Experiment
+from search.record import TrialRecord
+from search.space import Changes, Dimension, Internal, dimensions
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+
+PATIENCE = 10  # attempts at a configuration that was not there before, by the sampler's own lights
+
+
+def _seed(seed: int, arm: Arm, number: int, attempt: int) -> int:
+    return int.from_bytes(hashlib.blake2b(f"{seed}/{arm}/{number}/{attempt}".encode(), digest_size=4).digest())
+
+
+class ArmStudy:
+    """Suggests trials for one arm and learns from their results.
+
+    The sampler is seeded anew for each trial from (seed, arm, number): what it suggests depends on the results so far
+    and on nothing else, so that a resumed search goes on as if it had not stopped.
+
+    Args:
+        experiment: its space, its sampler, its seed.
+        arm: which of the two.
+    """
+
+    def __init__(self, experiment: Experiment, arm: Arm) -> None:
+        self._arm = arm
+        self._search = experiment.search
+        self._startup = max(4, min(10, self._search.trials // 6))  # drawn at random before TPE has anything to go by
+        self._dimensions: list[Dimension] = dimensions(experiment.space, experiment.trial, modulated=arm == "modulated")
+        self._distributions: dict[str, BaseDistribution] = {}
+        for dimension in self._dimensions:
+            self._distributions |= dimension.distributions()
+        self._study = optuna.create_study(direction="maximize" if self._search.mode == "max" else "minimize")
+        self._ids: dict[int, int] = {}  # trial number -> Optuna's
+        self._had: list[Changes] = []
+
+    @property
+    def capacity(self) -> float:
+        """How many configurations the arm's space holds."""
+        return math.prod(dimension.count for dimension in self._dimensions)
+
+    def _sampler(self, number: int, attempt: int) -> BaseSampler:
+        seed = _seed(self._search.seed, self._arm, number, attempt)
+        if self._search.sampler == "random" or attempt >= PATIENCE:
+            return RandomSampler(seed=seed)
+        return TPESampler(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=self._startup)
+
+    def suggest(self, number: int) -> tuple[Internal, Changes]:
+        """What trial `number` is to be: as sampled, and as changes of the experiment's trial by dotted path.
+
+        A configuration that was there before would give the same result to the bit, so another is drawn; after some
+        attempts at random.
+        """
+        for attempt in range(100 * PATIENCE):
+            self._study.sampler = self._sampler(number, attempt)
+            trial = self._study.ask(self._distributions)
+            changes = self._decode(trial.params)
+            if changes not in self._had:
+                break
+            self._study.tell(trial, state=TrialState.FAIL)
+        else:
+            raise RuntimeError(
+                f"the {self._arm} arm's space is used up: all {self.capacity:g} configurations were tried"
+            )
+        self._ids[number] = trial.number
+        self._had.append(changes)
+        return dict(trial.params), changes
+
+    def _decode(self, internal: Internal) -> Changes:
+        changes: Changes = {}
+        for dimension in self._dimensions:
+            changes |= dimension.decode(internal)
+        return changes
+
+    def add(self, record: TrialRecord) -> None:
+        """A trial from before a resume: its result, or that it is still to come."""
+        self._ids[record.number] = len(self._study.trials)
+        self._had.append(self._decode(record.internal))
+        self._study.add_trial(
+            create_trial(state=TrialState.RUNNING, params=record.internal, distributions=self._distributions)
+        )
+        if record.ended:
+            self.tell(record)
+
+    def tell(self, record: TrialRecord) -> None:
+        """How a trial ended: its best value, or its epochs' best values so far where it was stopped early."""
+        number = self._ids[record.number]
+        if record.status == "failed" or record.best is None:
+            self._study.tell(number, state=TrialState.FAIL)
+            return
+        if record.status == "finished":
+            self._study.tell(number, record.best)
+            return
+        trial = optuna.trial.Trial(self._study, self._study.trials[number]._trial_id)
+        for metrics in record.epochs:
+            trial.report(metrics["best"], int(metrics["epoch"]))
+        self._study.tell(number, state=TrialState.PRUNED)

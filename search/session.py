@@ -1,0 +1,119 @@
+"""The search itself, without processes: which trial is next, what a result means, what is known so far.
+
+Ray Tune drives it (`search.ray_tune`); a simulator could as well. Everything that happens goes through the journal, so
+that a session opened on an old journal continues it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from search.arms import ARMS, Arm, plan
+from search.asha import Asha, rung_epochs
+from search.experiment import Experiment
+from search.record import Journal, SearchRecord, Status, TrialRecord
+from search.sampler import ArmStudy
+
+log = logging.getLogger(__name__)
+
+
+class Observer(Protocol):
+    """Is told what happens. What it raises is logged once and goes no further."""
+
+    def started(self, trial: TrialRecord) -> None: ...
+    def reported(self, trial: TrialRecord) -> None: ...
+    def ended(self, trial: TrialRecord) -> None: ...
+
+
+class Session:
+    """A search in progress.
+
+    Args:
+        experiment: what is searched.
+        journal: where events go; events in it already are taken up.
+        observers: are told of every event.
+    """
+
+    def __init__(self, experiment: Experiment, journal: Journal, observers: tuple[Observer, ...] = ()) -> None:
+        self.experiment = experiment
+        self.record: SearchRecord = journal.replay()
+        self._journal = journal
+        self._observers = observers
+        self._troubled: set[str] = set()
+        search = experiment.search
+        self._studies: dict[Arm, ArmStudy] = {arm: ArmStudy(experiment, arm) for arm in ARMS}
+        capacity = {arm: study.capacity for arm, study in self._studies.items()}
+        self.plan: list[Arm] = plan(search.trials, search.baseline_share, capacity)
+        scheduler = search.scheduler
+        rungs = rung_epochs(scheduler.grace_epochs, scheduler.reduction_factor, experiment.trial.epochs)
+        self._asha = Asha(rungs if scheduler.name == "asha" else [], scheduler.reduction_factor, search.mode)
+        for trial in self.record:
+            self._studies[trial.arm].add(trial)
+            for trained, metrics in enumerate(trial.epochs, start=1):
+                self._asha.decide(trial.arm, trial.number, trained, metrics["best"])
+        self._again = [trial.number for trial in self.record if not trial.ended]
+
+    @property
+    def left(self) -> int:
+        """Trials still to be handed out: those that were interrupted, and new ones."""
+        return len(self._again) + max(0, len(self.plan) - len(self.record.trials))
+
+    @property
+    def complete(self) -> bool:
+        """Whether every trial of the search has ended."""
+        ended = sum(trial.ended for trial in self.record)
+        return ended == len(self.record.trials) >= len(self.plan)
+
+    def next(self) -> TrialRecord | None:
+        """The next trial to run: an interrupted one first, else a new suggestion; None when there is none left."""
+        if self._again:
+            return self.record.trials[self._again.pop(0)]
+        number = len(self.record.trials)
+        if number >= len(self.plan):
+            return None
+        arm = self.plan[number]
+        internal, changes = self._studies[arm].suggest(number)
+        if arm == "baseline":
+            changes["modulation.method"] = "none"
+        self._happened({"event": "suggested", "number": number, "arm": arm, "internal": internal, "changes": changes})
+        return self.record.trials[number]
+
+    def started(self, number: int) -> None:
+        """A worker has begun (or begun again) with a trial."""
+        self._happened({"event": "started", "number": number})
+        self._tell(lambda observer: observer.started(self.record.trials[number]))
+
+    def reported(self, number: int, metrics: dict[str, float]) -> str | None:
+        """An epoch's metrics. Returns why the trial is to stop, or None; of an epoch known already, None."""
+        trial = self.record.trials[number]
+        if int(metrics["epoch"]) != len(trial.epochs):
+            return None
+        self._happened({"event": "reported", "number": number, "metrics": metrics})
+        self._tell(lambda observer: observer.reported(trial))
+        trained = len(trial.epochs)
+        return self._asha.decide(trial.arm, number, trained, metrics["best"])
+
+    def ended(self, number: int, status: Status, reason: str = "") -> None:
+        """A trial is over. Told twice, the first counts."""
+        trial = self.record.trials[number]
+        if trial.ended:
+            return
+        self._happened({"event": "ended", "number": number, "status": status, "reason": reason})
+        self._studies[trial.arm].tell(trial)
+        self._tell(lambda observer: observer.ended(trial))
+
+    def _happened(self, event: dict[str, Any]) -> None:
+        self._journal.append(event)
+        self.record.apply(event)
+
+    def _tell(self, call: Callable[[Observer], None]) -> None:
+        for observer in self._observers:
+            try:
+                call(observer)
+            except Exception:
+                name = type(observer).__name__
+                if name not in self._troubled:
+                    self._troubled.add(name)
+                    log.warning("%s failed; the search goes on without what it missed", name, exc_info=True)

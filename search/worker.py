@@ -1,0 +1,84 @@
+"""What a Ray worker does with a trial."""
+
+from __future__ import annotations
+
+import functools
+import json
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray import tune
+
+from datasets import registry
+from ogmge import trainable
+from search.space import trial_from
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all trials of a search share.
+
+    Args:
+        dataset: the experiment's, resolved.
+        objective: see `ogmge.trainable.Objective`.
+        folder: absolute; a trial's checkpoints go to a folder of its number in it.
+        cpu, gpu: what a trial was given.
+    """
+
+    dataset: dict[str, Any]
+    objective: trainable.Objective
+    folder: Path
+    cpu: float
+    gpu: float
+
+
+@functools.lru_cache(maxsize=1)
+def _open(options: str) -> trainable.Data:
+    return open_data(json.loads(options))
+
+
+def open_data(options: dict[str, Any]) -> trainable.Data:
+    """The data an experiment's `dataset` section names.
+
+    Raises:
+        datasets.registry.DatasetError: they are not there, or not prepared.
+    """
+    name = options["name"]
+    own = options if name in registry.BUILT_IN else {key: value for key, value in options.items() if key != "name"}
+    data: trainable.Data = registry.find(name)(**own).open()
+    return data
+
+
+def trial_folder(root: Path, number: int) -> Path:
+    return root / f"{number:04d}"
+
+
+def _device(setup: Setup) -> torch.device:
+    torch.set_num_threads(max(1, int(setup.cpu)))
+    if not setup.gpu or not torch.cuda.is_available():
+        return torch.device("cpu")
+    if setup.gpu < 1:
+        torch.cuda.set_per_process_memory_fraction(setup.gpu)
+    return torch.device("cuda")
+
+
+def run_trial(config: dict[str, Any], setup: Setup) -> None:
+    """Trains the trial `config["number"]` as `config["trial"]` says, from its last checkpoint where there is one.
+
+    Every failure of the training is reported with its reason, and is no failure of the worker: only a worker that dies
+    is tried again.
+    """
+    try:
+        trainable.train(
+            trial_from(config["trial"]),
+            _open(json.dumps(setup.dataset, sort_keys=True)),
+            lambda metrics: tune.report({"metrics": metrics}),
+            folder=trial_folder(setup.folder, config["number"]),
+            objective=setup.objective,
+            device=_device(setup),
+        )
+    except Exception as error:
+        tune.report({"failure": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()})
