@@ -12,7 +12,6 @@ from pathlib import Path
 from urllib.error import URLError
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from ogmge.config import ConfigError, Problem
@@ -127,6 +126,8 @@ def from_torchvision(name: str, shape: tuple[int, ...], weights: str | None = No
     Raises:
         ValueError: no such model, weights that do not fit or cannot be had, samples that are no images.
     """
+    import torchvision  # here, since it takes seconds that a model of another kind need not wait
+
     channels = _channels(shape, f"torchvision:{name}")
     if name not in torchvision.models.list_models(module=torchvision.models):
         raise ValueError(f"torchvision has no image model {name!r}")

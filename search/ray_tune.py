@@ -6,11 +6,11 @@ import functools
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 # Read by Ray when it is imported or started.
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
@@ -36,21 +36,25 @@ ROOT = Path(__file__).resolve().parent.parent
 OBJECT_STORE_BYTES = 256 * 2**20  # nothing of ours goes through it
 WORKER_RETRIES = 3  # of a worker that died; a training that fails is not tried again
 
-Trainable = Callable[[dict[str, Any], Setup], None]
+
+class Trainable(Protocol):
+    """Trains one trial in a worker and reports `{"metrics": …}` after each epoch."""
+
+    def __call__(self, config: dict[str, Any], setup: Setup) -> None: ...
 
 
 class ResourceError(RuntimeError):
     """A trial asks for more than any machine here has."""
 
 
-class _Suggestions(Searcher):  # type: ignore[misc]
+class _Suggestions(Searcher):
     """Hands the session's trials to Tune."""
 
     def __init__(self, session: Session) -> None:
         super().__init__()
         self._session = session
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+    def suggest(self, trial_id: str) -> Any:
         trial = self._session.next()
         if trial is None:
             return str(Searcher.FINISHED)
@@ -70,11 +74,11 @@ class _Suggestions(Searcher):  # type: ignore[misc]
         return {}
 
 
-class _Decisions(FIFOScheduler):  # type: ignore[misc]
+class _Decisions(FIFOScheduler):
     """Tells the session what came, and Tune what the session decided."""
 
     def __init__(self, session: Session) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._session = session
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
@@ -104,7 +108,7 @@ class _Decisions(FIFOScheduler):  # type: ignore[misc]
         return {}
 
 
-class _Starts(tune.Callback):  # type: ignore[misc]
+class _Starts(tune.Callback):
     """Tells the session when a worker begins with a trial."""
 
     def __init__(self, session: Session) -> None:
@@ -133,15 +137,14 @@ def local_ray(cpus: int | None = None, gpus: int | None = None) -> Iterator[None
     if ray.is_initialized():
         yield
         return
-    path = os.pathsep.join(filter(None, [str(ROOT), os.getcwd(), os.environ.get("PYTHONPATH")]))
-    ray.init(
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.getcwd(), os.environ.get("PYTHONPATH")]))
+    ray.init(  # workers inherit the environment; a runtime_env would cost a second for each
         num_cpus=cpus,
         num_gpus=gpus,
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.CRITICAL,
         object_store_memory=OBJECT_STORE_BYTES,
-        runtime_env={"env_vars": {"PYTHONPATH": path}},
     )
     try:
         yield
@@ -184,7 +187,7 @@ def run(session: Session, setup: Setup, trainable: Trainable = run_trial) -> Non
     Args:
         session: says what is next and takes the results.
         setup: what every trial gets.
-        trainable: called in a worker with a trial's config and the setup; it reports `{"metrics": …}` each epoch.
+        trainable: called in a worker with a trial's config and the setup.
     """
     if not session.left:
         return
@@ -194,6 +197,7 @@ def run(session: Session, setup: Setup, trainable: Trainable = run_trial) -> Non
             search_alg=_Suggestions(session),
             scheduler=_Decisions(session),
             num_samples=session.left,
+            max_concurrent_trials=check_resources(Resources(cpu=setup.cpu, gpu=setup.gpu)),  # else actors start singly
             reuse_actors=True,
             trial_dirname_creator=lambda trial: f"{trial.config['number']:04d}",
         ),
