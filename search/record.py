@@ -72,7 +72,7 @@ class SearchRecord:
             trial.status, trial.reason = event["status"], event["reason"]
 
     def __iter__(self) -> Iterator[TrialRecord]:
-        return iter(self.trials.values())
+        return iter(list(self.trials.values()))  # a copy: others look while the search goes on
 
 
 class Journal:

@@ -14,7 +14,7 @@ from optuna.trial import TrialState, create_trial
 from search.arms import Arm
 from search.experiment import Experiment
 from search.record import TrialRecord
-from search.space import Changes, Dimension, Internal, dimensions
+from search.space import METHOD, Changes, Dimension, Internal, dimensions
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -83,7 +83,7 @@ class ArmStudy:
         return dict(trial.params), changes
 
     def _decode(self, internal: Internal) -> Changes:
-        changes: Changes = {}
+        changes: Changes = {METHOD: "none"} if self._arm == "baseline" else {}
         for dimension in self._dimensions:
             changes |= dimension.decode(internal)
         return changes

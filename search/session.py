@@ -33,14 +33,17 @@ class Session:
     Args:
         experiment: what is searched.
         journal: where events go; events in it already are taken up.
-        observers: are told of every event.
+
+    Attributes:
+        record: all trials so far.
+        observers: are told of every event from now on.
     """
 
-    def __init__(self, experiment: Experiment, journal: Journal, observers: tuple[Observer, ...] = ()) -> None:
+    def __init__(self, experiment: Experiment, journal: Journal) -> None:
         self.experiment = experiment
         self.record: SearchRecord = journal.replay()
         self._journal = journal
-        self._observers = observers
+        self.observers: list[Observer] = []
         self._troubled: set[str] = set()
         search = experiment.search
         self._studies: dict[Arm, ArmStudy] = {arm: ArmStudy(experiment, arm) for arm in ARMS}
@@ -75,8 +78,6 @@ class Session:
             return None
         arm = self.plan[number]
         internal, changes = self._studies[arm].suggest(number)
-        if arm == "baseline":
-            changes["modulation.method"] = "none"
         self._happened({"event": "suggested", "number": number, "arm": arm, "internal": internal, "changes": changes})
         return self.record.trials[number]
 
@@ -109,7 +110,7 @@ class Session:
         self.record.apply(event)
 
     def _tell(self, call: Callable[[Observer], None]) -> None:
-        for observer in self._observers:
+        for observer in self.observers:
             try:
                 call(observer)
             except Exception:

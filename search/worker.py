@@ -14,6 +14,7 @@ from ray import tune
 
 from datasets import registry
 from ogmge import trainable
+from search.folder import trial_folder
 from search.space import trial_from
 
 
@@ -50,10 +51,6 @@ def open_data(options: dict[str, Any]) -> trainable.Data:
     own = options if name in registry.BUILT_IN else {key: value for key, value in options.items() if key != "name"}
     data: trainable.Data = registry.find(name)(**own).open()
     return data
-
-
-def trial_folder(root: Path, number: int) -> Path:
-    return root / f"{number:04d}"
 
 
 def _device(setup: Setup) -> torch.device:

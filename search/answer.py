@@ -1,0 +1,77 @@
+"""What a search found: the best trial of each arm, and what the difference between them is worth."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+from torch import Tensor
+
+from search.arms import ARMS, Arm
+from search.record import SearchRecord, TrialRecord
+
+METRIC = "val/accuracy"
+
+
+@dataclass(frozen=True)
+class Best:
+    """An arm's best trial."""
+
+    trial: TrialRecord
+    metrics: dict[str, float]  # of its best epoch
+    value: float
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What was spent on an arm."""
+
+    trials: int
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean difference with its two-sided 95 % interval over the validation examples."""
+
+    mean: float
+    low: float
+    high: float
+    examples: int
+
+
+def best_of(record: SearchRecord, arm: Arm, metric: str, mode: str) -> Best | None:
+    """The arm's best trial, the first of equal ones; None where none has an epoch to show."""
+    sign = 1 if mode == "max" else -1
+    candidates = [t for t in record if t.arm == arm and t.status in ("finished", "stopped") and t.best is not None]
+    if not candidates:
+        return None
+    trial = max(candidates, key=lambda t: (sign * (t.best or 0.0), -t.number))
+    metrics = trial.best_epoch(metric)
+    assert metrics is not None
+    return Best(trial, metrics, metrics[metric])
+
+
+def effort_of(record: SearchRecord, arm: Arm) -> Effort:
+    mine = [t for t in record if t.arm == arm]
+    return Effort(len(mine), sum(len(t.epochs) for t in mine))
+
+
+def winner(best: dict[Arm, Best], mode: str) -> Best:
+    """The better of the arms' best. Equal ones go to the baseline, which is the simpler."""
+    sign = 1 if mode == "max" else -1
+    order = [best[arm] for arm in ARMS if arm in best]
+    return max(order, key=lambda b: sign * b.value)
+
+
+def paired_interval(modulated: Tensor, baseline: Tensor) -> Interval:
+    """The difference in accuracy of two models on the same examples, by the normal approximation.
+
+    Args:
+        modulated, baseline: which examples each got right, bool [N].
+    """
+    difference = modulated.double() - baseline.double()
+    mean, examples = float(difference.mean()), len(difference)
+    half = NormalDist().inv_cdf(0.975) * float(difference.std(correction=0)) / math.sqrt(examples)
+    return Interval(mean, mean - half, mean + half, examples)

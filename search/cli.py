@@ -1,0 +1,150 @@
+"""The command line: what people type, what they are told, and the exit code.
+
+0 done, 1 the search or the training failed, 2 a mistake in what was asked for, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+
+RUNS = Path("runs")
+DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _mistakes() -> tuple[type[Exception], ...]:
+    from datasets.registry import DatasetError
+    from search.experiment import ExperimentError
+    from search.folder import FolderError
+    from search.ray_tune import ResourceError
+    from search.tracking import TrackingError
+
+    return ExperimentError, DatasetError, FolderError, ResourceError, TrackingError
+
+
+def _tell(error: Exception) -> None:
+    sentences: Sequence[str] = getattr(error, "sentences", [str(error)])
+    if len(sentences) > 1:
+        _say(f"{len(sentences)} mistakes:")
+    for sentence in sentences:
+        _say(f"- {sentence}" if len(sentences) > 1 else sentence)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def _exit_codes(resume: str) -> Iterator[None]:
+    """Mistakes become sentences, an interruption says how to go on."""
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        _say(f"\ninterrupted; what was done is kept. Go on with:  {resume}")
+        sys.exit(INTERRUPTED)
+    except _mistakes() as error:
+        _tell(error)
+        sys.exit(MISTAKE)
+
+
+def _command(program: str, file: Path, assignments: Sequence[str]) -> str:
+    return " ".join(["uv run", program, str(file), *assignments, "--resume"])
+
+
+def _experiment_arguments(command: Callable[..., None]) -> Callable[..., None]:
+    command = click.option("--resume", is_flag=True, help="Go on with the run of this name that was stopped.")(command)
+    command = click.argument("assignments", metavar="[KEY=VALUE]...", nargs=-1)(command)
+    return click.argument("file", type=click.Path(dir_okay=False, path_type=Path))(command)
+
+
+@click.command()
+@_experiment_arguments
+def search_command(file: Path, assignments: tuple[str, ...], resume: bool) -> None:
+    """Search the experiment in FILE: does OGM-GE help on these data, with which settings, and by how much?
+
+    Trials run in two arms, without and with modulation, tuned just as hard. KEY=VALUE pairs replace parts of the file
+    by dotted path; a part of `trial` that is set this way is searched no more:
+
+    \b
+        run_search.py experiments/demo.yaml
+        run_search.py experiments/demo.yaml name=long search.trials=64 trial.epochs=30
+        run_search.py experiments/demo.yaml trial.fusion=concat 'space.optimizer.lr=[1e-3,1e-2]'
+
+    What comes out is in runs/NAME: best.yaml, trials.csv, experiment.yaml with every default; every metric of every
+    epoch is in MLflow (`python -m search ui NAME`). Ctrl-C stops, and --resume goes on from the epoch it was at.
+
+    Exit codes: 0 done, 1 the search failed, 2 a mistake in what was asked for, 130 interrupted.
+    """
+    from rich.console import Console
+
+    with _exit_codes(_command("run_search.py", file, assignments)):
+        from search.experiment import load
+        from search.runner import search
+
+        outcome = search(load(file, assignments), RUNS, Console(), resume=resume)
+        if not outcome.complete:
+            raise KeyboardInterrupt
+        if not outcome.answered:
+            _say(f"the search failed: {outcome.failure}")
+            sys.exit(FAILED)
+
+
+@click.group()
+def main() -> None:
+    """What there is beside the search itself (`run_search.py FILE`)."""
+
+
+@main.command()
+@_experiment_arguments
+def train(file: Path, assignments: tuple[str, ...], resume: bool) -> None:
+    """Train the trial that FILE holds, a search's best.yaml for one, in runs/NAME.
+
+    \b
+        python -m search train runs/demo/best.yaml
+        python -m search train experiments/demo.yaml name=plain trial.modulation.method=none
+    """
+    from rich.console import Console
+
+    with _exit_codes(_command("python -m search train", file, assignments)):
+        from ogmge.trainable import NonFiniteMetric
+        from ogmge.training import NonFiniteLoss
+        from search import final
+        from search.experiment import load
+
+        try:
+            final.train(load(file, assignments), RUNS, Console(), resume=resume)
+        except (NonFiniteLoss, NonFiniteMetric) as error:
+            _say(str(error))
+            sys.exit(FAILED)
+
+
+@main.command()
+@click.argument("run")
+@click.option("--port", default=5000, show_default=True, help="Where; any other that is free, should it be taken.")
+def ui(run: str, port: int) -> None:
+    """Open MLflow's page on RUN, an experiment's name or its folder. To this machine only."""
+    from rich.console import Console
+
+    with _exit_codes(f"python -m search ui {run}"):
+        import yaml
+
+        from search.folder import find
+        from search.ui import serve
+
+        folder = find(run, RUNS)
+        values: dict[str, Any] = yaml.safe_load((folder / "experiment.yaml").read_text(encoding="utf-8"))
+        sys.exit(serve(folder, folder.parent, values["tracking"]["uri"], port, Console()))

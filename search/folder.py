@@ -1,0 +1,136 @@
+"""The folder of a run, `runs/NAME`: what is where in it, and who may work in it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from search.experiment import Experiment, resolved, to_yaml
+from search.labels import flat
+
+MAY_CHANGE = ("search.trials", "search.resources.cpu", "search.resources.gpu")  # on resume
+
+
+class FolderError(ValueError):
+    """A run folder that cannot be used as asked: a sentence that says how it can."""
+
+
+def trial_folder(tune: Path, number: int) -> Path:
+    """The folder of a trial's checkpoints, below that of all trials."""
+    return tune / f"{number:04d}"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where a run's files are.
+
+    Args:
+        path: as people are shown it, relative where it was given so.
+    """
+
+    path: Path
+
+    @property
+    def experiment(self) -> Path:
+        return self.path / "experiment.yaml"
+
+    @property
+    def tune(self) -> Path:
+        return self.path / "tune"
+
+    @property
+    def journal(self) -> Path:
+        return self.tune / "journal.jsonl"
+
+    @property
+    def begun(self) -> bool:
+        """Whether a trial was started, or an epoch trained."""
+        return any(file.stat().st_size for file in (self.journal, self.path / "last.pt") if file.exists())
+
+    @property
+    def best(self) -> Path:
+        return self.path / "best.yaml"
+
+    @property
+    def trials(self) -> Path:
+        return self.path / "trials.csv"
+
+    def trial(self, number: int) -> Path:
+        """The folder of a trial's checkpoints."""
+        return trial_folder(self.tune, number)
+
+
+def write(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def _differences(experiment: Experiment, path: Path) -> list[str]:
+    before, now = flat(yaml.safe_load(path.read_text(encoding="utf-8"))), flat(resolved(experiment))
+    different = [key for key in {**before, **now} if before.get(key) != now.get(key) and key not in MAY_CHANGE]
+    return [f"`{key}` was {before.get(key)!r} and is {now.get(key)!r}" for key in different]
+
+
+def _check(folder: RunFolder, experiment: Experiment, resume: bool) -> None:
+    if not resume:
+        if folder.path.exists() and any(p.name != ".lock" for p in folder.path.iterdir()):
+            raise FolderError(
+                f"{folder.path} exists already: continue it with --resume, or take another name "
+                f"(name={experiment.name}-2)"
+            )
+        return
+    if not folder.experiment.exists():
+        raise FolderError(f"there is nothing to resume in {folder.path}: start without --resume")
+    if different := _differences(experiment, folder.experiment):
+        raise FolderError(
+            f"a resumed run keeps what it began with ({folder.experiment}), but {'; '.join(different)}: "
+            "put that back, or take another name"
+        )
+
+
+@contextmanager
+def claimed(folder: RunFolder, experiment: Experiment, *, resume: bool) -> Iterator[None]:
+    """The folder for this process alone, with the resolved experiment in it.
+
+    A new folder in which nothing happened before an error goes away again, so that a mended command can be repeated.
+
+    Raises:
+        FolderError: it is another run's, there is nothing to resume, or what is resumed was another experiment.
+    """
+    _check(folder, experiment, resume)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with (folder.path / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise FolderError(f"another process is at work in {folder.path}: wait for it, or stop it") from error
+        write(folder.experiment, to_yaml(resolved(experiment)))
+        try:
+            yield
+        except BaseException:
+            if not resume and not folder.begun:
+                shutil.rmtree(folder.path)
+            raise
+
+
+def find(run: str, runs: Path) -> Path:
+    """The folder that a user means by an experiment's name or a folder.
+
+    Raises:
+        FolderError: there is none; names those there are.
+    """
+    for candidate in (runs / run, Path(run)):
+        if (candidate / "experiment.yaml").exists():
+            return candidate
+    there = sorted(p.parent.name for p in runs.glob("*/experiment.yaml"))
+    known = f"there is {', '.join(there)}" if there else "there is none yet"
+    raise FolderError(f"no run called {run!r} under {runs}/: {known}")

@@ -1,0 +1,85 @@
+"""Configurations and numbers in few words, for people to read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from search.space import END, METHOD, START
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def label(changes: Mapping[str, Any]) -> str:
+    """What makes a trial different, by dotted path, in one line.
+
+    >>> label({"fusion": "sum", "optimizer.lr": 0.01, "modulation.method": "ogm", "modulation.alpha": 0.21754,
+    ...        "modulation.start": 2, "modulation.end": 7})
+    'fusion=sum lr=0.01 method=ogm alpha=0.218 window=2-7'
+    >>> label({"fusion": "sum", "modulation.method": "none"})
+    'fusion=sum'
+    """
+    words = []
+    for path, value in changes.items():
+        if path == METHOD and value == "none":
+            continue
+        if path == START:
+            words.append(f"window={value}-{changes[END]}")
+        elif path != END:
+            words.append(f"{path.rpartition('.')[2]}={_short(value)}")
+    return " ".join(words) or "as written"
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings by dotted path.
+
+    >>> flat({"fusion": "sum", "optimizer": {"lr": 0.1}})
+    {'fusion': 'sum', 'optimizer.lr': 0.1}
+    """
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found
+
+
+def duration(seconds: float) -> str:
+    """
+    >>> duration(8), duration(95), duration(7322)
+    ('8 s', '1 min 35 s', '2 h 02 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def modalities(metrics: Mapping[str, float]) -> list[str]:
+    """The modalities' names, as an epoch's metrics have them."""
+    start = "val/accuracy/"
+    return [key.removeprefix(start) for key in metrics if key.startswith(start)]
+
+
+def percent(value: float) -> str:
+    """
+    >>> percent(0.87654)
+    '87.7 %'
+    """
+    return f"{100 * value:.1f} %"
+
+
+def shown(metric: str, value: float | None) -> str:
+    """A value of the metric: an accuracy in per cent, anything else as a number.
+
+    >>> shown("val/accuracy", 0.5), shown("val/loss", 0.5), shown("val/loss", None)
+    ('50.0 %', '0.5000', '-')
+    """
+    if value is None:
+        return "-"
+    return percent(value) if "accuracy" in metric else f"{value:.4f}"

@@ -1,0 +1,124 @@
+"""What a person sees while a search runs: a live table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from search.answer import best_of
+from search.arms import ARMS
+from search.labels import duration, label, modalities, percent, shown
+from search.record import TrialRecord
+from search.session import Session
+
+WORDS = {"finished": "finished", "stopped": "stopped early", "failed": "failed"}
+
+
+class Progress:
+    """An observer of a session that shows it; a context manager for the time it does.
+
+    Args:
+        session: what is shown.
+        console: where.
+        at_once: how many trials run at the same time.
+    """
+
+    def __init__(self, session: Session, console: Console, at_once: int) -> None:
+        self._session, self._console, self._at_once = session, console, at_once
+        self._metric, self._mode = session.experiment.search.metric, session.experiment.search.mode
+        self._began = time.monotonic()
+        self._ended_before = sum(t.ended for t in session.record)
+        self._live: Live | None = None
+
+    def __enter__(self) -> Progress:
+        if self._console.is_terminal:
+            self._live = Live(console=self._console, get_renderable=self.table, refresh_per_second=4, transient=True)
+            self._live.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.__exit__(kind, error, trace)
+
+    def started(self, trial: TrialRecord) -> None:
+        """Nothing: the live table shows what runs."""
+
+    def reported(self, trial: TrialRecord) -> None:
+        """Nothing: the live table shows the epochs."""
+
+    def ended(self, trial: TrialRecord) -> None:
+        """A line, where nothing is live."""
+        if self._live is None:
+            what = WORDS[trial.status] + (f" ({trial.reason})" if trial.status == "failed" else "")
+            count = sum(t.ended for t in self._session.record)
+            self._console.print(
+                f"[{count}/{len(self._session.plan)}] {trial.arm} {trial.number}: {label(trial.changes)}: "
+                f"{what} after {len(trial.epochs)} epochs, {self._metric} {shown(self._metric, trial.best)}",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
+
+    # ---- the live table ----
+
+    def table(self) -> RenderableType:
+        """Counts, the trials that run, and the best of each arm."""
+        trials = list(self._session.record.trials.values())
+        running = [t for t in trials if t.status == "running"]
+        parts: list[RenderableType] = [self._counts(trials)]
+        parts.append(self._running(running) if running else Text("  starting workers …", style="dim"))
+        parts += self._bests()
+        return Group(*parts)
+
+    def _counts(self, trials: list[TrialRecord]) -> Text:
+        by = {status: sum(t.status == status for t in trials) for status in WORDS}
+        ended, planned = sum(by.values()), len(self._session.plan)
+        elapsed = time.monotonic() - self._began
+        said = ", ".join(f"{n} {WORDS[status]}" for status, n in by.items() if n)
+        text = Text.assemble((self._session.experiment.name, "bold"), f"  {ended} of {planned} trials ended")
+        text.append(f" ({said})   {duration(elapsed)}" if said else f"   {duration(elapsed)}")
+        if (done := ended - self._ended_before) >= 4 and ended < planned:
+            text.append(f", about {duration(elapsed / done * (planned - ended))} to go", style="dim")
+        return text
+
+    def _running(self, running: list[TrialRecord]) -> Table:
+        table = Table(box=None, pad_edge=True, header_style="dim")
+        names = next((modalities(t.epochs[-1]) for t in self._session.record if t.epochs), [])
+        table.add_column("trial", justify="right")
+        table.add_column("arm")
+        table.add_column("what differs", overflow="fold", ratio=1)
+        for heading in ("epoch", self._metric, *names):
+            table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column("k " + "/".join(names) if names else "k", justify="right", no_wrap=True)
+        for trial in running[: max(self._at_once, 8)]:
+            table.add_row(*self._row(trial, names))
+        return table
+
+    def _row(self, trial: TrialRecord, names: list[str]) -> list[str]:
+        last = trial.epochs[-1] if trial.epochs else {}
+        epochs = int(trial.changes.get("epochs", self._session.experiment.trial.epochs))
+        alone = [percent(last[f"val/accuracy/{name}"]) if last else "" for name in names]
+        k = "/".join(f"{last[f'coefficient/{name}']:.2f}" for name in names) if last else ""
+        fused = shown(self._metric, last.get(self._metric))
+        what = Text(label(trial.changes))
+        return [str(trial.number), trial.arm, str(what), f"{len(trial.epochs)}/{epochs}", fused, *alone, k]
+
+    def _bests(self) -> list[Text]:
+        lines = []
+        for arm in ARMS:
+            best = best_of(self._session.record, arm, self._metric, self._mode)
+            if best is not None:
+                lines.append(
+                    Text(
+                        f"  best {arm:<9}  {shown(self._metric, best.value)}   trial {best.trial.number}: "
+                        f"{label(best.trial.changes)}"
+                    )
+                )
+        return lines

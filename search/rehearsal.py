@@ -1,0 +1,75 @@
+"""What can be known to go wrong is known before the first worker starts: every kind of model is built once."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Iterator
+
+import torch
+
+from ogmge import trainable
+from ogmge.config import ConfigError, TrialConfig
+from search.experiment import Experiment, ExperimentError
+from search.labels import label
+from search.space import METHOD, Changes, methods, with_changes
+
+SHAPES_THE_MODEL = ("encoder", "weights", "fusion", "modulation.parameters", "modulation.apply", "optimizer.name")
+
+
+def known_metrics(modalities: list[str]) -> list[str]:
+    """What can be optimised."""
+    return ["val/accuracy", "val/loss", *(f"val/accuracy/{name}" for name in modalities)]
+
+
+def _metric_problems(experiment: Experiment, data: trainable.Data) -> list[str]:
+    metric, mode = experiment.search.metric, experiment.search.mode
+    known = known_metrics(list(data.shapes))
+    if metric not in known:
+        return [f"`search.metric` must be one of {', '.join(known)}, but got {metric!r}"]
+    wanted = "min" if metric == "val/loss" else "max"
+    if mode != wanted:
+        return [f"`search.mode` must be {wanted} for {metric}, but got {mode!r}"]
+    return []
+
+
+def _variants(experiment: Experiment) -> Iterator[Changes]:
+    """The trial itself, and it with each choice that makes another model."""
+    base: Changes = {METHOD: methods(experiment.space, experiment.trial)[0]} if experiment.space else {}
+    yield base
+    for path in SHAPES_THE_MODEL:
+        entry = experiment.space.get(path)
+        for value in entry if isinstance(entry, list) else ():
+            yield {**base, path: value}
+
+
+def _build(config: TrialConfig, data: trainable.Data) -> list[str]:
+    try:
+        trainable.start(config, data, torch.device("cpu"))
+    except ConfigError as error:
+        return [f"`trial.{p.path}` must be {p.expected}, but got {p.got!r}" for p in error.problems]
+    except ValueError as error:
+        return [f"`trial.modulation`: {error}"]
+    return []
+
+
+def rehearse(experiment: Experiment, data: trainable.Data) -> list[str]:
+    """Builds each kind of model that the experiment asks for; returns what its user should be told.
+
+    Raises:
+        ExperimentError: a model that cannot be built, or a metric that these data do not have.
+    """
+    problems = _metric_problems(experiment, data)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for changes in _variants(experiment):
+            try:
+                config = with_changes(experiment.trial, changes)
+            except ValueError as error:
+                problems.append(f"`space`: {label(changes)} makes no valid trial ({error})")
+                continue
+            problems += _build(config, data)
+    if problems:
+        raise ExperimentError(experiment.name, list(dict.fromkeys(problems)))
+    notes = (str(w.message) for w in caught if issubclass(w.category, UserWarning))
+    return [note for note, _ in itertools.groupby(notes)]

@@ -1,0 +1,164 @@
+"""A whole search: from an experiment to an answer in its folder."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from ogmge import checkpoint
+from ogmge.trainable import Data, Objective
+from search import answer, export
+from search.arms import ARMS, Arm
+from search.experiment import Experiment, ExperimentError
+from search.folder import RunFolder, claimed, write
+from search.progress import Progress
+from search.ray_tune import check_resources, local_ray, run
+from search.record import Journal, TrialRecord
+from search.rehearsal import rehearse
+from search.session import Session
+from search.summary import print_summary
+from search.tracking import Tracker
+from search.worker import Setup, open_data
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a search ended.
+
+    Args:
+        complete: every trial has ended; if not, the search was interrupted.
+        answered: both arms have a result.
+        failure: the first failed trial's reason, where there is one.
+    """
+
+    complete: bool
+    answered: bool
+    failure: str | None
+
+
+class _Tidy:
+    """Takes away what a trial that has ended needs no more: the state to go on from."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+
+    def started(self, trial: TrialRecord) -> None:
+        """Nothing."""
+
+    def reported(self, trial: TrialRecord) -> None:
+        """Nothing."""
+
+    def ended(self, trial: TrialRecord) -> None:
+        (self._folder.trial(trial.number) / "last.pt").unlink(missing_ok=True)
+
+
+def fingerprint_of(data: Data) -> str:
+    """The data's own, where they have one."""
+    return str(getattr(data, "fingerprint", "unknown"))
+
+
+def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool = False) -> Outcome:
+    """Runs or resumes the search in `runs/NAME`, shows it, and leaves the answer there and in MLflow.
+
+    Raises:
+        ExperimentError, DatasetError, FolderError, ResourceError, TrackingError: mistakes of whoever asks, found
+            before the first trial.
+    """
+    if not experiment.space:
+        raise ExperimentError(
+            experiment.name,
+            ["there is no `space`, so there is nothing to search: train it with `python -m search train FILE`"],
+        )
+    began = time.monotonic()
+    folder = RunFolder(runs / experiment.name)
+    data = open_data(experiment.dataset)
+    for note in rehearse(experiment, data):
+        console.print(Text(f"note: {note}", style="yellow"))
+    with claimed(folder, experiment, resume=resume):
+        journal = Journal(folder.journal)
+        session = Session(experiment, journal)
+        tracker = Tracker(experiment, runs, fingerprint_of(data), lambda n: folder.trial(n) / "best.pt")
+        try:
+            _train(session, folder, tracker, console)
+        finally:
+            outcome, best, metrics = _answer(session, folder)
+            status = "FINISHED" if outcome.answered and outcome.complete else "FAILED" if outcome.complete else "KILLED"
+            lack = tracker.close(status, metrics, [folder.experiment, folder.best, folder.trials])
+            journal.close()
+        if outcome.complete:
+            interval = _interval(experiment, folder, best)
+            print_summary(console, experiment, session.record, best, interval, folder, time.monotonic() - began)
+        if lack:
+            console.print(Text(f"note: {lack}", style="yellow"))
+        return outcome
+
+
+@contextmanager
+def _engine(session: Session) -> Iterator[None]:
+    """Ray, where there is something to run."""
+    if not session.left:
+        yield
+        return
+    with local_ray():
+        yield
+
+
+def _train(session: Session, folder: RunFolder, tracker: Tracker, console: Console) -> None:
+    experiment = session.experiment
+    resources = experiment.search.resources
+    setup = Setup(
+        experiment.dataset,
+        Objective(experiment.search.metric, experiment.search.mode),
+        folder.tune.resolve(),
+        resources.cpu,
+        resources.gpu,
+    )
+    console.print(
+        f"{experiment.name}: {len(session.plan)} trials, starting Ray and MLflow; Ctrl-C stops, --resume goes on",
+        highlight=False,
+        soft_wrap=True,
+    )
+    with _engine(session):
+        at_once = check_resources(resources) if session.left else 0
+        tracker.connected()
+        session.observers += [tracker, _Tidy(folder)]
+        for trial in session.record:
+            tracker.reported(trial)
+        with Progress(session, console, at_once) as progress:
+            session.observers.append(progress)
+            run(session, setup)
+
+
+def _answer(session: Session, folder: RunFolder) -> tuple[Outcome, dict[Arm, answer.Best], dict[str, float]]:
+    """What is known so far, written to the folder; also what of it goes to the search's run in MLflow."""
+    experiment, record = session.experiment, session.record
+    metric, mode = experiment.search.metric, experiment.search.mode
+    found = {arm: answer.best_of(record, arm, metric, mode) for arm in ARMS}
+    best: dict[Arm, answer.Best] = {arm: b for arm, b in found.items() if b is not None}
+    write(folder.trials, export.trials_table(experiment, record))
+    if best:
+        write(folder.best, export.best_experiment(experiment, answer.winner(best, mode)))
+    metrics = {f"best/{arm}": b.value for arm, b in best.items()}
+    failure = next((f"trial {t.number}: {t.reason}" for t in record if t.status == "failed"), None)
+    return Outcome(session.complete, len(best) == len(ARMS), failure), best, metrics
+
+
+def _interval(experiment: Experiment, folder: RunFolder, best: dict[Arm, answer.Best]) -> answer.Interval | None:
+    """Over the validation examples, where it is accuracy that was searched and both models' answers are there."""
+    if experiment.search.metric != answer.METRIC or len(best) < len(ARMS):
+        return None
+    try:
+        correct = {arm: checkpoint.load(folder.trial(b.trial.number) / "best.pt")["correct"] for arm, b in best.items()}
+    except checkpoint.CheckpointError as error:
+        log.warning("no interval: %s", error)
+        return None
+    return answer.paired_interval(correct["modulated"], correct["baseline"])

@@ -1,0 +1,105 @@
+"""The end of a search on the screen: what was found, what it is worth, where things are, what to do next."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from search.answer import Best, Interval, effort_of
+from search.arms import ARMS, Arm
+from search.experiment import Experiment
+from search.folder import RunFolder
+from search.labels import duration, label, modalities, percent, shown
+from search.record import SearchRecord
+
+TITLES = {"baseline": "best unmodulated", "modulated": "best modulated"}
+
+
+def bests_table(experiment: Experiment, record: SearchRecord, best: dict[Arm, Best]) -> Table:
+    """The best trial of each arm, side by side."""
+    metric = experiment.search.metric
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
+    table.add_column("")
+    shown_arms = [arm for arm in reversed(ARMS) if arm in best]
+    for arm in shown_arms:
+        table.add_column(TITLES[arm], overflow="fold")
+    rows: list[tuple[str, list[str]]] = [
+        (metric, [shown(metric, best[arm].value) for arm in shown_arms]),
+    ]
+    if metric != "val/accuracy":
+        rows.append(("val/accuracy", [percent(best[arm].metrics["val/accuracy"]) for arm in shown_arms]))
+    for name in modalities(best[shown_arms[0]].metrics):
+        rows.append((f"  {name} alone", [percent(best[arm].metrics[f"val/accuracy/{name}"]) for arm in shown_arms]))
+    rows.append(("configuration", [label(best[arm].trial.changes).replace(" ", "\n") for arm in shown_arms]))
+    rows.append(
+        ("trial", [f"{best[arm].trial.number}, at epoch {int(best[arm].metrics['epoch'])}" for arm in shown_arms])
+    )
+    effort = {arm: effort_of(record, arm) for arm in shown_arms}
+    rows.append(("out of", [f"{effort[arm].trials} trials, {effort[arm].epochs} epochs" for arm in shown_arms]))
+    for name, cells in rows:
+        table.add_row(Text(name, style="dim"), *(Text(cell) for cell in cells))
+    return table
+
+
+def worth(experiment: Experiment, best: dict[Arm, Best], interval: Interval | None) -> str:
+    """What the difference between the arms is worth, with one seed each."""
+    metric = experiment.search.metric
+    if len(best) < len(ARMS):
+        missing = next(arm for arm in ARMS if arm not in best)
+        return (
+            f"No {missing} trial came to a result, so there is nothing to compare with: see the reasons in trials.csv."
+        )
+    difference = best["modulated"].value - best["baseline"].value
+    text = f"With modulation {metric} is {_signed(metric, difference)}"
+    if interval is not None:
+        text += (
+            f" (95 % interval over the same {interval.examples} validation examples: "
+            f"{_signed(metric, interval.low)} to {_signed(metric, interval.high)})"
+        )
+    return (
+        f"{text}. These are two training runs with one seed each, both picked as the best by this very validation set: "
+        "that is a lead, no evidence that modulation helps or hurts. Only fresh seeds can tell."
+    )
+
+
+def _signed(metric: str, value: float) -> str:
+    return f"{100 * value:+.1f} points" if "accuracy" in metric else f"{value:+.4f}"
+
+
+def print_summary(
+    console: Console,
+    experiment: Experiment,
+    record: SearchRecord,
+    best: dict[Arm, Best],
+    interval: Interval | None,
+    folder: RunFolder,
+    seconds: float,
+) -> None:
+    """Prints all of it."""
+    count = {word: sum(t.status == word for t in record) for word in ("finished", "stopped", "failed")}
+    console.print(
+        f"\n[bold]{experiment.name}[/bold]: {len(record.trials)} trials in {duration(seconds)}: {count['finished']} "
+        f"trained to the end, {count['stopped']} stopped early, {count['failed']} failed\n",
+        highlight=False,
+    )
+    if best:
+        console.print(bests_table(experiment, record, best))
+        console.print()
+    console.print(Text(worth(experiment, best, interval)))
+    console.print(_files(folder, experiment), soft_wrap=True)
+
+
+def _files(folder: RunFolder, experiment: Experiment) -> Text:
+    tracking = experiment.tracking.uri or str(folder.path.parent / "mlflow.db")
+    lines = [
+        "",
+        f"configuration   {folder.best}",
+        f"all trials      {folder.trials}",
+        f"weights, logs   {folder.tune}",
+        f"MLflow          {tracking}",
+        "",
+        f"next:  uv run python -m search train {folder.best}",
+        f"       uv run python -m search ui {experiment.name}",
+    ]
+    return Text("\n".join(lines))

@@ -1,0 +1,323 @@
+"""The search's record in MLflow: a run for the search, a child for each trial.
+
+All calls are made on a thread of their own, so that training never waits for a data base. The thread does not follow
+events: it brings each trial's run in line with the trial's record. What could not be delivered is tried again, several
+epochs go in one call, and a resumed search finds its runs and adds what they lack.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import platform
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from search.experiment import Experiment
+from search.labels import flat, label
+from search.record import TrialRecord
+from search.space import with_changes
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # what fails is tried again here, without blocking
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+
+log = logging.getLogger(__name__)
+
+METRICS_A_CALL = 1000  # MLflow's limit
+PARAMETER_LENGTH = 6000  # ditto
+TAG_LENGTH = 5000  # ditto
+AGAIN_AFTER_S = 5.0
+PACKAGES = ("torch", "torchvision", "ray", "optuna", "mlflow", "numpy")
+STATUS = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
+INTERRUPTED = "interrupted: the search can be resumed"
+
+
+class TrackingError(RuntimeError):
+    """MLflow's store cannot be reached or written."""
+
+
+def store_uri(uri: str | None, runs: Path) -> str:
+    """The tracking URI: the experiment's own, or SQLite in the folder of the runs."""
+    return uri or f"sqlite:///{(runs / 'mlflow.db').resolve()}"
+
+
+def connect(uri: str | None, runs: Path, name: str) -> tuple[MlflowClient, str]:
+    """MLflow's client, and the id of the experiment called `name`, which is made where it is missing.
+
+    Raises:
+        TrackingError: the store cannot be reached.
+    """
+    import mlflow
+
+    for noisy in ("mlflow", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    runs.mkdir(parents=True, exist_ok=True)
+    artifacts = None if uri else (runs / "mlartifacts").resolve().as_uri()
+    try:
+        with (runs / ".mlflow.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # two searches that begin together make one data base
+            client = mlflow.MlflowClient(store_uri(uri, runs))
+            known = client.get_experiment_by_name(name)
+            if known is not None and known.lifecycle_stage == "deleted":
+                client.restore_experiment(known.experiment_id)
+            return client, known.experiment_id if known else client.create_experiment(name, artifacts)
+    except Exception as error:  # MLflow raises its own, requests', sqlalchemy's …
+        raise TrackingError(f"MLflow at {store_uri(uri, runs)} cannot be used: {error}") from error
+
+
+def versions() -> dict[str, str]:
+    """Python and the packages that results depend on."""
+    found = {"version.python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[f"version.{package}"] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def parameters(values: Mapping[str, Any]) -> dict[str, str]:
+    """Nested values as MLflow's parameters, by dotted path."""
+    texts = {key: v if isinstance(v, str) else json.dumps(v) for key, v in flat(values).items()}
+    return {key: text[:PARAMETER_LENGTH] for key, text in texts.items()}
+
+
+@dataclass
+class _Child:
+    """What MLflow has of a trial."""
+
+    run_id: str
+    epochs: int = 0
+    status: str = "RUNNING"
+
+
+class RunWriter:
+    """Writes what our runs are made of; each call may raise whatever MLflow does."""
+
+    def __init__(self, client: MlflowClient) -> None:
+        self.client = client
+
+    def describe(self, run_id: str, params: Mapping[str, str], tags: Mapping[str, str]) -> None:
+        """Parameters and tags, a hundred parameters a call (MLflow's limit)."""
+        from mlflow.entities import Param, RunTag
+
+        listed = [Param(key, value) for key, value in params.items()]
+        marks = [RunTag(key, value[:TAG_LENGTH]) for key, value in tags.items()]
+        for first in range(0, max(1, len(listed)), 100):
+            self.client.log_batch(run_id, params=listed[first : first + 100], tags=marks if not first else ())
+
+    def epochs(self, run_id: str, epochs: list[dict[str, float]]) -> None:
+        """Every metric of some epochs, at the step of its epoch."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        metrics = [
+            Metric(key, value, now, int(epoch["epoch"]))
+            for epoch in epochs
+            for key, value in epoch.items()
+            if key != "epoch"
+        ]
+        for first in range(0, len(metrics), METRICS_A_CALL):
+            self.client.log_batch(run_id, metrics=metrics[first : first + METRICS_A_CALL])
+
+
+class Tracker:
+    """Keeps MLflow in line with a search; an observer of its session.
+
+    Args:
+        experiment: what is searched.
+        runs: the folder of the runs.
+        fingerprint: of the data.
+        weights: trial number -> file of its best epoch's weights.
+    """
+
+    def __init__(self, experiment: Experiment, runs: Path, fingerprint: str, weights: Callable[[int], Path]) -> None:
+        self._experiment = experiment
+        self._runs = runs
+        self._id_file = runs / experiment.name / "mlflow.json"
+        self._tags = {"dataset": experiment.dataset["name"], "dataset.fingerprint": fingerprint, **versions()}
+        self._weights = weights
+        self._children: dict[int, _Child] = {}
+        self._waiting: dict[int, TrialRecord] = {}
+        self._changed = threading.Condition()
+        self._closing = False
+        self._trouble: Exception | None = None
+        self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
+        self._ready = threading.Event()
+        self._thread.start()
+
+    # ---- called by the search ----
+
+    def connected(self) -> None:
+        """Waits until MLflow is there.
+
+        Raises:
+            TrackingError: it is not.
+        """
+        self._ready.wait()
+        if self._trouble is not None:
+            raise self._trouble
+
+    def started(self, trial: TrialRecord) -> None:
+        self.reported(trial)
+
+    def reported(self, trial: TrialRecord) -> None:
+        """Something of the trial is new."""
+        with self._changed:
+            self._waiting[trial.number] = trial
+            self._changed.notify()
+
+    def ended(self, trial: TrialRecord) -> None:
+        self.reported(trial)
+
+    def close(self, status: str, metrics: Mapping[str, float], files: list[Path]) -> str | None:
+        """Delivers what is left, ends the search's run; returns what MLflow lacks, as a sentence, or None.
+
+        Args:
+            status: FINISHED, FAILED or KILLED.
+            metrics: of the search as a whole.
+            files: to keep with its run.
+        """
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join()
+        if self._trouble is None and not self._waiting:
+            try:
+                self._end(status, metrics, files)
+            except Exception as error:
+                self._trouble = error
+        if self._trouble is None:
+            return None
+        return f"MLflow lacks a part of this search ({self._trouble}); --resume delivers it, and nothing else is lost"
+
+    # ---- on the thread ----
+
+    def _work(self) -> None:
+        try:
+            self._connect()
+        except Exception as error:
+            self._trouble = error if isinstance(error, TrackingError) else TrackingError(f"MLflow failed: {error}")
+            return
+        finally:
+            self._ready.set()
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._closing)
+                batch, self._waiting = self._waiting, {}
+                closing = self._closing
+            left = self._deliver(batch)
+            with self._changed:
+                self._waiting = left | self._waiting
+                if closing:
+                    return
+                if left:
+                    self._changed.wait_for(lambda: self._closing, AGAIN_AFTER_S)
+
+    def _deliver(self, batch: dict[int, TrialRecord]) -> dict[int, TrialRecord]:
+        """Brings these trials' runs in line; returns the trials for which that failed."""
+        left = {}
+        for number, trial in batch.items():
+            try:
+                self._align(trial)
+            except Exception as error:
+                log.debug("trial %d", number, exc_info=True)
+                left[number], self._trouble = trial, error
+        if batch and not left:
+            self._trouble = None
+        return left
+
+    def _connect(self) -> None:
+        self._client, self._experiment_id = connect(self._experiment.tracking.uri, self._runs, self._experiment.name)
+        self._writer = RunWriter(self._client)
+        if self._id_file.exists():
+            self._parent = str(json.loads(self._id_file.read_text())["parent_run_id"])
+            self._client.update_run(self._parent, "RUNNING")
+            self._find_children()
+            return
+        tags = {**self._tags, "kind": "search"}
+        run = self._client.create_run(self._experiment_id, tags=tags, run_name=self._experiment.name)
+        self._parent = run.info.run_id
+        self._id_file.write_text(json.dumps({"parent_run_id": self._parent}))
+        values = self._experiment.model_dump(mode="json", exclude={"name", "tracking"})
+        self._writer.describe(self._parent, parameters(values), {})
+
+    def _find_children(self) -> None:
+        token = None
+        while True:
+            page = self._client.search_runs(
+                [self._experiment_id], f"tags.`mlflow.parentRunId` = '{self._parent}'", page_token=token
+            )
+            for run in page:
+                history = self._client.get_metric_history(run.info.run_id, "val/loss")
+                status = INTERRUPTED if run.data.tags.get("stop_reason") == INTERRUPTED else run.info.status
+                child = _Child(run.info.run_id, 1 + max((m.step for m in history), default=-1), status)
+                self._children[int(run.data.tags["trial"])] = child
+            token = page.token
+            if not token:
+                return
+
+    def _child(self, trial: TrialRecord) -> _Child:
+        if trial.number in self._children:
+            return self._children[trial.number]
+        config = with_changes(self._experiment.trial, trial.changes)
+        tags = {
+            **self._tags,
+            "mlflow.parentRunId": self._parent,
+            "kind": "trial",
+            "trial": str(trial.number),
+            "arm": trial.arm,
+            "fusion": config.fusion,
+            "method": config.modulation.method,
+        }
+        name = f"{trial.number:03} {label(trial.changes)}"
+        run = self._client.create_run(self._experiment_id, tags=tags, run_name=name)
+        self._children[trial.number] = _Child(run.info.run_id)
+        self._writer.describe(run.info.run_id, parameters(asdict(config)), {})
+        return self._children[trial.number]
+
+    def _align(self, trial: TrialRecord) -> None:
+        ended, known = trial.ended, len(trial.epochs)  # read once: the search goes on meanwhile
+        child = self._child(trial)
+        if child.status == INTERRUPTED:
+            self._client.update_run(child.run_id, "RUNNING")
+            self._client.delete_tag(child.run_id, "stop_reason")
+            child.status = "RUNNING"
+        if known > child.epochs:
+            self._writer.epochs(child.run_id, trial.epochs[child.epochs : known])
+            child.epochs = known
+        if ended and child.status != STATUS[trial.status]:
+            self._end_child(child, trial)
+
+    def _end_child(self, child: _Child, trial: TrialRecord) -> None:
+        weights = self._weights(trial.number)
+        if self._experiment.tracking.checkpoints == "best" and weights.exists():
+            self._client.log_artifact(child.run_id, str(weights))
+        if trial.reason:
+            name = "error" if trial.status == "failed" else "stop_reason"
+            self._client.set_tag(child.run_id, name, trial.reason[:TAG_LENGTH])
+        self._client.set_terminated(child.run_id, STATUS[trial.status])
+        child.status = STATUS[trial.status]
+
+    def _end(self, status: str, metrics: Mapping[str, float], files: list[Path]) -> None:
+        for child in self._children.values():
+            if child.status in ("RUNNING", INTERRUPTED):
+                self._client.set_tag(child.run_id, "stop_reason", INTERRUPTED)
+                self._client.set_terminated(child.run_id, "KILLED")
+        for key, value in metrics.items():
+            self._client.log_metric(self._parent, key, value)
+        for file in files:
+            if file.exists():
+                self._client.log_artifact(self._parent, str(file))
+        self._client.set_terminated(self._parent, status)

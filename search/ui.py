@@ -1,0 +1,81 @@
+"""MLflow's web page on this machine's runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from search.tracking import store_uri
+
+HOST = "127.0.0.1"
+START_S = 120
+
+
+def _free_port(wanted: int) -> int:
+    """`wanted`, or where that is taken any other."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise OSError(f"no port is free on {HOST}")
+
+
+def page(folder: Path, uri: str, port: int) -> str:
+    """The address of the run's own page, or of all runs where it has none yet."""
+    import mlflow
+
+    base = f"http://{HOST}:{port}/"
+    ids = folder / "mlflow.json"
+    if not ids.exists():
+        return base
+    run_id = next(iter(json.loads(ids.read_text()).values()))
+    run = mlflow.MlflowClient(uri).get_run(run_id)
+    return f"{base}#/experiments/{run.info.experiment_id}/runs"
+
+
+def _wait_for(server: subprocess.Popen[bytes], port: int) -> bool:
+    until = time.monotonic() + START_S
+    while time.monotonic() < until and server.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex((HOST, port)) == 0:
+                return True
+        time.sleep(0.2)
+    return False
+
+
+def serve(folder: Path, runs: Path, uri: str | None, port: int, console: Console) -> int:
+    """Serves until Ctrl-C, to this machine only; returns the exit code."""
+    store = store_uri(uri, runs)
+    if uri is not None and uri.startswith("http"):
+        console.print(Text(f"the runs are at {uri}: open it in a browser"))
+        return 0
+    port = _free_port(port)
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store, "--host", HOST]
+    command += ["--port", str(port), "--workers", "1"]
+    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        console.print("starting MLflow's page …")
+        if not _wait_for(server, port):
+            console.print(Text(f"MLflow's server did not start: {' '.join(command)}", style="red"))
+            return 1
+        console.print(Text(f"{page(folder, store, port)}   (Ctrl-C ends it)"), soft_wrap=True)
+        server.wait()
+        return server.returncode
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        server.terminate()
+        server.wait(timeout=20)
