@@ -13,7 +13,8 @@ def main() -> None:
     found = importlib.util.find_spec("datasets")
     if found is None or found.origin is None or Path(found.origin).parent != ROOT / "datasets":
         where = found.origin if found else "nowhere"
-        sys.exit(f"the package `datasets` is found at {where}, but it must be {ROOT / 'datasets'}: start from there")
+        print(f"the package `datasets` is found at {where}, but must be {ROOT / 'datasets'}", file=sys.stderr)
+        sys.exit(2)
     from search.cli import search_command
 
     search_command(prog_name="run_search.py")

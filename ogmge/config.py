@@ -14,6 +14,9 @@ from typing import Literal
 Method = Literal["none", "ogm", "ogm_ge"]
 Precision = Literal["fp32", "bf16", "fp16"]
 
+FUSION_NAMES = ("concat", "sum", "film", "gated")
+ENCODER_NAMES = ("resnet18", "small_conv", "mlp")
+
 STRICT = {"extra": "forbid", "strict": True}  # how a schema validator is to read these classes
 
 
@@ -178,7 +181,20 @@ class TrialConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        encoders = self.encoder.values() if isinstance(self.encoder, dict) else [self.encoder]
         _require(
+            (
+                all(name in ENCODER_NAMES or ":" in name for name in encoders),
+                "encoder",
+                f"{', '.join(ENCODER_NAMES)}, torchvision:NAME or package.module:factory",
+                self.encoder,
+            ),
+            (
+                self.fusion in FUSION_NAMES or ":" in self.fusion,
+                "fusion",
+                f"{', '.join(FUSION_NAMES)} or package.module:factory",
+                self.fusion,
+            ),
             (self.epochs >= 1, "epochs", "at least 1", self.epochs),
             (self.batch_size >= 1, "batch_size", "at least 1", self.batch_size),
             (

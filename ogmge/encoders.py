@@ -174,9 +174,6 @@ ENCODERS: dict[str, Factory] = {"small_conv": small_conv, "mlp": mlp}
 def _build(name: str, weights: str | None, shape: tuple[int, ...]) -> nn.Module:
     if name == "resnet18" or name.startswith("torchvision:"):
         return from_torchvision(name.removeprefix("torchvision:"), shape, weights)
-    if name not in ENCODERS and ":" not in name:
-        known = ", ".join(("resnet18", *ENCODERS))
-        raise ValueError(f"no encoder has this name: it is {known}, torchvision:NAME or package.module:factory")
     encoder = ENCODERS[name](shape) if name in ENCODERS else pkgutil.resolve_name(name)(shape)
     if not isinstance(encoder, nn.Module):
         raise ValueError(f"{name} must return a torch.nn.Module, but returned {type(encoder).__name__}")

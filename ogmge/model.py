@@ -43,8 +43,6 @@ def _build_head(name: str, dims: dict[str, int], classes: int) -> nn.Module:
         if len(dims) < 2 and name in ("film", "gated"):
             raise ConfigError([Problem("fusion", "concat or sum where there is one modality", name)])
         return initialise(FUSIONS[name](dims, classes))
-    if ":" not in name:
-        raise ConfigError([Problem("fusion", f"{', '.join(FUSIONS)} or package.module:factory", name)])
     try:
         head = pkgutil.resolve_name(name)(dims, classes)
         with torch.no_grad():

@@ -212,10 +212,21 @@ def _joined(texts: list[str]) -> str:
     return text.replace("a whole number or a finite number", "a finite number")
 
 
+_WORDS = {
+    "a integer": "a whole number",
+    "a array": "a list",
+    "an object": "a mapping",
+    "greater than or equal to": "at least",
+    "less than or equal to": "at most",
+    "greater than": "above",
+    "less than": "below",
+}
+
+
 def _expectation(message: str) -> str:
     """pydantic's sentence in the words of a YAML file."""
     plain = message.removeprefix("Input should be ").replace("valid ", "")
-    for theirs, ours in (("a integer", "a whole number"), ("a array", "a list"), ("an object", "a mapping")):
+    for theirs, ours in _WORDS.items():
         plain = plain.replace(theirs, ours)
     return f"must be {plain}"
 

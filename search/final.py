@@ -44,7 +44,7 @@ class _Recorder:
         }
         self.run_id = client.create_run(experiment_id, tags=tags, run_name=experiment.name).info.run_id
         id_file.write_text(json.dumps({"run_id": self.run_id}))
-        self._writer.describe(self.run_id, parameters(asdict(experiment.trial)), {})
+        self._writer.describe(self.run_id, parameters(asdict(experiment.trial)))
 
     def _stopped(self) -> bool:
         return "stop_reason" in self._writer.client.get_run(self.run_id).data.tags

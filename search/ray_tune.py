@@ -62,7 +62,7 @@ class _Suggestions(Searcher):
         return {"number": trial.number, "trial": asdict(config)}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Nothing: the session hears of it from `_Decisions`, which knows why."""
+        """Nothing: the session hears of it from `_Decisions` and `_Workers`, which know why."""
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: what there is to know is in the journal."""
@@ -98,24 +98,23 @@ class _Decisions(FIFOScheduler):
         if len(self._session.record.trials[number].epochs) == trial.config["trial"]["epochs"]:
             self._session.ended(number, "finished")
 
-    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        lines = str(trial.get_error() or "").strip().splitlines()
-        self._session.ended(
-            trial.config["number"], "failed", f"its worker died {WORKER_RETRIES + 1} times: {lines[-1:]}"
-        )
-
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
 
-class _Starts(tune.Callback):
-    """Tells the session when a worker begins with a trial."""
+class _Workers(tune.Callback):
+    """Tells the session when a worker begins with a trial, and when the last of them that may try has died."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self._session.started(trial.config["number"])
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        cause = str(trial.get_error() or "no reason is known").strip().splitlines()[0]
+        reason = f"its worker died {WORKER_RETRIES + 1} times, the last time so: {cause}"
+        self._session.ended(trial.config["number"], "failed", reason)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -205,7 +204,7 @@ def run(session: Session, setup: Setup, trainable: Trainable = run_trial) -> Non
             name="ray",
             storage_path=str(setup.folder),
             verbose=0,
-            callbacks=[_Starts(session)],
+            callbacks=[_Workers(session)],
             failure_config=tune.FailureConfig(max_failures=WORKER_RETRIES),
         ),
     )

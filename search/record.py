@@ -98,7 +98,7 @@ class Journal:
                     event = json.loads(line)
                 except ValueError:
                     event = None
-                if event is None or not line.endswith(b"\n"):
+                if not isinstance(event, dict) or not line.endswith(b"\n"):
                     log.warning("%s is damaged after byte %d: what follows is dropped", self.path, whole)
                     break
                 whole += len(line)

@@ -87,19 +87,20 @@ def print_summary(
         console.print(bests_table(experiment, record, best))
         console.print()
     console.print(Text(worth(experiment, best, interval)))
-    console.print(_files(folder, experiment), soft_wrap=True)
+    console.print(_files(folder, experiment, found=bool(best)), soft_wrap=True)
 
 
-def _files(folder: RunFolder, experiment: Experiment) -> Text:
+def _files(folder: RunFolder, experiment: Experiment, *, found: bool) -> Text:
     tracking = experiment.tracking.uri or str(folder.path.parent / "mlflow.db")
-    lines = [
-        "",
-        f"configuration   {folder.best}",
-        f"all trials      {folder.trials}",
-        f"weights, logs   {folder.tune}",
-        f"MLflow          {tracking}",
-        "",
-        f"next:  uv run python -m search train {folder.best}",
-        f"       uv run python -m search ui {experiment.name}",
-    ]
-    return Text("\n".join(lines))
+    files = {
+        "configuration": folder.best,
+        "all trials": folder.trials,
+        "weights, logs": folder.tune,
+        "MLflow": tracking,
+    }
+    commands = [f"train {folder.best}", f"ui {experiment.name}"]
+    if not found:
+        del files["configuration"], commands[0]
+    listed = "\n".join(f"{name:<16}{place}" for name, place in files.items())
+    following = "\n       ".join(f"uv run python -m search {command}" for command in commands)
+    return Text(f"\n{listed}\n\nnext:  {following}")

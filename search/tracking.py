@@ -35,8 +35,10 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 log = logging.getLogger(__name__)
 
 METRICS_A_CALL = 1000  # MLflow's limit
-PARAMETER_LENGTH = 6000  # ditto
+PARAMETERS_A_CALL = 100  # ditto
+PARAMETER_LENGTH = 6000
 TAG_LENGTH = 5000  # ditto
+TRAINING_PAGE = {"mlflow.experimentKind": "custom_model_development"}  # else MLflow opens its page for chats
 AGAIN_AFTER_S = 5.0
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "mlflow", "numpy")
 STATUS = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
@@ -60,7 +62,7 @@ def connect(uri: str | None, runs: Path, name: str) -> tuple[MlflowClient, str]:
     """
     import mlflow
 
-    for noisy in ("mlflow", "alembic"):
+    for noisy in ("mlflow", "alembic", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     runs.mkdir(parents=True, exist_ok=True)
     artifacts = None if uri else (runs / "mlartifacts").resolve().as_uri()
@@ -71,7 +73,7 @@ def connect(uri: str | None, runs: Path, name: str) -> tuple[MlflowClient, str]:
             known = client.get_experiment_by_name(name)
             if known is not None and known.lifecycle_stage == "deleted":
                 client.restore_experiment(known.experiment_id)
-            return client, known.experiment_id if known else client.create_experiment(name, artifacts)
+            return client, known.experiment_id if known else client.create_experiment(name, artifacts, TRAINING_PAGE)
     except Exception as error:  # MLflow raises its own, requests', sqlalchemy's …
         raise TrackingError(f"MLflow at {store_uri(uri, runs)} cannot be used: {error}") from error
 
@@ -94,10 +96,11 @@ def parameters(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 @dataclass
-class _Child:
-    """What MLflow has of a trial."""
+class _Run:
+    """What MLflow has of a trial, or of the search."""
 
     run_id: str
+    described: bool = False
     epochs: int = 0
     status: str = "RUNNING"
 
@@ -108,14 +111,13 @@ class RunWriter:
     def __init__(self, client: MlflowClient) -> None:
         self.client = client
 
-    def describe(self, run_id: str, params: Mapping[str, str], tags: Mapping[str, str]) -> None:
-        """Parameters and tags, a hundred parameters a call (MLflow's limit)."""
-        from mlflow.entities import Param, RunTag
+    def describe(self, run_id: str, params: Mapping[str, str]) -> None:
+        """Parameters; given again they change nothing."""
+        from mlflow.entities import Param
 
         listed = [Param(key, value) for key, value in params.items()]
-        marks = [RunTag(key, value[:TAG_LENGTH]) for key, value in tags.items()]
-        for first in range(0, max(1, len(listed)), 100):
-            self.client.log_batch(run_id, params=listed[first : first + 100], tags=marks if not first else ())
+        for first in range(0, len(listed), PARAMETERS_A_CALL):
+            self.client.log_batch(run_id, params=listed[first : first + PARAMETERS_A_CALL])
 
     def epochs(self, run_id: str, epochs: list[dict[str, float]]) -> None:
         """Every metric of some epochs, at the step of its epoch."""
@@ -148,7 +150,8 @@ class Tracker:
         self._id_file = runs / experiment.name / "mlflow.json"
         self._tags = {"dataset": experiment.dataset["name"], "dataset.fingerprint": fingerprint, **versions()}
         self._weights = weights
-        self._children: dict[int, _Child] = {}
+        self._parent: _Run | None = None
+        self._children: dict[int, _Run] = {}
         self._waiting: dict[int, TrialRecord] = {}
         self._changed = threading.Condition()
         self._closing = False
@@ -242,49 +245,58 @@ class Tracker:
         self._client, self._experiment_id = connect(self._experiment.tracking.uri, self._runs, self._experiment.name)
         self._writer = RunWriter(self._client)
         if self._id_file.exists():
-            self._parent = str(json.loads(self._id_file.read_text())["parent_run_id"])
-            self._client.update_run(self._parent, "RUNNING")
-            self._find_children()
-            return
-        tags = {**self._tags, "kind": "search"}
-        run = self._client.create_run(self._experiment_id, tags=tags, run_name=self._experiment.name)
-        self._parent = run.info.run_id
-        self._id_file.write_text(json.dumps({"parent_run_id": self._parent}))
-        values = self._experiment.model_dump(mode="json", exclude={"name", "tracking"})
-        self._writer.describe(self._parent, parameters(values), {})
+            known = self._client.get_run(json.loads(self._id_file.read_text())["parent_run_id"])
+            self._parent = _Run(known.info.run_id, bool(known.data.params))
+            self._client.update_run(self._parent.run_id, "RUNNING")
+            self._find_children(self._parent.run_id)
 
-    def _find_children(self) -> None:
+    def _begin(self) -> str:
+        """The search's run: made with its first trial, so that a search that never began leaves none."""
+        if self._parent is None:
+            tags = {**self._tags, "kind": "search"}
+            run = self._client.create_run(self._experiment_id, tags=tags, run_name=self._experiment.name)
+            self._parent = _Run(run.info.run_id)
+            self._id_file.write_text(json.dumps({"parent_run_id": run.info.run_id}))
+        self._describe(self._parent, self._experiment.model_dump(mode="json", exclude={"name", "tracking"}))
+        return self._parent.run_id
+
+    def _describe(self, run: _Run, values: Mapping[str, Any]) -> None:
+        if not run.described:
+            self._writer.describe(run.run_id, parameters(values))
+            run.described = True
+
+    def _find_children(self, parent: str) -> None:
         token = None
         while True:
             page = self._client.search_runs(
-                [self._experiment_id], f"tags.`mlflow.parentRunId` = '{self._parent}'", page_token=token
+                [self._experiment_id], f"tags.`mlflow.parentRunId` = '{parent}'", page_token=token
             )
             for run in page:
                 history = self._client.get_metric_history(run.info.run_id, "val/loss")
                 status = INTERRUPTED if run.data.tags.get("stop_reason") == INTERRUPTED else run.info.status
-                child = _Child(run.info.run_id, 1 + max((m.step for m in history), default=-1), status)
-                self._children[int(run.data.tags["trial"])] = child
+                epochs = 1 + max((m.step for m in history), default=-1)
+                known = _Run(run.info.run_id, bool(run.data.params), epochs, status)
+                self._children[int(run.data.tags["trial"])] = known
             token = page.token
             if not token:
                 return
 
-    def _child(self, trial: TrialRecord) -> _Child:
-        if trial.number in self._children:
-            return self._children[trial.number]
-        config = with_changes(self._experiment.trial, trial.changes)
-        tags = {
-            **self._tags,
-            "mlflow.parentRunId": self._parent,
-            "kind": "trial",
-            "trial": str(trial.number),
-            "arm": trial.arm,
-            "fusion": config.fusion,
-            "method": config.modulation.method,
-        }
-        name = f"{trial.number:03} {label(trial.changes)}"
-        run = self._client.create_run(self._experiment_id, tags=tags, run_name=name)
-        self._children[trial.number] = _Child(run.info.run_id)
-        self._writer.describe(run.info.run_id, parameters(asdict(config)), {})
+    def _child(self, trial: TrialRecord) -> _Run:
+        parent, config = self._begin(), with_changes(self._experiment.trial, trial.changes)
+        if trial.number not in self._children:
+            tags = {
+                **self._tags,
+                "mlflow.parentRunId": parent,
+                "kind": "trial",
+                "trial": str(trial.number),
+                "arm": trial.arm,
+                "fusion": config.fusion,
+                "method": config.modulation.method,
+            }
+            name = f"{trial.number:03} {label(trial.changes)}"
+            run = self._client.create_run(self._experiment_id, tags=tags, run_name=name)
+            self._children[trial.number] = _Run(run.info.run_id)
+        self._describe(self._children[trial.number], asdict(config))
         return self._children[trial.number]
 
     def _align(self, trial: TrialRecord) -> None:
@@ -300,7 +312,7 @@ class Tracker:
         if ended and child.status != STATUS[trial.status]:
             self._end_child(child, trial)
 
-    def _end_child(self, child: _Child, trial: TrialRecord) -> None:
+    def _end_child(self, child: _Run, trial: TrialRecord) -> None:
         weights = self._weights(trial.number)
         if self._experiment.tracking.checkpoints == "best" and weights.exists():
             self._client.log_artifact(child.run_id, str(weights))
@@ -311,13 +323,15 @@ class Tracker:
         child.status = STATUS[trial.status]
 
     def _end(self, status: str, metrics: Mapping[str, float], files: list[Path]) -> None:
+        if self._parent is None:
+            return
         for child in self._children.values():
             if child.status in ("RUNNING", INTERRUPTED):
                 self._client.set_tag(child.run_id, "stop_reason", INTERRUPTED)
                 self._client.set_terminated(child.run_id, "KILLED")
         for key, value in metrics.items():
-            self._client.log_metric(self._parent, key, value)
+            self._client.log_metric(self._parent.run_id, key, value)
         for file in files:
             if file.exists():
-                self._client.log_artifact(self._parent, str(file))
-        self._client.set_terminated(self._parent, status)
+                self._client.log_artifact(self._parent.run_id, str(file))
+        self._client.set_terminated(self._parent.run_id, status)

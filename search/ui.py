@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -55,6 +57,15 @@ def _wait_for(server: subprocess.Popen[bytes], port: int) -> bool:
     return False
 
 
+def _end(server: subprocess.Popen[bytes]) -> None:
+    """Ends the server with all the processes it started."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            server.wait(timeout=10)
+
+
 def serve(folder: Path, runs: Path, uri: str | None, port: int, console: Console) -> int:
     """Serves until Ctrl-C, to this machine only; returns the exit code."""
     store = store_uri(uri, runs)
@@ -65,7 +76,9 @@ def serve(folder: Path, runs: Path, uri: str | None, port: int, console: Console
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store, "--host", HOST]
     command += ["--port", str(port), "--workers", "1"]
     environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
-    server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    server = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
     try:
         console.print("starting MLflow's page …")
         if not _wait_for(server, port):
@@ -77,5 +90,4 @@ def serve(folder: Path, runs: Path, uri: str | None, port: int, console: Console
     except KeyboardInterrupt:
         return 0
     finally:
-        server.terminate()
-        server.wait(timeout=20)
+        _end(server)

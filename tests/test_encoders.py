@@ -11,8 +11,8 @@ import torch
 import torchvision
 from torch import nn
 
-from ogmge.config import ConfigError, TrialConfig
-from ogmge.encoders import build_encoder
+from ogmge.config import ENCODER_NAMES, FUSION_NAMES, ConfigError, TrialConfig
+from ogmge.encoders import ENCODERS, build_encoder
 from ogmge.fusion import FUSIONS
 from ogmge.model import build_model
 
@@ -191,7 +191,6 @@ def test_an_encoder_is_built_in_training_mode_with_untouched_statistics():
 @pytest.mark.parametrize(
     ("name", "shape", "message"),
     [
-        ("resnet", (3, 32, 32), "`encoder`.*it is resnet18, small_conv, mlp.*got 'resnet'"),
         ("torchvision:resnet19", (3, 32, 32), "no image model 'resnet19'"),
         ("torchvision:squeezenet1_0", (3, 64, 64), "no linear layer.*got 'torchvision:squeezenet1_0'"),
         ("torchvision:vit_b_16", (3, 64, 64), "Expected 224 but got 64"),
@@ -244,3 +243,21 @@ def test_weights_that_cannot_be_had_are_named(tmp_path, name, write, message):
 def test_a_model_that_cannot_be_built_is_named(mine, options, shapes, message):
     with pytest.raises(ConfigError, match=message):
         build_model(config(**options), shapes, 4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"encoder": "resnet"}, "`encoder` must be resnet18, small_conv, mlp, torchvision:NAME or .*got 'resnet'"),
+        ({"encoder": {"audio": "mlp", "visual": "cnn"}}, "`encoder` must be .*got {.*'cnn'}"),
+        ({"fusion": "konkat"}, "`fusion` must be concat, sum, film, gated or package.module:factory, but got 'konkat'"),
+    ],
+)
+def test_a_name_that_nothing_has_is_refused_with_those_there_are(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        TrialConfig(**changes)
+
+
+def test_every_name_that_a_config_takes_is_there():
+    assert set(FUSION_NAMES) == set(FUSIONS)
+    assert {*ENCODERS, "resnet18"} == set(ENCODER_NAMES)

@@ -1,0 +1,74 @@
+"""Data sets of one's own, as a user would bring them: two noisy vectors, and ways for data to go wrong."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from datasets.registry import DatasetError
+
+Batch = tuple[dict[str, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Two modalities, each the class with noise: a search over them takes seconds."""
+
+    samples: int = 96
+    seed: int = 0
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=lambda: {"left": (6,), "right": (4,)})
+    classes: tuple[str, ...] = ("a", "b", "c")
+
+    def open(self) -> Vectors:
+        return self
+
+    def _split(self, seed: int) -> Batch:
+        generator = torch.Generator().manual_seed(seed)
+        y = torch.randint(0, 3, (self.samples,), generator=generator)
+        x = {}
+        for name, (width,) in self.shapes.items():
+            x[name] = torch.randn(self.samples, width, generator=generator) + torch.eye(3, width)[y]
+        return x, y
+
+    def train(self, *, batch_size: int, seed: int, epoch: int) -> Iterator[Batch]:
+        x, y = self._split(self.seed)
+        order = torch.randperm(self.samples, generator=torch.Generator().manual_seed(seed * 1000 + epoch))
+        for index in order.split(batch_size):
+            yield {name: value[index] for name, value in x.items()}, y[index]
+
+    def validation(self, *, batch_size: int) -> Iterator[Batch]:
+        yield self._split(self.seed + 1)
+
+
+@dataclass(frozen=True)
+class Deadly(Vectors):
+    """Kills the worker that reads it, once: in the second epoch that is read at all."""
+
+    marker: str = ""
+
+    def train(self, *, batch_size: int, seed: int, epoch: int) -> Iterator[Batch]:
+        if epoch == 1 and not Path(self.marker).exists():
+            Path(self.marker).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield from super().train(batch_size=batch_size, seed=seed, epoch=epoch)
+
+
+@dataclass(frozen=True)
+class Broken(Vectors):
+    """Fails while it is read."""
+
+    def train(self, *, batch_size: int, seed: int, epoch: int) -> Iterator[Batch]:
+        raise OSError("clip 17 is damaged")
+
+
+class NotPrepared:
+    """Has not been prepared."""
+
+    def open(self) -> Vectors:
+        raise DatasetError("the store ~/data/stores/mine is not there: run `python -m search prepare` first")
