@@ -8,6 +8,7 @@ Nothing is downloaded. Neither modality is enough alone, and the tones are learn
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -85,6 +86,8 @@ class Digits:
     split_seed: int = 0
 
     def __post_init__(self) -> None:
+        if not all(map(math.isfinite, self.snr_db)):
+            raise ValueError(f"`snr_db` must be two finite numbers, but got {list(self.snr_db)}")
         if self.snr_db[0] > self.snr_db[1]:
             raise ValueError(f"`snr_db` must be [lowest, highest], but got {list(self.snr_db)}")
         if self.tones_per_image < 1:

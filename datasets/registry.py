@@ -34,4 +34,6 @@ def find(name: str) -> type[Any]:
         raise LookupError(f"a class that can be imported ({error})") from error
     if not isinstance(found, type):
         raise LookupError(f"a class, and {name} is a {type(found).__name__}")
+    if not callable(getattr(found, "open", None)):
+        raise LookupError(f"a class with a method `open()`, and {name} has none")
     return found

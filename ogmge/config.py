@@ -198,7 +198,7 @@ class TrialConfig:
             (self.epochs >= 1, "epochs", "at least 1", self.epochs),
             (self.batch_size >= 1, "batch_size", "at least 1", self.batch_size),
             (
-                1 <= self.accumulate <= self.batch_size,
+                1 <= self.accumulate <= max(1, self.batch_size),
                 "accumulate",
                 f"from 1 to `batch_size` ({self.batch_size})",
                 self.accumulate,

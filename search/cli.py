@@ -49,6 +49,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 @contextmanager
 def _exit_codes(resume: str) -> Iterator[None]:
     """Mistakes become sentences, an interruption says how to go on."""
+    if sys.stderr.isatty():
+        _say("loading …")  # torch, Ray and MLflow take seconds
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     signal.signal(signal.SIGTERM, _interrupt)
     try:

@@ -12,21 +12,63 @@ import yaml
 
 Place = tuple[str | int, ...]
 
+MOST_VALUES, DEEPEST = 100_000, 50  # beyond these it is no experiment: an alias in itself, or aliases that multiply
+
 
 class DocumentError(ValueError):
     """Text that is no YAML mapping, holds a key twice, or an override that cannot be read."""
 
 
+_EXPECTED = {
+    "null": "nothing",
+    "bool": "true or false",
+    "int": "a whole number of 64 bits",
+    "float": "a number",
+    "str": "text",
+    "seq": "a list",
+    "map": "a mapping",
+}
+
+
+def _kind(tag: str | None) -> str:
+    return (tag or "").rpartition(":")[2]
+
+
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's numbers: PyYAML takes `1e-3` for a string."""
+    """What JSON can hold, with YAML 1.2's numbers: PyYAML takes `1e-3` for a string and `2020-01-01` for a date."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            value = super().construct_object(node, deep)
+            if isinstance(value, str):
+                value.encode()
+            if isinstance(value, int) and not -(2**63) <= value < 2**63:
+                raise ValueError(value.bit_length())
+        except (ValueError, LookupError) as error:
+            problem = f"expected {_EXPECTED[_kind(node.tag)]}, but got {str(node.value)[:60]!r}"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from error
+        return value
 
 
-_Loader.yaml_implicit_resolvers = dict(yaml.SafeLoader.yaml_implicit_resolvers)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$"),
-    list("-+.0123456789"),
-)
+_Loader.yaml_constructors = {
+    tag: construct for tag, construct in yaml.SafeLoader.yaml_constructors.items() if not tag or _kind(tag) in _EXPECTED
+}
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if _kind(tag) in {*_EXPECTED, "merge"}]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+class Dumper(yaml.SafeDumper):
+    """Writes what is read here: a text that looks like one of YAML 1.2's numbers is put in quotes."""
+
+
+for _class in (_Loader, Dumper):
+    _class.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$"),
+        list("-+.0123456789"),
+    )
 
 
 def dotted(path: Place) -> str:
@@ -34,7 +76,7 @@ def dotted(path: Place) -> str:
     text = ""
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}"
-    return text.lstrip(".")
+    return text.removeprefix(".")
 
 
 @dataclass
@@ -98,45 +140,70 @@ class Document:
         return target
 
 
-def _walk(node: yaml.Node, path: Place, places: dict[Place, int], twice: list[str]) -> None:
+def _walk(node: yaml.Node, path: Place, places: dict[Place, int], wrong: list[str]) -> None:
+    """Fills `places`, and `wrong` with a sentence for each key that stands twice or is no text."""
+    if len(path) > DEEPEST or len(places) > MOST_VALUES:
+        problem = f"expected at most {DEEPEST} levels and {MOST_VALUES:,} values; does an alias hold itself?"
+        raise yaml.composer.ComposerError(None, None, problem, node.start_mark)
     places.setdefault(path, node.start_mark.line + 1)
     if isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
-            _walk(item, (*path, index), places, twice)
+            _walk(item, (*path, index), places, wrong)
     if not isinstance(node, yaml.MappingNode):
         return
     seen: dict[str, int] = {}
     for key, value in node.value:
-        name, line = str(key.value), key.start_mark.line + 1
+        line = key.start_mark.line + 1
+        if _kind(key.tag) not in ("str", "merge") or not isinstance(key, yaml.ScalarNode):
+            text = key.value if isinstance(key, yaml.ScalarNode) else _EXPECTED.get(_kind(key.tag), key.tag)
+            inside = f" in `{dotted(path)}`" if path else ""
+            wrong.append(f"a key{inside} must be text, but got {text} in line {line}: put it in quotes")
+            continue
+        name = str(key.value)
         if name in seen:
-            twice.append(f"`{dotted((*path, name))}` stands twice, in lines {seen[name]} and {line}: keep one of them")
+            wrong.append(f"`{dotted((*path, name))}` stands twice, in lines {seen[name]} and {line}: keep one of them")
         seen.setdefault(name, line)
         places[(*path, name)] = line
-        _walk(value, (*path, name), places, twice)
+        _walk(value, (*path, name), places, wrong)
+
+
+def _load(text: str, source: str) -> tuple[Any, dict[Place, int]]:
+    """What some YAML holds, and where.
+
+    Raises:
+        DocumentError: no YAML, or a key that stands twice or is no text; says where.
+    """
+    places: dict[Place, int] = {}
+    wrong: list[str] = []
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+        if node is not None:
+            _walk(node, (), places, wrong)
+        value = None if wrong else yaml.load(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise DocumentError(f"{error.problem or error.context} ({source}{line})") from error
+    except yaml.reader.ReaderError as error:
+        line = f", line {text.count(chr(10), 0, error.position) + 1}"
+        raise DocumentError(f"expected text, but got the character #x{error.character:02x} ({source}{line})") from error
+    except RecursionError as error:
+        raise DocumentError(f"expected at most {DEEPEST} levels, but there are far more ({source})") from error
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        raise DocumentError(f"this is no YAML: {error} ({source})") from error
+    if wrong:
+        raise DocumentError("\n".join(f"{sentence} ({source})" for sentence in wrong))
+    return value, places
 
 
 def parse(text: str, source: str) -> Document:
     """A YAML mapping with the places of its parts.
 
     Raises:
-        DocumentError: no YAML, no mapping, or a key that stands twice; says where.
+        DocumentError: no YAML, no mapping, or a key that stands twice or is no text; says where.
     """
-    places: dict[Place, int] = {}
-    twice: list[str] = []
-    try:
-        node = yaml.compose(text, Loader=_Loader)
-        value = yaml.load(text, Loader=_Loader)
-        if isinstance(value, dict) and node is not None:
-            _walk(node, (), places, twice)
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise DocumentError(f"{error.problem or error.context} ({source}{line})") from error
-    except (yaml.YAMLError, RecursionError) as error:
-        raise DocumentError(f"this is no YAML: {error} ({source})") from error
-    if not isinstance(value, dict) or node is None:
+    value, places = _load(text, source)
+    if not isinstance(value, dict):
         raise DocumentError(f"expected a mapping (`name: …`), but got {type(value).__name__} ({source})")
-    if twice:
-        raise DocumentError("\n".join(f"{sentence} ({source})" for sentence in twice))
     return Document(source, value, places)
 
 
@@ -170,9 +237,9 @@ def override(document: Document, assignments: Sequence[str]) -> None:
         if not equals or not re.fullmatch(r"[\w.\-/]+", key):
             raise DocumentError(f"expected key=value (`trial.epochs=2`), but got {assignment!r} (command line)")
         try:
-            value = yaml.load(text, Loader=_Loader)
-        except yaml.YAMLError as error:
-            raise DocumentError(f"the value of `{key}` is no YAML: {text!r} (command line)") from error
+            value, _ = _load(text, "command line")
+        except DocumentError as error:
+            raise DocumentError("\n".join(f"`{key}`: {sentence}" for sentence in str(error).splitlines())) from error
         path = _override_path(key)
         document.set(path, value)
         if path[0] == "trial":

@@ -15,12 +15,23 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PydanticUndefinedAnnotation,
+    PydanticUserError,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+)
 
 from datasets import registry
 from ogmge.config import ConfigError, TrialConfig
 from search import space as spaces
-from search.document import Document, DocumentError, Place, dotted, override, read
+from search.document import Document, DocumentError, Dumper, Place, dotted, override, read
 
 
 class ExperimentError(ValueError):
@@ -122,7 +133,10 @@ def resolved(experiment: Experiment) -> dict[str, Any]:
 
 def to_yaml(values: dict[str, Any]) -> str:
     """Plain values as YAML, in their order."""
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
+    text: str = yaml.dump(
+        values, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None
+    )
+    return text
 
 
 # ---- sentences ----
@@ -137,19 +151,19 @@ def _shown(value: Any) -> str:
 def nearest(name: str, known: Sequence[str]) -> str:
     """ "; did you mean `x`?", or the names there are."""
     close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean `{close[0]}`?" if close else f": expected one of {', '.join(known)}"
+    if close:
+        return f"; did you mean `{close[0]}`?"
+    return f": expected one of {', '.join(known)}" if known else ": there are none"
 
 
 def _fields(kind: Any) -> dict[str, Any]:
     """Field names and types of a pydantic model or dataclass; of a union, its first such member."""
-    for candidate in (kind, *typing.get_args(kind)):
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            return {name: field.annotation for name, field in candidate.model_fields.items()}
-        if dataclasses.is_dataclass(candidate) and isinstance(candidate, type):
-            return typing.get_type_hints(candidate)
-        union = typing.get_origin(candidate) in (typing.Union, types.UnionType, Annotated)
-        if union and (found := _fields(candidate)):
-            return found
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return {name: field.annotation for name, field in kind.model_fields.items()}
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        return typing.get_type_hints(kind)
+    if typing.get_origin(kind) in (typing.Union, types.UnionType, Annotated):
+        return next((found for member in typing.get_args(kind) if (found := _fields(member))), {})
     return {}
 
 
@@ -162,15 +176,15 @@ def _known(kind: Any, path: Place) -> list[str]:
     return [name for name in _fields(kind) if not name.startswith("__")]
 
 
-def _place(location: Sequence[str | int], raw: Any) -> Place:
+def _place(location: Sequence[str | int], raw: Any, *, missing: bool) -> Place:
     """pydantic's location as a path into the document: without the names of union members."""
     path: list[str | int] = []
     for index, part in enumerate(location):
-        inside = (isinstance(raw, dict) and part in raw) or (isinstance(raw, list) and isinstance(part, int))
+        inside = part in (raw if isinstance(raw, dict) else range(len(raw)) if isinstance(raw, list) else ())
         if inside:
             raw = raw[part]
             path.append(part)
-        elif index == len(location) - 1 and isinstance(raw, dict):
+        elif missing and index == len(location) - 1:
             path.append(part)
     return tuple(path)
 
@@ -182,7 +196,7 @@ def _faults(error: ValidationError, kind: Any, raw: dict[str, Any]) -> list[_Fau
     found: dict[Place, list[str]] = {}
     values: dict[Place, Any] = {}
     for item in error.errors():
-        path = _place(item["loc"], raw)
+        path = _place(item["loc"], raw, missing=item["type"] == "missing")
         cause = item.get("ctx", {}).get("error")
         if item["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             found.setdefault(path, []).append("is no known key" + nearest(str(path[-1]), _known(kind, path)))
@@ -203,13 +217,14 @@ def _faults(error: ValidationError, kind: Any, raw: dict[str, Any]) -> list[_Fau
     return [
         (path, _joined(texts) + (f", but got {_shown(values[path])}" if path in values else ""))
         for path, texts in found.items()
+        if not any(p[: len(path)] == path and p != path for p in found)  # of a union, the member that was meant
     ]
 
 
 def _joined(texts: list[str]) -> str:
     """Expectations of a union's members as one: "must be a string or a mapping"."""
     text = " or ".join([texts[0], *(t.removeprefix("must be ") for t in dict.fromkeys(texts[1:]))])
-    return text.replace("a whole number or a finite number", "a finite number")
+    return re.sub("a whole number or a (finite )?number", r"a \1number", text)
 
 
 _WORDS = {
@@ -225,7 +240,8 @@ _WORDS = {
 
 def _expectation(message: str) -> str:
     """pydantic's sentence in the words of a YAML file."""
-    plain = message.removeprefix("Input should be ").replace("valid ", "")
+    plain = re.sub(r"^Input should be |valid |, unable to .*| after validation.*", "", message)
+    plain = re.sub(r"^(Tuple|List|Set) should have", "a list of", plain)
     for theirs, ours in _WORDS.items():
         plain = plain.replace(theirs, ours)
     return f"must be {plain}"
@@ -238,33 +254,45 @@ def _validated(kind: Any, raw: dict[str, Any], stand_ins: dict[str, Any] | None 
     that one mistake does not hide another. The value is None only where nothing is left to look at.
     """
     adapter: TypeAdapter[Any] = TypeAdapter(kind)
+    missing: list[_Fault] = [((key,), "is missing") for key in stand_ins or {} if key not in raw]
+    faults: dict[Place, str] = dict(missing)
     rest = Document("", copy.deepcopy(raw))
-    faults: dict[Place, str] = {}
     while True:
+        rest.value = {**(stand_ins or {}), **rest.value}
         try:
             return adapter.validate_json(json.dumps(rest.value, default=str)), list(faults.items())
         except ValidationError as error:
             found = _faults(error, kind, rest.value)
-        for path, text in found:
-            again = path in faults
-            if not again and (text == "is missing" or _written(raw, path, faults)):
-                faults[path] = text
-            culprit = path[:-1] if again or (path and isinstance(path[-1], int)) else path
-            if not culprit:
-                return None, list(faults.items())
+        culprits = [_culprit(path, rest.value) for path, _ in found]
+        faults |= {path: text for path, text in found if _own(path, rest.value, raw, faults)}
+        if () in culprits:
+            return None, list(faults.items())
+        for culprit in culprits:
             rest.remove(culprit)
-        rest.value = {**(stand_ins or {}), **rest.value}
 
 
-def _written(raw: dict[str, Any], path: Place, faults: dict[Place, str]) -> bool:
-    """Whether a fault is the file's own, not a consequence of a value that was taken out."""
-    if any(path[: len(p)] == p for p in faults):
-        return False
+def _there(values: dict[str, Any], path: Place) -> bool:
     try:
-        Document("", raw).get(path)
+        Document("", values).get(path)
     except KeyError:
         return False
     return True
+
+
+def _own(path: Place, rest: dict[str, Any], raw: dict[str, Any], faults: dict[Place, str]) -> bool:
+    """Whether a fault is the file's own, not a consequence of a value that was taken out.
+
+    What is at fault and not there is missing, or a default at odds with what the file says beside it.
+    """
+    beside = any(p[:-1] == path[:-1] for p in faults)
+    return _there(rest, path) or not (_there(raw, path) or beside)
+
+
+def _culprit(path: Place, rest: dict[str, Any]) -> Place:
+    """What to take out for a fault at `path`: that, or the nearest thing around it that is there and no list's item."""
+    while path and (isinstance(path[-1], int) or not _there(rest, path)):
+        path = path[:-1]
+    return path
 
 
 # ---- the data set's and the space's part ----
@@ -286,23 +314,37 @@ def _dataset_faults(options: dict[str, Any]) -> tuple[dict[str, Any], list[_Faul
         close = difflib.get_close_matches(name, list(registry.BUILT_IN), n=1)
         hint = f"; did you mean `{close[0]}`?" if close else ""
         return options, [(("dataset", "name"), f"must be {error}, but got {name!r}{hint}")]
-    if not dataclasses.is_dataclass(kind):
-        return options, _signature_faults(kind, options)
     own = options if name in registry.BUILT_IN else {k: v for k, v in options.items() if k != "name"}
-    value, faults = _validated(kind, own)
-    full = {"name": name, **(dataclasses.asdict(value) if value is not None else own)}
-    return json.loads(json.dumps(full)), [(("dataset", *path), text) for path, text in faults]
+    values, faults = _options(kind, own)
+    full = {"name": name} | values | {"name": name}
+    return json.loads(json.dumps(full, default=str)), [(("dataset", *path), text) for path, text in faults]
 
 
-def _signature_faults(kind: type, options: dict[str, Any]) -> list[_Fault]:
-    """What a class of the user's own, no dataclass, says of its options by its signature."""
-    parameters = inspect.signature(kind).parameters
-    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+def _options(kind: type, own: dict[str, Any]) -> tuple[dict[str, Any], list[_Fault]]:
+    """What a data set's class makes of its options, and what is wrong with them."""
+    faults = dict(_signature_faults(kind, own))
+    if not dataclasses.is_dataclass(kind):
+        return own, list(faults.items())
+    try:
+        value, more = _validated(kind, own)
+    except (PydanticUserError, PydanticUndefinedAnnotation):  # a field's type is none that a file can hold
+        return own, list(faults.items())
+    return own if value is None else dataclasses.asdict(value), list((faults | dict(more)).items())
+
+
+def _signature_faults(kind: type, own: dict[str, Any]) -> list[_Fault]:
+    """What a class says of its options by its signature."""
+    try:
+        every = inspect.signature(kind).parameters.values()
+    except ValueError:  # it is written in C
         return []
-    unknown = [k for k in options if k != "name" and k not in parameters]
-    missing = [k for k, p in parameters.items() if p.default is inspect.Parameter.empty and k not in options]
-    faults: list[_Fault] = [(("dataset", k), "is no known key" + nearest(k, list(parameters))) for k in unknown]
-    return faults + [(("dataset", k), "is missing") for k in missing]
+    if any(p.kind is p.VAR_KEYWORD for p in every):
+        return []
+    parameters = {p.name: p for p in every if p.kind is not p.VAR_POSITIONAL}
+    unknown = [k for k in own if k not in parameters]
+    missing = [k for k, p in parameters.items() if p.default is p.empty and k not in own]
+    faults: list[_Fault] = [((k,), "is no known key" + nearest(k, list(parameters))) for k in unknown]
+    return faults + [((k,), "is missing") for k in missing]
 
 
 def _space_faults(space: dict[str, spaces.Entry], trial: TrialConfig) -> list[_Fault]:
@@ -315,6 +357,8 @@ def _space_faults(space: dict[str, spaces.Entry], trial: TrialConfig) -> list[_F
         faults += [(("space", path, *p), f"must be {text}") for p, text in spaces.entry_problems(trial, path, entry)]
     if faults or not space:
         return faults
+    if clashes := spaces.clashes(space, trial):
+        return [(("space", path), f"must be {text}") for path, text in clashes]
     if not spaces.methods(space, trial):
         return [(("space", spaces.METHOD), "leaves nothing to compare with: name `ogm` or `ogm_ge` here or in `trial`")]
     if not spaces.windows(space, trial):

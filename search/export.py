@@ -16,11 +16,11 @@ def best_experiment(experiment: Experiment, best: Best) -> str:
     """An experiment file that trains the best configuration as it stands."""
     metric = experiment.search.metric
     alone = experiment.model_copy(
-        update={"name": f"{experiment.name}-best", "trial": with_changes(experiment.trial, best.trial.changes)}
+        update={"name": f"{experiment.name[:95]}-best", "trial": with_changes(experiment.trial, best.trial.changes)}
     )
     values = resolved(alone)
-    for section in ("space", "search"):
-        del values[section]
+    del values["space"]
+    values["search"] = {key: values["search"][key] for key in ("metric", "mode")}  # they say which epoch is the best
     return (
         f"# Best of the search `{experiment.name}`: trial {best.trial.number} ({best.trial.arm}), {metric} "
         f"{shown(metric, best.value)} at epoch {int(best.metrics['epoch'])}, one seed.\n"
@@ -37,14 +37,15 @@ def trials_table(experiment: Experiment, record: SearchRecord) -> str:
             "trial": trial.number,
             "arm": trial.arm,
             "status": trial.status,
-            "epochs": len(trial.epochs),
+            "epochs_trained": len(trial.epochs),
             **trial.changes,
         }
         best = trial.best_epoch(metric)
         if best is not None:
             row |= {"best_epoch": int(best["epoch"])}
             row |= {key: value for key, value in best.items() if key not in ("epoch", "best")}
-        row |= {"seconds": round(sum(m["seconds"] for m in trial.epochs), 3), "reason": trial.reason}
+        row |= {"seconds": round(sum(m["seconds"] for m in trial.epochs), 3)}
+        row |= {"reason": "\n".join(trial.reason.splitlines())}  # csv leaves a bare carriage return unquoted
         rows.append(row)
     columns = list(dict.fromkeys(key for row in rows for key in row if key != "reason"))
     text = io.StringIO()

@@ -33,6 +33,7 @@ class _Recorder:
         id_file = folder.path / "mlflow.json"
         if id_file.exists():
             self.run_id = str(json.loads(id_file.read_text())["run_id"])
+            self._delivered = self._writer.known_epochs(self.run_id)
             client.update_run(self.run_id, "RUNNING")
             client.delete_tag(self.run_id, "stop_reason") if self._stopped() else None
             return
@@ -52,8 +53,9 @@ class _Recorder:
     def deliver(self, history: list[dict[str, float]]) -> None:
         """All epochs that MLflow has not had; the next call delivers what this one could not."""
         try:
-            self._writer.epochs(self.run_id, history[self._delivered :])
-            self._delivered, self.trouble = len(history), None
+            while self._delivered < len(history):
+                self._delivered += self._writer.epochs(self.run_id, history[self._delivered :])
+            self.trouble = None
         except Exception as error:
             log.debug("MLflow", exc_info=True)
             self.trouble = error

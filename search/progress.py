@@ -58,13 +58,11 @@ class Progress:
         if self._live is None:
             what = WORDS[trial.status] + (f" ({trial.reason})" if trial.status == "failed" else "")
             count = sum(t.ended for t in self._session.record)
-            self._console.print(
+            line = Text(
                 f"[{count}/{len(self._session.plan)}] {trial.arm} {trial.number}: {label(trial.changes)}: "
-                f"{what} after {len(trial.epochs)} epochs, {self._metric} {shown(self._metric, trial.best)}",
-                markup=False,
-                highlight=False,
-                soft_wrap=True,
+                f"{what} after {len(trial.epochs)} epochs, {self._metric} {shown(self._metric, trial.best)}"
             )
+            self._console.print(line, soft_wrap=True)
 
     # ---- the live table ----
 
@@ -92,13 +90,13 @@ class Progress:
         table = Table(box=None, pad_edge=True, header_style="dim")
         names = next((modalities(t.epochs[-1]) for t in self._session.record if t.epochs), [])
         table.add_column("trial", justify="right")
-        table.add_column("arm")
+        table.add_column("arm", no_wrap=True)
         table.add_column("what differs", overflow="fold", ratio=1)
         for heading in ("epoch", self._metric, *names):
-            table.add_column(heading, justify="right", no_wrap=True)
-        table.add_column("k " + "/".join(names) if names else "k", justify="right", no_wrap=True)
+            table.add_column(Text(heading), justify="right", no_wrap=True)
+        table.add_column(Text("k " + "/".join(names) if names else "k"), justify="right", no_wrap=True)
         for trial in running[: max(self._at_once, 8)]:
-            table.add_row(*self._row(trial, names))
+            table.add_row(*map(Text, self._row(trial, names)))  # a string would be read as markup
         return table
 
     def _row(self, trial: TrialRecord, names: list[str]) -> list[str]:
@@ -107,8 +105,7 @@ class Progress:
         alone = [percent(last[f"val/accuracy/{name}"]) if last else "" for name in names]
         k = "/".join(f"{last[f'coefficient/{name}']:.2f}" for name in names) if last else ""
         fused = shown(self._metric, last.get(self._metric))
-        what = Text(label(trial.changes))
-        return [str(trial.number), trial.arm, str(what), f"{len(trial.epochs)}/{epochs}", fused, *alone, k]
+        return [str(trial.number), trial.arm, label(trial.changes), f"{len(trial.epochs)}/{epochs}", fused, *alone, k]
 
     def _bests(self) -> list[Text]:
         lines = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import warnings
 from collections.abc import Iterator
 
@@ -14,6 +13,7 @@ from search.experiment import Experiment, ExperimentError
 from search.labels import label
 from search.space import METHOD, Changes, methods, with_changes
 
+# paths, or what they start with: each modality may have an encoder of its own (`encoder.audio`)
 SHAPES_THE_MODEL = ("encoder", "weights", "fusion", "modulation.parameters", "modulation.apply", "optimizer.name")
 
 
@@ -37,10 +37,9 @@ def _variants(experiment: Experiment) -> Iterator[Changes]:
     """The trial itself, and it with each choice that makes another model."""
     base: Changes = {METHOD: methods(experiment.space, experiment.trial)[0]} if experiment.space else {}
     yield base
-    for path in SHAPES_THE_MODEL:
-        entry = experiment.space.get(path)
-        for value in entry if isinstance(entry, list) else ():
-            yield {**base, path: value}
+    for path, entry in experiment.space.items():
+        if path.startswith(SHAPES_THE_MODEL) and isinstance(entry, list):
+            yield from ({**base, path: value} for value in entry)
 
 
 def _build(config: TrialConfig, data: trainable.Data) -> list[str]:
@@ -71,5 +70,4 @@ def rehearse(experiment: Experiment, data: trainable.Data) -> list[str]:
             problems += _build(config, data)
     if problems:
         raise ExperimentError(experiment.name, list(dict.fromkeys(problems)))
-    notes = (str(w.message) for w in caught if issubclass(w.category, UserWarning))
-    return [note for note, _ in itertools.groupby(notes)]
+    return list(dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning)))

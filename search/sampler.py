@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import warnings
 
@@ -66,18 +67,21 @@ class ArmStudy:
 
         A configuration that was there before would give the same result to the bit, so another is drawn; after some
         attempts at random.
+
+        Raises:
+            RuntimeError: there is no other.
         """
-        for attempt in range(100 * PATIENCE):
+        if len(self._had) >= self.capacity:
+            raise RuntimeError(
+                f"the {self._arm} arm's space is used up: all {self.capacity:g} configurations were tried"
+            )
+        for attempt in itertools.count():
             self._study.sampler = self._sampler(number, attempt)
             trial = self._study.ask(self._distributions)
             changes = self._decode(trial.params)
             if changes not in self._had:
                 break
             self._study.tell(trial, state=TrialState.FAIL)
-        else:
-            raise RuntimeError(
-                f"the {self._arm} arm's space is used up: all {self.capacity:g} configurations were tried"
-            )
         self._ids[number] = trial.number
         self._had.append(changes)
         return dict(trial.params), changes

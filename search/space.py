@@ -8,10 +8,12 @@ a place among the ends that this start allows, so that no invalid trial is ever 
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from decimal import Decimal
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -23,6 +25,8 @@ Internal = dict[str, Any]  # what a study samples, by name
 Changes = dict[str, Any]  # what it means for the trial, by dotted path
 
 METHOD, START, END = "modulation.method", "modulation.start", "modulation.end"
+
+_COUPLED = (("batch_size", "accumulate"), ("schedule.name", "schedule.milestones"))  # what one may be, the other says
 
 _TRIAL = TypeAdapter(TrialConfig)
 
@@ -109,7 +113,10 @@ class Interval:
     @property
     def count(self) -> float:
         step = self.range.step or (1 if self.integer else None)
-        return math.inf if step is None else (self.range.high - self.range.low) // step + 1
+        if step is None:
+            return math.inf
+        low, high, width = (Decimal(str(v)) for v in (self.range.low, self.range.high, step))  # 0.3 // 0.1 is 2.0
+        return float((high - low) // width + 1)
 
     def decode(self, internal: Internal) -> Changes:
         return {self.path: internal[self.path]}
@@ -174,7 +181,8 @@ def paths(trial: TrialConfig) -> list[str]:
     def walk(value: dict[str, Any], prefix: str) -> list[str]:
         found: list[str] = []
         for key, inner in value.items():
-            found += walk(inner, f"{prefix}{key}.") if isinstance(inner, dict) else [f"{prefix}{key}"]
+            if "." not in key:  # a modality's name may hold one, and then it has no path
+                found += walk(inner, f"{prefix}{key}.") if isinstance(inner, dict) else [f"{prefix}{key}"]
         return found
 
     return walk(asdict(trial), "")
@@ -235,6 +243,22 @@ def entry_problems(trial: TrialConfig, path: str, entry: Entry) -> list[tuple[tu
     return found
 
 
+def clashes(space: Mapping[str, Entry], trial: TrialConfig) -> list[tuple[str, str]]:
+    """Where two entries, each fine by itself, allow what cannot stand together: (path, what it must be)."""
+    found: dict[str, str] = {}
+    for one, other in _COUPLED:
+        for first, second in itertools.product(_extremes(space.get(one)), _extremes(space.get(other))):
+            try:
+                with_changes(trial, {one: first, other: second})
+            except ValidationError as error:
+                found[other] = f"{_reason(error)}, but got {second!r} beside `{one}` {first!r}"
+    return list(found.items())
+
+
+def _extremes(entry: Entry | None) -> list[Any]:
+    return [] if entry is None else [entry.low, entry.high] if isinstance(entry, Range) else entry
+
+
 def _epochs(space: Mapping[str, Entry], trial: TrialConfig) -> tuple[int, int]:
     """The fewest and the most epochs a trial can have."""
     entry = space.get("epochs")
@@ -244,20 +268,22 @@ def _epochs(space: Mapping[str, Entry], trial: TrialConfig) -> tuple[int, int]:
     return int(min(values)), int(max(values))
 
 
-def _listed(space: Mapping[str, Entry], path: str, otherwise: int) -> list[int]:
+def _listed(space: Mapping[str, Entry], path: str, otherwise: int, epochs: int) -> list[int]:
+    """What is asked for at `path`; of a range, no more than one epoch past the end of training."""
     entry = space.get(path)
     if entry is None:
         return [otherwise]
     if isinstance(entry, Range):
-        return list(range(int(entry.low), int(entry.high) + 1, int(entry.step or 1)))
+        low, step = int(entry.low), int(entry.step or 1)
+        return list(range(low, min(int(entry.high), max(low, epochs - 1 + step)) + 1, step))
     return [int(v) for v in entry]
 
 
 def windows(space: Mapping[str, Entry], trial: TrialConfig) -> tuple[tuple[int, int], ...]:
     """Every (start, end) with start <= end that opens during training; an end past the last epoch is the last epoch."""
     fewest, most = _epochs(space, trial)
-    starts = _listed(space, START, trial.modulation.start)
-    ends = {min(end, most - 1) for end in _listed(space, END, trial.modulation.end)}
+    starts = _listed(space, START, trial.modulation.start, most)
+    ends = {min(end, most - 1) for end in _listed(space, END, trial.modulation.end, most)}
     return tuple(sorted({(s, e) for s in starts for e in ends if s <= e and s < fewest}))
 
 
@@ -271,7 +297,7 @@ def _dimension(trial: TrialConfig, path: str, entry: Entry) -> Dimension:
 def methods(space: Mapping[str, Entry], trial: TrialConfig) -> list[str]:
     """The modulating methods a search is to compare with `none`; empty where it names none."""
     entry = space.get(METHOD, [trial.modulation.method])
-    return [m for m in entry if m != "none"] if isinstance(entry, list) else []
+    return list(dict.fromkeys(m for m in entry if m != "none")) if isinstance(entry, list) else []
 
 
 def dimensions(space: Mapping[str, Entry], trial: TrialConfig, *, modulated: bool) -> list[Dimension]:

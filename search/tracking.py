@@ -119,19 +119,28 @@ class RunWriter:
         for first in range(0, len(listed), PARAMETERS_A_CALL):
             self.client.log_batch(run_id, params=listed[first : first + PARAMETERS_A_CALL])
 
-    def epochs(self, run_id: str, epochs: list[dict[str, float]]) -> None:
-        """Every metric of some epochs, at the step of its epoch."""
+    def epochs(self, run_id: str, epochs: list[dict[str, float]]) -> int:
+        """Every metric of the first epochs, at the step of its epoch: of as many as go in one call. Returns how many.
+
+        An epoch is there whole or not at all, so that after a failure the next call can begin where this one did.
+        """
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
+        first = epochs[: max(1, METRICS_A_CALL // max(map(len, epochs)))]
         metrics = [
             Metric(key, value, now, int(epoch["epoch"]))
-            for epoch in epochs
+            for epoch in first
             for key, value in epoch.items()
             if key != "epoch"
         ]
-        for first in range(0, len(metrics), METRICS_A_CALL):
-            self.client.log_batch(run_id, metrics=metrics[first : first + METRICS_A_CALL])
+        self.client.log_batch(run_id, metrics=metrics)
+        return len(first)
+
+    def known_epochs(self, run_id: str) -> int:
+        """How many epochs the run has."""
+        history = self.client.get_metric_history(run_id, "val/loss")
+        return 1 + max((m.step for m in history), default=-1)
 
 
 class Tracker:
@@ -272,9 +281,8 @@ class Tracker:
                 [self._experiment_id], f"tags.`mlflow.parentRunId` = '{parent}'", page_token=token
             )
             for run in page:
-                history = self._client.get_metric_history(run.info.run_id, "val/loss")
                 status = INTERRUPTED if run.data.tags.get("stop_reason") == INTERRUPTED else run.info.status
-                epochs = 1 + max((m.step for m in history), default=-1)
+                epochs = self._writer.known_epochs(run.info.run_id)
                 known = _Run(run.info.run_id, bool(run.data.params), epochs, status)
                 self._children[int(run.data.tags["trial"])] = known
             token = page.token
@@ -306,9 +314,8 @@ class Tracker:
             self._client.update_run(child.run_id, "RUNNING")
             self._client.delete_tag(child.run_id, "stop_reason")
             child.status = "RUNNING"
-        if known > child.epochs:
-            self._writer.epochs(child.run_id, trial.epochs[child.epochs : known])
-            child.epochs = known
+        while child.epochs < known:
+            child.epochs += self._writer.epochs(child.run_id, trial.epochs[child.epochs : known])
         if ended and child.status != STATUS[trial.status]:
             self._end_child(child, trial)
 

@@ -1,0 +1,188 @@
+"""A run's folder: whose it is, what may be resumed in it, and what is left of a mistake."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from search.experiment import load
+from search.folder import FolderError, RunFolder, claimed, find, write
+from search.record import Journal
+from tests.test_session import experiment
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    return RunFolder(tmp_path / "runs" / "simulated")
+
+
+def begin(folder: RunFolder, *assignments: str) -> None:
+    """A run of which one event is known, and which has ended."""
+    with claimed(folder, experiment(*assignments), resume=False):
+        journal = Journal(folder.journal)
+        journal.append({"event": "suggested"})
+        journal.close()
+
+
+def content(folder: RunFolder) -> dict[str, str]:
+    return {str(p.relative_to(folder.path)): p.read_text() for p in folder.path.rglob("*") if p.is_file()}
+
+
+def test_a_claimed_folder_holds_the_experiment_with_every_default(folder):
+    asked = experiment("trial.schedule={name: step, milestones: [2]}")
+    with claimed(folder, asked, resume=False):
+        assert load(folder.experiment) == asked
+        assert "weight_decay" in folder.experiment.read_text()
+
+
+@pytest.mark.parametrize("name", ["experiment.yaml", "notes.txt"])
+def test_a_folder_with_something_in_it_is_not_begun_anew(folder, name):
+    folder.path.mkdir(parents=True)
+    (folder.path / name).write_text("mine")
+    with (
+        pytest.raises(FolderError, match=r"simulated exists already: continue it with --resume, or .*name=simulated-2"),
+        claimed(folder, experiment(), resume=False),
+    ):
+        pass
+    assert content(folder) == {name: "mine"}
+
+
+def test_an_empty_folder_or_one_with_a_lock_that_nobody_holds_is_free(folder):
+    folder.path.mkdir(parents=True)
+    (folder.path / ".lock").touch()
+    begin(folder)
+    assert folder.begun
+
+
+def test_what_was_never_begun_cannot_be_resumed(folder):
+    with (
+        pytest.raises(FolderError, match=r"there is nothing to resume in .*simulated: start without --resume"),
+        claimed(folder, experiment(), resume=True),
+    ):
+        pass
+    assert not folder.path.exists()
+
+
+CHANGED = [  # on the resume, what the refusal says
+    (("trial.epochs=6",), "`trial.epochs` was 5 and is 6"),
+    (("search.seed=1",), "`search.seed` was 0 and is 1"),
+    (("dataset.snr_db=[0,1]",), "`dataset.snr_db` was [-18.0, -10.0] and is [0.0, 1.0]"),
+    (("space.fusion=[sum]",), "`space.fusion` was ['concat', 'sum', 'film'] and is ['sum']"),
+    (("space.batch_size=[32,64]",), "`space.batch_size` was None and is [32, 64]"),
+    (("trial.optimizer.lr=1.0",), "`trial.optimizer.lr` was 0.001 and is 1.0; `space.optimizer.lr` was [0.001,"),
+    (("tracking.uri=http://x", "search.mode=min"), "`search.mode` was 'max' and is 'min'; `tracking.uri` was None and"),
+]
+
+
+@pytest.mark.parametrize(("changes", "said"), CHANGED)
+def test_another_experiment_is_not_resumed_and_every_difference_is_named(folder, changes, said):
+    begin(folder)
+    before = content(folder)
+    with pytest.raises(FolderError) as refused, claimed(folder, experiment(*changes), resume=True):
+        pass
+    assert said in str(refused.value)
+    assert str(refused.value).endswith("put that back, or take another name")
+    assert content(folder) == before
+
+
+@pytest.mark.parametrize("change", ["search.trials=30", "search.resources.cpu=2", "search.resources.gpu=0.5"])
+def test_a_resume_may_ask_for_more_trials_or_other_resources_and_writes_that_down(folder, change):
+    begin(folder)
+    changed = experiment(change)
+    with claimed(folder, changed, resume=True):
+        assert load(folder.experiment) == changed
+    with claimed(folder, changed, resume=True):
+        pass
+
+
+def fail(folder: RunFolder, error: type[BaseException], files: dict[str, str], *, resume: bool = False) -> None:
+    """A run that leaves these files, and then fails."""
+    with claimed(folder, experiment(), resume=resume):
+        for name, text in files.items():
+            (folder.path / name).parent.mkdir(exist_ok=True)
+            (folder.path / name).write_text(text)
+        raise error
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_new_folder_in_which_nothing_happened_goes_away_with_the_error(folder, error):
+    with pytest.raises(error):
+        fail(folder, error, {"tune/journal.jsonl": "", "mlflow.json": "{}"})
+    assert not folder.path.exists()
+    begin(folder)
+
+
+@pytest.mark.parametrize("file", ["tune/journal.jsonl", "last.pt"])
+def test_a_new_folder_in_which_something_happened_stays(folder, file):
+    with pytest.raises(KeyboardInterrupt):
+        fail(folder, KeyboardInterrupt, {file: "something"})
+    assert (folder.path / file).read_text() == "something"
+    with claimed(folder, experiment(), resume=True):
+        pass
+
+
+def test_a_resumed_folder_stays_whatever_happens(folder):
+    with claimed(folder, experiment(), resume=False):
+        pass
+    with pytest.raises(ZeroDivisionError):
+        fail(folder, ZeroDivisionError, {}, resume=True)
+    assert load(folder.experiment) == experiment()
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from search.folder import RunFolder, claimed
+from tests.test_session import experiment
+with claimed(RunFolder(Path(sys.argv[1])), experiment(), resume=True):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_second_process_is_refused_until_the_first_has_ended_even_by_a_kill(folder):
+    begin(folder)
+    before = content(folder)
+    command = [sys.executable, "-c", HOLD, str(folder.path)]
+    with subprocess.Popen(command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout.readline() == "held\n"
+        with (
+            pytest.raises(FolderError, match=r"another process is at work in .*simulated: wait for it, or stop it"),
+            claimed(folder, experiment(), resume=True),
+        ):
+            pass
+        assert content(folder) == before
+        holder.kill()
+    with claimed(folder, experiment(), resume=True):
+        pass
+
+
+def test_a_run_is_found_by_its_name_or_its_folder(tmp_path, monkeypatch):
+    runs = tmp_path / "runs"
+    for name in ("one", "two"):
+        begin(RunFolder(runs / name), f"name={name}")
+    monkeypatch.chdir(tmp_path)
+    assert find("one", Path("runs")) == Path("runs/one")
+    assert find("runs/two", Path("runs")) == Path("runs/two")
+    assert find(str(runs / "two"), Path("elsewhere")) == runs / "two"
+    with pytest.raises(FolderError, match=r"no run called 'three' under runs/: there is one, two$"):
+        find("three", Path("runs"))
+    with pytest.raises(FolderError, match=r"no run called 'one' under nowhere/: there is none yet$"):
+        find("one", Path("nowhere"))
+
+
+def test_a_write_that_fails_leaves_the_file_as_it_was(tmp_path):
+    path = tmp_path / "trials.csv"
+    write(path, "été\n")
+    with pytest.raises(UnicodeEncodeError):
+        write(path, "\ud800")
+    assert path.read_text(encoding="utf-8") == "été\n"
+
+
+def test_a_trials_checkpoints_have_a_folder_of_its_number():
+    assert RunFolder(Path("runs/x")).trial(12) == Path("runs/x/tune/0012")

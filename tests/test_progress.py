@@ -1,0 +1,194 @@
+"""What a person sees while a search runs, on a terminal and in a log."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from search.progress import Progress
+from search.record import Journal
+from search.session import Session
+from tests.test_session import experiment, opened, simulate
+
+ODD = "[red]x[/red] [bold :smile: [/nothing]"
+
+
+def console(width: int = 200, *, terminal: bool = False) -> Console:
+    return Console(file=io.StringIO(), width=width, force_terminal=terminal, record=True)
+
+
+def shown(session: Session, width: int = 200, at_once: int = 2) -> list[str]:
+    """The lines of the live table."""
+    screen = console(width, terminal=True)
+    screen.print(Progress(session, screen, at_once).table())
+    return [line.rstrip() for line in screen.export_text().splitlines()]
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Session:
+    return opened(tmp_path / "journal.jsonl")
+
+
+def report(session: Session, accuracy: float, changes: dict | None = None, **metrics: float) -> None:
+    """One epoch of the next trial."""
+    trial = session.next()
+    trial.changes |= changes or {}
+    session.started(trial.number)
+    alone = {
+        "val/accuracy/audio": 0.75,
+        "val/accuracy/visual": 0.5,
+        "coefficient/audio": 0.25,
+        "coefficient/visual": 1.0,
+    }
+    values = {
+        "epoch": 0,
+        "val/accuracy": accuracy,
+        "val/loss": 1.5,
+        **alone,
+        **metrics,
+        "best": accuracy,
+        "seconds": 1.0,
+    }
+    session.reported(trial.number, values)
+
+
+def test_before_the_first_trial_it_says_what_it_waits_for(session):
+    assert shown(session) == ["simulated  0 of 14 trials ended   0 s", "  starting workers …"]
+
+
+def test_the_table_shows_what_runs_with_each_modality_and_its_coefficient(session):
+    report(session, 0.625, {"fusion": "sum", "optimizer.lr": 0.01, "modulation.alpha": 0.21754})
+    waiting = session.next()
+    session.started(waiting.number)
+    counts, heading, first, second, *_ = shown(session)
+    assert counts.startswith("simulated  0 of 14 trials ended   ")
+    columns = ["trial", "arm", "what differs", "epoch", "val/accuracy", "audio", "visual", "k audio/visual"]
+    assert re.split(r"\s{2,}", heading.strip()) == columns
+    assert first.split()[:4] == ["0", "modulated", "fusion=sum", "lr=0.01"]
+    assert " alpha=0.218 " in first
+    assert first.split()[-8:] == ["1/5", "62.5", "%", "75.0", "%", "50.0", "%", "0.25/1.00"]
+    assert second.split()[:2] == ["1", "baseline"]
+    assert second.split()[-2:] == ["0/5", "-"]
+
+
+def test_a_trials_own_number_of_epochs_is_what_it_is_out_of(session):
+    report(session, 0.5, {"epochs": 8})
+    assert "1/8" in shown(session)[2]
+
+
+def test_the_table_counts_how_trials_ended_and_shows_the_best_of_each_arm(session):
+    report(session, 0.5, {"fusion": "film"})
+    session.ended(0, "finished")
+    lines = shown(session)
+    assert lines[0].startswith("simulated  1 of 14 trials ended (1 finished)   ")
+    assert re.fullmatch(r"  best modulated  50\.0 %   trial 0: fusion=film lr=.*", lines[-1])
+    simulate(session)
+    lines = shown(session)
+    ends = {word: sum(t.status == word for t in session.record) for word in ("finished", "stopped", "failed")}
+    text = f"({ends['finished']} finished, {ends['stopped']} stopped early, {ends['failed']} failed)"
+    assert lines[0].startswith(f"simulated  14 of 14 trials ended {text}   ")
+    assert [line.split()[:2] for line in lines[-2:]] == [["best", "baseline"], ["best", "modulated"]]
+
+
+@pytest.mark.parametrize(
+    ("assignments", "heading", "cell"),
+    [((), "val/accuracy", "62.5 %"), (("search.metric=val/loss", "search.mode=min"), "val/loss", "1.5000")],
+)
+def test_the_metric_is_the_experiments(tmp_path, assignments, heading, cell):
+    session = opened(tmp_path / "journal.jsonl", *assignments)
+    report(session, 0.625)
+    _, headings, row, *_ = shown(session)
+    assert headings.index(heading) + len(heading) == row.index(cell) + len(cell)  # in one column, to the right
+
+
+def test_how_long_it_will_take_is_guessed_once_four_trials_have_ended_since_it_began(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    for ends in ([0, 1, 2, 3, 4, 5, 6], [7, 8, 9, 10, 11, 12, 13]):
+        session = opened(path)
+        progress = Progress(session, console(), 2)
+        guessed = []
+        for _ in ends:
+            trial = session.next()
+            session.started(trial.number)
+            session.ended(trial.number, "failed", "no reason")
+            screen = console()
+            screen.print(progress.table())
+            guessed.append("to go" in screen.export_text())
+        assert guessed == [False, False, False, True, True, True, ends[-1] < 13]
+
+
+@pytest.mark.parametrize(("at_once", "rows"), [(2, 8), (12, 12)])
+def test_no_more_rows_are_shown_than_run_at_the_same_time_or_eight(session, at_once, rows):
+    for _ in range(14):
+        session.started(session.next().number)
+    assert len(shown(session, at_once=at_once)) == 2 + rows
+
+
+def test_on_a_narrow_terminal_nothing_is_cut_off(session):
+    report(session, 0.625, {"weights": "/some/where/far/away/on/a/disk/" + "x" * 60})
+    lines = shown(session, width=80)
+    assert max(map(len, lines)) <= 80
+    assert "…" not in "".join(lines)
+    assert "".join(lines).count("x") >= 60
+
+
+# ---- as it is written ----
+
+
+def test_labels_and_names_are_shown_as_they_are_written(session):
+    """No markup, no emoji: neither in a configuration nor in a modality's name."""
+    odd = {f"{what}/{ODD}": 0.125 for what in ("val/accuracy", "coefficient")}
+    report(session, 0.625, {"weights": ODD}, **odd)
+    session.ended(0, "finished")
+    trial = session.next()
+    trial.changes["weights"] = ODD
+    session.started(trial.number)
+    _, heading, row, best = shown(session, width=400)
+    assert heading.count(ODD) == 2  # its accuracy and its coefficient
+    assert f"weights={ODD}" in row
+    assert f"weights={ODD}" in best
+
+
+def test_a_log_gets_a_line_for_each_trial_as_it_is_written(session):
+    screen = console(40)
+    with Progress(session, screen, 2) as progress:
+        session.observers.append(progress)
+        report(session, 0.625, {"weights": ODD})
+        session.ended(0, "stopped", "asha: 2nd of 2")
+        trial = session.next()
+        session.started(trial.number)
+        session.ended(1, "failed", f"ValueError: {ODD}")
+    first, second = screen.export_text().splitlines()
+    assert first.startswith("[1/14] modulated 0: fusion=")
+    assert first.endswith(f"weights={ODD}: stopped early after 1 epochs, val/accuracy 62.5 %")
+    assert second.startswith("[2/14] baseline 1: ")
+    assert second.endswith(f": failed (ValueError: {ODD}) after 0 epochs, val/accuracy -")
+
+
+def test_a_terminal_gets_the_live_table_and_no_lines(session):
+    screen = console(terminal=True)
+    with Progress(session, screen, 2) as progress:
+        session.observers.append(progress)
+        simulate(session)
+    written = screen.file.getvalue()
+    assert "best modulated" in written
+    assert "14/14" not in written
+    assert written.endswith("\x1b[2K"), "the table is not taken away at the end"
+
+
+def test_a_resumed_search_counts_on(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    simulate(opened(path), steps=30)
+    session = Session(experiment(), Journal(path))
+    ended = sum(t.ended for t in session.record)
+    screen = console()
+    with Progress(session, screen, 2) as progress:
+        session.observers.append(progress)
+        simulate(session)
+    counts = [line.split("]")[0] for line in screen.export_text().splitlines() if re.match(r"\[\d+/14\] ", line)]
+    assert ended
+    assert counts == [f"[{n}/14" for n in range(ended + 1, 15)]

@@ -1,0 +1,263 @@
+"""What a study suggests: reproducible, new each time, within its arm, and learnt from what came of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from optuna.trial import TrialState
+
+from search.arms import ARMS
+from search.document import override, parse
+from search.experiment import Experiment, check
+from search.record import Journal, TrialRecord
+from search.sampler import ArmStudy
+from search.session import Session
+from search.space import METHOD, with_changes
+
+SPACE = """
+name: sampled
+dataset: {name: digits}
+trial: {epochs: 8, modulation: {end: 7}}
+space:
+  fusion: [concat, sum, film, gated]
+  optimizer.lr: {low: 1.0e-4, high: 1.0e-1, log: true}
+  batch_size: {low: 16, high: 64, step: 16}
+  modulation.method: [none, ogm, ogm_ge]
+  modulation.alpha: {low: 0.05, high: 1.5}
+  modulation.start: {low: 0, high: 6, step: 2}
+  modulation.end: [3, 7]
+search: {trials: 40}
+"""
+ENDS = ("finished", "stopped", "failed", "running")
+
+
+def experiment(*assignments: str) -> Experiment:
+    document = parse(SPACE, "sampled.yaml")
+    override(document, assignments)
+    return check(document)
+
+
+def record_of(number: int, arm: str, suggestion: tuple[dict, dict], end: str, value: float) -> TrialRecord:
+    """A trial that came to `value` in three epochs, or did not."""
+    epochs = [{"epoch": e, "best": value - (2 - e) / 10} for e in range(0 if end == "failed" else 3)]
+    return TrialRecord(number, arm, *json.loads(json.dumps(suggestion)), status=end, epochs=epochs)
+
+
+def run(study: ArmStudy, arm: str, ends: list[tuple[str, float]], first: int = 0) -> list[TrialRecord]:
+    """Suggests a trial for each end and tells the study of it."""
+    records = []
+    for number, (end, value) in enumerate(ends, start=first):
+        records.append(record_of(number, arm, study.suggest(number), end, value))
+        if end != "running":
+            study.tell(records[-1])
+    return records
+
+
+def changes(records: list[TrialRecord]) -> list[dict]:
+    return [record.changes for record in records]
+
+
+some_ends = st.lists(st.tuples(st.sampled_from(ENDS), st.floats(0, 1)), min_size=1, max_size=20)
+sampler = pytest.mark.parametrize("name", ["tpe", "random"])
+each_arm = pytest.mark.parametrize("arm", ARMS)
+
+
+@sampler
+@each_arm
+@settings(deadline=None, max_examples=15)
+@given(ends=some_ends, seed=st.integers(0, 2**31))
+def test_the_same_seed_and_results_give_the_same_suggestions(name, arm, ends, seed):
+    asked = experiment(f"search.sampler={name}", f"search.seed={seed}")
+    first, second = (changes(run(ArmStudy(asked, arm), arm, ends)) for _ in range(2))
+    assert first == second
+    for suggestion in first:
+        with_changes(asked.trial, suggestion)  # none is invalid
+
+
+@sampler
+def test_another_seed_and_the_other_arm_give_others(name):
+    ends = [("finished", 0.5)] * 12
+
+    def lr(seed: int, arm: str) -> list[float]:
+        study = ArmStudy(experiment(f"search.sampler={name}", f"search.seed={seed}"), arm)
+        return [c["optimizer.lr"] for c in changes(run(study, arm, ends))]
+
+    found = [*lr(0, "baseline"), *lr(1, "baseline"), *lr(0, "modulated")]
+    assert len(set(found)) == len(found)
+
+
+@sampler
+@each_arm
+@settings(deadline=None, max_examples=15)
+@given(ends=some_ends, data=st.data())
+def test_a_resumed_study_suggests_what_the_uninterrupted_one_does(name, arm, ends, data):
+    asked = experiment(f"search.sampler={name}")
+    whole = ArmStudy(asked, arm)
+    records = run(whole, arm, ends)
+    known = data.draw(st.integers(0, len(ends)))
+    resumed = ArmStudy(asked, arm)
+    for record in records[:known]:
+        resumed.add(record)
+    again = run(resumed, arm, ends[known:], first=known)
+    assert changes(again) == changes(records[known:])
+    assert resumed.suggest(len(ends)) == whole.suggest(len(ends))
+
+
+@sampler
+def test_a_trial_that_ends_after_a_resume_is_learnt_from_as_any_other(name):
+    asked = experiment(f"search.sampler={name}")
+    ends = [("finished", n / 20) for n in range(20)]
+    whole, resumed = ArmStudy(asked, "modulated"), ArmStudy(asked, "modulated")
+    for record in run(whole, "modulated", ends):
+        record.status = "running"
+        resumed.add(record)
+        record.status = "finished"
+        resumed.tell(record)
+    assert resumed.suggest(20) == whole.suggest(20)
+
+
+def test_tpe_learns_and_random_does_not():
+    """The best were film's: TPE suggests it more often than one in four times."""
+
+    def share(name: str) -> float:
+        study, found = ArmStudy(experiment(f"search.sampler={name}"), "modulated"), []
+        for number in range(60):
+            suggestion = study.suggest(number)
+            found.append(suggestion[1]["fusion"] == "film")
+            study.tell(record_of(number, "modulated", suggestion, "finished", 0.5 + 0.4 * found[-1]))
+        return sum(found[20:]) / 40
+
+    assert share("random") < 0.5 < share("tpe")
+
+
+@settings(deadline=None, max_examples=15)
+@given(ends=some_ends)
+def test_minimising_is_maximising_the_negative(ends):
+    """Of what was trained to the end, and of what was stopped."""
+    found = []
+    for mode, sign in (("max", 1), ("min", -1)):
+        study, suggestions = ArmStudy(experiment(f"search.mode={mode}"), "modulated"), []
+        for number, (end, value) in enumerate([*ends, *[("finished", 0.25)] * 10]):
+            suggestions.append(study.suggest(number))
+            record = record_of(number, "modulated", suggestions[-1], end, value)
+            for metrics in record.epochs:
+                metrics["best"] *= sign
+            if end != "running":
+                study.tell(record)
+        found.append(suggestions)
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_optuna_is_told_how_a_trial_ended(resumed):
+    study = ArmStudy(experiment(), "modulated")
+    records = run(study, "modulated", [("finished", 0.7), ("stopped", 0.4), ("failed", 0.0), ("running", 0.3)])
+    if resumed:
+        study = ArmStudy(experiment(), "modulated")
+        for record in records:
+            study.add(record)
+    finished, stopped, failed, running = study._study.trials
+    assert (finished.state, finished.value) == (TrialState.COMPLETE, 0.7)
+    assert stopped.state == TrialState.PRUNED
+    assert stopped.intermediate_values == {0: pytest.approx(0.2), 1: pytest.approx(0.3), 2: 0.4}
+    assert failed.state == TrialState.FAIL
+    assert running.state == TrialState.RUNNING
+
+
+def test_a_trial_that_ended_without_an_epoch_counts_as_failed():
+    study = ArmStudy(experiment(), "modulated")
+    suggestion = study.suggest(0)
+    study.tell(TrialRecord(0, "modulated", *suggestion, status="stopped"))
+    assert [t.state for t in study._study.trials] == [TrialState.FAIL]
+
+
+@sampler
+@settings(deadline=None, max_examples=15)
+@given(ends=some_ends)
+def test_the_baseline_is_never_modulated_and_the_other_arm_always(name, ends):
+    asked = experiment(f"search.sampler={name}")
+    for suggestion in changes(run(ArmStudy(asked, "baseline"), "baseline", ends)):
+        assert {p: v for p, v in suggestion.items() if p.startswith("modulation.")} == {METHOD: "none"}
+        assert with_changes(asked.trial, suggestion).modulation.method == "none"
+    for suggestion in changes(run(ArmStudy(asked, "modulated"), "modulated", ends)):
+        assert suggestion[METHOD] in ("ogm", "ogm_ge")
+        assert 0 <= suggestion["modulation.start"] <= suggestion["modulation.end"] <= 7
+
+
+# ---- spaces that can be counted ----
+
+OGM = "modulation.method: [ogm, ogm_ge]"
+SPACES = [  # of the space, how many configurations each arm has
+    ("fusion: [concat, sum]", 2, 2),
+    ("fusion: [concat, sum, concat], optimizer.lr: [1e-3, 1e-2, 1e-3]", 4, 4),
+    (f"fusion: [concat, sum], {OGM}", 2, 4),
+    (OGM, 1, 2),
+    ("batch_size: {low: 16, high: 64, step: 16}", 4, 4),
+    ("batch_size: {low: 16, high: 70, step: 16}", 4, 4),
+    ("batch_size: {low: 1, high: 8, log: true}", 8, 8),
+    ("optimizer.momentum: {low: 0.0, high: 0.3, step: 0.1}", 4, 4),
+    ("optimizer.momentum: {low: 0.1, high: 0.75, step: 0.1}", 7, 7),
+    ("weights: [null, DEFAULT]", 2, 2),
+    ("modulation.start: [0, 2, 4, 6], modulation.end: [3, 7]", 1, 6),
+    ("modulation.end: {low: 3, high: 30}", 1, 5),  # none is different after the last epoch
+    (f"{OGM}, modulation.start: [0, 1], fusion: [concat, sum, film]", 3, 12),
+]
+
+
+def suggest_all(study: ArmStudy, arm: str) -> list[str]:
+    records = run(study, arm, [("finished", 0.5)] * int(study.capacity))
+    return [json.dumps(c, sort_keys=True) for c in changes(records)]
+
+
+@sampler
+@each_arm
+@pytest.mark.parametrize(("space", "baseline", "modulated"), SPACES)
+def test_a_space_is_used_up_to_its_last_configuration_and_no_further(name, arm, space, baseline, modulated):
+    study = ArmStudy(experiment(f"space={{{space}}}", f"search.sampler={name}"), arm)
+    assert study.capacity == {"baseline": baseline, "modulated": modulated}[arm]
+    found = suggest_all(study, arm)
+    assert len(set(found)) == len(found) == study.capacity
+    with pytest.raises(RuntimeError, match=rf"the {arm} arm's space is used up: all {study.capacity:g} configurations"):
+        study.suggest(len(found))
+
+
+def test_the_last_configuration_of_a_large_space_is_found():
+    """Where chance alone would have to hit one in hundreds."""
+    space = "space={batch_size: {low: 1, high: 300}, modulation.method: [ogm]}"
+    study = ArmStudy(experiment(space, "search.sampler=random", "search.seed=30"), "baseline")
+    assert len(set(suggest_all(study, "baseline"))) == 300
+
+
+@pytest.mark.parametrize("space", [SPACE, "space={optimizer.lr: {low: 0.1, high: 1.0}}"])
+@each_arm
+def test_a_space_with_an_interval_without_steps_is_never_used_up(space, arm):
+    assignments = [space] if space != SPACE else []
+    assert ArmStudy(experiment(*assignments), arm).capacity == float("inf")
+
+
+@sampler
+@settings(deadline=None, max_examples=10)
+@given(stop=st.integers(0, 12))
+def test_no_configuration_comes_twice_in_an_arm_whether_or_not_the_search_is_resumed(name, stop):
+    """Through a session whose arms use up their spaces, the baseline's too."""
+    asked = experiment(
+        "space={fusion: [concat, sum, film, gated], modulation.start: [0, 1]}",
+        f"search.sampler={name}",
+        "search.baseline_share=0.34",
+    )
+    with TemporaryDirectory() as folder:
+        for trials in (stop, None):
+            session = Session(asked, Journal(Path(folder) / "journal.jsonl"))
+            for _ in range(session.left if trials is None else trials):
+                number = session.next().number
+                session.reported(number, {"epoch": 0, "best": number % 3})
+                session.ended(number, ("finished", "stopped", "failed")[number % 3])
+    assert session.complete
+    for arm, configurations in (("baseline", 4), ("modulated", 8)):
+        found = [json.dumps(t.changes, sort_keys=True) for t in session.record if t.arm == arm]
+        assert len(set(found)) == len(found) == configurations
