@@ -28,8 +28,8 @@ def _mistakes() -> tuple[type[Exception], ...]:
     from datasets.registry import DatasetError
     from search.experiment import ExperimentError
     from search.folder import FolderError
+    from search.mlflow_store import TrackingError
     from search.ray_tune import ResourceError
-    from search.tracking import TrackingError
 
     return ExperimentError, DatasetError, FolderError, ResourceError, TrackingError
 

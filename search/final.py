@@ -15,8 +15,8 @@ from ogmge import trainable
 from search.experiment import Experiment
 from search.folder import RunFolder, claimed
 from search.labels import modalities, percent, shown
+from search.mlflow_store import INTERRUPTED, RunWriter, connect, parameters, versions
 from search.rehearsal import rehearse
-from search.tracking import INTERRUPTED, RunWriter, connect, parameters, versions
 from search.worker import open_data
 
 log = logging.getLogger(__name__)

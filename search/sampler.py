@@ -19,6 +19,7 @@ from search.space import METHOD, Changes, Dimension, Internal, dimensions
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+warnings.filterwarnings("ignore", message="The distribution is specified by")  # a range whose step does not divide it
 
 
 PATIENCE = 10  # attempts at a configuration that was not there before, by the sampler's own lights

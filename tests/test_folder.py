@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -179,9 +181,21 @@ def test_a_run_is_found_by_its_name_or_its_folder(tmp_path, monkeypatch):
 def test_a_write_that_fails_leaves_the_file_as_it_was(tmp_path):
     path = tmp_path / "trials.csv"
     write(path, "été\n")
-    with pytest.raises(UnicodeEncodeError):
-        write(path, "\ud800")
-    assert path.read_text(encoding="utf-8") == "été\n"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))  # as a disk that is full
+    try:
+        with pytest.raises(OSError, match="too large"):
+            write(path, "x" * 100_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert path.read_text() == "été\n"
+    assert [p.name for p in tmp_path.iterdir()] == ["trials.csv"]
+
+
+def test_what_no_text_can_hold_is_written_in_its_place(tmp_path):
+    write(tmp_path / "trials.csv", "a\udc80b")
+    assert (tmp_path / "trials.csv").read_text() == "a\\udc80b"
 
 
 def test_a_trials_checkpoints_have_a_folder_of_its_number():

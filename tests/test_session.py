@@ -151,6 +151,16 @@ def test_trials_are_stopped_at_the_rungs_and_only_there(tmp_path):
     assert all(f"{t.arm} trials after {len(t.epochs)} epochs" in t.reason for t in stopped)
 
 
+@pytest.mark.parametrize(("mode", "stopped"), [("max", 0.4), ("min", 0.6)])
+def test_it_is_the_worse_trial_that_is_stopped(tmp_path, mode, stopped):
+    session = opened(tmp_path / "journal.jsonl", f"search.mode={mode}", "search.baseline_share=0.01")
+    session.next()
+    session.reported(0, {"epoch": 0, "best": 0.5})
+    for best in (0.4, 0.6):
+        reason = session.reported(session.next().number, {"epoch": 0, "best": best})
+        assert (reason is not None) is (best == stopped)
+
+
 def test_without_a_scheduler_none_is_stopped(tmp_path):
     session = opened(tmp_path / "journal.jsonl", "search.scheduler.name=none")
     simulate(session)

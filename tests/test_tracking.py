@@ -14,16 +14,18 @@ import mlflow
 import pytest
 from mlflow.entities import Run
 
-from search import tracking
+from search import mlflow_store, tracking
 from search.experiment import Experiment
 from search.labels import flat
+from search.mlflow_store import INTERRUPTED, TrackingError, connect, store_uri
 from search.record import Journal, TrialRecord
 from search.session import Session
 from search.space import with_changes
-from search.tracking import INTERRUPTED, STATUS, Tracker, TrackingError, connect, store_uri
+from search.tracking import Tracker
 from tests.test_session import experiment, metrics_of, simulate
 
 TRIALS = "search.trials=8"
+STATUSES = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +117,7 @@ def check_in_line(search: Search) -> None:
         run = children[trial.number]
         check_epochs(there, run, trial.epochs)
         check_params(run.data.params, asdict(with_changes(search.experiment.trial, trial.changes)))
-        assert run.info.status == STATUS[trial.status]
+        assert run.info.status == STATUSES[trial.status]
         said = {name: run.data.tags.get(name, "") for name in ("stop_reason", "error")}
         assert said == {"stop_reason": "", "error": ""} | {reason_tag(trial): trial.reason}
         files = [file.path for file in there.list_artifacts(run.info.run_id)]
@@ -184,7 +186,7 @@ def test_texts_longer_than_mlflow_takes_are_cut(search):
     search.track()
     assert search.close() is None
     run = stored(search)[1][0]
-    assert run.data.params["weights"] == "w" * tracking.PARAMETER_LENGTH
+    assert run.data.params["weights"] == "w" * mlflow_store.PARAMETER_LENGTH
     assert run.data.tags["error"] == "é" * tracking.TAG_LENGTH
 
 
