@@ -7,7 +7,7 @@ import math
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from search import arms
@@ -25,6 +25,8 @@ def test_the_examples_in_the_documentation_hold():
 
 
 @given(st.integers(1, 999), st.integers(0, 300))
+@example(290, 100)  # 0.29 * 100 is 28.999999999999996
+@example(570, 100)
 def test_after_n_trials_the_baseline_had_its_share_of_them_rounded_down(thousandths, trials):
     exact = math.floor(trials * Fraction(thousandths, 1000))
     assert plan(trials, thousandths / 1000, FREE).count("baseline") == exact

@@ -50,7 +50,23 @@ def test_a_number_with_an_exponent_is_a_float(text, number):
 
 
 @pytest.mark.parametrize(
-    "text", ["e5", "1e", "12e", "1e5x", "_1e5", "-e5", "1.2.3", "1e2.5", "one", "2020-01-01", "2020-99-99", "v1e3", "="]
+    "text",
+    [
+        "e5",
+        "1e",
+        "12e",
+        "1e5x",
+        "_1e5",
+        "-e5",
+        "1.2.3",
+        "10-20",
+        "1e2.5",
+        "one",
+        "2020-01-01",
+        "2020-99-99",
+        "v1e3",
+        "=",
+    ],
 )
 def test_words_dates_and_versions_are_text(text):
     assert value_of(text) == text
@@ -222,6 +238,11 @@ def test_any_text_is_a_document_or_an_error_that_names_the_file(text):
     except DocumentError as error:
         sentences = str(error).splitlines()
     assert all("(f.yaml" in sentence for sentence in sentences)
+
+
+@pytest.mark.parametrize("text", [r'"\Uffffffff"', r'"\U00110000"', r'"\x"', r'"\q"'])
+def test_a_character_that_cannot_be_is_refused(text):
+    assert "(f.yaml" in refusal(f"a: {text}")
 
 
 # ---- files ----
