@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import pkgutil
+from collections.abc import Mapping
 from typing import Any
-
-from datasets.digits import Digits
 
 
 class DatasetError(RuntimeError):
     """Data that are not there, not prepared, or not what they should be: a sentence for whoever started the command."""
 
 
-BUILT_IN: dict[str, type] = {"digits": Digits}
+BUILT_IN: dict[str, str] = {  # where the class is: imported only when it is asked for
+    "digits": "datasets.digits:Digits",
+    "cremad": "datasets.cremad:CremaD",
+    "vggsound": "datasets.vggsound:VGGSound",
+    "ave": "datasets.ave:AVE",
+    "kinetics_sounds": "datasets.kinetics_sounds:KineticsSounds",
+    "ucf101": "datasets.ucf101:UCF101",
+    "table": "datasets.table:Table",
+}
 
 
 def find(name: str) -> type[Any]:
@@ -24,12 +31,11 @@ def find(name: str) -> type[Any]:
     Raises:
         LookupError: there is none.
     """
-    if name in BUILT_IN:
-        return BUILT_IN[name]
-    if ":" not in name:
+    where = BUILT_IN.get(name, name)
+    if ":" not in where:
         raise LookupError(f"one of {', '.join(BUILT_IN)} or package.module:Class")
     try:
-        found = pkgutil.resolve_name(name)
+        found = pkgutil.resolve_name(where)
     except (ImportError, AttributeError, ValueError) as error:
         raise LookupError(f"a class that can be imported ({error})") from error
     if not isinstance(found, type):
@@ -37,3 +43,10 @@ def find(name: str) -> type[Any]:
     if not callable(getattr(found, "open", None)):
         raise LookupError(f"a class with a method `open()`, and {name} has none")
     return found
+
+
+def options(section: Mapping[str, Any]) -> Any:
+    """The options that an experiment's `dataset` section holds, as their class."""
+    name = section["name"]
+    own = section if name in BUILT_IN else {key: value for key, value in section.items() if key != "name"}
+    return find(name)(**own)

@@ -63,18 +63,22 @@ def _exit_codes(resume: str) -> Iterator[None]:
         sys.exit(MISTAKE)
 
 
-def _command(program: str, file: Path, assignments: Sequence[str]) -> str:
-    return " ".join(["uv run", program, str(file), *assignments, "--resume"])
+def _command(program: str, file: Path, assignments: Sequence[str], *flags: str) -> str:
+    return " ".join(["uv run", program, str(file), *assignments, *flags])
 
 
-def _experiment_arguments(command: Callable[..., None]) -> Callable[..., None]:
-    command = click.option("--resume", is_flag=True, help="Go on with the run of this name that was stopped.")(command)
+def _experiment(command: Callable[..., None]) -> Callable[..., None]:
     command = click.argument("assignments", metavar="[KEY=VALUE]...", nargs=-1)(command)
     return click.argument("file", type=click.Path(dir_okay=False, path_type=Path))(command)
 
 
+def _resumable(command: Callable[..., None]) -> Callable[..., None]:
+    return click.option("--resume", is_flag=True, help="Go on with the run of this name that was stopped.")(command)
+
+
 @click.command()
-@_experiment_arguments
+@_experiment
+@_resumable
 def search_command(file: Path, assignments: tuple[str, ...], resume: bool) -> None:
     """Search the experiment in FILE: does OGM-GE help on these data, with which settings, and by how much?
 
@@ -93,7 +97,7 @@ def search_command(file: Path, assignments: tuple[str, ...], resume: bool) -> No
     """
     from rich.console import Console
 
-    with _exit_codes(_command("run_search.py", file, assignments)):
+    with _exit_codes(_command("run_search.py", file, assignments, "--resume")):
         from search.experiment import load
         from search.runner import search
 
@@ -111,7 +115,8 @@ def main() -> None:
 
 
 @main.command()
-@_experiment_arguments
+@_experiment
+@_resumable
 def train(file: Path, assignments: tuple[str, ...], resume: bool) -> None:
     """Train the trial that FILE holds, a search's best.yaml for one, in runs/NAME.
 
@@ -121,7 +126,7 @@ def train(file: Path, assignments: tuple[str, ...], resume: bool) -> None:
     """
     from rich.console import Console
 
-    with _exit_codes(_command("python -m search train", file, assignments)):
+    with _exit_codes(_command("python -m search train", file, assignments, "--resume")):
         from ogmge.trainable import NonFiniteMetric
         from ogmge.training import NonFiniteLoss
         from search import final
@@ -131,6 +136,45 @@ def train(file: Path, assignments: tuple[str, ...], resume: bool) -> None:
             final.train(load(file, assignments), RUNS, Console(), resume=resume)
         except (NonFiniteLoss, NonFiniteMetric) as error:
             _say(str(error))
+            sys.exit(FAILED)
+
+
+@main.command()
+@_experiment
+def prepare(file: Path, assignments: tuple[str, ...]) -> None:
+    """Make the store of FILE's data set from the publisher's files, on all cores.
+
+    Stopped at any point and started again it goes on where it was. Clips that cannot be used are quarantined with the
+    reason; more of them than `dataset.max_quarantined` end it with exit code 1.
+    """
+    from rich.console import Console
+
+    with _exit_codes(_command("python -m search prepare", file, assignments)):
+        from datasets.prepare import TooManyQuarantined
+        from search import prepare as preparing
+        from search.experiment import load
+
+        try:
+            preparing.run(load(file, assignments), Console())
+        except TooManyQuarantined as error:
+            _say(str(error))
+            sys.exit(FAILED)
+
+
+@main.command()
+@_experiment
+def check(file: Path, assignments: tuple[str, ...]) -> None:
+    """Say what of FILE's data set is there, what is missing or torn apart, and draw a few samples.
+
+    Exit code 1 where it cannot be trained on yet.
+    """
+    from rich.console import Console
+
+    with _exit_codes(_command("python -m search check", file, assignments)):
+        from search import check as checking
+        from search.experiment import load
+
+        if not checking.check(load(file, assignments), RUNS / "sheets", Console()):
             sys.exit(FAILED)
 
 

@@ -47,9 +47,7 @@ def open_data(options: dict[str, Any]) -> trainable.Data:
     Raises:
         datasets.registry.DatasetError: they are not there, or not prepared.
     """
-    name = options["name"]
-    own = options if name in registry.BUILT_IN else {key: value for key, value in options.items() if key != "name"}
-    data: trainable.Data = registry.find(name)(**own).open()
+    data: trainable.Data = registry.options(options).open()
     return data
 
 

@@ -1,0 +1,159 @@
+"""CREMA-D: 91 actors say twelve sentences with six emotions (Cao et al., 2014)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from datasets import gather, lists, options, splits
+from datasets.clips import Index, Source, SplitName
+from datasets.settings import Audio, Frames, Settings
+
+if TYPE_CHECKING:
+    from datasets.loading import StoreData
+
+ROWS = 7442  # clips of the 91 actors (CREMA-D's README), and 6,698 + 744 of the authors' csv
+EMOTIONS = ("ANG", "DIS", "FEA", "HAP", "NEU", "SAD")
+ID = re.compile(r"(\d{4})_[A-Z]{3}_([A-Z]{3})_[A-Z]{1,2}")  # `1040_ITH_SAD_X` is one of them
+TEST_SEED = 0  # the speakers of the test split are the same whatever is held out for validation
+
+
+@dataclass(frozen=True, kw_only=True)
+class CremaD:
+    """Options of CREMA-D.
+
+    Args:
+        source: folder of `AudioWAV` (or `AudioMP3`), `VideoFlash` and `processedResults`.
+        store: folder of what `prepare` makes.
+        train_list, test_list: the OGM-GE authors' csv files of `id,EMOTION` (every actor is on both sides), from
+            `source` where they are no whole paths; without them whole speakers are the test split.
+        test_fraction: of the speakers, where there are no lists.
+        frames: that the model sees of each clip.
+        stored_frames: kept of each clip, evenly spaced.
+        validation_fraction: of the training clips held out, by whole speakers.
+        max_quarantined: largest share of clips that may be unusable.
+        split_seed: which training speakers are held out.
+        allow_empty_classes: go on where emotions have no clip at all.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, object]] = {"extra": "forbid", "strict": True}
+
+    name: Literal["cremad"] = "cremad"
+    source: str
+    store: str
+    train_list: str | None = None
+    test_list: str | None = None
+    test_fraction: float = 0.1
+    frames: int = 1
+    stored_frames: int = 10
+    validation_fraction: float = 0.1
+    max_quarantined: float = 0.05
+    split_seed: int = 0
+    allow_empty_classes: bool = False
+
+    def __post_init__(self) -> None:
+        options.refuse(
+            frames=self.frames,
+            stored_frames=self.stored_frames,
+            max_quarantined=self.max_quarantined,
+            validation_fraction=self.validation_fraction,
+        )
+        if (self.train_list is None) != (self.test_list is None):
+            raise ValueError("`train_list` and `test_list` must be given both, or neither")
+        if not 0 < self.test_fraction < 1:
+            raise ValueError(f"`test_fraction` must be between 0 and 1, but got {self.test_fraction}")
+
+    def index(self) -> Index:
+        """The clips of the authors' lists, else of `summaryTable.csv`, else those found.
+
+        Raises:
+            DatasetError: no folder, broken rows, files that git-lfs has not fetched, or no clips.
+        """
+        source = gather.folder(self.source, "CREMA-D's AudioWAV and VideoFlash")
+        films = {path.stem: path for path in gather.walk(source)}
+        sounds = {path.stem: path for suffix in (".mp3", ".wav") for path in gather.walk(source, (suffix,))}
+        gather.not_lfs([*films.values()])
+        gather.not_lfs([*sounds.values()])
+        rows, notes = self._rows(source, sorted(set(films) | set(sounds)))
+
+        def find(row: gather.Listed) -> dict[str, Source] | None:
+            film, sound = films.get(row.id), sounds.get(row.id)
+            if film is None or sound is None:
+                return None
+            return {"audio": Source("audio", (sound,)), "visual": Source("video", (film,))}
+
+        return gather.gather(
+            rows,
+            find,
+            classes=EMOTIONS,
+            where=source,
+            expected_rows=ROWS,
+            notes=notes,
+            allow_empty_classes=self.allow_empty_classes,
+        )
+
+    def _rows(self, source: Path, there: Sequence[str]) -> tuple[list[gather.Listed], list[str]]:
+        """What is listed, in its split, and what to say of the list and the split."""
+        if self.train_list is not None and self.test_list is not None:
+            rows = [*_authors(source, self.train_list, "train"), *_authors(source, self.test_list, "test")]
+            return rows, [f"split: the authors' lists ({gather.split_counts(rows)}); speakers are on both sides"]
+        table = source / "processedResults" / "summaryTable.csv"
+        notes = []
+        if table.is_file():
+            ids = lists.read_columns(table, ["FileName"], lambda row: _parsed(row["FileName"])[0])
+        else:
+            ids = [name for name in there if ID.fullmatch(name)]
+            notes = [f"no {table.relative_to(source)}: the clips are those found"]
+        test = splits.draw((name[:4] for name in ids), self.test_fraction, TEST_SEED)
+        rows = [_listed(name, "test" if name[:4] in test else "train") for name in ids]
+        said = f"split: by speaker, test {', '.join(sorted(test))} ({gather.split_counts(rows)})"
+        return rows, [*notes, said]
+
+    def settings(self) -> Settings:
+        """22,050 Hz, the first three seconds of the tiled sound: log spectrograms of 257 x 188."""
+        return {
+            "audio": Audio(sample_rate_hz=22050, seconds=3.0, n_fft=512, hop=353, tile=True),
+            "visual": Frames(per_clip=self.stored_frames, count=self.frames),
+        }
+
+    def open(self) -> StoreData:
+        """What `prepare` made.
+
+        Raises:
+            StoreError: not prepared, or damaged.
+        """
+        from datasets.loading import open_store
+
+        return open_store(
+            self.store, self.settings(), held_out_fraction=self.validation_fraction, split_seed=self.split_seed
+        )
+
+
+def _parsed(name: str) -> tuple[str, str]:
+    """A clip's id and its emotion."""
+    found = ID.fullmatch(name)
+    if found is None:
+        raise ValueError(f"an id is like 1001_IEO_ANG_HI, but this one is {name!r}")
+    if found[2] not in EMOTIONS:
+        raise ValueError(f"the emotion must be one of {', '.join(EMOTIONS)}, but is {found[2]!r}")
+    return name, found[2]
+
+
+def _listed(name: str, split: SplitName) -> gather.Listed:
+    return gather.Listed(name, _parsed(name)[1], split, group=name[:4])
+
+
+def _authors(source: Path, name: str, split: SplitName) -> list[gather.Listed]:
+    def row(cells: list[str]) -> gather.Listed:
+        if len(cells) != 2:
+            raise ValueError(f"it has {lists.count(len(cells), 'cell')}")
+        id_, emotion = _parsed(cells[0])
+        if emotion != cells[1]:
+            raise ValueError(f"the id says {emotion}, the second cell {cells[1]}")
+        return _listed(id_, split)
+
+    path = gather.list_file(source, name, f"{split}_list")
+    return lists.read(path, row, expected="id,EMOTION", header={"id", "filename", "emotion", "label"})

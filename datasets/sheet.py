@@ -1,0 +1,92 @@
+"""A picture sheet: what a model sees of a few samples, to be looked at before a search is paid for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Pixels = NDArray[np.uint8]  # [H, W, 3]
+
+TILE, GAP, CAPTION = 160, 8, 16
+DARK = np.array([[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]], dtype=float)  # low to high
+
+
+def _scaled(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """To [0, 1], the lowest and the highest hundredth cut off."""
+    low, high = np.quantile(values, [0.01, 0.99])
+    scaled: NDArray[np.float64] = np.clip((values - low) / max(high - low, 1e-12), 0.0, 1.0)
+    return scaled
+
+
+def _heat(values: NDArray[np.float64]) -> Pixels:
+    """[H, W] as colours; of a spectrogram the low frequencies are on top."""
+    place = _scaled(values) * (len(DARK) - 1)
+    below = np.minimum(place.astype(int), len(DARK) - 2)
+    part = (place - below)[..., None]
+    colours: Pixels = (DARK[below] * (1 - part) + DARK[below + 1] * part).astype(np.uint8)
+    return colours
+
+
+def tiles(sample: Tensor) -> list[Pixels]:
+    """What a modality of one sample looks like: one picture, or one for each of T frames.
+
+    Args:
+        sample: [D], [C, H, W] or [T, C, H, W]; three channels are colours, others are shown one beside the other.
+    """
+    values = sample.detach().cpu().double().numpy()
+    if values.ndim == 1:
+        return [_heat(np.repeat(values[None], 8, axis=0))]
+    if values.ndim == 4:
+        return [tile for frame in sample for tile in tiles(frame)]
+    if values.shape[0] == 3:
+        return [(_scaled(values.transpose(1, 2, 0)) * 255).astype(np.uint8)]
+    return [_heat(channel) for channel in values]
+
+
+def sheet(x: Mapping[str, Tensor], y: Tensor, classes: Sequence[str], path: Path, most: int = 8) -> None:
+    """Writes a PNG with a row for each of a batch's first samples: its class, and every modality.
+
+    Args:
+        x, y: a batch: modality -> [B, *shape], and class ids [B].
+        classes: names by id.
+        path: of the PNG.
+        most: rows.
+    """
+    from PIL import Image, ImageDraw
+
+    rows = [
+        (f"{classes[int(label)]}", [tile for values in x.values() for tile in tiles(values[i])])
+        for i, label in enumerate(y[:most])
+    ]
+    columns = max(len(pictures) for _, pictures in rows)
+    width, height = GAP + columns * (TILE + GAP), GAP + len(rows) * (TILE + CAPTION + GAP)
+    page = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(page)
+    for row, (caption, pictures) in enumerate(rows):
+        top = GAP + row * (TILE + CAPTION + GAP)
+        draw.text((GAP, top), caption.encode("ascii", "replace").decode(), fill="black")
+        for column, picture in enumerate(pictures):
+            smooth = min(picture.shape[:2]) >= TILE
+            shown = Image.fromarray(picture).resize(
+                (TILE, TILE), Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST
+            )
+            page.paste(shown, (GAP + column * (TILE + GAP), top + CAPTION))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    page.save(path, format="PNG")
+
+
+def varied(x: Mapping[str, Tensor], y: Tensor, rows: int = 8) -> tuple[dict[str, Tensor], Tensor]:
+    """Of a batch, `rows` samples of as many classes as it holds: the first of each, then the second …"""
+    counts: Counter[int] = Counter()
+    rank = []
+    for label in y.tolist():
+        rank.append(counts[label])
+        counts[label] += 1
+    chosen = torch.argsort(torch.tensor(rank), stable=True)[:rows].to(y.device)
+    return {name: values[chosen] for name, values in x.items()}, y[chosen]

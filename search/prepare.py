@@ -1,0 +1,113 @@
+"""`python -m search prepare FILE`: a publisher's files to a store, on all cores that Ray has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import ray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from datasets import registry
+from datasets.prepare import Report, prepare
+from datasets.store import reasons
+from search.experiment import Experiment, ExperimentError
+from search.labels import duration
+from search.ray_tune import local_ray
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+def ray_map(function: Callable[[In], Out], tasks: Sequence[In]) -> Iterator[Out]:
+    """The function's results as they come, one task a core; few more tasks than cores are on their way.
+
+    A task whose worker died is tried again. Ray must be running.
+    """
+    ahead = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
+    remote = ray.remote(num_cpus=1, max_retries=3)(function)
+    rest = iter(tasks)
+    running: list[Any] = []
+    try:
+        while True:
+            running += [remote.remote(task) for _, task in zip(range(ahead - len(running)), rest, strict=False)]
+            if not running:
+                return
+            done, running = ray.wait(running, num_returns=1)
+            yield ray.get(done[0])
+    finally:
+        for reference in running:
+            ray.cancel(reference, force=True)
+
+
+def options_of(experiment: Experiment) -> Any:
+    """The experiment's data set, as one that is prepared from files.
+
+    Raises:
+        ExperimentError: it is none.
+    """
+    options = registry.options(experiment.dataset)
+    if not all(hasattr(options, method) for method in ("index", "settings")):
+        name = experiment.dataset["name"]
+        raise ExperimentError(experiment.name, [f"the data set {name} needs no preparing: search it as it is"])
+    return options
+
+
+class _Speed(ProgressColumn):
+    """Clips a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.1f} clips/s" if task.speed else "-- clips/s")
+
+
+def run(experiment: Experiment, console: Console) -> None:
+    """Prepares the experiment's data set, or goes on with it, under one progress bar.
+
+    Raises:
+        DatasetError, ExperimentError: what is wrong with the files, the lists or the store.
+        TooManyQuarantined: more clips than allowed cannot be used.
+    """
+    options = options_of(experiment)
+    index = options.index()
+    folder = Path(options.store).expanduser()
+    for note in index.notes:
+        console.print(Text(f"note: {note}"), soft_wrap=True)
+    console.print(
+        Text(f"{len(index.clips):,} clips are there, {len(index.missing):,} of the list are not"), soft_wrap=True
+    )
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Speed(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[lost]} quarantined"),
+    )
+    with local_ray(), Progress(*columns, console=console, speed_estimate_period=300) as bar:
+        task = bar.add_task("", total=len(index.clips), lost=0)
+
+        def progress(done: int, total: int, lost: int) -> None:
+            bar.update(task, completed=done, total=total, lost=lost)
+
+        report = prepare(
+            experiment.dataset["name"],
+            index,
+            options.settings(),
+            folder,
+            parallel=ray_map,
+            max_quarantined=options.max_quarantined,
+            progress=progress,
+        )
+    _say(report, folder, console)
+
+
+def _say(report: Report, folder: Path, console: Console) -> None:
+    before = f", {report.skipped_shards} shards were there already" if report.skipped_shards else ""
+    console.print(Text(f"{report.clips:,} clips in {folder}, {duration(report.seconds)}{before}"), soft_wrap=True)
+    if report.quarantined:
+        console.print(
+            Text(f"{len(report.quarantined):,} clips are quarantined (manifest.json lists them):"), soft_wrap=True
+        )
+        console.print(Text("\n".join(reasons(report.quarantined))), soft_wrap=True)
