@@ -18,7 +18,6 @@ import tempfile
 import time
 import wave
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import replace
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -30,7 +29,7 @@ import torch
 from datasets.clips import Clip, Index, Source
 from datasets.host import Draw
 from datasets.loading import StoreData, open_store
-from datasets.prefetch import prefetched
+from datasets.memory import order
 from datasets.prepare import prepare
 from datasets.settings import Audio, Frames
 from datasets.store import Store
@@ -128,13 +127,12 @@ def authors(files: Sequence[tuple[Path, list[Path]]]) -> Callable[[int], int]:
 
 
 def host_part(data: StoreData) -> Callable[[int], int]:
-    """(b): what is left to the host where a GPU crops, mirrors, normalises and transforms."""
+    """(b): what is left to one of the host's threads where a GPU crops, mirrors, normalises and transforms."""
     host = replace(data.host, crops=False)
 
     def load(epoch: int) -> int:
-        tasks = data.tasks(data.splits.train, BATCH, Draw(0, epoch))
-        with closing(prefetched(host.share, tasks, threads=data.workers, ahead=8 + 2 * data.workers)) as shares:
-            return sum(len(share.y) for share in shares)
+        shuffled = [data.splits.train[i] for i in order(len(data.splits.train), 0, epoch).tolist()]
+        return sum(len(host.share(task).y) for task in data.tasks(shuffled, BATCH, Draw(0, epoch)))
 
     return load
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-import zlib
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -192,13 +191,15 @@ class Store:
         """
         column, row = self._column(entry, modality)
         first, last = column.lists[row], column.lists[row + 1]
+        if last == first:  # nothing is stored that has no blob
+            raise self._damaged(entry.shard, f"{modality} of {entry.id} is not what was written")
         found = []
         for place in range(last - first) if places is None else places:
             if not 0 <= place < last - first:
                 raise IndexError(f"{entry.id} has {last - first} blobs of {modality}, and none at {place}")
             begin, end = column.ends[first + place], column.ends[first + place + 1]
             blob = column.data[begin:end]
-            if zlib.crc32(blob) != column.crc32[first + place]:
+            if shards.checksum(blob, entry.id, place, last - first) != column.crc32[first + place]:
                 raise self._damaged(entry.shard, f"{modality} of {entry.id} is not what was written")
             found.append(blob)
         return found

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets.digits import Digits
+from datasets.registry import BUILT_IN
 from ogmge.config import Schedule, TrialConfig
 from search.document import Document, Place, parse
 from search.experiment import Experiment, ExperimentError, check, load, resolved, to_yaml
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "experiments" / "demo.yaml"
+KNOWN = f"{', '.join(BUILT_IN)} or package.module:Class"
 HEAD = "name: x\ndataset: {name: digits}\n"
 
 
@@ -176,8 +178,8 @@ def test_wrong_options_of_a_data_set_of_ones_own_are_named(options, sentences):
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("digit", "must be one of digits or package.module:Class, but got 'digit'; did you mean `digits`?"),
-        ("imagenet", "must be one of digits or package.module:Class, but got 'imagenet'"),
+        ("digit", "must be one of {KNOWN}, but got 'digit'; did you mean `digits`?"),
+        ("imagenet", "must be one of {KNOWN}, but got 'imagenet'"),
         (
             "nowhere.at.all:Data",
             "must be a class that can be imported (No module named 'nowhere'), but got 'nowhere.at.all:Data'",
@@ -189,14 +191,14 @@ def test_wrong_options_of_a_data_set_of_ones_own_are_named(options, sentences):
         ("json:dumps", "must be a class, and json:dumps is a function, but got 'json:dumps'"),
         ("builtins:int", "must be a class with a method `open()`, and builtins:int has none, but got 'builtins:int'"),
         (f"{OWN}:Closed", "must be a class with a method `open()`, and {0} has none, but got '{0}'"),
-        ("3", "must be digits or package.module:Class, but got 3"),
-        ("[digits]", 'must be digits or package.module:Class, but got ["digits"]'),
-        ("", "must be digits or package.module:Class, but got null"),
+        ("3", "must be {KNOWN}, but got 3"),
+        ("[digits]", 'must be {KNOWN}, but got ["digits"]'),
+        ("", "must be {KNOWN}, but got null"),
     ],
 )
 def test_a_data_set_that_is_unknown_is_named(name, sentence):
     text = f"name: x\ndataset:\n  seed: 1\n  name: {name}\n"
-    assert mistakes_in(text) == [f"`dataset.name` {sentence.format(name)} (f.yaml, line 4)"]
+    assert mistakes_in(text) == [f"`dataset.name` {sentence.format(name, KNOWN=KNOWN)} (f.yaml, line 4)"]
 
 
 @pytest.mark.parametrize("name", [":", "a b:c", "x:", "1:2", "..:x", "json:", "json:dumps.x", "a:b:c"])
@@ -208,7 +210,7 @@ def test_a_data_set_whose_name_is_odd_is_unknown_and_no_more(name):
 
 def test_a_data_set_without_a_name_is_refused():
     assert mistakes_in("name: x\ndataset:\n  seed: 1\n") == [
-        "`dataset.name` must be digits or package.module:Class, but got null (f.yaml, line 2)"
+        f"`dataset.name` must be {KNOWN}, but got null (f.yaml, line 2)"
     ]
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 import mlflow
 import pytest
 import torch
-import yaml
 from click.testing import CliRunner, Result
 
 from ogmge import checkpoint
@@ -339,10 +338,3 @@ def test_another_package_called_datasets_is_named(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert f"the package `datasets` is found at {tmp_path}" in done.stderr
-
-
-def test_the_readme_names_commands_that_are_there():
-    text = (ROOT / "README.md").read_text()
-    for command in main.commands:
-        assert f"python -m search {command}" in text
-    assert yaml.safe_load(Path(DEMO).read_text())["name"] == "demo"
