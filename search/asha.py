@@ -57,7 +57,7 @@ class Asha:
         better = sum(v > value if self.mode == "max" else v < value for v in rung.values())
         if better < go_on:
             return None
-        return f"asha: {_ordinal(better + 1)} of {len(rung)} {arm} trials after {trained} epochs, {go_on} went on"
+        return f"asha: {_ordinal(better + 1)} of {len(rung)} {arm} trials after {trained} epochs, {go_on} may go on"
 
 
 def _ordinal(n: int) -> str:

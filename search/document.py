@@ -226,6 +226,14 @@ def _override_path(key: str) -> Place:
     return (head, rest) if head == "space" and rest else tuple(key.split("."))
 
 
+def _fix(document: Document, path: str) -> None:
+    """Takes a path of the trial, and all below it, out of the space."""
+    space = document.value.get("space")
+    for known in list(space) if isinstance(space, dict) else ():
+        if known == path or str(known).startswith(f"{path}."):
+            document.remove(("space", known))
+
+
 def override(document: Document, assignments: Sequence[str]) -> None:
     """Puts `key=value` pairs over the document. What is set under `trial` is fixed: it leaves the space.
 
@@ -243,4 +251,4 @@ def override(document: Document, assignments: Sequence[str]) -> None:
         path = _override_path(key)
         document.set(path, value)
         if path[0] == "trial":
-            document.remove(("space", ".".join(map(str, path[1:]))))
+            _fix(document, ".".join(map(str, path[1:])))

@@ -453,3 +453,18 @@ def test_any_assignments_are_taken_or_refused(keys, text):
         sentences = str(error).splitlines()
     assert all("command line" in sentence for sentence in sentences)
     assert sentences or all(document.line((re.split(r"\W", key)[0],)) is not None for key in keys)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "left"),
+    [
+        ("trial.optimizer={lr: 0.1}", ["fusion", "optimizers.lr"]),
+        ("trial.optimizer.lr=0.1", ["fusion", "optimizer.name", "optimizers.lr"]),
+        ("trial.fusion=sum", ["optimizer.lr", "optimizer.name", "optimizers.lr"]),
+        ("trial.epochs=3", ["fusion", "optimizer.lr", "optimizer.name", "optimizers.lr"]),
+    ],
+)
+def test_a_section_that_is_set_is_searched_no_more_nor_what_is_below_it(assignment, left):
+    document = parse("space: {fusion: [1], optimizer.lr: [1], optimizer.name: [1], optimizers.lr: [1]}", "f.yaml")
+    override(document, [assignment])
+    assert sorted(document.value["space"]) == left
