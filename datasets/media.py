@@ -245,13 +245,10 @@ def _packets(container: InputContainer, stream: Stream) -> Iterator[Any]:
     """Up to the end of the file, or of what can be read of it."""
     from av.error import FFmpegError
 
-    packets = container.demux(stream)
-    while True:
-        try:
-            yield next(packets)
-        except IndexError:  # a stream that the header does not name; PyAV ends here, the file does not
-            packets = container.demux(stream)
-        except (FFmpegError, StopIteration):
+    for _ in range(2):
+        # An IndexError is PyAV's where a stream turned up that the header does not name: it fails to flush, once.
+        with suppress(FFmpegError, IndexError):
+            yield from container.demux(stream)
             return
 
 

@@ -316,7 +316,7 @@ def test_damage_inside_a_file_is_survived_or_told(tmp_path, films, ending, share
 
 
 def test_a_stream_that_turns_up_late_does_not_end_the_film(tmp_path):
-    """A tag of another type, in the middle of the file: there PyAV stops with an IndexError, and the file goes on."""
+    """A tag of another type, in the middle of the file: PyAV then ends with an IndexError."""
     path = write(tmp_path / "a.flv", moving(225, 48, 64), chirp(9, 22050), rate=22050, codecs=("flv", "libmp3lame"))
     content, at, tags = bytearray(path.read_bytes()), 13, []
     while at + 11 < len(content):  # type, length (3 bytes), time and stream (7), data, length of all that (4)
