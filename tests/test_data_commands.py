@@ -51,7 +51,7 @@ def run(command: str, name: str, *more: str) -> Result:
     return CliRunner().invoke(main, [command, file_of(name), *more])
 
 
-QUICK = ("vggsound", "ucf101")  # the others take the same way through the search: half a minute each
+QUICK = ("vggsound",)  # the others take the same way through the search: half a minute each
 
 
 @pytest.fixture(scope="module", params=[n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in TREES])

@@ -186,7 +186,12 @@ def of_group(leader: int) -> list[int]:
 
 @pytest.mark.parametrize(
     ("how", "clips"),
-    [(signal.SIGKILL, 0), (signal.SIGKILL, 2), (signal.SIGKILL, 14), (signal.SIGINT, 8), (signal.SIGTERM, 8)],
+    [
+        (signal.SIGKILL, 2),
+        (signal.SIGINT, 8),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in ((signal.SIGKILL, 0), (signal.SIGKILL, 14))),
+        pytest.param(signal.SIGTERM, 8, marks=pytest.mark.slow),
+    ],
 )
 def test_stopped_at_any_point_it_goes_on_and_ends_with_the_same_bytes(index, whole, started, how, clips):
     process, folder = started(clips)
