@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from datasets.clips import Clip, Index, Source
+from datasets.clips import Clip, Index, Source, SplitName
 from datasets.host import Draw
 from datasets.loading import StoreData, open_store
 from datasets.memory import order
@@ -40,6 +40,7 @@ SETTINGS = {
     "visual": Frames(per_clip=10, count=3),
 }
 TRIALS, BATCH = 4, 64
+COPIES = 4  # ids that each film is listed under: batches are full ones, as they are in training
 
 
 def scene(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
@@ -59,7 +60,7 @@ def scene(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def generate(folder: Path, clips: int) -> Index:
-    """Films of 10 s, as a data set that cannot be had: a camera that moves over a scene."""
+    """Films of 10 s, as a data set that cannot be had: a camera that moves over a scene. Each is several clips."""
     found = []
     for i in range(clips):
         path = folder / f"{i:04d}.mp4"
@@ -69,7 +70,8 @@ def generate(folder: Path, clips: int) -> Index:
         ]
         films.write(path, pictures, films.chirp(10.0, 44100), options={"preset": "veryfast"})
         sources = {"audio": Source("audio", (path,)), "visual": Source("video", (path,))}
-        found.append(Clip(path.stem, str(i % 2), "validation" if i == 0 else "train", None, sources))
+        split: SplitName = "validation" if i == 0 else "train"
+        found += [Clip(f"{path.stem}-{copy}", str(i % 2), split, None, sources) for copy in range(COPIES)]
     return Index(("0", "1"), tuple(found))
 
 
@@ -236,7 +238,7 @@ def together(folder: Path, rounds: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clips", type=int, default=24, help="films to generate (24)")
+    parser.add_argument("--clips", type=int, default=24, help="films to generate (24), each of them listed as 4 clips")
     parser.add_argument("--rounds", type=int, default=5, help="times that each way is taken (5)")
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -247,9 +249,10 @@ def main() -> None:
         prepare("films", index, SETTINGS, folder / "store", parallel=map)
         spent = time.process_time() - cpu
         store = Store(folder / "store")
-        size = sum(path.stat().st_size for path in store.folder.glob("*.arrow")) / given.clips / 1e3
-        per_second = given.clips / (time.perf_counter() - began)
-        print(f"prepare, one process: {given.clips / spent:.1f} clips per CPU second, {per_second:.1f} per second")
+        clips = len(index.clips)
+        size = sum(path.stat().st_size for path in store.folder.glob("*.arrow")) / clips / 1e3
+        per_second = clips / (time.perf_counter() - began)
+        print(f"prepare, one process: {clips / spent:.1f} clips per CPU second, {per_second:.1f} per second")
         print(f"a stored clip: {size:.0f} kB")
         data = opened(store.folder, 1)
         files = as_the_authors_have_it(store, folder / "authors")

@@ -32,9 +32,9 @@ class Draw:
     epoch: int
 
     def numbers(self, sample: str, count: int) -> Numbers:
-        """`count` numbers in [0, 1) for a sample, by its id."""
-        digest = hashlib.blake2b(f"{self.seed}/{self.epoch}/{sample}".encode(), digest_size=16).digest()
-        return np.random.Generator(np.random.Philox(key=int.from_bytes(digest))).random(count)
+        """`count` numbers in [0, 1) for a sample, by its id: 53 bits each of a hash as long as they need."""
+        digest = hashlib.shake_128(f"{self.seed}/{self.epoch}/{sample}".encode()).digest(8 * count)
+        return np.asarray((np.frombuffer(digest, "<u8") >> 11) * 2.0**-53, np.float64)
 
 
 @dataclass(frozen=True)
@@ -122,10 +122,13 @@ class Host:
         """Modality -> [1] for a sound, [T, FRAME_NUMBERS] for frames."""
         if draw is None:
             return {}
-        shapes = {m: (1,) if isinstance(how, Audio) else (how.count, FRAME_NUMBERS) for m, how in self.settings.items()}
-        sizes = [int(np.prod(shape)) for shape in shapes.values()]
-        parts = np.split(draw.numbers(sample, sum(sizes)), np.cumsum(sizes)[:-1])
-        return {m: part.reshape(shape) for (m, shape), part in zip(shapes.items(), parts, strict=True)}
+        rows = {m: 1 if isinstance(how, Audio) else how.count * FRAME_NUMBERS for m, how in self.settings.items()}
+        drawn, first, found = draw.numbers(sample, sum(rows.values())), 0, {}
+        for modality, count in rows.items():
+            part = drawn[first : first + count]
+            found[modality] = part if count == 1 else part.reshape(-1, FRAME_NUMBERS)
+            first += count
+        return found
 
     def _sounds(self, entries: Sequence[Entry], modality: str, how: Audio, drawn: Sequence[Numbers | None]) -> Tensor:
         length = samples(how)
@@ -148,7 +151,7 @@ class Host:
         mirrored = None if drawn[0] is None else self._kept(torch.tensor([jpeg.mirrored for jpeg in jpegs]))
         if self.crops:
             return Pictures(cropped(jpegs, colour, how.crop), None, mirrored)
-        boxes = torch.tensor([[j.box.top, j.box.left, j.box.height, j.box.width] for j in jpegs])
+        boxes = torch.from_numpy(np.array([(j.box.top, j.box.left, j.box.height, j.box.width) for j in jpegs]))
         return Pictures(decoded(jpegs, colour, pinned=self.pinned), self._kept(boxes), mirrored)
 
     def _jpegs(self, entry: Entry, modality: str, how: Frames, numbers: Numbers | None) -> list[Jpeg]:

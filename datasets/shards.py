@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import secrets
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -110,7 +109,9 @@ def found(done: Path) -> Shard | None:
 
 def checksum(blob: bytes | memoryview, id: str, place: int, count: int) -> int:
     """crc32 of a blob and of whose it is, which of how many: where damaged offsets lead is not taken for it."""
-    return zlib.crc32(blob, zlib.crc32(f"{place}/{count}/{id}".encode()))
+    from zlib_ng import zlib_ng
+
+    return zlib_ng.crc32(blob, zlib_ng.crc32(f"{place}/{count}/{id}".encode()))
 
 
 def digest(path: Path) -> str:

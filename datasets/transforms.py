@@ -138,7 +138,8 @@ def normalised(pictures: Tensor, mirrored: Tensor | None, out: Tensor | None = N
         across = torch.tensor([-2.0, 0.0], device=pictures.device)
         sign = 1 + across * mirrored[..., None]
         scale, shift = scale * sign, shift * sign
-    return torch.mul(pictures, scale[..., None, None], out=out).add_(shift[..., None, None])
+    floats = pictures.float() if out is None else out.copy_(pictures)  # by itself, which a CPU does with all its lanes
+    return floats.mul_(scale[..., None, None]).add_(shift[..., None, None])
 
 
 def part_of_wave(

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("ogmge", "datasets", "search")
 MAY_IMPORT = {"ogmge": {"ogmge"}, "datasets": {"datasets"}, "search": set(PACKAGES)}
 HEAVY = {"ray", "mlflow", "optuna", "pydantic", "rich", "click", "yaml"}
-ONLY_WHERE_USED = {"librosa", "sklearn", "torchvision", "pyarrow", "av", "simplejpeg"}
+ONLY_WHERE_USED = {"librosa", "sklearn", "torchvision", "pyarrow", "av", "simplejpeg", "zlib_ng", "cv2", "soxr", "PIL"}
 
 
 def imports(path: Path, *, top_level_only: bool = False) -> set[str]:

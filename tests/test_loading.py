@@ -365,3 +365,15 @@ def test_a_batch_is_made_of_shares_of_one_size(store):
     sizes = [len(task.entries) for task in data.tasks(data.splits.train[:21], 10, None)]
     assert sizes == [SHARE, 10 - SHARE, SHARE, 10 - SHARE, 1]
     assert isinstance(data.host, Host)
+
+
+def test_a_draw_is_uniform_and_each_sample_seed_and_epoch_has_its_own():
+    numbers = np.concatenate([Draw(0, 0).numbers(f"clip {i}", 50) for i in range(400)])
+    assert numbers.min() >= 0
+    assert numbers.max() < 1
+    steps = np.arange(1, len(numbers) + 1) / len(numbers)
+    assert np.abs(np.sort(numbers) - steps).max() < 1.63 / len(numbers) ** 0.5  # Kolmogorov-Smirnov, 1 %
+    assert len(np.unique(numbers)) == len(numbers)
+    first = [Draw(0, 0).numbers("a", 3), Draw(1, 0).numbers("a", 3), Draw(0, 1).numbers("a", 3)]
+    assert len({tuple(n) for n in first}) == 3
+    assert np.array_equal(Draw(0, 0).numbers("a", 2), first[0][:2])
