@@ -11,7 +11,7 @@ SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # a large data set has hundreds of thousands of these
 class Source:
     """Where one modality of a clip comes from.
 
@@ -29,7 +29,7 @@ class Source:
     end_s: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Clip:
     """One sample.
 

@@ -17,7 +17,7 @@ FILMS = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".flv")
 POINTER = b"version https://git-lfs"  # how a file begins that git-lfs has not fetched yet
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Listed:
     """One row of a publisher's list; see `Clip`."""
 

@@ -27,6 +27,7 @@ from datasets.shards import TEMPORARY, Made, Shard, Task, make
 from datasets.store import MANIFEST, VERSION, Manifest, Store, StoreError, differences, reasons
 
 PLAN = "plan.json"
+PLANNED = {"version", "name", "settings", "clips", "clips_per_shard", "listing"}  # what stands in it
 LOCK = "lock"
 ANOTHER = "choose another folder (`dataset.store`), or delete this one"
 SHOWN = 20  # mistakes of a list that are shown at once
@@ -84,7 +85,8 @@ def prepare(
         parallel: calls a function on tasks; `processes()` if None.
         max_quarantined: share of the clips that may be unusable.
         progress: called with (clips done, all clips, clips quarantined) at the begin and after each shard.
-        clips_per_shard: a 256th of the clips, from 16 to 256, if None.
+        clips_per_shard: as the folder has it already, else a 256th of the clips, from 16 to 64, if None. A shard is
+            what is lost when a process is killed, and what progress is counted in: 64 clips take a core ten seconds.
 
     Raises:
         DatasetError: the list is wrong, the disk is full, or another process prepares in the folder.
@@ -93,9 +95,10 @@ def prepare(
     """
     begin = time.monotonic()
     _check(name, index, settings)
-    size = clips_per_shard or min(256, max(16, len(index.clips) // 256))
     with _locked(folder):
-        plan = _planned(name, index, settings, folder, size)
+        before = _plan_of(folder)
+        size = clips_per_shard or before.get("clips_per_shard") or min(64, max(16, len(index.clips) // 256))
+        plan = _planned(name, index, settings, folder, size, before)
         tasks = _tasks(index, settings, folder, size, _key(plan))
         made = _made(tasks, parallel or processes(), max_quarantined, progress or (lambda done, total, lost: None))
         manifest = _manifest(name, index, settings, _key(plan), [m.shard for m in made if m.shard])
@@ -203,7 +206,25 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _planned(name: str, index: Index, settings: Settings, folder: Path, size: int) -> dict[str, Any]:
+def _plan_of(folder: Path) -> dict[str, Any]:
+    """What a folder was to hold; empty where nothing was prepared in it."""
+    path = folder / PLAN
+    try:
+        plan = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise StoreError(
+            f"{path} is damaged ({error}): delete this file and start again; whole shards are kept"
+        ) from error
+    if not isinstance(plan, dict) or (plan.get("version") == VERSION and plan.keys() != PLANNED):
+        raise StoreError(f"{path} is damaged (it is no plan): delete this file and start again; whole shards are kept")
+    return plan
+
+
+def _planned(
+    name: str, index: Index, settings: Settings, folder: Path, size: int, before: dict[str, Any]
+) -> dict[str, Any]:
     """What is to be prepared; refused where the folder holds, or was to hold, something else."""
     listing = hashlib.sha256()
     for clip in index.clips:
@@ -218,19 +239,10 @@ def _planned(name: str, index: Index, settings: Settings, folder: Path, size: in
         "clips_per_shard": size,
         "listing": listing.hexdigest(),
     }
-    path = folder / PLAN
-    try:
-        before = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        before = None
-    except ValueError as error:
-        raise StoreError(
-            f"{path} is damaged ({error}): delete this file and start again; whole shards are kept"
-        ) from error
-    if before is None:
+    if not before:
         _fresh(folder, _key(plan))
         try:
-            shards.write(path, json.dumps(plan, indent=1, ensure_ascii=False).encode())
+            shards.write(folder / PLAN, json.dumps(plan, indent=1, ensure_ascii=False).encode())
         except OSError as error:
             raise _refused(folder, f"{PLAN}: {error.strerror}") from error
     elif before != plan:

@@ -21,6 +21,7 @@ from datasets.settings import Audio, Frames, Settings
 
 BATCH_BYTES = 32 * 2**20  # of blobs in a record batch: what a process holds in memory, twice
 TEMPORARY = ".part"
+UNREADABLE = "cannot be read"  # begins the reason where a file may be there again another time
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,11 @@ class Shard:
     sha256: str
     rows: int
     quarantined: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def to_be_read_again(self) -> bool:
+        """Whether a file of a clip could not be read, as when a disk is not mounted."""
+        return any(reason.startswith(UNREADABLE) for _, reason in self.quarantined)
 
 
 @dataclass(frozen=True)
@@ -81,11 +87,14 @@ class Made:
 
 
 def make(task: Task) -> Made:
-    """Makes a shard, if it is not there already and whole. What the disk refuses is told in the result."""
+    """Makes a shard, if it is not there already, whole and with no clip that could not be read when it was made.
+
+    What the disk refuses to take is told in the result.
+    """
     done = task.folder / f"shard-{task.number:05d}.json"
     try:
         there = found(done)
-        if there is not None and there.key == task.key:
+        if there is not None and there.key == task.key and not there.to_be_read_again:
             return Made(task.number, len(task.clips), there, skipped=True)
         shard = _written(task, done.with_suffix(".arrow"))
         write(done, json.dumps(asdict(shard), indent=1, ensure_ascii=False).encode())
@@ -184,6 +193,9 @@ def _batches(task: Task, quarantined: list[tuple[str, str]]) -> Iterator[dict[st
             blobs = {modality: _blobs(clip, modality, how) for modality, how in task.settings.items()}
         except Unusable as reason:
             quarantined.append((clip.id, str(reason)))
+            continue
+        except OSError as error:
+            quarantined.append((clip.id, f"{UNREADABLE}: {error.strerror or error} ({error.filename})"))
             continue
         except (ValueError, LookupError, ArithmeticError, NotImplementedError) as error:  # FFmpeg's, PyAV's, OpenCV's
             quarantined.append((clip.id, f"cannot be decoded: {type(error).__name__}: {error}"))

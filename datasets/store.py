@@ -255,7 +255,9 @@ class Store:
             if number in self._maps:
                 return self._maps[number]
             try:
-                file = pa.ipc.open_file(pa.memory_map(str(self.folder / shard.file)))
+                with pa.memory_map(str(self.folder / shard.file)) as mapped:
+                    whole = mapped.read_buffer()  # stays mapped when the file is closed: thousands may not stay open
+                file = pa.ipc.open_file(pa.BufferReader(whole))
                 kept = file.schema.metadata or {}
                 starts = [0]
                 for i in range(file.num_record_batches):

@@ -403,15 +403,48 @@ def test_a_list_whose_files_moved_is_the_same_store(index, tmp_path):
     assert run(replace(index, clips=tuple(map(moved, index.clips))), tmp_path / "store").skipped_shards == 12
 
 
-def test_files_that_are_gone_stop_it_and_are_not_quarantined(index, whole, tmp_path):
-    """As when a disk is not mounted; when it is, the rest is prepared."""
+def without(index: Index, gone: Path, *numbers: int) -> Index:
+    """The list, with the files of some clips gone since it was made."""
+    clips = list(index.clips)
+    for i in numbers:
+        clips[i] = replace(clips[i], sources={m: replace(s, paths=(gone,)) for m, s in clips[i].sources.items()})
+    return replace(index, clips=tuple(clips))
+
+
+def test_a_file_that_is_gone_is_quarantined_and_looked_for_again_the_next_time(index, whole, tmp_path):
+    folder, gone = tmp_path / "store", tmp_path / "gone.mp4"
+    report = run(without(index, gone, 8), folder)
+    assert report.quarantined[1] == ("clip8", f"cannot be read: No such file or directory ({gone})")
+    assert Store(folder).manifest.quarantined == report.quarantined
+    again = run(index, folder)
+    assert (again.clips, again.skipped_shards) == (23, 11)
+    assert content(folder) == whole
+
+
+def test_where_a_disk_is_not_mounted_any_more_nothing_is_lost(index, whole, tmp_path):
     folder = tmp_path / "store"
-    gone = {m: replace(s, paths=(tmp_path / "gone.mp4",)) for m, s in index.clips[8].sources.items()}
-    broken = replace(index, clips=(*index.clips[:8], replace(index.clips[8], sources=gone), *index.clips[9:]))
-    with pytest.raises(DatasetError, match=r"shard-00004: No such file or directory \(.*gone.mp4\)"):
-        run(broken, folder)
+    with pytest.raises(TooManyQuarantined, match=r"cannot be read +such as clip"):
+        run(without(index, tmp_path / "gone.mp4", *range(8, 24)), folder)
+    assert not (folder / "manifest.json").exists()
     assert run(index, folder).skipped_shards == 4
     assert content(folder) == whole
+
+
+def test_a_plan_that_is_none_is_told(index, whole, tmp_path):
+    run(index, tmp_path / "store")
+    (tmp_path / "store" / "plan.json").write_text(json.dumps({"version": 1}))
+    with pytest.raises(StoreError, match=r"plan.json is damaged \(it is no plan\): delete this file"):
+        run(index, tmp_path / "store")
+    (tmp_path / "store" / "plan.json").unlink()
+    assert run(index, tmp_path / "store").skipped_shards == 12
+    assert content(tmp_path / "store") == whole
+
+
+def test_the_size_of_shards_is_the_folders_own(index, whole, tmp_path):
+    run(index, tmp_path / "store")
+    assert run(index, tmp_path / "store", clips_per_shard=None).skipped_shards == 12
+    run(index, tmp_path / "new", clips_per_shard=None)
+    assert len(list((tmp_path / "new").glob("*.arrow"))) == 2  # 16 clips each, and 64 at most
 
 
 def test_two_do_not_prepare_in_one_folder(index, tmp_path):

@@ -125,6 +125,14 @@ def test_a_store_that_was_read_can_be_sent_to_another_process(made):
         assert pool.apply(_first_bytes, (store,)) == expected
 
 
+def test_no_file_stays_open(made):
+    """A large store has thousands of shards, and a process may have a thousand files open."""
+    store = Store(made[1])
+    assert all(store.blobs(entry, "visual") for entry in store.entries())
+    held = [link.resolve() for link in Path("/proc/self/fd").iterdir()]
+    assert not [path for path in held if store.folder.resolve() in path.parents]
+
+
 def test_many_threads_read_the_same(made):
     expected = _first_bytes(Store(made[1]))
     for _ in range(5):
