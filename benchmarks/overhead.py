@@ -37,9 +37,11 @@ def report_only(config: dict[str, Any], setup: object = None) -> None:
 
 
 def ours(trials: int, folder: Path) -> float:
+    from ogmge.trainable import Objective
+    from search.cluster import local_ray
     from search.experiment import load
     from search.folder import RunFolder
-    from search.ray_tune import local_ray, run
+    from search.ray_tune import run
     from search.record import Journal
     from search.session import Session
     from search.tracking import Tracker
@@ -56,7 +58,8 @@ def ours(trials: int, folder: Path) -> float:
         tracker = Tracker(experiment, folder, "none", lambda number: run_folder.trial(number) / "best.pt")
         tracker.connected()
         session.observers.append(tracker)
-        run(session, Setup(experiment.dataset, None, run_folder.tune, 1, 0), report_only)  # type: ignore[arg-type]
+        setup = Setup(experiment.dataset, Objective(), run_folder.tune, 1, 0, folder)
+        run(session, setup, report_only)
         lack = tracker.close("FINISHED", {}, [])
         seconds = time.perf_counter() - began
     if lack or not session.complete:

@@ -35,7 +35,7 @@ def folder(path: str, holds: str, option: str = "source") -> Path:
     Raises:
         DatasetError: there is none.
     """
-    found = Path(path).expanduser()
+    found = Path(path).expanduser().absolute()  # workers may be at home elsewhere
     if not found.is_dir():
         raise DatasetError(f"`dataset.{option}` must be the folder that holds {holds}, but there is no folder {found}")
     return found

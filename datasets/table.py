@@ -92,7 +92,7 @@ class Table:
             DatasetError: no table or column, broken rows, no files, a label that is no class, or splits that are not
                 as `validation_fraction` says.
         """
-        path = Path(self.source).expanduser()
+        path = Path(self.source).expanduser().absolute()
         wanted = [self.label, self.split, *self._columns.values(), *self._optional]
         rows = lists.read_columns(path, wanted, self._row) if path.suffix != ".parquet" else self._parquet(path, wanted)
         listed = [row for row, _ in rows]

@@ -26,12 +26,12 @@ def _say(text: str) -> None:
 
 def _mistakes() -> tuple[type[Exception], ...]:
     from datasets.registry import DatasetError
+    from search.cluster import ClusterError, ResourceError
     from search.experiment import ExperimentError
     from search.folder import FolderError
     from search.mlflow_store import TrackingError
-    from search.ray_tune import ResourceError
 
-    return ExperimentError, DatasetError, FolderError, ResourceError, TrackingError
+    return ExperimentError, DatasetError, FolderError, ResourceError, ClusterError, TrackingError
 
 
 def _tell(error: Exception) -> None:

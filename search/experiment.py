@@ -66,6 +66,13 @@ class Resources(_Section):
     """GPUs; a fraction packs several trials on one and holds each to its share of the memory."""
 
 
+def _address(address: str) -> str:
+    host, _, port = address.rpartition(":")
+    if address != "local" and not (re.fullmatch(r"[\w.-]+|\[[0-9a-fA-F:]+\]", host) and port.isdecimal()):
+        raise ValueError(f"{address!r} is neither `local` nor host:port of a Ray cluster's head")
+    return address
+
+
 class Search(_Section):
     """How the space is searched."""
 
@@ -83,6 +90,8 @@ class Search(_Section):
     seed: int = Field(default=0, ge=0)
     """Of the sampler."""
     resources: Resources = Resources()
+    address: Annotated[str, AfterValidator(_address)] = "local"
+    """Of a Ray cluster's head, host:port; `local` starts a Ray of its own on this machine."""
 
 
 class Tracking(_Section):

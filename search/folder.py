@@ -15,7 +15,7 @@ import yaml
 from search.experiment import Experiment, resolved, to_yaml
 from search.labels import flat
 
-MAY_CHANGE = ("search.trials", "search.resources.cpu", "search.resources.gpu")  # on resume
+MAY_CHANGE = ("search.trials", "search.resources.cpu", "search.resources.gpu", "search.address")  # on resume
 
 
 class FolderError(ValueError):

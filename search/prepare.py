@@ -1,12 +1,14 @@
-"""`python -m search prepare FILE`: a publisher's files to a store, on all cores that Ray has."""
+"""`python -m search prepare FILE`: a publisher's files to a store, on all cores that Ray has, here or on a cluster."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, TypeVar
 
 import ray
+from ray.exceptions import NodeDiedError, OutOfMemoryError, WorkerCrashedError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
@@ -14,9 +16,9 @@ from rich.text import Text
 from datasets import registry
 from datasets.prepare import Report, prepare
 from datasets.store import reasons
+from search.cluster import check_nodes, ray_for
 from search.experiment import Experiment, ExperimentError
 from search.labels import duration
-from search.ray_tune import local_ray
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -26,6 +28,9 @@ def ray_map(function: Callable[[In], Out], tasks: Sequence[In]) -> Iterator[Out]
     """The function's results as they come, one task a core; few more tasks than cores are on their way.
 
     A task whose worker died is tried again. Ray must be running.
+
+    Raises:
+        BrokenProcessPool: its workers died each time, or were killed for want of memory.
     """
     ahead = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
     remote = ray.remote(num_cpus=1, max_retries=3)(function)
@@ -38,6 +43,8 @@ def ray_map(function: Callable[[In], Out], tasks: Sequence[In]) -> Iterator[Out]
                 return
             done, running = ray.wait(running, num_returns=1)
             yield ray.get(done[0])
+    except (WorkerCrashedError, OutOfMemoryError, NodeDiedError) as error:
+        raise BrokenProcessPool(str(error)) from error
     finally:
         for reference in running:
             ray.cancel(reference, force=True)
@@ -85,7 +92,9 @@ def run(experiment: Experiment, console: Console) -> None:
         TimeRemainingColumn(),
         TextColumn("{task.fields[lost]} quarantined"),
     )
-    with local_ray(), Progress(*columns, console=console, speed_estimate_period=300) as bar:
+    with ray_for(experiment), Progress(*columns, console=console, speed_estimate_period=300) as bar:
+        if experiment.search.address != "local":
+            check_nodes({"dataset.source": Path(options.source).expanduser()}, {"dataset.store": folder})
         task = bar.add_task("", total=len(index.clips), lost=0)
 
         def progress(done: int, total: int, lost: int) -> None:

@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import functools
-import logging
 import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, Protocol
 
-# Read by Ray when it is imported or started.
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # TensorBoard's and CSV's are the default's main cost
-os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
-os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", "30")  # else a trial can hang at the hand-over of its worker
-os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")  # Tune's own snapshots are not read: the journal is
-os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
-os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # a data set's relative paths are those of who starts the search
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+from search.cluster import check_resources  # isort: skip, it sets what `ray.tune` reads when it is imported
 
-import ray
 from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -33,8 +22,6 @@ from search.session import Session
 from search.space import with_changes
 from search.worker import Setup, run_trial
 
-ROOT = Path(__file__).resolve().parent.parent
-OBJECT_STORE_BYTES = 256 * 2**20  # nothing of ours goes through it
 WORKER_RETRIES = 3  # of a worker that died; a training that fails is not tried again
 
 
@@ -42,10 +29,6 @@ class Trainable(Protocol):
     """Trains one trial in a worker and reports `{"metrics": …}` after each epoch."""
 
     def __call__(self, config: dict[str, Any], setup: Setup) -> None: ...
-
-
-class ResourceError(RuntimeError):
-    """A trial asks for more than any machine here has."""
 
 
 class _Suggestions(Searcher):
@@ -119,56 +102,6 @@ class _Workers(tune.Callback):
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
-
-
-def _quiet() -> None:
-    for name in ("ray", "ray.tune", "ray.train", "ray.data"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-
-
-@contextmanager
-def local_ray(cpus: int | None = None, gpus: int | None = None) -> Iterator[None]:
-    """A Ray of our own on this machine, silent and without a dashboard; or the one that is there already.
-
-    Args:
-        cpus, gpus: what Ray is to believe there is; None is what it finds.
-    """
-    _quiet()
-    if ray.is_initialized():
-        yield
-        return
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.getcwd(), os.environ.get("PYTHONPATH")]))
-    ray.init(  # workers inherit the environment; a runtime_env would cost a second for each
-        num_cpus=cpus,
-        num_gpus=gpus,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.CRITICAL,
-        object_store_memory=OBJECT_STORE_BYTES,
-    )
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def check_resources(wanted: Resources) -> int:
-    """How many trials fit at the same time.
-
-    Raises:
-        ResourceError: not even one.
-    """
-    have = ray.cluster_resources()
-    fits = []
-    for kind, amount in (("CPU", wanted.cpu), ("GPU", wanted.gpu)):
-        if amount > have.get(kind, 0):
-            raise ResourceError(
-                f"`search.resources.{kind.lower()}` asks for {amount:g} {kind} a trial, but Ray has "
-                f"{have.get('CPU', 0):g} CPU and {have.get('GPU', 0):g} GPU here: ask for less"
-            )
-        if amount:
-            fits.append(int(have[kind] / amount))
-    return min(fits)
 
 
 @contextmanager

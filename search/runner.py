@@ -16,10 +16,11 @@ from ogmge import checkpoint
 from ogmge.trainable import Data, Objective
 from search import answer, export
 from search.arms import ARMS, Arm
+from search.cluster import check_nodes, check_resources, ray_for
 from search.experiment import Experiment, ExperimentError
 from search.folder import RunFolder, claimed, write
 from search.progress import Progress
-from search.ray_tune import check_resources, local_ray, run
+from search.ray_tune import run
 from search.record import Journal, TrialRecord
 from search.rehearsal import rehearse
 from search.session import Session
@@ -103,12 +104,14 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
 
 
 @contextmanager
-def _engine(session: Session) -> Iterator[None]:
+def _engine(session: Session, setup: Setup) -> Iterator[None]:
     """Ray, where there is something to run."""
     if not session.left:
         yield
         return
-    with local_ray():
+    with ray_for(session.experiment):
+        if session.experiment.search.address != "local":
+            check_nodes({"the working folder": setup.here}, {"the folder of the run": setup.folder})
         yield
 
 
@@ -121,13 +124,14 @@ def _train(session: Session, folder: RunFolder, tracker: Tracker, console: Conso
         folder.tune.resolve(),
         resources.cpu,
         resources.gpu,
+        Path.cwd(),
     )
     console.print(
         f"{experiment.name}: {len(session.plan)} trials, starting Ray and MLflow; Ctrl-C stops, --resume goes on",
         highlight=False,
         soft_wrap=True,
     )
-    with _engine(session):
+    with _engine(session, setup):
         at_once = check_resources(resources) if session.left else 0
         tracker.connected()
         session.observers += [tracker, _Tidy(folder)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ class Setup:
         objective: see `ogmge.trainable.Objective`.
         folder: absolute; a trial's checkpoints go to a folder of its number in it.
         cpu, gpu: what a trial was given.
+        here: the folder from which the data set's relative paths go.
     """
 
     dataset: dict[str, Any]
@@ -34,6 +36,7 @@ class Setup:
     folder: Path
     cpu: float
     gpu: float
+    here: Path
 
 
 @functools.lru_cache(maxsize=1)
@@ -67,6 +70,7 @@ def run_trial(config: dict[str, Any], setup: Setup) -> None:
     is tried again.
     """
     try:
+        os.chdir(setup.here)  # another node's workers begin elsewhere
         trainable.train(
             trial_from(config["trial"]),
             _open(json.dumps(setup.dataset, sort_keys=True)),

@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def ray_instance() -> Iterator[None]:
-    from search.ray_tune import local_ray
+    from search.cluster import local_ray
 
     with local_ray(cpus=2):
         yield
