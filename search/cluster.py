@@ -7,6 +7,7 @@ import logging
 import os
 import secrets
 import socket
+import sys
 import sysconfig
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -70,7 +71,7 @@ def local_ray(cpus: int | None = None, gpus: int | None = None) -> Iterator[None
     if ray.is_initialized():
         yield
         return
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.getcwd(), os.environ.get("PYTHONPATH")]))
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *_own_folders()])
     ray.init(  # workers inherit the environment; a runtime_env would cost a second for each
         address="local",  # else one that somebody left running is joined
         num_cpus=cpus,
@@ -119,6 +120,13 @@ def cluster(address: str, modules: Collection[str] = ()) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _own_folders() -> list[str]:
+    """Where modules are looked for, but for what is Python's own or installed."""
+    python = tuple(Path(prefix) for prefix in (sys.prefix, sys.base_prefix))
+    folders = dict.fromkeys(path or os.getcwd() for path in sys.path)
+    return [folder for folder in folders if not any(Path(folder).is_relative_to(p) for p in python)]
 
 
 def _quiet() -> None:

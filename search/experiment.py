@@ -7,7 +7,9 @@ import dataclasses
 import difflib
 import inspect
 import json
+import os
 import re
+import sys
 import types
 import typing
 from collections.abc import Sequence
@@ -406,9 +408,13 @@ def check(document: Document) -> Experiment:
 def load(path: Path, assignments: Sequence[str] = ()) -> Experiment:
     """The experiment in a file, with `key=value` pairs put over it.
 
+    Modules that it names are looked for beside it and in the working folder, after everything that is installed.
+
     Raises:
         ExperimentError: see `check`.
     """
+    beside = (str(path.resolve().parent), os.getcwd())
+    sys.path += [folder for folder in beside if folder not in sys.path]
     try:
         document = read(path)
         override(document, assignments)

@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
 import torch
+import yaml
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from datasets import registry
+from datasets.prepare import prepare
+from ogmge import trainable
 from ogmge.fusion import FUSIONS
-from search import document
 from search.cli import main
-from search.experiment import check
+from search.experiment import load
+from search.rehearsal import rehearse
+from search.worker import open_data
+from tests import films
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", TEXT, flags=re.DOTALL)
+def block(language: str, holds: str) -> str:
+    """The one example in a language that holds some text."""
+    [found] = [b for b in re.findall(rf"```{language}\n(.*?)```", TEXT, flags=re.DOTALL) if holds in b]
+    return found
 
 
 def test_every_command_is_named_and_every_name_is_a_command():
@@ -36,7 +48,7 @@ def test_every_file_that_it_names_is_there():
 
 
 def test_the_plug_in_trains():
-    [code] = blocks("python")
+    code = block("python", "modulator.modulate")
     torch.manual_seed(0)
     encoders = {u: nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.LazyLinear(8)) for u in ("audio", "visual")}
     net = SimpleNamespace(**encoders, encoders=encoders)
@@ -61,9 +73,63 @@ def test_the_plug_in_trains():
     assert any(not torch.equal(a, b) for a, b in zip(before, head.parameters(), strict=True))
 
 
-def test_the_experiment_is_a_valid_one():
-    [code] = blocks("yaml")
-    own = code.replace("my_package.my_module:MyDataset, root: ~/data/mine", "tests.own_data:Vectors")
-    assert own != code
-    experiment = check(document.parse(own, "README.md"))
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with the README's class, its experiment, and data for them."""
+    (tmp_path / "mine.py").write_text(block("python", "class Clips"))
+    (tmp_path / "mine.yaml").write_text(block("yaml", "mine:Clips"))
+    generator = torch.Generator().manual_seed(0)
+    for split, samples in (("train", 64), ("validation", 32)):
+        y = torch.arange(samples) % 2
+        x = {"audio": (1, 32, 32), "visual": (3, 32, 32), "text": (20,)}
+        values = {m: torch.randn(samples, *s, generator=generator) + y.view(-1, *[1] * len(s)) for m, s in x.items()}
+        torch.save({**values, "y": y}, tmp_path / f"{split}.pt")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    sys.modules.pop("mine", None)
+
+
+def test_data_of_ones_own_with_three_modalities_train(mine: Path):
+    overrides = [f"dataset.root={mine}", "trial.encoder={audio: small_conv, visual: small_conv, text: mlp}"]
+    experiment = load(mine / "mine.yaml", [*overrides, "trial.precision=fp32", "trial.epochs=2", "trial.batch_size=8"])
     assert set(experiment.space) >= {"fusion", "optimizer.lr", "modulation.alpha"}
+    data = open_data(experiment.dataset)
+    rehearse(experiment, data)
+    epochs: list[dict[str, float]] = []
+    trainable.train(experiment.trial, data, epochs.append, folder=mine / "trained")
+    assert {f"val/accuracy/{m}" for m in ("audio", "visual", "text")} < set(epochs[1])
+    assert epochs[1]["val/accuracy"] > 0.8
+    assert min(epochs[1][f"coefficient/{m}"] for m in ("audio", "visual", "text")) < 1
+
+
+@pytest.mark.slow
+def test_data_of_ones_own_are_searched(mine: Path):
+    words = [f"dataset.root={mine}", "trial.encoder={audio: small_conv, visual: small_conv, text: mlp}"]
+    words += ["trial.precision=fp32", "trial.epochs=1", "trial.batch_size=8", "search.trials=2"]
+    words += ["space.modulation.start=[0]", "space.modulation.end=[0]", "search.resources={cpu: 1, gpu: 0}"]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "run_search.py"), "mine.yaml", *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "text alone" in done.stdout
+    assert "0 failed" in done.stdout
+
+
+def test_a_table_of_ones_own_is_prepared(tmp_path: Path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    listed = block("csv", "film,what")
+    (folder / "clips.csv").write_text(listed)
+    for i, name in enumerate(re.findall(r"^(films/.*?\.mp4)", listed, flags=re.MULTILINE)):
+        films.write(folder / name, films.moving(10, 64, 96, seed=i), films.chirp(0.6, 16000), rate=16000)
+    text = block("yaml", "name: table").replace("~/data/mine", str(folder)).replace("~/data/stores", str(tmp_path))
+    options = registry.options(yaml.safe_load(text)["dataset"])
+    index = options.index()
+    assert [(c.label, c.split, c.group) for c in index.clips] == [
+        ("cough", "train", "anna"),
+        ("laugh, loud", "train", "anna"),
+        ("cough", "test", "ben"),
+    ]
+    report = prepare("table", index, options.settings(), Path(options.store), parallel=map)
+    assert (report.clips, report.quarantined) == (3, ())
