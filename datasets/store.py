@@ -23,6 +23,7 @@ from datasets.shards import Shard
 
 VERSION = 1
 MANIFEST = "manifest.json"
+OPTIONS = {"per_clip": "stored_frames"}  # what data sets call a setting of `Frames`
 MEND = "run `python -m search prepare` again, which makes it anew and keeps what is whole"
 
 
@@ -305,7 +306,7 @@ def differences(there: Mapping[str, Mapping[str, object]], wanted: Mapping[str, 
             was, now = there[modality].get(name), how.get(name)
             if was != now:
                 lines.append(
-                    f"{folder} was prepared with `{name}` {was} of {modality}, but the experiment asks for {now}"
+                    f"{folder} was prepared with `{OPTIONS.get(name, name)}` {was} of {modality}, but the experiment asks for {now}"
                 )
     return [f"{line}: prepare into another folder (`dataset.store`), or set it back" for line in sorted(lines)]
 

@@ -13,11 +13,12 @@ from rich.text import Text
 
 from datasets import registry
 from datasets.clips import SPLITS, Index
+from datasets.loading import StoreData
 from datasets.sheet import sheet, varied
 from datasets.splits import torn
 from datasets.store import Store, StoreError, reasons
+from search.data import open_data
 from search.experiment import Experiment
-from search.worker import open_data
 
 SHOWN = 5  # ids named of each kind
 SMALLEST_CLASSES = 10
@@ -111,6 +112,10 @@ def check(experiment: Experiment, sheets: Path, console: Console) -> bool:
     path = sheets / f"{experiment.name}.png"
     x, y = next(iter(data.validation(batch_size=100)))
     sheet(*varied(x, y), data.classes, path)
+    if isinstance(data, StoreData):
+        parts = data.splits
+        used = f"a search trains on {len(parts.train):,} clips, validates on {len(parts.validation):,}"
+        console.print(Text(f"{used}, and does not read the test split's {len(parts.test):,}"), soft_wrap=True)
     shapes = ", ".join(f"{modality} {list(shape)}" for modality, shape in data.shapes.items())
     console.print(Text(f"a model sees: {shapes}, {len(data.classes)} classes\npicture sheet: {path}"), soft_wrap=True)
     return whole

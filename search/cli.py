@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -64,7 +65,7 @@ def _exit_codes(resume: str) -> Iterator[None]:
 
 
 def _command(program: str, file: Path, assignments: Sequence[str], *flags: str) -> str:
-    return " ".join(["uv run", program, str(file), *assignments, *flags])
+    return f"uv run {program} {shlex.join([str(file), *assignments, *flags])}"
 
 
 def _experiment(command: Callable[..., None]) -> Callable[..., None]:

@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.text import Text
 
 from ogmge import trainable
+from search.data import fingerprint_of, open_data
 from search.experiment import Experiment
 from search.folder import RunFolder, claimed
 from search.labels import modalities, percent, shown
 from search.mlflow_store import INTERRUPTED, RunWriter, connect, parameters, versions
 from search.rehearsal import rehearse
-from search.worker import open_data
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ def train(experiment: Experiment, runs: Path, console: Console, *, resume: bool 
     metric, epochs = experiment.search.metric, experiment.trial.epochs
     history: list[dict[str, float]] = []
     with claimed(folder, experiment, resume=resume):
-        recorder = _Recorder(experiment, folder, str(getattr(data, "fingerprint", "unknown")))
+        recorder = _Recorder(experiment, folder, fingerprint_of(data))
 
         def report(metrics: dict[str, float]) -> None:
             history.append(metrics)

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from datasets import registry
+from datasets.lists import count
 from datasets.prepare import Report, prepare
 from datasets.store import reasons
 from search.cluster import check_nodes, ray_for
@@ -113,7 +114,7 @@ def run(experiment: Experiment, console: Console) -> None:
 
 
 def _say(report: Report, folder: Path, console: Console) -> None:
-    before = f", {report.skipped_shards} shards were there already" if report.skipped_shards else ""
+    before = f", {count(report.skipped_shards, 'shard')} of them there already" if report.skipped_shards else ""
     console.print(Text(f"{report.clips:,} clips in {folder}, {duration(report.seconds)}{before}"), soft_wrap=True)
     if report.quarantined:
         console.print(

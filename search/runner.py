@@ -13,10 +13,11 @@ from rich.console import Console
 from rich.text import Text
 
 from ogmge import checkpoint
-from ogmge.trainable import Data, Objective
+from ogmge.trainable import Objective
 from search import answer, export
 from search.arms import ARMS, Arm
 from search.cluster import check_nodes, check_resources, ray_for
+from search.data import fingerprint_of, open_data
 from search.experiment import Experiment, ExperimentError
 from search.folder import RunFolder, claimed, write
 from search.progress import Progress
@@ -26,7 +27,7 @@ from search.rehearsal import rehearse
 from search.session import Session
 from search.summary import print_summary
 from search.tracking import Tracker
-from search.worker import Setup, open_data
+from search.worker import Setup
 
 log = logging.getLogger(__name__)
 
@@ -60,11 +61,6 @@ class _Tidy:
 
     def ended(self, trial: TrialRecord) -> None:
         (self._folder.trial(trial.number) / "last.pt").unlink(missing_ok=True)
-
-
-def fingerprint_of(data: Data) -> str:
-    """The data's own, where they have one."""
-    return str(getattr(data, "fingerprint", "unknown"))
 
 
 def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool = False) -> Outcome:

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from ray import tune
 
-from datasets import registry
 from ogmge import trainable
+from search.data import open_data
 from search.folder import trial_folder
 from search.space import trial_from
 
@@ -42,16 +42,6 @@ class Setup:
 @functools.lru_cache(maxsize=1)
 def _open(options: str) -> trainable.Data:
     return open_data(json.loads(options))
-
-
-def open_data(options: dict[str, Any]) -> trainable.Data:
-    """The data an experiment's `dataset` section names.
-
-    Raises:
-        datasets.registry.DatasetError: they are not there, or not prepared.
-    """
-    data: trainable.Data = registry.options(options).open()
-    return data
 
 
 def _device(setup: Setup) -> torch.device:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -70,7 +71,7 @@ def test_what_was_prepared_is_not_prepared_again(prepared, monkeypatch):
     monkeypatch.chdir(folder)
     again = run("prepare", name, *given)
     assert again.exit_code == 0, again.output
-    assert "shards were there already" in again.output
+    assert "of them there already" in again.output
 
 
 def test_a_check_says_what_is_there_and_draws_it(prepared, monkeypatch):
@@ -78,7 +79,8 @@ def test_a_check_says_what_is_there_and_draws_it(prepared, monkeypatch):
     monkeypatch.chdir(folder)
     result = run("check", name, *given)
     assert result.exit_code == 0, result.output
-    for part in ("list: ", " clips there", "train", "validation", "a model sees: ", "picture sheet: "):
+    said = ("list: ", " clips there", "train", "validation", "a search trains on ", "a model sees: ", "picture sheet: ")
+    for part in said:
         assert part in result.output
     picture = Image.open(folder / "runs" / "sheets" / f"{name}.png")
     assert len(picture.convert("L").getcolors(256) or range(300)) > 50  # no empty page
@@ -148,8 +150,8 @@ def test_an_interrupted_prepare_goes_on_and_says_how(ray_instance, tmp_path, mon
     output, _ = process.communicate(timeout=60)
     assert process.returncode in (0, 130), output  # it may have ended just before
     if process.returncode == 130:
-        assert "Go on with:  uv run python -m search prepare" in output
+        assert f"Go on with:  uv run {shlex.join(['python', *command[1:]])}" in output
         assert "Traceback" not in output
     result = run("prepare", "vggsound", *given)
     assert result.exit_code == 0, result.output
-    assert "shards were there already" in result.output
+    assert "of them there already" in result.output

@@ -353,7 +353,10 @@ def test_a_wrong_list_is_refused_before_anything_is_decoded_or_written(index, tm
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"settings": {**SETTINGS, "visual": Frames(per_clip=5)}}, "prepared with `per_clip` 3 of visual.*asks for 5"),
+        (
+            {"settings": {**SETTINGS, "visual": Frames(per_clip=5)}},
+            "prepared with `stored_frames` 3 of visual.*asks for 5",
+        ),
         ({"settings": {"visual": SETTINGS["visual"]}}, "audio"),
         ({"clips_per_shard": 3}, "prepared with another `clips_per_shard`: 2, now 3"),
         ({"label": "y"}, "prepared from another list of clips"),

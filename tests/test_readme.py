@@ -20,9 +20,9 @@ from datasets.prepare import prepare
 from ogmge import trainable
 from ogmge.fusion import FUSIONS
 from search.cli import main
+from search.data import open_data
 from search.experiment import load
 from search.rehearsal import rehearse
-from search.worker import open_data
 from tests import films
 
 ROOT = Path(__file__).resolve().parent.parent

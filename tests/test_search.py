@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -315,7 +316,7 @@ def test_a_search_that_is_interrupted_says_how_to_go_on(ray_instance, tmp_path, 
     process.send_signal(number)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
-    assert f"Go on with:  uv run run_search.py {DEMO} {' '.join(QUICK)} --resume" in output
+    assert f"Go on with:  uv run run_search.py {shlex.join([DEMO, *QUICK])} --resume" in output
     assert "Traceback" not in output
     parent, trials, _ = children(tmp_path, "demo")
     assert parent.info.status == "KILLED"

@@ -1,0 +1,24 @@
+"""The data that an experiment names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from datasets import registry
+from ogmge.trainable import Data
+
+
+def open_data(section: Mapping[str, Any]) -> Data:
+    """The data of an experiment's `dataset` section.
+
+    Raises:
+        datasets.registry.DatasetError: they are not there, or not prepared.
+    """
+    data: Data = registry.options(section).open()
+    return data
+
+
+def fingerprint_of(data: Data) -> str:
+    """The data's own, where they have one."""
+    return str(getattr(data, "fingerprint", "unknown"))
