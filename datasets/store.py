@@ -303,10 +303,10 @@ def differences(there: Mapping[str, Mapping[str, object]], wanted: Mapping[str, 
             lines.append(f"{folder} holds {', '.join(there)}, but no {modality}")
             continue
         for name in how.keys() | there[modality].keys():
-            was, now = there[modality].get(name), how.get(name)
+            was, now, option = there[modality].get(name), how.get(name), OPTIONS.get(name, name)
             if was != now:
                 lines.append(
-                    f"{folder} was prepared with `{OPTIONS.get(name, name)}` {was} of {modality}, but the experiment asks for {now}"
+                    f"{folder} was prepared with `{option}` {was} of {modality}, but the experiment asks for {now}"
                 )
     return [f"{line}: prepare into another folder (`dataset.store`), or set it back" for line in sorted(lines)]
 

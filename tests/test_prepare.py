@@ -355,7 +355,7 @@ def test_a_wrong_list_is_refused_before_anything_is_decoded_or_written(index, tm
     [
         (
             {"settings": {**SETTINGS, "visual": Frames(per_clip=5)}},
-            "prepared with `stored_frames` 3 of visual.*asks for 5",
+            "with `stored_frames` 3 of visual.*asks for 5",
         ),
         ({"settings": {"visual": SETTINGS["visual"]}}, "audio"),
         ({"clips_per_shard": 3}, "prepared with another `clips_per_shard`: 2, now 3"),
