@@ -48,15 +48,26 @@ class _Section(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+def _rising(rungs: tuple[int, ...]) -> tuple[int, ...]:
+    if list(rungs) != sorted(set(rungs)) or not rungs or rungs[0] < 1:
+        raise ValueError(f"epochs of at least 1, each larger than the one before, but got {list(rungs)}")
+    return rungs
+
+
 class Scheduler(_Section):
     """Early stopping."""
 
-    name: Literal["asha", "none"] = "asha"
-    """`asha` stops the worse trials of an arm at rungs (Li et al., MLSys 2020); `none` trains all to the end."""
+    name: Literal["asha", "median", "none"] = "asha"
+    """`asha` stops the worse trials at rungs (Li et al., MLSys 2020); `median` those that fall behind half of the
+    others (Golovin et al., KDD 2017); `none` trains all to the end."""
     grace_epochs: int = Field(default=1, ge=1)
-    """No trial is stopped before it has trained this many epochs: the first rung."""
+    """No trial is stopped before it has trained this many epochs, nor in this many after its window opened."""
     reduction_factor: int = Field(default=3, ge=2)
-    """One trial in so many goes on at each rung; rungs are this factor apart."""
+    """One trial in so many goes on at each rung of ASHA; rungs are this factor apart."""
+    rungs: Annotated[tuple[int, ...], AfterValidator(_rising)] | None = None
+    """After how many epochs ASHA compares; null is the grace, then a factor apart, and after a drop of the rate."""
+    brackets: int = Field(default=1, ge=1, le=10)
+    """Of how many a trial draws one; in each, one rung more is left out at the begin."""
 
 
 class Resources(_Section):
@@ -382,6 +393,13 @@ def _space_faults(space: dict[str, spaces.Entry], trial: TrialConfig) -> list[_F
     return []
 
 
+def _rung_faults(experiment: Experiment) -> list[_Fault]:
+    rungs, longest = experiment.search.scheduler.rungs, spaces.most_epochs(experiment.space, experiment.trial)
+    if rungs is None or rungs[-1] < longest:
+        return []
+    return [(("search", "scheduler", "rungs"), f"must lie before the last of {longest} epochs, but got {list(rungs)}")]
+
+
 def check(document: Document) -> Experiment:
     """The experiment that a document holds.
 
@@ -396,7 +414,8 @@ def check(document: Document) -> Experiment:
         if value is not None:
             value = value.model_copy(update={"dataset": full})
     if value is not None:
-        faults += [(path, text) for path, text in _space_faults(value.space, value.trial) if path not in dict(faults)]
+        more = _space_faults(value.space, value.trial) or _rung_faults(value)
+        faults += [(path, text) for path, text in more if path not in dict(faults)]
     if faults:
         faults.sort(key=lambda fault: document.line(fault[0]) or 0)
         sentences = [f"`{dotted(path)}` {text} ({document.where(path)})" for path, text in faults]

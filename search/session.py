@@ -11,10 +11,12 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from search.arms import ARMS, Arm, plan
-from search.asha import Asha, rung_epochs
 from search.experiment import Experiment
+from search.peers import Run, Scheduler
 from search.record import Journal, SearchRecord, Status, TrialRecord
 from search.sampler import ArmStudy
+from search.scheduler import scheduler_of
+from search.space import START
 
 log = logging.getLogger(__name__)
 
@@ -49,13 +51,9 @@ class Session:
         self._studies: dict[Arm, ArmStudy] = {arm: ArmStudy(experiment, arm) for arm in ARMS}
         capacity = {arm: study.capacity for arm, study in self._studies.items()}
         self.plan: list[Arm] = plan(search.trials, search.baseline_share, capacity)
-        scheduler = search.scheduler
-        rungs = rung_epochs(scheduler.grace_epochs, scheduler.reduction_factor, experiment.trial.epochs)
-        self._asha = Asha(rungs if scheduler.name == "asha" else [], scheduler.reduction_factor, search.mode)
+        self._scheduler: Scheduler = scheduler_of(experiment)
         for trial in self.record:
             self._studies[trial.arm].add(trial)
-            for trained, metrics in enumerate(trial.epochs, start=1):
-                self._asha.decide(trial.arm, trial.number, trained, metrics["best"])
         self._again = [trial.number for trial in self.record if not trial.ended]
 
     @property
@@ -87,14 +85,23 @@ class Session:
         self._tell(lambda observer: observer.started(self.record.trials[number]))
 
     def reported(self, number: int, metrics: dict[str, float]) -> str | None:
-        """An epoch's metrics. Returns why the trial is to stop, or None; of an epoch known already, None."""
+        """An epoch's metrics. Returns why the trial is to stop, or None.
+
+        Epochs that are known already, as a resumed trial tells them again, are passed over but for the last: the search
+        may have been killed before it could stop the trial after it.
+        """
         trial = self.record.trials[number]
-        if int(metrics["epoch"]) != len(trial.epochs):
-            return None
-        self._happened({"event": "reported", "number": number, "metrics": metrics})
-        self._tell(lambda observer: observer.reported(trial))
-        trained = len(trial.epochs)
-        return self._asha.decide(trial.arm, number, trained, metrics["best"])
+        known = len(trial.epochs) - int(metrics["epoch"])
+        if known == 0:
+            self._happened({"event": "reported", "number": number, "metrics": metrics})
+            self._tell(lambda observer: observer.reported(trial))
+        return self._scheduler.decide(self._run(trial), map(self._run, self.record)) if known in (0, 1) else None
+
+    def _run(self, trial: TrialRecord) -> Run:
+        """What early stopping knows of a trial; one that failed is known up to its failure."""
+        start = trial.changes.get(START, self.experiment.trial.modulation.start)
+        opens = None if trial.arm == "baseline" else start
+        return Run(trial.number, trial.arm, opens, [metrics["best"] for metrics in trial.epochs])
 
     def ended(self, number: int, status: Status, reason: str = "") -> None:
         """A trial is over. Told twice, the first counts."""

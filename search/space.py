@@ -259,6 +259,11 @@ def _extremes(entry: Entry | None) -> list[Any]:
     return [] if entry is None else [entry.low, entry.high] if isinstance(entry, Range) else entry
 
 
+def most_epochs(space: Mapping[str, Entry], trial: TrialConfig) -> int:
+    """The longest that a trial can be."""
+    return _epochs(space, trial)[1]
+
+
 def _epochs(space: Mapping[str, Entry], trial: TrialConfig) -> tuple[int, int]:
     """The fewest and the most epochs a trial can have."""
     entry = space.get("epochs")

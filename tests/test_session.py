@@ -148,7 +148,8 @@ def test_trials_are_stopped_at_the_rungs_and_only_there(tmp_path):
     simulate(session)
     stopped = [t for t in session.record if t.status == "stopped"]
     assert {len(t.epochs) for t in stopped} <= {1, 2, 4}
-    assert all(f"{t.arm} trials after {len(t.epochs)} epochs" in t.reason for t in stopped)
+    assert all(f" after {len(t.epochs)} epochs" in t.reason for t in stopped)
+    assert all(("baseline trials" in t.reason) == (t.arm == "baseline") for t in stopped)
 
 
 @pytest.mark.parametrize(("mode", "stopped"), [("max", 0.4), ("min", 0.6)])
@@ -239,7 +240,7 @@ def test_an_interrupted_trial_comes_before_a_new_one_whether_it_was_started_or_n
 def test_the_rungs_are_there_again(tmp_path):
     """A trial after a resume is ranked among those before."""
     path = tmp_path / "journal.jsonl"
-    options = ("search.baseline_share=0.01", "search.scheduler.reduction_factor=3")
+    options = ("search.baseline_share=0.01", "search.scheduler.reduction_factor=3", "space.modulation.start=[0]")
     before = opened(path, *options)
     for accuracy in (0.9, 0.8):
         trial = before.next()
@@ -249,7 +250,21 @@ def test_the_rungs_are_there_again(tmp_path):
     assert session.next().number == 1
     trial = session.next()
     reason = session.reported(trial.number, {"epoch": 0, "val/accuracy": 0.85, "best": 0.85, "seconds": 1.0})
-    assert reason == "asha: 2nd of 3 modulated trials after 1 epochs, 1 may go on"
+    assert reason == "asha: 2nd of 3 trials with an open window after 1 epochs, 1 may go on"
+
+
+def test_a_trial_that_was_killed_before_it_could_be_stopped_stops_after_the_resume(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    options = ("search.baseline_share=0.01", "space.modulation.start=[0]")
+    before = opened(path, *options)
+    best, worse = before.next(), before.next()
+    before.reported(best.number, {"epoch": 0, "val/accuracy": 0.9, "best": 0.9, "seconds": 1.0})
+    told = {"epoch": 0, "val/accuracy": 0.1, "best": 0.1, "seconds": 1.0}
+    reason = before.reported(worse.number, told)
+    assert reason
+    session = opened(path, *options)
+    assert session.reported(worse.number, told) == reason
+    assert len(session.record.trials[worse.number].epochs) == 1
 
 
 @pytest.mark.parametrize(("trials", "expected"), [(18, 18), (30, 24), (14, 14), (4, 14)])

@@ -1,0 +1,60 @@
+"""From the experiment file to the early stopping that it asks for."""
+
+from __future__ import annotations
+
+import pytest
+
+from search.asha import Asha
+from search.document import override, parse
+from search.experiment import Experiment, ExperimentError, check
+from search.median import Median
+from search.peers import Run
+from search.scheduler import rungs_of, scheduler_of
+
+TEXT = """
+name: rungs
+dataset: {name: digits}
+trial: {epochs: 100, encoder: small_conv, modulation: {end: 50}, schedule: {name: step, milestones: [70]}}
+space: {optimizer.lr: [1e-3, 1e-2]}
+search: {mode: min, metric: val/loss, seed: 3, scheduler: {grace_epochs: 8, reduction_factor: 3, brackets: 2}}
+"""
+
+
+def experiment(*assignments: str) -> Experiment:
+    document = parse(TEXT, "rungs.yaml")
+    override(document, assignments)
+    return check(document)
+
+
+@pytest.mark.parametrize(
+    ("assignments", "rungs"),
+    [
+        ([], [8, 24, 71, 72]),
+        (["search.scheduler.rungs=[5, 50]"], [5, 50]),
+        (["trial.schedule={name: cosine}"], [8, 24, 72]),
+        (["space.schedule.gamma=[0.1, 0.5]"], [8, 24, 72]),
+        (["trial.schedule={name: constant}", "space.epochs=[100, 300]"], [8, 24, 72, 216]),
+    ],
+)
+def test_rungs_are_the_files_or_come_of_grace_factor_and_schedule(assignments, rungs):
+    assert rungs_of(experiment(*assignments)) == rungs
+
+
+def test_each_name_is_a_scheduler_with_what_the_file_says():
+    assert scheduler_of(experiment()) == Asha([8, 24, 71, 72], 3, "min", 8, 2, 3)
+    assert scheduler_of(experiment("search.scheduler.name=median")) == Median(8, "min")
+    stopped = Run(0, "baseline", None, [9.0] * 50)
+    better = [Run(n, "baseline", None, [0.0] * 50) for n in range(1, 9)]
+    assert scheduler_of(experiment("search.scheduler.name=none")).decide(stopped, [stopped, *better]) is None
+
+
+def test_rungs_after_the_last_epoch_are_a_mistake():
+    with pytest.raises(ExperimentError, match=r"rungs` must lie before the last of 100 epochs, but got \[8, 100\]"):
+        experiment("search.scheduler.rungs=[8, 100]")
+    assert rungs_of(experiment("search.scheduler.rungs=[8, 100]", "space.epochs=[50, 200]")) == [8, 100]
+
+
+@pytest.mark.parametrize("rungs", ["[]", "[0, 3]", "[3, 3]", "[5, 3]"])
+def test_rungs_that_do_not_rise_are_a_mistake(rungs):
+    with pytest.raises(ExperimentError, match=r"search.scheduler.rungs` is wrong: epochs of at least 1, each larger"):
+        experiment(f"search.scheduler.rungs={rungs}")
