@@ -17,7 +17,11 @@ class CheckpointError(RuntimeError):
 
 
 def save(state: dict[str, Any], path: Path) -> None:
-    """Writes `state` (tensors and plain values) beside `path`, flushes it to the disk, then renames it."""
+    """Writes `state` (tensors and plain values) beside `path`, flushes it to the disk, then renames it.
+
+    Raises:
+        OSError: the disk refuses it; what was at `path` stays.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
@@ -26,6 +30,11 @@ def save(state: dict[str, Any], path: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except (OSError, RuntimeError) as error:
+        refused = error if isinstance(error, OSError) else error.__context__  # torch has an error of its own over it
+        if isinstance(refused, OSError):
+            raise OSError(refused.errno, refused.strerror, str(path)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

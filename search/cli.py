@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import shlex
 import signal
@@ -62,6 +63,14 @@ def _exit_codes(resume: str) -> Iterator[None]:
     except _mistakes() as error:
         _tell(error)
         sys.exit(MISTAKE)
+    except OSError as error:
+        from search.folder import FULL
+
+        if error.errno not in FULL:
+            raise
+        said = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+        _say(f"no room ({said}): what was done is kept. Make room, and go on with:  {resume}")
+        sys.exit(FAILED)
 
 
 def _command(program: str, file: Path, assignments: Sequence[str], *flags: str) -> str:
@@ -103,6 +112,8 @@ def search_command(file: Path, assignments: tuple[str, ...], resume: bool) -> No
         from search.runner import search
 
         outcome = search(load(file, assignments), RUNS, Console(), resume=resume)
+        if outcome.halted:
+            raise OSError(errno.ENOSPC, outcome.halted)
         if not outcome.complete:
             raise KeyboardInterrupt
         if not outcome.answered:

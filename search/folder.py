@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -16,6 +17,9 @@ from search.experiment import Experiment, resolved, to_yaml
 from search.labels import flat
 
 MAY_CHANGE = ("search.trials", "search.resources.cpu", "search.resources.gpu", "search.address")  # on resume
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT)  # no room on the disk, or no more for this user
 
 
 class FolderError(ValueError):

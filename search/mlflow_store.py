@@ -48,7 +48,7 @@ def connect(uri: str | None, runs: Path, name: str) -> tuple[MlflowClient, str]:
     import mlflow
 
     for noisy in ("mlflow", "alembic", "urllib3"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)  # what they raise is ours to tell
     runs.mkdir(parents=True, exist_ok=True)
     artifacts = None if uri else (runs / "mlartifacts").resolve().as_uri()
     try:

@@ -67,11 +67,16 @@ class _Decisions(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         number = trial.config["number"]
+        if "halt" in result:
+            self._session.halt(str(result["halt"]))
+            return str(TrialScheduler.STOP)
         if "failure" in result:
             self._session.ended(number, "failed", str(result["failure"]))
             return str(TrialScheduler.STOP)
         metrics = {key.removeprefix("metrics/"): value for key, value in result.items() if key.startswith("metrics/")}
         reason = self._session.reported(number, metrics)
+        if self._session.halted:
+            return str(TrialScheduler.STOP)  # and it goes on when the search is resumed
         if reason is None:
             return str(TrialScheduler.CONTINUE)
         self._session.ended(number, "stopped", reason)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -86,7 +89,7 @@ class Journal:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         self._events = list(self._read())
-        self._file = path.open("a", encoding="utf-8")
+        self._file = path.open("ab", buffering=0)
 
     def _read(self) -> Iterator[dict[str, Any]]:
         if not self.path.exists():
@@ -115,9 +118,19 @@ class Journal:
         return record
 
     def append(self, event: dict[str, Any]) -> None:
-        """Writes an event and hands it to the operating system, so that a killed process loses none."""
-        self._file.write(json.dumps(event) + "\n")
-        self._file.flush()
+        """Hands an event to the operating system, so that a killed process loses none.
+
+        Raises:
+            OSError: it cannot be written; the file is then as it was before.
+        """
+        line, end = f"{json.dumps(event)}\n".encode(), os.fstat(self._file.fileno()).st_size
+        try:
+            if self._file.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            with suppress(OSError):
+                self._file.truncate(end)
+            raise
 
     def close(self) -> None:
         self._file.close()

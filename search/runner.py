@@ -37,7 +37,8 @@ class Outcome:
     """How a search ended.
 
     Args:
-        complete: every trial has ended; if not, the search was interrupted.
+        complete: every trial has ended; if not, the search was interrupted, or halted.
+        halted: why it was halted.
         answered: both arms have a result.
         failure: the first failed trial's reason, where there is one.
     """
@@ -45,6 +46,7 @@ class Outcome:
     complete: bool
     answered: bool
     failure: str | None
+    halted: str | None
 
 
 class _Tidy:
@@ -144,12 +146,15 @@ def _answer(session: Session, folder: RunFolder) -> tuple[Outcome, dict[Arm, ans
     metric, mode = experiment.search.metric, experiment.search.mode
     found = {arm: answer.best_of(record, arm, metric, mode) for arm in ARMS}
     best: dict[Arm, answer.Best] = {arm: b for arm, b in found.items() if b is not None}
-    write(folder.trials, export.trials_table(experiment, record))
-    if best:
-        write(folder.best, export.best_experiment(experiment, answer.winner(best, mode)))
+    try:
+        write(folder.trials, export.trials_table(experiment, record))
+        if best:
+            write(folder.best, export.best_experiment(experiment, answer.winner(best, mode)))
+    except OSError as error:
+        session.halt(f"{error.strerror}: {error.filename or folder.path}")
     metrics = {f"best/{arm}": b.value for arm, b in best.items()}
     failure = next((f"trial {t.number}: {t.reason}" for t in record if t.status == "failed"), None)
-    return Outcome(session.complete, len(best) == len(ARMS), failure), best, metrics
+    return Outcome(session.complete, len(best) == len(ARMS), failure, session.halted), best, metrics
 
 
 def _interval(experiment: Experiment, folder: RunFolder, best: dict[Arm, answer.Best]) -> answer.Interval | None:

@@ -38,6 +38,7 @@ class Session:
 
     Attributes:
         record: all trials so far.
+        halted: why nothing goes on for now, where there is a reason: the disk is full.
         observers: are told of every event from now on.
     """
 
@@ -46,6 +47,7 @@ class Session:
         self.record: SearchRecord = journal.replay()
         self._journal = journal
         self.observers: list[Observer] = []
+        self.halted: str | None = None
         self._troubled: set[str] = set()
         search = experiment.search
         self._studies: dict[Arm, ArmStudy] = {arm: ArmStudy(experiment, arm) for arm in ARMS}
@@ -69,6 +71,8 @@ class Session:
 
     def next(self) -> TrialRecord | None:
         """The next trial to run: an interrupted one first, else a new suggestion; None when there is none left."""
+        if self.halted:
+            return None
         if self._again:
             return self.record.trials[self._again.pop(0)]
         number = len(self.record.trials)
@@ -76,13 +80,13 @@ class Session:
             return None
         arm = self.plan[number]
         internal, changes = self._studies[arm].suggest(number)
-        self._happened({"event": "suggested", "number": number, "arm": arm, "internal": internal, "changes": changes})
-        return self.record.trials[number]
+        happened = {"event": "suggested", "number": number, "arm": arm, "internal": internal, "changes": changes}
+        return self.record.trials[number] if self._happened(happened) else None
 
     def started(self, number: int) -> None:
         """A worker has begun (or begun again) with a trial."""
-        self._happened({"event": "started", "number": number})
-        self._tell(lambda observer: observer.started(self.record.trials[number]))
+        if self._happened({"event": "started", "number": number}):
+            self._tell(lambda observer: observer.started(self.record.trials[number]))
 
     def reported(self, number: int, metrics: dict[str, float]) -> str | None:
         """An epoch's metrics. Returns why the trial is to stop, or None.
@@ -93,7 +97,8 @@ class Session:
         trial = self.record.trials[number]
         known = len(trial.epochs) - int(metrics["epoch"])
         if known == 0:
-            self._happened({"event": "reported", "number": number, "metrics": metrics})
+            if not self._happened({"event": "reported", "number": number, "metrics": metrics}):
+                return None
             self._tell(lambda observer: observer.reported(trial))
         return self._scheduler.decide(self._run(trial), map(self._run, self.record)) if known in (0, 1) else None
 
@@ -106,15 +111,26 @@ class Session:
     def ended(self, number: int, status: Status, reason: str = "") -> None:
         """A trial is over. Told twice, the first counts."""
         trial = self.record.trials[number]
-        if trial.ended:
+        if trial.ended or not self._happened({"event": "ended", "number": number, "status": status, "reason": reason}):
             return
-        self._happened({"event": "ended", "number": number, "status": status, "reason": reason})
         self._studies[trial.arm].tell(trial)
         self._tell(lambda observer: observer.ended(trial))
 
-    def _happened(self, event: dict[str, Any]) -> None:
-        self._journal.append(event)
+    def halt(self, reason: str) -> None:
+        """Nothing more is handed out, and what runs is to stop; no trial ends by it, so that a resume goes on."""
+        self.halted = self.halted or reason
+
+    def _happened(self, event: dict[str, Any]) -> bool:
+        """Writes an event down and takes it in; what cannot be written has not happened, and halts the search."""
+        if self.halted:
+            return False
+        try:
+            self._journal.append(event)
+        except OSError as error:
+            self.halt(f"{error.strerror}: {self._journal.path}")
+            return False
         self.record.apply(event)
+        return True
 
     def _tell(self, call: Callable[[Observer], None]) -> None:
         for observer in self.observers:

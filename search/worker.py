@@ -15,7 +15,7 @@ from ray import tune
 
 from ogmge import trainable
 from search.data import open_data
-from search.folder import trial_folder
+from search.folder import FULL, trial_folder
 from search.space import trial_from
 
 
@@ -57,7 +57,7 @@ def run_trial(config: dict[str, Any], setup: Setup) -> None:
     """Trains the trial `config["number"]` as `config["trial"]` says, from its last checkpoint where there is one.
 
     Every failure of the training is reported with its reason, and is no failure of the worker: only a worker that dies
-    is tried again.
+    is tried again. A full disk is no failure of the trial: it halts the search, which can be resumed.
     """
     try:
         os.chdir(setup.here)  # another node's workers begin elsewhere
@@ -70,4 +70,7 @@ def run_trial(config: dict[str, Any], setup: Setup) -> None:
             device=_device(setup),
         )
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            tune.report({"halt": f"{error.strerror}: {error.filename}"})
+            return
         tune.report({"failure": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()})

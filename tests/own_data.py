@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections.abc import Iterator
@@ -56,6 +57,18 @@ class Deadly(Vectors):
         if epoch == 1 and not Path(self.marker).exists():
             Path(self.marker).touch()
             os.kill(os.getpid(), signal.SIGKILL)
+        yield from super().train(batch_size=batch_size, seed=seed, epoch=epoch)
+
+
+@dataclass(frozen=True)
+class NoRoom(Vectors):
+    """In its second epoch the disk is full, until there is a file that says there is room."""
+
+    room: str = ""
+
+    def train(self, *, batch_size: int, seed: int, epoch: int) -> Iterator[Batch]:
+        if epoch == 1 and not Path(self.room).exists():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "last.pt")
         yield from super().train(batch_size=batch_size, seed=seed, epoch=epoch)
 
 

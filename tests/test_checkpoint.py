@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 from pathlib import Path
@@ -53,6 +54,14 @@ def test_a_failure_while_writing_leaves_the_old_checkpoint_and_no_other_file(tmp
         save({"large": torch.zeros(1000), "bad": Unsaveable()}, tmp_path / "last.pt")
     assert load(tmp_path / "last.pt")["number"] == 1
     assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_a_full_disk_is_told_as_what_it_is(tmp_path, monkeypatch):
+    """torch says `unexpected pos 832 vs 726`, and what the disk said only in passing."""
+    monkeypatch.setattr(Path, "open", lambda self, mode: open("/dev/full", mode))  # noqa: SIM115
+    with pytest.raises(OSError, match=r"No space left on device: .*last\.pt") as told:
+        save({"large": torch.zeros(100_000)}, tmp_path / "last.pt")
+    assert told.value.errno == errno.ENOSPC
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.record import Journal, SearchRecord, TrialRecord
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def epoch(number: int, **metrics: float) -> dict[str, float]:
@@ -150,3 +154,26 @@ def test_a_record_can_grow_while_it_is_looked_at():
     for _ in record:
         record.apply(suggested(1))
     assert [trial.number for trial in record] == [0, 1]
+
+
+def test_an_event_that_does_not_fit_on_the_disk_is_not_there_in_part(tmp_path):
+    """In a process of its own, whose files may have 200 bytes."""
+    code = (
+        "import resource, signal, sys\n"
+        "from pathlib import Path\n"
+        "from search.record import Journal\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))\n"
+        "journal = Journal(Path(sys.argv[1]))\n"
+        "for number in range(9):\n"
+        "    try:\n"
+        "        journal.append({'event': 'ended', 'number': number, 'status': 'failed', 'reason': 'x' * 10})\n"
+        "    except OSError as error:\n"
+        "        print(number, error.errno)\n"
+    )
+    path = tmp_path / "journal.jsonl"
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True, cwd=ROOT)
+    refused = [int(line.split()[0]) for line in done.stdout.splitlines()]
+    assert refused == list(range(len(path.read_text().splitlines()), 9))
+    assert refused
+    assert path.read_bytes().endswith(b"\n")

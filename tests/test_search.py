@@ -244,6 +244,25 @@ def test_a_worker_that_is_killed_costs_the_epoch_it_was_in(ray_instance, tmp_pat
     assert sorted(starts.values()) == [1, 2]
 
 
+@pytest.mark.slow
+def test_a_full_disk_halts_the_search_which_goes_on_when_there_is_room(ray_instance, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = [own("NoRoom", tmp_path), f"dataset.room={tmp_path / 'room'}"]
+    result = search(*words)
+    assert result.exit_code == 1, result.output
+    assert "no room (No space left on device: last.pt): what was done is kept. Make room, and go on" in result.stderr
+    assert "Traceback" not in result.output
+    record = Journal(tmp_path / "runs/own/tune/journal.jsonl").replay()
+    assert {t.status for t in record} == {"running"}
+    (tmp_path / "room").touch()
+    result = search(*words, "--resume")
+    assert result.exit_code == 0, result.output
+    assert "4 trained to the end, 0 stopped early, 0 failed" in result.output
+    _, trials, client = children(tmp_path, "own")
+    for run in trials:
+        assert [m.step for m in client.get_metric_history(run.info.run_id, "val/loss")] == [0, 1, 2]
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

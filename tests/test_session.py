@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
+import os
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
@@ -187,6 +189,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with one trial at a time."""
+    path = tmp_path_factory.mktemp("alone") / "journal.jsonl"
+    simulate(opened(path), at_once=1)
+    return path
+
+
 @settings(deadline=None, max_examples=25)
 @given(place=st.floats(0, 1), again=st.floats(0, 1))
 def test_a_search_killed_at_any_point_loses_no_trial_and_counts_none_twice(whole, place, again):
@@ -251,6 +261,30 @@ def test_the_rungs_are_there_again(tmp_path):
     trial = session.next()
     reason = session.reported(trial.number, {"epoch": 0, "val/accuracy": 0.85, "best": 0.85, "seconds": 1.0})
     assert reason == "asha: 2nd of 3 trials with an open window after 1 epochs, 1 may go on"
+
+
+@pytest.mark.parametrize("event", range(1, 12))
+def test_what_cannot_be_written_down_has_not_happened_and_halts_the_search(tmp_path, alone, event):
+    """The disk is full from some event on; when there is room, the search ends as if nothing had been."""
+    path, left = tmp_path / "journal.jsonl", event
+
+    class Full(Journal):
+        def append(self, happened):
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            super().append(happened)
+
+    session = Session(experiment(), Full(path))
+    simulate(session, at_once=1)
+    assert session.halted == f"No space left on device: {path}"
+    assert not session.complete
+    assert len(events(path)) == event
+    again = opened(path)
+    simulate(again, at_once=1)
+    assert again.complete
+    assert results(again.record) == results(Journal(alone).replay())
 
 
 def test_a_trial_that_was_killed_before_it_could_be_stopped_stops_after_the_resume(tmp_path):
