@@ -32,6 +32,7 @@ from pydantic import (
 
 from datasets import registry
 from ogmge.config import ConfigError, TrialConfig
+from search import samplers
 from search import space as spaces
 from search.document import Document, DocumentError, Dumper, Place, dotted, override, read
 
@@ -86,8 +87,8 @@ class Search(_Section):
     """Trials of both arms together."""
     baseline_share: float = Field(default=0.5, gt=0, lt=1)
     """The part of them that trains without modulation."""
-    sampler: Literal["tpe", "random"] = "tpe"
-    """Optuna's sampler."""
+    sampler: samplers.Name = "tpe"
+    """Optuna's sampler; `grid` tries every configuration of a finite space in an order drawn at random."""
     scheduler: Scheduler = Scheduler()
     seed: int = Field(default=0, ge=0)
     """Of the sampler."""
@@ -382,6 +383,15 @@ def _space_faults(space: dict[str, spaces.Entry], trial: TrialConfig) -> list[_F
     return []
 
 
+def _sampler_faults(name: samplers.Name, space: dict[str, spaces.Entry], trial: TrialConfig) -> list[_Fault]:
+    """What the sampler cannot do with the sound part of the space. All of the baseline's is in the modulated arm's."""
+    known = spaces.paths(trial)
+    sound = {p: e for p, e in space.items() if p in known and not spaces.entry_problems(trial, p, e)}
+    searched = spaces.dimensions(sound, trial, modulated=bool(spaces.methods(sound, trial)))
+    refused = samplers.refusal(name, searched)
+    return [(("search", "sampler"), refused)] if refused else []
+
+
 def check(document: Document) -> Experiment:
     """The experiment that a document holds.
 
@@ -396,7 +406,9 @@ def check(document: Document) -> Experiment:
         if value is not None:
             value = value.model_copy(update={"dataset": full})
     if value is not None:
-        faults += [(path, text) for path, text in _space_faults(value.space, value.trial) if path not in dict(faults)]
+        more = _space_faults(value.space, value.trial)
+        more += _sampler_faults(value.search.sampler, value.space, value.trial)
+        faults += [(path, text) for path, text in more if path not in dict(faults)]
     if faults:
         faults.sort(key=lambda fault: document.line(fault[0]) or 0)
         sentences = [f"`{dotted(path)}` {text} ({document.where(path)})" for path, text in faults]
