@@ -32,6 +32,7 @@ from pydantic import (
 
 from datasets import registry
 from ogmge.config import ConfigError, TrialConfig
+from search import samplers
 from search import space as spaces
 from search.document import Document, DocumentError, Dumper, Place, dotted, override, read
 
@@ -97,8 +98,8 @@ class Search(_Section):
     """Trials of both arms together."""
     baseline_share: float = Field(default=0.5, gt=0, lt=1)
     """The part of them that trains without modulation."""
-    sampler: Literal["tpe", "random"] = "tpe"
-    """Optuna's sampler."""
+    sampler: samplers.Name = "tpe"
+    """Optuna's sampler; `grid` tries every configuration of a finite space in an order drawn at random."""
     scheduler: Scheduler = Scheduler()
     seed: int = Field(default=0, ge=0)
     """Of the sampler."""
@@ -400,6 +401,15 @@ def _rung_faults(experiment: Experiment) -> list[_Fault]:
     return [(("search", "scheduler", "rungs"), f"must lie before the last of {longest} epochs, but got {list(rungs)}")]
 
 
+def _sampler_faults(name: samplers.Name, space: dict[str, spaces.Entry], trial: TrialConfig) -> list[_Fault]:
+    """What the sampler cannot do with the sound part of the space. All of the baseline's is in the modulated arm's."""
+    known = spaces.paths(trial)
+    sound = {p: e for p, e in space.items() if p in known and not spaces.entry_problems(trial, p, e)}
+    searched = spaces.dimensions(sound, trial, modulated=bool(spaces.methods(sound, trial)))
+    refused = samplers.refusal(name, searched)
+    return [(("search", "sampler"), refused)] if refused else []
+
+
 def check(document: Document) -> Experiment:
     """The experiment that a document holds.
 
@@ -415,6 +425,7 @@ def check(document: Document) -> Experiment:
             value = value.model_copy(update={"dataset": full})
     if value is not None:
         more = _space_faults(value.space, value.trial) or _rung_faults(value)
+        more += _sampler_faults(value.search.sampler, value.space, value.trial)
         faults += [(path, text) for path, text in more if path not in dict(faults)]
     if faults:
         faults.sort(key=lambda fault: document.line(fault[0]) or 0)

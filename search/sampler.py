@@ -9,12 +9,13 @@ import warnings
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler
 from optuna.trial import TrialState, create_trial
 
 from search.arms import Arm
 from search.experiment import Experiment
 from search.record import TrialRecord
+from search.samplers import SAMPLERS, Known, fixed, random, sequence
 from search.space import METHOD, Changes, Dimension, Internal, dimensions
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -33,7 +34,8 @@ class ArmStudy:
     """Suggests trials for one arm and learns from their results.
 
     The sampler is seeded anew for each trial from (seed, arm, number): what it suggests depends on the results so far
-    and on nothing else, so that a resumed search goes on as if it had not stopped.
+    and on nothing else, so that a resumed search goes on as if it had not stopped. A sampler that is a fixed sequence
+    gives the first configuration of it that was not there before.
 
     Args:
         experiment: its space, its sampler, its seed.
@@ -43,12 +45,14 @@ class ArmStudy:
     def __init__(self, experiment: Experiment, arm: Arm) -> None:
         self._arm = arm
         self._search = experiment.search
-        self._startup = max(4, min(10, self._search.trials // 6))  # drawn at random before TPE has anything to go by
         self._dimensions: list[Dimension] = dimensions(experiment.space, experiment.trial, modulated=arm == "modulated")
         self._distributions: dict[str, BaseDistribution] = {}
         for dimension in self._dimensions:
             self._distributions |= dimension.distributions()
         self._study = optuna.create_study(direction="maximize" if self._search.mode == "max" else "minimize")
+        self._known = Known(self._study, self._distributions, max(4, min(10, self._search.trials // 6)))
+        seed = _seed(self._search.seed, arm, 0, 0)
+        self._sequence = sequence(self._search.sampler, self._dimensions, self._distributions, seed)
         self._ids: dict[int, int] = {}  # trial number -> Optuna's
         self._had: list[Changes] = []
 
@@ -59,9 +63,11 @@ class ArmStudy:
 
     def _sampler(self, number: int, attempt: int) -> BaseSampler:
         seed = _seed(self._search.seed, self._arm, number, attempt)
-        if self._search.sampler == "random" or attempt >= PATIENCE:
-            return RandomSampler(seed=seed)
-        return TPESampler(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=self._startup)
+        if self._sequence is not None:
+            return fixed(next(internal for internal in self._sequence if self._decode(internal) not in self._had))
+        if attempt >= PATIENCE:
+            return random(self._known, seed)
+        return SAMPLERS[self._search.sampler](self._known, seed)
 
     def suggest(self, number: int) -> tuple[Internal, Changes]:
         """What trial `number` is to be: as sampled, and as changes of the experiment's trial by dotted path.

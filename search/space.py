@@ -95,6 +95,10 @@ class Choice:
         value = sorted(self.values)[sampled] if self._ranked else json.loads(sampled)
         return {self.path: value}
 
+    def at(self, place: int) -> Internal:
+        """The value at a place below `count`, as it is sampled."""
+        return {self.path: place if self._ranked else json.dumps(self.values[place])}
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -111,15 +115,23 @@ class Interval:
         return {self.path: FloatDistribution(float(r.low), float(r.high), log=r.log, step=r.step)}
 
     @property
+    def _step(self) -> float | None:
+        return self.range.step or (1 if self.integer else None)
+
+    @property
     def count(self) -> float:
-        step = self.range.step or (1 if self.integer else None)
-        if step is None:
+        if self._step is None:
             return math.inf
-        low, high, width = (Decimal(str(v)) for v in (self.range.low, self.range.high, step))  # 0.3 // 0.1 is 2.0
-        return float((high - low) // width + 1)
+        low, high, width = (Decimal(str(v)) for v in (self.range.low, self.range.high, self._step))
+        return float((high - low) // width + 1)  # as floats 0.3 // 0.1 is 2.0
 
     def decode(self, internal: Internal) -> Changes:
         return {self.path: internal[self.path]}
+
+    def at(self, place: int) -> Internal:
+        """The value at a place below `count`, which is finite."""
+        value = Decimal(str(self.range.low)) + place * Decimal(str(self._step))
+        return {self.path: int(value) if self.integer else float(value)}
 
 
 @dataclass(frozen=True)
@@ -154,6 +166,14 @@ class Window:
         allowed = ends[start]
         place = min(int(internal.get(END, 0.0) * len(allowed)), len(allowed) - 1)
         return {START: start, END: allowed[place]}
+
+    def at(self, place: int) -> Internal:
+        """The pair at a place below `count`, as it is sampled."""
+        ends = self._ends
+        start, end = sorted(self.pairs)[place]
+        allowed = ends[start]
+        found: Internal = {START: list(ends).index(start), END: (allowed.index(end) + 0.5) / len(allowed)}
+        return {path: value for path, value in found.items() if path in self.distributions()}
 
 
 Dimension = Choice | Interval | Window

@@ -378,7 +378,7 @@ def test_every_mistake_of_a_file_is_told_at_once_in_the_order_of_its_lines():
         (21, "`space.optimizer.lr` must be a range with `low` below `high`, but got 1 and 0.001"),
         (22, "`space.modulation.alpha` must be a list of choices or a range {low, high}, but got 3"),
         (24, "`search.trials` must be at least 2, but got 1"),
-        (25, "`search.sampler` must be 'tpe' or 'random', but got 'tpee'"),
+        (25, "`search.sampler` must be 'tpe', 'random', 'grid', 'qmc', 'gp', 'cmaes' or 'nsga2', but got 'tpee'"),
         (26, "`search.scheduler.grace_epoch` is no known key; did you mean `grace_epochs`?"),
         (27, "`search.resources.cpu` must be a number, but got true"),
         (27, "`search.resources.gpu` must be at least 0, but got -1"),

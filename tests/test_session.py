@@ -216,10 +216,17 @@ def test_a_search_killed_at_any_point_loses_no_trial_and_counts_none_twice(whole
             assert {n: results(session.record)[n] for n in before} == before
 
 
-def test_a_search_killed_between_two_trials_epochs_is_the_one_that_was_not(tmp_path):
+NUMBERS = "space={batch_size: [8, 16, 32, 64], optimizer.lr: [1e-3, 1e-2, 1e-1], modulation.start: [0, 1, 2]}"
+
+
+@pytest.mark.parametrize(
+    "options", [(), *((f"search.sampler={name}", NUMBERS) for name in ("grid", "qmc", "cmaes", "nsga2"))]
+)
+@pytest.mark.filterwarnings("ignore:.* is experimental")
+def test_a_search_killed_between_two_trials_epochs_is_the_one_that_was_not(tmp_path, options):
     """One trial at a time, so that nothing depends on which is faster: the same suggestions, epochs and stops."""
     path = tmp_path / "whole.jsonl"
-    simulate(opened(path), at_once=1)
+    simulate(opened(path, *options), at_once=1)
     expected = results(Journal(path).replay())
     lines = path.read_text().splitlines(keepends=True)
     for count in range(0, len(lines), 5):
@@ -227,7 +234,7 @@ def test_a_search_killed_between_two_trials_epochs_is_the_one_that_was_not(tmp_p
             continue  # decided, and killed before that was written: the trial goes on to the next rung
         cut = tmp_path / f"{count}.jsonl"
         cut.write_text("".join(lines[:count]))
-        session = opened(cut)
+        session = opened(cut, *options)
         simulate(session, at_once=1)
         assert results(session.record) == expected, count
 

@@ -480,3 +480,18 @@ def everything(dimension: Choice | Interval, distribution: BaseDistribution, pat
         steps = round((distribution.high - distribution.low) / distribution.step)
         internal = [distribution.low + i * distribution.step for i in range(steps + 1)]
     return {json.dumps(dimension.decode({path: value})[path]) for value in internal}
+
+
+@settings(deadline=None, max_examples=60)
+@given(experiments())
+@pytest.mark.filterwarnings("ignore:The distribution is specified by")
+def test_each_place_is_another_configuration_and_one_that_optuna_could_have_sampled(experiment):
+    for dimension in dimensions(experiment.space, experiment.trial, modulated=True):
+        if dimension.count > 200:
+            continue
+        distributions = dimension.distributions()
+        found = [dimension.at(place) for place in range(int(dimension.count))]
+        for internal in found:
+            assert internal.keys() == distributions.keys()
+            assert all(d._contains(d.to_internal_repr(internal[path])) for path, d in distributions.items())
+        assert len({json.dumps(dimension.decode(internal)) for internal in found}) == dimension.count

@@ -1,0 +1,183 @@
+"""Samplers by name: what each refuses, what it draws together, and that it is Optuna's own after its results."""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+from typing import Any
+
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler, CmaEsSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.trial import TrialState
+
+from search.document import parse
+from search.experiment import ExperimentError, check
+from search.sampler import ArmStudy
+from search.samplers import Known, _by_generations
+from tests.test_sampler import NAMES, changes, run, sampled
+
+pytestmark = pytest.mark.filterwarnings("ignore:.* is experimental")
+
+OTHERS = "`search.sampler` must be tpe, random, qmc, gp or nsga2 for this space, but got"
+
+
+def refused(name: str, space: str, trial: str = "{}") -> list[str]:
+    text = f"name: x\ndataset: {{name: digits}}\ntrial: {trial}\nspace: {{{space}}}\nsearch: {{sampler: {name}}}\n"
+    try:
+        check(parse(text, "f.yaml"))
+    except ExperimentError as error:
+        return list(error.sentences)
+    return []
+
+
+LR, ALPHA = "optimizer.lr: {low: 1e-4, high: 1e-1, log: true}", "modulation.alpha: {low: 0.1, high: 1.5}"
+STEPS = (
+    "optimizer.lr: [1e-3, 1e-2], batch_size: {low: 16, high: 64}, modulation.alpha: {low: 0.1, high: 1.5, step: 0.1}"
+)
+FUSION, METHOD, WINDOW = "fusion: [sum, film]", "modulation.method: [ogm, ogm_ge, none]", "modulation.end: [3, 7]"
+STEP = "give it a `step`, or a list of choices (f.yaml, line 5)"
+ONE = "it takes numbers, or one choice (f.yaml, line 5)"
+GRID, CMAES = f"{OTHERS} 'grid' with no `step` in", f"{OTHERS} 'cmaes' with choices that are not all numbers in"
+MISSPELT = "`space.fusio` is no path into `trial`; did you mean `fusion`? (f.yaml, line 4)"
+
+
+@pytest.mark.parametrize(
+    ("name", "space", "sentences"),
+    [
+        ("grid", f"{STEPS}, {FUSION}, {METHOD}, {WINDOW}, modulation.start: {{low: 0, high: 6}}", []),
+        ("grid", LR, [f"{GRID} `optimizer.lr`: {STEP}"]),
+        ("grid", f"{LR}, {FUSION}, {ALPHA}", [f"{GRID} `optimizer.lr` and `modulation.alpha`: {STEP}"]),
+        ("grid", f"{ALPHA}, fusio: {{low: 0.1, high: 1}}", [MISSPELT, f"{GRID} `modulation.alpha`: {STEP}"]),
+        ("cmaes", f"{STEPS}, {WINDOW}, modulation.start: {{low: 0, high: 6}}", []),
+        ("cmaes", f"{ALPHA}, fusion: [sum], modulation.method: [ogm, none], weights: [null]", []),
+        ("cmaes", f"{ALPHA}, {FUSION}", [f"{CMAES} `fusion`: {ONE}"]),
+        ("cmaes", f"{FUSION}, {LR}, {METHOD}", [f"{CMAES} `fusion` and `modulation.method`: {ONE}"]),
+        ("cmaes", f"{METHOD}, fusio: [sum]", [MISSPELT, f"{CMAES} `modulation.method`: {ONE}"]),
+        *((n, f"{LR}, {FUSION}, {METHOD}, {ALPHA}", []) for n in NAMES if n not in ("grid", "cmaes")),
+    ],
+)
+def test_what_a_sampler_cannot_do_is_a_mistake_of_the_file(name, space, sentences):
+    assert refused(name, space) == sentences
+
+
+# ---- drawn together ----
+
+
+def drawn_alone(monkeypatch: pytest.MonkeyPatch) -> set[float]:
+    """Every alpha that a sampler draws without a look at the other parameters from now on."""
+    found: set[float] = set()
+
+    def watched(kind: type[BaseSampler]) -> None:
+        original = kind.sample_independent
+
+        def draw(self: Any, study: Any, trial: Any, name: str, distribution: Any) -> Any:
+            value = original(self, study, trial, name, distribution)
+            if name == "modulation.alpha":
+                found.add(value)
+            return value
+
+        monkeypatch.setattr(kind, "sample_independent", draw)
+
+    watched(RandomSampler)
+    watched(TPESampler)
+    return found
+
+
+@pytest.mark.parametrize("name", ["tpe", "gp", "cmaes", "qmc"])
+def test_alpha_is_drawn_with_everything_else_after_the_start(name, monkeypatch):
+    """Also where, as with ASHA, few trials are trained to the end."""
+    alone = drawn_alone(monkeypatch)
+    study = ArmStudy(sampled(name), "modulated")
+    ends = [("finished" if n % 3 == 0 else "stopped", n * 7 % 5 / 5) for n in range(6 + 4)]
+    alphas = [c["modulation.alpha"] for c in changes(run(study, "modulated", ends))]
+    assert len(set(alphas)) == len(alphas)
+    assert not alone & set(alphas[6:])
+    assert name == "qmc" or alone & set(alphas[:6])
+
+
+def test_alpha_is_inherited_with_the_rest_but_for_mutations(monkeypatch):
+    """In nsga2: from a parent, of which two give a child all its parameters; one in seven mutates."""
+    study = ArmStudy(sampled("nsga2"), "modulated")
+    ends = [("finished" if n % 3 == 0 else "stopped", n * 7 % 5 / 5) for n in range(6)]
+    parents = changes(run(study, "modulated", ends))
+    alone = drawn_alone(monkeypatch)
+    children = changes(run(study, "modulated", [("running", 0.0)] * 30, first=6))
+    inherited = [c for c in children if c["modulation.alpha"] not in alone]
+    assert len(inherited) > 20
+    for child in inherited:
+        assert child["modulation.alpha"] in [p["modulation.alpha"] for p in parents]
+    rates = {p["optimizer.lr"]: p["modulation.alpha"] for p in parents}
+    together = [c for c in inherited if rates.get(c["optimizer.lr"]) == c["modulation.alpha"]]
+    assert len(together) > len(inherited) / 4  # by chance alone one in six
+
+
+# ---- gp, of which most other tests are slow ----
+
+
+def test_gp_goes_on_after_a_resume_to_the_bit():
+    ends = [("finished", 0.5), ("stopped", 0.2), ("failed", 0.0), ("running", 0.0), ("stopped", 0.3)]
+    ends += [("finished", 0.1 * n) for n in range(6)]
+    whole, resumed = (ArmStudy(sampled("gp"), "modulated") for _ in range(2))
+    records = run(whole, "modulated", ends)
+    for record in records[:9]:
+        resumed.add(record)
+    assert changes(run(resumed, "modulated", ends[9:], first=9)) == changes(records[9:])
+
+
+def test_gp_reckons_with_what_is_running():
+    asked = sampled("gp")
+    ends = [*[("finished", 0.1 * n) for n in range(8)], ("running", 0.0)]
+    records = run(ArmStudy(asked, "modulated"), "modulated", ends)
+    apart, beside = ArmStudy(asked, "modulated"), ArmStudy(asked, "modulated")
+    for study, known in ((apart, 8), (beside, 9)):
+        for record in records[:known]:
+            study.add(record)
+    assert apart.suggest(9) != beside.suggest(9)
+
+
+# ---- the notes that samplers leave on their trials ----
+
+SPACE = {"x": FloatDistribution(0, 1), "y": FloatDistribution(1e-3, 1, log=True), "n": IntDistribution(0, 5)}
+CATEGORIES = {**SPACE, "c": CategoricalDistribution(["a", "b"])}
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+@pytest.mark.parametrize(
+    ("sampler", "space", "first"),
+    [(CmaEsSampler(seed=1, popsize=5), SPACE, 1), (NSGAIISampler(seed=1, population_size=5), CATEGORIES, 5)],
+    ids=["cmaes", "nsga2"],
+)
+def test_what_is_written_again_is_what_the_sampler_wrote_itself(sampler, space, first, direction):
+    """The generation of each trial, and the state of the optimiser."""
+    own = optuna.create_study(direction=direction, sampler=sampler)
+    for _ in range(33):
+        trial = own.ask(space)
+        own.tell(trial, (trial.params["x"] - 0.3) ** 2 + trial.params["y"])
+    again = optuna.create_study(direction=direction, sampler=type(sampler)(seed=2, **_size(sampler)))
+    _by_generations(Known(own, space, 5), again, itertools.chain([first], itertools.repeat(5)))
+    found = again.get_trials(states=[TrialState.COMPLETE])
+    assert len(found) >= 30
+    for trial, original in zip(found, own.trials, strict=False):
+        assert trial.params == original.params
+        assert _generation(trial) == _generation(original)
+    assert _optimizer(found) == pytest.approx(_optimizer(own.trials[: len(found)]))
+
+
+def _size(sampler: BaseSampler) -> dict[str, int]:
+    return {"popsize": 5} if isinstance(sampler, CmaEsSampler) else {"population_size": 5}
+
+
+def _generation(trial: optuna.trial.FrozenTrial) -> int | None:
+    return next((v for k, v in trial.system_attrs.items() if k.endswith(":generation")), None)
+
+
+def _optimizer(trials: list[optuna.trial.FrozenTrial]) -> list[float]:
+    """Mean, step size and covariance of CMA-ES, as the last trial that has them notes them."""
+    for trial in reversed(trials):
+        parts = {k: v for k, v in trial.system_attrs.items() if k.startswith("cma:optimizer")}
+        if parts:
+            state = pickle.loads(bytes.fromhex("".join(parts[f"cma:optimizer:{i}"] for i in range(len(parts)))))
+            return [*state._mean, state._sigma, *state._C.ravel()]
+    return []
