@@ -20,6 +20,7 @@ import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -68,6 +69,17 @@ class Resources(_Section):
     """GPUs; a fraction packs several trials on one and holds each to its share of the memory."""
 
 
+class Budget(_Section):
+    """What a search may spend; null is no limit. Once one of these is spent, no trial goes on past its next report."""
+
+    hours: float | None = Field(default=None, gt=0)
+    """Of wall time, over all sessions of a search that is resumed."""
+    gpu_hours: float | None = Field(default=None, gt=0)
+    """Seconds of training x `search.resources.gpu`, over all trials."""
+    epochs: int | None = Field(default=None, ge=1)
+    """Of all trials together."""
+
+
 def _address(address: str) -> str:
     host, _, port = address.rpartition(":")
     if address != "local" and not (re.fullmatch(r"[\w.-]+|\[[0-9a-fA-F:]+\]", host) and port.isdecimal()):
@@ -92,6 +104,7 @@ class Search(_Section):
     seed: int = Field(default=0, ge=0)
     """Of the sampler."""
     resources: Resources = Resources()
+    budget: Annotated[Budget, BeforeValidator(lambda value: {} if value is None else value)] = Budget()
     address: Annotated[str, AfterValidator(_address)] = "local"
     """Of a Ray cluster's head, host:port; `local` starts a Ray of its own on this machine."""
 
@@ -382,6 +395,13 @@ def _space_faults(space: dict[str, spaces.Entry], trial: TrialConfig) -> list[_F
     return []
 
 
+def _budget_faults(search: Search) -> list[_Fault]:
+    hours = search.budget.gpu_hours
+    if hours is None or search.resources.gpu:
+        return []
+    return [(("search", "budget", "gpu_hours"), f"must be null where `search.resources.gpu` is 0, but got {hours:g}")]
+
+
 def check(document: Document) -> Experiment:
     """The experiment that a document holds.
 
@@ -396,7 +416,8 @@ def check(document: Document) -> Experiment:
         if value is not None:
             value = value.model_copy(update={"dataset": full})
     if value is not None:
-        faults += [(path, text) for path, text in _space_faults(value.space, value.trial) if path not in dict(faults)]
+        more = _space_faults(value.space, value.trial) + _budget_faults(value.search)
+        faults += [(path, text) for path, text in more if path not in dict(faults)]
     if faults:
         faults.sort(key=lambda fault: document.line(fault[0]) or 0)
         sentences = [f"`{dotted(path)}` {text} ({document.where(path)})" for path, text in faults]

@@ -37,9 +37,9 @@ class Outcome:
     """How a search ended.
 
     Args:
-        complete: every trial has ended; if not, the search was interrupted.
+        complete: every trial has ended, or the budget is spent; if not, the search was interrupted.
         answered: both arms have a result.
-        failure: the first failed trial's reason, where there is one.
+        failure: the first failed trial's reason, where there is one; else that of the budget, where it is spent.
     """
 
     complete: bool
@@ -93,7 +93,7 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
             journal.close()
         if outcome.complete:
             interval = _interval(experiment, folder, best)
-            print_summary(console, experiment, session.record, best, interval, folder, time.monotonic() - began)
+            print_summary(console, session, best, interval, folder, time.monotonic() - began)
         if lack:
             console.print(Text(f"note: {lack}", style="yellow"))
         return outcome
@@ -136,6 +136,7 @@ def _train(session: Session, folder: RunFolder, tracker: Tracker, console: Conso
         with Progress(session, console, at_once) as progress:
             session.observers.append(progress)
             run(session, setup)
+            session.close()
 
 
 def _answer(session: Session, folder: RunFolder) -> tuple[Outcome, dict[Arm, answer.Best], dict[str, float]]:
@@ -149,7 +150,7 @@ def _answer(session: Session, folder: RunFolder) -> tuple[Outcome, dict[Arm, ans
         write(folder.best, export.best_experiment(experiment, answer.winner(best, mode)))
     metrics = {f"best/{arm}": b.value for arm, b in best.items()}
     failure = next((f"trial {t.number}: {t.reason}" for t in record if t.status == "failed"), None)
-    return Outcome(session.complete, len(best) == len(ARMS), failure), best, metrics
+    return Outcome(session.complete, len(best) == len(ARMS), failure or session.exhausted), best, metrics
 
 
 def _interval(experiment: Experiment, folder: RunFolder, best: dict[Arm, answer.Best]) -> answer.Interval | None:

@@ -7,11 +7,13 @@ that a session opened on an old journal continues it.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from search.arms import ARMS, Arm, plan
 from search.asha import Asha, rung_epochs
+from search.budget import exhausted
 from search.experiment import Experiment
 from search.record import Journal, SearchRecord, Status, TrialRecord
 from search.sampler import ArmStudy
@@ -33,15 +35,17 @@ class Session:
     Args:
         experiment: what is searched.
         journal: where events go; events in it already are taken up.
+        clock: seconds, from any moment on.
 
     Attributes:
         record: all trials so far.
         observers: are told of every event from now on.
     """
 
-    def __init__(self, experiment: Experiment, journal: Journal) -> None:
+    def __init__(self, experiment: Experiment, journal: Journal, clock: Callable[[], float] = time.monotonic) -> None:
         self.experiment = experiment
         self.record: SearchRecord = journal.replay()
+        self._clock, self._began = clock, clock() - self.record.spent.wall_seconds
         self._journal = journal
         self.observers: list[Observer] = []
         self._troubled: set[str] = set()
@@ -59,18 +63,28 @@ class Session:
         self._again = [trial.number for trial in self.record if not trial.ended]
 
     @property
+    def exhausted(self) -> str | None:
+        """Why the search ends before its plan, where the budget is spent. The journal alone says so, no clock."""
+        search = self.experiment.search
+        return exhausted(search.budget, self.record.spent, search.resources.gpu)
+
+    @property
     def left(self) -> int:
-        """Trials still to be handed out: those that were interrupted, and new ones."""
+        """Trials still to be handed out: those that were interrupted, and new ones; none once the budget is spent."""
+        if self.exhausted:
+            return 0
         return len(self._again) + max(0, len(self.plan) - len(self.record.trials))
 
     @property
     def complete(self) -> bool:
-        """Whether every trial of the search has ended."""
+        """Whether every trial of the search has ended; once the budget is spent, every one that was begun."""
         ended = sum(trial.ended for trial in self.record)
-        return ended == len(self.record.trials) >= len(self.plan)
+        return ended == len(self.record.trials) and (ended >= len(self.plan) or self.exhausted is not None)
 
     def next(self) -> TrialRecord | None:
         """The next trial to run: an interrupted one first, else a new suggestion; None when there is none left."""
+        if self.exhausted:
+            return None
         if self._again:
             return self.record.trials[self._again.pop(0)]
         number = len(self.record.trials)
@@ -94,7 +108,9 @@ class Session:
         self._happened({"event": "reported", "number": number, "metrics": metrics})
         self._tell(lambda observer: observer.reported(trial))
         trained = len(trial.epochs)
-        return self._asha.decide(trial.arm, number, trained, metrics["best"])
+        reason = self._asha.decide(trial.arm, number, trained, metrics["best"])
+        whole = trained >= int(trial.changes.get("epochs", self.experiment.trial.epochs))
+        return reason or (None if whole else self.exhausted)
 
     def ended(self, number: int, status: Status, reason: str = "") -> None:
         """A trial is over. Told twice, the first counts."""
@@ -105,7 +121,14 @@ class Session:
         self._studies[trial.arm].tell(trial)
         self._tell(lambda observer: observer.ended(trial))
 
+    def close(self) -> None:
+        """Ends the trials that were interrupted, where the budget leaves them nothing to go on with."""
+        for trial in self.record:
+            if self.exhausted and not trial.ended:
+                self.ended(trial.number, "stopped", self.exhausted)
+
     def _happened(self, event: dict[str, Any]) -> None:
+        event = {**event, "wall_seconds": round(self._clock() - self._began, 3)}
         self._journal.append(event)
         self.record.apply(event)
 
