@@ -17,13 +17,13 @@ from ogmge.trainable import Objective
 from search import answer, export
 from search.arms import ARMS, Arm
 from search.cluster import check_nodes, check_resources, ray_for
-from search.data import fingerprint_of, open_data
-from search.experiment import Experiment, ExperimentError
+from search.data import fingerprint_of
+from search.experiment import Experiment
 from search.folder import RunFolder, claimed, write
 from search.progress import Progress
 from search.ray_tune import run
 from search.record import Journal, TrialRecord
-from search.rehearsal import rehearse
+from search.rehearsal import searchable
 from search.session import Session
 from search.summary import print_summary
 from search.tracking import Tracker
@@ -70,15 +70,10 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
         ExperimentError, DatasetError, FolderError, ResourceError, TrackingError: mistakes of whoever asks, found
             before the first trial.
     """
-    if not experiment.space:
-        raise ExperimentError(
-            experiment.name,
-            ["there is no `space`, so there is nothing to search: train it with `python -m search train FILE`"],
-        )
     began = time.monotonic()
     folder = RunFolder(runs / experiment.name)
-    data = open_data(experiment.dataset)
-    for note in rehearse(experiment, data):
+    data, notes = searchable(experiment)
+    for note in notes:
         console.print(Text(f"note: {note}", style="yellow"))
     with claimed(folder, experiment, resume=resume):
         journal = Journal(folder.journal)
