@@ -20,6 +20,7 @@ from search.folder import RunFolder, claimed
 from search.record import Journal
 from search.session import Session
 from search.summary import cut_short, print_summary
+from tests.test_search import children, own, search
 from tests.test_session import check_whole, events, experiment, opened, results, simulate
 
 
@@ -231,3 +232,24 @@ def test_of_a_budget_that_cost_nothing_no_word_is_said(tmp_path):
     assert session.exhausted
     assert cut_short(session) is None
     assert "Budget:" not in printed(session, tmp_path)
+
+
+def test_a_real_search_ends_with_its_budget_and_goes_on_with_more(ray_instance, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = own("Vectors", tmp_path)
+    first = search(file, "search.budget.epochs=2")
+    assert first.exit_code == 0, first.output
+    assert "Budget: 2 epochs are spent." in first.stdout
+    _, trials, _ = children(tmp_path, "own")
+    assert "budget: 2 epochs are spent" in {run.data.tags.get("stop_reason") for run in trials}
+    more = search(file, "search.budget.epochs=100", "--resume")
+    assert more.exit_code == 0, more.output
+    assert "4 trials in" in more.stdout
+    assert "Budget:" not in more.stdout
+
+
+def test_a_budget_too_small_for_both_arms_is_a_failure_that_says_so(ray_instance, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = search(own("Vectors", tmp_path), "search.budget.epochs=1", "search.resources.cpu=2")
+    assert result.exit_code == 1
+    assert "the search failed: budget: 1 epoch is spent" in result.stderr
