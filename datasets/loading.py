@@ -146,6 +146,11 @@ class StoreData:
             digest.update(json.dumps([entry.id for entry in part]).encode())
         return digest.hexdigest()
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Samples of the splits that a search reads."""
+        return {"train": len(self.splits.train), "validation": len(self.splits.validation)}
+
     def train(self, *, batch_size: int, seed: int, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Shuffled, augmented batches of `batch_size`; what is left over at the end of a pass is left out of it.
 

@@ -47,6 +47,11 @@ class InMemory:
         """Modality -> shape of one sample."""
         return {name: tuple(value.shape[1:]) for name, value in self.training.x.items()}
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Samples of each split."""
+        return {"train": len(self.training.y), "validation": len(self.held_out.y)}
+
     def train(self, *, batch_size: int, seed: int, epoch: int) -> Iterator[Batch]:
         """Shuffled batches of `batch_size`; what is left over at the end of a pass is left out of that pass."""
         samples = len(self.training.y)

@@ -89,7 +89,8 @@ def _resumable(command: Callable[..., None]) -> Callable[..., None]:
 @click.command()
 @_experiment
 @_resumable
-def search_command(file: Path, assignments: tuple[str, ...], resume: bool) -> None:
+@click.option("--dry-run", is_flag=True, help="Measure a few steps, say what the search would take, start nothing.")
+def search_command(file: Path, assignments: tuple[str, ...], resume: bool, dry_run: bool) -> None:
     """Search the experiment in FILE: does OGM-GE help on these data, with which settings, and by how much?
 
     Trials run in two arms, without and with modulation, tuned just as hard. KEY=VALUE pairs replace parts of the file
@@ -97,6 +98,7 @@ def search_command(file: Path, assignments: tuple[str, ...], resume: bool) -> No
 
     \b
         run_search.py experiments/demo.yaml
+        run_search.py experiments/demo.yaml --dry-run
         run_search.py experiments/demo.yaml name=long search.trials=64 trial.epochs=30
         run_search.py experiments/demo.yaml trial.fusion=concat 'space.optimizer.lr=[1e-3,1e-2]'
 
@@ -107,6 +109,11 @@ def search_command(file: Path, assignments: tuple[str, ...], resume: bool) -> No
     """
     from rich.console import Console
 
+    if dry_run and resume:
+        raise click.UsageError("--dry-run is of a whole search: leave --resume out")
+    if dry_run:
+        _plan(file, assignments)
+        return
     with _exit_codes(_command("run_search.py", file, assignments, "--resume")):
         from search.experiment import load
         from search.runner import search
@@ -119,6 +126,17 @@ def search_command(file: Path, assignments: tuple[str, ...], resume: bool) -> No
         if not outcome.answered:
             _say(f"the search failed: {outcome.failure}")
             sys.exit(FAILED)
+
+
+def _plan(file: Path, assignments: tuple[str, ...]) -> None:
+    from rich.console import Console
+
+    with _exit_codes(_command("run_search.py", file, assignments, "--dry-run")):
+        from search.dry_run import dry_run
+        from search.experiment import load
+
+        dry_run(load(file, assignments), Console())
+        click.echo(f"\nnext:  {_command('run_search.py', file, assignments)}")
 
 
 @click.group()

@@ -165,17 +165,25 @@ def _sent(modules: Collection[str]) -> list[ModuleType]:
 
 
 def check_resources(wanted: Resources) -> int:
-    """How many trials fit at the same time.
+    """How many trials fit at the same time into the Ray that runs.
 
     Raises:
         ResourceError: not even one.
     """
-    have = ray.cluster_resources()
+    return trials_at_once(wanted, ray.cluster_resources(), "Ray")
+
+
+def trials_at_once(wanted: Resources, have: Mapping[str, float], owner: str) -> int:
+    """How many trials fit into the `CPU` and `GPU` that somebody has.
+
+    Raises:
+        ResourceError: not even one.
+    """
     fits = []
     for kind, amount in (("CPU", wanted.cpu), ("GPU", wanted.gpu)):
         if amount > have.get(kind, 0):
             raise ResourceError(
-                f"`search.resources.{kind.lower()}` asks for {amount:g} {kind} a trial, but Ray has "
+                f"`search.resources.{kind.lower()}` asks for {amount:g} {kind} a trial, but {owner} has "
                 f"{have.get('CPU', 0):g} CPU and {have.get('GPU', 0):g} GPU here: ask for less"
             )
         if amount:

@@ -20,6 +20,7 @@ import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -80,6 +81,17 @@ class Resources(_Section):
     """GPUs; a fraction packs several trials on one and holds each to its share of the memory."""
 
 
+class Budget(_Section):
+    """What a search may spend; null is no limit. Once one of these is spent, no trial goes on past its next report."""
+
+    hours: float | None = Field(default=None, gt=0)
+    """Of wall time, over all sessions of a search that is resumed."""
+    gpu_hours: float | None = Field(default=None, gt=0)
+    """Seconds of training x `search.resources.gpu`, over all trials."""
+    epochs: int | None = Field(default=None, ge=1)
+    """Of all trials together."""
+
+
 def _address(address: str) -> str:
     host, _, port = address.rpartition(":")
     if address != "local" and not (re.fullmatch(r"[\w.-]+|\[[0-9a-fA-F:]+\]", host) and port.isdecimal()):
@@ -104,6 +116,7 @@ class Search(_Section):
     seed: int = Field(default=0, ge=0)
     """Of the sampler."""
     resources: Resources = Resources()
+    budget: Annotated[Budget, BeforeValidator(lambda value: {} if value is None else value)] = Budget()
     address: Annotated[str, AfterValidator(_address)] = "local"
     """Of a Ray cluster's head, host:port; `local` starts a Ray of its own on this machine."""
 
@@ -410,6 +423,13 @@ def _sampler_faults(name: samplers.Name, space: dict[str, spaces.Entry], trial: 
     return [(("search", "sampler"), refused)] if refused else []
 
 
+def _budget_faults(search: Search) -> list[_Fault]:
+    hours = search.budget.gpu_hours
+    if hours is None or search.resources.gpu:
+        return []
+    return [(("search", "budget", "gpu_hours"), f"must be null where `search.resources.gpu` is 0, but got {hours:g}")]
+
+
 def check(document: Document) -> Experiment:
     """The experiment that a document holds.
 
@@ -425,7 +445,7 @@ def check(document: Document) -> Experiment:
             value = value.model_copy(update={"dataset": full})
     if value is not None:
         more = _space_faults(value.space, value.trial) or _rung_faults(value)
-        more += _sampler_faults(value.search.sampler, value.space, value.trial)
+        more += _sampler_faults(value.search.sampler, value.space, value.trial) + _budget_faults(value.search)
         faults += [(path, text) for path, text in more if path not in dict(faults)]
     if faults:
         faults.sort(key=lambda fault: document.line(fault[0]) or 0)

@@ -16,7 +16,15 @@ import yaml
 from search.experiment import Experiment, resolved, to_yaml
 from search.labels import flat
 
-MAY_CHANGE = ("search.trials", "search.resources.cpu", "search.resources.gpu", "search.address")  # on resume
+MAY_CHANGE = (  # on resume
+    "search.trials",
+    "search.resources.cpu",
+    "search.resources.gpu",
+    "search.budget.hours",
+    "search.budget.gpu_hours",
+    "search.budget.epochs",
+    "search.address",
+)
 
 
 FULL = (errno.ENOSPC, errno.EDQUOT)  # no room on the disk, or no more for this user

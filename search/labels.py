@@ -60,6 +60,17 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
+def size(count: float) -> str:
+    """
+    >>> size(812), size(2_314_536), size(7.8e10)
+    ('812 bytes', '2.3 MB', '78.0 GB')
+    """
+    for unit, bytes_ in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= bytes_:
+            return f"{count / bytes_:.1f} {unit}"
+    return f"{count:.0f} bytes"
+
+
 def modalities(metrics: Mapping[str, float]) -> list[str]:
     """The modalities' names, as an epoch's metrics have them."""
     start = "val/accuracy/"

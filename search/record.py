@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from search.arms import Arm
+from search.budget import Spent
 
 log = logging.getLogger(__name__)
 
@@ -58,10 +59,12 @@ class SearchRecord:
 
     def __init__(self) -> None:
         self.trials: dict[int, TrialRecord] = {}
+        self.spent = Spent()
 
     def apply(self, event: dict[str, Any]) -> None:
         """Takes in one event; an epoch that is known already changes nothing."""
         number = event["number"]
+        self.spent.wall_seconds = event.get("wall_seconds", self.spent.wall_seconds)
         if event["event"] == "suggested":
             self.trials[number] = TrialRecord(number, cast(Arm, event["arm"]), event["internal"], event["changes"])
             return
@@ -71,6 +74,7 @@ class SearchRecord:
         elif event["event"] == "reported":
             if event["metrics"]["epoch"] == len(trial.epochs):
                 trial.epochs.append(event["metrics"])
+                self.spent.epoch(event["metrics"])
         elif event["event"] == "ended":
             trial.status, trial.reason = event["status"], event["reason"]
 

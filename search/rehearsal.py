@@ -9,6 +9,7 @@ import torch
 
 from ogmge import trainable
 from ogmge.config import ConfigError, TrialConfig
+from search.data import open_data
 from search.experiment import Experiment, ExperimentError
 from search.labels import label
 from search.space import METHOD, Changes, methods, with_changes
@@ -50,6 +51,22 @@ def _build(config: TrialConfig, data: trainable.Data) -> list[str]:
     except ValueError as error:
         return [f"`trial.modulation`: {error}"]
     return []
+
+
+def searchable(experiment: Experiment) -> tuple[trainable.Data, list[str]]:
+    """The data of a search that can begin, and what its user should be told.
+
+    Raises:
+        ExperimentError: there is nothing to search; and see `rehearse`.
+        DatasetError: the data are not there.
+    """
+    if not experiment.space:
+        raise ExperimentError(
+            experiment.name,
+            ["there is no `space`, so there is nothing to search: train it with `python -m search train FILE`"],
+        )
+    data = open_data(experiment.dataset)
+    return data, rehearse(experiment, data)
 
 
 def rehearse(experiment: Experiment, data: trainable.Data) -> list[str]:

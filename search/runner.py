@@ -17,13 +17,13 @@ from ogmge.trainable import Objective
 from search import answer, export
 from search.arms import ARMS, Arm
 from search.cluster import check_nodes, check_resources, ray_for
-from search.data import fingerprint_of, open_data
-from search.experiment import Experiment, ExperimentError
+from search.data import fingerprint_of
+from search.experiment import Experiment
 from search.folder import RunFolder, claimed, write
 from search.progress import Progress
 from search.ray_tune import run
 from search.record import Journal, TrialRecord
-from search.rehearsal import rehearse
+from search.rehearsal import searchable
 from search.session import Session
 from search.summary import print_summary
 from search.tracking import Tracker
@@ -37,10 +37,10 @@ class Outcome:
     """How a search ended.
 
     Args:
-        complete: every trial has ended; if not, the search was interrupted, or halted.
+        complete: every trial has ended, or the budget is spent; if not, the search was interrupted, or halted.
         halted: why it was halted.
         answered: both arms have a result.
-        failure: the first failed trial's reason, where there is one.
+        failure: the first failed trial's reason, where there is one; else that of the budget, where it is spent.
     """
 
     complete: bool
@@ -72,15 +72,10 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
         ExperimentError, DatasetError, FolderError, ResourceError, TrackingError: mistakes of whoever asks, found
             before the first trial.
     """
-    if not experiment.space:
-        raise ExperimentError(
-            experiment.name,
-            ["there is no `space`, so there is nothing to search: train it with `python -m search train FILE`"],
-        )
     began = time.monotonic()
     folder = RunFolder(runs / experiment.name)
-    data = open_data(experiment.dataset)
-    for note in rehearse(experiment, data):
+    data, notes = searchable(experiment)
+    for note in notes:
         console.print(Text(f"note: {note}", style="yellow"))
     with claimed(folder, experiment, resume=resume):
         journal = Journal(folder.journal)
@@ -95,7 +90,7 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
             journal.close()
         if outcome.complete:
             interval = _interval(experiment, folder, best)
-            print_summary(console, experiment, session.record, best, interval, folder, time.monotonic() - began)
+            print_summary(console, session, best, interval, folder, time.monotonic() - began)
         if lack:
             console.print(Text(f"note: {lack}", style="yellow"))
         return outcome
@@ -138,6 +133,7 @@ def _train(session: Session, folder: RunFolder, tracker: Tracker, console: Conso
         with Progress(session, console, at_once) as progress:
             session.observers.append(progress)
             run(session, setup)
+            session.close()
 
 
 def _answer(session: Session, folder: RunFolder) -> tuple[Outcome, dict[Arm, answer.Best], dict[str, float]]:
@@ -154,6 +150,7 @@ def _answer(session: Session, folder: RunFolder) -> tuple[Outcome, dict[Arm, ans
         session.halt(f"{error.strerror}: {error.filename or folder.path}")
     metrics = {f"best/{arm}": b.value for arm, b in best.items()}
     failure = next((f"trial {t.number}: {t.reason}" for t in record if t.status == "failed"), None)
+    failure = failure or session.exhausted
     return Outcome(session.complete, len(best) == len(ARMS), failure, session.halted), best, metrics
 
 

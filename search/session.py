@@ -7,10 +7,12 @@ that a session opened on an old journal continues it.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from search.arms import ARMS, Arm, plan
+from search.budget import exhausted
 from search.experiment import Experiment
 from search.peers import Run, Scheduler
 from search.record import Journal, SearchRecord, Status, TrialRecord
@@ -35,6 +37,7 @@ class Session:
     Args:
         experiment: what is searched.
         journal: where events go; events in it already are taken up.
+        clock: seconds, from any moment on.
 
     Attributes:
         record: all trials so far.
@@ -42,9 +45,10 @@ class Session:
         observers: are told of every event from now on.
     """
 
-    def __init__(self, experiment: Experiment, journal: Journal) -> None:
+    def __init__(self, experiment: Experiment, journal: Journal, clock: Callable[[], float] = time.monotonic) -> None:
         self.experiment = experiment
         self.record: SearchRecord = journal.replay()
+        self._clock, self._began = clock, clock() - self.record.spent.wall_seconds
         self._journal = journal
         self.observers: list[Observer] = []
         self.halted: str | None = None
@@ -59,19 +63,27 @@ class Session:
         self._again = [trial.number for trial in self.record if not trial.ended]
 
     @property
+    def exhausted(self) -> str | None:
+        """Why the search ends before its plan, where the budget is spent. The journal alone says so, no clock."""
+        search = self.experiment.search
+        return exhausted(search.budget, self.record.spent, search.resources.gpu)
+
+    @property
     def left(self) -> int:
-        """Trials still to be handed out: those that were interrupted, and new ones."""
+        """Trials still to be handed out: those that were interrupted, and new ones; none once the budget is spent."""
+        if self.exhausted:
+            return 0
         return len(self._again) + max(0, len(self.plan) - len(self.record.trials))
 
     @property
     def complete(self) -> bool:
-        """Whether every trial of the search has ended."""
+        """Whether every trial of the search has ended; once the budget is spent, every one that was begun."""
         ended = sum(trial.ended for trial in self.record)
-        return ended == len(self.record.trials) >= len(self.plan)
+        return ended == len(self.record.trials) and (ended >= len(self.plan) or self.exhausted is not None)
 
     def next(self) -> TrialRecord | None:
         """The next trial to run: an interrupted one first, else a new suggestion; None when there is none left."""
-        if self.halted:
+        if self.halted or self.exhausted:
             return None
         if self._again:
             return self.record.trials[self._again.pop(0)]
@@ -100,7 +112,13 @@ class Session:
             if not self._happened({"event": "reported", "number": number, "metrics": metrics}):
                 return None
             self._tell(lambda observer: observer.reported(trial))
-        return self._scheduler.decide(self._run(trial), map(self._run, self.record)) if known in (0, 1) else None
+        return self._stop(trial) if known in (0, 1) else None
+
+    def _stop(self, trial: TrialRecord) -> str | None:
+        """Why a trial is to stop after its last epoch, or None."""
+        reason = self._scheduler.decide(self._run(trial), map(self._run, self.record))
+        whole = len(trial.epochs) >= int(trial.changes.get("epochs", self.experiment.trial.epochs))
+        return reason or (None if whole else self.exhausted)
 
     def _run(self, trial: TrialRecord) -> Run:
         """What early stopping knows of a trial; one that failed is known up to its failure."""
@@ -116,6 +134,12 @@ class Session:
         self._studies[trial.arm].tell(trial)
         self._tell(lambda observer: observer.ended(trial))
 
+    def close(self) -> None:
+        """Ends the trials that were interrupted, where the budget leaves them nothing to go on with."""
+        for trial in self.record:
+            if self.exhausted and not trial.ended:
+                self.ended(trial.number, "stopped", self.exhausted)
+
     def halt(self, reason: str) -> None:
         """Nothing more is handed out, and what runs is to stop; no trial ends by it, so that a resume goes on."""
         self.halted = self.halted or reason
@@ -124,6 +148,7 @@ class Session:
         """Writes an event down and takes it in; what cannot be written has not happened, and halts the search."""
         if self.halted:
             return False
+        event = {**event, "wall_seconds": round(self._clock() - self._began, 3)}
         try:
             self._journal.append(event)
         except OSError as error:

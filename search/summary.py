@@ -12,6 +12,7 @@ from search.experiment import Experiment
 from search.folder import RunFolder
 from search.labels import duration, label, modalities, percent, shown
 from search.record import SearchRecord
+from search.session import Session
 
 TITLES = {"baseline": "best unmodulated", "modulated": "best modulated"}
 
@@ -63,26 +64,42 @@ def worth(experiment: Experiment, best: dict[Arm, Best], interval: Interval | No
     )
 
 
+def cut_short(session: Session) -> str | None:
+    """What the budget left of the plan, where it ended the search before all of it was done."""
+    reason = session.exhausted
+    stopped = sum(trial.status == "stopped" and trial.reason == reason for trial in session.record)
+    planned = len(session.plan)
+    unstarted = max(0, planned - len(session.record.trials))
+    if reason is None or not (stopped or unstarted):
+        return None
+    return (
+        f"{reason.capitalize()}. It stopped {stopped} of the trials, and {unstarted} of the plan's {planned} were not "
+        "started: the same command with more of `search.budget` and --resume goes on with these."
+    )
+
+
 def _signed(metric: str, value: float) -> str:
     return f"{100 * value:+.1f} points" if "accuracy" in metric else f"{value:+.4f}"
 
 
 def print_summary(
     console: Console,
-    experiment: Experiment,
-    record: SearchRecord,
+    session: Session,
     best: dict[Arm, Best],
     interval: Interval | None,
     folder: RunFolder,
     seconds: float,
 ) -> None:
     """Prints all of it."""
+    experiment, record = session.experiment, session.record
     count = {word: sum(t.status == word for t in record) for word in ("finished", "stopped", "failed")}
     console.print(
         f"\n[bold]{experiment.name}[/bold]: {len(record.trials)} trials in {duration(seconds)}: {count['finished']} "
         f"trained to the end, {count['stopped']} stopped early, {count['failed']} failed\n",
         highlight=False,
     )
+    if sentence := cut_short(session):
+        console.print(Text(f"{sentence}\n"))
     if best:
         console.print(bests_table(experiment, record, best))
         console.print()

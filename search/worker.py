@@ -44,12 +44,13 @@ def _open(options: str) -> trainable.Data:
     return open_data(json.loads(options))
 
 
-def _device(setup: Setup) -> torch.device:
-    torch.set_num_threads(max(1, int(setup.cpu)))
-    if not setup.gpu or not torch.cuda.is_available():
+def device_for(cpu: float, gpu: float) -> torch.device:
+    """Where a trial trains; holds this process to the trial's share of threads and of a GPU's memory."""
+    torch.set_num_threads(max(1, int(cpu)))
+    if not gpu or not torch.cuda.is_available():
         return torch.device("cpu")
-    if setup.gpu < 1:
-        torch.cuda.set_per_process_memory_fraction(setup.gpu)
+    if gpu < 1:
+        torch.cuda.set_per_process_memory_fraction(gpu)
     return torch.device("cuda")
 
 
@@ -67,7 +68,7 @@ def run_trial(config: dict[str, Any], setup: Setup) -> None:
             lambda metrics: tune.report({"metrics": metrics}),
             folder=trial_folder(setup.folder, config["number"]),
             objective=setup.objective,
-            device=_device(setup),
+            device=device_for(setup.cpu, setup.gpu),
         )
     except Exception as error:
         if isinstance(error, OSError) and error.errno in FULL:

@@ -1,0 +1,106 @@
+"""What a search takes: what early stopping is expected to leave of its trials, times what one of them costs."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from search.arms import Arm
+from search.measure import Cost
+from search.mlflow_store import EMPTY_BYTES, RUN_BYTES, VALUE_BYTES
+from search.peers import Run, Scheduler
+
+REPLAYS = 100
+
+
+def expected_epochs(trials: Sequence[Arm], starts: Sequence[int], epochs: int, scheduler: Scheduler) -> float:
+    """Epochs that trials are expected to train under a scheduler: the mean of some replays.
+
+    How good a trial is is drawn at random, and one that is ahead at a rung is ahead at all of them; so is where its
+    window opens. They come one after the other: of trials that run side by side fewer go on, and of those of a sampler
+    that learns some more.
+
+    Args:
+        trials: the arm of each, in their order.
+        starts: of the windows that are searched, each as likely.
+        epochs: of a trial that is not stopped.
+        scheduler: decides.
+
+    >>> from search.asha import Asha
+    >>> expected_epochs(["baseline"] * 10, [0], 12, Asha([], 3, "max"))
+    120.0
+    >>> expected_epochs(["baseline"], [0], 12, Asha([3], 3, "max"))
+    12.0
+    """
+    rng = random.Random(0)
+    return fmean(_replay(trials, starts, epochs, scheduler, rng) for _ in range(REPLAYS))
+
+
+def _replay(trials: Sequence[Arm], starts: Sequence[int], epochs: int, scheduler: Scheduler, rng: random.Random) -> int:
+    """Epochs of trials that come one after the other, and are as good as their rank."""
+    runs: list[Run] = []
+    for number, (arm, rank) in enumerate(zip(trials, rng.sample(range(len(trials)), len(trials)), strict=True)):
+        opens = None if arm == "baseline" else rng.choice(starts)
+        for trained in range(1, epochs + 1):
+            run = Run(number, arm, opens, (rank,) * trained)
+            if scheduler.decide(run, [*runs, run]) is not None:
+                break
+        runs.append(run)
+    return sum(len(run.values) for run in runs)
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """A search's cost: what it takes at most, and what is expected.
+
+    Args:
+        trials: of each arm.
+        epochs_at_most: with no trial stopped early.
+        epochs_expected: with early stopping.
+        at_once: trials at the same time.
+        gpu: of one trial.
+        costs: of the configurations that were measured, by label.
+        artifacts: whether MLflow keeps the best weights once more.
+    """
+
+    trials: dict[Arm, int]
+    epochs_at_most: int
+    epochs_expected: float
+    at_once: int
+    gpu: float
+    costs: dict[str, Cost]
+    artifacts: bool
+
+    @property
+    def slowest(self) -> str:
+        return max(self.costs, key=lambda name: self.costs[name].epoch_seconds)
+
+    @property
+    def largest(self) -> str:
+        """What needs the most memory."""
+        return max(self.costs, key=lambda name: self.costs[name].peak_bytes)
+
+    @property
+    def epoch_seconds(self) -> tuple[float, float]:
+        """Of the slowest configuration, and the mean."""
+        return self.costs[self.slowest].epoch_seconds, fmean(cost.epoch_seconds for cost in self.costs.values())
+
+    @property
+    def training_seconds(self) -> tuple[float, float]:
+        """Of all trials, at most and expected."""
+        slowest, mean = self.epoch_seconds
+        return slowest * self.epochs_at_most, mean * self.epochs_expected
+
+    @property
+    def checkpoint_bytes(self) -> tuple[float, float]:
+        """Each trial's best weights, and the last state of those that run: if all are the largest, and expected."""
+        copies = sum(self.trials.values()) * (2 if self.artifacts else 1)
+        each = [copies * cost.best_bytes + self.at_once * cost.last_bytes for cost in self.costs.values()]
+        return max(each), fmean(each)
+
+    def mlflow_bytes(self, epochs: float) -> float:
+        """Of its data base."""
+        values = epochs * max(cost.metrics for cost in self.costs.values())
+        return EMPTY_BYTES + RUN_BYTES * (1 + sum(self.trials.values())) + VALUE_BYTES * values

@@ -1,0 +1,255 @@
+"""A search ends with its budget: running trials at their next report, no new ones, and it goes on with more of it."""
+
+from __future__ import annotations
+
+import doctest
+import io
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from search import budget
+from search.answer import best_of
+from search.arms import ARMS
+from search.budget import Spent, exhausted
+from search.experiment import Budget, ExperimentError, resolved
+from search.folder import RunFolder, claimed
+from search.record import Journal
+from search.session import Session
+from search.summary import cut_short, print_summary
+from tests.test_search import children, own, search
+from tests.test_session import check_whole, events, experiment, opened, results, simulate
+
+
+def test_the_examples_in_the_documentation_hold():
+    assert doctest.testmod(budget) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("limits", "spent", "gpu", "reason"),
+    [
+        ({}, Spent(1e9, 1e9, 10**9), 1, None),
+        ({"hours": 0.5}, Spent(1799.9, 1e9, 10**9), 1, None),
+        ({"hours": 0.5}, Spent(1800.0), 1, "budget: 0.5 hours are spent"),
+        ({"hours": 1}, Spent(3601.0), 1, "budget: 1 hour is spent"),
+        ({"gpu_hours": 2}, Spent(0, 28799.9), 0.25, None),
+        ({"gpu_hours": 2}, Spent(0, 28800.0), 0.25, "budget: 2 GPU-hours are spent"),
+        ({"epochs": 7}, Spent(0, 0, 6), 0, None),
+        ({"epochs": 7, "hours": 9}, Spent(0, 0, 7), 0, "budget: 7 epochs are spent"),
+    ],
+)
+def test_a_budget_is_spent_when_one_of_its_limits_is_reached(limits, spent, gpu, reason):
+    assert exhausted(Budget(**limits), spent, gpu) == reason
+
+
+_limits = st.none() | st.floats(0.001, 100)
+_spents = st.builds(Spent, st.floats(0, 1e6), st.floats(0, 1e6), st.integers(0, 1000))
+
+
+@given(_limits, _limits, st.none() | st.integers(1, 1000), _spents, _spents, st.floats(0, 4))
+def test_what_is_spent_stays_spent_and_more_budget_never_ends_a_search_sooner(hours, gpu_hours, epochs, one, more, gpu):
+    later = Spent(
+        one.wall_seconds + more.wall_seconds, one.training_seconds + more.training_seconds, one.epochs + more.epochs
+    )
+    small = Budget(hours=hours, gpu_hours=gpu_hours, epochs=epochs)
+    large = Budget(hours=hours and hours * 2, gpu_hours=gpu_hours and gpu_hours * 2, epochs=epochs and epochs * 2)
+    if exhausted(small, one, gpu):
+        assert exhausted(small, later, gpu)
+    if exhausted(large, one, gpu):
+        assert exhausted(small, one, gpu)
+
+
+# ---- in the file ----
+
+
+@pytest.mark.parametrize("written", ["null", "{}", "{hours: null}"])
+def test_without_numbers_nothing_is_limited(written):
+    asked = experiment(f"search.budget={written}")
+    assert asked == experiment()
+    assert resolved(asked)["search"]["budget"] == {"hours": None, "gpu_hours": None, "epochs": None}
+
+
+@pytest.mark.parametrize(
+    ("assignment", "sentence"),
+    [
+        ("search.budget.hours=0", "`search.budget.hours` must be above 0, but got 0"),
+        ("search.budget.epochs=0", "`search.budget.epochs` must be at least 1, but got 0"),
+        ("search.budget.epochs=2.5", "`search.budget.epochs` must be a whole number, but got 2.5"),
+        ("search.budget.days=1", "`search.budget.days` is no known key: expected one of hours, gpu_hours, epochs"),
+        ("search.budget=3", "`search.budget` must be a mapping, but got 3"),
+        ("search.budget.gpu_hours=2", "`search.budget.gpu_hours` must be null where `search.resources.gpu` is 0"),
+    ],
+)
+def test_a_budget_that_cannot_be_gets_a_sentence(assignment, sentence):
+    with pytest.raises(ExperimentError, match=r"\(command line\)") as refused:
+        experiment(assignment)
+    assert sentence in str(refused.value)
+
+
+@pytest.mark.parametrize("before", ["null", "{hours: 1}"])
+def test_a_resume_may_have_another_budget_or_none(tmp_path, before):
+    folder = RunFolder(tmp_path / "runs" / "simulated")
+    with claimed(folder, experiment(f"search.budget={before}"), resume=False):
+        Journal(folder.journal).append({"event": "suggested"})
+    for after in ("{hours: 2, epochs: 9}", "null"):
+        with claimed(folder, experiment(f"search.budget={after}"), resume=True):
+            pass
+
+
+# ---- a search ----
+
+
+class Clock:
+    """Moves on by some seconds each time it is looked at."""
+
+    def __init__(self, step: float) -> None:
+        self.now, self.step = 1000.0, step
+
+    def __call__(self) -> float:
+        self.now += self.step
+        return self.now
+
+
+def stopped_by_budget(session: Session) -> list[int]:
+    return [t.number for t in session.record if t.status == "stopped" and t.reason.startswith("budget: ")]
+
+
+@pytest.mark.parametrize("at_once", [1, 4])
+@pytest.mark.parametrize(
+    ("assignments", "most"),
+    [
+        (["search.budget.epochs=20"], 20),
+        (["search.budget.gpu_hours=0.0025", "search.resources.gpu=0.5"], 18),  # epochs of a second on half a GPU
+    ],
+)
+def test_running_trials_end_at_their_next_report_and_no_new_one_is_suggested(tmp_path, assignments, most, at_once):
+    session = opened(tmp_path / "journal.jsonl", *assignments)
+    simulate(session, at_once)
+    assert session.complete
+    assert (session.left, session.next()) == (0, None)
+    assert all(t.ended for t in session.record)
+    assert most <= session.record.spent.epochs < most + at_once
+    assert len(session.record.trials) < len(session.plan)
+    assert len(stopped_by_budget(session)) <= at_once
+
+
+def test_a_trial_stopped_by_the_budget_is_a_result_and_is_told_to_the_sampler_as_pruned(tmp_path):
+    session = opened(tmp_path / "journal.jsonl", "search.budget.epochs=2", "search.scheduler.name=none")
+    simulate(session, at_once=2)
+    assert stopped_by_budget(session) == [0, 1]
+    for arm in ARMS:
+        best = best_of(session.record, arm, "val/accuracy", "max")
+        assert best is not None
+        (trial,) = session._studies[arm]._study.trials
+        assert (trial.state.name, len(trial.intermediate_values)) == ("PRUNED", len(best.trial.epochs))
+
+
+def test_a_trial_whose_last_epoch_spends_the_budget_has_finished(tmp_path):
+    session = opened(tmp_path / "journal.jsonl", "search.budget.epochs=5", "search.scheduler.name=none")
+    simulate(session, at_once=1)
+    assert [(t.status, t.reason) for t in session.record] == [("finished", "")]
+    assert session.complete
+
+
+def test_the_hours_of_earlier_sessions_count_and_the_time_between_them_does_not(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    asked = experiment("search.budget.hours=1")
+    first = Session(asked, Journal(path), Clock(60))
+    simulate(first, steps=5)
+    used = first.record.spent.wall_seconds
+    assert 0 < used < 3600
+    second = Session(asked, Journal(path), Clock(60))
+    assert second.record.spent.wall_seconds == used
+    simulate(second)
+    second.close()
+    assert second.complete
+    assert second.exhausted == "budget: 1 hour is spent"
+    at = [event["wall_seconds"] for event in events(path)]
+    assert at == sorted(at)
+    assert 3600 <= at[-1] < 3600 + 60 * 10
+
+
+def test_what_was_interrupted_is_ended_where_the_budget_is_spent_meanwhile(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    simulate(opened(path), at_once=3, steps=4)
+    session = opened(path, "search.budget.epochs=1")
+    interrupted = [t.number for t in session.record if not t.ended]
+    assert interrupted
+    assert (session.left, session.complete) == (0, False)
+    session.close()
+    assert stopped_by_budget(session) == interrupted
+    assert session.complete
+
+
+def test_with_budget_left_nothing_that_was_interrupted_is_ended(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    simulate(opened(path), at_once=3, steps=4)
+    session = opened(path, "search.budget.epochs=100")
+    before = results(session.record)
+    session.close()
+    assert results(session.record) == before
+
+
+def test_more_budget_on_a_resume_goes_on_with_the_plan(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    first = opened(path, "search.budget.epochs=9")
+    simulate(first)
+    before = results(first.record)
+    session = opened(path, "search.budget.epochs=1000")
+    assert session.left == len(session.plan) - len(before) > 0
+    assert not session.complete
+    simulate(session)
+    assert results(session.record)[: len(before)] == before
+    check_whole(session, path)
+
+
+# ---- what is said of it ----
+
+
+def printed(session: Session, folder: Path) -> str:
+    best = {arm: found for arm in ARMS if (found := best_of(session.record, arm, "val/accuracy", "max"))}
+    console = Console(file=io.StringIO(), width=200)
+    print_summary(console, session, best, None, RunFolder(folder), 1.0)
+    return console.file.getvalue()
+
+
+def test_the_summary_says_that_the_budget_ended_it_and_what_was_left(tmp_path):
+    session = opened(tmp_path / "journal.jsonl", "search.budget.epochs=9")
+    simulate(session)
+    text = printed(session, tmp_path)
+    left = 14 - len(session.record.trials)
+    stopped = len(stopped_by_budget(session))
+    assert f"Budget: 9 epochs are spent. It stopped {stopped} of the trials, and {left} of the plan's 14 were" in text
+
+
+def test_of_a_budget_that_cost_nothing_no_word_is_said(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    simulate(opened(path))
+    session = opened(path, "search.budget.epochs=1")
+    assert session.exhausted
+    assert cut_short(session) is None
+    assert "Budget:" not in printed(session, tmp_path)
+
+
+def test_a_real_search_ends_with_its_budget_and_goes_on_with_more(ray_instance, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = own("Vectors", tmp_path)
+    first = search(file, "search.budget.epochs=2")
+    assert first.exit_code == 0, first.output
+    assert "Budget: 2 epochs are spent." in first.stdout
+    _, trials, _ = children(tmp_path, "own")
+    assert "budget: 2 epochs are spent" in {run.data.tags.get("stop_reason") for run in trials}
+    more = search(file, "search.budget.epochs=100", "--resume")
+    assert more.exit_code == 0, more.output
+    assert "4 trials in" in more.stdout
+    assert "Budget:" not in more.stdout
+
+
+def test_a_budget_too_small_for_both_arms_is_a_failure_that_says_so(ray_instance, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = search(own("Vectors", tmp_path), "search.budget.epochs=1", "search.resources.cpu=2")
+    assert result.exit_code == 1
+    assert "the search failed: budget: 1 epoch is spent" in result.stderr

@@ -1,0 +1,204 @@
+"""A dry run measures real trials, says what a search takes, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from ogmge import trainable
+from ogmge.trainable import Objective
+from search import dry_run, measure
+from search.cluster import ResourceError, trials_at_once
+from search.data import open_data
+from search.experiment import Resources, load
+from search.forecast import Forecast
+from search.measure import Cost, UnknownSize, sizes_of
+from tests.own_data import Broken, Vectors
+from tests.test_readme import block
+from tests.test_search import DEMO, QUICK, own, search
+
+SMALL = [*QUICK, "trial.encoder=mlp", "trial.modulation.parameters=all", "space.fusion=[concat,gated]"]
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    """A dry run takes as many threads as a trial would."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def rows(text: str) -> dict[str, list[str]]:
+    """The table's cells by the name of their row."""
+    cells = [re.split(r"\s{3,}", line.strip()) for line in text.splitlines()]
+    return {name: rest for name, *rest in cells if rest}
+
+
+def cost(seconds: float = 1.0, peak: int = 0, last: int = 0, best: int = 0, metrics: int = 1) -> Cost:
+    return Cost(1, 1, seconds, peak, last, best, metrics)
+
+
+# ---- the command ----
+
+
+def test_the_demo_is_planned_and_nothing_is_started(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ray.init", lambda **options: pytest.fail("Ray was started"))
+    result = search(DEMO, *SMALL, "search.budget.hours=2", "--dry-run")
+    assert result.exit_code == 0, result.output
+    found = rows(result.stdout)
+    assert found["trials"] == ["6", "3 modulated, 3 not"]
+    at_most, expected = map(int, found["epochs"])
+    assert at_most == 24
+    assert 14 <= expected <= 24  # grace of 1: two of an arm stopped at once, or none
+    assert found["at once"][0].isdecimal()
+    assert {"wall time", "memory, a trial", "checkpoints", "MLflow"} < set(found)
+    assert "GPU-hours" not in found
+    assert found["budget"] == ["2 hours"]
+    said = " ".join(result.stdout.split())
+    assert re.search(r"estimates, from \d+ steps of training and \d+ of validation with 2 configurations", said)
+    assert "(fusion=concat; fusion=gated), one at a time, after a warm-up" in said
+    assert "leave out what workers take to start and what trials at once cost each other" in said
+    assert f"next:  uv run run_search.py {DEMO}" in result.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["trial.epochs=two"], "`trial.epochs` must be a whole number, but got 'two' (command line)"),
+        (["search.resources.cpu=4096"], "`search.resources.cpu` asks for 4096 CPU a trial, but this machine has"),
+        (["space={}"], "there is no `space`, so there is nothing to search"),
+        (["dataset={name: tests.own_data:NotPrepared}"], "mine is not there: run `python -m search prepare`"),
+        (["search.metric=val/acc"], "`search.metric` must be one of val/accuracy, val/loss,"),
+        (["--resume"], "--dry-run is of a whole search: leave --resume out"),
+    ],
+)
+def test_a_mistake_gets_a_sentence(tmp_path, monkeypatch, arguments, sentence):
+    monkeypatch.chdir(tmp_path)
+    result = search(DEMO, *arguments, "--dry-run")
+    assert result.exit_code == 2
+    assert sentence in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_trial_that_fails_in_its_first_steps_is_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = search(own("Broken", tmp_path), "--dry-run")
+    assert result.exit_code == 2
+    assert "`dataset`: a pass over the data fails: OSError: clip 17 is damaged" in result.stderr
+    monkeypatch.setattr(Broken, "sizes", {"train": 9, "validation": 9}, raising=False)
+    result = search(own("Broken", tmp_path), "--dry-run")
+    assert result.exit_code == 2
+    assert "a trial (method=ogm fusion=concat) fails in its first steps: OSError: clip 17 is damaged" in result.stderr
+
+
+def test_the_readme_shows_what_is_printed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = search(DEMO, *SMALL, "--dry-run")
+    shown = rows(block("text", "at most"))
+    assert {"trials", "wall time"} < set(shown)
+    assert set(shown) <= set(rows(result.stdout))
+
+
+# ---- what is measured ----
+
+
+def test_a_measurement_is_of_the_trial_that_the_search_runs(tmp_path):
+    """Checkpoints of the size, and as many values, as a trial of the search leaves."""
+    experiment = load(Path(DEMO), SMALL)
+    data = open_data(experiment.dataset)
+    found = measure.measure(experiment.trial, data, sizes_of(data), Objective(), torch.device("cpu"))
+    epochs: list[dict[str, float]] = []
+    trainable.train(experiment.trial, data, epochs.append, folder=tmp_path)
+    assert found.last_bytes == pytest.approx((tmp_path / "last.pt").stat().st_size, rel=0.02)
+    assert found.best_bytes == pytest.approx((tmp_path / "best.pt").stat().st_size, rel=0.02)
+    assert found.metrics == len(epochs[-1]) - 1
+    assert 1 < found.train_steps <= measure.STEPS
+    assert found.peak_bytes > 2**20
+    assert found.epoch_seconds > 0
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_an_epoch_is_as_long_as_each_split_is(tmp_path, split):
+    trial, data = load(Path(own("Vectors", tmp_path))).trial, Vectors()
+    few = {"train": 96, "validation": 96}
+    short, long = (
+        measure.measure(trial, data, sizes, Objective(), torch.device("cpu")).epoch_seconds
+        for sizes in (few, {**few, split: 96_000_000})
+    )
+    assert long > 1000 * short
+
+
+def test_data_are_counted_unless_they_say_their_size(monkeypatch):
+    assert sizes_of(Vectors(samples=70)) == {"train": 70, "validation": 70}
+    demo = open_data({"name": "digits"})
+    assert sizes_of(demo) == {"train": 2000, "validation": 800}
+    monkeypatch.setattr(measure, "COUNT_SECONDS", -1.0)
+    with pytest.raises(UnknownSize, match="give their class an attribute `sizes`"):
+        sizes_of(Vectors())
+
+
+@pytest.mark.parametrize(
+    ("space", "seconds", "labels"),
+    [
+        ("{modulation.alpha: [0.1, 0.2]}", {}, ["as written"]),
+        ("{fusion: [concat, sum]}", {}, ["fusion=concat", "fusion=sum"]),
+        (
+            "{fusion: [concat, sum], batch_size: {low: 8, high: 64}}",
+            {"fusion=sum batch_size=8": 9.0, "fusion=concat batch_size=64": 8.0},
+            [
+                "fusion=concat batch_size=8",
+                "fusion=sum batch_size=8",
+                "fusion=concat batch_size=64",
+                "fusion=sum batch_size=64",
+            ],
+        ),
+    ],
+)
+def test_each_choice_that_weighs_is_measured_and_the_heaviest_together(monkeypatch, space, seconds, labels):
+    def measured(experiment, data, sizes, changes, device) -> Cost:
+        return cost(seconds.get(dry_run.label({k: v for k, v in changes.items() if k in dry_run.WEIGH}), 1.0))
+
+    monkeypatch.setattr(dry_run, "_measured", measured)
+    experiment = load(Path(DEMO), [f"space={space}"])
+    assert list(dry_run.costs_of(experiment, Vectors(), torch.device("cpu"))) == labels
+
+
+# ---- what is reckoned ----
+
+
+def test_the_reckoning():
+    costs = {"a": cost(1.0, 50, 10, 4, 6), "b": cost(3.0, 40, 30, 8, 8)}
+    found = Forecast({"baseline": 2, "modulated": 3}, 100, 50.0, at_once=2, gpu=0.5, costs=costs, artifacts=True)
+    assert (found.slowest, found.largest) == ("b", "a")
+    assert found.epoch_seconds == (3.0, 2.0)
+    assert found.training_seconds == (300.0, 100.0)
+    assert found.checkpoint_bytes == (5 * 2 * 8 + 2 * 30, (5 * 2 * 4 + 2 * 10 + 5 * 2 * 8 + 2 * 30) / 2)
+    alone = Forecast({"baseline": 2, "modulated": 3}, 100, 50.0, at_once=2, gpu=0.5, costs=costs, artifacts=False)
+    assert alone.checkpoint_bytes[0] == 5 * 8 + 2 * 30
+    assert found.mlflow_bytes(100) - found.mlflow_bytes(50) == 50 * 8 * 280
+
+
+@pytest.mark.parametrize(("cpu", "gpu", "fit"), [(1, 0, 8), (4, 0, 2), (1, 0.5, 4), (3, 0.25, 2), (8, 2, 1)])
+def test_as_many_run_at_once_as_cpus_and_gpus_allow(cpu, gpu, fit):
+    assert trials_at_once(Resources(cpu=cpu, gpu=gpu), {"CPU": 8, "GPU": 2}, "this machine") == fit
+
+
+def test_what_does_not_fit_is_refused():
+    with pytest.raises(
+        ResourceError, match=r"`search.resources.gpu` asks for 1 GPU a trial, but this machine has 8 CPU"
+    ):
+        trials_at_once(Resources(cpu=1, gpu=1), {"CPU": 8}, "this machine")
+
+
+def test_without_early_stopping_all_is_expected(monkeypatch):
+    monkeypatch.setattr(dry_run, "costs_of", lambda *_: {"a": cost()})
+    found = dry_run.forecast(load(Path(DEMO), ["search.scheduler.name=none"]), Vectors())
+    assert found.epochs_expected == found.epochs_at_most == 288
+    stopped = dry_run.forecast(load(Path(DEMO)), Vectors())
+    assert 100 < stopped.epochs_expected < 200
