@@ -14,32 +14,29 @@ class Spent:
 
     Args:
         wall_seconds: from the opening of each session to its last event.
-        training_seconds: of the epochs that were reported, whichever ran at the same time.
+        gpu_seconds: of the epochs that were reported, whichever ran at the same time, each times its share of a GPU.
         epochs: that were reported.
     """
 
     wall_seconds: float = 0.0
-    training_seconds: float = 0.0
+    gpu_seconds: float = 0.0
     epochs: int = 0
 
-    def epoch(self, metrics: Mapping[str, float]) -> None:
-        """Another one was reported."""
+    def epoch(self, metrics: Mapping[str, float], gpu: float) -> None:
+        """Another one was reported, by a trial that had so many GPUs."""
         self.epochs += 1
-        self.training_seconds += metrics.get("seconds", 0.0)
+        self.gpu_seconds += metrics.get("seconds", 0.0) * gpu
 
 
-def exhausted(budget: Budget, spent: Spent, gpu: float) -> str | None:
+def exhausted(budget: Budget, spent: Spent) -> str | None:
     """Why a search ends, where its budget is spent; else None.
 
-    Args:
-        gpu: GPUs of one trial.
-
-    >>> exhausted(Budget(hours=2, epochs=100), Spent(wall_seconds=7200.0, epochs=99), gpu=0)
+    >>> exhausted(Budget(hours=2, epochs=100), Spent(wall_seconds=7200.0, epochs=99))
     'budget: 2 hours are spent'
     """
     parts = (
         (budget.hours, spent.wall_seconds / 3600, "hour"),
-        (budget.gpu_hours, spent.training_seconds * gpu / 3600, "GPU-hour"),
+        (budget.gpu_hours, spent.gpu_seconds / 3600, "GPU-hour"),
         (budget.epochs, spent.epochs, "epoch"),
     )
     for limit, used, unit in parts:

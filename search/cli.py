@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import shlex
 import signal
@@ -114,13 +113,15 @@ def search_command(file: Path, assignments: tuple[str, ...], resume: bool, dry_r
     if dry_run:
         _plan(file, assignments)
         return
-    with _exit_codes(_command("run_search.py", file, assignments, "--resume")):
+    go_on = _command("run_search.py", file, assignments, "--resume")
+    with _exit_codes(go_on):
         from search.experiment import load
         from search.runner import search
 
         outcome = search(load(file, assignments), RUNS, Console(), resume=resume)
         if outcome.halted:
-            raise OSError(errno.ENOSPC, outcome.halted)
+            _say(f"halted ({outcome.halted}): what was done is kept. Mend that, and go on with:  {go_on}")
+            sys.exit(FAILED)
         if not outcome.complete:
             raise KeyboardInterrupt
         if not outcome.answered:

@@ -124,9 +124,10 @@ def cluster(address: str, modules: Collection[str] = ()) -> Iterator[None]:
 
 def _own_folders() -> list[str]:
     """Where modules are looked for, but for what is Python's own or installed."""
-    python = tuple(Path(prefix) for prefix in (sys.prefix, sys.base_prefix))
+    python = [Path(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib", "purelib", "platlib")]
     folders = dict.fromkeys(path or os.getcwd() for path in sys.path)
-    return [folder for folder in folders if not any(Path(folder).is_relative_to(p) for p in python)]
+    own = [folder for folder in folders if not folder.endswith(".zip")]  # Python's own, zipped, which is seldom there
+    return [folder for folder in own if not any(Path(folder).is_relative_to(p) for p in python)]
 
 
 def _quiet() -> None:
@@ -160,7 +161,10 @@ def own_modules(experiment: Experiment) -> set[str]:
 def _sent(modules: Collection[str]) -> list[ModuleType]:
     """Those that are not installed, as what stands in site-packages is on every node."""
     installed = {Path(sysconfig.get_path(kind)).resolve() for kind in ("purelib", "platlib")}
-    found = [importlib.import_module(name) for name in sorted(modules)]
+    try:
+        found = [importlib.import_module(name) for name in sorted(modules)]
+    except ImportError as error:
+        raise ClusterError(f"a module that the experiment names cannot be imported ({error})") from error
     return [m for m in found if not installed & set(Path(m.__file__ or next(iter(m.__path__))).resolve().parents)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from datasets import registry
@@ -17,6 +18,12 @@ def open_data(section: Mapping[str, Any]) -> Data:
     """
     data: Data = registry.options(section).open()
     return data
+
+
+def store_of(section: Mapping[str, Any]) -> dict[str, Path]:
+    """The option `store` of a data set that has one, as a path that is the same wherever a worker is at home."""
+    store = section.get("store")
+    return {"store": Path(store).expanduser().absolute()} if isinstance(store, str) else {}
 
 
 def fingerprint_of(data: Data) -> str:

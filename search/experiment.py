@@ -94,7 +94,7 @@ class Budget(_Section):
 
 def _address(address: str) -> str:
     host, _, port = address.rpartition(":")
-    if address != "local" and not (re.fullmatch(r"[\w.-]+|\[[0-9a-fA-F:]+\]", host) and port.isdecimal()):
+    if address != "local" and not (re.fullmatch(r"[\w.-]+", host) and port.isdecimal() and int(port) < 2**16):
         raise ValueError(f"{address!r} is neither `local` nor host:port of a Ray cluster's head")
     return address
 
@@ -408,10 +408,14 @@ def _space_faults(space: dict[str, spaces.Entry], trial: TrialConfig) -> list[_F
 
 
 def _rung_faults(experiment: Experiment) -> list[_Fault]:
-    rungs, longest = experiment.search.scheduler.rungs, spaces.most_epochs(experiment.space, experiment.trial)
-    if rungs is None or rungs[-1] < longest:
-        return []
-    return [(("search", "scheduler", "rungs"), f"must lie before the last of {longest} epochs, but got {list(rungs)}")]
+    how, longest = experiment.search.scheduler, spaces.most_epochs(experiment.space, experiment.trial)
+    place = ("search", "scheduler")
+    if how.name != "asha":
+        given = (("rungs", how.rungs is not None), ("brackets", how.brackets > 1))
+        return [((*place, option), f"is asha's, and `name` is {how.name}") for option, there in given if there]
+    if how.rungs is not None and how.rungs[-1] >= longest:
+        return [((*place, "rungs"), f"must lie before the last of {longest} epochs, but got {list(how.rungs)}")]
+    return []
 
 
 def _sampler_faults(name: samplers.Name, space: dict[str, spaces.Entry], trial: TrialConfig) -> list[_Fault]:

@@ -74,7 +74,7 @@ class SearchRecord:
         elif event["event"] == "reported":
             if event["metrics"]["epoch"] == len(trial.epochs):
                 trial.epochs.append(event["metrics"])
-                self.spent.epoch(event["metrics"])
+                self.spent.epoch(event["metrics"], event.get("gpu", 0.0))
         elif event["event"] == "ended":
             trial.status, trial.reason = event["status"], event["reason"]
 

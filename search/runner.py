@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from ogmge.trainable import Objective
 from search import answer, export
 from search.arms import ARMS, Arm
 from search.cluster import check_nodes, check_resources, ray_for
-from search.data import fingerprint_of
+from search.data import fingerprint_of, store_of
 from search.experiment import Experiment
 from search.folder import RunFolder, claimed, write
 from search.progress import Progress
@@ -97,22 +97,24 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
 
 
 @contextmanager
-def _engine(session: Session, setup: Setup) -> Iterator[None]:
+def _engine(session: Session, setup: Setup, stored: Mapping[str, Path]) -> Iterator[None]:
     """Ray, where there is something to run."""
     if not session.left:
         yield
         return
     with ray_for(session.experiment):
         if session.experiment.search.address != "local":
-            check_nodes({"the working folder": setup.here}, {"the folder of the run": setup.folder})
+            seen = {"the working folder": setup.here, **{f"dataset.{o}": path for o, path in stored.items()}}
+            check_nodes(seen, {"the folder of the run": setup.folder})
         yield
 
 
 def _train(session: Session, folder: RunFolder, tracker: Tracker, console: Console) -> None:
     experiment = session.experiment
     resources = experiment.search.resources
+    stored = store_of(experiment.dataset)
     setup = Setup(
-        experiment.dataset,
+        {**experiment.dataset, **{option: str(path) for option, path in stored.items()}},
         Objective(experiment.search.metric, experiment.search.mode),
         folder.tune.resolve(),
         resources.cpu,
@@ -124,7 +126,7 @@ def _train(session: Session, folder: RunFolder, tracker: Tracker, console: Conso
         highlight=False,
         soft_wrap=True,
     )
-    with _engine(session, setup):
+    with _engine(session, setup, stored):
         at_once = check_resources(resources) if session.left else 0
         tracker.connected()
         session.observers += [tracker, _Tidy(folder)]

@@ -65,8 +65,7 @@ class Session:
     @property
     def exhausted(self) -> str | None:
         """Why the search ends before its plan, where the budget is spent. The journal alone says so, no clock."""
-        search = self.experiment.search
-        return exhausted(search.budget, self.record.spent, search.resources.gpu)
+        return exhausted(self.experiment.search.budget, self.record.spent)
 
     @property
     def left(self) -> int:
@@ -109,16 +108,20 @@ class Session:
         trial = self.record.trials[number]
         known = len(trial.epochs) - int(metrics["epoch"])
         if known == 0:
-            if not self._happened({"event": "reported", "number": number, "metrics": metrics}):
+            gpu = self.experiment.search.resources.gpu
+            if not self._happened({"event": "reported", "number": number, "metrics": metrics, "gpu": gpu}):
                 return None
             self._tell(lambda observer: observer.reported(trial))
         return self._stop(trial) if known in (0, 1) else None
 
     def _stop(self, trial: TrialRecord) -> str | None:
-        """Why a trial is to stop after its last epoch, or None."""
-        reason = self._scheduler.decide(self._run(trial), map(self._run, self.record))
-        whole = len(trial.epochs) >= int(trial.changes.get("epochs", self.experiment.trial.epochs))
-        return reason or (None if whole else self.exhausted)
+        """Why a trial is to stop after its last epoch, or None; where that was its very last, it has finished."""
+        if self._whole(trial):
+            return None
+        return self._scheduler.decide(self._run(trial), map(self._run, self.record)) or self.exhausted
+
+    def _whole(self, trial: TrialRecord) -> bool:
+        return len(trial.epochs) >= int(trial.changes.get("epochs", self.experiment.trial.epochs))
 
     def _run(self, trial: TrialRecord) -> Run:
         """What early stopping knows of a trial; one that failed is known up to its failure."""
@@ -138,7 +141,8 @@ class Session:
         """Ends the trials that were interrupted, where the budget leaves them nothing to go on with."""
         for trial in self.record:
             if self.exhausted and not trial.ended:
-                self.ended(trial.number, "stopped", self.exhausted)
+                whole = self._whole(trial)
+                self.ended(trial.number, "finished" if whole else "stopped", "" if whole else self.exhausted)
 
     def halt(self, reason: str) -> None:
         """Nothing more is handed out, and what runs is to stop; no trial ends by it, so that a resume goes on."""

@@ -72,10 +72,9 @@ def cut_short(session: Session) -> str | None:
     unstarted = max(0, planned - len(session.record.trials))
     if reason is None or not (stopped or unstarted):
         return None
-    return (
-        f"{reason.capitalize()}. It stopped {stopped} of the trials, and {unstarted} of the plan's {planned} were not "
-        "started: the same command with more of `search.budget` and --resume goes on with these."
-    )
+    done = f"{reason.capitalize()}. It stopped {stopped} of the trials, and {unstarted} of the plan's {planned}"
+    more = ": the same command with more of `search.budget` and --resume goes on with these" if unstarted else ""
+    return f"{done} were not started{more}."
 
 
 def _signed(metric: str, value: float) -> str:

@@ -29,37 +29,35 @@ def test_the_examples_in_the_documentation_hold():
 
 
 @pytest.mark.parametrize(
-    ("limits", "spent", "gpu", "reason"),
+    ("limits", "spent", "reason"),
     [
-        ({}, Spent(1e9, 1e9, 10**9), 1, None),
-        ({"hours": 0.5}, Spent(1799.9, 1e9, 10**9), 1, None),
-        ({"hours": 0.5}, Spent(1800.0), 1, "budget: 0.5 hours are spent"),
-        ({"hours": 1}, Spent(3601.0), 1, "budget: 1 hour is spent"),
-        ({"gpu_hours": 2}, Spent(0, 28799.9), 0.25, None),
-        ({"gpu_hours": 2}, Spent(0, 28800.0), 0.25, "budget: 2 GPU-hours are spent"),
-        ({"epochs": 7}, Spent(0, 0, 6), 0, None),
-        ({"epochs": 7, "hours": 9}, Spent(0, 0, 7), 0, "budget: 7 epochs are spent"),
+        ({}, Spent(1e9, 1e9, 10**9), None),
+        ({"hours": 0.5}, Spent(1799.9, 1e9, 10**9), None),
+        ({"hours": 0.5}, Spent(1800.0), "budget: 0.5 hours are spent"),
+        ({"hours": 1}, Spent(3601.0), "budget: 1 hour is spent"),
+        ({"gpu_hours": 2}, Spent(0, 7199.9), None),
+        ({"gpu_hours": 2}, Spent(0, 7200.0), "budget: 2 GPU-hours are spent"),
+        ({"epochs": 7}, Spent(0, 0, 6), None),
+        ({"epochs": 7, "hours": 9}, Spent(0, 0, 7), "budget: 7 epochs are spent"),
     ],
 )
-def test_a_budget_is_spent_when_one_of_its_limits_is_reached(limits, spent, gpu, reason):
-    assert exhausted(Budget(**limits), spent, gpu) == reason
+def test_a_budget_is_spent_when_one_of_its_limits_is_reached(limits, spent, reason):
+    assert exhausted(Budget(**limits), spent) == reason
 
 
 _limits = st.none() | st.floats(0.001, 100)
 _spents = st.builds(Spent, st.floats(0, 1e6), st.floats(0, 1e6), st.integers(0, 1000))
 
 
-@given(_limits, _limits, st.none() | st.integers(1, 1000), _spents, _spents, st.floats(0, 4))
-def test_what_is_spent_stays_spent_and_more_budget_never_ends_a_search_sooner(hours, gpu_hours, epochs, one, more, gpu):
-    later = Spent(
-        one.wall_seconds + more.wall_seconds, one.training_seconds + more.training_seconds, one.epochs + more.epochs
-    )
+@given(_limits, _limits, st.none() | st.integers(1, 1000), _spents, _spents)
+def test_what_is_spent_stays_spent_and_more_budget_never_ends_a_search_sooner(hours, gpu_hours, epochs, one, more):
+    later = Spent(one.wall_seconds + more.wall_seconds, one.gpu_seconds + more.gpu_seconds, one.epochs + more.epochs)
     small = Budget(hours=hours, gpu_hours=gpu_hours, epochs=epochs)
     large = Budget(hours=hours and hours * 2, gpu_hours=gpu_hours and gpu_hours * 2, epochs=epochs and epochs * 2)
-    if exhausted(small, one, gpu):
-        assert exhausted(small, later, gpu)
-    if exhausted(large, one, gpu):
-        assert exhausted(small, one, gpu)
+    if exhausted(small, one):
+        assert exhausted(small, later)
+    if exhausted(large, one):
+        assert exhausted(small, one)
 
 
 # ---- in the file ----
@@ -234,6 +232,7 @@ def test_of_a_budget_that_cost_nothing_no_word_is_said(tmp_path):
     assert "Budget:" not in printed(session, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_real_search_ends_with_its_budget_and_goes_on_with_more(ray_instance, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     file = own("Vectors", tmp_path)
@@ -248,8 +247,19 @@ def test_a_real_search_ends_with_its_budget_and_goes_on_with_more(ray_instance, 
     assert "Budget:" not in more.stdout
 
 
+@pytest.mark.slow
 def test_a_budget_too_small_for_both_arms_is_a_failure_that_says_so(ray_instance, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = search(own("Vectors", tmp_path), "search.budget.epochs=1", "search.resources.cpu=2")
     assert result.exit_code == 1
     assert "the search failed: budget: 1 epoch is spent" in result.stderr
+
+
+def test_gpu_hours_that_were_spent_stay_what_they_were_when_a_resume_gives_other_shares(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    budget = "search.budget.gpu_hours=1"
+    told = {"epoch": 0, "val/accuracy": 0.5, "best": 0.5, "seconds": 3600.0}
+    session = opened(path, budget, "search.resources.gpu=1")
+    session.reported(session.next().number, told)
+    assert session.exhausted == "budget: 1 GPU-hour is spent"
+    assert opened(path, budget, "search.resources.gpu=0.25").exhausted == "budget: 1 GPU-hour is spent"

@@ -154,7 +154,7 @@ def test_those_that_learn_learn_from_what_was_finished_or_stopped(name, end):
     assert share > 0.6 if name in LEARNERS and end != "failed" else share < 0.5
 
 
-@pytest.mark.parametrize("name", [slow_gp if name == "gp" else name for name in LEARNERS])
+@pytest.mark.parametrize("name", [name for name in LEARNERS if name != "gp"])
 @settings(deadline=None, max_examples=15)
 @given(ends=some_ends)
 def test_minimising_is_maximising_the_negative(name, ends):
@@ -197,7 +197,7 @@ def test_a_trial_that_ended_without_an_epoch_counts_as_failed():
     assert [t.state for t in study._study.trials] == [TrialState.FAIL]
 
 
-@sampler
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "gp"])
 @settings(deadline=None, max_examples=10)
 @given(ends=some_ends)
 def test_the_baseline_is_never_modulated_and_the_other_arm_always(name, ends):

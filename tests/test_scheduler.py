@@ -42,16 +42,25 @@ def test_rungs_are_the_files_or_come_of_grace_factor_and_schedule(assignments, r
 
 def test_each_name_is_a_scheduler_with_what_the_file_says():
     assert scheduler_of(experiment()) == Asha([8, 24, 71, 72], 3, "min", 8, 2, 3)
-    assert scheduler_of(experiment("search.scheduler.name=median")) == Median(8, "min")
+    assert scheduler_of(experiment("search.scheduler={name: median, grace_epochs: 8}")) == Median(8, "min")
     stopped = Run(0, "baseline", None, [9.0] * 50)
     better = [Run(n, "baseline", None, [0.0] * 50) for n in range(1, 9)]
-    assert scheduler_of(experiment("search.scheduler.name=none")).decide(stopped, [stopped, *better]) is None
+    assert scheduler_of(experiment("search.scheduler={name: none}")).decide(stopped, [stopped, *better]) is None
 
 
 def test_rungs_after_the_last_epoch_are_a_mistake():
     with pytest.raises(ExperimentError, match=r"rungs` must lie before the last of 100 epochs, but got \[8, 100\]"):
         experiment("search.scheduler.rungs=[8, 100]")
     assert rungs_of(experiment("search.scheduler.rungs=[8, 100]", "space.epochs=[50, 200]")) == [8, 100]
+
+
+@pytest.mark.parametrize("option", ["rungs=[5]", "brackets=2"])
+@pytest.mark.parametrize("name", ["median", "none"])
+def test_what_another_scheduler_does_not_heed_is_a_mistake(name, option):
+    with pytest.raises(
+        ExperimentError, match=f"search.scheduler.{option.split('=')[0]}` is asha's, and `name` is {name}"
+    ):
+        experiment("search.scheduler.brackets=1", f"search.scheduler.name={name}", f"search.scheduler.{option}")
 
 
 @pytest.mark.parametrize("rungs", ["[]", "[0, 3]", "[3, 3]", "[5, 3]"])

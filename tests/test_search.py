@@ -250,7 +250,9 @@ def test_a_full_disk_halts_the_search_which_goes_on_when_there_is_room(ray_insta
     words = [own("NoRoom", tmp_path), f"dataset.room={tmp_path / 'room'}"]
     result = search(*words)
     assert result.exit_code == 1, result.output
-    assert "no room (No space left on device: last.pt): what was done is kept. Make room, and go on" in result.stderr
+    assert (
+        "halted (No space left on device: last.pt): what was done is kept. Mend that, and go on with:" in result.stderr
+    )
     assert "Traceback" not in result.output
     record = Journal(tmp_path / "runs/own/tune/journal.jsonl").replay()
     assert {t.status for t in record} == {"running"}

@@ -294,6 +294,19 @@ def test_what_cannot_be_written_down_has_not_happened_and_halts_the_search(tmp_p
     assert results(again.record) == results(Journal(alone).replay())
 
 
+@pytest.mark.parametrize("scheduler", ["{name: median}", "{rungs: [4], grace_epochs: 2}"])
+def test_a_trial_that_has_trained_to_the_end_is_never_stopped_early(tmp_path, scheduler):
+    """Not by the median, and not at a rung that its window's grace has put off to the end."""
+    options = (f"search.scheduler={scheduler}", "search.baseline_share=0.01", "space.modulation.start=[3]")
+    session = opened(tmp_path / "journal.jsonl", *options)
+    for number in range(6):
+        trial = session.next()
+        for epoch in range(5):
+            told = {"epoch": epoch, "val/accuracy": 0.5, "best": 0.5 - number / 100 * (epoch == 4), "seconds": 1.0}
+            reason = session.reported(trial.number, told)
+        assert reason is None
+
+
 def test_a_trial_that_was_killed_before_it_could_be_stopped_stops_after_the_resume(tmp_path):
     path = tmp_path / "journal.jsonl"
     options = ("search.baseline_share=0.01", "space.modulation.start=[0]")

@@ -243,6 +243,8 @@ def test_a_search_that_was_stopped_and_goes_on_has_everything_once(search, ends)
         parents.add(stored(search)[0].info.run_id)
         for trial in running(search):  # told to the journal, and not to MLflow any more
             search.session.reported(trial.number, metrics_of(search.session, trial, len(trial.epochs)))
+            search.weights(trial.number).parent.mkdir(parents=True, exist_ok=True)
+            search.weights(trial.number).write_text(f"weights of {trial.number}")
         search = search.again()
     search.track()
     simulate(search.session, at_once=3)
