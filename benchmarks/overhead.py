@@ -39,12 +39,12 @@ def report_only(config: dict[str, Any], setup: object = None) -> None:
 def ours(trials: int, folder: Path) -> float:
     from ogmge.trainable import Objective
     from search.cluster import local_ray
-    from search.experiment import load
     from search.folder import RunFolder
     from search.ray_tune import run
     from search.record import Journal
     from search.session import Session
     from search.tracking import Tracker
+    from search.validation import load
     from search.worker import Setup
 
     overrides = [f"search.trials={trials}", f"trial.epochs={EPOCHS}", "search.scheduler={name: none}"]

@@ -115,8 +115,8 @@ def search_command(file: Path, assignments: tuple[str, ...], resume: bool, dry_r
         return
     go_on = _command("run_search.py", file, assignments, "--resume")
     with _exit_codes(go_on):
-        from search.experiment import load
         from search.runner import search
+        from search.validation import load
 
         outcome = search(load(file, assignments), RUNS, Console(), resume=resume)
         if outcome.halted:
@@ -134,7 +134,7 @@ def _plan(file: Path, assignments: tuple[str, ...]) -> None:
 
     with _exit_codes(_command("run_search.py", file, assignments, "--dry-run")):
         from search.dry_run import dry_run
-        from search.experiment import load
+        from search.validation import load
 
         dry_run(load(file, assignments), Console())
         click.echo(f"\nnext:  {_command('run_search.py', file, assignments)}")
@@ -161,7 +161,7 @@ def train(file: Path, assignments: tuple[str, ...], resume: bool) -> None:
         from ogmge.trainable import NonFiniteMetric
         from ogmge.training import NonFiniteLoss
         from search import final
-        from search.experiment import load
+        from search.validation import load
 
         try:
             final.train(load(file, assignments), RUNS, Console(), resume=resume)
@@ -183,7 +183,7 @@ def prepare(file: Path, assignments: tuple[str, ...]) -> None:
     with _exit_codes(_command("python -m search prepare", file, assignments)):
         from datasets.prepare import TooManyQuarantined
         from search import prepare as preparing
-        from search.experiment import load
+        from search.validation import load
 
         try:
             preparing.run(load(file, assignments), Console())
@@ -203,7 +203,7 @@ def check(file: Path, assignments: tuple[str, ...]) -> None:
 
     with _exit_codes(_command("python -m search check", file, assignments)):
         from search import check as checking
-        from search.experiment import load
+        from search.validation import load
 
         if not checking.check(load(file, assignments), RUNS / "sheets", Console()):
             sys.exit(FAILED)

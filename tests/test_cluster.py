@@ -25,7 +25,7 @@ from datasets.store import Store
 from search import cluster
 from search.cli import main
 from search.cluster import ClusterError, check_nodes, local_ray, own_modules
-from search.experiment import load
+from search.validation import load
 from tests import media_trees
 
 ROOT = Path(__file__).resolve().parent.parent

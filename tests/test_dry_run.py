@@ -14,9 +14,10 @@ from ogmge.trainable import Objective
 from search import dry_run, measure
 from search.cluster import ResourceError, trials_at_once
 from search.data import open_data
-from search.experiment import Resources, load
+from search.experiment import Resources
 from search.forecast import Forecast
 from search.measure import Cost, UnknownSize, sizes_of
+from search.validation import load
 from tests.own_data import Broken, Vectors
 from tests.test_readme import block
 from tests.test_search import DEMO, QUICK, own, search

@@ -18,7 +18,8 @@ from datasets.digits import Digits
 from datasets.registry import BUILT_IN
 from ogmge.config import Schedule, TrialConfig
 from search.document import Document, Place, parse
-from search.experiment import Experiment, ExperimentError, check, load, resolved, to_yaml
+from search.experiment import Experiment, ExperimentError, resolved, to_yaml
+from search.validation import check, load
 
 if TYPE_CHECKING:
     from fractions import Fraction

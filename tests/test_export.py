@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from search.answer import Best, best_of
 from search.arms import ARMS
-from search.experiment import Experiment, load
+from search.experiment import Experiment
 from search.export import best_experiment, trials_table
 from search.folder import write
 from search.record import SearchRecord, TrialRecord
 from search.space import with_changes
+from search.validation import load
 from tests.test_session import experiment, opened, simulate
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from search.experiment import load
 from search.folder import FolderError, RunFolder, claimed, find, write
 from search.record import Journal
+from search.validation import load
 from tests.test_session import experiment
 
 ROOT = Path(__file__).resolve().parent.parent

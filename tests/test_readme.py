@@ -21,8 +21,8 @@ from ogmge import trainable
 from ogmge.fusion import FUSIONS
 from search.cli import main
 from search.data import open_data
-from search.experiment import load
 from search.rehearsal import rehearse
+from search.validation import load
 from tests import films
 
 ROOT = Path(__file__).resolve().parent.parent

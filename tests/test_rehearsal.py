@@ -9,8 +9,9 @@ import torch
 
 from datasets.memory import InMemory, Split
 from search.document import override, parse
-from search.experiment import Experiment, ExperimentError, check
+from search.experiment import Experiment, ExperimentError
 from search.rehearsal import known_metrics, rehearse
+from search.validation import check
 
 REHEARSED = """
 name: rehearsed

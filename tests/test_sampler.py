@@ -15,12 +15,13 @@ from optuna.trial import TrialState
 
 from search.arms import ARMS
 from search.document import override, parse
-from search.experiment import Experiment, check
+from search.experiment import Experiment
 from search.record import Journal, TrialRecord
 from search.sampler import ArmStudy
 from search.samplers import Name
 from search.session import Session
 from search.space import METHOD, with_changes
+from search.validation import check
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* is experimental")
 

@@ -13,9 +13,10 @@ from optuna.samplers import BaseSampler, CmaEsSampler, NSGAIISampler, RandomSamp
 from optuna.trial import TrialState
 
 from search.document import parse
-from search.experiment import ExperimentError, check
+from search.experiment import ExperimentError
 from search.sampler import ArmStudy
 from search.samplers import Known, _by_generations
+from search.validation import check
 from tests.test_sampler import NAMES, changes, run, sampled
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* is experimental")

@@ -6,10 +6,11 @@ import pytest
 
 from search.asha import Asha
 from search.document import override, parse
-from search.experiment import Experiment, ExperimentError, check
+from search.experiment import Experiment, ExperimentError
 from search.median import Median
 from search.peers import Run
 from search.scheduler import rungs_of, scheduler_of
+from search.validation import check
 
 TEXT = """
 name: rungs

@@ -19,9 +19,9 @@ from click.testing import CliRunner, Result
 
 from ogmge import checkpoint
 from search.cli import main, search_command
-from search.experiment import load
 from search.mlflow_store import INTERRUPTED
 from search.record import Journal
+from search.validation import load
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = str(ROOT / "experiments" / "demo.yaml")

@@ -18,9 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.document import override, parse
-from search.experiment import Experiment, check
+from search.experiment import Experiment
 from search.record import Journal, SearchRecord, TrialRecord
 from search.session import Session
+from search.validation import check
 
 SIMULATED = """
 name: simulated

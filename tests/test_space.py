@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from ogmge.config import Modulation, TrialConfig
 from search.document import Document
-from search.experiment import Experiment, ExperimentError, check
+from search.experiment import Experiment, ExperimentError
 from search.labels import flat
 from search.space import (
     END,
@@ -38,6 +38,7 @@ from search.space import (
     windows,
     with_changes,
 )
+from search.validation import check
 
 TRIAL = TrialConfig(epochs=12, modulation=Modulation(start=0, end=11))
 
