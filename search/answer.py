@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import ge
 from statistics import NormalDist
 
 from torch import Tensor
 
+from ogmge.trainable import Objective
 from search.arms import ARMS, Arm
 from search.record import SearchRecord, TrialRecord
 
@@ -51,6 +54,26 @@ def best_of(record: SearchRecord, arm: Arm, metric: str, mode: str) -> Best | No
     metrics = trial.best_epoch(metric)
     assert metrics is not None
     return Best(trial, metrics, metrics[metric])
+
+
+def front_of(record: SearchRecord, arm: Arm, objectives: Sequence[Objective]) -> list[TrialRecord]:
+    """The arm's Pareto front: the trials than which no other is as good in every objective and better in one.
+
+    A trial stands there with its best epoch, by the first objective: the one whose weights are kept. Of trials that
+    are equal in all of them the first counts.
+    """
+    points: dict[int, tuple[float, ...]] = {}
+    for trial in record:
+        best = trial.best_epoch(objectives[0].metric)
+        if trial.arm == arm and trial.status in ("finished", "stopped") and best is not None:
+            points[trial.number] = tuple(best[o.metric] * (1 if o.mode == "max" else -1) for o in objectives)
+    return [
+        record.trials[n] for n, point in points.items() if not any(_beats(p, m, point, n) for m, p in points.items())
+    ]
+
+
+def _beats(mine: tuple[float, ...], number: int, theirs: tuple[float, ...], other: int) -> bool:
+    return all(map(ge, mine, theirs)) and (mine != theirs or number < other)
 
 
 def effort_of(record: SearchRecord, arm: Arm) -> Effort:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ogmge.trainable import Data, Objective
+from ogmge.trainable import Data
 from search.arms import ARMS, Arm, plan
 from search.cluster import trials_at_once
 from search.experiment import Experiment, ExperimentError
@@ -77,7 +77,7 @@ def _sizes(experiment: Experiment, data: Data) -> Mapping[str, int]:
 def _measured(
     experiment: Experiment, data: Data, sizes: Mapping[str, int], changes: Changes, device: torch.device
 ) -> Cost:
-    objective = Objective(experiment.search.metric, experiment.search.mode)
+    objective = experiment.search.objective
     try:
         return measure(with_changes(experiment.trial, changes), data, sizes, objective, device)
     except Exception as error:

@@ -10,6 +10,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
 from ogmge.config import TrialConfig
+from ogmge.trainable import Objective
 from search import samplers
 from search import space as spaces
 from search.document import Dumper
@@ -69,6 +70,15 @@ class Budget(_Section):
     """Of all trials together."""
 
 
+Mode = Literal["max", "min"]
+
+
+def _different(metrics: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    if not isinstance(metrics, str) and (not metrics or len(set(metrics)) < len(metrics)):
+        raise ValueError(f"at least one metric, and each once, but got {list(metrics)}")
+    return metrics
+
+
 def _address(address: str) -> str:
     host, _, port = address.rpartition(":")
     if address != "local" and not (re.fullmatch(r"[\w.-]+", host) and port.isdecimal() and int(port) < 2**16):
@@ -79,10 +89,11 @@ def _address(address: str) -> str:
 class Search(_Section):
     """How the space is searched."""
 
-    metric: str = "val/accuracy"
-    """What is optimised: that of a trial's best epoch."""
-    mode: Literal["max", "min"] = "max"
-    """Whether more or less of it is better."""
+    metric: Annotated[str | tuple[str, ...], AfterValidator(_different)] = "val/accuracy"
+    """What is optimised: that of a trial's best epoch. Of several in a list the first says which epoch is a trial's
+    best, which trial an arm's, and who is stopped early; the sampler looks for trade-offs between all of them."""
+    mode: Mode | tuple[Mode, ...] = "max"
+    """Whether more or less of it is better; a list where that is not the same for all of them."""
     trials: int = Field(default=16, ge=2)
     """Trials of both arms together."""
     baseline_share: float = Field(default=0.5, gt=0, lt=1)
@@ -96,6 +107,18 @@ class Search(_Section):
     budget: Annotated[Budget, BeforeValidator(lambda value: {} if value is None else value)] = Budget()
     address: Annotated[str, AfterValidator(_address)] = "local"
     """Of a Ray cluster's head, host:port; `local` starts a Ray of its own on this machine."""
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """`metric` and `mode`, pair by pair."""
+        metrics = (self.metric,) if isinstance(self.metric, str) else self.metric
+        modes: tuple[Mode, ...] = (self.mode,) * len(metrics) if isinstance(self.mode, str) else self.mode
+        return tuple(map(Objective, metrics, modes))
+
+    @property
+    def objective(self) -> Objective:
+        """The first of them, by which a trial's epochs and an arm's trials are ranked."""
+        return self.objectives[0]
 
 
 class Tracking(_Section):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import asdict
 
-from search.answer import Best
+from search.answer import Best, front_of
+from search.arms import ARMS
 from search.experiment import Experiment, resolved, to_yaml
 from search.labels import shown
 from search.record import SearchRecord
@@ -14,13 +16,13 @@ from search.space import with_changes
 
 def best_experiment(experiment: Experiment, best: Best) -> str:
     """An experiment file that trains the best configuration as it stands."""
-    metric = experiment.search.metric
+    metric = experiment.search.objective.metric
     alone = experiment.model_copy(
         update={"name": f"{experiment.name[:95]}-best", "trial": with_changes(experiment.trial, best.trial.changes)}
     )
     values = resolved(alone)
     del values["space"]
-    values["search"] = {key: values["search"][key] for key in ("metric", "mode")}  # they say which epoch is the best
+    values["search"] = asdict(experiment.search.objective)  # it says which epoch is the best
     return (
         f"# Best of the search `{experiment.name}`: trial {best.trial.number} ({best.trial.arm}), {metric} "
         f"{shown(metric, best.value)} at epoch {int(best.metrics['epoch'])}, one seed.\n"
@@ -29,8 +31,12 @@ def best_experiment(experiment: Experiment, best: Best) -> str:
 
 
 def trials_table(experiment: Experiment, record: SearchRecord) -> str:
-    """All trials as CSV: what they were, how they ended, the metrics of their best epoch."""
-    metric = experiment.search.metric
+    """All trials as CSV: what they were, how they ended, the metrics of their best epoch.
+
+    Where there are several objectives, also whether a trial is on the Pareto front of its arm.
+    """
+    metric, objectives = experiment.search.objective.metric, experiment.search.objectives
+    fronts = {t.number for arm in ARMS for t in front_of(record, arm, objectives)} if len(objectives) > 1 else None
     rows = []
     for trial in record:
         row = {
@@ -44,6 +50,8 @@ def trials_table(experiment: Experiment, record: SearchRecord) -> str:
         if best is not None:
             row |= {"best_epoch": int(best["epoch"])}
             row |= {key: value for key, value in best.items() if key not in ("epoch", "best")}
+        if fronts is not None:
+            row |= {"pareto_front": "yes" if trial.number in fronts else "no"}
         row |= {"seconds": round(sum(m["seconds"] for m in trial.epochs), 3)}
         row |= {"reason": "\n".join(trial.reason.splitlines())}  # csv leaves a bare carriage return unquoted
         rows.append(row)

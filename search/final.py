@@ -93,7 +93,7 @@ def train(experiment: Experiment, runs: Path, console: Console, *, resume: bool 
     for note in rehearse(experiment.model_copy(update={"space": {}}), data):
         console.print(Text(f"note: {note}", style="yellow"))
     folder = RunFolder(runs / experiment.name)
-    metric, epochs = experiment.search.metric, experiment.trial.epochs
+    metric, epochs = experiment.search.objective.metric, experiment.trial.epochs
     history: list[dict[str, float]] = []
     with claimed(folder, experiment, resume=resume):
         recorder = _Recorder(experiment, folder, fingerprint_of(data))
@@ -110,7 +110,7 @@ def train(experiment: Experiment, runs: Path, console: Console, *, resume: bool 
                 data,
                 report,
                 folder=folder.path,
-                objective=trainable.Objective(metric, experiment.search.mode),
+                objective=experiment.search.objective,
                 device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
             )
             status = "FINISHED"

@@ -30,7 +30,7 @@ class Progress:
 
     def __init__(self, session: Session, console: Console, at_once: int) -> None:
         self._session, self._console, self._at_once = session, console, at_once
-        self._metric, self._mode = session.experiment.search.metric, session.experiment.search.mode
+        self._metric, self._mode = session.experiment.search.objective.metric, session.experiment.search.objective.mode
         self._began = time.monotonic()
         self._ended_before = sum(t.ended for t in session.record)
         self._live: Live | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from dataclasses import astuple
 
 import torch
 
@@ -24,14 +25,14 @@ def known_metrics(modalities: list[str]) -> list[str]:
 
 
 def _metric_problems(experiment: Experiment, data: trainable.Data) -> list[str]:
-    metric, mode = experiment.search.metric, experiment.search.mode
-    known = known_metrics(list(data.shapes))
-    if metric not in known:
-        return [f"`search.metric` must be one of {', '.join(known)}, but got {metric!r}"]
-    wanted = "min" if metric == "val/loss" else "max"
-    if mode != wanted:
-        return [f"`search.mode` must be {wanted} for {metric}, but got {mode!r}"]
-    return []
+    known, problems = known_metrics(list(data.shapes)), []
+    for metric, mode in map(astuple, experiment.search.objectives):
+        wanted = "min" if metric == "val/loss" else "max"
+        if metric not in known:
+            problems.append(f"`search.metric` must be one of {', '.join(known)}, but got {metric!r}")
+        elif mode != wanted:
+            problems.append(f"`search.mode` must be {wanted} for {metric}, but got {mode!r}")
+    return problems
 
 
 def _variants(experiment: Experiment) -> Iterator[Changes]:

@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.text import Text
 
 from ogmge import checkpoint
-from ogmge.trainable import Objective
 from search import answer, export
 from search.arms import ARMS, Arm
 from search.cluster import check_nodes, check_resources, ray_for
@@ -115,7 +114,7 @@ def _train(session: Session, folder: RunFolder, tracker: Tracker, console: Conso
     stored = store_of(experiment.dataset)
     setup = Setup(
         {**experiment.dataset, **{option: str(path) for option, path in stored.items()}},
-        Objective(experiment.search.metric, experiment.search.mode),
+        experiment.search.objective,
         folder.tune.resolve(),
         resources.cpu,
         resources.gpu,
@@ -141,7 +140,7 @@ def _train(session: Session, folder: RunFolder, tracker: Tracker, console: Conso
 def _answer(session: Session, folder: RunFolder) -> tuple[Outcome, dict[Arm, answer.Best], dict[str, float]]:
     """What is known so far, written to the folder; also what of it goes to the search's run in MLflow."""
     experiment, record = session.experiment, session.record
-    metric, mode = experiment.search.metric, experiment.search.mode
+    metric, mode = experiment.search.objective.metric, experiment.search.objective.mode
     found = {arm: answer.best_of(record, arm, metric, mode) for arm in ARMS}
     best: dict[Arm, answer.Best] = {arm: b for arm, b in found.items() if b is not None}
     try:
@@ -158,7 +157,7 @@ def _answer(session: Session, folder: RunFolder) -> tuple[Outcome, dict[Arm, ans
 
 def _interval(experiment: Experiment, folder: RunFolder, best: dict[Arm, answer.Best]) -> answer.Interval | None:
     """Over the validation examples, where it is accuracy that was searched and both models' answers are there."""
-    if experiment.search.metric != answer.METRIC or len(best) < len(ARMS):
+    if experiment.search.objective.metric != answer.METRIC or len(best) < len(ARMS):
         return None
     try:
         correct = {arm: checkpoint.load(folder.trial(b.trial.number) / "best.pt")["correct"] for arm, b in best.items()}

@@ -10,6 +10,7 @@ import warnings
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
+from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
 from search.arms import Arm
@@ -23,6 +24,7 @@ warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning
 warnings.filterwarnings("ignore", message="The distribution is specified by")  # a range whose step does not divide it
 
 
+DIRECTIONS = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
 PATIENCE = 10  # attempts at a configuration that was not there before, by the sampler's own lights
 
 
@@ -49,8 +51,10 @@ class ArmStudy:
         self._distributions: dict[str, BaseDistribution] = {}
         for dimension in self._dimensions:
             self._distributions |= dimension.distributions()
-        self._study = optuna.create_study(direction="maximize" if self._search.mode == "max" else "minimize")
-        self._known = Known(self._study, self._distributions, max(4, min(10, self._search.trials // 6)))
+        directions = [DIRECTIONS[objective.mode] for objective in self._search.objectives]
+        self._study = optuna.create_study(directions=directions)
+        self._values: dict[int, list[float]] = {}  # Optuna's number -> the objectives
+        self._known = Known(self._study, self._distributions, self._values, max(4, min(10, self._search.trials // 6)))
         seed = _seed(self._search.seed, arm, 0, 0)
         self._sequence = sequence(self._search.sampler, self._dimensions, self._distributions, seed)
         self._ids: dict[int, int] = {}  # trial number -> Optuna's
@@ -110,15 +114,21 @@ class ArmStudy:
             self.tell(record)
 
     def tell(self, record: TrialRecord) -> None:
-        """How a trial ended: its best value, or its epochs' best values so far where it was stopped early."""
-        number = self._ids[record.number]
-        if record.status == "failed" or record.best is None:
+        """How a trial ended: its values, or its epochs' best values so far where it was stopped early.
+
+        Optuna takes no epochs' values where there are several objectives.
+        """
+        number, first = self._ids[record.number], self._search.objective
+        best = record.best_epoch(first.metric)
+        if record.status == "failed" or best is None:
             self._study.tell(number, state=TrialState.FAIL)
             return
+        self._values[number] = [best[objective.metric] for objective in self._search.objectives]
         if record.status == "finished":
-            self._study.tell(number, record.best)
+            self._study.tell(number, self._values[number])
             return
-        trial = optuna.trial.Trial(self._study, self._study.trials[number]._trial_id)
-        for metrics in record.epochs:
-            trial.report(metrics["best"], int(metrics["epoch"]))
+        if len(self._values[number]) == 1:
+            trial = optuna.trial.Trial(self._study, self._study.trials[number]._trial_id)
+            for metrics in record.epochs:
+                trial.report(metrics["best"], int(metrics["epoch"]))
         self._study.tell(number, state=TrialState.PRUNED)

@@ -2,8 +2,9 @@
 
 tpe and random are asked in the arm's study as it is. The others are asked in a study of their own, made for the one
 question: gp, cmaes and nsga2 learn nothing from a trial that was stopped early, as most are, and are told the best that
-it reached; cmaes and nsga2 go by notes that they leave on their trials, which are written again from the results; qmc
-counts its trials, and so that the count depends on nothing else, it and grid are sequences that are known beforehand.
+it reached, and so is tpe where there are several objectives; cmaes and nsga2 go by notes that they leave on their
+trials, which are written again from the results; qmc counts its trials, and so that the count depends on nothing else,
+it and grid are sequences that are known beforehand.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 import random as chance
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -43,30 +44,38 @@ class Known:
     Args:
         study: the arm's, with its results so far.
         distributions: the arm's whole space.
+        values: number in the study -> the objectives of a trial that has ended, whichever way.
         startup: trials drawn at random before there is anything to learn from; nsga2's generation.
     """
 
     study: optuna.Study
     distributions: Distributions
+    values: Mapping[int, Sequence[float]]
     startup: int
 
     def results(self) -> list[FrozenTrial]:
         """What came of the trials, in their order; one that was stopped counts with the best that it reached."""
         trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-        return [self._result(trial.params, value=trial.value) for trial in trials]
+        return [self._result(trial.params, values=self.values[trial.number]) for trial in trials]
 
     def pending(self) -> list[FrozenTrial]:
         trials = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return [self._result(trial.params, state=TrialState.RUNNING) for trial in trials]
 
     def _result(
-        self, params: Internal, *, value: float | None = None, state: TrialState = TrialState.COMPLETE
+        self, params: Internal, *, values: Sequence[float] | None = None, state: TrialState = TrialState.COMPLETE
     ) -> FrozenTrial:
-        return create_trial(state=state, value=value, params=params, distributions=self.distributions)
+        return create_trial(state=state, values=values, params=params, distributions=self.distributions)
 
     def empty(self, sampler: BaseSampler) -> optuna.Study:
         """A study of the sampler's own."""
-        return optuna.create_study(direction=self.study.direction, sampler=sampler)
+        return optuna.create_study(directions=self.study.directions, sampler=sampler)
+
+    def asked(self, sampler: BaseSampler) -> BaseSampler:
+        """What a sampler makes of all results and of what is still to come, in a study of its own."""
+        study = self.empty(sampler)
+        study.add_trials([*self.results(), *self.pending()])
+        return fixed(study.ask(self.distributions).params)
 
 
 def random(known: Known, seed: int) -> BaseSampler:
@@ -74,14 +83,13 @@ def random(known: Known, seed: int) -> BaseSampler:
 
 
 def tpe(known: Known, seed: int) -> BaseSampler:
-    return TPESampler(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=known.startup)
+    sampler = TPESampler(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=known.startup)
+    return sampler if len(known.study.directions) == 1 else known.asked(sampler)
 
 
 def gp(known: Known, seed: int) -> BaseSampler:
-    study = known.empty(GPSampler(seed=seed, n_startup_trials=known.startup))
-    study.add_trials([*known.results(), *known.pending()])
     with threadpool_limits(1):  # ten times as fast as with threads that fight for the cores, and the same to the bit
-        return fixed(study.ask(known.distributions).params)
+        return known.asked(GPSampler(seed=seed, n_startup_trials=known.startup))
 
 
 def cmaes(known: Known, seed: int) -> BaseSampler:
@@ -161,8 +169,17 @@ def sequence(
 # ---- what they cannot do ----
 
 
-def refusal(name: Name, dimensions: Sequence[Dimension]) -> str | None:
-    """What is wrong with a sampler for these dimensions, as the experiment file's mistake; None where nothing is."""
+def refusal(name: Name, dimensions: Sequence[Dimension], *, several: bool = False) -> str | None:
+    """What is wrong with a sampler, as the experiment file's mistake; None where nothing is.
+
+    Args:
+        name: of the sampler.
+        dimensions: that are searched.
+        several: whether there is more than one objective.
+    """
+    if name == "cmaes" and several:
+        *others, last = [other for other in get_args(Name) if other != "cmaes"]
+        return f"must be {', '.join(others)} or {last} for several metrics, but got 'cmaes': it takes one"
     if name == "grid" and (endless := [d.path for d in dimensions if isinstance(d, Interval) and d.count == math.inf]):
         return _refused(name, "no `step` in", endless, "give it a `step`, or a list of choices")
     if name == "cmaes" and (categories := [path for d in dimensions for path in _categories(d)]):

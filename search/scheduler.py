@@ -39,6 +39,11 @@ def scheduler_of(experiment: Experiment) -> Scheduler:
     how = search.scheduler
     if how.name == "asha":
         return Asha(
-            rungs_of(experiment), how.reduction_factor, search.mode, how.grace_epochs, how.brackets, search.seed
+            rungs_of(experiment),
+            how.reduction_factor,
+            search.objective.mode,
+            how.grace_epochs,
+            how.brackets,
+            search.seed,
         )
-    return Median(how.grace_epochs, search.mode) if how.name == "median" else NoStopping()
+    return Median(how.grace_epochs, search.objective.mode) if how.name == "median" else NoStopping()

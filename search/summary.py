@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from search.answer import Best, Interval, effort_of
+from search.answer import Best, Interval, effort_of, front_of
 from search.arms import ARMS, Arm
 from search.experiment import Experiment
 from search.folder import RunFolder
@@ -19,7 +19,7 @@ TITLES = {"baseline": "best unmodulated", "modulated": "best modulated"}
 
 def bests_table(experiment: Experiment, record: SearchRecord, best: dict[Arm, Best]) -> Table:
     """The best trial of each arm, side by side."""
-    metric = experiment.search.metric
+    metric = experiment.search.objective.metric
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
     table.add_column("")
     shown_arms = [arm for arm in reversed(ARMS) if arm in best]
@@ -43,9 +43,24 @@ def bests_table(experiment: Experiment, record: SearchRecord, best: dict[Arm, Be
     return table
 
 
+def front_table(experiment: Experiment, record: SearchRecord) -> Table:
+    """The trade-offs between several objectives: each arm's Pareto front, from the best to the worst in the first."""
+    objectives = experiment.search.objectives
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
+    for heading in ("Pareto front", "trial", *(o.metric for o in objectives), "configuration"):
+        table.add_column(Text(heading), overflow="fold")
+    for arm in reversed(ARMS):
+        front = [(trial, trial.best_epoch(objectives[0].metric) or {}) for trial in front_of(record, arm, objectives)]
+        front.sort(key=lambda found: found[1][objectives[0].metric], reverse=objectives[0].mode == "max")
+        for trial, best in front:
+            values = [shown(o.metric, best[o.metric]) for o in objectives]
+            table.add_row(*map(Text, (arm, str(trial.number), *values, label(trial.changes))))
+    return table
+
+
 def worth(experiment: Experiment, best: dict[Arm, Best], interval: Interval | None) -> str:
     """What the difference between the arms is worth, with one seed each."""
-    metric = experiment.search.metric
+    metric = experiment.search.objective.metric
     if len(best) < len(ARMS):
         missing = next(arm for arm in ARMS if arm not in best)
         return (
@@ -102,6 +117,9 @@ def print_summary(
     if best:
         console.print(bests_table(experiment, record, best))
         console.print()
+        if len(experiment.search.objectives) > 1:
+            console.print(front_table(experiment, record))
+            console.print()
     console.print(Text(worth(experiment, best, interval)))
     console.print(_files(folder, experiment, found=bool(best)), soft_wrap=True)
 

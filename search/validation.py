@@ -107,12 +107,20 @@ def _rung_faults(experiment: Experiment) -> list[Fault]:
     return []
 
 
-def _sampler_faults(name: samplers.Name, space: dict[str, spaces.Entry], trial: TrialConfig) -> list[Fault]:
+def _mode_faults(search: Search) -> list[Fault]:
+    metrics = 1 if isinstance(search.metric, str) else len(search.metric)
+    if isinstance(search.mode, str) or len(search.mode) == metrics:
+        return []
+    expected = f"max, min, or a list with one of them for each of {metrics} metrics"
+    return [(("search", "mode"), f"must be {expected}, but got {list(search.mode)}")]
+
+
+def _sampler_faults(search: Search, space: dict[str, spaces.Entry], trial: TrialConfig) -> list[Fault]:
     """What the sampler cannot do with the sound part of the space. All of the baseline's is in the modulated arm's."""
     known = spaces.paths(trial)
     sound = {p: e for p, e in space.items() if p in known and not spaces.entry_problems(trial, p, e)}
     searched = spaces.dimensions(sound, trial, modulated=bool(spaces.methods(sound, trial)))
-    refused = samplers.refusal(name, searched)
+    refused = samplers.refusal(search.sampler, searched, several=len(search.objectives) > 1)
     return [(("search", "sampler"), refused)] if refused else []
 
 
@@ -138,7 +146,8 @@ def check(document: Document) -> Experiment:
             value = value.model_copy(update={"dataset": full})
     if value is not None:
         more = _space_faults(value.space, value.trial) or _rung_faults(value)
-        more += _sampler_faults(value.search.sampler, value.space, value.trial) + _budget_faults(value.search)
+        more += _sampler_faults(value.search, value.space, value.trial)
+        more += _budget_faults(value.search) + _mode_faults(value.search)
         faults += [(path, text) for path, text in more if path not in dict(faults)]
     if faults:
         faults.sort(key=lambda fault: document.line(fault[0]) or 0)

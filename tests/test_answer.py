@@ -10,7 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.answer import Best, Effort, best_of, effort_of, paired_interval, winner
+from ogmge.trainable import Objective
+from search.answer import Best, Effort, best_of, effort_of, front_of, paired_interval, winner
 from search.record import SearchRecord, TrialRecord
 
 
@@ -68,6 +69,38 @@ def test_the_winner_is_the_better_and_the_baseline_where_they_are_equal(baseline
     values = {"modulated": modulated, "baseline": baseline}
     best = {a: Best(TrialRecord(0, a, {}, {}), {}, v) for a, v in values.items() if v is not None}
     assert winner(best, mode).trial.arm == expected
+
+
+# ---- several objectives ----
+
+OBJECTIVES = (Objective("x", "max"), Objective("y", "min"))
+points = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), max_size=12)
+
+
+def dominated(point: tuple[int, int], others: list[tuple[int, int]]) -> bool:
+    """By the definition: another is as good in both, and better in one."""
+    return any(x >= point[0] and y <= point[1] and (x > point[0] or y < point[1]) for x, y in others)
+
+
+@given(points)
+def test_the_pareto_front_is_what_nothing_dominates_and_of_equal_ones_the_first(found):
+    record = SearchRecord()
+    for number, (x, y) in enumerate(found):
+        epochs = [{"x": x - 1, "y": y - 9, "best": x - 1}, {"x": x, "y": y, "best": x}]  # of the best epoch alone
+        record.trials[number] = TrialRecord(number, "baseline", {}, {}, "finished", epochs)
+    front = [trial.number for trial in front_of(record, "baseline", OBJECTIVES)]
+    assert front == [n for n, p in enumerate(found) if not dominated(p, found) and p not in found[:n]]
+    assert front_of(record, "modulated", OBJECTIVES) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "there"), [("finished", True), ("stopped", True), ("failed", False), ("running", False)]
+)
+def test_the_front_is_made_of_trials_that_came_to_a_result(status, there):
+    record = SearchRecord()
+    record.trials[0] = TrialRecord(0, "baseline", {}, {}, status, [{"x": 1, "y": 1, "best": 1}])
+    record.trials[1] = TrialRecord(1, "baseline", {}, {}, "stopped", [])
+    assert [t.number for t in front_of(record, "baseline", OBJECTIVES)] == [0] * there
 
 
 def test_an_arms_effort_counts_all_of_its_trials_and_epochs():

@@ -508,7 +508,19 @@ def test_every_mistake_of_a_file_is_told_at_once_in_the_order_of_its_lines():
         ("trial:", 3, "`trial` must be a mapping, but got null"),
         ("space: [1]", 3, "`space` must be a mapping, but got [1]"),
         ("search: 3", 3, "`search` must be a mapping, but got 3"),
-        ("search: {metric: [a]}", 3, '`search.metric` must be a string, but got ["a"]'),
+        ("search: {metric: 3}", 3, "`search.metric` must be a string or a list, but got 3"),
+        (
+            "search: {metric: [a, a]}",
+            3,
+            "`search.metric` is wrong: at least one metric, and each once, but got ['a', 'a']",
+        ),
+        ("search: {metric: []}", 3, "`search.metric` is wrong: at least one metric, and each once, but got []"),
+        ("search: {mode: up}", 3, "`search.mode` must be 'max' or 'min' or a list, but got 'up'"),
+        (
+            "search: {metric: [a, b], mode: [max]}",
+            3,
+            "`search.mode` must be max, min, or a list with one of them for each of 2 metrics, but got ['max']",
+        ),
         ("tracking: {uri: 3}", 3, "`tracking.uri` must be a string, but got 3"),
     ],
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -141,6 +142,19 @@ def test_any_reason_stays_in_its_cell(reasons):
     rows = rows_of(experiment(), record)
     assert [row["reason"] for row in rows] == ["\n".join(reason.splitlines()) for reason in reasons]
     assert {(row["fusion"], row["status"], len(row)) for row in rows} == {("sum", "failed", len(rows[0]))}
+
+
+def test_where_there_are_several_metrics_the_table_says_who_is_on_the_front():
+    several = ("search.metric=[val/accuracy,val/loss]", "search.mode=[max,min]")
+    record = SearchRecord()
+    for number, (accuracy, loss) in enumerate([(0.5, 1.0), (0.6, 2.0), (0.5, 1.5)]):
+        epochs = [{"epoch": 0, "val/accuracy": accuracy, "val/loss": loss, "best": accuracy, "seconds": 1.0}]
+        record.trials[number] = TrialRecord(number, "baseline", {}, {}, "finished", epochs)
+    record.trials[3] = TrialRecord(3, "modulated", {}, {}, "failed", [])
+    assert [row["pareto_front"] for row in rows_of(experiment(*several), record)] == ["yes", "yes", "no", "no"]
+    assert "pareto_front" not in rows_of(experiment(), record)[0]
+    best = best_experiment(experiment(*several), best_with({}))
+    assert yaml.safe_load(best)["search"] == {"metric": "val/accuracy", "mode": "max"}
 
 
 def test_a_search_without_a_trial_has_a_table_without_a_row():

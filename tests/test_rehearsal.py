@@ -74,6 +74,11 @@ METRICS = "val/accuracy, val/loss, val/accuracy/audio, val/accuracy/visual"
             ("search.metric=val/accuracy/audio", "search.mode=min"),
             "`search.mode` must be max for val/accuracy/audio, but got 'min'",
         ),
+        (("search.metric=[val/accuracy,val/loss]",), "`search.mode` must be min for val/loss, but got 'max'"),
+        (
+            ("search.metric=[val/accuracy,val/auc]",),
+            f"`search.metric` must be one of {METRICS}, but got 'val/auc'",
+        ),
     ],
 )
 def test_a_metric_that_there_is_not_or_that_goes_the_other_way_is_named(assignments, sentence):

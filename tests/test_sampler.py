@@ -61,7 +61,8 @@ def sampled(name: str, *assignments: str) -> Experiment:
 
 def record_of(number: int, arm: str, suggestion: tuple[dict, dict], end: str, value: float) -> TrialRecord:
     """A trial whose best rose to `value` in three epochs, however it ended then."""
-    epochs = [{"epoch": e, "best": value - (2 - e) / 10} for e in range(3)]
+    values = [value - (2 - e) / 10 for e in range(3)]
+    epochs = [{"epoch": e, "val/accuracy": v, "best": v} for e, v in enumerate(values)]
     return TrialRecord(number, arm, *json.loads(json.dumps(suggestion)), status=end, epochs=epochs)
 
 
@@ -168,6 +169,7 @@ def test_minimising_is_maximising_the_negative(name, ends):
             record = record_of(number, "modulated", suggestions[-1], end, value)
             for metrics in record.epochs:
                 metrics["best"] *= sign
+                metrics["val/accuracy"] *= sign
             if end != "running":
                 study.tell(record)
         found.append(suggestions)
@@ -280,7 +282,7 @@ def test_no_configuration_comes_twice_in_an_arm_whether_or_not_the_search_is_res
             session = Session(asked, Journal(Path(folder) / "journal.jsonl"))
             for _ in range(session.left if trials is None else trials):
                 number = session.next().number
-                session.reported(number, {"epoch": 0, "best": number % 3})
+                session.reported(number, {"epoch": 0, "val/accuracy": number % 3, "best": number % 3})
                 session.ended(number, ("finished", "stopped", "failed")[number % 3])
     assert session.complete
     for arm, configurations in (("baseline", 4), ("modulated", 8)):

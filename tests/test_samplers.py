@@ -10,10 +10,12 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, CmaEsSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from search.document import parse
 from search.experiment import ExperimentError
+from search.record import TrialRecord
 from search.sampler import ArmStudy
 from search.samplers import Known, _by_generations
 from search.validation import check
@@ -138,6 +140,62 @@ def test_gp_reckons_with_what_is_running():
     assert apart.suggest(9) != beside.suggest(9)
 
 
+# ---- several objectives ----
+
+SEVERAL = "search.metric=[val/accuracy,val/loss]", "search.mode=[max,min]"
+TRADERS = [name for name in NAMES if name not in ("gp", "cmaes")]
+
+
+def trade(study: ArmStudy, first: int, last: int, end: str = "finished") -> list[TrialRecord]:
+    """Trials of which both the accuracy and the loss rise with alpha."""
+    records = []
+    for number in range(first, last):
+        internal, found = study.suggest(number)
+        alpha = found["modulation.alpha"]
+        epochs = [{"epoch": e, "val/accuracy": alpha - (1 - e), "val/loss": alpha, "best": alpha} for e in range(2)]
+        records.append(TrialRecord(number, "modulated", internal, found, end, epochs))
+        study.tell(records[-1])
+    return records
+
+
+@pytest.mark.parametrize("end", ["finished", "stopped"])
+@pytest.mark.parametrize("name", TRADERS)
+def test_a_study_of_several_objectives_takes_results_and_goes_on_after_a_resume(name, end):
+    asked = sampled(name, *SEVERAL)
+    whole, resumed = ArmStudy(asked, "modulated"), ArmStudy(asked, "modulated")
+    for record in trade(whole, 0, 16, end):
+        resumed.add(record)
+    assert changes(trade(resumed, 16, 22)) == changes(trade(whole, 16, 22))
+    trial = resumed._study.trials[0]
+    assert trial.state == (TrialState.COMPLETE if end == "finished" else TrialState.PRUNED)
+    assert resumed._study.directions == [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]
+
+
+@pytest.mark.parametrize("name", ["tpe", "nsga2", pytest.param("gp", marks=pytest.mark.slow)])
+def test_those_that_learn_look_at_every_objective(name):
+    """Where the second alone depends on alpha, alpha goes where that is wanted."""
+
+    def mean(*assignments: str) -> float:
+        study, alphas = ArmStudy(sampled(name, *assignments), "modulated"), []
+        for number in range(60):
+            internal, found = study.suggest(number)
+            alphas.append(found["modulation.alpha"])
+            epoch = {"epoch": 0, "val/accuracy": 0.5, "val/loss": alphas[-1], "best": 0.5}
+            study.tell(TrialRecord(number, "modulated", internal, found, "finished", [epoch]))
+        return sum(alphas[30:]) / 30
+
+    assert mean(*SEVERAL) < 0.5
+    assert mean(SEVERAL[0], "search.mode=max") > 1
+
+
+def test_cmaes_takes_one_objective():
+    with pytest.raises(ExperimentError) as error:
+        sampled("cmaes", *SEVERAL)
+    assert "`search.sampler` must be tpe, random, grid, qmc, gp or nsga2 for several metrics, but got 'cmaes'" in str(
+        error.value
+    )
+
+
 # ---- the notes that samplers leave on their trials ----
 
 SPACE = {"x": FloatDistribution(0, 1), "y": FloatDistribution(1e-3, 1, log=True), "n": IntDistribution(0, 5)}
@@ -157,7 +215,11 @@ def test_what_is_written_again_is_what_the_sampler_wrote_itself(sampler, space, 
         trial = own.ask(space)
         own.tell(trial, (trial.params["x"] - 0.3) ** 2 + trial.params["y"])
     again = optuna.create_study(direction=direction, sampler=type(sampler)(seed=2, **_size(sampler)))
-    _by_generations(Known(own, space, 5), again, itertools.chain([first], itertools.repeat(5)))
+    _by_generations(
+        Known(own, space, {t.number: t.values for t in own.trials}, 5),
+        again,
+        itertools.chain([first], itertools.repeat(5)),
+    )
     found = again.get_trials(states=[TrialState.COMPLETE])
     assert len(found) >= 30
     for trial, original in zip(found, own.trials, strict=False):
