@@ -90,7 +90,13 @@ def write(path: Path, text: str) -> None:
 
 
 def _differences(experiment: Experiment, path: Path) -> list[str]:
-    before, now = flat(yaml.safe_load(path.read_text(encoding="utf-8"))), flat(resolved(experiment))
+    try:
+        before, now = flat(yaml.safe_load(path.read_text(encoding="utf-8"))), flat(resolved(experiment))
+    except (yaml.YAMLError, UnicodeDecodeError, AttributeError) as error:
+        raise FolderError(
+            f"{path} is damaged, so that nobody can tell whether this is the same experiment: delete it if you know "
+            "that it is, and repeat this command"
+        ) from error
     different = [key for key in {**before, **now} if before.get(key) != now.get(key) and key not in MAY_CHANGE]
     return [f"`{key}` was {before.get(key)!r} and is {now.get(key)!r}" for key in different]
 
@@ -103,9 +109,9 @@ def _check(folder: RunFolder, experiment: Experiment, resume: bool) -> None:
                 f"(name={experiment.name}-2)"
             )
         return
-    if not folder.experiment.exists():
+    if not (folder.experiment.exists() or folder.begun):
         raise FolderError(f"there is nothing to resume in {folder.path}: start without --resume")
-    if different := _differences(experiment, folder.experiment):
+    if folder.experiment.exists() and (different := _differences(experiment, folder.experiment)):
         raise FolderError(
             f"a resumed run keeps what it began with ({folder.experiment}), but {'; '.join(different)}: "
             "put that back, or take another name"

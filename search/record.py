@@ -6,6 +6,8 @@ import errno
 import json
 import logging
 import os
+import shutil
+import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -82,37 +84,73 @@ class SearchRecord:
         return iter(list(self.trials.values()))  # a copy: others look while the search goes on
 
 
+def _line(event: dict[str, Any]) -> bytes:
+    text = json.dumps(event)
+    return f'{text[:-1]}, "crc": {zlib.crc32(text.encode())}}}\n'.encode()
+
+
+def _event(line: bytes) -> dict[str, Any] | None:
+    """The event of a line; None where it is not as it was written."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(event, dict) or "crc" not in event:
+        return None
+    del event["crc"]
+    return event if _line(event) == line else None
+
+
+def _sound(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """A file's events up to its first damage, and how many bytes they take."""
+    events: list[dict[str, Any]] = []
+    size = 0
+    if path.exists():
+        with path.open("rb") as file:
+            for line in file:
+                event = _event(line)
+                if event is None:
+                    break
+                events.append(event)
+                size += len(line)
+    return events, size
+
+
 class Journal:
-    """A file of events, a line of JSON each. A last line that was cut short is dropped when it is read.
+    """A file of events, a line of JSON with its checksum each, and a copy: where one is damaged, the other is read.
+
+    Where both are, what follows the damage is dropped; a file from which more is lost than a line that was cut short
+    is kept as `NAME.damaged`.
 
     Args:
-        path: made with its folder where it is missing.
+        path: made with its folder where it is missing; the copy lies beside it.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._events = list(self._read())
-        self._file = path.open("ab", buffering=0)
+        files = (path, path.with_name(f"{path.stem}.copy{path.suffix}"))
+        found = {file: _sound(file) for file in files}
+        source = max(files, key=lambda file: len(found[file][0]))  # the first of equal ones
+        self._events, size = found[source]
+        self._mend(path, found[path][1], source)
+        for file in files:
+            if found[file][1] != size:
+                shutil.copyfile(source, file)
+        self._files = [file.open("ab", buffering=0) for file in files]
+        for handle in self._files:
+            handle.truncate(size)
 
-    def _read(self) -> Iterator[dict[str, Any]]:
-        if not self.path.exists():
-            return
-        whole = 0
-        with self.path.open("rb") as file:
-            for line in file:
-                try:
-                    event = json.loads(line)
-                except ValueError:
-                    event = None
-                if not isinstance(event, dict) or not line.endswith(b"\n"):
-                    log.warning("%s is damaged after byte %d: what follows is dropped", self.path, whole)
-                    break
-                whole += len(line)
-                yield event
-        if whole < self.path.stat().st_size:
-            with self.path.open("rb+") as file:
-                file.truncate(whole)
+    @staticmethod
+    def _mend(path: Path, sound: int, source: Path) -> None:
+        """Says what is lost, and keeps it where it may be of use."""
+        lost = path.read_bytes()[sound:] if path.exists() else b""
+        if lost.count(b"\n"):
+            shutil.copyfile(path, path.with_name(f"{path.name}.damaged"))
+        if source != path:
+            log.warning("%s is damaged after byte %d: its copy %s is used", path, sound, source)
+        elif lost:
+            log.warning("%s is damaged after byte %d: what follows is dropped", path, sound)
 
     def replay(self) -> SearchRecord:
         """The record that the file's events made when it was opened."""
@@ -125,16 +163,20 @@ class Journal:
         """Hands an event to the operating system, so that a killed process loses none.
 
         Raises:
-            OSError: it cannot be written; the file is then as it was before.
+            OSError: it cannot be written; the files are then as they were before.
         """
-        line, end = f"{json.dumps(event)}\n".encode(), os.fstat(self._file.fileno()).st_size
+        line = _line(event)
+        end = os.fstat(self._files[0].fileno()).st_size
         try:
-            if self._file.write(line) < len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            for file in self._files:
+                if file.write(line) < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError:
-            with suppress(OSError):
-                self._file.truncate(end)
+            for file in self._files:
+                with suppress(OSError):
+                    file.truncate(end)
             raise
 
     def close(self) -> None:
-        self._file.close()
+        for file in self._files:
+            file.close()

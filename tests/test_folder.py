@@ -61,6 +61,23 @@ def test_an_empty_folder_or_one_with_a_lock_that_nobody_holds_is_free(folder):
     assert folder.begun
 
 
+@pytest.mark.parametrize("damage", [b"name: [", b"- 7", b"\xff\xfe\x00"])
+def test_a_damaged_experiment_is_said_and_can_be_made_again_from_the_command(folder, damage):
+    with claimed(folder, experiment(), resume=False):
+        folder.tune.mkdir()
+        folder.journal.write_text("begun")
+    whole = folder.experiment.read_bytes()
+    folder.experiment.write_bytes(damage)
+    with (
+        pytest.raises(FolderError, match=r"experiment.yaml is damaged, .*: delete it if you know"),
+        claimed(folder, experiment(), resume=True),
+    ):
+        pass
+    folder.experiment.unlink()
+    with claimed(folder, experiment(), resume=True):
+        assert folder.experiment.read_bytes() == whole
+
+
 def test_what_was_never_begun_cannot_be_resumed(folder):
     with (
         pytest.raises(FolderError, match=r"there is nothing to resume in .*simulated: start without --resume"),

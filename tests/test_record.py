@@ -97,36 +97,87 @@ def test_a_journal_cut_at_any_byte_keeps_its_whole_lines_and_goes_on(tmp_path, r
     path = tmp_path / "journal.jsonl"
     more = {"event": "started", "number": 0}
     for cut in range(len(raw) + 1):
-        path.write_bytes(raw[:cut])
+        both(path, raw[:cut])
         kept = EVENTS[: raw[:cut].count(b"\n")]
         assert read(path) == plain(record_of(kept)), cut
         write(path, [more] if kept else EVENTS)
         assert read(path) == plain(record_of([*kept, more] if kept else EVENTS)), cut
 
 
-@settings(deadline=None, max_examples=150)
-@given(
-    garbage=st.binary().filter(lambda g: b"{" not in g)
-    | st.sampled_from([b"7", b"null", b"[1, 2]", b'"x"', b'{"a": 1']),
-    place=st.integers(0, len(EVENTS)),
-)
-def test_garbage_in_the_middle_ends_what_is_read(raw, garbage, place):
-    """Neither it nor what follows counts, and the journal goes on from there."""
+def both(path: Path, first: bytes, second: bytes | None = None) -> Path:
+    """The journal's file and its copy, the same if no other is given."""
+    path.write_bytes(first)
+    path.with_name("journal.copy.jsonl").write_bytes(first if second is None else second)
+    return path
+
+
+def damaged(raw: bytes, place: int, garbage: bytes) -> bytes:
     lines = raw.splitlines(keepends=True)
+    return b"".join([*lines[:place], garbage, b"\n", *lines[place:]])
+
+
+some_garbage = st.binary().filter(lambda g: b"{" not in g) | st.sampled_from(
+    [b"7", b"null", b"[1, 2]", b'"x"', b'{"a": 1', b'{"event": "started", "number": 0}', b'{"event": "x", "crc": 1}']
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(garbage=some_garbage, place=st.integers(0, len(EVENTS)))
+def test_what_follows_damage_in_both_files_is_dropped(raw, garbage, place):
+    """Neither it nor what follows counts, the journal goes on from there, and what was lost can be looked at."""
     with TemporaryDirectory() as folder:
-        path = Path(folder) / "journal.jsonl"
-        path.write_bytes(b"".join([*lines[:place], garbage, b"\n", *lines[place:]]))
+        path = both(Path(folder) / "journal.jsonl", damaged(raw, place, garbage))
         assert read(path) == plain(record_of(EVENTS[:place]))
+        assert path.with_name("journal.jsonl.damaged").read_bytes() == damaged(raw, place, garbage)
         write(path, EVENTS[place:])
         assert read(path) == plain(record_of(EVENTS))
 
 
+@settings(deadline=None, max_examples=100)
+@given(garbage=some_garbage, place=st.integers(0, len(EVENTS)), first=st.booleans(), cut=st.integers(0, 40))
+def test_of_two_files_the_sound_one_counts_and_the_other_is_mended(raw, garbage, place, first, cut):
+    """Also where the sound one was cut short in the line that it was at."""
+    bad, good = damaged(raw, place, garbage), raw[: len(raw) - cut]
+    kept = EVENTS[: max(place, good.count(b"\n"))]
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "journal.jsonl"
+        both(path, *((bad, good) if first else (good, bad)))
+        assert read(path) == plain(record_of(kept))
+        whole = raw[: len(b"".join(raw.splitlines(keepends=True)[: len(kept)]))]
+        assert path.read_bytes() == path.with_name("journal.copy.jsonl").read_bytes() == whole
+
+
+def test_a_number_that_has_changed_on_the_disk_is_damage(tmp_path, raw):
+    flipped = raw.replace(b"0.75", b"0.85")
+    assert flipped != raw
+    path = both(tmp_path / "journal.jsonl", flipped)
+    assert read(path) == plain(record_of(EVENTS[:6]))
+    assert read(both(path, flipped, raw)) == plain(record_of(EVENTS))
+
+
+@pytest.mark.parametrize("lost", ["journal.jsonl", "journal.copy.jsonl"])
+def test_a_file_that_is_gone_is_made_again(tmp_path, raw, lost):
+    path = both(tmp_path / "journal.jsonl", raw)
+    (tmp_path / lost).unlink()
+    assert read(path) == plain(record_of(EVENTS))
+    assert (tmp_path / lost).read_bytes() == raw
+
+
 def test_damage_is_said(tmp_path, raw, caplog):
-    path = tmp_path / "journal.jsonl"
-    path.write_bytes(raw[:-1])
-    read(path)
+    path = both(tmp_path / "journal.jsonl", raw[:-1])
     whole = raw[:-1].rindex(b"\n") + 1
-    assert f"{path} is damaged after byte {whole}: what follows is dropped" in caplog.text
+    read(path)
+    assert caplog.messages == [f"{path} is damaged after byte {whole}: what follows is dropped"]
+    assert not path.with_name("journal.jsonl.damaged").exists()  # a line cut short tells nobody anything
+
+
+def test_that_the_copy_is_used_is_said(tmp_path, raw, caplog):
+    path = both(tmp_path / "journal.jsonl", b"x\n" + raw, raw)
+    read(path)
+    copy = path.with_name("journal.copy.jsonl")
+    assert caplog.messages == [f"{path} is damaged after byte 0: its copy {copy} is used"]
+    read(path)
+    assert len(caplog.messages) == 1
 
 
 @pytest.mark.parametrize(("number", "taken"), [(0, False), (1, False), (2, True), (3, False)])
@@ -157,13 +208,13 @@ def test_a_record_can_grow_while_it_is_looked_at():
 
 
 def test_an_event_that_does_not_fit_on_the_disk_is_not_there_in_part(tmp_path):
-    """In a process of its own, whose files may have 200 bytes."""
+    """In a process of its own, whose files may have 250 bytes."""
     code = (
         "import resource, signal, sys\n"
         "from pathlib import Path\n"
         "from search.record import Journal\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (250, 250))\n"
         "journal = Journal(Path(sys.argv[1]))\n"
         "for number in range(9):\n"
         "    try:\n"
@@ -177,3 +228,4 @@ def test_an_event_that_does_not_fit_on_the_disk_is_not_there_in_part(tmp_path):
     assert refused == list(range(len(path.read_text().splitlines()), 9))
     assert refused
     assert path.read_bytes().endswith(b"\n")
+    assert path.with_name("journal.copy.jsonl").read_bytes() == path.read_bytes()
