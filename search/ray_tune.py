@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, Protocol
 
@@ -18,6 +14,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from search.experiment import Resources
+from search.interrupt import Interrupt
 from search.session import Session
 from search.space import with_changes
 from search.worker import Setup, run_trial
@@ -94,8 +91,11 @@ class _Decisions(FIFOScheduler):
 class _Workers(tune.Callback):
     """Tells the session when a worker begins with a trial, and when the last of them that may try has died."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, session: Session, interrupt: Interrupt) -> None:
+        self._session, self._interrupt = session, interrupt
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        self._interrupt.listen()
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self._session.started(trial.config["number"])
@@ -109,16 +109,6 @@ class _Workers(tune.Callback):
         return {}
 
 
-@contextmanager
-def _sigterm_stops_cleanly() -> Iterator[None]:
-    """SIGTERM as SIGUSR1 while Tune runs: Tune then ends as after Ctrl-C."""
-    before = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGUSR1))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def run(session: Session, setup: Setup, trainable: Trainable = run_trial) -> None:
     """Runs the session's trials until there is none left, or a signal asks to stop. Ray must be running.
 
@@ -129,6 +119,7 @@ def run(session: Session, setup: Setup, trainable: Trainable = run_trial) -> Non
     """
     if not session.left:
         return
+    interrupt = Interrupt()
     tuner = tune.Tuner(
         tune.with_resources(functools.partial(trainable, setup=setup), {"cpu": setup.cpu, "gpu": setup.gpu}),
         tune_config=tune.TuneConfig(
@@ -143,9 +134,9 @@ def run(session: Session, setup: Setup, trainable: Trainable = run_trial) -> Non
             name="ray",
             storage_path=str(setup.folder),
             verbose=0,
-            callbacks=[_Workers(session)],
+            callbacks=[_Workers(session, interrupt)],
             failure_config=tune.FailureConfig(max_failures=WORKER_RETRIES),
         ),
     )
-    with _sigterm_stops_cleanly():
+    with interrupt.handled():
         tuner.fit()
