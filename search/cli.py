@@ -27,10 +27,11 @@ def _say(text: str) -> None:
 
 def _mistakes() -> tuple[type[Exception], ...]:
     from datasets.registry import DatasetError
-    from search.cluster import ClusterError, ResourceError
+    from search.cluster import ClusterError
     from search.experiment import ExperimentError
     from search.folder import FolderError
     from search.mlflow_store import TrackingError
+    from search.packing import ResourceError
 
     return ExperimentError, DatasetError, FolderError, ResourceError, ClusterError, TrackingError
 

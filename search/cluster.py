@@ -31,17 +31,13 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from search.experiment import Experiment, Resources
+from search.experiment import Experiment
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS = ("ogmge", "datasets", "search")
 NEEDED = ("torch", "torchvision", "numpy", "pyarrow", "simplejpeg", "zlib_ng", "av", "soxr", "librosa")
 OBJECT_STORE_BYTES = 256 * 2**20  # nothing of ours goes through it
 PROBE_S, NODE_S = 5.0, 120.0
-
-
-class ResourceError(RuntimeError):
-    """A trial asks for more than any machine here has."""
 
 
 class ClusterError(RuntimeError):
@@ -168,31 +164,9 @@ def _sent(modules: Collection[str]) -> list[ModuleType]:
     return [m for m in found if not installed & set(Path(m.__file__ or next(iter(m.__path__))).resolve().parents)]
 
 
-def check_resources(wanted: Resources) -> int:
-    """How many trials fit at the same time into the Ray that runs.
-
-    Raises:
-        ResourceError: not even one.
-    """
-    return trials_at_once(wanted, ray.cluster_resources(), "Ray")
-
-
-def trials_at_once(wanted: Resources, have: Mapping[str, float], owner: str) -> int:
-    """How many trials fit into the `CPU` and `GPU` that somebody has.
-
-    Raises:
-        ResourceError: not even one.
-    """
-    fits = []
-    for kind, amount in (("CPU", wanted.cpu), ("GPU", wanted.gpu)):
-        if amount > have.get(kind, 0):
-            raise ResourceError(
-                f"`search.resources.{kind.lower()}` asks for {amount:g} {kind} a trial, but {owner} has "
-                f"{have.get('CPU', 0):g} CPU and {have.get('GPU', 0):g} GPU here: ask for less"
-            )
-        if amount:
-            fits.append(int(have[kind] / amount))
-    return min(fits)
+def nodes() -> list[dict[str, float]]:
+    """What each living node of the Ray that runs has: `CPU`, `GPU` and more."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def check_nodes(read: Mapping[str, Path], written: Mapping[str, Path]) -> None:

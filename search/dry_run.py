@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import torch
 from rich.console import Console
@@ -13,78 +12,17 @@ from rich.text import Text
 
 from ogmge.trainable import Data
 from search.arms import ARMS, Arm, plan
-from search.cluster import trials_at_once
-from search.experiment import Experiment, ExperimentError
+from search.costs import costs_of
+from search.experiment import Experiment
 from search.forecast import Forecast, expected_epochs
-from search.labels import duration, label, size
-from search.measure import Cost, UnknownSize, measure, sizes_of
+from search.labels import duration, size
+from search.packing import Room, fixed, share, trials_at_once
+from search.probe import cpus_for, peak_of
 from search.rehearsal import searchable
 from search.sampler import ArmStudy
 from search.scheduler import scheduler_of
-from search.space import METHOD, Changes, Entry, Range, methods, most_epochs, windows, with_changes
+from search.space import most_epochs, windows
 from search.worker import device_for
-
-WEIGH = ("encoder", "fusion", "batch_size", "accumulate", "precision", "optimizer.name")  # paths, or what starts them
-
-
-def _choices(experiment: Experiment) -> dict[str, list[Any]]:
-    """The choices that decide how heavy a trial is, by path; of a range, its ends."""
-
-    def listed(entry: Entry) -> list[Any]:
-        return [entry.low, entry.high] if isinstance(entry, Range) else entry
-
-    return {path: listed(entry) for path, entry in experiment.space.items() if path.startswith(WEIGH)}
-
-
-def costs_of(experiment: Experiment, data: Data, device: torch.device) -> dict[str, Cost]:
-    """By label: the first choice of each path, each other choice by itself, and the heaviest of each together.
-
-    Heaviest is what takes the most memory on a GPU, and the most time on a CPU.
-
-    Raises:
-        ExperimentError: a trial fails in its first steps.
-    """
-    base: Changes = {METHOD: methods(experiment.space, experiment.trial)[0]}
-    choices, sizes = _choices(experiment), _sizes(experiment, data)
-    first = {path: values[0] for path, values in choices.items()}
-    found: dict[str, Cost] = {}
-
-    def cost(changes: Changes) -> Cost:
-        name = label(changes)
-        if name not in found:
-            found[name] = _measured(experiment, data, sizes, {**base, **changes}, device)
-        return found[name]
-
-    def weight(path: str, value: Any) -> float:
-        known = cost({**first, path: value})
-        return known.peak_bytes if device.type == "cuda" else known.epoch_seconds
-
-    weights = {path: [weight(path, value) for value in values] for path, values in choices.items()}
-    cost({path: choices[path][w.index(max(w))] for path, w in weights.items()})
-    return found
-
-
-def _sizes(experiment: Experiment, data: Data) -> Mapping[str, int]:
-    try:
-        return sizes_of(data)
-    except UnknownSize as error:
-        raise ExperimentError(experiment.name, [f"`dataset`: {error}"]) from error
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise ExperimentError(experiment.name, [f"`dataset`: a pass over the data fails: {reason}"]) from error
-
-
-def _measured(
-    experiment: Experiment, data: Data, sizes: Mapping[str, int], changes: Changes, device: torch.device
-) -> Cost:
-    objective = experiment.search.objective
-    try:
-        return measure(with_changes(experiment.trial, changes), data, sizes, objective, device)
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise ExperimentError(
-            experiment.name, [f"a trial ({label(changes)}) fails in its first steps: {reason}"]
-        ) from error
 
 
 def forecast(experiment: Experiment, data: Data) -> Forecast:
@@ -95,8 +33,15 @@ def forecast(experiment: Experiment, data: Data) -> Forecast:
         ResourceError: this machine is too small for one.
     """
     search, trial = experiment.search, experiment.trial
-    have = {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count()}
-    at_once = trials_at_once(search.resources, have, "this machine")
+    have: dict[str, float] = {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count()}
+    room = fixed(search.resources)
+    if room is not None:
+        trials_at_once(room, [have], "this machine")  # before time is spent on measuring
+    costs = costs_of(experiment, data, device_for(search.resources.cpu, have["GPU"] if room is None else room.gpu))
+    if room is None:
+        room = Room(
+            search.resources.cpu, share(peak_of(costs), cpus_for(search.resources.cpu, [have])) if have["GPU"] else 0
+        )
     capacity = {arm: ArmStudy(experiment, arm).capacity for arm in ARMS}
     arms = plan(search.trials, search.baseline_share, capacity)
     trials: dict[Arm, int] = {arm: arms.count(arm) for arm in ARMS}
@@ -106,9 +51,9 @@ def forecast(experiment: Experiment, data: Data) -> Forecast:
         trials=trials,
         epochs_at_most=len(arms) * epochs,
         epochs_expected=expected_epochs(arms, starts, epochs, scheduler_of(experiment)),
-        at_once=min(at_once, len(arms)),
-        gpu=search.resources.gpu,
-        costs=costs_of(experiment, data, device_for(search.resources.cpu, search.resources.gpu)),
+        at_once=min(trials_at_once(room, [have], "this machine"), len(arms)),
+        gpu=room.gpu,
+        costs=costs,
         artifacts=experiment.tracking.checkpoints == "best",
     )
 

@@ -55,8 +55,9 @@ class Resources(_Section):
 
     cpu: float = Field(default=1, gt=0)
     """Cores."""
-    gpu: float = Field(default=0, ge=0)
-    """GPUs; a fraction packs several trials on one and holds each to its share of the memory."""
+    gpu: Annotated[float, Field(ge=0)] | Literal["auto"] = 0.0
+    """GPUs; a fraction packs several trials on one and holds each to its share of the memory. `auto` measures what the
+    heaviest configuration takes and packs as many as find room; 0 where there is no GPU."""
 
 
 class Budget(_Section):

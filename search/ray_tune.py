@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Protocol
 
-from search.cluster import check_resources  # isort: skip, it sets what `ray.tune` reads when it is imported
+import search.cluster  # isort: skip # noqa: F401, it sets what `ray.tune` reads when it is imported
 
 from ray import tune
+from ray.exceptions import OutOfMemoryError
+from ray.tune import PlacementGroupFactory
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from search.experiment import Resources
 from search.interrupt import Interrupt
+from search.packing import Room
 from search.session import Session
 from search.space import with_changes
 from search.worker import Setup, run_trial
@@ -29,18 +32,19 @@ class Trainable(Protocol):
 
 
 class _Suggestions(Searcher):
-    """Hands the session's trials to Tune."""
+    """Hands the session's trials to Tune, each with the room that it is due."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, rooms: Sequence[Room]) -> None:
         super().__init__()
-        self._session = session
+        self._session, self._rooms = session, rooms
 
     def suggest(self, trial_id: str) -> Any:
         trial = self._session.next()
-        if trial is None:
-            return str(Searcher.FINISHED)
+        if trial is None:  # one that runs may still come back, for more memory
+            return str(Searcher.FINISHED) if self._session.over else None
         config = with_changes(self._session.experiment.trial, trial.changes)
-        return {"number": trial.number, "trial": asdict(config)}
+        room = self._rooms[min(trial.crowded, len(self._rooms) - 1)]
+        return {"number": trial.number, "trial": asdict(config), **asdict(room)}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Nothing: the session hears of it from `_Decisions` and `_Workers`, which know why."""
@@ -55,23 +59,35 @@ class _Suggestions(Searcher):
         return {}
 
 
+def _out_of_memory(session: Session, rooms: Sequence[Room], number: int, reason: str) -> None:
+    """Has the trial run again with more room, as long as there is more."""
+    tried = session.record.trials[number].crowded
+    if tried + 1 < len(rooms):
+        session.crowded(number)
+    else:
+        session.ended(number, "failed", f"out of memory, with {rooms[-1]} at last: {reason}")
+
+
 class _Decisions(FIFOScheduler):
     """Tells the session what came, and Tune what the session decided."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, rooms: Sequence[Room]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._session = session
+        self._session, self._rooms = session, rooms
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         number = trial.config["number"]
         if "halt" in result:
             self._session.halt(str(result["halt"]))
             return str(TrialScheduler.STOP)
+        if "out_of_memory" in result:
+            _out_of_memory(self._session, self._rooms, number, str(result["out_of_memory"]))
+            return str(TrialScheduler.STOP)
         if "failure" in result:
             self._session.ended(number, "failed", str(result["failure"]))
             return str(TrialScheduler.STOP)
         metrics = {key.removeprefix("metrics/"): value for key, value in result.items() if key.startswith("metrics/")}
-        reason = self._session.reported(number, metrics)
+        reason = self._session.reported(number, metrics, trial.config["gpu"])
         if self._session.halted:
             return str(TrialScheduler.STOP)  # and it goes on when the search is resumed
         if reason is None:
@@ -91,8 +107,8 @@ class _Decisions(FIFOScheduler):
 class _Workers(tune.Callback):
     """Tells the session when a worker begins with a trial, and when the last of them that may try has died."""
 
-    def __init__(self, session: Session, interrupt: Interrupt) -> None:
-        self._session, self._interrupt = session, interrupt
+    def __init__(self, session: Session, rooms: Sequence[Room], interrupt: Interrupt) -> None:
+        self._session, self._rooms, self._interrupt = session, rooms, interrupt
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         self._interrupt.listen()
@@ -101,7 +117,11 @@ class _Workers(tune.Callback):
         self._session.started(trial.config["number"])
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        cause = str(trial.get_error() or "no reason is known").strip().splitlines()[0]
+        error = trial.get_error()
+        cause = str(error or "no reason is known").strip().splitlines()[0]
+        if isinstance(error, OutOfMemoryError):  # Ray ended it, to save the node
+            _out_of_memory(self._session, self._rooms, trial.config["number"], cause)
+            return
         reason = f"its worker died {WORKER_RETRIES + 1} times, the last time so: {cause}"
         self._session.ended(trial.config["number"], "failed", reason)
 
@@ -109,24 +129,30 @@ class _Workers(tune.Callback):
         return {}
 
 
-def run(session: Session, setup: Setup, trainable: Trainable = run_trial) -> None:
+def _request(config: dict[str, Any]) -> PlacementGroupFactory:
+    return PlacementGroupFactory([{"CPU": config["cpu"], "GPU": config["gpu"]}])
+
+
+def run(session: Session, setup: Setup, rooms: Sequence[Room], at_once: int, trainable: Trainable = run_trial) -> None:
     """Runs the session's trials until there is none left, or a signal asks to stop. Ray must be running.
 
     Args:
         session: says what is next and takes the results.
         setup: what every trial gets.
+        rooms: what each is given at first, and each time it has run out of memory.
+        at_once: trials at the same time, each in the first of them.
         trainable: called in a worker with a trial's config and the setup.
     """
     if not session.left:
         return
     interrupt = Interrupt()
     tuner = tune.Tuner(
-        tune.with_resources(functools.partial(trainable, setup=setup), {"cpu": setup.cpu, "gpu": setup.gpu}),
+        tune.with_resources(functools.partial(trainable, setup=setup), _request),
         tune_config=tune.TuneConfig(
-            search_alg=_Suggestions(session),
-            scheduler=_Decisions(session),
-            num_samples=session.left,
-            max_concurrent_trials=check_resources(Resources(cpu=setup.cpu, gpu=setup.gpu)),  # else actors start singly
+            search_alg=_Suggestions(session, rooms),
+            scheduler=_Decisions(session, rooms),
+            num_samples=-1,
+            max_concurrent_trials=at_once,  # else actors start singly
             reuse_actors=True,
             trial_dirname_creator=lambda trial: f"{trial.config['number']:04d}",
         ),
@@ -134,7 +160,7 @@ def run(session: Session, setup: Setup, trainable: Trainable = run_trial) -> Non
             name="ray",
             storage_path=str(setup.folder),
             verbose=0,
-            callbacks=[_Workers(session, interrupt)],
+            callbacks=[_Workers(session, rooms, interrupt)],
             failure_config=tune.FailureConfig(max_failures=WORKER_RETRIES),
         ),
     )

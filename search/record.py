@@ -32,6 +32,7 @@ class TrialRecord:
         arm: see `search.arms`.
         internal: what the study sampled.
         changes: what differs from the experiment's `trial`, by dotted path.
+        crowded: how often it ran out of memory and was begun again with more room.
     """
 
     number: int
@@ -41,6 +42,7 @@ class TrialRecord:
     status: Status = "waiting"
     epochs: list[dict[str, float]] = field(default_factory=list)
     reason: str = ""
+    crowded: int = 0
 
     @property
     def ended(self) -> bool:
@@ -77,6 +79,8 @@ class SearchRecord:
             if event["metrics"]["epoch"] == len(trial.epochs):
                 trial.epochs.append(event["metrics"])
                 self.spent.epoch(event["metrics"], event.get("gpu", 0.0))
+        elif event["event"] == "crowded":
+            trial.status, trial.crowded = "waiting", trial.crowded + 1
         elif event["event"] == "ended":
             trial.status, trial.reason = event["status"], event["reason"]
 

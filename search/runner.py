@@ -15,10 +15,12 @@ from rich.text import Text
 from ogmge import checkpoint
 from search import answer, export
 from search.arms import ARMS, Arm
-from search.cluster import check_nodes, check_resources, ray_for
+from search.cluster import check_nodes, nodes, ray_for
 from search.data import fingerprint_of, store_of
 from search.experiment import Experiment
 from search.folder import RunFolder, claimed, write
+from search.packing import Room, larger, trials_at_once
+from search.probe import room_for
 from search.progress import Progress
 from search.ray_tune import run
 from search.record import Journal, TrialRecord
@@ -108,16 +110,22 @@ def _engine(session: Session, setup: Setup, stored: Mapping[str, Path]) -> Itera
         yield
 
 
+def _rooms(experiment: Experiment, console: Console) -> tuple[list[Room], int]:
+    """What trials are given, at first and when memory ran out; how many run at the same time."""
+    there = nodes()
+    room, note = room_for(experiment, there)
+    if note is not None:
+        console.print(Text(f"note: {note}", style="yellow"))
+    return larger(room, max(node.get("CPU", 0) for node in there)), trials_at_once(room, there, "Ray")
+
+
 def _train(session: Session, folder: RunFolder, tracker: Tracker, console: Console) -> None:
     experiment = session.experiment
-    resources = experiment.search.resources
     stored = store_of(experiment.dataset)
     setup = Setup(
         {**experiment.dataset, **{option: str(path) for option, path in stored.items()}},
         experiment.search.objective,
         folder.tune.resolve(),
-        resources.cpu,
-        resources.gpu,
         Path.cwd(),
     )
     console.print(
@@ -126,14 +134,14 @@ def _train(session: Session, folder: RunFolder, tracker: Tracker, console: Conso
         soft_wrap=True,
     )
     with _engine(session, setup, stored):
-        at_once = check_resources(resources) if session.left else 0
+        rooms, at_once = _rooms(experiment, console) if session.left else ([], 0)
         tracker.connected()
         session.observers += [tracker, _Tidy(folder)]
         for trial in session.record:
             tracker.reported(trial)
         with Progress(session, console, at_once) as progress:
             session.observers.append(progress)
-            run(session, setup)
+            run(session, setup, rooms, at_once)
             session.close()
 
 

@@ -80,8 +80,13 @@ class Session:
         ended = sum(trial.ended for trial in self.record)
         return ended == len(self.record.trials) and (ended >= len(self.plan) or self.exhausted is not None)
 
+    @property
+    def over(self) -> bool:
+        """Whether nothing will be handed out any more, whatever becomes of the trials that run."""
+        return self.halted is not None or self.exhausted is not None or self.complete
+
     def next(self) -> TrialRecord | None:
-        """The next trial to run: an interrupted one first, else a new suggestion; None when there is none left."""
+        """The next trial to run: an interrupted one first, else a new suggestion; None when there is none for now."""
         if self.halted or self.exhausted:
             return None
         if self._again:
@@ -99,8 +104,8 @@ class Session:
         if self._happened({"event": "started", "number": number}):
             self._tell(lambda observer: observer.started(self.record.trials[number]))
 
-    def reported(self, number: int, metrics: dict[str, float]) -> str | None:
-        """An epoch's metrics. Returns why the trial is to stop, or None.
+    def reported(self, number: int, metrics: dict[str, float], gpu: float = 0.0) -> str | None:
+        """An epoch's metrics, and the part of a GPU that it was trained on. Returns why the trial is to stop, or None.
 
         Epochs that are known already, as a resumed trial tells them again, are passed over but for the last: the search
         may have been killed before it could stop the trial after it.
@@ -108,7 +113,6 @@ class Session:
         trial = self.record.trials[number]
         known = len(trial.epochs) - int(metrics["epoch"])
         if known == 0:
-            gpu = self.experiment.search.resources.gpu
             if not self._happened({"event": "reported", "number": number, "metrics": metrics, "gpu": gpu}):
                 return None
             self._tell(lambda observer: observer.reported(trial))
@@ -136,6 +140,11 @@ class Session:
             return
         self._studies[trial.arm].tell(trial)
         self._tell(lambda observer: observer.ended(trial))
+
+    def crowded(self, number: int) -> None:
+        """A trial ran out of memory and is to go on with more. That is no result: the study hears nothing of it."""
+        if self._happened({"event": "crowded", "number": number}):
+            self._again.append(number)
 
     def close(self) -> None:
         """Ends the trials that were interrupted, where the budget leaves them nothing to go on with."""

@@ -27,15 +27,12 @@ class Setup:
         dataset: the experiment's, resolved.
         objective: see `ogmge.trainable.Objective`.
         folder: absolute; a trial's checkpoints go to a folder of its number in it.
-        cpu, gpu: what a trial was given.
         here: the folder from which the data set's relative paths go.
     """
 
     dataset: dict[str, Any]
     objective: trainable.Objective
     folder: Path
-    cpu: float
-    gpu: float
     here: Path
 
 
@@ -49,16 +46,23 @@ def device_for(cpu: float, gpu: float) -> torch.device:
     torch.set_num_threads(max(1, int(cpu)))
     if not gpu or not torch.cuda.is_available():
         return torch.device("cpu")
-    if gpu < 1:
-        torch.cuda.set_per_process_memory_fraction(gpu)
+    torch.cuda.empty_cache()  # of the trial that this process had before
+    torch.cuda.set_per_process_memory_fraction(min(1.0, gpu))
     return torch.device("cuda")
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether it was memory that a trial lacked: a GPU's, or the machine's."""
+    cpu = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return cpu or isinstance(error, torch.OutOfMemoryError | MemoryError)
 
 
 def run_trial(config: dict[str, Any], setup: Setup) -> None:
     """Trains the trial `config["number"]` as `config["trial"]` says, from its last checkpoint where there is one.
 
-    Every failure of the training is reported with its reason, and is no failure of the worker: only a worker that dies
-    is tried again. A full disk is no failure of the trial: it halts the search, which can be resumed.
+    It has `config["cpu"]` cores and `config["gpu"]` of a GPU. Every failure of the training is reported with its
+    reason, and is no failure of the worker: only a worker that dies is tried again. A full disk is no failure of the
+    trial: it halts the search, which can be resumed; nor is a lack of memory: the trial is run again with more.
     """
     try:
         os.chdir(setup.here)  # another node's workers begin elsewhere
@@ -68,10 +72,14 @@ def run_trial(config: dict[str, Any], setup: Setup) -> None:
             lambda metrics: tune.report({"metrics": metrics}),
             folder=trial_folder(setup.folder, config["number"]),
             objective=setup.objective,
-            device=device_for(setup.cpu, setup.gpu),
+            device=device_for(config["cpu"], config["gpu"]),
         )
     except Exception as error:
         if isinstance(error, OSError) and error.errno in FULL:
             tune.report({"halt": f"{error.strerror}: {error.filename}"})
             return
-        tune.report({"failure": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()})
+        said = f"{type(error).__name__}: {error}"
+        if out_of_memory(error):
+            tune.report({"out_of_memory": said})
+            return
+        tune.report({"failure": said, "traceback": traceback.format_exc()})

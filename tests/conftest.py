@@ -19,5 +19,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def ray_instance() -> Iterator[None]:
     from search.cluster import local_ray
 
-    with local_ray(cpus=2):
+    with local_ray(cpus=2, gpus=1):  # where there is no GPU it is a pretended one, which can be shared all the same
         yield

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import ray
 import torch
 from torch import Tensor
 
@@ -78,6 +79,18 @@ class Broken(Vectors):
 
     def train(self, *, batch_size: int, seed: int, epoch: int) -> Iterator[Batch]:
         raise OSError("clip 17 is damaged")
+
+
+@dataclass(frozen=True)
+class Hungry(Vectors):
+    """Runs out of memory in its second epoch, unless its worker has so many CPUs."""
+
+    cpus: float = 2
+
+    def train(self, *, batch_size: int, seed: int, epoch: int) -> Iterator[Batch]:
+        if epoch == 1 and ray.get_runtime_context().get_assigned_resources()["CPU"] < self.cpus:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        yield from super().train(batch_size=batch_size, seed=seed, epoch=epoch)
 
 
 class NotPrepared:

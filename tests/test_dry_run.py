@@ -11,10 +11,8 @@ import torch
 
 from ogmge import trainable
 from ogmge.trainable import Objective
-from search import dry_run, measure
-from search.cluster import ResourceError, trials_at_once
+from search import costs, dry_run, measure
 from search.data import open_data
-from search.experiment import Resources
 from search.forecast import Forecast
 from search.measure import Cost, UnknownSize, sizes_of
 from search.validation import load
@@ -163,11 +161,11 @@ def test_data_are_counted_unless_they_say_their_size(monkeypatch):
 )
 def test_each_choice_that_weighs_is_measured_and_the_heaviest_together(monkeypatch, space, seconds, labels):
     def measured(experiment, data, sizes, changes, device) -> Cost:
-        return cost(seconds.get(dry_run.label({k: v for k, v in changes.items() if k in dry_run.WEIGH}), 1.0))
+        return cost(seconds.get(costs.label({k: v for k, v in changes.items() if k in costs.WEIGH}), 1.0))
 
-    monkeypatch.setattr(dry_run, "_measured", measured)
+    monkeypatch.setattr(costs, "_measured", measured)
     experiment = load(Path(DEMO), [f"space={space}"])
-    assert list(dry_run.costs_of(experiment, Vectors(), torch.device("cpu"))) == labels
+    assert list(costs.costs_of(experiment, Vectors(), torch.device("cpu"))) == labels
 
 
 # ---- what is reckoned ----
@@ -183,18 +181,6 @@ def test_the_reckoning():
     alone = Forecast({"baseline": 2, "modulated": 3}, 100, 50.0, at_once=2, gpu=0.5, costs=costs, artifacts=False)
     assert alone.checkpoint_bytes[0] == 5 * 8 + 2 * 30
     assert found.mlflow_bytes(100) - found.mlflow_bytes(50) == 50 * 8 * 280
-
-
-@pytest.mark.parametrize(("cpu", "gpu", "fit"), [(1, 0, 8), (4, 0, 2), (1, 0.5, 4), (3, 0.25, 2), (8, 2, 1)])
-def test_as_many_run_at_once_as_cpus_and_gpus_allow(cpu, gpu, fit):
-    assert trials_at_once(Resources(cpu=cpu, gpu=gpu), {"CPU": 8, "GPU": 2}, "this machine") == fit
-
-
-def test_what_does_not_fit_is_refused():
-    with pytest.raises(
-        ResourceError, match=r"`search.resources.gpu` asks for 1 GPU a trial, but this machine has 8 CPU"
-    ):
-        trials_at_once(Resources(cpu=1, gpu=1), {"CPU": 8}, "this machine")
 
 
 def test_without_early_stopping_all_is_expected(monkeypatch):

@@ -100,15 +100,19 @@ def test_a_search_leaves_its_files(demo):
     assert f"trial {chosen['trial']} " in (run / "best.yaml").read_text()
 
 
-def test_two_trials_run_at_the_same_time(demo):
-    folder, _ = demo
+def most_at_once(journal: Path) -> int:
     running, most = set(), 0
-    for line in (folder / "runs" / "demo" / "tune" / "journal.jsonl").read_text().splitlines():
+    for line in journal.read_text().splitlines():
         event = json.loads(line)
         running |= {event["number"]} if event["event"] == "started" else set()
         running -= {event["number"]} if event["event"] == "ended" else set()
         most = max(most, len(running))
-    assert most == 2
+    return most
+
+
+def test_two_trials_run_at_the_same_time(demo):
+    folder, _ = demo
+    assert most_at_once(folder / "runs" / "demo" / "tune" / "journal.jsonl") == 2
 
 
 def test_mlflow_has_a_run_for_the_search_and_a_child_for_each_trial(demo):
@@ -244,6 +248,36 @@ def test_a_worker_that_is_killed_costs_the_epoch_it_was_in(ray_instance, tmp_pat
     assert sorted(starts.values()) == [1, 2]
 
 
+def test_a_trial_that_runs_out_of_memory_goes_on_with_more_and_fails_where_there_is_none(
+    ray_instance, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    result = search(own("Hungry", tmp_path), "search.resources.cpu=0.5", "search.trials=2")
+    assert result.exit_code == 0, result.output
+    events = [json.loads(line) for line in (tmp_path / "runs/own/tune/journal.jsonl").read_text().splitlines()]
+    for number in (0, 1):  # half a CPU, one, two
+        happened = [e["event"] for e in events if e["number"] == number and e["event"] != "suggested"]
+        again = ["crowded", "started"]
+        assert happened == ["started", "reported", *again, *again, "reported", "reported", "ended"]
+    _, trials, _ = children(tmp_path, "own")
+    assert [run.info.status for run in trials] == ["FINISHED"] * 2
+
+    result = search(own("Hungry", tmp_path), "name=never", "dataset.cpus=3", "search.trials=2")
+    assert result.exit_code == 1, result.output
+    reason = "out of memory, with 2 CPU at last: OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB"
+    assert f"the search failed: trial 0: {reason}" in result.stderr
+
+
+def test_a_quarter_of_a_gpu_packs_four_trials_on_it(ray_instance, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = search(own("Vectors", tmp_path), "search.resources={cpu: 0.25, gpu: 0.25}", "trial.epochs=12")
+    assert result.exit_code == 0, result.output
+    assert most_at_once(tmp_path / "runs/own/tune/journal.jsonl") == 4
+    record = Journal(tmp_path / "runs/own/tune/journal.jsonl").replay()
+    seconds = sum(metrics["seconds"] for trial in record for metrics in trial.epochs)
+    assert record.spent.gpu_seconds == pytest.approx(seconds / 4)
+
+
 @pytest.mark.slow
 def test_a_full_disk_halts_the_search_which_goes_on_when_there_is_room(ray_instance, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -272,7 +306,10 @@ def test_a_full_disk_halts_the_search_which_goes_on_when_there_is_room(ray_insta
         ([DEMO, "trial.epochs"], "expected key=value (`trial.epochs=2`), but got 'trial.epochs'"),
         ([DEMO, "trial.epochs=two"], "`trial.epochs` must be a whole number, but got 'two' (command line)"),
         ([DEMO, "search.metric=val/acc"], "`search.metric` must be one of val/accuracy, val/loss,"),
-        ([DEMO, "search.resources.cpu=64"], "`search.resources.cpu` asks for 64 CPU a trial, but Ray has 2 CPU"),
+        (
+            [DEMO, "search.resources.cpu=64"],
+            "`search.resources.cpu` asks for 64 CPU a trial, but Ray has no more than 2 CPU",
+        ),
         ([DEMO, "space={}"], "there is no `space`, so there is nothing to search"),
         ([DEMO, "--resume"], "there is nothing to resume in runs/demo: start without --resume"),
         ([DEMO, "dataset={name: tests.own_data:NotPrepared}"], "mine is not there: run `python -m search prepare`"),
