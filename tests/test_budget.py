@@ -260,6 +260,6 @@ def test_gpu_hours_that_were_spent_stay_what_they_were_when_a_resume_gives_other
     budget = "search.budget.gpu_hours=1"
     told = {"epoch": 0, "val/accuracy": 0.5, "best": 0.5, "seconds": 3600.0}
     session = opened(path, budget, "search.resources.gpu=1")
-    session.reported(session.next().number, told)
+    session.reported(session.next().number, told, 1.0)
     assert session.exhausted == "budget: 1 GPU-hour is spent"
     assert opened(path, budget, "search.resources.gpu=0.25").exhausted == "budget: 1 GPU-hour is spent"

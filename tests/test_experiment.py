@@ -382,7 +382,7 @@ def test_every_mistake_of_a_file_is_told_at_once_in_the_order_of_its_lines():
         (25, "`search.sampler` must be 'tpe', 'random', 'grid', 'qmc', 'gp', 'cmaes' or 'nsga2', but got 'tpee'"),
         (26, "`search.scheduler.grace_epoch` is no known key; did you mean `grace_epochs`?"),
         (27, "`search.resources.cpu` must be a number, but got true"),
-        (27, "`search.resources.gpu` must be at least 0, but got -1"),
+        (27, "`search.resources.gpu` must be at least 0 or 'auto', but got -1"),
         (28, "`trakcing` is no known key; did you mean `tracking`?"),
     ]
     assert mistakes_in(DOZEN) == [f"{text} (f.yaml, line {line})" for line, text in expected]
@@ -482,7 +482,7 @@ def test_every_mistake_of_a_file_is_told_at_once_in_the_order_of_its_lines():
                 ("trial: {epochs: ?}", "trial.epochs", "a whole number"),
                 ("search: {baseline_share: ?}", "search.baseline_share", "a finite number"),
                 ("search: {resources: {cpu: ?}}", "search.resources.cpu", "a finite number"),
-                ("search: {resources: {gpu: ?}}", "search.resources.gpu", "a finite number"),
+                ("search: {resources: {gpu: ?}}", "search.resources.gpu", "a finite number or 'auto'"),
             ]
             for number, got in [(".nan", "NaN"), (".inf", "Infinity"), ("1e999", "Infinity")]
         ),

@@ -74,12 +74,13 @@ def metrics_of(session: Session, trial: TrialRecord, epoch: int) -> dict[str, fl
 def worker(session: Session, trial: TrialRecord) -> Iterator[None]:
     """Trains an epoch each time it is asked to. One that follows another tells the epochs before again."""
     session.started(trial.number)
+    gpu = session.experiment.search.resources.gpu
     for epoch in range(session.experiment.trial.epochs):
         yield
         if epoch == fails_at(trial):
             session.ended(trial.number, "failed", 'ValueError: clip 17, "a\n[red]b"')
             return
-        if reason := session.reported(trial.number, metrics_of(session, trial, epoch)):
+        if reason := session.reported(trial.number, metrics_of(session, trial, epoch), gpu):
             session.ended(trial.number, "stopped", reason)
             return
     session.ended(trial.number, "finished")
@@ -358,6 +359,27 @@ def test_epochs_that_a_second_worker_tells_again_change_nothing(tmp_path):
     assert (path.read_bytes(), seen.told) == (written, told)
     session.reported(trial.number, metrics_of(session, trial, 2))
     assert [m["epoch"] for m in trial.epochs] == [0, 1, 2]
+
+
+def test_a_trial_that_ran_out_of_memory_is_handed_out_again_and_is_no_result(tmp_path):
+    """Also after a resume, and when all others have been handed out."""
+    path = tmp_path / "journal.jsonl"
+    session = opened(path, "search.trials=2")
+    crowded, other = session.next(), session.next()
+    session.reported(crowded.number, metrics_of(session, crowded, 0))
+    assert (session.next(), session.over) == (None, False)
+    session.crowded(crowded.number)
+    session.ended(other.number, "finished")
+    assert (crowded.crowded, crowded.status, session.left, session.complete) == (1, "waiting", 1, False)
+    states = [trial.state.name for study in session._studies.values() for trial in study._study.trials]
+    assert sorted(states) == ["FAIL", "RUNNING"]  # the other one told no epoch
+    resumed = opened(path, "search.trials=2")
+    for later in (session, resumed):
+        again = later.next()
+        assert (again.number, again.crowded, len(again.epochs)) == (crowded.number, 1, 1)
+        assert (later.next(), later.over) == (None, False)
+    session.ended(crowded.number, "finished")
+    assert session.over
 
 
 def test_of_two_ends_the_first_counts(tmp_path):
