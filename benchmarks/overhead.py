@@ -40,6 +40,7 @@ def ours(trials: int, folder: Path) -> float:
     from ogmge.trainable import Objective
     from search.cluster import local_ray
     from search.folder import RunFolder
+    from search.policy import Tuning
     from search.ray_tune import run
     from search.record import Journal
     from search.session import Session
@@ -54,7 +55,7 @@ def ours(trials: int, folder: Path) -> float:
     run_folder = RunFolder(folder / experiment.name)
     with local_ray(cpus=2):
         began = time.perf_counter()
-        session = Session(experiment, Journal(run_folder.journal))
+        session = Session(experiment, Journal(run_folder.journal), Tuning(experiment))
         tracker = Tracker(experiment, folder, "none", lambda number: run_folder.trial(number) / "best.pt")
         tracker.connected()
         session.observers.append(tracker)

@@ -59,7 +59,7 @@ class Progress:
             what = WORDS[trial.status] + (f" ({trial.reason})" if trial.status == "failed" else "")
             count = sum(t.ended for t in self._session.record)
             line = Text(
-                f"[{count}/{len(self._session.plan)}] {trial.arm} {trial.number}: {label(trial.changes)}: "
+                f"[{count}/{len(self._session.policy.arms)}] {trial.arm} {trial.number}: {label(trial.changes)}: "
                 f"{what} after {len(trial.epochs)} epochs, {self._metric} {shown(self._metric, trial.best)}"
             )
             self._console.print(line, soft_wrap=True)
@@ -77,7 +77,7 @@ class Progress:
 
     def _counts(self, trials: list[TrialRecord]) -> Text:
         by = {status: sum(t.status == status for t in trials) for status in WORDS}
-        ended, planned = sum(by.values()), len(self._session.plan)
+        ended, planned = sum(by.values()), len(self._session.policy.arms)
         elapsed = time.monotonic() - self._began
         said = ", ".join(f"{n} {WORDS[status]}" for status, n in by.items() if n)
         text = Text.assemble((self._session.experiment.name, "bold"), f"  {ended} of {planned} trials ended")

@@ -44,7 +44,8 @@ class _Suggestions(Searcher):
             return str(Searcher.FINISHED) if self._session.over else None
         config = with_changes(self._session.experiment.trial, trial.changes)
         room = self._rooms[min(trial.crowded, len(self._rooms) - 1)]
-        return {"number": trial.number, "trial": asdict(config), **asdict(room)}
+        dataset = dict(self._session.policy.dataset(trial))
+        return {"number": trial.number, "trial": asdict(config), "dataset": dataset, **asdict(room)}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Nothing: the session hears of it from `_Decisions` and `_Workers`, which know why."""

@@ -20,6 +20,7 @@ from search.data import fingerprint_of, store_of
 from search.experiment import Experiment
 from search.folder import RunFolder, claimed, write
 from search.packing import Room, larger, trials_at_once
+from search.policy import Tuning
 from search.probe import room_for
 from search.progress import Progress
 from search.ray_tune import run
@@ -80,7 +81,7 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
         console.print(Text(f"note: {note}", style="yellow"))
     with claimed(folder, experiment, resume=resume):
         journal = Journal(folder.journal)
-        session = Session(experiment, journal)
+        session = Session(experiment, journal, Tuning(experiment))
         tracker = Tracker(experiment, runs, fingerprint_of(data), lambda n: folder.trial(n) / "best.pt")
         try:
             _train(session, folder, tracker, console)
@@ -129,7 +130,8 @@ def _train(session: Session, folder: RunFolder, tracker: Tracker, console: Conso
         Path.cwd(),
     )
     console.print(
-        f"{experiment.name}: {len(session.plan)} trials, starting Ray and MLflow; Ctrl-C stops, --resume goes on",
+        f"{experiment.name}: {len(session.policy.arms)} trials, starting Ray and MLflow; Ctrl-C stops, --resume goes "
+        "on",
         highlight=False,
         soft_wrap=True,
     )

@@ -1,4 +1,4 @@
-"""The search itself, without processes: which trial is next, what a result means, what is known so far.
+"""Trials being run, without processes: which is next, what has come of each so far; a policy says what a result means.
 
 Ray Tune drives it (`search.ray_tune`); a simulator could as well. Everything that happens goes through the journal, so
 that a session opened on an old journal continues it.
@@ -11,14 +11,9 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from search.arms import ARMS, Arm, plan
-from search.budget import exhausted
 from search.experiment import Experiment
-from search.peers import Run, Scheduler
+from search.policy import Policy
 from search.record import Journal, SearchRecord, Status, TrialRecord
-from search.sampler import ArmStudy
-from search.scheduler import scheduler_of
-from search.space import START
 
 log = logging.getLogger(__name__)
 
@@ -32,11 +27,12 @@ class Observer(Protocol):
 
 
 class Session:
-    """A search in progress.
+    """A search in progress, or its confirmation.
 
     Args:
-        experiment: what is searched.
+        experiment: what is trained.
         journal: where events go; events in it already are taken up.
+        policy: decides what is run, and on early stopping.
         clock: seconds, from any moment on.
 
     Attributes:
@@ -45,40 +41,37 @@ class Session:
         observers: are told of every event from now on.
     """
 
-    def __init__(self, experiment: Experiment, journal: Journal, clock: Callable[[], float] = time.monotonic) -> None:
-        self.experiment = experiment
+    def __init__(
+        self, experiment: Experiment, journal: Journal, policy: Policy, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.experiment, self.policy = experiment, policy
         self.record: SearchRecord = journal.replay()
         self._clock, self._began = clock, clock() - self.record.spent.wall_seconds
         self._journal = journal
         self.observers: list[Observer] = []
         self.halted: str | None = None
         self._troubled: set[str] = set()
-        search = experiment.search
-        self._studies: dict[Arm, ArmStudy] = {arm: ArmStudy(experiment, arm) for arm in ARMS}
-        capacity = {arm: study.capacity for arm, study in self._studies.items()}
-        self.plan: list[Arm] = plan(search.trials, search.baseline_share, capacity)
-        self._scheduler: Scheduler = scheduler_of(experiment)
         for trial in self.record:
-            self._studies[trial.arm].add(trial)
+            policy.restore(trial)
         self._again = [trial.number for trial in self.record if not trial.ended]
 
     @property
     def exhausted(self) -> str | None:
-        """Why the search ends before its plan, where the budget is spent. The journal alone says so, no clock."""
-        return exhausted(self.experiment.search.budget, self.record.spent)
+        """Why it ends before all planned trials have, where the budget is spent."""
+        return self.policy.exhausted(self.record)
 
     @property
     def left(self) -> int:
         """Trials still to be handed out: those that were interrupted, and new ones; none once the budget is spent."""
         if self.exhausted:
             return 0
-        return len(self._again) + max(0, len(self.plan) - len(self.record.trials))
+        return len(self._again) + max(0, len(self.policy.arms) - len(self.record.trials))
 
     @property
     def complete(self) -> bool:
         """Whether every trial of the search has ended; once the budget is spent, every one that was begun."""
         ended = sum(trial.ended for trial in self.record)
-        return ended == len(self.record.trials) and (ended >= len(self.plan) or self.exhausted is not None)
+        return ended == len(self.record.trials) and (ended >= len(self.policy.arms) or self.exhausted is not None)
 
     @property
     def over(self) -> bool:
@@ -92,10 +85,10 @@ class Session:
         if self._again:
             return self.record.trials[self._again.pop(0)]
         number = len(self.record.trials)
-        if number >= len(self.plan):
+        if number >= len(self.policy.arms):
             return None
-        arm = self.plan[number]
-        internal, changes = self._studies[arm].suggest(number)
+        arm = self.policy.arms[number]
+        internal, changes = self.policy.suggest(number)
         happened = {"event": "suggested", "number": number, "arm": arm, "internal": internal, "changes": changes}
         return self.record.trials[number] if self._happened(happened) else None
 
@@ -122,27 +115,21 @@ class Session:
         """Why a trial is to stop after its last epoch, or None; where that was its very last, it has finished."""
         if self._whole(trial):
             return None
-        return self._scheduler.decide(self._run(trial), map(self._run, self.record)) or self.exhausted
+        return self.policy.stop(trial, self.record) or self.exhausted
 
     def _whole(self, trial: TrialRecord) -> bool:
         return len(trial.epochs) >= int(trial.changes.get("epochs", self.experiment.trial.epochs))
-
-    def _run(self, trial: TrialRecord) -> Run:
-        """What early stopping knows of a trial; one that failed is known up to its failure."""
-        start = trial.changes.get(START, self.experiment.trial.modulation.start)
-        opens = None if trial.arm == "baseline" else start
-        return Run(trial.number, trial.arm, opens, [metrics["best"] for metrics in trial.epochs])
 
     def ended(self, number: int, status: Status, reason: str = "") -> None:
         """A trial is over. Told twice, the first counts."""
         trial = self.record.trials[number]
         if trial.ended or not self._happened({"event": "ended", "number": number, "status": status, "reason": reason}):
             return
-        self._studies[trial.arm].tell(trial)
+        self.policy.tell(trial)
         self._tell(lambda observer: observer.ended(trial))
 
     def crowded(self, number: int) -> None:
-        """A trial ran out of memory and is to go on with more. That is no result: the study hears nothing of it."""
+        """A trial ran out of memory and is to go on with more. That is no result: the policy hears nothing."""
         if self._happened({"event": "crowded", "number": number}):
             self._again.append(number)
 

@@ -83,7 +83,7 @@ def cut_short(session: Session) -> str | None:
     """What the budget left of the plan, where it ended the search before all of it was done."""
     reason = session.exhausted
     stopped = sum(trial.status == "stopped" and trial.reason == reason for trial in session.record)
-    planned = len(session.plan)
+    planned = len(session.policy.arms)
     unstarted = max(0, planned - len(session.record.trials))
     if reason is None or not (stopped or unstarted):
         return None

@@ -60,15 +60,16 @@ def out_of_memory(error: Exception) -> bool:
 def run_trial(config: dict[str, Any], setup: Setup) -> None:
     """Trains the trial `config["number"]` as `config["trial"]` says, from its last checkpoint where there is one.
 
-    It has `config["cpu"]` cores and `config["gpu"]` of a GPU. Every failure of the training is reported with its
-    reason, and is no failure of the worker: only a worker that dies is tried again. A full disk is no failure of the
-    trial: it halts the search, which can be resumed; nor is a lack of memory: the trial is run again with more.
+    It has `config["cpu"]` cores and `config["gpu"]` of a GPU, and `config["dataset"]` goes over the data set's options.
+    Every failure of the training is reported with its reason, and is no failure of the worker: only a worker that dies
+    is tried again. A full disk is no failure of the trial: it halts the search, which can be resumed; nor is a lack of
+    memory: the trial is run again with more.
     """
     try:
         os.chdir(setup.here)  # another node's workers begin elsewhere
         trainable.train(
             trial_from(config["trial"]),
-            _open(json.dumps(setup.dataset, sort_keys=True)),
+            _open(json.dumps({**setup.dataset, **config["dataset"]}, sort_keys=True)),
             lambda metrics: tune.report({"metrics": metrics}),
             folder=trial_folder(setup.folder, config["number"]),
             objective=setup.objective,

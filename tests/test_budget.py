@@ -17,6 +17,7 @@ from search.arms import ARMS
 from search.budget import Spent, exhausted
 from search.experiment import Budget, ExperimentError, resolved
 from search.folder import RunFolder, claimed
+from search.policy import Tuning
 from search.record import Journal
 from search.session import Session
 from search.summary import cut_short, print_summary
@@ -130,7 +131,7 @@ def test_running_trials_end_at_their_next_report_and_no_new_one_is_suggested(tmp
     assert (session.left, session.next()) == (0, None)
     assert all(t.ended for t in session.record)
     assert most <= session.record.spent.epochs < most + at_once
-    assert len(session.record.trials) < len(session.plan)
+    assert len(session.record.trials) < len(session.policy.arms)
     assert len(stopped_by_budget(session)) <= at_once
 
 
@@ -141,7 +142,7 @@ def test_a_trial_stopped_by_the_budget_is_a_result_and_is_told_to_the_sampler_as
     for arm in ARMS:
         best = best_of(session.record, arm, "val/accuracy", "max")
         assert best is not None
-        (trial,) = session._studies[arm]._study.trials
+        (trial,) = session.policy.studies[arm]._study.trials
         assert (trial.state.name, len(trial.intermediate_values)) == ("PRUNED", len(best.trial.epochs))
 
 
@@ -155,11 +156,11 @@ def test_a_trial_whose_last_epoch_spends_the_budget_has_finished(tmp_path):
 def test_the_hours_of_earlier_sessions_count_and_the_time_between_them_does_not(tmp_path):
     path = tmp_path / "journal.jsonl"
     asked = experiment("search.budget.hours=1")
-    first = Session(asked, Journal(path), Clock(60))
+    first = Session(asked, Journal(path), Tuning(asked), Clock(60))
     simulate(first, steps=5)
     used = first.record.spent.wall_seconds
     assert 0 < used < 3600
-    second = Session(asked, Journal(path), Clock(60))
+    second = Session(asked, Journal(path), Tuning(asked), Clock(60))
     assert second.record.spent.wall_seconds == used
     simulate(second)
     second.close()
@@ -197,7 +198,7 @@ def test_more_budget_on_a_resume_goes_on_with_the_plan(tmp_path):
     simulate(first)
     before = results(first.record)
     session = opened(path, "search.budget.epochs=1000")
-    assert session.left == len(session.plan) - len(before) > 0
+    assert session.left == len(session.policy.arms) - len(before) > 0
     assert not session.complete
     simulate(session)
     assert results(session.record)[: len(before)] == before

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from search.policy import Tuning
 from search.progress import Progress
 from search.record import Journal
 from search.session import Session
@@ -183,7 +184,7 @@ def test_a_terminal_gets_the_live_table_and_no_lines(session):
 def test_a_resumed_search_counts_on(tmp_path):
     path = tmp_path / "journal.jsonl"
     simulate(opened(path), steps=30)
-    session = Session(experiment(), Journal(path))
+    session = Session(experiment(), Journal(path), Tuning(experiment()))
     ended = sum(t.ended for t in session.record)
     screen = console()
     with Progress(session, screen, 2) as progress:

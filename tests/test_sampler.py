@@ -16,6 +16,7 @@ from optuna.trial import TrialState
 from search.arms import ARMS
 from search.document import override, parse
 from search.experiment import Experiment
+from search.policy import Tuning
 from search.record import Journal, TrialRecord
 from search.sampler import ArmStudy
 from search.samplers import Name
@@ -279,7 +280,7 @@ def test_no_configuration_comes_twice_in_an_arm_whether_or_not_the_search_is_res
     )
     with TemporaryDirectory() as folder:
         for trials in (stop, None):
-            session = Session(asked, Journal(Path(folder) / "journal.jsonl"))
+            session = Session(asked, Journal(Path(folder) / "journal.jsonl"), Tuning(asked))
             for _ in range(session.left if trials is None else trials):
                 number = session.next().number
                 session.reported(number, {"epoch": 0, "val/accuracy": number % 3, "best": number % 3})

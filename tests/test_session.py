@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from search.document import override, parse
 from search.experiment import Experiment
+from search.policy import Tuning
 from search.record import Journal, SearchRecord, TrialRecord
 from search.session import Session
 from search.validation import check
@@ -45,7 +46,8 @@ def experiment(*assignments: str) -> Experiment:
 
 
 def opened(path: Path, *assignments: str) -> Session:
-    return Session(experiment(*assignments), Journal(path))
+    asked = experiment(*assignments)
+    return Session(asked, Journal(path), Tuning(asked))
 
 
 # ---- the simulated engine; other tests use it too ----
@@ -117,8 +119,8 @@ def check_whole(session: Session, path: Path) -> None:
     """Every planned trial once, each with its epochs from 0 on, and an end."""
     assert session.complete
     assert (session.left, session.next()) == (0, None)
-    assert [t.number for t in session.record] == list(range(len(session.plan)))
-    assert [t.arm for t in session.record] == session.plan
+    assert [t.number for t in session.record] == list(range(len(session.policy.arms)))
+    assert [t.arm for t in session.record] == session.policy.arms
     for trial in session.record:
         assert trial.ended
         assert [m["epoch"] for m in trial.epochs] == list(range(len(trial.epochs)))
@@ -212,7 +214,7 @@ def test_a_search_killed_at_any_point_loses_no_trial_and_counts_none_twice(whole
             before = {
                 t.number: result for t, result in zip(session.record, results(session.record), strict=True) if t.ended
             }
-            assert session.left == len(session.plan) - len(before)
+            assert session.left == len(session.policy.arms) - len(before)
             simulate(session, at_once=3)
             check_whole(session, path)
             assert {n: results(session.record)[n] for n in before} == before
@@ -285,7 +287,7 @@ def test_what_cannot_be_written_down_has_not_happened_and_halts_the_search(tmp_p
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             super().append(happened)
 
-    session = Session(experiment(), Full(path))
+    session = Session(experiment(), Full(path), Tuning(experiment()))
     simulate(session, at_once=1)
     assert session.halted == f"No space left on device: {path}"
     assert not session.complete
@@ -334,7 +336,7 @@ def test_another_number_of_trials_on_a_resume_adds_some_or_takes_none_away(tmp_p
     simulate(session)
     assert session.complete
     assert results(session.record)[:14] == before
-    assert [t.arm for t in session.record][: len(session.plan)] == session.plan
+    assert [t.arm for t in session.record][: len(session.policy.arms)] == session.policy.arms
     assert len(session.record.trials) == expected
 
 
@@ -371,7 +373,7 @@ def test_a_trial_that_ran_out_of_memory_is_handed_out_again_and_is_no_result(tmp
     session.crowded(crowded.number)
     session.ended(other.number, "finished")
     assert (crowded.crowded, crowded.status, session.left, session.complete) == (1, "waiting", 1, False)
-    states = [trial.state.name for study in session._studies.values() for trial in study._study.trials]
+    states = [trial.state.name for study in session.policy.studies.values() for trial in study._study.trials]
     assert sorted(states) == ["FAIL", "RUNNING"]  # the other one told no epoch
     resumed = opened(path, "search.trials=2")
     for later in (session, resumed):

@@ -18,6 +18,7 @@ from search import mlflow_store, tracking
 from search.experiment import Experiment
 from search.labels import flat
 from search.mlflow_store import INTERRUPTED, TrackingError, connect, store_uri
+from search.policy import Tuning
 from search.record import Journal, TrialRecord
 from search.session import Session
 from search.space import with_changes
@@ -48,7 +49,7 @@ class Search:
         self.folder = self.runs / self.name
         self.folder.mkdir(exist_ok=True)
         self.experiment: Experiment = experiment(TRIALS, f"name={self.name}", *self.options)
-        self.session = Session(self.experiment, Journal(self.folder / "journal.jsonl"))
+        self.session = Session(self.experiment, Journal(self.folder / "journal.jsonl"), Tuning(self.experiment))
         self.tracker: Tracker | None = None
 
     def weights(self, number: int) -> Path:

@@ -1,0 +1,81 @@
+"""What a session runs, and what it makes of the results: tuning, by Optuna's studies and early stopping."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from search.arms import ARMS, Arm, plan
+from search.budget import exhausted
+from search.experiment import Experiment
+from search.peers import Run, Scheduler
+from search.record import SearchRecord, TrialRecord
+from search.sampler import ArmStudy
+from search.scheduler import scheduler_of
+from search.space import START, Changes, Internal
+
+
+class Policy(Protocol):
+    """Decides on trials from their results and from nothing else, so that a resume can replay it."""
+
+    @property
+    def arms(self) -> Sequence[Arm]:
+        """The arm of each trial that is to be run, by number."""
+
+    def restore(self, trial: TrialRecord) -> None:
+        """A trial from before a resume."""
+
+    def suggest(self, number: int) -> tuple[Internal, Changes]:
+        """What trial `number` is to be: as the policy notes it, and as changes of the experiment's trial."""
+
+    def dataset(self, trial: TrialRecord) -> Mapping[str, Any]:
+        """Options of the data set that are the trial's own."""
+
+    def stop(self, trial: TrialRecord, record: SearchRecord) -> str | None:
+        """Why a trial is to stop after its last epoch; None to go on."""
+
+    def tell(self, trial: TrialRecord) -> None:
+        """A trial has ended."""
+
+    def exhausted(self, record: SearchRecord) -> str | None:
+        """Why nothing more is run, where that is so before all of it is done. The record alone says so, no clock."""
+
+
+class Tuning:
+    """The search itself: a study for each arm, one scheduler, one budget.
+
+    Args:
+        experiment: its space and `search`.
+    """
+
+    def __init__(self, experiment: Experiment) -> None:
+        search = experiment.search
+        self._experiment = experiment
+        self.studies: dict[Arm, ArmStudy] = {arm: ArmStudy(experiment, arm) for arm in ARMS}
+        capacity = {arm: study.capacity for arm, study in self.studies.items()}
+        self.arms: list[Arm] = plan(search.trials, search.baseline_share, capacity)
+        self._scheduler: Scheduler = scheduler_of(experiment)
+
+    def restore(self, trial: TrialRecord) -> None:
+        self.studies[trial.arm].add(trial)
+
+    def suggest(self, number: int) -> tuple[Internal, Changes]:
+        return self.studies[self.arms[number]].suggest(number)
+
+    def dataset(self, trial: TrialRecord) -> Mapping[str, Any]:
+        return {}
+
+    def stop(self, trial: TrialRecord, record: SearchRecord) -> str | None:
+        return self._scheduler.decide(self._run(trial), map(self._run, record))
+
+    def _run(self, trial: TrialRecord) -> Run:
+        """What early stopping knows of a trial; one that failed is known up to its failure."""
+        start = trial.changes.get(START, self._experiment.trial.modulation.start)
+        opens = None if trial.arm == "baseline" else start
+        return Run(trial.number, trial.arm, opens, [metrics["best"] for metrics in trial.epochs])
+
+    def tell(self, trial: TrialRecord) -> None:
+        self.studies[trial.arm].tell(trial)
+
+    def exhausted(self, record: SearchRecord) -> str | None:
+        return exhausted(self._experiment.search.budget, record.spent)
