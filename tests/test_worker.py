@@ -1,0 +1,59 @@
+"""What a worker holds a trial to, and what it takes for a lack of memory."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from search.worker import device_for, out_of_memory
+
+
+@pytest.fixture
+def threads() -> None:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("cpu", "expected"), [(0.25, 1), (1, 1), (1.9, 1), (2, 2), (4, 4)])
+def test_a_trial_has_as_many_threads_as_whole_cores(threads, cpu, expected):
+    assert device_for(cpu, 0) == torch.device("cpu")
+    assert torch.get_num_threads() == expected
+
+
+@pytest.mark.parametrize(
+    ("gpu", "there", "device", "fraction"),
+    [
+        (0.25, True, "cuda", 0.25),
+        (1.0, True, "cuda", 1.0),
+        (2.0, True, "cuda", 1.0),  # of each
+        (0.25, False, "cpu", None),
+        (0.0, True, "cpu", None),
+    ],
+)
+def test_a_trial_is_held_to_its_share_of_a_gpus_memory(threads, monkeypatch, gpu, there, device, fraction):
+    """Ray divides the number of GPUs, not their memory."""
+    held = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", held.append)
+    assert device_for(1, gpu) == torch.device(device)
+    assert held == ([] if fraction is None else [fraction])
+
+
+def test_memory_that_no_machine_has_is_known_for_what_it_is():
+    with pytest.raises(RuntimeError) as error:
+        torch.empty(2**60)
+    assert out_of_memory(error.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
+        (MemoryError(), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("can't allocate memory"), False),
+    ],
+)
+def test_only_a_lack_of_memory_is_one(error, expected):
+    assert out_of_memory(error) is expected
