@@ -1,24 +1,42 @@
-"""What a search costs beside the training: `python -m benchmarks.overhead [--trials 60]`.
+"""What a search costs beside the training: `python -m benchmarks.overhead [--trials 200] [--rounds 1] [VARIANT …]`.
 
-Trials that do nothing but report five epochs, two at a time, through
-  ours      this project's search: journal, studies, ASHA, a run for each trial in MLflow;
-  tune      Ray Tune with its defaults and Optuna (its loggers on, a new worker for each trial);
-  mlflow    the same with `MLflowLoggerCallback`, into SQLite.
-Each in a process of its own, one after the other; the seconds are from Ray being up to the last record being written.
+Trials that do nothing but report five epochs, two at a time, without checkpoints, through
+  none      this project's search, journal, studies and all, without MLflow;
+  ours      the same with MLflow, into SQLite: a run for the search, one for each trial;
+  bare      Ray Tune with Optuna, its workers reused as ours are, without loggers;
+  callback  the same with Ray's `MLflowLoggerCallback`, into SQLite;
+  tune      Ray Tune with Optuna and its defaults: its loggers on, a new worker for each trial (a fifth of the trials:
+            nothing else differs, and it is slow).
+Each in a process of its own, one after the other, in each round. The seconds are from the first report, when workers
+have started, to the last record being written; of all rounds the least is shown, as what else the machine does only
+adds. `driver` is CPU time of the process that the search runs in, `above none` is seconds a trial. Ends with the goals,
+and whether they hold.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 EPOCHS = 5
-VARIANTS = ("ours", "tune", "mlflow")
+VARIANTS = ("none", "ours", "bare", "callback", "tune")
+ABOVE_NONE_S, OF_CALLBACK = 0.1, 0.5  # the goals
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of a search, a trial."""
+
+    seconds: float
+    driver: float
 
 
 def metrics(epoch: int) -> dict[str, float]:
@@ -36,10 +54,11 @@ def report_only(config: dict[str, Any], setup: object = None) -> None:
         tune.report({"metrics": metrics(epoch)})
 
 
-def ours(trials: int, folder: Path) -> float:
+def ours(trials: int, folder: Path, *, tracked: bool) -> Cost:
     from ogmge.trainable import Objective
     from search.cluster import local_ray
     from search.folder import RunFolder
+    from search.packing import Room
     from search.policy import Tuning
     from search.ray_tune import run
     from search.record import Journal
@@ -54,21 +73,27 @@ def ours(trials: int, folder: Path) -> float:
     )
     run_folder = RunFolder(folder / experiment.name)
     with local_ray(cpus=2):
-        began = time.perf_counter()
+        clock = Clock()
         session = Session(experiment, Journal(run_folder.journal), Tuning(experiment))
-        tracker = Tracker(experiment, folder, "none", lambda number: run_folder.trial(number) / "best.pt")
-        tracker.connected()
-        session.observers.append(tracker)
-        setup = Setup(experiment.dataset, Objective(), run_folder.tune, 1, 0, folder)
-        run(session, setup, report_only)
-        lack = tracker.close("FINISHED", {}, [])
-        seconds = time.perf_counter() - began
+        session.observers.append(clock)
+        tracker = None
+        if tracked:
+            tracker = Tracker(experiment, folder, "none", session.record, run_folder.trial)
+            tracker.connected()
+            session.observers.append(tracker)
+        setup = Setup(experiment.dataset, Objective(), run_folder.tune, folder)
+        run(session, setup, [Room(1, 0)], 2, report_only)
+        lack = tracker.close("FINISHED", []) if tracker else None
+        cost = clock.cost(trials)
     if lack or not session.complete:
         raise RuntimeError(f"the search did not end: {lack}")
-    return seconds
+    return cost
 
 
-def defaults(trials: int, folder: Path, *, mlflow: bool) -> float:
+def tunes(trials: int, folder: Path, *, defaults: bool, mlflow: bool) -> Cost:
+    if not defaults:
+        os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+        os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"] = "30"
     import ray
     from ray import tune
     from ray.air.integrations.mlflow import MLflowLoggerCallback
@@ -79,45 +104,100 @@ def defaults(trials: int, folder: Path, *, mlflow: bool) -> float:
         [MLflowLoggerCallback(f"sqlite:///{folder / 'mlflow.db'}", experiment_name="overhead")] if mlflow else []
     )
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    began = time.perf_counter()
+    clock = Clock()
+
+    class Begins(tune.Callback):
+        def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
+            clock.reported(trial)
+
     searcher = ConcurrencyLimiter(OptunaSearch(metric="metrics/val/accuracy", mode="max"), max_concurrent=2)
     tune.Tuner(
         tune.with_resources(report_only, {"cpu": 1}),
         param_space={"lr": tune.loguniform(1e-4, 1e-1), "alpha": tune.loguniform(0.05, 1.5)},
-        tune_config=tune.TuneConfig(num_samples=trials, search_alg=searcher),
-        run_config=tune.RunConfig(storage_path=str(folder), callbacks=callbacks),
+        tune_config=tune.TuneConfig(num_samples=trials, search_alg=searcher, reuse_actors=not defaults),
+        run_config=tune.RunConfig(storage_path=str(folder), callbacks=[Begins(), *callbacks], verbose=int(defaults)),
     ).fit()
-    seconds = time.perf_counter() - began
+    cost = clock.cost(trials)
     ray.shutdown()
-    return seconds
+    return cost
 
 
-def one(variant: str, trials: int) -> None:
+class Clock:
+    """Of the wall, and of this process, from the first report on; an observer of a session."""
+
+    def __init__(self) -> None:
+        self._began: tuple[float, float] | None = None
+
+    def started(self, trial: object) -> None:
+        """Nothing."""
+
+    def reported(self, trial: object) -> None:
+        self._began = self._began or (time.perf_counter(), time.process_time())
+
+    def ended(self, trial: object) -> None:
+        """Nothing."""
+
+    def cost(self, trials: int) -> Cost:
+        assert self._began is not None
+        wall, driver = self._began
+        return Cost((time.perf_counter() - wall) / trials, (time.process_time() - driver) / trials)
+
+
+def one(variant: str, trials: int) -> Cost:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
-        seconds = ours(trials, path) if variant == "ours" else defaults(trials, path, mlflow=variant == "mlflow")
-    print(f"seconds {seconds}")
+        if variant in ("none", "ours"):
+            return ours(trials, path, tracked=variant == "ours")
+        return tunes(trials, path, defaults=variant == "tune", mlflow=variant == "callback")
+
+
+def apart(variant: str, trials: int) -> Cost:
+    """In a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.overhead", "--only", variant, "--trials", str(trials)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(done.stderr)
+    return Cost(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def show(costs: dict[str, Cost], trials: int) -> None:
+    """The figures so far, and of the goals those that can be told."""
+    print(f"\n{'':10}{'seconds':>9}{'a trial':>9}{'driver':>9}{'above none':>12}")
+    none, ours, callback = (costs.get(name) for name in ("none", "ours", "callback"))
+    for variant, cost in costs.items():
+        above = f"{cost.seconds - none.seconds:12.3f}" if none else ""
+        print(f"{variant:10}{cost.seconds * trials:9.1f}{cost.seconds:9.3f}{cost.driver:9.3f}{above}")
+    if none and ours:
+        goal("MLflow costs a trial", ours.seconds - none.seconds, ABOVE_NONE_S, "s")
+    if callback and ours:
+        goal("of the callback's time", ours.seconds / callback.seconds, OF_CALLBACK, "")
+
+
+def goal(what: str, value: float, most: float, unit: str) -> None:
+    print(
+        f"{what}: {value:.3f} {unit} (goal {most} at most): {'holds' if value <= most else 'MISSED'}".replace("  ", " ")
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=60)
-    parser.add_argument("--only", choices=VARIANTS, help="this one, in this process")
+    parser.add_argument("variants", nargs="*", choices=[*VARIANTS, []], help="these only")
+    parser.add_argument("--trials", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--only", choices=VARIANTS, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.only:
-        one(given.only, given.trials)
+        print(json.dumps(asdict(one(given.only, given.trials))))
         return
-    print(f"{given.trials} trials of {EPOCHS} reports, two at a time")
-    print(f"{'':10}{'seconds':>9}{'a trial':>9}{'over ours':>11}")
-    first = 0.0
-    for variant in VARIANTS:
-        command = [sys.executable, "-m", "benchmarks.overhead", "--only", variant, "--trials", str(given.trials)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            sys.exit(done.stderr)
-        seconds = float(done.stdout.rpartition("seconds ")[2])
-        first = first or seconds
-        print(f"{variant:10}{seconds:9.1f}{seconds / given.trials:9.2f}{seconds / first:11.1f}", flush=True)
+    print(f"{given.trials} trials of {EPOCHS} reports, two at a time, {given.rounds} rounds")
+    costs: dict[str, Cost] = {}
+    for _ in range(given.rounds):
+        for variant in given.variants or VARIANTS:
+            cost = apart(variant, max(1, given.trials // 5) if variant == "tune" else given.trials)
+            print(f"  {variant} {cost.seconds:.3f}", flush=True)
+            before = costs.get(variant, cost)
+            costs[variant] = Cost(min(cost.seconds, before.seconds), min(cost.driver, before.driver))
+    show(costs, given.trials)
 
 
 if __name__ == "__main__":

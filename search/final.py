@@ -16,7 +16,7 @@ from search.data import fingerprint_of, open_data
 from search.experiment import Experiment
 from search.folder import RunFolder, claimed
 from search.labels import modalities, percent, shown
-from search.mlflow_store import INTERRUPTED, RunWriter, connect, parameters, versions
+from search.mlflow_store import INTERRUPTED, RunWriter, connect, milliseconds, of_epoch, parameters, versions
 from search.rehearsal import rehearse
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class _Recorder:
         }
         self.run_id = client.create_run(experiment_id, tags=tags, run_name=experiment.name).info.run_id
         id_file.write_text(json.dumps({"run_id": self.run_id}))
-        self._writer.describe(self.run_id, parameters(asdict(experiment.trial)))
+        self._writer.add(self.run_id, params=parameters(asdict(experiment.trial)))
 
     def _stopped(self) -> bool:
         return "stop_reason" in self._writer.client.get_run(self.run_id).data.tags
@@ -54,7 +54,8 @@ class _Recorder:
         """All epochs that MLflow has not had; the next call delivers what this one could not."""
         try:
             while self._delivered < len(history):
-                self._delivered += self._writer.epochs(self.run_id, history[self._delivered :])
+                epochs = [of_epoch(metrics, milliseconds()) for metrics in history[self._delivered :]]
+                self._delivered += self._writer.add(self.run_id, epochs)
             self.trouble = None
         except Exception as error:
             log.debug("MLflow", exc_info=True)

@@ -8,7 +8,8 @@ import logging
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,13 +18,15 @@ from search.labels import flat
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # what fails is tried again by us, without blocking
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # a server's, whenever a run ends
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # asked for twice, a run is made twice: see `Maker`
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 EMPTY_BYTES, RUN_BYTES, VALUE_BYTES = 950_000, 10_000, 280  # of SQLite, seen in MLflow 3.17.2 after the demo's search
-METRICS_A_CALL = 1000  # MLflow's limit
+ENTRIES_A_CALL = 1000  # metrics, parameters and tags: MLflow's limit
 PARAMETERS_A_CALL = 100  # ditto
 PARAMETER_LENGTH = 6000  # ditto
 TRAINING_PAGE = {"mlflow.experimentKind": "custom_model_development"}  # else MLflow opens its page for chats
@@ -81,39 +84,113 @@ def parameters(values: Mapping[str, Any]) -> dict[str, str]:
     return {key: text[:PARAMETER_LENGTH] for key, text in texts.items()}
 
 
+@dataclass(frozen=True)
+class Values:
+    """Metrics of a run at a step.
+
+    Args:
+        step: of MLflow's axis.
+        time: when they came, in milliseconds; written again with the same, they are not there twice.
+        metrics: name -> value.
+    """
+
+    step: int
+    time: int
+    metrics: Mapping[str, float]
+
+
+def milliseconds() -> int:
+    """Now."""
+    return int(time.time() * 1000)
+
+
 class RunWriter:
     """Writes what our runs are made of; each call may raise whatever MLflow does."""
 
     def __init__(self, client: MlflowClient) -> None:
         self.client = client
 
-    def describe(self, run_id: str, params: Mapping[str, str]) -> None:
-        """Parameters; given again they change nothing."""
-        from mlflow.entities import Param
+    def add(
+        self,
+        run_id: str,
+        values: Sequence[Values] = (),
+        params: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> int:
+        """Parameters, tags, and the first of the values: as many as go in one call. Returns how many.
 
-        listed = [Param(key, value) for key, value in params.items()]
-        for first in range(0, len(listed), PARAMETERS_A_CALL):
-            self.client.log_batch(run_id, params=listed[first : first + PARAMETERS_A_CALL])
-
-    def epochs(self, run_id: str, epochs: list[dict[str, float]]) -> int:
-        """Every metric of the first epochs, at the step of its epoch: of as many as go in one call. Returns how many.
-
-        An epoch is there whole or not at all, so that after a failure the next call can begin where this one did.
+        A step is there whole or not at all, so that after a failure the next call can begin where this one did. What is
+        given again changes nothing.
         """
-        from mlflow.entities import Metric
+        from mlflow.entities import Metric, Param, RunTag
 
-        now = int(time.time() * 1000)
-        first = epochs[: max(1, METRICS_A_CALL // max(map(len, epochs)))]
-        metrics = [
-            Metric(key, value, now, int(epoch["epoch"]))
-            for epoch in first
-            for key, value in epoch.items()
-            if key != "epoch"
-        ]
-        self.client.log_batch(run_id, metrics=metrics)
+        listed = [Param(key, value) for key, value in (params or {}).items()]
+        while len(listed) > PARAMETERS_A_CALL:
+            self.client.log_batch(run_id, params=listed[:PARAMETERS_A_CALL])
+            del listed[:PARAMETERS_A_CALL]
+        marks = [RunTag(key, value) for key, value in (tags or {}).items()]
+        room = ENTRIES_A_CALL - len(listed) - len(marks)
+        first = values[: max(1, room // max((len(v.metrics) for v in values), default=1))]
+        metrics = [Metric(key, value, v.time, v.step) for v in first for key, value in v.metrics.items()]
+        self.client.log_batch(run_id, metrics=metrics, params=listed, tags=marks)
         return len(first)
 
     def known_epochs(self, run_id: str) -> int:
         """How many epochs the run has."""
         history = self.client.get_metric_history(run_id, "val/loss")
         return 1 + max((m.step for m in history), default=-1)
+
+
+def of_epoch(metrics: Mapping[str, float], time: int) -> Values:
+    """Every metric of an epoch, at the step of the epoch."""
+    return Values(int(metrics["epoch"]), time, {key: value for key, value in metrics.items() if key != "epoch"})
+
+
+class Maker:
+    """Makes runs, each once: a call that failed may have been carried out all the same, if only its answer was lost.
+
+    Args:
+        client: of MLflow.
+        experiment_id: of the experiment that the runs are made in.
+    """
+
+    def __init__(self, client: MlflowClient, experiment_id: str) -> None:
+        self._client, self._experiment_id = client, experiment_id
+        self._doubtful: dict[str, str | None] = {}  # what finds a run -> the one that counts
+
+    def make(self, same: str, name: str, tags: Mapping[str, str], start_time: int | None = None) -> str:
+        """A run's id.
+
+        Args:
+            same: the filter that finds this run and no other.
+            name, tags, start_time: the run's.
+        """
+        found = next(self.find(same), None) if same in self._doubtful else None
+        try:
+            run = found or self._client.create_run(self._experiment_id, start_time, dict(tags), name)
+        except Exception:
+            self._doubtful[same] = None
+            raise
+        run_id = str(run.info.run_id)
+        if same in self._doubtful:
+            self._doubtful[same] = run_id
+        return run_id
+
+    def find(self, same: str) -> Iterator[Run]:
+        """All runs there are of a filter, the oldest first."""
+        token = None
+        while True:
+            page = self._client.search_runs(
+                [self._experiment_id], same, order_by=["attributes.start_time"], page_token=token
+            )
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def tidy(self) -> None:
+        """Takes away what calls whose answers were lost have made, where another was made since."""
+        for same, counts in self._doubtful.items():
+            for run in self.find(same) if counts else ():
+                if run.info.run_id != counts:
+                    self._client.delete_run(run.info.run_id)

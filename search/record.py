@@ -58,12 +58,43 @@ class TrialRecord:
         return next((m for m in self.epochs if m[metric] == self.best), None)
 
 
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What a search had spent when a trial ended, or at a round number of epochs.
+
+    Args:
+        epochs, gpu_seconds, wall_seconds: see `Spent`.
+        ended: the trial, where one did.
+    """
+
+    epochs: int
+    gpu_seconds: float
+    wall_seconds: float
+    ended: int | None
+
+
+def is_round(epochs: int) -> bool:
+    """Of 64 to 128 numbers in each doubling, so that of any search some hundreds are.
+
+    >>> [n for n in (1, 127, 128, 129, 130, 255, 256, 258, 260) if is_round(n)]
+    [1, 127, 128, 130, 256, 260]
+    """
+    return epochs % (1 << max(0, epochs.bit_length() - 7)) == 0
+
+
 class SearchRecord:
-    """All trials of a search, by number, as the events so far have it."""
+    """All trials of a search, by number, as the events so far have it.
+
+    Attributes:
+        trials: number -> trial.
+        spent: so far.
+        moments: what was spent when, in order.
+    """
 
     def __init__(self) -> None:
         self.trials: dict[int, TrialRecord] = {}
         self.spent = Spent()
+        self.moments: list[Moment] = []
 
     def apply(self, event: dict[str, Any]) -> None:
         """Takes in one event; an epoch that is known already changes nothing."""
@@ -79,10 +110,17 @@ class SearchRecord:
             if event["metrics"]["epoch"] == len(trial.epochs):
                 trial.epochs.append(event["metrics"])
                 self.spent.epoch(event["metrics"], event.get("gpu", 0.0))
+                if is_round(self.spent.epochs):
+                    self._remember(None)
         elif event["event"] == "crowded":
             trial.status, trial.crowded = "waiting", trial.crowded + 1
         elif event["event"] == "ended":
-            trial.status, trial.reason = event["status"], event["reason"]
+            trial.reason, trial.status = event["reason"], event["status"]  # others look: the reason is there first
+            self._remember(number)
+
+    def _remember(self, ended: int | None) -> None:
+        spent = self.spent
+        self.moments.append(Moment(spent.epochs, spent.gpu_seconds, spent.wall_seconds, ended))
 
     def __iter__(self) -> Iterator[TrialRecord]:
         return iter(list(self.trials.values()))  # a copy: others look while the search goes on

@@ -82,13 +82,13 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
     with claimed(folder, experiment, resume=resume):
         journal = Journal(folder.journal)
         session = Session(experiment, journal, Tuning(experiment))
-        tracker = Tracker(experiment, runs, fingerprint_of(data), lambda n: folder.trial(n) / "best.pt")
+        tracker = Tracker(experiment, runs, fingerprint_of(data), session.record, lambda n: folder.trial(n) / "best.pt")
         try:
             _train(session, folder, tracker, console)
         finally:
-            outcome, best, metrics = _answer(session, folder)
+            outcome, best = _answer(session, folder)
             status = "FINISHED" if outcome.answered and outcome.complete else "FAILED" if outcome.complete else "KILLED"
-            lack = tracker.close(status, metrics, [folder.experiment, folder.best, folder.trials])
+            lack = tracker.close(status, [folder.experiment, folder.best, folder.trials])
             journal.close()
         if outcome.complete:
             interval = _interval(experiment, folder, best)
@@ -147,8 +147,8 @@ def _train(session: Session, folder: RunFolder, tracker: Tracker, console: Conso
             session.close()
 
 
-def _answer(session: Session, folder: RunFolder) -> tuple[Outcome, dict[Arm, answer.Best], dict[str, float]]:
-    """What is known so far, written to the folder; also what of it goes to the search's run in MLflow."""
+def _answer(session: Session, folder: RunFolder) -> tuple[Outcome, dict[Arm, answer.Best]]:
+    """What is known so far, written to the folder."""
     experiment, record = session.experiment, session.record
     metric, mode = experiment.search.objective.metric, experiment.search.objective.mode
     found = {arm: answer.best_of(record, arm, metric, mode) for arm in ARMS}
@@ -159,10 +159,9 @@ def _answer(session: Session, folder: RunFolder) -> tuple[Outcome, dict[Arm, ans
             write(folder.best, export.best_experiment(experiment, answer.winner(best, mode)))
     except OSError as error:
         session.halt(f"{error.strerror}: {error.filename or folder.path}")
-    metrics = {f"best/{arm}": b.value for arm, b in best.items()}
     failure = next((f"trial {t.number}: {t.reason}" for t in record if t.status == "failed"), None)
     failure = failure or session.exhausted
-    return Outcome(session.complete, len(best) == len(ARMS), failure, session.halted), best, metrics
+    return Outcome(session.complete, len(best) == len(ARMS), failure, session.halted), best
 
 
 def _interval(experiment: Experiment, folder: RunFolder, best: dict[Arm, answer.Best]) -> answer.Interval | None:

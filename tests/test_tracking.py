@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
+import sqlite3
 import threading
 import time
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,7 +16,8 @@ import mlflow
 import pytest
 from mlflow.entities import Run
 
-from search import mlflow_store, tracking
+from search import mlflow_runs, mlflow_store, tracking
+from search.curve import Curve
 from search.experiment import Experiment
 from search.labels import flat
 from search.mlflow_store import INTERRUPTED, TrackingError, connect, store_uri
@@ -37,6 +40,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each event is delivered by itself."""
+    monkeypatch.setattr(tracking, "EVERY_S", 0.0)
+
+
 @dataclass
 class Search:
     """A search with its journal, its weights, its tracker."""
@@ -44,6 +53,7 @@ class Search:
     runs: Path
     name: str
     options: tuple[str, ...] = ()
+    server: Path | None = None  # the folder of a server's data base and files
 
     def __post_init__(self) -> None:
         self.folder = self.runs / self.name
@@ -57,7 +67,7 @@ class Search:
 
     def track(self) -> Tracker:
         """As the runner does: the tracker hears of everything so far, then of what happens."""
-        self.tracker = Tracker(self.experiment, self.runs, "f1n9e2", self.weights)
+        self.tracker = Tracker(self.experiment, self.runs, "f1n9e2", self.session.record, self.weights)
         self.tracker.connected()
         self.session.observers += [Trains(self), self.tracker]
         for trial in self.session.record:
@@ -65,10 +75,10 @@ class Search:
         return self.tracker
 
     def again(self) -> Search:
-        return Search(self.runs, self.name, self.options)
+        return Search(self.runs, self.name, self.options, self.server)
 
     def close(self, status: str = "FINISHED") -> str | None:
-        return self.tracker.close(status, {"best/baseline": 0.5}, [self.folder / "journal.jsonl"])
+        return self.tracker.close(status, [self.folder / "journal.jsonl"])
 
 
 @dataclass
@@ -93,13 +103,36 @@ def search(runs: Path, request: pytest.FixtureRequest) -> Search:
     return Search(runs, name)
 
 
-def client(runs: Path) -> mlflow.MlflowClient:
-    return mlflow.MlflowClient(store_uri(None, runs))
+def client(search: Search) -> mlflow.MlflowClient:
+    return mlflow.MlflowClient(store_uri(None, search.server or search.runs))
+
+
+def rows(search: Search, run: Run) -> list[tuple[int, int, str, float]]:
+    """Time, step, name and value of all metrics, as they were written."""
+    with closing(sqlite3.connect((search.server or search.runs) / "mlflow.db")) as there:
+        query = "SELECT timestamp, step, key, value FROM metrics WHERE run_uuid = ?"
+        return sorted(there.execute(query, [run.info.run_id]))
+
+
+def history(search: Search, run: Run) -> dict[str, list[tuple[int, float]]]:
+    """Name of a metric -> steps and values."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for _, step, name, value in rows(search, run):
+        found.setdefault(name, []).append((step, value))
+    return found
+
+
+def until(what: Callable[[], bool]) -> None:
+    """Waits for something that comes, however slow the machine is."""
+    end = time.monotonic() + 60
+    while not what():
+        assert time.monotonic() < end, "nothing came within a minute"
+        time.sleep(0.05)
 
 
 def stored(search: Search) -> tuple[Run, dict[int, Run]]:
     """The search's run, and its trials' by number."""
-    there = client(search.runs)
+    there = client(search)
     found = there.search_runs([there.get_experiment_by_name(search.name).experiment_id])
     (parent,) = (run for run in found if "mlflow.parentRunId" not in run.data.tags)
     children = [run for run in found if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
@@ -109,34 +142,66 @@ def stored(search: Search) -> tuple[Run, dict[int, Run]]:
     return parent, by_number
 
 
+def files(search: Search, run: Run) -> dict[str, str]:
+    """What is kept with a run."""
+    folder = search.server / "artifacts" / run.info.experiment_id if search.server else search.runs / "mlartifacts"
+    found = (folder / run.info.run_id / "artifacts").glob("*")
+    return {file.name: file.read_text() for file in found}
+
+
+def statuses(search: Search) -> list[str]:
+    """Of the trials' runs that there are, in their order."""
+    there = client(search)
+    found = there.search_runs([there.get_experiment_by_name(search.name).experiment_id], "tags.kind = 'trial'")
+    return [run.info.status for run in sorted(found, key=lambda run: int(run.data.tags["trial"]))]
+
+
 def check_in_line(search: Search) -> None:
     """MLflow has every trial with its parameters, each metric of each epoch once, and how it ended."""
-    there = client(search.runs)
     parent, children = stored(search)
     assert sorted(children) == sorted(t.number for t in search.session.record)
     for trial in search.session.record:
         run = children[trial.number]
-        check_epochs(there, run, trial.epochs)
+        check_epochs(search, run, trial.epochs)
         check_params(run.data.params, asdict(with_changes(search.experiment.trial, trial.changes)))
         assert run.info.status == STATUSES[trial.status]
         said = {name: run.data.tags.get(name, "") for name in ("stop_reason", "error")}
         assert said == {"stop_reason": "", "error": ""} | {reason_tag(trial): trial.reason}
-        files = [file.path for file in there.list_artifacts(run.info.run_id)]
-        assert files == (["best.pt"] if trial.epochs and search.experiment.tracking.checkpoints == "best" else [])
+        weights = search.weights(trial.number)
+        kept = weights.exists() and search.experiment.tracking.checkpoints == "best"
+        assert files(search, run) == ({"best.pt": weights.read_text()} if kept else {})
     assert parent.info.status == "FINISHED"
-    assert parent.data.metrics == {"best/baseline": 0.5}
+    check_curve(search, parent)
 
 
 def reason_tag(trial: TrialRecord) -> str:
     return "error" if trial.status == "failed" else "stop_reason"
 
 
-def check_epochs(there: mlflow.MlflowClient, run: Run, epochs: list[dict[str, float]]) -> None:
+def check_epochs(search: Search, run: Run, epochs: list[dict[str, float]]) -> None:
     names = {name for epoch in epochs for name in epoch} - {"epoch"}
-    assert set(run.data.metrics) == names
-    for name in names:
-        history = there.get_metric_history(run.info.run_id, name)
-        assert [(m.step, m.value) for m in history] == [(e, epoch[name]) for e, epoch in enumerate(epochs)]
+    assert history(search, run) == {name: [(e, epoch[name]) for e, epoch in enumerate(epochs)] for name in names}
+
+
+def check_curve(search: Search, parent: Run) -> None:
+    """The search's run has the curve that its record makes, and is now where the record is.
+
+    It may have more: where the search was when it was closed, before it went on.
+    """
+    curve = Curve(search.session.record, "max")
+    expected = curve.points() | curve.end()
+    written = history(search, parent)
+    assert set(parent.data.metrics) == set(written) == set(list(expected.values())[-1])
+    for name, points in written.items():
+        assert [step for step, _ in points] == sorted(step for step, _ in points)
+        assert len(set(points)) == len(points), "something is there twice"
+        last = dict(points)
+        wanted = {step: values[name] for step, values in expected.items() if name in values}
+        if name != "wall_hours":  # a session that is closed has used some more
+            assert {step: last.get(step) for step in wanted} == wanted
+            assert parent.data.metrics[name] == list(wanted.values())[-1]
+        else:
+            assert wanted.keys() <= last.keys()
 
 
 def check_params(params: Mapping[str, str], values: Mapping) -> None:
@@ -188,7 +253,22 @@ def test_texts_longer_than_mlflow_takes_are_cut(search):
     assert search.close() is None
     run = stored(search)[1][0]
     assert run.data.params["weights"] == "w" * mlflow_store.PARAMETER_LENGTH
-    assert run.data.tags["error"] == "é" * tracking.TAG_LENGTH
+    assert run.data.tags["error"] == "é" * mlflow_runs.TAG_LENGTH
+
+
+def test_what_comes_at_the_same_time_goes_in_one_call(search, monkeypatch):
+    monkeypatch.setattr(tracking, "EVERY_S", 60.0)
+    tracker = search.track()
+    calls = {name: fail(monkeypatch, search, name, ()) for name in ("create_run", "log_batch", "set_terminated")}
+    simulate(search.session)
+    assert search.close() is None
+    assert {name: call.count for name, call in calls.items()} == {
+        "create_run": 1 + 8,
+        "log_batch": 2 + 8,  # the search's settings, its curve; each trial's settings, epochs and reason
+        "set_terminated": 1 + 8,
+    }
+    assert not tracker._thread.is_alive()
+    check_in_line(search)
 
 
 # ---- a search that is interrupted, and goes on ----
@@ -201,6 +281,7 @@ def kill(search: Search) -> None:
         tracker._closing = True
         tracker._changed.notify()
     tracker._thread.join()
+    tracker._uploads._thread.join()
     search.session.observers.clear()
 
 
@@ -219,7 +300,7 @@ def test_what_runs_when_a_search_is_closed_is_marked_as_interrupted(search):
     for trial in running(search):
         run = children[trial.number]
         assert (run.info.status, run.data.tags["stop_reason"]) == ("KILLED", "interrupted: the search can be resumed")
-        check_epochs(client(search.runs), run, trial.epochs)
+        check_epochs(search, run, trial.epochs)
 
 
 def test_the_mark_is_taken_away_as_soon_as_the_search_goes_on(search):
@@ -255,29 +336,42 @@ def test_a_search_that_was_stopped_and_goes_on_has_everything_once(search, ends)
 
 
 def test_a_resume_adds_only_what_is_missing(search):
-    """Down to the time that each metric was written at."""
+    """Down to the time that each metric and each file was written at."""
 
-    there = client(search.runs)
-
-    def written() -> dict[int, tuple]:
-        found = {}
-        for number, run in stored(search)[1].items():
-            history = [str(there.get_metric_history(run.info.run_id, name)) for name in sorted(run.data.metrics)]
-            found[number] = (dict(run.info), run.data.tags, history)
-        return found
+    def written() -> tuple[Run, dict[int, tuple]]:
+        parent, children = stored(search)
+        return parent, {n: (dict(r.info), r.data.tags, rows(search, r), sent(search, r)) for n, r in children.items()}
 
     search.track()
     simulate(search.session, steps=25)
     search.close("KILLED")
-    ended = {t.number for t in search.session.record if t.ended}
-    before = {number: run for number, run in written().items() if number in ended}
-    resumed = search.again()
-    resumed.track()
-    simulate(resumed.session)
-    resumed.close()
-    check_in_line(resumed)
+    parent = stored(search)[0]
+    ended = [t.number for t in search.session.record if t.ended and t.epochs]
+    curve = rows(search, parent)
+    before = {number: run for number, run in written()[1].items() if number in ended}
+    for _ in range(2):
+        search = search.again()
+        search.track()
+        simulate(search.session)
+        search.close()
+        check_in_line(search)
     assert len(before) >= 3
-    assert {number: run for number, run in written().items() if number in before} == before
+    parent, children = written()
+    assert {number: children[number] for number in before} == before
+    assert rows(search, parent)[: len(curve)] == curve
+
+
+def test_a_search_that_is_complete_gets_nothing_from_a_resume(search):
+    search.track()
+    simulate(search.session)
+    search.close()
+    parent, children = stored(search)
+    before = [rows(search, run) for run in (parent, *children.values())]
+    again = search.again()
+    again.track()
+    again.close()
+    check_in_line(again)
+    assert [rows(search, run) for run in (parent, *children.values())] == before
 
 
 # ---- a store that fails ----
@@ -287,19 +381,32 @@ class Away(OSError):
     """The store is away."""
 
 
-def fail(monkeypatch: pytest.MonkeyPatch, search: Search, method: str, calls: Container[int]) -> threading.Event:
-    """The store fails at these calls of the method, counted from 1; the event says that it did."""
-    there = search.tracker._client
-    original, count, failed = getattr(there, method), itertools.count(1), threading.Event()
+class Calls:
+    """Of a method of MLflow's client.
 
-    def call(*args, **options):
-        if next(count) in calls:
-            failed.set()
+    Attributes:
+        count: so far.
+        failed: some that was to fail has.
+    """
+
+    def __init__(self, method: Callable, to_fail: Container[int]) -> None:
+        self._method, self._to_fail = method, to_fail
+        self.count, self.failed = 0, threading.Event()
+
+    def __call__(self, *args, **options):
+        self.count += 1
+        if self.count in self._to_fail:
+            self.failed.set()
             raise Away("the store is away")
-        return original(*args, **options)
+        return self._method(*args, **options)
 
-    monkeypatch.setattr(there, method, call)
-    return failed
+
+def fail(monkeypatch: pytest.MonkeyPatch, search: Search, method: str, calls: Container[int]) -> Calls:
+    """The store fails at these calls of the method, counted from 1."""
+    there = search.tracker._maker._client
+    found = Calls(getattr(there, method), calls)
+    monkeypatch.setattr(there, method, found)
+    return found
 
 
 @pytest.mark.parametrize(
@@ -311,15 +418,14 @@ def fail(monkeypatch: pytest.MonkeyPatch, search: Search, method: str, calls: Co
         ("log_batch", 2),
         ("log_batch", 5),
         ("log_artifact", 1),
-        ("set_tag", 1),
         ("set_terminated", 1),
     ],
 )
 def test_a_store_that_fails_for_a_while_gets_everything_later(search, monkeypatch, method, call):
     search.track()
-    failed = fail(monkeypatch, search, method, {call})
+    calls = fail(monkeypatch, search, method, {call})
     simulate(search.session)
-    assert failed.wait(60)
+    assert calls.failed.wait(60)
     assert search.close() is None
     check_in_line(search)
 
@@ -329,15 +435,12 @@ def test_what_failed_is_tried_again_while_the_search_goes_on(search, monkeypatch
     search.track()
     fail(monkeypatch, search, "log_batch", range(1, 4))
     simulate(search.session, steps=6)
-    there = client(search.runs)
-    until = time.monotonic() + 60
-    while not any("best" in run.data.metrics for run in there.search_runs([search.tracker._experiment_id])):
-        assert time.monotonic() < until, "nothing came within a minute"
-        time.sleep(0.05)
+    there, number = client(search), search.tracker._maker._experiment_id
+    until(lambda: any("best" in run.data.metrics for run in there.search_runs([number])))
     assert search.close("KILLED") is None
 
 
-@pytest.mark.parametrize("method", ["create_run", "log_batch", "set_terminated", "log_metric"])
+@pytest.mark.parametrize("method", ["create_run", "log_batch", "set_terminated"])
 def test_a_store_that_stays_away_is_said_and_gets_everything_on_a_resume(search, monkeypatch, method):
     search.track()
     fail(monkeypatch, search, method, range(1, 10**6))
@@ -363,11 +466,11 @@ MANY = [
 def test_more_metrics_than_mlflow_takes_at_once_come_whole(search, monkeypatch, away):
     """150 epochs of 18 metrics, three calls after two with parameters; the second of them fails once, or for good."""
     search.track()
-    failed = fail(monkeypatch, search, "log_batch", away)
+    calls = fail(monkeypatch, search, "log_batch", away)
     trial = search.session.next()
     trial.epochs, trial.status = MANY, "finished"
     search.tracker.reported(trial)
-    assert not away or failed.wait(60)
+    assert not away or calls.failed.wait(60)
     lack = search.close()
     assert (lack is None) is (len(away) < 2)
     if lack:
@@ -376,19 +479,146 @@ def test_more_metrics_than_mlflow_takes_at_once_come_whole(search, monkeypatch, 
         search.session.record.trials[0].epochs, search.session.record.trials[0].status = MANY, "finished"
         search.track()
         assert search.close() is None
-    check_epochs(client(search.runs), stored(search)[1][0], MANY)
+    check_epochs(search, stored(search)[1][0], MANY)
 
 
 def test_a_store_that_cannot_be_reached_is_named_and_holds_nobody_up(runs, monkeypatch):
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr(tracking, "AGAIN_AFTER_S", 0.01)
     search = Search(runs, "unreachable", ("tracking.uri=http://127.0.0.1:9",))
     with pytest.raises(TrackingError, match=r"^MLflow at http://127\.0\.0\.1:9 cannot be used: "):
         search.track()
-    search.tracker = Tracker(search.experiment, runs, "", search.weights)
+    search.tracker = Tracker(search.experiment, runs, "", search.session.record, search.weights)
     search.session.observers.append(search.tracker)
     simulate(search.session)
     assert search.session.complete
     assert search.close().startswith("MLflow lacks a part of this search (MLflow at http://127.0.0.1:9 cannot be used")
+
+
+def test_a_run_that_mlflow_refuses_holds_nobody_up(search, monkeypatch):
+    """Its trial is the first, and is told again with each delivery."""
+    monkeypatch.setattr(tracking, "AGAIN_AFTER_S", 0.0)
+    search.session.next()
+    search.session.reported(0, {"epoch": 0, "best": 0.5, "no|name": 1.0})
+    search.session.ended(0, "failed", "no reason")
+    search.track()
+    simulate(search.session)
+    until(lambda: len(statuses(search)) == 8 and "RUNNING" not in statuses(search)[1:])
+    assert statuses(search)[0] == "RUNNING"
+    assert search.close().startswith("MLflow lacks a part of this search (Invalid value ")
+
+
+@pytest.mark.parametrize("answers_to", ["create_run", "log_batch", "set_terminated"])
+def test_an_answer_that_is_lost_leaves_no_run_and_no_metric_twice(search, monkeypatch, answers_to):
+    """The store does what it is asked, and says so too late."""
+    monkeypatch.setattr(tracking, "AGAIN_AFTER_S", 0.0)
+    there = search.track()._maker._client
+    original, count = getattr(there, answers_to), itertools.count()
+
+    def late(*args, **options):
+        done = original(*args, **options)
+        if next(count) % 3 == 0:
+            raise Away("no answer")
+        return done
+
+    monkeypatch.setattr(there, answers_to, late)
+    simulate(search.session)
+    until(lambda: len(statuses(search)) == 8 and "RUNNING" not in statuses(search))
+    assert next(count) >= 9
+    monkeypatch.setattr(there, answers_to, original)
+    assert search.close() is None
+    check_in_line(search)
+
+
+def test_a_run_that_is_made_later_than_it_was_looked_for_goes_away_again(search, monkeypatch):
+    """Of two requests the first is carried out after the second: by the end of the search, or of the next session."""
+    monkeypatch.setattr(tracking, "AGAIN_AFTER_S", 0.0)
+    there = search.track()._maker._client
+    original, held, count = there.create_run, [], itertools.count(1)
+
+    def late(*args, **options):
+        if next(count) in (1, 3, 5):  # the search's run, and two trials'
+            held.append((args, options))
+            raise Away("no answer")
+        return original(*args, **options)
+
+    monkeypatch.setattr(there, "create_run", late)
+    simulate(search.session)
+    until(lambda: len(search.tracker._trials._known) == 8)
+    monkeypatch.setattr(there, "create_run", original)
+    for args, options in held:
+        original(*args, **options)
+    assert search.close() is None
+    check_in_line(search)
+    original(*held[-1][0], **held[-1][1])
+    resumed = search.again()
+    resumed.track()
+    assert resumed.close() is None
+    check_in_line(resumed)
+
+
+# ---- files ----
+
+
+def sent(search: Search, run: Run) -> int | None:
+    """When the run's weights were sent, in nanoseconds."""
+    file = search.runs / "mlartifacts" / run.info.run_id / "artifacts" / "best.pt"
+    return file.stat().st_mtime_ns if file.exists() else None
+
+
+def test_a_slow_upload_delays_neither_metrics_nor_the_ends_of_trials(search, monkeypatch):
+    there = search.track()._maker._client
+    original, may_go = there.log_artifact, threading.Event()
+
+    def slow(*args, **options):
+        assert may_go.wait(60)
+        return original(*args, **options)
+
+    monkeypatch.setattr(there, "log_artifact", slow)
+    simulate(search.session)
+    until(lambda: len(statuses(search)) == 8 and "RUNNING" not in statuses(search))
+    _, children = stored(search)
+    for trial in search.session.record:
+        check_epochs(search, children[trial.number], trial.epochs)
+        assert sent(search, children[trial.number]) is None
+    may_go.set()
+    assert search.close() is None
+    check_in_line(search)
+
+
+def test_files_that_cannot_be_sent_are_counted_and_sent_on_a_resume(search, monkeypatch):
+    search.track()
+    fail(monkeypatch, search, "log_artifact", range(1, 10**6))
+    simulate(search.session)
+    count = 1 + sum(bool(trial.epochs) for trial in search.session.record)
+    assert search.close() == (
+        f"MLflow lacks {count} files (the store is away); --resume delivers it, and nothing else is lost"
+    )
+    parent, children = stored(search)
+    assert {run.info.status for run in (parent, *children.values())} == set(STATUSES.values())
+    resumed = search.again()
+    resumed.track()
+    assert resumed.close() is None
+    check_in_line(resumed)
+
+
+@pytest.mark.parametrize("left", ["nothing", "half of it"])
+def test_weights_whose_upload_was_killed_are_sent_on_a_resume(search, monkeypatch, left):
+    """The trial's run has ended by then: its status does not say that they are there."""
+    search.track()
+    fail(monkeypatch, search, "log_artifact", range(1, 10**6))
+    simulate(search.session)
+    kill(search)
+    _, children = stored(search)
+    assert set(statuses(search)) == set(STATUSES.values())
+    halves = [children[t.number] for t in search.session.record if t.epochs and left == "half of it"]
+    for run in halves:
+        folder = search.runs / "mlartifacts" / run.info.run_id / "artifacts"
+        folder.mkdir(parents=True)
+        (folder / "best.pt").write_text("weights")
+    resumed = search.again()
+    resumed.track()
+    assert resumed.close() is None
+    check_in_line(resumed)
 
 
 def test_a_deleted_experiment_is_taken_up_again(search):

@@ -1,0 +1,55 @@
+"""How a search has come on, as curves over the epochs that it has trained."""
+
+from __future__ import annotations
+
+from search.record import Moment, SearchRecord
+
+
+class Curve:
+    """Follows a search's record: the best so far of each arm, how many trials have ended and how, what was spent.
+
+    All is over the epochs that the search has trained, all trials together: that is what a search is paid in, whereas
+    of two trials one may have been stopped after the first of them. There is one point an epoch at most, whatever ended
+    at it, and what it says never changes; so that a search that is resumed makes the same points again.
+
+    Args:
+        record: of the search.
+        mode: whether more or less of the objective is better.
+    """
+
+    def __init__(self, record: SearchRecord, mode: str) -> None:
+        self._record, self._better = record, max if mode == "max" else min
+        self._taken = 0
+        self._counts: dict[str, float] = {"trials/finished": 0, "trials/stopped": 0, "trials/failed": 0}
+        self._best: dict[str, float] = {}
+
+    def points(self) -> dict[int, dict[str, float]]:
+        """Epochs -> values, of what has become certain since the last call: that of which a later epoch is known."""
+        epochs = self._record.spent.epochs  # read before the moments: others write meanwhile
+        found = {}
+        for moment in self._record.moments[self._taken :]:
+            if moment.epochs >= epochs:
+                break
+            found[moment.epochs] = self._take(moment)
+        return found
+
+    def end(self) -> dict[int, dict[str, float]]:
+        """The rest, and where the search is now; while nobody else writes."""
+        found = {moment.epochs: self._take(moment) for moment in self._record.moments[self._taken :]}
+        spent = self._record.spent
+        return found | {spent.epochs: self._values(Moment(spent.epochs, spent.gpu_seconds, spent.wall_seconds, None))}
+
+    def _take(self, moment: Moment) -> dict[str, float]:
+        self._taken += 1
+        if moment.ended is not None:
+            trial = self._record.trials[moment.ended]
+            self._counts[f"trials/{trial.status}"] += 1
+            if trial.status != "failed" and trial.best is not None:
+                name = f"best/{trial.arm}"
+                self._best[name] = self._better(trial.best, self._best.get(name, trial.best))
+        return self._values(moment)
+
+    def _values(self, moment: Moment) -> dict[str, float]:
+        gpu = {"gpu_hours": moment.gpu_seconds / 3600} if moment.gpu_seconds else {}
+        spent = {"epochs": float(moment.epochs), "wall_hours": moment.wall_seconds / 3600, **gpu}
+        return {**self._best, **self._counts, **spent}

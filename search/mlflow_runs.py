@@ -1,0 +1,211 @@
+"""A search's runs in MLflow, each brought in line with the search's record: one for the search, one for each trial.
+
+What is written follows from what the record has and MLflow has not, never from what just happened: it can be done late,
+again, and by another process.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from search.curve import Curve
+from search.experiment import Experiment
+from search.labels import label
+from search.mlflow_store import INTERRUPTED, Maker, RunWriter, Values, milliseconds, of_epoch, parameters
+from search.record import SearchRecord, TrialRecord
+from search.space import with_changes
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+TAG_LENGTH = 5000  # MLflow's limit
+STATUS = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
+
+
+class SearchRun:
+    """The run of the search as a whole: its settings, and its curve.
+
+    Args:
+        writer, maker: of MLflow.
+        experiment: what is searched.
+        record: what came of it.
+        tags: of this run.
+        id_file: where its id is kept for a resume.
+    """
+
+    def __init__(
+        self,
+        writer: RunWriter,
+        maker: Maker,
+        experiment: Experiment,
+        record: SearchRecord,
+        tags: Mapping[str, str],
+        id_file: Path,
+    ) -> None:
+        self._writer, self._maker, self._experiment, self._id_file = writer, maker, experiment, id_file
+        self._tags = {**tags, "kind": "search"}
+        self._curve = Curve(record, experiment.search.objective.mode)
+        self._began = milliseconds()
+        self._described = False
+        self._due: list[Values] = []
+        self._last, self._known = -1, dict[str, float]()  # the last step that MLflow has, and what is known there
+        self.run_id: str | None = None
+
+    def find(self) -> str | None:
+        """The run of a search that is resumed, which goes on; None where there is none."""
+        if self._id_file.exists():
+            run_id = str(json.loads(self._id_file.read_text())["parent_run_id"])
+            data = self._writer.client.get_run(run_id).data
+            self._writer.client.update_run(run_id, "RUNNING")
+            self._described, self.run_id = bool(data.params), run_id
+            self._last, self._known = int(data.metrics.get("epochs", -1)), dict(data.metrics)
+        return self.run_id
+
+    def begin(self) -> str:
+        """The run's id. It is made with the first trial, so that a search that never began leaves none."""
+        if self.run_id is None:
+            same = f"tags.kind = 'search' and attributes.start_time = {self._began}"
+            self.run_id = self._maker.make(same, self._experiment.name, self._tags, self._began)
+            self._id_file.write_text(json.dumps({"parent_run_id": self.run_id}))
+        if not self._described:
+            settings = self._experiment.model_dump(mode="json", exclude={"name", "tracking"})
+            self._writer.add(self.run_id, params=parameters(settings))
+            self._described = True
+        return self.run_id
+
+    def align(self) -> None:
+        """What of the curve has become certain."""
+        self._write(self._curve.points())
+
+    def end(self, status: str) -> None:
+        """The rest of the curve, and how the search ended."""
+        self._write(self._curve.end())
+        self._writer.client.set_terminated(self.begin(), status)
+
+    def _write(self, points: Mapping[int, Mapping[str, float]]) -> None:
+        now = milliseconds()
+        self._due += [Values(step, now, news) for step, values in points.items() if (news := self._news(step, values))]
+        while self._due:
+            done = self._writer.add(self.begin(), self._due)
+            for values in self._due[:done]:
+                self._last, self._known = values.step, {**self._known, **values.metrics}
+            del self._due[:done]
+
+    def _news(self, step: int, values: Mapping[str, float]) -> Mapping[str, float]:
+        """What MLflow lacks of a point.
+
+        The last one of a search that was closed may not have been the last word, and later time is no news.
+        """
+        if step != self._last:
+            return values if step > self._last else {}
+        return {name: v for name, v in values.items() if v != self._known.get(name) and name != "wall_hours"}
+
+
+@dataclass
+class _Known:
+    """What MLflow has of a trial."""
+
+    run_id: str
+    described: bool = False
+    epochs: int | None = 0  # None where it has to be asked
+    status: str = "RUNNING"
+    due: list[Values] = field(default_factory=list)  # the epochs after these, as far as they were seen
+
+
+class TrialRuns:
+    """The runs of the trials.
+
+    Args:
+        writer, maker: of MLflow.
+        experiment: what is searched.
+        tags: of each run.
+    """
+
+    def __init__(self, writer: RunWriter, maker: Maker, experiment: Experiment, tags: Mapping[str, str]) -> None:
+        self._writer, self._maker, self._experiment, self._tags = writer, maker, experiment, tags
+        self._known: dict[int, _Known] = {}
+
+    def find(self, parent: str) -> None:
+        """The runs of a search that is resumed. Of two for a trial, as a lost answer may leave them, one stays."""
+        runs: dict[int, Run] = {}
+        for run in self._maker.find(_children(parent)):
+            number = int(run.data.tags["trial"])
+            first, second = sorted((runs.get(number, run), run), key=lambda r: not r.data.params)
+            runs[number] = first
+            if first is not second:
+                self._writer.client.delete_run(second.info.run_id)
+        for number, run in runs.items():
+            status = INTERRUPTED if run.data.tags.get("stop_reason") == INTERRUPTED else run.info.status
+            self._known[number] = _Known(run.info.run_id, bool(run.data.params), None, status)
+
+    def align(self, trial: TrialRecord, parent: str) -> str:
+        """Brings the trial's run in line; returns its id."""
+        ended, epochs = trial.ended, len(trial.epochs)  # read once: the search goes on meanwhile
+        run = self._run(trial, parent)
+        if not ended or run.status != STATUS[trial.status]:
+            self._reopen(run)
+            tags = _reason(trial) if ended else {}
+            self._write(run, trial, epochs, tags)
+            if ended:
+                self._writer.client.set_terminated(run.run_id, STATUS[trial.status])
+                run.status = STATUS[trial.status]
+        return run.run_id
+
+    def interrupt(self, running: Iterator[TrialRecord]) -> None:
+        """Ends the runs of trials that a resume goes on with."""
+        for trial in running:
+            run = self._known.get(trial.number)
+            if run is not None and run.status == "RUNNING":
+                self._writer.add(run.run_id, tags={"stop_reason": INTERRUPTED})
+                self._writer.client.set_terminated(run.run_id, "KILLED")
+                run.status = INTERRUPTED
+
+    def _run(self, trial: TrialRecord, parent: str) -> _Known:
+        if trial.number not in self._known:
+            config = with_changes(self._experiment.trial, trial.changes)
+            tags = {
+                **self._tags,
+                "mlflow.parentRunId": parent,
+                "kind": "trial",
+                "trial": str(trial.number),
+                "arm": trial.arm,
+                "fusion": config.fusion,
+                "method": config.modulation.method,
+            }
+            same = f"{_children(parent)} and tags.trial = '{trial.number}'"
+            name = f"{trial.number:03} {label(trial.changes)}"
+            self._known[trial.number] = _Known(self._maker.make(same, name, tags))
+        return self._known[trial.number]
+
+    def _reopen(self, run: _Known) -> None:
+        if run.status != "RUNNING":
+            self._writer.client.update_run(run.run_id, "RUNNING")
+            if run.status == INTERRUPTED:
+                self._writer.client.delete_tag(run.run_id, "stop_reason")
+            run.status = "RUNNING"
+
+    def _write(self, run: _Known, trial: TrialRecord, epochs: int, tags: Mapping[str, str]) -> None:
+        """Its settings, its epochs, its tags, in as few calls as they go in."""
+        if run.epochs is None:
+            run.epochs = self._writer.known_epochs(run.run_id)
+        now = milliseconds()
+        run.due += [of_epoch(metrics, now) for metrics in trial.epochs[run.epochs + len(run.due) : epochs]]
+        params = {} if run.described else parameters(asdict(with_changes(self._experiment.trial, trial.changes)))
+        while run.due or params or tags:
+            done = self._writer.add(run.run_id, run.due, params, tags)
+            run.epochs += done
+            del run.due[:done]
+            run.described, params, tags = True, {}, {}
+
+
+def _children(parent: str) -> str:
+    return f"tags.`mlflow.parentRunId` = '{parent}'"
+
+
+def _reason(trial: TrialRecord) -> dict[str, str]:
+    name = "error" if trial.status == "failed" else "stop_reason"
+    return {name: trial.reason[:TAG_LENGTH]} if trial.reason else {}
