@@ -119,8 +119,8 @@ class ArmStudy:
         Optuna takes no epochs' values where there are several objectives.
         """
         number, first = self._ids[record.number], self._search.objective
-        best = record.best_epoch(first.metric)
-        if record.status == "failed" or best is None:
+        best = None if record.status == "failed" else record.best_epoch(first.metric)
+        if best is None:
             self._study.tell(number, state=TrialState.FAIL)
             return
         self._values[number] = [best[objective.metric] for objective in self._search.objectives]

@@ -69,7 +69,7 @@ def test_the_best_of_a_trial_that_failed_does_not_count(tmp_path):
     session = opened(tmp_path / "journal.jsonl", "search.baseline_share=0.01")
     for number, best in enumerate((0.5, 0.9)):
         session.next()
-        session.reported(number, {"epoch": 0, "best": best})
+        session.reported(number, {"epoch": 0, "val/accuracy": best, "best": best})
         session.ended(number, "finished" if number == 0 else "failed")
     points = Curve(session.record, "max").end()
     assert points[2]["best/modulated"] == 0.5
