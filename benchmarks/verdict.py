@@ -1,0 +1,361 @@
+"""How often the verdict is wrong: `python -m benchmarks.verdict [--replays 10000] > benchmarks/verdict.md`.
+
+Searches are replayed on drawn learning curves: the trials of the demo, two at a time, under its own early stopping; the
+best trial of each arm; then fresh seeds for both, on a split that is drawn anew for each pair. The configurations'
+curves come from the same distribution in both arms, so that the method truly changes nothing, or a known gain is added
+to every epoch from the opening of a window.
+
+  curve    80 - 20 exp(-(epoch + 1) / 3) + setting + seed + split + (setting, split) + epoch + gain,  in points
+
+Three spaces: 16 settings beside the modulation, which the arms share, as in the demo; a setting of its own for every
+trial, as with continuous ranges; settings that make no difference. Two verdicts: on the pairs alone, and on the pairs
+and the twin of the better one (see docs/verdict.md). Exit code 1 where the latter errs more often than 2.5 % a side, or
+the prediction interval covers less often than 93 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import beta
+
+from search import anytime
+from search.answer import best_of
+from search.arms import ARMS, Arm, arm_of
+from search.paired import power_of, prediction_interval
+from search.peers import Run, Scheduler
+from search.record import SearchRecord, TrialRecord
+from search.scheduler import scheduler_of
+from search.validation import load
+from search.verdict import Claim, Twin, decide, leader
+
+Array = NDArray[np.float64]
+TRIALS, EPOCHS, AT_ONCE = 24, 12, 2
+STARTS = (0, 2, 4, 6)  # of the demo's windows
+FIXED = (3, 5, 10)
+NOMINAL, COVERAGE, SURE = 0.025, 0.93, 0.99
+GAINS = (0.5, 1.0, 2.0, 3.0)
+PAIR_SD = 1.5  # of the differences of two configurations that differ in the modulation alone: see `Model`
+METRIC = "val/accuracy"
+
+
+@dataclass(frozen=True)
+class Model:
+    """Standard deviations and the gain, in points.
+
+    Args:
+        settings: of the space, shared by the arms; 0: each trial has its own.
+        setting: how far the settings are apart.
+        seed: noise of a training.
+        split: how hard a validation split is, for all alike.
+        interaction: what a split does for one setting.
+        epoch: noise of an epoch.
+        gain: what modulation brings, from the opening of its window.
+    """
+
+    settings: int = 16
+    setting: float = 2.0
+    seed: float = 1.0
+    split: float = 1.0
+    interaction: float = 0.5
+    epoch: float = 0.5
+    gain: float = 0.0
+
+
+SPACES = {
+    "16 settings, shared": Model(),
+    "each trial its own": Model(settings=0),
+    "settings alike": Model(setting=0.0, interaction=0.0),
+}
+CURVE = 80 - 20 * np.exp(-(np.arange(EPOCHS) + 1) / 3)
+
+
+@dataclass
+class Chosen:
+    """The best trial of an arm: its setting's number and worth, the epoch at which its window opens, what it showed."""
+
+    setting: int
+    worth: float
+    opens: int | None
+    value: float
+
+
+@dataclass
+class Replays:
+    """The outcomes of many searches: a row a replay. Results of `most` fresh seeds, [replays, most], in points.
+
+    Args:
+        pairs: the best configuration of each arm.
+        twins: that of the arm with its modulation switched.
+        default: an untuned baseline.
+        again: each arm's configuration once more, with another seed and split, [replays].
+        searched: what the best modulated trial showed in the search, and the untuned baseline there, [replays].
+    """
+
+    pairs: dict[Arm, Array]
+    twins: dict[Arm, Array]
+    default: Array
+    again: dict[Arm, Array]
+    searched: tuple[Array, Array]
+
+
+def gained(model: Model, opens: NDArray[np.int64]) -> Array:
+    """The gain at each epoch, [..., epochs]; a window that never opens does so at the end."""
+    return model.gain * (np.arange(EPOCHS) >= opens[..., None])
+
+
+def run_search(curves: Array, opens: list[int | None], arms: list[Arm], scheduler: Scheduler) -> dict[int, TrialRecord]:
+    """Trials, a few at a time, as the scheduler lets them: its decisions see what a real search's would."""
+    best = np.maximum.accumulate(curves, 1).tolist()
+    values = curves.tolist()
+    waiting, active = iter(range(len(arms))), list[int]()
+    runs: dict[int, Run] = {}
+    while True:
+        while len(active) < AT_ONCE and (number := next(waiting, None)) is not None:
+            active.append(number)
+        if not active:
+            break
+        for number in list(active):
+            so_far = len(runs[number].values) if number in runs else 0
+            runs[number] = Run(number, arms[number], opens[number], best[number][: so_far + 1])
+            ended = so_far + 1 == EPOCHS or scheduler.decide(runs[number], runs.values()) is not None
+            if ended:
+                active.remove(number)
+    return {
+        n: TrialRecord(
+            n,
+            arms[n],
+            {},
+            {},
+            "finished" if len(run.values) == EPOCHS else "stopped",
+            [{METRIC: v, "best": b} for v, b in zip(values[n], run.values, strict=False)],
+        )
+        for n, run in runs.items()
+    }
+
+
+def one_search(model: Model, scheduler: Scheduler, rng: np.random.Generator) -> tuple[dict[Arm, Chosen], Chosen]:
+    """The best of each arm, and an untuned baseline that was trained beside them."""
+    arms: list[Arm] = [arm_of(n, 0.5) for n in range(TRIALS)]
+    count = model.settings or TRIALS + 1
+    worths = rng.normal(0, model.setting, count)
+    here = worths + rng.normal(0, model.interaction, count)  # on the search's split; how hard it is changes no ranks
+    settings = np.arange(TRIALS)
+    if model.settings:
+        baseline = [n for n in range(TRIALS) if arms[n] == "baseline"]
+        settings = rng.integers(0, count, TRIALS)
+        settings[baseline] = rng.permutation(count)[: len(baseline)]  # a sampler proposes no configuration twice
+    starts = rng.choice(STARTS, TRIALS)
+    opens = [None if arm == "baseline" else int(start) for arm, start in zip(arms, starts, strict=True)]
+    noise = rng.normal(0, model.seed, (TRIALS + 1, 1)) + rng.normal(0, model.epoch, (TRIALS + 1, EPOCHS))
+    gain = gained(model, np.array([EPOCHS if o is None else o for o in opens]))
+    record = SearchRecord()
+    record.trials = run_search(CURVE + here[settings, None] + gain + noise[:TRIALS], opens, arms, scheduler)
+    found: dict[Arm, Chosen] = {}
+    for arm in ARMS:
+        best = best_of(record, arm, METRIC, "max")
+        assert best is not None
+        n = best.trial.number
+        found[arm] = Chosen(int(settings[n]), float(worths[settings[n]]), opens[n], best.value)
+    plain = int(rng.integers(0, count)) if model.settings else TRIALS
+    shown = float((CURVE + here[plain] + noise[TRIALS]).max())
+    return found, Chosen(plain, float(worths[plain]), None, shown)
+
+
+def trained(
+    model: Model, chosen: list[Chosen], shared: Array, opens: NDArray[np.int64], rng: np.random.Generator
+) -> Array:
+    """Results of fresh trainings, [replays, seeds]: the best epoch of each; `shared` is what the split does to them."""
+    worth = np.array([c.worth for c in chosen])[:, None]
+    fresh = rng.normal(0, model.seed, shared.shape)
+    result = np.full(shared.shape, -np.inf)
+    gain = gained(model, opens)
+    for epoch in range(EPOCHS):
+        at = CURVE[epoch] + gain[:, epoch, None] + rng.normal(0, model.epoch, shared.shape)
+        np.maximum(result, at, out=result)
+    return result + worth + fresh + shared
+
+
+def confirmed(model: Model, replays: int, most: int, scheduler: Scheduler, seed: list[int]) -> Replays:
+    """Searches, then fresh seeds for what they chose."""
+    rng = np.random.default_rng(seed)
+    searches = [one_search(model, scheduler, rng) for _ in range(replays)]
+    best: dict[Arm, list[Chosen]] = {arm: [found[arm] for found, _ in searches] for arm in ARMS}
+    plain = [default for _, default in searches]
+    settings = {"modulated": best["modulated"], "baseline": best["baseline"], "default": plain}
+    split = rng.normal(0, model.split, (replays, most + 1))
+    on_split: dict[str, Array] = {}
+    for name, chosen in settings.items():  # what a split does for a setting, it does whoever has that setting
+        on_split[name] = split + rng.normal(0, model.interaction, split.shape)
+        for other, theirs in list(on_split.items())[:-1]:
+            same = np.array([a.setting == b.setting for a, b in zip(chosen, settings[other], strict=True)])
+            on_split[name][same] = theirs[same]
+    open_at = np.array([c.opens for c in best["modulated"]])
+    never = np.full(replays, EPOCHS)
+    pairs = {
+        arm: trained(model, best[arm], on_split[arm], o, rng)
+        for arm, o in (("modulated", open_at), ("baseline", never))
+    }
+    twins = {
+        arm: trained(model, best[arm], on_split[arm], o, rng)[:, :most]
+        for arm, o in (("modulated", never), ("baseline", open_at))
+    }
+    return Replays(
+        {arm: p[:, :most] for arm, p in pairs.items()},
+        twins,
+        trained(model, plain, on_split["default"], never, rng)[:, :most],
+        {arm: p[:, most] for arm, p in pairs.items()},
+        (np.array([c.value for c in best["modulated"]]), np.array([c.value for c in plain])),
+    )
+
+
+# ---- what is said of them ----
+
+
+@dataclass(frozen=True)
+class Said:
+    """The claims on each replay, on the pairs alone and with the twin, and how many seeds the latter took."""
+
+    pairs: list[Claim]
+    twin: list[Claim]
+    seeds: list[int]
+
+
+def said(found: Replays, n: int | None) -> Said:
+    """After n seeds; None: looking after every seed, and stopping when it is clear."""
+    modulated, baseline = found.pairs["modulated"], found.pairs["baseline"]
+    most = modulated.shape[1]
+    evident = anytime.log_evidence(modulated - baseline) >= math.log(anytime.EVIDENCE)
+    result = Said([], [], [])
+    for i, clear in enumerate(evident):
+        looks = [n] if n else [int(k) + 1 for k in clear.nonzero()[0]]
+        alone, both, seeds = _looked(found, i, looks, sequential=not n)
+        result.pairs.append(alone)
+        result.twin.append(both)
+        result.seeds.append(seeds or n or most)
+    return result
+
+
+def _looked(found: Replays, i: int, looks: list[int], *, sequential: bool) -> tuple[Claim, Claim, int | None]:
+    """What replay i says at the first look on the pairs alone, at the first clear one with the twin, and when."""
+    alone: Claim = "none"
+    for look in looks:
+        modulated, baseline = (found.pairs[arm][i, :look] for arm in ("modulated", "baseline"))
+        first = decide(modulated, baseline, sequential=sequential)
+        if alone == "none":
+            alone = first.claim
+        if first.claim != "none":
+            arm = leader(first.paired, "max")
+            twin = Twin(arm, found.twins[arm][i, :look])
+            if (claim := decide(modulated, baseline, sequential=sequential, twin=twin).claim) != "none":
+                return alone, claim, look
+    return alone, "none", None
+
+
+def share(hits: int, of: int) -> tuple[float, float, float]:
+    """A rate and its two-sided 99 % interval (Clopper and Pearson, Biometrika 1934)."""
+    low = float(beta.ppf((1 - SURE) / 2, hits, of - hits + 1)) if hits else 0.0
+    high = float(beta.ppf((1 + SURE) / 2, hits + 1, of - hits)) if hits < of else 1.0
+    return hits / of, low, high
+
+
+def written(rate: tuple[float, float, float]) -> str:
+    return "{:.1f} % ({:.1f}-{:.1f})".format(*(100 * r for r in rate))
+
+
+def errors(space: str, found: Replays) -> bool:
+    """Prints the false claims in a space; whether those with the twin are more than nominal."""
+    short = False
+    for n in (*FIXED, None):
+        claims = said(found, n)
+        for name, each in (("pairs alone", claims.pairs), ("pairs and twin", claims.twin)):
+            rates = [share(each.count(claim), len(each)) for claim in ("helps", "hurts")]
+            over = any(low > NOMINAL for _, low, _ in rates)
+            short |= over and each is claims.twin
+            seeds = str(n) if n else f"up to {found.default.shape[1]}"
+            cells = [space, seeds, name, *map(written, rates), "**falls short**" if over else "holds"]
+            print("|", " | ".join(cells), "|")
+    return short
+
+
+def naive(space: str, found: Replays) -> None:
+    """Prints how often the best of the search seems to beat an untuned baseline."""
+    best, plain = found.searched
+    claims = [decide(a[:10], b[:10]).claim for a, b in zip(found.pairs["modulated"], found.default, strict=True)]
+    once, ten = share(int((best > plain).sum()), len(best)), share(claims.count("helps"), len(claims))
+    print(f"| {space} | {written(once)} | {written(ten)} |")
+
+
+def coverage(space: str, found: Replays) -> bool:
+    """Prints how often the prediction interval holds one more training of the better one; whether that is too rare."""
+    cells, short = [], False
+    for n in FIXED:
+        held = 0
+        for i, (a, b) in enumerate(zip(found.pairs["modulated"], found.pairs["baseline"], strict=True)):
+            arm: Arm = "modulated" if a[:n].mean() > b[:n].mean() else "baseline"
+            interval = prediction_interval(found.pairs[arm][i, :n])
+            assert interval is not None
+            held += interval.low <= found.again[arm][i] <= interval.high
+        rate = share(held, len(found.default))
+        short |= rate[2] < COVERAGE
+        cells.append(written(rate))
+    print("|", " | ".join([space, *cells]), "|")
+    return short
+
+
+def power(gain: float, found: Replays) -> None:
+    """Prints how often a true gain is shown."""
+    fixed = [f"{100 * power_of(gain, PAIR_SD, n):.0f} %" for n in FIXED]
+    print(f"| {gain:g} | the same settings, by equation |", " | ".join(fixed), "| | |")
+    seen = [said(found, n) for n in (*FIXED, None)]
+    pairs = [f"{100 * s.pairs.count('helps') / len(s.pairs):.0f} %" for s in seen]
+    twin = [f"{100 * s.twin.count('helps') / len(s.twin):.0f} %" for s in seen]
+    print(f"| {gain:g} | pairs alone |", " | ".join(pairs), "| |")
+    print(f"| {gain:g} | pairs and twin |", " | ".join(twin), f"| {int(np.median(seen[-1].seeds))} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--replays", type=int, default=10_000, help="of searches in which nothing is to be found")
+    parser.add_argument("--power-replays", type=int, default=2_000, help="of searches for each gain")
+    parser.add_argument("--most-seeds", type=int, default=30, help="where seeds are added until it is clear")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    if given.most_seeds < max(FIXED):
+        parser.error(f"--most-seeds must be at least {max(FIXED)}, but got {given.most_seeds}")
+    scheduler = scheduler_of(load(Path("experiments/demo.yaml"), []))
+    null = {
+        space: confirmed(model, given.replays, given.most_seeds, scheduler, [given.seed, number])
+        for number, (space, model) in enumerate(SPACES.items())
+    }
+    print("# How often the verdict is wrong\n")
+    print(f"`python -m benchmarks.verdict --replays {given.replays} --power-replays {given.power_replays}", end="")
+    print(f" --most-seeds {given.most_seeds} --seed {given.seed}`; docs/verdict.md says what it means.\n")
+    print(f"## False claims: the method changes nothing, {given.replays} replays, 99 % Clopper-Pearson intervals\n")
+    print("| space | seeds | verdict on | helps | hurts | 2.5 % |\n|---|---|---|---|---|---|")
+    short = [errors(space, found) for space, found in null.items()]
+    print("\n## Naive claims of a gain in the same replays\n")
+    print("| space | best of the search above one untuned baseline run | tuned against untuned, 10 seeds each |")
+    print("|---|---|---|")
+    for space, found in null.items():
+        naive(space, found)
+    print("\n## The 95 % prediction interval holds one more training of the better configuration\n")
+    print(f"| space | {' | '.join(f'{n} seeds' for n in FIXED)} |\n|---|---|---|---|")
+    short += [coverage(space, found) for space, found in null.items()]
+    print(f"\n## A true gain is said to help, 16 settings, {given.power_replays} replays\n")
+    columns = [*(f"{n} seeds" for n in FIXED), f"up to {given.most_seeds}", "median of these seeds"]
+    print(f"| gain, points | verdict on | {' | '.join(columns)} |\n|---|---|---|---|---|---|---|")
+    for number, gain in enumerate(GAINS):
+        model = replace(Model(), gain=gain)
+        power(gain, confirmed(model, given.power_replays, given.most_seeds, scheduler, [given.seed, 100 + number]))
+    sys.exit(1 if any(short) else 0)
+
+
+if __name__ == "__main__":
+    main()
