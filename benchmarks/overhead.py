@@ -63,6 +63,7 @@ def ours(trials: int, folder: Path, *, tracked: bool) -> Cost:
     from search.ray_tune import run
     from search.record import Journal
     from search.session import Session
+    from search.storage import Storage
     from search.tracking import Tracker
     from search.validation import load
     from search.worker import Setup
@@ -81,7 +82,7 @@ def ours(trials: int, folder: Path, *, tracked: bool) -> Cost:
             tracker = Tracker(experiment, folder, "none", session.record, run_folder.trial)
             tracker.connected()
             session.observers.append(tracker)
-        setup = Setup(experiment.dataset, Objective(), run_folder.tune, folder)
+        setup = Setup(experiment.dataset, Objective(), run_folder.tune, folder, Storage(str(run_folder.tune)))
         run(session, setup, [Room(1, 0)], 2, report_only)
         lack = tracker.close("FINISHED", []) if tracker else None
         cost = clock.cost(trials)

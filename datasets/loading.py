@@ -12,17 +12,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from datasets import transforms
+from datasets import copies, transforms
 from datasets.audio import MEL_BINS, log_spectrogram, mel_filter_bank
 from datasets.host import Draw, Host, Pictures, Share, Task, samples
 from datasets.memory import Batch, order
 from datasets.prefetch import prefetched
 from datasets.registry import DatasetError
+from datasets.remote import RemoteError
 from datasets.settings import Audio, Frames, Settings
 from datasets.splits import hold_out
 from datasets.store import Entry, Store
@@ -32,7 +32,6 @@ from datasets.store import Entry, Store
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 SHARE = 8  # samples that a thread makes at a time; the same for all, so that it changes no bit
-READINGS = "test_readings.jsonl"
 
 
 def features(wave: Tensor, how: Audio) -> Tensor:
@@ -172,7 +171,7 @@ class StoreData:
         return self._batches(self.splits.validation, batch_size, None)
 
     def test(self, *, batch_size: int, reason: str) -> Iterator[Batch]:
-        """Each test clip once, as in `validation`. Put on record in the store's `test_readings.jsonl`, with the time.
+        """Each test clip once, as in `validation`. Put on record in the store, with the time; see `copies.record`.
 
         Raises:
             ValueError: no reason.
@@ -180,17 +179,16 @@ class StoreData:
         """
         if not reason.strip():
             raise ValueError("`reason` must say what the test clips are read for")
-        path = self.host.store.folder / READINGS
         if not self.splits.test:
             raise DatasetError(f"{self.host.store.folder} holds no clip of a test split, and one is asked for")
         line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "reason": reason}
         try:
-            with path.open("a", encoding="utf-8") as record:
-                record.write(json.dumps(line, ensure_ascii=False) + "\n")
-        except OSError as error:
+            copies.record(self.host.store, line)
+        except (OSError, RemoteError) as error:
+            where = self.host.store.origin or self.host.store.folder
             raise DatasetError(
-                f"{path} cannot be written ({error.strerror}), and each reading of test clips must be on record: "
-                "let it be written to"
+                f"{where}/{copies.READINGS}.jsonl cannot be written ({getattr(error, 'strerror', error)}), and each "
+                "reading of test clips must be on record: let it be written to"
             ) from error
         return self._batches(self.splits.test, batch_size, None)
 
@@ -225,7 +223,7 @@ def open_store(
     """Data of a store that `prepare` made.
 
     Args:
-        store: its folder; `~` is the user's home.
+        store: its folder, `~` is the user's home; or its URI.
         settings: modality -> how it is stored and shown, in the order that models follow.
         held_out_fraction: what is taken off the training split for validation where the publisher has no validation
             split in the store; None where there must be one.
@@ -237,7 +235,7 @@ def open_store(
         StoreError: not prepared, damaged, or with other settings.
         DatasetError: no clips to train or to validate on.
     """
-    opened = Store(Path(store).expanduser())
+    opened = copies.opened(store)
     opened.check_settings(settings)
     splits = _splits(opened, held_out_fraction, split_seed)
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")

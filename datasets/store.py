@@ -92,9 +92,15 @@ class Manifest:
         Raises:
             StoreError: there is none, or it is damaged or of another version.
         """
-        path = folder / MANIFEST
         try:
-            content = path.read_bytes()
+            return cls.parse((folder / MANIFEST).read_bytes(), str(folder / MANIFEST))
+        except FileNotFoundError:
+            raise unprepared(str(folder)) from None
+
+    @classmethod
+    def parse(cls, content: bytes, path: str) -> tuple[Manifest, str]:
+        """As `read`, of what stands in the file."""
+        try:
             whole = json.loads(content)
             values = whole["manifest"]
             if values["version"] != VERSION:
@@ -103,16 +109,19 @@ class Manifest:
                     "prepare the data into another folder"
                 )
             found = cls(**{**values, **_tuples(values)})
-        except FileNotFoundError:
-            raise StoreError(
-                f"{folder} holds no {MANIFEST}: not prepared, or not to the end; "
-                "run `python -m search prepare` with the experiment's file"
-            ) from None
         except (ValueError, TypeError, KeyError) as error:
             raise StoreError(f"{path} is damaged ({type(error).__name__}: {error}): {MEND}") from error
         if whole["fingerprint"] != _fingerprint(content.partition(b"\n")[2]):
             raise StoreError(f"{path} is damaged (its fingerprint is not that of its content): {MEND}")
         return found, whole["fingerprint"]
+
+
+def unprepared(where: str) -> StoreError:
+    """That a place holds no store."""
+    return StoreError(
+        f"{where} holds no {MANIFEST}: not prepared, or not to the end; run `python -m search prepare` with the "
+        "experiment's file"
+    )
 
 
 def _fingerprint(content: bytes) -> str:
@@ -147,13 +156,14 @@ class Store:
 
     Args:
         folder: where `prepare` wrote.
+        origin: the URI that it was copied from, or None.
 
     Raises:
         StoreError: not prepared, of another version, or a shard is missing or cut short.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, origin: str | None = None) -> None:
+        self.folder, self.origin = folder, origin
         self.manifest, self.fingerprint = Manifest.read(folder)
         self.classes = self.manifest.classes
         self._forget()
@@ -162,7 +172,7 @@ class Store:
             raise StoreError("\n".join(wrong))
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = {"folder", "manifest", "classes", "fingerprint"}
+        kept = {"folder", "origin", "manifest", "classes", "fingerprint"}
         return {name: value for name, value in self.__dict__.items() if name in kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -225,18 +235,23 @@ class Store:
         if wrong:
             raise StoreError("\n".join(wrong))
 
+    @property
+    def _mend(self) -> str:
+        copied = f"delete {self.folder}, this machine's copy of {self.origin}, and it is copied again"
+        return copied if self.origin else MEND
+
     def _wrong_size(self, shard: Shard) -> str:
         path = self.folder / shard.file
         try:
             size = path.stat().st_size
         except FileNotFoundError:
-            return f"{path} is missing: {MEND}"
+            return f"{path} is missing: {self._mend}"
         if size != shard.bytes:
-            return f"{path} has {size:,} bytes, and {shard.bytes:,} were written: {MEND}"
+            return f"{path} has {size:,} bytes, and {shard.bytes:,} were written: {self._mend}"
         return ""
 
     def _damaged(self, number: int, what: str) -> StoreError:
-        return StoreError(f"{self.folder / self.manifest.shards[number].file} is damaged ({what}): {MEND}")
+        return StoreError(f"{self.folder / self.manifest.shards[number].file} is damaged ({what}): {self._mend}")
 
     def _column(self, entry: Entry, modality: str) -> tuple[_Column, int]:
         """A modality of the record batch that holds a clip, and the clip's row in it."""

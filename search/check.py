@@ -13,10 +13,11 @@ from rich.text import Text
 
 from datasets import registry
 from datasets.clips import SPLITS, Index
+from datasets.copies import opened
 from datasets.loading import StoreData
 from datasets.sheet import sheet, varied
 from datasets.splits import torn
-from datasets.store import Store, StoreError, reasons
+from datasets.store import StoreError, reasons
 from search.data import open_data
 from search.experiment import Experiment
 
@@ -72,10 +73,10 @@ def store_lines(options: Any) -> tuple[list[str], bool]:
     Raises:
         StoreError: nothing was, or it cannot be opened.
     """
-    store = Store(Path(options.store).expanduser())
+    store = opened(options.store)
     manifest = store.manifest
     lines = [
-        f"store: {store.folder}, {len(manifest.clips):,} clips in {len(manifest.shards)} shards, "
+        f"store: {store.origin or store.folder}, {len(manifest.clips):,} clips in {len(manifest.shards)} shards, "
         f"{len(manifest.quarantined):,} quarantined",
         *reasons(manifest.quarantined),
     ]

@@ -54,6 +54,7 @@ def _exit_codes(resume: str) -> Iterator[None]:
     if sys.stderr.isatty():
         _say("loading …")  # torch, Ray and MLflow take seconds
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    logging.getLogger("datasets.copies").setLevel(logging.INFO)  # what takes long is said
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         yield

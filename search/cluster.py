@@ -10,9 +10,10 @@ import socket
 import sys
 import sysconfig
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from types import ModuleType
 from typing import Any
 
@@ -28,9 +29,13 @@ os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # else workers begi
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
+from ray._private import services
+from ray._private.utils import get_num_cpus
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from datasets.remote import Remote, RemoteError, is_uri, whereabouts
+from datasets.store import MANIFEST
 from search.experiment import Experiment
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,15 +50,40 @@ class ClusterError(RuntimeError):
 
 
 @contextmanager
-def ray_for(experiment: Experiment) -> Iterator[None]:
-    """The Ray that an experiment asks for: `search.address`.
+def ray_for(experiment: Experiment, read: Mapping[str, str], written: Mapping[str, str]) -> Iterator[None]:
+    """The Ray that an experiment asks for: `search.address`; all of its nodes have what is read and written.
+
+    Args:
+        read, written: see `check_nodes`.
+
+    Raises:
+        ClusterError: it cannot be joined, a node lacks something, or what is to be written cannot be.
+    """
+    address = experiment.search.address
+    if address == "local":
+        with _marked(written):
+            pass
+        with local_ray():
+            yield
+        return
+    with cluster(address, own_modules(experiment)):
+        check_nodes(read, written)
+        yield
+
+
+def nodes_of(address: str) -> list[dict[str, float]]:
+    """What each node of a cluster has, which is joined for a moment: see `nodes`.
 
     Raises:
         ClusterError: it cannot be joined.
     """
-    address = experiment.search.address
-    with local_ray() if address == "local" else cluster(address, own_modules(experiment)):
-        yield
+    with cluster(address, code=False):
+        return nodes()
+
+
+def own_cpus() -> int:
+    """CPUs that this process may use: Ray's count, which knows a container's limit, and those it is not kept off."""
+    return max(1, min(int(get_num_cpus(override_docker_cpu_warning=True)), len(os.sched_getaffinity(0))))
 
 
 @contextmanager
@@ -61,22 +91,24 @@ def local_ray(cpus: int | None = None, gpus: int | None = None) -> Iterator[None
     """A Ray of our own on this machine, silent and without a dashboard; or the one that this process has already.
 
     Args:
-        cpus, gpus: what Ray is to believe there is; None is what it finds.
+        cpus, gpus: what Ray is to believe there is; None is what this process may use.
     """
     _quiet()
     if ray.is_initialized():
         yield
         return
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *_own_folders()])
-    ray.init(  # workers inherit the environment; a runtime_env would cost a second for each
-        address="local",  # else one that somebody left running is joined
-        num_cpus=cpus,
-        num_gpus=gpus,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.CRITICAL,
-        object_store_memory=OBJECT_STORE_BYTES,
-    )
+    with _loopback():
+        ray.init(  # workers inherit the environment; a runtime_env would cost a second for each
+            address="local",  # else one that somebody left running is joined
+            num_cpus=own_cpus() if cpus is None else cpus,
+            num_gpus=gpus,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.CRITICAL,
+            object_store_memory=OBJECT_STORE_BYTES,
+            _node_ip_address="127.0.0.1",
+        )
     try:
         yield
     finally:
@@ -84,28 +116,36 @@ def local_ray(cpus: int | None = None, gpus: int | None = None) -> Iterator[None
 
 
 @contextmanager
-def cluster(address: str, modules: Collection[str] = ()) -> Iterator[None]:
+def _loopback() -> Iterator[None]:
+    """Lets Ray start on 127.0.0.1; it would take the address in the network instead, and listen to all of it."""
+    found = services.resolve_ip_for_localhost
+    services.resolve_ip_for_localhost = lambda host: host
+    try:
+        yield
+    finally:
+        services.resolve_ip_for_localhost = found
+
+
+@contextmanager
+def cluster(address: str, modules: Collection[str] = (), *, code: bool = True) -> Iterator[None]:
     """A cluster's Ray, joined from one of its nodes. Our code, and modules of the user's, are sent to its workers.
 
     Args:
-        address: host:port of its head.
+        address: host:port of its head; `auto` is what RAY_ADDRESS says.
         modules: names of top-level modules that workers need beside ours.
+        code: whether any of it is sent: a look at the cluster needs none.
 
     Raises:
         ClusterError: nobody answers, or it cannot be joined.
     """
     _quiet()
+    address = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
     _probe(address)
+    told = {key: value for key, value in os.environ.items() if key.startswith(("RAY_CHDIR", "TUNE_", "OGMGE_"))}
+    sent = {"py_modules": [*(str(ROOT / name) for name in OURS), *_sent(modules)], "env_vars": told} if code else {}
     try:
-        ray.init(
-            address=address,
-            log_to_driver=False,
-            logging_level=logging.CRITICAL,
-            runtime_env={
-                "py_modules": [*(str(ROOT / name) for name in OURS), *_sent(modules)],
-                "env_vars": {key: value for key, value in os.environ.items() if key.startswith(("RAY_CHDIR", "TUNE_"))},
-            },
-        )
+        with _loopback() if _only_here(address) else nullcontext():
+            ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, runtime_env=sent)
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         raise ClusterError(
             f"the Ray cluster at {address} cannot be joined ({str(error).splitlines()[0]}): start this on one of its "
@@ -134,6 +174,11 @@ def _quiet() -> None:
 def _probe(address: str) -> None:
     """Whether anybody listens: Ray itself waits for minutes."""
     host, _, port = address.rpartition(":")
+    if not port.isdecimal():
+        raise ClusterError(
+            f"`search.address` is `auto`, and RAY_ADDRESS must be host:port of a cluster's head, but is {address!r}: "
+            "in a job (`ray job submit`) it is; elsewhere write host:port"
+        )
     try:
         socket.create_connection((host, int(port)), timeout=PROBE_S).close()
     except OSError as error:
@@ -141,6 +186,16 @@ def _probe(address: str) -> None:
             f"no Ray cluster answers at {address} (`search.address`): {error.strerror or error}; `ray status` on its "
             "head says where it is"
         ) from error
+
+
+def _only_here(address: str) -> bool:
+    """Whether a head listens to its own machine alone; Ray would look for it at the address in the network."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((services.resolve_ip_for_localhost(host), int(port)), timeout=PROBE_S).close()
+    except OSError:
+        return True
+    return False
 
 
 def own_modules(experiment: Experiment) -> set[str]:
@@ -169,51 +224,88 @@ def nodes() -> list[dict[str, float]]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
-def check_nodes(read: Mapping[str, Path], written: Mapping[str, Path]) -> None:
+def check_nodes(read: Mapping[str, str], written: Mapping[str, str]) -> None:
     """Whether every node of the cluster sees the same files and has the packages that workers need.
 
     Args:
-        read: option -> a file or folder that workers read.
-        written: option -> a folder that they write to; a mark is made in it, and looked for.
+        read: option -> path of a file or folder, or URI of a store, that workers read.
+        written: option -> path or URI of a folder that they write to; a mark is made in it, looked for and copied.
 
     Raises:
         ClusterError: a sentence for each node and what it lacks.
     """
-    marks = {option: folder.absolute() / f".seen-{secrets.token_hex(8)}" for option, folder in written.items()}
-    for mark in marks.values():
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        mark.touch()
-    try:
-        wanted = {option: path.absolute() for option, path in read.items()} | marks
+    here = {option: whereabouts(where) for option, where in read.items()}
+    with _marked(written) as marks:
         asked: dict[str, Any] = {}
         for node in ray.nodes():
             if node["Alive"]:
                 there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
                 name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
-                asked[name] = ray.remote(num_cpus=0)(_lacking).options(scheduling_strategy=there).remote(wanted, NEEDED)
-        lines = [line for name, answer in asked.items() for line in _answer(name, answer, {**read, **written})]
-    finally:
-        for mark in marks.values():
-            mark.unlink(missing_ok=True)
+                task = ray.remote(num_cpus=0)(_lacking).options(scheduling_strategy=there)
+                asked[name] = task.remote(here, marks, NEEDED)
+        lines = [f"the node {name} {line}" for name, answer in asked.items() for line in _answer(answer)]
     if lines:
         raise ClusterError("\n".join(lines))
 
 
-def _lacking(paths: Mapping[str, Path], packages: Collection[str]) -> tuple[list[str], list[str]]:
-    """On a node: the options whose paths it does not see, and the packages that it does not have."""
-    return [o for o, path in paths.items() if not path.exists()], [p for p in packages if find_spec(p) is None]
+@contextmanager
+def _marked(written: Mapping[str, str]) -> Iterator[dict[str, tuple[str, str]]]:
+    """Folders with a file in them: option -> path or URI, and the file's name.
 
-
-def _answer(node: str, reference: Any, paths: Mapping[str, Path]) -> Iterator[str]:
+    Raises:
+        ClusterError: one cannot be written to.
+    """
+    marks = {option: (whereabouts(where), f".seen-{secrets.token_hex(8)}") for option, where in written.items()}
+    lines = [line for option, mark in marks.items() for line in _refused(option, *mark)]
     try:
-        unseen, absent = ray.get(reference, timeout=NODE_S)
+        if lines:
+            raise ClusterError("\n".join(lines))
+        yield marks
+    finally:
+        for where, name in marks.values():
+            with suppress(RemoteError):
+                Remote(where).delete(name)
+
+
+def _refused(option: str, where: str, name: str) -> list[str]:
+    """Writes a file; a sentence where that cannot be."""
+    try:
+        with NamedTemporaryFile() as file:
+            Remote(where).put(Path(file.name), name)
+    except RemoteError as error:
+        return [f"`{option}`: {error}"]
+    return []
+
+
+def _lacking(read: Mapping[str, str], marks: Mapping[str, tuple[str, str]], packages: Collection[str]) -> list[str]:
+    """On a node: what it does not see, what it cannot write to, and the packages that it does not have."""
+    lines = [line for o, where in read.items() for line in _unseen(o, where, MANIFEST if is_uri(where) else None)]
+    for option, (where, name) in marks.items():
+        copied = f"{name}-{secrets.token_hex(4)}"
+        unseen = _unseen(option, where, name)
+        lines += unseen or [f"fails: {line}" for line in _refused(option, where, copied)]
+        with suppress(RemoteError):
+            Remote(where).delete(copied)
+    absent = [package for package in packages if find_spec(package) is None]
+    return [*lines, f"lacks {', '.join(absent)}: install there what this machine has"] if absent else lines
+
+
+def _unseen(option: str, where: str, name: str | None) -> list[str]:
+    """A sentence where there is no such path, or no file of that name in a folder."""
+    try:
+        if Remote(where).exists(name) if name else Path(where).exists():
+            return []
+    except RemoteError as error:
+        return [f"fails: `{option}`: {error}"]
+    return [
+        f"does not see {where} (`{option}`): put it where all nodes see it under one name, such as a shared file "
+        "system or an object store"
+    ]
+
+
+def _answer(reference: Any) -> list[str]:
+    try:
+        lines: list[str] = ray.get(reference, timeout=NODE_S)
     except RayError as error:
-        yield f"the node {node} runs none of our code ({str(error).strip().splitlines()[-1]})"
-        return
-    for option in unseen:
-        yield (
-            f"the node {node} does not see {paths[option]} (`{option}`): put it where all nodes see it under one name, "
-            "such as a shared file system"
-        )
-    if absent:
-        yield f"the node {node} lacks {', '.join(absent)}: install there what this machine has"
+        return [f"runs none of our code ({str(error).strip().splitlines()[-1]})"]
+    return lines

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from datasets import registry
+from datasets.remote import whereabouts
 from ogmge.trainable import Data
 
 
@@ -20,10 +20,10 @@ def open_data(section: Mapping[str, Any]) -> Data:
     return data
 
 
-def store_of(section: Mapping[str, Any]) -> dict[str, Path]:
-    """The option `store` of a data set that has one, as a path that is the same wherever a worker is at home."""
+def store_of(section: Mapping[str, Any]) -> dict[str, str]:
+    """The option `store` of a data set that has one: a URI, or a path that is the same wherever a worker is at home."""
     store = section.get("store")
-    return {"store": Path(store).expanduser().absolute()} if isinstance(store, str) else {}
+    return {"store": whereabouts(store)} if isinstance(store, str) else {}
 
 
 def fingerprint_of(data: Data) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import torch
@@ -12,11 +11,12 @@ from rich.text import Text
 
 from ogmge.trainable import Data
 from search.arms import ARMS, Arm, plan
+from search.cluster import nodes_of, own_cpus
 from search.costs import costs_of
 from search.experiment import Experiment
 from search.forecast import Forecast, expected_epochs
 from search.labels import duration, size
-from search.packing import Room, fixed, share, trials_at_once
+from search.packing import ResourceError, Room, fixed, share, trials_at_once
 from search.probe import cpus_for, peak_of
 from search.rehearsal import searchable
 from search.sampler import ArmStudy
@@ -25,33 +25,53 @@ from search.space import most_epochs, windows
 from search.worker import device_for
 
 
+def _have(experiment: Experiment) -> list[dict[str, float]]:
+    """What there is for trials, node by node: this machine, or a cluster's.
+
+    Raises:
+        ClusterError: it cannot be joined.
+        ResourceError: trials take a GPU, and there is none here to measure them on.
+    """
+    here = {"CPU": float(own_cpus()), "GPU": float(torch.cuda.device_count())}
+    if experiment.search.address == "local":
+        return [here]
+    if experiment.search.resources.gpu and not here["GPU"]:
+        raise ResourceError(
+            "trials take a part of a GPU (`search.resources.gpu`), and this machine has none to measure them on: start "
+            "the dry run on a node that has one"
+        )
+    return nodes_of(experiment.search.address)
+
+
 def forecast(experiment: Experiment, data: Data) -> Forecast:
     """Measures and reckons.
 
     Raises:
+        ClusterError: the cluster cannot be joined.
         ExperimentError: a trial fails in its first steps.
-        ResourceError: this machine is too small for one.
+        ResourceError: there is too little for one trial.
     """
     search, trial = experiment.search, experiment.trial
-    have: dict[str, float] = {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count()}
+    have, cpu = _have(experiment), search.resources.cpu
+    owner = "this machine" if search.address == "local" else "the cluster"
     room = fixed(search.resources)
     if room is not None:
-        trials_at_once(room, [have], "this machine")  # before time is spent on measuring
-    costs = costs_of(experiment, data, device_for(search.resources.cpu, have["GPU"] if room is None else room.gpu))
+        trials_at_once(room, have, owner)  # before time is spent on measuring
+    costs = costs_of(experiment, data, device_for(cpu, torch.cuda.device_count() if room is None else room.gpu))
     if room is None:
-        room = Room(
-            search.resources.cpu, share(peak_of(costs), cpus_for(search.resources.cpu, [have])) if have["GPU"] else 0
-        )
+        at_most = cpus_for(cpu, have)
+        room = Room(cpu, share(peak_of(costs), at_most) if at_most else 0)
     capacity = {arm: ArmStudy(experiment, arm).capacity for arm in ARMS}
     arms = plan(search.trials, search.baseline_share, capacity)
     trials: dict[Arm, int] = {arm: arms.count(arm) for arm in ARMS}
     epochs = most_epochs(experiment.space, trial)
     starts = [start for start, _ in windows(experiment.space, trial)]
     return Forecast(
+        cpus=sum(node.get("CPU", 0.0) for node in have),
         trials=trials,
         epochs_at_most=len(arms) * epochs,
         epochs_expected=expected_epochs(arms, starts, epochs, scheduler_of(experiment)),
-        at_once=min(trials_at_once(room, [have], "this machine"), len(arms)),
+        at_once=min(trials_at_once(room, have, owner), len(arms)),
         gpu=room.gpu,
         costs=costs,
         artifacts=experiment.tracking.checkpoints == "best",
@@ -61,7 +81,7 @@ def forecast(experiment: Experiment, data: Data) -> Forecast:
 def _rows(experiment: Experiment, f: Forecast) -> Iterator[tuple[str, str, str]]:
     """What is printed: name, at most, expected."""
     resources = experiment.search.resources
-    room = f"{resources.cpu:g} of {os.cpu_count()} CPUs" + (f", {f.gpu:g} GPU" if f.gpu else "") + " each"
+    room = f"{resources.cpu:g} of {f.cpus:g} CPUs" + (f", {f.gpu:g} GPU" if f.gpu else "") + " each"
     most, expected = f.training_seconds
     slowest, mean = f.epoch_seconds
     yield "trials", str(sum(f.trials.values())), f"{f.trials['modulated']} modulated, {f.trials['baseline']} not"
@@ -96,7 +116,7 @@ def _caution(experiment: Experiment, f: Forecast) -> str:
     if f.artifacts:
         text += " The best weights of a trial are kept twice, in its folder and as MLflow's artifact."
     if experiment.search.address != "local":
-        text += " Of the cluster no more is counted than this machine."
+        text += " The cluster's nodes are taken to be as fast as this machine, where the steps were measured."
     return text
 
 

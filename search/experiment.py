@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
+from datasets.remote import whereabouts
 from ogmge.config import TrialConfig
 from ogmge.trainable import Objective
 from search import samplers
@@ -82,9 +83,17 @@ def _different(metrics: str | tuple[str, ...]) -> str | tuple[str, ...]:
 
 def _address(address: str) -> str:
     host, _, port = address.rpartition(":")
-    if address != "local" and not (re.fullmatch(r"[\w.-]+", host) and port.isdecimal() and int(port) < 2**16):
-        raise ValueError(f"{address!r} is neither `local` nor host:port of a Ray cluster's head")
+    if address not in ("local", "auto") and not (
+        re.fullmatch(r"[\w.-]+", host) and port.isdecimal() and int(port) < 2**16
+    ):
+        raise ValueError(f"{address!r} is none of `local`, `auto`, and host:port of a Ray cluster's head")
     return address
+
+
+def _storage(where: str | None) -> str | None:
+    if where is not None:
+        whereabouts(where)
+    return where
 
 
 class Search(_Section):
@@ -107,7 +116,10 @@ class Search(_Section):
     resources: Resources = Resources()
     budget: Annotated[Budget, BeforeValidator(lambda value: {} if value is None else value)] = Budget()
     address: Annotated[str, AfterValidator(_address)] = "local"
-    """Of a Ray cluster's head, host:port; `local` starts a Ray of its own on this machine."""
+    """Of a Ray cluster's head, host:port; `auto` is $RAY_ADDRESS, which a job (`ray job submit`) has; `local` starts a
+    Ray of its own on this machine."""
+    storage: Annotated[str | None, AfterValidator(_storage)] = None
+    """Path or URI of a folder for the trials' checkpoints that all nodes see; null is the folder of the run."""
 
     @property
     def objectives(self) -> tuple[Objective, ...]:

@@ -62,6 +62,11 @@ class RunFolder:
         return self.tune / "journal.jsonl"
 
     @property
+    def storage(self) -> Path:
+        """Holds the name of the run's folder in `search.storage`."""
+        return self.path / "storage"
+
+    @property
     def begun(self) -> bool:
         """Whether a trial was started, or an epoch trained."""
         return any(file.stat().st_size for file in (self.journal, self.path / "last.pt") if file.exists())

@@ -60,6 +60,7 @@ class Forecast:
         epochs_at_most: with no trial stopped early.
         epochs_expected: with early stopping.
         at_once: trials at the same time.
+        cpus: of this machine, or of the cluster.
         gpu: of one trial.
         costs: of the configurations that were measured, by label.
         artifacts: whether MLflow keeps the best weights once more.
@@ -69,6 +70,7 @@ class Forecast:
     epochs_at_most: int
     epochs_expected: float
     at_once: int
+    cpus: float
     gpu: float
     costs: dict[str, Cost]
     artifacts: bool

@@ -14,10 +14,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from datasets import registry
+from datasets.copies import staged, upload
 from datasets.lists import count
 from datasets.prepare import Report, prepare
-from datasets.store import reasons
-from search.cluster import check_nodes, ray_for
+from datasets.remote import Remote, is_uri
+from datasets.store import MANIFEST, reasons
+from search.cluster import ray_for
 from search.experiment import Experiment, ExperimentError
 from search.labels import duration
 
@@ -80,7 +82,7 @@ def run(experiment: Experiment, console: Console) -> None:
     """
     options = options_of(experiment)
     index = options.index()
-    folder = Path(options.store).expanduser()
+    folder = _folder(experiment, options.store)
     for note in index.notes:
         console.print(Text(f"note: {note}"), soft_wrap=True)
     console.print(
@@ -93,9 +95,11 @@ def run(experiment: Experiment, console: Console) -> None:
         TimeRemainingColumn(),
         TextColumn("{task.fields[lost]} quarantined"),
     )
-    with ray_for(experiment), Progress(*columns, console=console, speed_estimate_period=300) as bar:
-        if experiment.search.address != "local":
-            check_nodes({"dataset.source": Path(options.source).expanduser()}, {"dataset.store": folder})
+    read, written = {"dataset.source": options.source}, {"dataset.store": str(folder)}
+    with (
+        ray_for(experiment, read, written),
+        Progress(*columns, console=console, speed_estimate_period=300) as bar,
+    ):
         task = bar.add_task("", total=len(index.clips), lost=0)
 
         def progress(done: int, total: int, lost: int) -> None:
@@ -111,6 +115,31 @@ def run(experiment: Experiment, console: Console) -> None:
             progress=progress,
         )
     _say(report, folder, console)
+    if is_uri(options.store):
+        upload(folder, options.store)
+        console.print(Text(f"copied to {options.store}"), soft_wrap=True)
+
+
+def _folder(experiment: Experiment, store: str) -> Path:
+    """Where the store is made: at its path, or on this machine first where it is to go to a URI.
+
+    Raises:
+        ExperimentError: a cluster is to prepare it, whose nodes do not see this machine's disk.
+        RemoteError: nothing can be put to the URI.
+    """
+    if not is_uri(store):
+        return Path(store).expanduser()
+    if experiment.search.address != "local":
+        copy = f"""python -c "from pyarrow import fs; fs.copy_files('FOLDER', '{store}')\""""
+        raise ExperimentError(
+            experiment.name,
+            [
+                f"`dataset.store` must be a folder that all nodes see where a cluster prepares it, but got {store}: "
+                f"prepare with dataset.store=FOLDER, then copy that there: {copy}"
+            ],
+        )
+    Remote(store).exists(MANIFEST)
+    return staged(store)
 
 
 def _say(report: Report, folder: Path, console: Console) -> None:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
+from datasets.remote import RemoteError, is_uri
 from ogmge import checkpoint
 from search import answer, export
 from search.arms import ARMS, Arm
-from search.cluster import check_nodes, nodes, ray_for
+from search.cluster import nodes, ray_for
 from search.data import fingerprint_of, store_of
 from search.experiment import Experiment
 from search.folder import RunFolder, claimed, write
@@ -27,6 +29,7 @@ from search.ray_tune import run
 from search.record import Journal, TrialRecord
 from search.rehearsal import searchable
 from search.session import Session
+from search.storage import Storage, storage_of
 from search.summary import print_summary
 from search.tracking import Tracker
 from search.worker import Setup
@@ -54,8 +57,8 @@ class Outcome:
 class _Tidy:
     """Takes away what a trial that has ended needs no more: the state to go on from."""
 
-    def __init__(self, folder: RunFolder) -> None:
-        self._folder = folder
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
 
     def started(self, trial: TrialRecord) -> None:
         """Nothing."""
@@ -64,7 +67,7 @@ class _Tidy:
         """Nothing."""
 
     def ended(self, trial: TrialRecord) -> None:
-        (self._folder.trial(trial.number) / "last.pt").unlink(missing_ok=True)
+        self._storage.tidy(trial.number)
 
 
 def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool = False) -> Outcome:
@@ -82,33 +85,32 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
     with claimed(folder, experiment, resume=resume):
         journal = Journal(folder.journal)
         session = Session(experiment, journal, Tuning(experiment))
-        tracker = Tracker(experiment, runs, fingerprint_of(data), session.record, lambda n: folder.trial(n) / "best.pt")
+        storage = storage_of(experiment, folder)
+        weights = partial(storage.weights, cache=folder.tune)
+        tracker = Tracker(experiment, runs, fingerprint_of(data), session.record, weights)
         try:
-            _train(session, folder, tracker, console)
+            _train(session, folder, storage, tracker, console)
         finally:
             outcome, best = _answer(session, folder)
             status = "FINISHED" if outcome.answered and outcome.complete else "FAILED" if outcome.complete else "KILLED"
             lack = tracker.close(status, [folder.experiment, folder.best, folder.trials])
             journal.close()
         if outcome.complete:
-            interval = _interval(experiment, folder, best)
+            interval = _interval(experiment, weights, best)
             print_summary(console, session, best, interval, folder, time.monotonic() - began)
         if lack:
             console.print(Text(f"note: {lack}", style="yellow"))
         return outcome
 
 
-@contextmanager
-def _engine(session: Session, setup: Setup, stored: Mapping[str, Path]) -> Iterator[None]:
-    """Ray, where there is something to run."""
+def _engine(session: Session, setup: Setup) -> AbstractContextManager[None]:
+    """Ray, where there is something to run, on nodes that see what they need."""
     if not session.left:
-        yield
-        return
-    with ray_for(session.experiment):
-        if session.experiment.search.address != "local":
-            seen = {"the working folder": setup.here, **{f"dataset.{o}": path for o, path in stored.items()}}
-            check_nodes(seen, {"the folder of the run": setup.folder})
-        yield
+        return nullcontext()
+    read = {} if setup.here is None else {"the working folder": str(setup.here)}
+    stored = {f"dataset.{option}": place for option, place in store_of(setup.dataset).items()}
+    kept = "the folder of the run" if session.experiment.search.storage is None else "search.storage"
+    return ray_for(session.experiment, {**read, **stored}, {kept: setup.storage.where})
 
 
 def _rooms(experiment: Experiment, console: Console) -> tuple[list[Room], int]:
@@ -120,14 +122,15 @@ def _rooms(experiment: Experiment, console: Console) -> tuple[list[Room], int]:
     return larger(room, max(node.get("CPU", 0) for node in there)), trials_at_once(room, there, "Ray")
 
 
-def _train(session: Session, folder: RunFolder, tracker: Tracker, console: Console) -> None:
+def _train(session: Session, folder: RunFolder, storage: Storage, tracker: Tracker, console: Console) -> None:
     experiment = session.experiment
     stored = store_of(experiment.dataset)
     setup = Setup(
-        {**experiment.dataset, **{option: str(path) for option, path in stored.items()}},
+        {**experiment.dataset, **stored},
         experiment.search.objective,
         folder.tune.resolve(),
-        Path.cwd(),
+        None if any(map(is_uri, stored.values())) else Path.cwd(),
+        storage,
     )
     console.print(
         f"{experiment.name}: {len(session.policy.arms)} trials, starting Ray and MLflow; Ctrl-C stops, --resume goes "
@@ -135,10 +138,10 @@ def _train(session: Session, folder: RunFolder, tracker: Tracker, console: Conso
         highlight=False,
         soft_wrap=True,
     )
-    with _engine(session, setup, stored):
+    with _engine(session, setup):
         rooms, at_once = _rooms(experiment, console) if session.left else ([], 0)
         tracker.connected()
-        session.observers += [tracker, _Tidy(folder)]
+        session.observers += [tracker, _Tidy(storage)]
         for trial in session.record:
             tracker.reported(trial)
         with Progress(session, console, at_once) as progress:
@@ -164,13 +167,15 @@ def _answer(session: Session, folder: RunFolder) -> tuple[Outcome, dict[Arm, ans
     return Outcome(session.complete, len(best) == len(ARMS), failure, session.halted), best
 
 
-def _interval(experiment: Experiment, folder: RunFolder, best: dict[Arm, answer.Best]) -> answer.Interval | None:
+def _interval(
+    experiment: Experiment, weights: Callable[[int], Path], best: dict[Arm, answer.Best]
+) -> answer.Interval | None:
     """Over the validation examples, where it is accuracy that was searched and both models' answers are there."""
     if experiment.search.objective.metric != answer.METRIC or len(best) < len(ARMS):
         return None
     try:
-        correct = {arm: checkpoint.load(folder.trial(b.trial.number) / "best.pt")["correct"] for arm, b in best.items()}
-    except checkpoint.CheckpointError as error:
+        correct = {arm: checkpoint.load(weights(b.trial.number))["correct"] for arm, b in best.items()}
+    except (checkpoint.CheckpointError, RemoteError) as error:
         log.warning("no interval: %s", error)
         return None
     return answer.paired_interval(correct["modulated"], correct["baseline"])

@@ -13,6 +13,7 @@ from search.folder import RunFolder
 from search.labels import duration, label, modalities, percent, shown
 from search.record import SearchRecord
 from search.session import Session
+from search.storage import storage_of
 
 TITLES = {"baseline": "best unmodulated", "modulated": "best modulated"}
 
@@ -129,7 +130,7 @@ def _files(folder: RunFolder, experiment: Experiment, *, found: bool) -> Text:
     files = {
         "configuration": folder.best,
         "all trials": folder.trials,
-        "weights, logs": folder.tune,
+        "weights, logs": folder.tune if experiment.search.storage is None else storage_of(experiment, folder).shown,
         "MLflow": tracking,
     }
     commands = [f"train {folder.best}", f"ui {experiment.name}"]

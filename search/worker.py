@@ -13,10 +13,12 @@ from typing import Any
 import torch
 from ray import tune
 
+from datasets.remote import RemoteError
 from ogmge import trainable
 from search.data import open_data
-from search.folder import FULL, trial_folder
+from search.folder import FULL
 from search.space import trial_from
+from search.storage import Storage
 
 
 @dataclass(frozen=True)
@@ -26,14 +28,16 @@ class Setup:
     Args:
         dataset: the experiment's, resolved.
         objective: see `ogmge.trainable.Objective`.
-        folder: absolute; a trial's checkpoints go to a folder of its number in it.
-        here: the folder from which the data set's relative paths go.
+        folder: absolute, on the driver's machine: of what Tune itself writes.
+        here: the folder from which the data set's relative paths go; None where it has none that a trial needs.
+        storage: of the trials' checkpoints.
     """
 
     dataset: dict[str, Any]
     objective: trainable.Objective
     folder: Path
-    here: Path
+    here: Path | None
+    storage: Storage
 
 
 @functools.lru_cache(maxsize=1)
@@ -62,19 +66,28 @@ def run_trial(config: dict[str, Any], setup: Setup) -> None:
 
     It has `config["cpu"]` cores and `config["gpu"]` of a GPU, and `config["dataset"]` goes over the data set's options.
     Every failure of the training is reported with its reason, and is no failure of the worker: only a worker that dies
-    is tried again. A full disk is no failure of the trial: it halts the search, which can be resumed; nor is a lack of
-    memory: the trial is run again with more.
+    is tried again. A full disk, or a store or storage that cannot be reached, is no failure of the trial: it halts the
+    search, which can be resumed; nor is a lack of memory: the trial is run again with more.
     """
     try:
-        os.chdir(setup.here)  # another node's workers begin elsewhere
-        trainable.train(
-            trial_from(config["trial"]),
-            _open(json.dumps({**setup.dataset, **config["dataset"]}, sort_keys=True)),
-            lambda metrics: tune.report({"metrics": metrics}),
-            folder=trial_folder(setup.folder, config["number"]),
-            objective=setup.objective,
-            device=device_for(config["cpu"], config["gpu"]),
-        )
+        if setup.here is not None:
+            os.chdir(setup.here)  # another node's workers begin elsewhere
+        with setup.storage.training(config["number"]) as (folder, keep):
+
+            def report(metrics: dict[str, float]) -> None:
+                keep()
+                tune.report({"metrics": metrics})
+
+            trainable.train(
+                trial_from(config["trial"]),
+                _open(json.dumps({**setup.dataset, **config["dataset"]}, sort_keys=True)),
+                report,
+                folder=folder,
+                objective=setup.objective,
+                device=device_for(config["cpu"], config["gpu"]),
+            )
+    except RemoteError as error:
+        tune.report({"halt": str(error)})
     except Exception as error:
         if isinstance(error, OSError) and error.errno in FULL:
             tune.report({"halt": f"{error.strerror}: {error.filename}"})

@@ -1,8 +1,9 @@
-"""One Ray for all tests of a process that need it, as starting one takes seconds; the longest files first."""
+"""What takes seconds to start is started once for all tests of a process: a Ray, an S3 server. The longest first."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -21,3 +22,24 @@ def ray_instance() -> Iterator[None]:
 
     with local_ray(cpus=2, gpus=1):  # where there is no GPU it is a pretended one, which can be shared all the same
         yield
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[Callable[[str], str]]:
+    """A real S3 server on the loopback address: the URI of a folder in its bucket."""
+    from moto.server import ThreadedMotoServer
+    from pyarrow import fs
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    _, port = server.get_host_and_port()
+    place = f"scheme=http&endpoint_override=127.0.0.1:{port}&region=us-east-1"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "test")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        made, path = fs.FileSystem.from_uri(f"s3://bucket?{place}&allow_bucket_creation=true")
+        made.create_dir(path)
+        yield lambda folder: f"s3://bucket/{folder}?{place}"
+    server.stop()

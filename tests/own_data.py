@@ -89,6 +89,20 @@ class Endless(Vectors):
 
 
 @dataclass(frozen=True)
+class Unplugged(Vectors):
+    """In its second epoch a file is in the place of a folder, once: what is put in that folder cannot be."""
+
+    folder: str = ""
+
+    def train(self, *, batch_size: int, seed: int, epoch: int) -> Iterator[Batch]:
+        folder = Path(self.folder)
+        if epoch == 1 and not folder.with_suffix(".away").exists():
+            folder.rename(folder.with_suffix(".away"))
+            folder.touch()
+        yield from super().train(batch_size=batch_size, seed=seed, epoch=epoch)
+
+
+@dataclass(frozen=True)
 class Broken(Vectors):
     """Fails while it is read."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import signal
 import socket
@@ -12,25 +13,52 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import ray
 from click.testing import CliRunner
+from pyarrow import fs
 
 from datasets import registry
 from datasets.prepare import prepare
-from datasets.store import Store
+from datasets.remote import Remote, RemoteError
 from search import cluster
 from search.cli import main
 from search.cluster import ClusterError, check_nodes, local_ray, own_modules
+from search.storage import KEPT
 from search.validation import load
 from tests import media_trees
+from tests.test_data_commands import SMALL
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "experiments" / "demo.yaml"
 VGGSOUND = ROOT / "experiments" / "vggsound.yaml"
+MINE = """
+import os
+import ogmge
+from ogmge.encoders import small_conv
+
+
+def small(shape):
+    import ray
+
+    node = ray.get_runtime_context().get_node_id() if "RAY_RAYLET_PID" in os.environ else "driver"
+    with open(os.environ["OGMGE_SEEN"], "a") as seen:
+        print(node, ogmge.__file__, __file__, file=seen)
+    return small_conv(shape)
+"""
+
+
+RAY_START = """
+import sys
+from ray._private import services
+from ray.scripts.scripts import start
+
+services.resolve_ip_for_localhost = lambda host: host  # else it listens to the whole network
+start([*sys.argv[1:], "--node-ip-address=127.0.0.1"])
+"""
 
 
 def free_port() -> int:
@@ -43,18 +71,24 @@ def free_port() -> int:
 def test_an_address_that_is_none_is_a_mistake(address):
     result = CliRunner().invoke(main, ["prepare", str(VGGSOUND), f"search.address='{address}'"])
     assert result.exit_code == 2
-    assert "neither `local` nor host:port of a Ray cluster's head (command line)" in result.output
+    assert "none of `local`, `auto`, and host:port of a Ray cluster's head (command line)" in result.output
 
 
-def test_where_nobody_answers_is_told_at_once(tmp_path):
+def test_where_nobody_answers_is_told_at_once(tmp_path, monkeypatch):
     given = media_trees.vggsound(tmp_path)
     where = [f"dataset.{key}={json.dumps(value)}" for key, value in given.items()]
     address = f"127.0.0.1:{free_port()}"
-    began = time.monotonic()
-    result = CliRunner().invoke(main, ["prepare", str(VGGSOUND), *where, f"search.address={address}"])
+    monkeypatch.setenv("RAY_ADDRESS", address)  # as in a job
+    for written in (address, "auto"):
+        began = time.monotonic()
+        result = CliRunner().invoke(main, ["prepare", str(VGGSOUND), *where, f"search.address={written}"])
+        assert result.exit_code == 2, result.output
+        assert f"no Ray cluster answers at {address} (`search.address`): Connection refused" in result.output
+        assert time.monotonic() - began < 60  # Ray's own attempt takes longer
+    monkeypatch.delenv("RAY_ADDRESS")
+    result = CliRunner().invoke(main, ["prepare", str(VGGSOUND), *where, "search.address=auto"])
     assert result.exit_code == 2, result.output
-    assert f"no Ray cluster answers at {address} (`search.address`): Connection refused" in result.output
-    assert time.monotonic() - began < 60  # Ray's own attempt takes longer
+    assert "RAY_ADDRESS must be host:port of a cluster's head, but is ''" in result.output
 
 
 def test_the_users_modules_are_those_that_the_experiment_names():
@@ -78,15 +112,86 @@ def test_what_is_installed_is_not_sent(tmp_path, monkeypatch):
 
 def test_what_nodes_do_not_see_or_have_is_told_for_each(ray_instance, tmp_path, monkeypatch):
     monkeypatch.setattr(cluster, "NEEDED", ("torch", "no_such_package"))
-    seen = tmp_path / "seen"
+    seen, store = tmp_path / "seen", (tmp_path / "store").as_uri()
+    read = {"dataset.source": str(tmp_path / "unseen"), "dataset.store": store}
     with pytest.raises(ClusterError) as told:
-        check_nodes({"dataset.source": tmp_path / "unseen"}, {"dataset.store": seen})
-    first, second = str(told.value).splitlines()
+        check_nodes(read, {"search.storage": seen.as_uri()})
+    first, second, third = str(told.value).splitlines()
     assert f"does not see {tmp_path / 'unseen'} (`dataset.source`): put it where all nodes see it" in first
-    assert "lacks no_such_package: install there what this machine has" in second
-    assert list(seen.iterdir()) == []  # the mark is gone
+    assert f"does not see {store} (`dataset.store`): put it where all nodes see it" in second
+    assert "lacks no_such_package: install there what this machine has" in third
+    assert list(seen.iterdir()) == []  # the marks are gone
     monkeypatch.setattr(cluster, "NEEDED", ("torch",))
-    check_nodes({"dataset.source": tmp_path}, {"dataset.store": seen})
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "manifest.json").touch()
+    check_nodes({"dataset.source": str(tmp_path), "dataset.store": store}, {"the folder of the run": str(seen)})
+    assert list(seen.iterdir()) == []
+
+
+def test_what_a_node_cannot_write_to_is_told(tmp_path):
+    """A node may see what another one wrote, and be refused."""
+    (tmp_path / ".seen-1").touch()
+    there = cluster.Remote
+
+    class ReadOnly(there):
+        def put(self, file: Path, name: str) -> None:
+            raise RemoteError("file:///x cannot be written to (Permission denied)")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cluster, "Remote", ReadOnly)
+        told = cluster._lacking({}, {"search.storage": (tmp_path.as_uri(), ".seen-1")}, ())
+    assert told == ["fails: `search.storage`: file:///x cannot be written to (Permission denied)"]
+    assert cluster._lacking({}, {"search.storage": (tmp_path.as_uri(), ".seen-2")}, ()) == [
+        f"does not see {tmp_path.as_uri()} (`search.storage`): put it where all nodes see it under one name, such as a "
+        "shared file system or an object store"
+    ]
+    assert cluster._lacking({}, {"search.storage": (tmp_path.as_uri(), ".seen-1")}, ()) == []
+    assert [file.name for file in tmp_path.iterdir()] == [".seen-1"]
+
+
+def test_a_store_at_a_uri_is_not_prepared_by_a_cluster(tmp_path):
+    given = media_trees.vggsound(tmp_path)
+    words = [f"dataset.source={json.dumps(given['source'])}", "dataset.store=s3://bucket/x", "search.address=here:1"]
+    result = CliRunner().invoke(main, ["prepare", str(VGGSOUND), *words])
+    assert result.exit_code == 2
+    assert (
+        "`dataset.store` must be a folder that all nodes see where a cluster prepares it, but got s3://"
+        in result.stderr
+    )
+    assert "fs.copy_files('FOLDER', 's3://bucket/x')" in result.stderr
+
+
+def listening(root: int) -> set[str]:
+    """Addresses that a process and all below it listen at, as the kernel writes them."""
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
+    family = {root}
+    while more := {pid for pid, parent in parents.items() if parent in family} - family:
+        family |= more
+    links = set()
+    for pid in family:
+        for link in Path(f"/proc/{pid}/fd").glob("*"):
+            with contextlib.suppress(OSError):
+                links.add(os.readlink(link))
+    rows = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()]
+    return {row[1].partition(":")[0] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in links}
+
+
+def test_a_ray_of_our_own_listens_to_this_machine_only(ray_instance):
+    ray.get(ray.remote(lambda: None).remote())  # a worker is there
+    assert {address[-8:] for address in listening(os.getpid())} == {"0100007F"}  # 127.0.0.1, also written as IPv6
+
+
+def test_cpus_are_those_that_this_process_may_use():
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(before)})
+        assert cluster.own_cpus() == 1
+    finally:
+        os.sched_setaffinity(0, before)
+    assert 1 <= cluster.own_cpus() <= len(before)
 
 
 def test_a_ray_that_somebody_left_running_is_not_joined(monkeypatch):
@@ -111,9 +216,10 @@ def test_a_ray_that_somebody_left_running_is_not_joined(monkeypatch):
 def node(folder: Path, *arguments: str) -> Iterator[None]:
     """`ray start` in the foreground, with everything that it starts."""
     log = folder / f"{secrets.token_hex(4)}.log"
-    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats", *arguments]
+    command = [sys.executable, "-c", RAY_START, "--block", "--disable-usage-stats", *arguments]
+    without = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # workers get what is sent
     with log.open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True, cwd=folder)
+        process = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True, cwd=folder, env=without)
     try:
         until = time.monotonic() + 90
         while b"Ray runtime started" not in log.read_bytes():
@@ -128,8 +234,8 @@ def node(folder: Path, *arguments: str) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def two_nodes(tmp_path_factory) -> Iterator[str]:
-    """The address of a cluster of two nodes with a core each; its token is in the environment."""
+def two_nodes(s3: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a cluster of two nodes with a core each; its token is in the environment, and S3's keys."""
     folder = tmp_path_factory.mktemp("cluster")
     port = free_port()
     with pytest.MonkeyPatch.context() as patch:
@@ -156,49 +262,44 @@ def command(folder: Path, *words: str, **environment: str) -> subprocess.Complet
 
 
 @pytest.mark.slow
-def test_a_store_is_prepared_by_all_nodes_of_a_cluster(two_nodes, tmp_path):
-    given = media_trees.vggsound(tmp_path / "Daten é")
+def test_a_cluster_prepares_a_store_and_searches_a_copy_of_it_with_all_nodes(two_nodes, s3, tmp_path):
+    """From files to an answer: prepared in a folder, copied to S3, planned, searched with checkpoints in S3."""
+    given = media_trees.vggsound(tmp_path / "Daten é", train=4)
     where = [f"dataset.{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items()]
     done = command(tmp_path, "-m", "search", "prepare", str(VGGSOUND), *where, f"search.address={two_nodes}")
     assert done.returncode == 0, done.stdout + done.stderr
-    store = Store(Path(str(given["store"])))
-    assert all(store.blobs(entry, "audio") for entry in store.entries())
+    folder = Path(str(given["store"]))
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
     options = registry.options({"name": "vggsound", **given})
-    before = {file.name: file.read_bytes() for file in store.folder.iterdir()}
-    assert prepare("vggsound", options.index(), options.settings(), store.folder, parallel=map).skipped_shards > 0
-    assert {file.name: file.read_bytes() for file in store.folder.iterdir()} == before  # as if prepared here
+    assert prepare("vggsound", options.index(), options.settings(), folder, parallel=map).skipped_shards > 0
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before  # as if prepared here
 
-
-@pytest.mark.slow
-def test_tasks_run_on_all_nodes_with_our_code_and_the_users(two_nodes, tmp_path):
-    (tmp_path / "heads.py").write_text("answer = 42\n")
-    code = (
-        "import time, ray\n"
-        "from search.cluster import cluster\n"
-        "from search.prepare import ray_map\n"
-        "def task(number):\n"
-        "    import heads, ogmge, datasets.media\n"
-        "    time.sleep(1)\n"
-        "    assert heads.answer == 42 and 'py_modules' in ogmge.__file__\n"
-        "    return ray.get_runtime_context().get_node_id()\n"
-        f"with cluster({two_nodes!r}, ['heads']):\n"
-        "    print(len(set(ray_map(task, range(6)))))\n"
-    )
-    (tmp_path / "tried.py").write_text(code)
-    done = command(tmp_path, "tried.py", PYTHONPATH=f"{ROOT}:{tmp_path}")
-    assert (done.returncode, done.stdout.strip()) == (0, "2"), done.stderr
-
-
-@pytest.mark.slow
-def test_a_search_runs_on_a_cluster_with_data_of_ones_own(two_nodes, tmp_path):
-    (tmp_path / "mine.py").write_text("from tests.own_data import Vectors\n\n\nclass Mine(Vectors):\n    pass\n")
-    words = ["dataset={name: 'mine:Mine'}", "trial.encoder=mlp", "trial.epochs=1", "search.trials=2"]
-    words += ["trial.modulation.parameters=all", "space.modulation.start=[0]", "space.modulation.end=[0]"]
-    words += ["trial.schedule={name: constant}", f"search.address={two_nodes}"]
-    done = command(tmp_path, str(ROOT / "run_search.py"), str(DEMO), *words, PYTHONPATH=f"{ROOT}:{tmp_path}")
+    fs.copy_files(str(folder), s3("stores/vggsound"))
+    for name in ("start", "bin"):  # Ray's workers find modules in the script's folder and the working one by themselves
+        (tmp_path / name).mkdir()
+    (tmp_path / "bin" / "mine.py").write_text(MINE)
+    (tmp_path / "start" / "here.py").write_text("from search.cli import search_command; search_command()")
+    words = [*where, f"dataset.store={s3('stores/vggsound')}", f"search.storage={s3('runs')}", *SMALL]
+    words += ["trial.encoder=mine:small", "space.optimizer.lr=[1e-3,1e-2]", f"search.address={two_nodes}"]
+    told = {"OGMGE_STORES": str(tmp_path / "copies"), "OGMGE_SEEN": str(tmp_path / "seen")}
+    told["PYTHONPATH"] = f"{ROOT}:{tmp_path / 'bin'}"
+    search = [str(tmp_path / "start" / "here.py"), str(VGGSOUND), *words]
+    planned = command(tmp_path, *search, "--dry-run", **told)
+    assert planned.returncode == 0, planned.stdout + planned.stderr
+    assert re.search(r"at once +2 +1 of 2 CPUs each", planned.stdout)
+    assert "nodes are taken to be as fast as this machine" in " ".join(planned.stdout.split())
+    assert len([*(tmp_path / "copies").iterdir()]) == 1
+    (tmp_path / "seen").unlink()  # by the models that were measured here
+    done = command(tmp_path, *search, **told)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 trials in" in done.stdout
-    assert "2 trained to the end, 0 stopped early, 0 failed" in done.stdout
+    assert "2 trained to the end, 0 stopped early, 0 failed" in " ".join(done.stdout.split())
+    seen = [line.split(" ", 1) for line in (tmp_path / "seen").read_text().splitlines()]
+    workers = {node: ours for node, ours in seen if node != "driver"}
+    assert len(workers) == 2  # both nodes trained
+    assert all(ours.count("py_modules") == 2 for ours in workers.values())  # our code was sent, and the user's
+    run = Remote(s3(f"runs/{(tmp_path / 'runs' / 'vggsound' / 'storage').read_text()}"))
+    kept = {f"{trial}/{file}": run.exists(f"{trial}/{file}") for trial in ("0000", "0001") for file in KEPT}
+    assert kept == {"0000/best.pt": True, "0000/last.pt": False, "0001/best.pt": True, "0001/last.pt": False}
 
 
 @pytest.mark.slow

@@ -1,0 +1,202 @@
+"""A store at a URI: copied once to a machine, whole or not at all, and mapped there."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pyarrow import fs
+
+from datasets import copies
+from datasets.copies import opened, staged, upload
+from datasets.loading import open_store
+from datasets.prepare import prepare
+from datasets.remote import RemoteError
+from datasets.store import MANIFEST, Store, StoreError
+from tests.test_store import SETTINGS, here, listing, made
+
+__all__ = ["made"]  # a fixture
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    """Where this machine's copies are."""
+    monkeypatch.setenv(copies.FOLDER, str(tmp_path / "copies"))
+    return tmp_path / "copies"
+
+
+@pytest.fixture
+def published(made, tmp_path) -> Path:
+    """A copy of the store that a test may damage; its URI is `published.as_uri()`."""
+    return Path(shutil.copytree(made[1], tmp_path / "Daten é"))
+
+
+@pytest.mark.parametrize("kind", ["file", "s3"])
+def test_a_store_at_a_uri_is_read_from_a_copy(made, published, home, kind, request):
+    uri = published.as_uri()
+    if kind == "s3":
+        uri = request.getfixturevalue("s3")("stores/films")
+        fs.copy_files(str(published), uri)  # as the error of `prepare` says
+    store, whole = opened(uri), Store(made[1])
+    assert store.folder.parent == home
+    assert store.fingerprint == whole.fingerprint
+    assert [bytes(b) for e in store.entries() for b in store.blobs(e, "visual")] == [
+        bytes(b) for e in whole.entries() for b in whole.blobs(e, "visual")
+    ]
+    if kind == "file":
+        (published / "shard-00000.arrow").unlink()
+        assert opened(uri).fingerprint == store.fingerprint  # nothing is copied again
+
+
+def test_processes_that_want_a_copy_at_once_make_one(published, home):
+    code = (
+        "import logging, sys; from datasets.copies import opened\n"
+        "logging.basicConfig(level=logging.INFO, stream=sys.stdout)\n"
+        "store = opened(sys.argv[1]); assert all(store.blobs(e, 'visual') for e in store.entries())\n"
+    )
+    command = [sys.executable, "-c", code, published.as_uri()]
+    running = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    said = [process.communicate(timeout=60)[0] for process in running]
+    assert [process.returncode for process in running] == [0, 0, 0]
+    assert len(re.findall("copying .* once", "".join(said))) == 1, said
+
+
+def test_a_copy_that_was_cut_short_is_made_whole_and_never_read(published, home, monkeypatch):
+    folder = opened(published.as_uri()).folder
+    first, second, *_ = sorted(folder.glob("*.arrow"))
+    kept = second.stat().st_ino
+    first.write_bytes(first.read_bytes()[:-100])  # a full disk, a cache that was cleaned
+    (folder / MANIFEST).unlink()
+    (folder / ".shard-00007.arrow.copy.part").write_bytes(b"of a process that was killed")
+    again = opened(published.as_uri())
+    assert not again.verify()
+    assert second.stat().st_ino == kept  # what is whole is kept
+    assert not list(folder.glob(".*"))
+
+
+def test_a_process_that_is_killed_while_it_copies_leaves_none(published, home):
+    code = (
+        "import os, signal, sys; from datasets import copies, shards\n"
+        "digest = shards.digest\n"
+        "def killed(path):\n"
+        "    if 'shard-00001' in path.name: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return digest(path)\n"
+        "shards.digest = killed\n"
+        "copies.opened(sys.argv[1])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, published.as_uri()], cwd=ROOT, check=False)
+    assert done.returncode == -9
+    (folder,) = home.iterdir()
+    with pytest.raises(StoreError, match="holds no manifest"):
+        Store(folder)
+    assert not opened(published.as_uri()).verify()
+
+
+def test_what_is_damaged_where_it_came_from_is_not_used(published, home):
+    shard = published / "shard-00001.arrow"
+    whole = bytearray(shard.read_bytes())
+    whole[len(whole) // 2] ^= 1
+    shard.write_bytes(whole)
+    with pytest.raises(StoreError, match=r"shard-00001.arrow is not what was prepared: copy the store there again"):
+        opened(published.as_uri())
+    shard.unlink()
+    with pytest.raises(StoreError, match=r"shard-00001.arrow is missing: copy the store there again"):
+        opened(published.as_uri())
+    assert not list(home.rglob("shard-00001*"))
+    (published / MANIFEST).unlink()
+    with pytest.raises(StoreError, match=r"holds no manifest.json: not prepared"):
+        opened(published.as_uri())
+
+
+def test_a_damaged_copy_says_that_it_is_one(published, home):
+    store = opened(published.as_uri())
+    shard = sorted(store.folder.glob("*.arrow"))[0]
+    whole = bytearray(shard.read_bytes())
+    entry = store.entries()[0]
+    place = whole.index(bytes(store.blobs(entry, "visual")[0]))
+    whole[place + 50] ^= 1
+    del store
+    shard.write_bytes(whole)
+    with pytest.raises(StoreError) as told:
+        opened(published.as_uri()).blobs(entry, "visual")
+    assert f"delete {shard.parent}, this machine's copy of {published.as_uri()}, and it is copied again" in str(
+        told.value
+    )
+
+
+def test_another_store_at_the_same_uri_has_another_copy(published, home, tmp_path):
+    first = opened(published.as_uri())
+    shutil.rmtree(published)
+    prepare("films", listing(tmp_path / "films", 5), SETTINGS, published, parallel=here, max_quarantined=0.5)
+    second = opened(published.as_uri())
+    assert first.folder != second.folder
+    assert len(second.entries()) == 4
+    assert all(first.blobs(entry, "visual") for entry in first.entries())
+
+
+def test_a_machine_with_no_room_for_copies_is_told(published, monkeypatch):
+    monkeypatch.setenv(copies.FOLDER, "/proc/nowhere")
+    with pytest.raises(
+        RemoteError, match=r"/proc/nowhere/films-\w+, where this machine would keep a copy .*OGMGE_STORES"
+    ):
+        opened(published.as_uri())
+
+
+def test_copies_are_in_the_users_cache(monkeypatch):
+    monkeypatch.delenv(copies.FOLDER, raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", "/home/me")
+    assert copies.home() == Path("/home/me/.cache/ogmge/stores")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/scratch/me")
+    assert copies.home() == Path("/scratch/me/ogmge/stores")
+
+
+def test_readings_of_test_clips_are_on_record_where_the_store_is(published, home):
+    data = open_store(published.as_uri(), SETTINGS, held_out_fraction=None, split_seed=0)
+    for reason in ("confirm é", "evaluate"):
+        list(data.test(batch_size=2, reason=reason))
+    lines = [json.loads(f.read_text(encoding="utf-8")) for f in (published / "test_readings").iterdir()]
+    assert {line["reason"] for line in lines} == {"confirm é", "evaluate"}
+    shutil.rmtree(published / "test_readings")
+    (published / "test_readings").touch()
+    with pytest.raises(Exception, match=r"test_readings.jsonl cannot be written .* must be on record"):
+        data.test(batch_size=2, reason="evaluate")
+
+
+def test_what_was_prepared_goes_to_a_uri_and_is_this_machines_copy(made, home, tmp_path, caplog):
+    uri = (tmp_path / "there").as_uri()
+    caplog.set_level(logging.INFO)
+    upload(Path(shutil.copytree(made[1], staged(uri))), uri)
+    assert not staged(uri).exists()
+    assert opened(uri).fingerprint == Store(made[1]).fingerprint
+    assert "copying" not in caplog.text
+    assert not Store(tmp_path / "there").verify()
+
+
+def test_an_upload_that_was_cut_short_is_no_store_and_goes_on(made, home, tmp_path):
+    uri, there = (tmp_path / "there").as_uri(), tmp_path / "there"
+    folder = Path(shutil.copytree(made[1], staged(uri)))
+    (there / "shard-00001.arrow").mkdir(parents=True)  # in the way
+    with pytest.raises(RemoteError, match="cannot be written to"):
+        upload(folder, uri)
+    with pytest.raises(StoreError, match="not prepared, or not to the end"):
+        opened(uri)
+    os.rmdir(there / "shard-00001.arrow")
+    upload(folder, uri)
+    assert not opened(uri).verify()
+
+
+def test_another_store_is_not_overwritten(made, published, home, tmp_path):
+    prepare("films", listing(tmp_path / "films", 5), SETTINGS, staged("x"), parallel=here, max_quarantined=0.5)
+    before = {file.name: file.read_bytes() for file in published.iterdir()}
+    with pytest.raises(StoreError, match=r"another store is at .* already, .* choose another `dataset.store`"):
+        upload(staged("x"), published.as_uri())
+    assert {file.name: file.read_bytes() for file in published.iterdir()} == before
