@@ -48,8 +48,9 @@ def front_table(experiment: Experiment, record: SearchRecord) -> Table:
     """The trade-offs between several objectives: each arm's Pareto front, from the best to the worst in the first."""
     objectives = experiment.search.objectives
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
-    for heading in ("Pareto front", "trial", *(o.metric for o in objectives), "configuration"):
-        table.add_column(Text(heading), overflow="fold")
+    for heading in ("Pareto front", "trial", *(o.metric for o in objectives)):
+        table.add_column(Text(heading), no_wrap=True)
+    table.add_column("configuration", overflow="fold")
     for arm in reversed(ARMS):
         front = [(trial, trial.best_epoch(objectives[0].metric) or {}) for trial in front_of(record, arm, objectives)]
         front.sort(key=lambda found: found[1][objectives[0].metric], reverse=objectives[0].mode == "max")
