@@ -35,12 +35,13 @@ def _have(experiment: Experiment) -> list[dict[str, float]]:
     here = {"CPU": float(own_cpus()), "GPU": float(torch.cuda.device_count())}
     if experiment.search.address == "local":
         return [here]
-    if experiment.search.resources.gpu and not here["GPU"]:
+    found = nodes_of(experiment.search.address)
+    if experiment.search.resources.gpu and any(node.get("GPU") for node in found) and not here["GPU"]:
         raise ResourceError(
             "trials take a part of a GPU (`search.resources.gpu`), and this machine has none to measure them on: start "
             "the dry run on a node that has one"
         )
-    return nodes_of(experiment.search.address)
+    return found
 
 
 def forecast(experiment: Experiment, data: Data) -> Forecast:

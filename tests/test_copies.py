@@ -56,15 +56,19 @@ def test_a_store_at_a_uri_is_read_from_a_copy(made, published, home, kind, reque
         assert opened(uri).fingerprint == store.fingerprint  # nothing is copied again
 
 
-def test_processes_that_want_a_copy_at_once_make_one(published, home):
+def test_processes_that_want_a_copy_at_once_make_one(published, home, tmp_path):
     code = (
-        "import logging, sys; from datasets.copies import opened\n"
+        "import logging, pathlib, sys, time; from datasets import copies\n"
         "logging.basicConfig(level=logging.INFO, stream=sys.stdout)\n"
-        "store = opened(sys.argv[1]); assert all(store.blobs(e, 'visual') for e in store.entries())\n"
+        "fetch = copies._fetch\n"
+        "copies._fetch = lambda *task: (time.sleep(0.5), fetch(*task))\n"  # so that they are at it at the same time
+        "pathlib.Path(sys.argv[2] + str(time.monotonic_ns())).touch()\n"
+        "while len(list(pathlib.Path(sys.argv[2]).parent.glob('ready*'))) < 3: time.sleep(0.01)\n"
+        "store = copies.opened(sys.argv[1]); assert all(store.blobs(e, 'visual') for e in store.entries())\n"
     )
-    command = [sys.executable, "-c", code, published.as_uri()]
+    command = [sys.executable, "-c", code, published.as_uri(), str(tmp_path / "ready")]
     running = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    said = [process.communicate(timeout=60)[0] for process in running]
+    said = [process.communicate(timeout=120)[0] for process in running]
     assert [process.returncode for process in running] == [0, 0, 0]
     assert len(re.findall("copying .* once", "".join(said))) == 1, said
 

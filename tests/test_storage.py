@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -14,8 +16,18 @@ from ogmge import checkpoint, trainable
 from search.folder import RunFolder
 from search.storage import Storage, storage_of
 from search.validation import load
-from tests.own_data import Vectors
+from tests.own_data import Batch, Vectors
 from tests.test_search import children, own, search
+
+
+class Counted(Vectors):
+    """Notes which epochs are trained."""
+
+    trained: ClassVar[list[int]] = []
+
+    def train(self, *, batch_size: int, seed: int, epoch: int) -> Iterator[Batch]:
+        self.trained.append(epoch)
+        yield from super().train(batch_size=batch_size, seed=seed, epoch=epoch)
 
 
 class Killed(BaseException):
@@ -26,6 +38,7 @@ class Killed(BaseException):
 def test_a_trial_goes_on_from_its_last_epoch_on_another_machine(tmp_path, monkeypatch, kind, request):
     """Another machine has another folder for temporary files, and nothing else of the trial."""
     where = {"path": str(tmp_path / "there"), "file": (tmp_path / "there").as_uri()}.get(kind)
+    Counted.trained.clear()
     storage = Storage(where or request.getfixturevalue("s3")(tmp_path.name), "own-1f2e")
     config, objective = load(Path(own("Vectors", tmp_path))).trial, trainable.Objective("val/loss", "min")
 
@@ -41,13 +54,14 @@ def test_a_trial_goes_on_from_its_last_epoch_on_another_machine(tmp_path, monkey
                 if len(seen) == epochs:
                     raise Killed
 
-            trainable.train(config, Vectors(), report, folder=folder, objective=objective)
+            trainable.train(config, Counted(), report, folder=folder, objective=objective)
         return seen
 
     with pytest.raises(Killed):
         train("first", 2)
     whole = train("second", 4)
     assert [m["epoch"] for m in whole] == [0, 1, 2]
+    assert Counted.trained == [0, 1, 2]  # each once
     trainable.train(config, Vectors(), lambda m: None, folder=tmp_path / "alone", objective=objective)
     alone = checkpoint.load(tmp_path / "alone" / "last.pt")["history"]
     timeless = [[{k: v for k, v in m.items() if k != "seconds"} for m in history] for history in (whole, alone)]
@@ -117,6 +131,7 @@ def test_a_search_keeps_its_trials_at_a_uri(ray_instance, tmp_path, monkeypatch)
     assert sorted(Counter(e["number"] for e in events if e["event"] == "started").values()) == [1, 2]
 
 
+@pytest.mark.slow
 def test_a_storage_that_is_gone_halts_the_search_which_goes_on_when_it_is_back(ray_instance, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     there = tmp_path / "there"
