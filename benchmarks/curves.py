@@ -1,0 +1,142 @@
+"""The demo's learning curves: trained once by `python -m benchmarks.schedulers record`, kept in `demo_curves.csv`.
+
+80 configurations of the demo's own space (all 16 of the baseline, 64 of the modulated arm, drawn at random) with three
+seeds each, every one trained to its end. A row is one training run: its arm, what it changes of the demo's trial by
+dotted path (empty where it does not), its seed, and the validation accuracy after each epoch.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import multiprocessing
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ogmge.trainable import Data, train
+from search.arms import Arm, arm_of
+from search.data import open_data
+from search.experiment import Experiment
+from search.sampler import ArmStudy
+from search.space import START, Changes, with_changes
+from search.validation import load
+
+METRIC = "val/accuracy"
+FILE = Path(__file__).with_name("demo_curves.csv")
+SEEDS = (0, 1, 2)
+CONFIGURATIONS: dict[Arm, int] = {"baseline": 16, "modulated": 64}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One training run: the metric after each epoch."""
+
+    arm: Arm
+    changes: Changes
+    seed: int
+    values: tuple[float, ...]
+
+    @property
+    def opens(self) -> int | None:
+        """The first epoch that is modulated, from 0; None where none is."""
+        return None if self.arm == "baseline" else int(self.changes[START])
+
+
+@cache
+def demo() -> Experiment:
+    """The demo's experiment, with a sampler that does not learn."""
+    return load(Path(__file__).parents[1] / "experiments" / "demo.yaml", ["search.sampler=random"])
+
+
+# ---- the file ----
+
+
+def _columns() -> list[str]:
+    experiment = demo()
+    epochs = [f"epoch {epoch}" for epoch in range(experiment.trial.epochs)]
+    return ["arm", *experiment.space, "seed", *epochs]
+
+
+def _row(curve: Curve) -> list[str]:
+    changes = [json.dumps(curve.changes[p]) if p in curve.changes else "" for p in demo().space]
+    return [curve.arm, *changes, str(curve.seed), *(f"{value:.6f}" for value in curve.values)]
+
+
+def _curve(row: dict[str, str]) -> Curve:
+    changes = {path: json.loads(row[path]) for path in demo().space if row[path]}
+    values = tuple(float(value) for column, value in row.items() if column.startswith("epoch "))
+    arm: Arm = "baseline" if row["arm"] == "baseline" else "modulated"
+    return Curve(arm, changes, int(row["seed"]), values)
+
+
+def read(path: Path = FILE) -> list[Curve]:
+    """The curves of a file; none where there is no file."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return [_curve(row) for row in csv.DictReader(file)]
+
+
+def write(curves: Sequence[Curve], path: Path = FILE) -> None:
+    """The curves as a file, in an order that does not depend on theirs."""
+    with path.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([_columns(), *sorted(map(_row, curves))])
+
+
+def _append(curve: Curve, path: Path) -> None:
+    with path.open("a", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerow(_row(curve))
+
+
+# ---- the training ----
+
+
+Job = tuple[Arm, Changes, int]
+
+
+def jobs() -> Iterator[Job]:
+    """What is trained: configuration by configuration, the arms in turn, so that a part of it is of use as well."""
+    studies = {arm: ArmStudy(demo(), arm) for arm in CONFIGURATIONS}
+    total = sum(CONFIGURATIONS.values())
+    for number in range(total):
+        arm = arm_of(number, CONFIGURATIONS["baseline"] / total)
+        _, changes = studies[arm].suggest(number)
+        yield from ((arm, changes, seed) for seed in SEEDS)
+
+
+@cache
+def _data() -> Data:
+    return open_data(demo().dataset)
+
+
+def _train(job: Job) -> Curve:
+    """In a process of its own, on one thread."""
+    torch.set_num_threads(1)
+    arm, changes, seed = job
+    reports: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        config = with_changes(demo().trial, {**changes, "seed": seed})
+        train(config, _data(), reports.append, folder=Path(folder))
+    return Curve(arm, changes, seed, tuple(metrics[METRIC] for metrics in reports))
+
+
+def record(processes: int, path: Path = FILE) -> None:
+    """Trains what the file lacks, each curve appended as it is done, and puts the file in order at the end."""
+    there = {(*_row(curve)[: -len(curve.values)],) for curve in read(path)}
+    left = [job for job in jobs() if (*_row(Curve(*job, ())),) not in there]
+    if not there:
+        write([], path)
+    print(f"{len(there)} curves are there, {len(left)} to train", flush=True)
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        for done, curve in enumerate(pool.imap_unordered(_train, left), 1):
+            _append(curve, path)
+            print(
+                f"{done}/{len(left)} {curve.arm} {curve.changes} seed {curve.seed}: {max(curve.values):.4f}", flush=True
+            )
+    write(read(path), path)

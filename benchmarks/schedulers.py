@@ -1,0 +1,276 @@
+"""What early stopping saves and what it costs, replayed on recorded curves: `python -m benchmarks.schedulers`.
+
+Searches of the demo (`experiments/demo.yaml`), each of a random part of 80 recorded configurations that all train with
+the same one of three recorded seeds, once under each policy:
+  none         trains all to the end;
+  window ASHA  this project's, as the demo has it: arms apart, and it knows when a window opens;
+  blind ASHA   the same without the window: arms apart, every modulated trial ranked with every other;
+  Ray's ASHA   Ray Tune's class with the same grace and factor, both arms together;
+  median       this project's median rule with the same grace;
+  N, then best trains all for N epochs, then the best of each arm to the end.
+
+`python -m benchmarks.schedulers record` trains the curves (an hour or so on two cores); what is there already is not
+trained again. `--variants` replays ASHA with other settings, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from math import sqrt
+from statistics import fmean, stdev
+from types import SimpleNamespace
+
+from benchmarks import curves
+from benchmarks.curves import demo
+from benchmarks.replay import (
+    Configuration,
+    Draw,
+    History,
+    Policy,
+    arrival,
+    draw,
+    in_hand,
+    pool_of,
+    stopping,
+    try_all,
+    winner,
+)
+from search.arms import ARMS, Arm
+from search.asha import Asha, rung_epochs
+from search.median import Median
+from search.peers import Run, Scheduler
+from search.scheduler import NoStopping, rungs_of
+
+WITHIN = 0.5  # points of the best, and what rounding makes of them
+ROUNDING = 1e-9
+NONE = "none"
+
+
+# ---- policies ----
+
+
+@dataclass(frozen=True)
+class Blind:
+    """A scheduler that takes every window to open at once."""
+
+    scheduler: Scheduler
+
+    def decide(self, run: Run, runs: Iterable[Run]) -> str | None:
+        """See `Scheduler`."""
+        return self.scheduler.decide(_opened(run), map(_opened, runs))
+
+
+def _opened(run: Run) -> Run:
+    return run if run.opens is None else replace(run, opens=0)
+
+
+class RayAsha:
+    """Ray Tune's own ASHA, told what Tune would tell it. It remembers: one for each search."""
+
+    def __init__(self, grace_epochs: int, reduction_factor: int, epochs: int) -> None:
+        from ray.tune.schedulers import AsyncHyperBandScheduler
+
+        self._theirs = AsyncHyperBandScheduler(
+            metric="value", mode="max", grace_period=grace_epochs, reduction_factor=reduction_factor, max_t=epochs
+        )
+        self._trials: dict[int, SimpleNamespace] = {}
+
+    def decide(self, run: Run, runs: Iterable[Run]) -> str | None:
+        """See `Scheduler`."""
+        if run.number not in self._trials:
+            self._trials[run.number] = SimpleNamespace(trial_id=str(run.number))
+            self._theirs.on_trial_add(None, self._trials[run.number])
+        result = {"training_iteration": len(run.values), "value": run.values[-1]}
+        decision = self._theirs.on_trial_result(None, self._trials[run.number], result)
+        return "ray" if decision == self._theirs.STOP else None
+
+
+def policies() -> dict[str, Policy]:
+    """By name; what is left out of the demo's file is its default."""
+    how, epochs = demo().search.scheduler, demo().trial.epochs
+    grace, factor = how.grace_epochs, how.reduction_factor
+    ours = Asha(rungs_of(demo()), factor, "max", grace)
+    return {
+        NONE: stopping(NoStopping),
+        "window ASHA": stopping(lambda: ours),
+        "blind ASHA": stopping(lambda: Blind(ours)),
+        "Ray's ASHA": stopping(lambda: RayAsha(grace, factor, epochs), raw=True),
+        "median": stopping(lambda: Median(grace, "max")),
+        "1, then best": try_all(1),
+        f"{grace}, then best": try_all(grace),
+    }
+
+
+def variants() -> dict[str, Policy]:
+    """Window-aware ASHA with other graces and factors, with and without the rung after the drop; other graces."""
+    trial = demo().trial
+    found: dict[str, Policy] = {NONE: stopping(NoStopping)}
+    for grace, factor in itertools.product((1, 2, 3, 4, 6), (2, 3, 4)):
+        for drops in ((), trial.schedule.milestones):
+            asha = Asha(rung_epochs(grace, factor, trial.epochs, drops), factor, "max", grace)
+            found[f"1 in {factor} at {asha.rungs}"] = stopping(partial(_same, asha))
+    for grace in (1, 2, 4, 6, 10):
+        found[f"median, grace {grace}"] = stopping(partial(_same, Median(grace, "max")))
+        found[f"{grace}, then best"] = try_all(grace)
+    return found
+
+
+def _same(scheduler: Scheduler) -> Scheduler:
+    """A scheduler that remembers nothing serves every search."""
+    return scheduler
+
+
+# ---- what came of a search ----
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of one search. What is about a configuration's worth is in points of accuracy.
+
+    Args:
+        epochs: trained in all.
+        arrived: epochs after which the search had in hand, and kept, one within half a point of the pool's best.
+        behind_draw: of what is handed over behind the best of the search's own trials, over all seeds.
+        behind: of what was in hand after each epoch behind the best of all that was recorded.
+        unseen: accuracy of what is handed over with the seeds that the search did not see.
+        behind_arm: of each arm's best, as named by the search, behind the arm's best trial.
+        difference: modulated minus baseline, of the arms' best as named, with the seeds that the search did not see.
+    """
+
+    epochs: int
+    arrived: int | None
+    behind_draw: float
+    behind: Sequence[float]
+    unseen: float
+    behind_arm: dict[Arm, float]
+    difference: float
+
+
+def outcome(drawn: Draw, history: History, best_of_pool: float) -> Outcome:
+    hands = in_hand(drawn, history)
+    quality = [trial.quality for trial in drawn.trials]
+    behind = [100 * (best_of_pool - quality[winner(hand)]) for hand in hands]
+    named = {arm: leader.number for arm, leader in hands[-1].items()}
+    last = winner(hands[-1])
+    unseen = {arm: 100 * drawn.trials[number].unseen(drawn.seed) for arm, number in named.items()}
+    arm_best = {arm: max(t.quality for t in drawn.trials if t.arm == arm) for arm in named}
+    return Outcome(
+        epochs=len(history),
+        arrived=arrival([points <= WITHIN + ROUNDING for points in behind]),
+        behind_draw=100 * (max(quality) - quality[last]),
+        behind=behind,
+        unseen=100 * drawn.trials[last].unseen(drawn.seed),
+        behind_arm={arm: 100 * (arm_best[arm] - quality[number]) for arm, number in named.items()},
+        difference=unseen["modulated"] - unseen["baseline"],
+    )
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its standard error."""
+
+    mean: float
+    error: float
+
+    def shown(self, digits: int, sign: str = "") -> str:
+        return f"{self.mean:{sign}.{digits}f} ± {self.error:.{digits}f}"
+
+
+def mean_of(values: Iterable[float]) -> Estimate:
+    listed = list(values)
+    return Estimate(fmean(listed), stdev(listed) / sqrt(len(listed)))
+
+
+def epochs_to_arrive(outcomes: Sequence[Outcome]) -> Estimate | None:
+    """Epochs of searches, one after the other, until one has arrived: of those that do not, all that they trained.
+
+    It is the ratio of two means (the *expected running time* of Hansen et al., COCO), None where none arrives.
+    """
+    spent = [o.epochs if o.arrived is None else o.arrived for o in outcomes]
+    arrived = [o.arrived is not None for o in outcomes]
+    if not any(arrived):
+        return None
+    ratio = sum(spent) / sum(arrived)
+    error = mean_of(s - ratio * a for s, a in zip(spent, arrived, strict=True)).error / fmean(arrived)
+    return Estimate(ratio, error)
+
+
+# ---- tables ----
+
+Results = dict[str, list[Outcome]]
+
+
+def replays(pool: Sequence[Configuration], which: dict[str, Policy], trials: int, workers: int, number: int) -> Results:
+    """Each policy on the same draws."""
+    share, best = demo().search.baseline_share, max(c.quality for c in pool)
+    draws = [draw(pool, trials, share, n) for n in range(number)]
+    return {name: [outcome(d, policy(d, workers), best) for d in draws] for name, policy in which.items()}
+
+
+def cost_row(outcomes: Sequence[Outcome], full: Sequence[Outcome]) -> list[str]:
+    there = epochs_to_arrive(outcomes)
+    return [
+        mean_of(o.epochs for o in outcomes).shown(1),
+        f"{fmean(o.arrived is not None for o in outcomes):.0%}",
+        there.shown(0) if there else "never",
+        mean_of(o.behind_draw for o in outcomes).shown(2),
+        mean_of(o.behind[-1] for o in outcomes).shown(2),
+        mean_of(f.behind[o.epochs - 1] for o, f in zip(outcomes, full, strict=True)).shown(2),
+        mean_of(o.unseen for o in outcomes).shown(2),
+        mean_of(o.unseen - f.unseen for o, f in zip(outcomes, full, strict=True)).shown(2, "+"),
+    ]
+
+
+def arms_row(outcomes: Sequence[Outcome], full: Sequence[Outcome]) -> list[str]:
+    off = [o.difference - f.difference for o, f in zip(outcomes, full, strict=True)]
+    return [
+        *(mean_of(o.behind_arm[arm] for o in outcomes).shown(2) for arm in ARMS),
+        mean_of(o.difference for o in outcomes).shown(2, "+"),
+        mean_of(off).shown(2, "+"),
+        f"{sqrt(fmean(each**2 for each in off)):.2f}",
+    ]
+
+
+COST = ["epochs", "there", "epochs to it", "behind draw", "behind pool", "none by then", "unseen", "against none"]
+BY_ARM = ["baseline behind", "modulated behind", "difference", "against none", "off by"]
+
+
+def print_table(results: Results, columns: list[str], rows: dict[str, list[str]]) -> None:
+    wide = max(map(len, results)) + 1
+    print(" " * wide + "".join(f"{column:>17}" for column in columns))
+    for name, row in rows.items():
+        print(f"{name:{wide}}" + "".join(f"{cell:>17}" for cell in row), flush=True)
+    print()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="?", choices=("replay", "record"), default="replay")
+    parser.add_argument("--processes", type=int, default=2, help="that train at the same time, to record")
+    parser.add_argument("--replays", type=int, default=300)
+    parser.add_argument("--variants", action="store_true", help="other settings of window-aware ASHA instead")
+    given = parser.parse_args()
+    if given.what == "record":
+        curves.record(given.processes)
+        return
+    pool = pool_of(curves.read())
+    report(pool, variants() if given.variants else policies(), given.replays)
+
+
+def report(pool: Sequence[Configuration], which: dict[str, Policy], number: int) -> None:
+    every = 2 * len(pool)  # the plan leaves out what an arm does not have
+    for trials in (demo().search.trials, every):
+        for workers in (1, 4):
+            results = replays(pool, which, trials, workers, number)
+            full = results[NONE]
+            print(f"{min(trials, len(pool))} of {len(pool)} configurations, {workers} at a time, {number} searches")
+            print_table(results, COST, {name: cost_row(each, full) for name, each in results.items()})
+            print_table(results, BY_ARM, {name: arms_row(each, full) for name, each in results.items()})
+
+
+if __name__ == "__main__":
+    main()
