@@ -22,9 +22,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from search.session import Observer, Session
 
 EPOCHS = 5
 VARIANTS = ("none", "ours", "bare", "callback", "tune")
@@ -47,14 +51,22 @@ def metrics(epoch: int) -> dict[str, float]:
 
 
 def report_only(config: dict[str, Any], setup: object = None) -> None:
-    """A trial that trains nothing."""
+    """A trial that trains nothing; of our search, which hands it a setup, or of Tune's."""
     from ray import tune
 
     for epoch in range(EPOCHS):
-        tune.report({"metrics": metrics(epoch)})
+        tune.report({"metrics": metrics(epoch) if setup is None else [metrics(epoch)]})
 
 
-def ours(trials: int, folder: Path, *, tracked: bool) -> Cost:
+def ours(trials: int, folder: Path, *, tracked: bool, watch: Callable[[Session], Observer] | None = None) -> Cost:
+    """A search of ours.
+
+    Args:
+        trials: of both arms.
+        folder: for all its files.
+        tracked: whether MLflow records it.
+        watch: makes another observer of its session.
+    """
     from ogmge.trainable import Objective
     from search.cluster import local_ray
     from search.folder import RunFolder
@@ -76,7 +88,7 @@ def ours(trials: int, folder: Path, *, tracked: bool) -> Cost:
     with local_ray(cpus=2):
         clock = Clock()
         session = Session(experiment, Journal(run_folder.journal), Tuning(experiment))
-        session.observers.append(clock)
+        session.observers += [clock, watch(session)] if watch else [clock]
         tracker = None
         if tracked:
             tracker = Tracker(experiment, folder, "none", session.record, run_folder.trial)

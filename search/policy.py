@@ -55,6 +55,7 @@ class Tuning:
         capacity = {arm: study.capacity for arm, study in self.studies.items()}
         self.arms: list[Arm] = plan(search.trials, search.baseline_share, capacity)
         self._scheduler: Scheduler = scheduler_of(experiment)
+        self._runs: dict[int, Run] = {}
 
     def restore(self, trial: TrialRecord) -> None:
         self.studies[trial.arm].add(trial)
@@ -70,9 +71,11 @@ class Tuning:
 
     def _run(self, trial: TrialRecord) -> Run:
         """What early stopping knows of a trial; one that failed is known up to its failure."""
-        start = trial.changes.get(START, self._experiment.trial.modulation.start)
-        opens = None if trial.arm == "baseline" else start
-        return Run(trial.number, trial.arm, opens, [metrics["best"] for metrics in trial.epochs])
+        if trial.number not in self._runs:
+            start = trial.changes.get(START, self._experiment.trial.modulation.start)
+            opens = None if trial.arm == "baseline" else start
+            self._runs[trial.number] = Run(trial.number, trial.arm, opens, trial.bests)
+        return self._runs[trial.number]
 
     def tell(self, trial: TrialRecord) -> None:
         self.studies[trial.arm].tell(trial)

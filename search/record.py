@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import shutil
+import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
@@ -43,6 +44,7 @@ class TrialRecord:
     epochs: list[dict[str, float]] = field(default_factory=list)
     reason: str = ""
     crowded: int = 0
+    bests: list[float] = field(default_factory=list)  # the best of the objective so far, after each epoch
 
     @property
     def ended(self) -> bool:
@@ -108,7 +110,9 @@ class SearchRecord:
             trial.status = "running"
         elif event["event"] == "reported":
             if event["metrics"]["epoch"] == len(trial.epochs):
-                trial.epochs.append(event["metrics"])
+                names = map(sys.intern, event["metrics"])  # one text for all epochs of all trials
+                trial.epochs.append(dict(zip(names, event["metrics"].values(), strict=True)))
+                trial.bests.append(event["metrics"]["best"])
                 self.spent.epoch(event["metrics"], event.get("gpu", 0.0))
                 if is_round(self.spent.epochs):
                     self._remember(None)
@@ -174,7 +178,10 @@ class Journal:
         files = (path, path.with_name(f"{path.stem}.copy{path.suffix}"))
         found = {file: _sound(file) for file in files}
         source = max(files, key=lambda file: len(found[file][0]))  # the first of equal ones
-        self._events, size = found[source]
+        events, size = found[source]
+        self._record = SearchRecord()
+        for event in events:
+            self._record.apply(event)
         self._mend(path, found[path][1], source)
         for file in files:
             if found[file][1] != size:
@@ -195,11 +202,8 @@ class Journal:
             log.warning("%s is damaged after byte %d: what follows is dropped", path, sound)
 
     def replay(self) -> SearchRecord:
-        """The record that the file's events made when it was opened."""
-        record = SearchRecord()
-        for event in self._events:
-            record.apply(event)
-        return record
+        """The record that the file's events made when it was opened; whoever asks goes on with it."""
+        return self._record
 
     def append(self, event: dict[str, Any]) -> None:
         """Hands an event to the operating system, so that a killed process loses none.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import math
 import warnings
 
@@ -58,7 +59,7 @@ class ArmStudy:
         seed = _seed(self._search.seed, arm, 0, 0)
         self._sequence = sequence(self._search.sampler, self._dimensions, self._distributions, seed)
         self._ids: dict[int, int] = {}  # trial number -> Optuna's
-        self._had: list[Changes] = []
+        self._had: set[str] = set()  # configurations, as text
 
     @property
     def capacity(self) -> float:
@@ -68,7 +69,7 @@ class ArmStudy:
     def _sampler(self, number: int, attempt: int) -> BaseSampler:
         seed = _seed(self._search.seed, self._arm, number, attempt)
         if self._sequence is not None:
-            return fixed(next(internal for internal in self._sequence if self._decode(internal) not in self._had))
+            return fixed(next(internal for internal in self._sequence if self._text(internal) not in self._had))
         if attempt >= PATIENCE:
             return random(self._known, seed)
         return SAMPLERS[self._search.sampler](self._known, seed)
@@ -89,13 +90,16 @@ class ArmStudy:
         for attempt in itertools.count():
             self._study.sampler = self._sampler(number, attempt)
             trial = self._study.ask(self._distributions)
-            changes = self._decode(trial.params)
-            if changes not in self._had:
+            if self._text(trial.params) not in self._had:
                 break
             self._study.tell(trial, state=TrialState.FAIL)
         self._ids[number] = trial.number
-        self._had.append(changes)
-        return dict(trial.params), changes
+        self._had.add(self._text(trial.params))
+        return dict(trial.params), self._decode(trial.params)
+
+    def _text(self, internal: Internal) -> str:
+        """The same for parameters that make the same configuration."""
+        return json.dumps(self._decode(internal), sort_keys=True)
 
     def _decode(self, internal: Internal) -> Changes:
         changes: Changes = {METHOD: "none"} if self._arm == "baseline" else {}
@@ -105,8 +109,8 @@ class ArmStudy:
 
     def add(self, record: TrialRecord) -> None:
         """A trial from before a resume: its result, or that it is still to come."""
-        self._ids[record.number] = len(self._study.trials)
-        self._had.append(self._decode(record.internal))
+        self._ids[record.number] = len(self._study.get_trials(deepcopy=False))
+        self._had.add(self._text(record.internal))
         self._study.add_trial(
             create_trial(state=TrialState.RUNNING, params=record.internal, distributions=self._distributions)
         )
@@ -128,7 +132,8 @@ class ArmStudy:
             self._study.tell(number, self._values[number])
             return
         if len(self._values[number]) == 1:
-            trial = optuna.trial.Trial(self._study, self._study.trials[number]._trial_id)
+            there = self._study.get_trials(deepcopy=False)  # `study.trials` would copy each of them
+            trial = optuna.trial.Trial(self._study, there[number]._trial_id)
             for metrics in record.epochs:
                 trial.report(metrics["best"], int(metrics["epoch"]))
         self._study.tell(number, state=TrialState.PRUNED)

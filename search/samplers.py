@@ -78,12 +78,23 @@ class Known:
         return fixed(study.ask(self.distributions).params)
 
 
+class _FlatTPE(TPESampler):
+    """TPE over the whole of a space that is known. Optuna's looks for it in all trials so far, anew for each trial."""
+
+    def __init__(self, known: Known, seed: int) -> None:
+        super().__init__(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=known.startup)
+        self._space = {name: d for name, d in sorted(known.distributions.items()) if not d.single()}
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> Distributions:
+        return self._space
+
+
 def random(known: Known, seed: int) -> BaseSampler:
     return RandomSampler(seed=seed)
 
 
 def tpe(known: Known, seed: int) -> BaseSampler:
-    sampler = TPESampler(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=known.startup)
+    sampler = _FlatTPE(known, seed)
     return sampler if len(known.study.directions) == 1 else known.asked(sampler)
 
 

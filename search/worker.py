@@ -76,7 +76,7 @@ def run_trial(config: dict[str, Any], setup: Setup) -> None:
 
             def report(metrics: dict[str, float]) -> None:
                 keep()
-                tune.report({"metrics": metrics})
+                tune.report({"metrics": [metrics]})
 
             trainable.train(
                 trial_from(config["trial"]),

@@ -17,7 +17,7 @@ from search.document import parse
 from search.experiment import ExperimentError
 from search.record import TrialRecord
 from search.sampler import ArmStudy
-from search.samplers import Known, _by_generations
+from search.samplers import SAMPLERS, Known, _by_generations
 from search.validation import check
 from tests.test_sampler import NAMES, changes, run, sampled
 
@@ -114,6 +114,21 @@ def test_alpha_is_inherited_with_the_rest_but_for_mutations(monkeypatch):
     rates = {p["optimizer.lr"]: p["modulation.alpha"] for p in parents}
     together = [c for c in inherited if rates.get(c["optimizer.lr"]) == c["modulation.alpha"]]
     assert len(together) > len(inherited) / 4  # by chance alone one in six
+
+
+@pytest.mark.parametrize("arm", ["baseline", "modulated"])
+def test_tpe_suggests_what_optunas_own_does(arm, monkeypatch):
+    """Though it is told the space, in which one parameter has one value only, and does not look for it."""
+    kinds = ("failed", "running", "finished", "stopped", "stopped")
+    ends = [(kinds[n % 5], n * 7 % 11 / 11) for n in range(25)]
+    asked = sampled("tpe", "space.schedule.gamma=[0.1]")
+    ours = changes(run(ArmStudy(asked, arm), arm, ends))
+
+    def theirs(known: Known, seed: int) -> TPESampler:
+        return TPESampler(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=known.startup)
+
+    monkeypatch.setitem(SAMPLERS, "tpe", theirs)
+    assert ours == changes(run(ArmStudy(asked, arm), arm, ends))
 
 
 # ---- gp, of which most other tests are slow ----

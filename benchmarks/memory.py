@@ -1,0 +1,98 @@
+"""What grows with the number of trials: `python -m benchmarks.memory [--trials 2000] [--without-mlflow]`.
+
+A search of ours whose trials do nothing but report five epochs, two at a time, with MLflow into SQLite. A line for each
+tenth of it: the memory of the process that the search runs in (what is resident), and the wall and CPU time of a trial;
+then what memory a thousand trials take, after the first tenth, and how much of that their records are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.overhead import EPOCHS, ours
+
+if TYPE_CHECKING:
+    from search.record import TrialRecord
+    from search.session import Session
+
+KB = 1024
+
+
+def resident() -> int:
+    """Of this process, in bytes."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def size(value: Any, seen: set[int]) -> int:
+    """Of a value with what it holds, in bytes; what was seen before is free."""
+    if id(value) in seen:
+        return 0
+    seen.add(id(value))
+    parts: list[Any] = list(vars(value).values()) if hasattr(value, "__dict__") else []
+    if isinstance(value, dict):
+        parts += [*value, *value.values()]
+    elif isinstance(value, list | tuple | set):
+        parts += value
+    return sys.getsizeof(value) + sum(size(part, seen) for part in parts)
+
+
+class Watch:
+    """An observer that measures at each tenth of a search, and shows it."""
+
+    def __init__(self, session: Session) -> None:
+        self._session, self._tenth = session, max(1, len(session.policy.arms) // 10)
+        self._ended = 0
+        self.points: list[tuple[int, float, float, int]] = []
+        print(f"{'trials':>8}{'MB':>8}{'s a trial':>11}{'CPU s':>8}")
+
+    def started(self, trial: TrialRecord) -> None:
+        """Nothing."""
+
+    def reported(self, trial: TrialRecord) -> None:
+        self.points = self.points or [(0, time.perf_counter(), time.process_time(), resident())]
+
+    def ended(self, trial: TrialRecord) -> None:
+        self._ended += 1
+        if self._ended % self._tenth == 0:
+            self.points.append((self._ended, time.perf_counter(), time.process_time(), resident()))
+            before, now = self.points[-2:]
+            wall, cpu = ((b - a) / (now[0] - before[0]) for a, b in zip(before[1:3], now[1:3], strict=True))
+            print(f"{now[0]:8}{now[3] / KB**2:8.0f}{wall:11.3f}{cpu:8.3f}", flush=True)
+
+    def summary(self) -> str:
+        (first, _, _, least), (last, _, _, most) = self.points[1], self.points[-1]
+        record = self._session.record
+        records = size([record.trials, record.moments], set()) / len(record.trials)
+        growth = (most - least) / (last - first)
+        return (
+            f"a thousand trials take {1000 * growth / KB**2:.1f} MB, {growth / KB:.1f} kB each; "
+            f"a trial's record is {records / KB:.1f} kB of it"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=2000)
+    parser.add_argument("--without-mlflow", action="store_true")
+    given = parser.parse_args()
+    watches: list[Watch] = []
+
+    def watch(session: Session) -> Watch:
+        watches.append(Watch(session))
+        return watches[0]
+
+    print(f"{given.trials} trials of {EPOCHS} reports")
+    with tempfile.TemporaryDirectory() as folder:
+        ours(given.trials, Path(folder), tracked=not given.without_mlflow, watch=watch)
+    print(watches[0].summary())
+
+
+if __name__ == "__main__":
+    main()
