@@ -7,7 +7,15 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-LONGEST = ("test_search", "test_cluster", "test_data_commands", "test_tracking", "test_training_resume", "test_prepare")
+LONGEST = (
+    "test_search",
+    "test_search_processes",
+    "test_cluster",
+    "test_data_commands",
+    "test_tracking",
+    "test_training_resume",
+    "test_prepare",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
