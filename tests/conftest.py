@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -16,6 +17,11 @@ LONGEST = (
     "test_training_resume",
     "test_prepare",
 )
+
+
+def pytest_configure() -> None:
+    """Where the tests run in the background of a shell, Ctrl-C is ignored, and would be by all that they start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
