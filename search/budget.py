@@ -22,24 +22,46 @@ class Spent:
     gpu_seconds: float = 0.0
     epochs: int = 0
 
+    def __add__(self, other: Spent) -> Spent:
+        return Spent(
+            self.wall_seconds + other.wall_seconds, self.gpu_seconds + other.gpu_seconds, self.epochs + other.epochs
+        )
+
     def epoch(self, metrics: Mapping[str, float], gpu: float) -> None:
         """Another one was reported, by a trial that had so many GPUs."""
         self.epochs += 1
         self.gpu_seconds += metrics.get("seconds", 0.0) * gpu
 
 
-def exhausted(budget: Budget, spent: Spent) -> str | None:
-    """Why a search ends, where its budget is spent; else None.
+NOTHING = Spent()
+
+
+def set_aside(trainings: int, epochs: int, spent: Spent) -> Spent:
+    """What trainings will take that are still to come, if an epoch of theirs takes what one of the search did so far.
+
+    Before the first epoch nothing is known but their number.
+    """
+    total = trainings * epochs
+    if not spent.epochs:
+        return Spent(epochs=total)
+    return Spent(total * spent.wall_seconds / spent.epochs, total * spent.gpu_seconds / spent.epochs, total)
+
+
+def exhausted(budget: Budget, spent: Spent, aside: Spent = NOTHING) -> str | None:
+    """Why a search ends, where its budget is spent but for what is set aside; else None.
 
     >>> exhausted(Budget(hours=2, epochs=100), Spent(wall_seconds=7200.0, epochs=99))
     'budget: 2 hours are spent'
+    >>> exhausted(Budget(epochs=100), Spent(epochs=80), Spent(epochs=20))
+    'budget: 100 epochs are spent, of which 20 are set aside for the confirmation'
     """
     parts = (
-        (budget.hours, spent.wall_seconds / 3600, "hour"),
-        (budget.gpu_hours, spent.gpu_seconds / 3600, "GPU-hour"),
-        (budget.epochs, spent.epochs, "epoch"),
+        (budget.hours, spent.wall_seconds / 3600, aside.wall_seconds / 3600, "hour"),
+        (budget.gpu_hours, spent.gpu_seconds / 3600, aside.gpu_seconds / 3600, "GPU-hour"),
+        (budget.epochs, spent.epochs, aside.epochs, "epoch"),
     )
-    for limit, used, unit in parts:
-        if limit is not None and used >= limit:
-            return f"budget: {limit:g} {unit} is spent" if limit == 1 else f"budget: {limit:g} {unit}s are spent"
+    for limit, used, kept, unit in parts:
+        if limit is not None and used + kept >= limit:
+            said = f"budget: {limit:g} {unit} is spent" if limit == 1 else f"budget: {limit:g} {unit}s are spent"
+            return f"{said}, of which {kept:.3g} are set aside for the confirmation" if kept else said
     return None

@@ -134,6 +134,13 @@ class Search(_Section):
         return self.objectives[0]
 
 
+class Confirm(_Section):
+    """Fresh seeds for the best configuration of each arm, from which the verdict comes."""
+
+    seeds: int = Field(default=10, ge=2)
+    """Trainings of each arm; with fewer than 6 an exact sign-flip test cannot reach p < 0.05."""
+
+
 class Tracking(_Section):
     """Where MLflow records."""
 
@@ -168,6 +175,8 @@ class Experiment(_Section):
     space: dict[str, _Entry] = Field(default_factory=dict)
     """Dotted path into `trial` -> a list of choices, or a range."""
     search: Search = Search()
+    confirm: Confirm | None = None
+    """Of the best configurations, when the search is done; null leaves that to `python -m search confirm`."""
     tracking: Tracking = Tracking()
 
 

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from search.arms import ARMS, Arm, plan
-from search.budget import exhausted
+from search.budget import exhausted, set_aside
 from search.experiment import Experiment
 from search.peers import Run, Scheduler
 from search.record import SearchRecord, TrialRecord
 from search.sampler import ArmStudy
 from search.scheduler import scheduler_of
-from search.space import START, Changes, Internal
+from search.space import START, Changes, Internal, most_epochs
 
 
 class Policy(Protocol):
@@ -56,6 +56,7 @@ class Tuning:
         self.arms: list[Arm] = plan(search.trials, search.baseline_share, capacity)
         self._scheduler: Scheduler = scheduler_of(experiment)
         self._runs: dict[int, Run] = {}
+        self._exhausted: str | None = None
 
     def restore(self, trial: TrialRecord) -> None:
         self.studies[trial.arm].add(trial)
@@ -81,4 +82,9 @@ class Tuning:
         self.studies[trial.arm].tell(trial)
 
     def exhausted(self, record: SearchRecord) -> str | None:
-        return exhausted(self._experiment.search.budget, record.spent)
+        """Once it is so it stays so: what is set aside is an estimate, which may fall again."""
+        confirm, trial = self._experiment.confirm, self._experiment.trial
+        trainings = len(ARMS) * confirm.seeds if confirm else 0
+        aside = set_aside(trainings, most_epochs(self._experiment.space, trial), record.spent)
+        self._exhausted = self._exhausted or exhausted(self._experiment.search.budget, record.spent, aside)
+        return self._exhausted

@@ -18,6 +18,7 @@ from datasets import registry
 from ogmge.config import TrialConfig
 from search import samplers
 from search import space as spaces
+from search.arms import ARMS
 from search.document import Document, DocumentError, dotted, override, read
 from search.experiment import Experiment, ExperimentError, Search
 from search.faults import Fault, nearest, shown, validated
@@ -124,11 +125,20 @@ def _sampler_faults(search: Search, space: dict[str, spaces.Entry], trial: Trial
     return [(("search", "sampler"), refused)] if refused else []
 
 
-def _budget_faults(search: Search) -> list[Fault]:
-    hours = search.budget.gpu_hours
-    if hours is None or search.resources.gpu:
-        return []
-    return [(("search", "budget", "gpu_hours"), f"must be null where `search.resources.gpu` is 0, but got {hours:g}")]
+def _budget_faults(experiment: Experiment) -> list[Fault]:
+    search, confirm = experiment.search, experiment.confirm
+    place = ("search", "budget")
+    hours, epochs = search.budget.gpu_hours, search.budget.epochs
+    faults: list[Fault] = []
+    if hours is not None and not search.resources.gpu:
+        faults.append(((*place, "gpu_hours"), f"must be null where `search.resources.gpu` is 0, but got {hours:g}"))
+    if epochs is not None and confirm is not None:
+        each = spaces.most_epochs(experiment.space, experiment.trial)
+        aside = len(ARMS) * confirm.seeds * each
+        if epochs <= aside:
+            takes = f"{len(ARMS)} x {confirm.seeds} x {each} = {aside}"
+            faults.append(((*place, "epochs"), f"must be more than the confirmation's {takes}, but got {epochs}"))
+    return faults
 
 
 def check(document: Document) -> Experiment:
@@ -147,7 +157,7 @@ def check(document: Document) -> Experiment:
     if value is not None:
         more = _space_faults(value.space, value.trial) or _rung_faults(value)
         more += _sampler_faults(value.search, value.space, value.trial)
-        more += _budget_faults(value.search) + _mode_faults(value.search)
+        more += _budget_faults(value) + _mode_faults(value.search)
         faults += [(path, text) for path, text in more if path not in dict(faults)]
     if faults:
         faults.sort(key=lambda fault: document.line(fault[0]) or 0)

@@ -14,7 +14,7 @@ from rich.console import Console
 from search import budget
 from search.answer import best_of
 from search.arms import ARMS
-from search.budget import Spent, exhausted
+from search.budget import Spent, exhausted, set_aside
 from search.experiment import Budget, ExperimentError, resolved
 from search.folder import RunFolder, claimed
 from search.policy import Tuning
@@ -26,7 +26,7 @@ from tests.test_session import check_whole, events, experiment, opened, results,
 
 
 def test_the_examples_in_the_documentation_hold():
-    assert doctest.testmod(budget) == (0, 1)
+    assert doctest.testmod(budget) == (0, 2)
 
 
 @pytest.mark.parametrize(
@@ -254,6 +254,43 @@ def test_a_budget_too_small_for_both_arms_is_a_failure_that_says_so(ray_instance
     result = search(own("Vectors", tmp_path), "search.budget.epochs=1", "search.resources.cpu=2")
     assert result.exit_code == 1
     assert "the search failed: budget: 1 epoch is spent" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("spent", "aside"),
+    [
+        (Spent(), Spent(epochs=60)),  # nothing is known yet of how long an epoch takes
+        (Spent(wall_seconds=100.0, gpu_seconds=50.0, epochs=10), Spent(600.0, 300.0, 60)),
+    ],
+)
+def test_what_is_set_aside_is_what_as_many_epochs_of_the_search_took(spent, aside):
+    assert set_aside(6, 10, spent) == aside
+
+
+def test_the_confirmations_trainings_are_set_aside_first(tmp_path):
+    """Of 60 epochs 2 x 4 x 5 are the confirmation's: the search ends at 20, and says so."""
+    assignments = ("search.budget.epochs=60", "confirm.seeds=4", "search.scheduler={name: none}")
+    session = opened(tmp_path / "journal.jsonl", *assignments)
+    simulate(session)
+    assert session.record.spent.epochs == 20
+    assert session.exhausted == "budget: 60 epochs are spent, of which 40 are set aside for the confirmation"
+
+
+def test_a_budget_that_is_spent_stays_spent_whatever_the_estimate_of_what_is_set_aside(tmp_path):
+    session = opened(tmp_path / "journal.jsonl", "search.budget.hours=1", "confirm.seeds=2")
+    told = {"epoch": 0, "val/accuracy": 0.5, "best": 0.5, "seconds": 1.0}
+    session.reported(session.next().number, told)
+    session.record.spent.wall_seconds = 3000.0  # 20 such epochs set aside
+    assert session.exhausted == "budget: 1 hour is spent, of which 16.7 are set aside for the confirmation"
+    session.record.spent.wall_seconds = 1.0
+    assert session.exhausted is not None
+
+
+def test_a_budget_that_the_confirmation_would_use_up_is_a_mistake():
+    sentence = r"`search.budget.epochs` must be more than the confirmation's 2 x 4 x 5 = 40, but got 40"
+    with pytest.raises(ExperimentError, match=sentence):
+        experiment("search.budget.epochs=40", "confirm.seeds=4")
+    assert experiment("search.budget.epochs=41", "confirm.seeds=4").confirm.seeds == 4
 
 
 def test_gpu_hours_that_were_spent_stay_what_they_were_when_a_resume_gives_other_shares(tmp_path):
