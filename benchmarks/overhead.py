@@ -68,17 +68,17 @@ def ours(trials: int, folder: Path, *, tracked: bool, watch: Callable[[Session],
         watch: makes another observer of its session.
     """
     from ogmge.trainable import Objective
-    from search.cluster import local_ray
+    from search.execution.cluster import local_ray
+    from search.execution.packing import Room
+    from search.execution.ray_tune import run
+    from search.execution.worker import Setup
     from search.folder import RunFolder
-    from search.packing import Room
     from search.policy import Tuning
-    from search.ray_tune import run
     from search.record import Journal
     from search.session import Session
     from search.storage import Storage
-    from search.tracking import Tracker
+    from search.tracking.tracker import Tracker
     from search.validation import load
-    from search.worker import Setup
 
     overrides = [f"search.trials={trials}", f"trial.epochs={EPOCHS}", "search.scheduler={name: none}"]
     experiment = load(

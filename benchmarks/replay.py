@@ -14,7 +14,7 @@ from statistics import fmean
 
 from benchmarks.curves import SEEDS, Curve
 from search.arms import ARMS, Arm, plan
-from search.peers import Run, Scheduler
+from search.stopping.peers import Run, Scheduler
 
 
 @dataclass(frozen=True)

@@ -40,10 +40,10 @@ from benchmarks.replay import (
     winner,
 )
 from search.arms import ARMS, Arm
-from search.asha import Asha, rung_epochs
-from search.median import Median
-from search.peers import Run, Scheduler
-from search.scheduler import NoStopping, rungs_of
+from search.stopping.asha import Asha, rung_epochs
+from search.stopping.median import Median
+from search.stopping.peers import Run, Scheduler
+from search.stopping.scheduler import NoStopping, rungs_of
 
 WITHIN = 0.5  # points of the best, and what rounding makes of them
 ROUNDING = 1e-9

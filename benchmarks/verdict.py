@@ -25,15 +25,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta
 
-from search import anytime
 from search.answer import best_of
 from search.arms import ARMS, Arm, arm_of
-from search.paired import power_of, prediction_interval
-from search.peers import Run, Scheduler
 from search.record import SearchRecord, TrialRecord
-from search.scheduler import scheduler_of
+from search.statistics import anytime
+from search.statistics.paired import power_of, prediction_interval
+from search.statistics.verdict import Claim, Twin, decide, leader
+from search.stopping.peers import Run, Scheduler
+from search.stopping.scheduler import scheduler_of
 from search.validation import load
-from search.verdict import Claim, Twin, decide, leader
 
 Array = NDArray[np.float64]
 TRIALS, EPOCHS, AT_ONCE = 24, 12, 2

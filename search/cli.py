@@ -27,11 +27,11 @@ def _say(text: str) -> None:
 
 def _mistakes() -> tuple[type[Exception], ...]:
     from datasets.registry import DatasetError
-    from search.cluster import ClusterError
+    from search.execution.cluster import ClusterError
+    from search.execution.packing import ResourceError
     from search.experiment import ExperimentError
     from search.folder import FolderError
-    from search.mlflow_store import TrackingError
-    from search.packing import ResourceError
+    from search.tracking.store import TrackingError
 
     return ExperimentError, DatasetError, FolderError, ResourceError, ClusterError, TrackingError
 
@@ -135,7 +135,7 @@ def _plan(file: Path, assignments: tuple[str, ...]) -> None:
     from rich.console import Console
 
     with _exit_codes(_command("run_search.py", file, assignments, "--dry-run")):
-        from search.dry_run import dry_run
+        from search.planning.dry_run import dry_run
         from search.validation import load
 
         dry_run(load(file, assignments), Console())
@@ -222,7 +222,7 @@ def ui(run: str, port: int) -> None:
         import yaml
 
         from search.folder import find
-        from search.ui import serve
+        from search.tracking.ui import serve
 
         folder = find(run, RUNS)
         values: dict[str, Any] = yaml.safe_load((folder / "experiment.yaml").read_text(encoding="utf-8"))

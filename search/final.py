@@ -16,8 +16,8 @@ from search.data import fingerprint_of, open_data
 from search.experiment import Experiment
 from search.folder import RunFolder, claimed
 from search.labels import modalities, percent, shown
-from search.mlflow_store import INTERRUPTED, RunWriter, connect, milliseconds, of_epoch, parameters, versions
 from search.rehearsal import rehearse
+from search.tracking.store import INTERRUPTED, RunWriter, connect, milliseconds, of_epoch, parameters, versions
 
 log = logging.getLogger(__name__)
 

@@ -8,11 +8,11 @@ from typing import Any, Protocol
 from search.arms import ARMS, Arm, plan
 from search.budget import exhausted, set_aside
 from search.experiment import Experiment
-from search.peers import Run, Scheduler
 from search.record import SearchRecord, TrialRecord
 from search.sampler import ArmStudy
-from search.scheduler import scheduler_of
 from search.space import START, Changes, Internal, most_epochs
+from search.stopping.peers import Run, Scheduler
+from search.stopping.scheduler import scheduler_of
 
 
 class Policy(Protocol):

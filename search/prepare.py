@@ -19,7 +19,7 @@ from datasets.lists import count
 from datasets.prepare import Report, prepare
 from datasets.remote import Remote, is_uri
 from datasets.store import MANIFEST, reasons
-from search.cluster import ray_for
+from search.execution.cluster import ray_for
 from search.experiment import Experiment, ExperimentError
 from search.labels import duration
 

@@ -17,22 +17,22 @@ from datasets.remote import RemoteError, is_uri
 from ogmge import checkpoint
 from search import answer, export
 from search.arms import ARMS, Arm
-from search.cluster import nodes, ray_for
 from search.data import fingerprint_of, store_of
+from search.execution.cluster import nodes, ray_for
+from search.execution.packing import Room, larger, trials_at_once
+from search.execution.probe import room_for
+from search.execution.ray_tune import run
+from search.execution.worker import Setup
 from search.experiment import Experiment
 from search.folder import RunFolder, claimed, write
-from search.packing import Room, larger, trials_at_once
 from search.policy import Tuning
-from search.probe import room_for
 from search.progress import Progress
-from search.ray_tune import run
 from search.record import Journal, TrialRecord
 from search.rehearsal import searchable
 from search.session import Session
 from search.storage import Storage, storage_of
 from search.summary import print_summary
-from search.tracking import Tracker
-from search.worker import Setup
+from search.tracking.tracker import Tracker
 
 log = logging.getLogger(__name__)
 

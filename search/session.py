@@ -1,7 +1,7 @@
 """Trials being run, without processes: which is next, what has come of each so far; a policy says what a result means.
 
-Ray Tune drives it (`search.ray_tune`); a simulator could as well. Everything that happens goes through the journal, so
-that a session opened on an old journal continues it.
+Ray Tune drives it (`search.execution.ray_tune`); a simulator could as well. Everything that happens goes through the
+journal, so that a session opened on an old journal continues it.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def ray_instance() -> Iterator[None]:
-    from search.cluster import local_ray
+    from search.execution.cluster import local_ray
 
     with local_ray(cpus=2, gpus=1):  # where there is no GPU it is a pretended one, which can be shared all the same
         yield

@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from search.anytime import EVIDENCE, clear, half_width, log_evidence
+from search.statistics.anytime import EVIDENCE, clear, half_width, log_evidence
 
 differences = st.lists(st.integers(-400, 400).map(lambda d: d / 100), min_size=1, max_size=12)
 

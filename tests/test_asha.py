@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search import asha
-from search.asha import Asha, rung_epochs
-from search.peers import Run, peers
+from search.stopping import asha
+from search.stopping.asha import Asha, rung_epochs
+from search.stopping.peers import Run, peers
 
 
 def test_the_examples_in_the_documentation_hold():

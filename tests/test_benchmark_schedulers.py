@@ -25,10 +25,10 @@ from benchmarks.replay import (
     winner,
 )
 from benchmarks.schedulers import Blind, RayAsha, epochs_to_arrive, outcome, policies, replays, variants
-from search.asha import Asha
-from search.peers import Run
 from search.sampler import ArmStudy
-from search.scheduler import NoStopping
+from search.stopping.asha import Asha
+from search.stopping.peers import Run
+from search.stopping.scheduler import NoStopping
 
 
 def test_the_examples_in_the_documentation_hold():

@@ -24,9 +24,9 @@ from pyarrow import fs
 from datasets import registry
 from datasets.prepare import prepare
 from datasets.remote import Remote, RemoteError
-from search import cluster
 from search.cli import main
-from search.cluster import ClusterError, check_nodes, local_ray, own_modules
+from search.execution import cluster
+from search.execution.cluster import ClusterError, check_nodes, local_ray, own_modules
 from search.storage import KEPT
 from search.validation import load
 from tests import media_trees

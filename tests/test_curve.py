@@ -9,8 +9,8 @@ from statistics import fmean
 import pytest
 
 from search.answer import best_of
-from search.curve import Curve
 from search.record import Journal, SearchRecord, TrialRecord
+from search.tracking.curve import Curve
 from tests.test_session import opened, simulate
 
 Points = dict[int, dict[str, float]]

@@ -11,10 +11,10 @@ import torch
 
 from ogmge import trainable
 from ogmge.trainable import Objective
-from search import costs, dry_run, measure
 from search.data import open_data
-from search.forecast import Forecast
-from search.measure import Cost, UnknownSize, sizes_of
+from search.planning import costs, dry_run, measure
+from search.planning.forecast import Forecast
+from search.planning.measure import Cost, UnknownSize, sizes_of
 from search.validation import load
 from tests.own_data import Broken, Vectors
 from tests.test_readme import block

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search import forecast
-from search.asha import Asha, rung_epochs
-from search.forecast import expected_epochs
-from search.peers import Run
-from search.scheduler import NoStopping
+from search.planning import forecast
+from search.planning.forecast import expected_epochs
+from search.stopping.asha import Asha, rung_epochs
+from search.stopping.peers import Run
+from search.stopping.scheduler import NoStopping
 
 
 def test_the_examples_in_the_documentation_hold():

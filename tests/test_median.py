@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.median import FEWEST, Median
-from search.peers import Run
+from search.stopping.median import FEWEST, Median
+from search.stopping.peers import Run
 
 
 def runs(*values: list[float], arm: str = "baseline", opens: int | None = None) -> list[Run]:

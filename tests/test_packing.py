@@ -7,10 +7,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search import packing, probe
-from search.cluster import nodes
+from search.execution import packing, probe
+from search.execution.cluster import nodes
+from search.execution.packing import CONTEXT_BYTES, Peak, ResourceError, Room, larger, share, trials_at_once
 from search.experiment import ExperimentError
-from search.packing import CONTEXT_BYTES, Peak, ResourceError, Room, larger, share, trials_at_once
 from tests.test_session import experiment
 
 

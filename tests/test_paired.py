@@ -13,8 +13,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from search import paired as module
-from search.paired import (
+from search.statistics import paired as module
+from search.statistics.paired import (
     Paired,
     Range,
     Spread,

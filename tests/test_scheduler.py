@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from search.asha import Asha
 from search.document import override, parse
 from search.experiment import Experiment, ExperimentError
-from search.median import Median
-from search.peers import Run
-from search.scheduler import rungs_of, scheduler_of
+from search.stopping.asha import Asha
+from search.stopping.median import Median
+from search.stopping.peers import Run
+from search.stopping.scheduler import rungs_of, scheduler_of
 from search.validation import check
 
 TEXT = """

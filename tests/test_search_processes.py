@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from search.mlflow_store import INTERRUPTED
 from search.record import Journal
+from search.tracking.store import INTERRUPTED
 from tests.test_search import DEMO, QUICK, ROOT, children, own, search
 
 

@@ -16,16 +16,18 @@ import mlflow
 import pytest
 from mlflow.entities import Run
 
-from search import mlflow_runs, mlflow_store, tracking
-from search.curve import Curve
 from search.experiment import Experiment
 from search.labels import flat
-from search.mlflow_store import INTERRUPTED, TrackingError, connect, store_uri
 from search.policy import Tuning
 from search.record import Journal, TrialRecord
 from search.session import Session
 from search.space import with_changes
-from search.tracking import Tracker
+from search.tracking import runs as mlflow_runs
+from search.tracking import store as mlflow_store
+from search.tracking import tracker as tracking
+from search.tracking.curve import Curve
+from search.tracking.store import INTERRUPTED, TrackingError, connect, store_uri
+from search.tracking.tracker import Tracker
 from tests.test_session import experiment, metrics_of, simulate
 
 TRIALS = "search.trials=8"

@@ -16,8 +16,8 @@ from socketserver import BaseRequestHandler, ThreadingTCPServer
 
 import pytest
 
-from search import tracking
-from search.ui import _end, _free_port, _wait_for
+from search.tracking import tracker as tracking
+from search.tracking.ui import _end, _free_port, _wait_for
 from tests.test_session import _engine
 from tests.test_tracking import Search, check_in_line, statuses, until
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from search.paired import detectable, paired, paired_bootstrap, secondary, seeds_for, sign_flip
-from search.verdict import Twin, claim_of, decide, leader, to_dict, verdict
+from search.statistics.paired import detectable, paired, paired_bootstrap, secondary, seeds_for, sign_flip
+from search.statistics.verdict import Twin, claim_of, decide, leader, to_dict, verdict
 
 NOISE = np.array([0.3, -0.8, 0.1, 0.9, -0.4, 0.6, -0.7, -0.2, 0.5, -0.3]) / 100
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from search.worker import device_for, out_of_memory
+from search.execution.worker import device_for, out_of_memory
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from search.arms import Arm
-from search.measure import Cost
-from search.mlflow_store import EMPTY_BYTES, RUN_BYTES, VALUE_BYTES
-from search.peers import Run, Scheduler
+from search.planning.measure import Cost
+from search.stopping.peers import Run, Scheduler
+from search.tracking.store import EMPTY_BYTES, RUN_BYTES, VALUE_BYTES
 
 REPLAYS = 100
 
@@ -28,7 +28,7 @@ def expected_epochs(trials: Sequence[Arm], starts: Sequence[int], epochs: int, s
         epochs: of a trial that is not stopped.
         scheduler: decides.
 
-    >>> from search.asha import Asha
+    >>> from search.stopping.asha import Asha
     >>> expected_epochs(["baseline"] * 10, [0], 12, Asha([], 3, "max"))
     120.0
     >>> expected_epochs(["baseline"], [0], 12, Asha([3], 3, "max"))

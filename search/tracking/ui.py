@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from search.mlflow_store import store_uri
+from search.tracking.store import store_uri
 
 HOST = "127.0.0.1"
 START_S = 120

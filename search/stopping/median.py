@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
 
-from search.peers import Mode, Run, better, kind, peers
+from search.stopping.peers import Mode, Run, better, kind, peers
 
 FEWEST = 4  # peers whose median says something
 

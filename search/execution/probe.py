@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 import ray
 import torch
 
-from search.costs import costs_of
 from search.data import open_data
+from search.execution.packing import Peak, ResourceError, Room, fixed, share
 from search.experiment import Experiment, ExperimentError
-from search.measure import Cost
-from search.packing import Peak, ResourceError, Room, fixed, share
+from search.planning.costs import costs_of
+from search.planning.measure import Cost
 
 NO_GPU = "no GPU here: with `search.resources.gpu` = auto trials train on CPUs"
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Protocol
 
-import search.cluster  # isort: skip # noqa: F401, it sets what `ray.tune` reads when it is imported
+import search.execution.cluster  # isort: skip # noqa: F401, it sets what `ray.tune` reads when it is imported
 
 from ray import tune
 from ray.exceptions import OutOfMemoryError
@@ -16,11 +16,11 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from search.interrupt import Interrupt
-from search.packing import Room
+from search.execution.interrupt import Interrupt
+from search.execution.packing import Room
+from search.execution.worker import Setup, run_trial
 from search.session import Session
 from search.space import with_changes
-from search.worker import Setup, run_trial
 
 WORKER_RETRIES = 3  # of a worker that died; a training that fails is not tried again
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from search.asha import Asha, rung_epochs
 from search.experiment import Experiment
-from search.median import Median
-from search.peers import Run, Scheduler
 from search.space import most_epochs
+from search.stopping.asha import Asha, rung_epochs
+from search.stopping.median import Median
+from search.stopping.peers import Run, Scheduler
 
 
 class NoStopping:

@@ -11,18 +11,18 @@ from rich.text import Text
 
 from ogmge.trainable import Data
 from search.arms import ARMS, Arm, plan
-from search.cluster import nodes_of, own_cpus
-from search.costs import costs_of
+from search.execution.cluster import nodes_of, own_cpus
+from search.execution.packing import ResourceError, Room, fixed, share, trials_at_once
+from search.execution.probe import cpus_for, peak_of
+from search.execution.worker import device_for
 from search.experiment import Experiment
-from search.forecast import Forecast, expected_epochs
 from search.labels import duration, size
-from search.packing import ResourceError, Room, fixed, share, trials_at_once
-from search.probe import cpus_for, peak_of
+from search.planning.costs import costs_of
+from search.planning.forecast import Forecast, expected_epochs
 from search.rehearsal import searchable
 from search.sampler import ArmStudy
-from search.scheduler import scheduler_of
 from search.space import most_epochs, windows
-from search.worker import device_for
+from search.stopping.scheduler import scheduler_of
 
 
 def _have(experiment: Experiment) -> list[dict[str, float]]:

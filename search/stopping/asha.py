@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from search.peers import Mode, Run, better, kind, peers
+from search.stopping.peers import Mode, Run, better, kind, peers
 
 
 def rung_epochs(grace_epochs: int, reduction_factor: int, epochs: int, drops: Collection[int] = ()) -> list[int]:

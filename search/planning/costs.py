@@ -10,7 +10,7 @@ import torch
 from ogmge.trainable import Data
 from search.experiment import Experiment, ExperimentError
 from search.labels import label
-from search.measure import Cost, UnknownSize, measure, sizes_of
+from search.planning.measure import Cost, UnknownSize, measure, sizes_of
 from search.space import METHOD, Changes, Entry, Range, methods, with_changes
 
 WEIGH = ("encoder", "fusion", "batch_size", "accumulate", "precision", "optimizer.name")  # paths, or what starts them

@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search.curve import Curve
 from search.experiment import Experiment
 from search.labels import label
-from search.mlflow_store import INTERRUPTED, Maker, RunWriter, Values, milliseconds, of_epoch, parameters
 from search.record import SearchRecord, TrialRecord
 from search.space import with_changes
+from search.tracking.curve import Curve
+from search.tracking.store import INTERRUPTED, Maker, RunWriter, Values, milliseconds, of_epoch, parameters
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

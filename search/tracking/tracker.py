@@ -15,10 +15,10 @@ from functools import partial
 from pathlib import Path
 
 from search.experiment import Experiment
-from search.mlflow_runs import SearchRun, TrialRuns
-from search.mlflow_store import Maker, RunWriter, TrackingError, connect, versions
 from search.record import SearchRecord, TrialRecord
-from search.uploads import Uploads
+from search.tracking.runs import SearchRun, TrialRuns
+from search.tracking.store import Maker, RunWriter, TrackingError, connect, versions
+from search.tracking.uploads import Uploads
 
 log = logging.getLogger(__name__)
 

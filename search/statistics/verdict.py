@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from numpy.typing import ArrayLike
 
-from search import anytime
 from search.arms import Arm
-from search.paired import (
+from search.statistics import anytime
+from search.statistics.paired import (
     CONFIDENCE,
     Paired,
     Range,
@@ -24,7 +24,7 @@ from search.paired import (
     sign_flip,
     smallest_p,
 )
-from search.peers import Mode
+from search.stopping.peers import Mode
 
 Claim = Literal["helps", "hurts", "none"]
 
@@ -65,7 +65,7 @@ class Verdict:
         smallest_p: the smallest that n allows.
         detectable: the smallest true difference that n pairs show in 80 % of cases, given the sd that was seen.
         seeds_for_seen: pairs that would show a true difference as large as the one seen in 80 % of cases.
-        evidence: against "no difference", valid whenever one looks (see `search.anytime`), where sequential.
+        evidence: against "no difference", valid whenever one looks (see `search.statistics.anytime`), where sequential.
         alone: each modality by itself, secondary.
         examples: the difference in accuracy over redrawn examples, where the publisher fixes the split.
         notes: sentences that whoever reads the verdict must see.

@@ -1,0 +1,1 @@
+"""What results in pairs show."""

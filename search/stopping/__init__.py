@@ -1,0 +1,1 @@
+"""Early stopping: pure functions of the results so far."""
