@@ -3,13 +3,13 @@
 Searches of the demo (`experiments/demo.yaml`), each of a random part of 80 recorded configurations that all train with
 the same one of three recorded seeds, once under each policy:
   none         trains all to the end;
-  window ASHA  this project's, as the demo has it: arms apart, and it knows when a window opens;
+  window ASHA  this project's, with the demo's grace: arms apart, and it knows when a window opens;
   blind ASHA   the same without the window: arms apart, every modulated trial ranked with every other;
   Ray's ASHA   Ray Tune's class with the same grace and factor, both arms together;
-  median       this project's median rule with the same grace;
+  median       this project's median rule with the same grace, which is what the demo uses;
   N, then best trains all for N epochs, then the best of each arm to the end.
 
-`python -m benchmarks.schedulers record` trains the curves (an hour or so on two cores); what is there already is not
+`python -m benchmarks.schedulers record` trains the curves (45 minutes on two cores); what is there already is not
 trained again. `--variants` replays ASHA with other settings, too.
 """
 
@@ -43,7 +43,7 @@ from search.arms import ARMS, Arm
 from search.stopping.asha import Asha, rung_epochs
 from search.stopping.median import Median
 from search.stopping.peers import Run, Scheduler
-from search.stopping.scheduler import NoStopping, rungs_of
+from search.stopping.scheduler import NoStopping, grace_of
 
 WITHIN = 0.5  # points of the best, and what rounding makes of them
 ROUNDING = 1e-9
@@ -91,14 +91,13 @@ class RayAsha:
 
 def policies() -> dict[str, Policy]:
     """By name; what is left out of the demo's file is its default."""
-    how, epochs = demo().search.scheduler, demo().trial.epochs
-    grace, factor = how.grace_epochs, how.reduction_factor
-    ours = Asha(rungs_of(demo()), factor, "max", grace)
+    trial, grace, factor = demo().trial, grace_of(demo()), demo().search.scheduler.reduction_factor
+    ours = Asha(rung_epochs(grace, factor, trial.epochs, trial.schedule.milestones), factor, "max", grace)
     return {
         NONE: stopping(NoStopping),
         "window ASHA": stopping(lambda: ours),
         "blind ASHA": stopping(lambda: Blind(ours)),
-        "Ray's ASHA": stopping(lambda: RayAsha(grace, factor, epochs), raw=True),
+        "Ray's ASHA": stopping(lambda: RayAsha(grace, factor, trial.epochs), raw=True),
         "median": stopping(lambda: Median(grace, "max")),
         "1, then best": try_all(1),
         f"{grace}, then best": try_all(grace),

@@ -14,6 +14,7 @@ from ogmge.config import TrialConfig
 from ogmge.trainable import Objective
 from search import samplers
 from search import space as spaces
+from search.arms import Arm
 from search.document import Dumper
 
 
@@ -41,8 +42,9 @@ class Scheduler(_Section):
     name: Literal["asha", "median", "none"] = "asha"
     """`asha` stops the worse trials at rungs (Li et al., MLSys 2020); `median` those that fall behind half of the
     others (Golovin et al., KDD 2017); `none` trains all to the end."""
-    grace_epochs: int = Field(default=1, ge=1)
-    """No trial is stopped before it has trained this many epochs, nor in this many after its window opened."""
+    grace_epochs: int | None = Field(default=None, ge=1)
+    """No trial is stopped before it has trained this many epochs, nor in this many after its window opened; null is a
+    third of the longest trial. Sooner is a poor guide: see benchmarks/schedulers.md."""
     reduction_factor: int = Field(default=3, ge=2)
     """One trial in so many goes on at each rung of ASHA; rungs are this factor apart."""
     rungs: Annotated[tuple[int, ...], AfterValidator(_rising)] | None = None
@@ -140,6 +142,34 @@ class Confirm(_Section):
     seeds: int = Field(default=10, ge=2)
     """Trainings of each arm; with fewer than 6 an exact sign-flip test cannot reach p < 0.05."""
 
+    @property
+    def trainings(self) -> int:
+        """At most: a pair for each seed, and a twin where the pairs make a claim."""
+        return 3 * self.seeds
+
+
+class Origin(_Section):
+    """Where an exported configuration came from, and what it is known to reach."""
+
+    run: str
+    """The search's name."""
+    trial: int
+    """Its number in that search."""
+    arm: Arm
+    metric: str
+    value: float
+    """Of the metric: the mean over `seeds` fresh seeds, or what one training of the search reached."""
+    seeds: int
+    prediction: tuple[float, float] | None
+    """Between these one more training comes out, in 95 %."""
+    epochs: int
+    """To the best epoch, in the median."""
+    verdict: str | None
+    fingerprint: str
+    """Of the data."""
+    versions: dict[str, str]
+    """Of Python and the packages."""
+
 
 class Tracking(_Section):
     """Where MLflow records."""
@@ -178,6 +208,8 @@ class Experiment(_Section):
     confirm: Confirm | None = None
     """Of the best configurations, when the search is done; null leaves that to `python -m search confirm`."""
     tracking: Tracking = Tracking()
+    origin: Origin | None = None
+    """Written by an export; nobody needs to."""
 
 
 def resolved(experiment: Experiment) -> dict[str, Any]:

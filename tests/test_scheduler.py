@@ -9,7 +9,7 @@ from search.experiment import Experiment, ExperimentError
 from search.stopping.asha import Asha
 from search.stopping.median import Median
 from search.stopping.peers import Run
-from search.stopping.scheduler import rungs_of, scheduler_of
+from search.stopping.scheduler import grace_of, rungs_of, scheduler_of
 from search.validation import check
 
 TEXT = """
@@ -39,6 +39,16 @@ def experiment(*assignments: str) -> Experiment:
 )
 def test_rungs_are_the_files_or_come_of_grace_factor_and_schedule(assignments, rungs):
     assert rungs_of(experiment(*assignments)) == rungs
+
+
+def test_the_grace_is_a_third_of_the_longest_trial_where_nothing_is_said():
+    assert grace_of(experiment("search.scheduler.grace_epochs=8")) == 8
+    third = experiment("search.scheduler.grace_epochs=null")
+    assert grace_of(third) == third.trial.epochs // 3 == scheduler_of(third).grace_epochs
+    assert grace_of(experiment("search.scheduler.grace_epochs=null", "space.epochs=[50, 240]")) == 80
+    assert rungs_of(experiment("search.scheduler.grace_epochs=null", "search.scheduler.brackets=1"))[0] == grace_of(
+        third
+    )
 
 
 def test_each_name_is_a_scheduler_with_what_the_file_says():

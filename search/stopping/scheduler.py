@@ -19,6 +19,12 @@ class NoStopping:
         return None
 
 
+def grace_of(experiment: Experiment) -> int:
+    """`search.scheduler.grace_epochs`, or a third of the longest trial."""
+    asked = experiment.search.scheduler.grace_epochs
+    return asked or max(1, most_epochs(experiment.space, experiment.trial) // 3)
+
+
 def rungs_of(experiment: Experiment) -> list[int]:
     """After how many epochs ASHA compares: as the file says, else from the grace, the factor and the learning rate."""
     scheduler, schedule = experiment.search.scheduler, experiment.trial.schedule
@@ -26,7 +32,7 @@ def rungs_of(experiment: Experiment) -> list[int]:
         return list(scheduler.rungs)
     known = schedule.name == "step" and not any(path.startswith("schedule.") for path in experiment.space)
     return rung_epochs(
-        scheduler.grace_epochs,
+        grace_of(experiment),
         scheduler.reduction_factor,
         most_epochs(experiment.space, experiment.trial),
         schedule.milestones if known else (),
@@ -36,14 +42,14 @@ def rungs_of(experiment: Experiment) -> list[int]:
 def scheduler_of(experiment: Experiment) -> Scheduler:
     """`search.scheduler`, ready to decide."""
     search = experiment.search
-    how = search.scheduler
+    how, grace = search.scheduler, grace_of(experiment)
     if how.name == "asha":
         return Asha(
             rungs_of(experiment),
             how.reduction_factor,
             search.objective.mode,
-            how.grace_epochs,
+            grace,
             how.brackets,
             search.seed,
         )
-    return Median(how.grace_epochs, search.objective.mode) if how.name == "median" else NoStopping()
+    return Median(grace, search.objective.mode) if how.name == "median" else NoStopping()
