@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -28,6 +29,7 @@ LOW_HZ = np.array([941, 697, 697, 697, 770, 770, 770, 852, 852, 852], dtype=floa
 HIGH_HZ = np.array([1336, 1209, 1336, 1477, 1209, 1336, 1477, 1209, 1336, 1477], dtype=float)
 
 Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
 
 
 def tones(digits: NDArray[np.int64], snr_db: tuple[float, float], rng: np.random.Generator) -> Floats:
@@ -94,32 +96,58 @@ class Digits:
             raise ValueError(f"`tones_per_image` must be at least 1, but got {self.tones_per_image}")
 
     def open(self) -> InMemory:
-        """1,000 images for training and 400 for validation; the 397 of the test split are not touched."""
-        from sklearn.datasets import load_digits
+        """1,000 images for training and 400 for validation; the 397 of the test split are made when asked for."""
         from sklearn.model_selection import train_test_split
 
-        images, labels = load_digits(return_X_y=True)
-        images = images.reshape(-1, 8, 8) / 16.0
-        rest, _ = train_test_split(np.arange(len(labels)), test_size=TEST_IMAGES, stratify=labels, random_state=0)
-        train, held_out = train_test_split(
-            rest, test_size=VALIDATION_IMAGES, stratify=labels[rest], random_state=self.split_seed
+        _, labels, rest, test = _handwriting()
+        lowest, highest = self.snr_db  # a file has a list, which no cache can look up
+        made = _cached_samples(self.seed, (lowest, highest), self.tones_per_image)
+        parts = train_test_split(
+            np.arange(len(rest)), test_size=VALIDATION_IMAGES, stratify=labels[rest], random_state=self.split_seed
         )
-        training, validation = (self._samples(images, labels, part) for part in (train, held_out))
+        training, validation = (_of_images(made, part, self.tones_per_image) for part in parts)
         digest = hashlib.sha256()
         for split in (training, validation):
             for tensor in (*split.x.values(), split.y):
                 digest.update(tensor.numpy().tobytes())
-        return InMemory([str(d) for d in range(10)], training, validation, digest.hexdigest()[:16])
+        names = [str(d) for d in range(10)]
+        make_test = partial(_samples, self.seed, self.snr_db, self.tones_per_image, test)
+        return InMemory(names, training, validation, digest.hexdigest()[:16], make_test)
 
-    def _samples(self, images: Floats, labels: NDArray[np.int64], index: NDArray[np.int64]) -> Split:
-        """Each image's tones and places depend on the image and the seed alone, not on the split it is in."""
-        audio, visual = [], []
-        for i in index:
-            rng = np.random.default_rng([self.seed, int(i)])
-            audio.append(tones(np.repeat(labels[i], self.tones_per_image), self.snr_db, rng))
-            visual.append(pictures(np.repeat(images[i][None], self.tones_per_image, axis=0), rng))
-        wave = torch.from_numpy(np.concatenate(audio)).float()
-        picture = torch.from_numpy(np.concatenate(visual)).float().unsqueeze(1)
-        spectrogram = log_spectrogram(wave, n_fft=256, hop=128)
-        y = torch.from_numpy(np.repeat(labels[index], self.tones_per_image)).long()
-        return Split({"audio": spectrogram, "visual": picture}, y)
+
+@lru_cache(maxsize=1)
+def _handwriting() -> tuple[Floats, Indices, Indices, Indices]:
+    """The images in [0, 1] and their digits; which of them are for training and validation, which for the test."""
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    images, labels = load_digits(return_X_y=True)
+    rest, test = train_test_split(np.arange(len(labels)), test_size=TEST_IMAGES, stratify=labels, random_state=0)
+    return images.reshape(-1, 8, 8) / 16.0, labels, rest, test
+
+
+@lru_cache(maxsize=1)
+def _cached_samples(seed: int, snr_db: tuple[float, float], tones_per_image: int) -> Split:
+    """Of all images that are not the test's: what a process keeps while it opens one split of them after the other."""
+    return _samples(seed, snr_db, tones_per_image, _handwriting()[2])
+
+
+def _samples(seed: int, snr_db: tuple[float, float], tones_per_image: int, index: Indices) -> Split:
+    """Each image's tones and places depend on the image and the seed alone, not on the split it is in."""
+    images, labels, _, _ = _handwriting()
+    audio, visual = [], []
+    for i in index:
+        rng = np.random.default_rng([seed, int(i)])
+        audio.append(tones(np.repeat(labels[i], tones_per_image), snr_db, rng))
+        visual.append(pictures(np.repeat(images[i][None], tones_per_image, axis=0), rng))
+    wave = torch.from_numpy(np.concatenate(audio)).float()
+    picture = torch.from_numpy(np.concatenate(visual)).float().unsqueeze(1)
+    spectrogram = log_spectrogram(wave, n_fft=256, hop=128)
+    y = torch.from_numpy(np.repeat(labels[index], tones_per_image)).long()
+    return Split({"audio": spectrogram, "visual": picture}, y)
+
+
+def _of_images(made: Split, images: Indices, each: int) -> Split:
+    """The samples of some images, of which each has so many."""
+    index = torch.from_numpy((images[:, None] * each + np.arange(each)).ravel())
+    return Split({name: value[index] for name, value in made.x.items()}, made.y[index])

@@ -58,7 +58,7 @@ def shape(how: Audio | Frames, *, flow: bool = False) -> tuple[int, ...]:
 
 def shown(shares: Sequence[Share], settings: Settings, shapes: dict[str, tuple[int, ...]]) -> Batch:
     """A batch of what the host made, on the device where the shares are."""
-    y = torch.cat([share.y for share in shares])
+    y = torch.cat([share.y for share in shares]) if shares else torch.zeros(0, dtype=torch.int64)
     x = {m: torch.empty(len(y), *sample, device=y.device) for m, sample in shapes.items()}
     together = [shares] if y.is_cuda else [[share] for share in shares]  # the caches of a CPU hold one share
     first = 0
@@ -121,10 +121,24 @@ class StoreData:
         splits: of the store's clips.
         device: where batches come out.
         workers: threads that read and decode.
+        rank, world: of how many processes that train together this is which; each makes its part of every batch.
     """
 
-    def __init__(self, host: Host, splits: Splits, device: torch.device, workers: int) -> None:
+    def __init__(
+        self, host: Host, splits: Splits, device: torch.device, workers: int, *, rank: int = 0, world: int = 1
+    ) -> None:
         self.host, self.splits, self.device, self.workers = host, splits, device, workers
+        self.rank, self.world = rank, world
+
+    def part(self, rank: int, world: int) -> StoreData:
+        """The same data for one of `world` processes: the batches are cut as `torch.tensor_split` does, and only this
+        process's part of each is read."""
+        return StoreData(self.host, self.splits, self.device, self.workers, rank=rank, world=world)
+
+    def all_for_training(self) -> StoreData:
+        """The same data with the validation clips among those that are trained on, and none to validate on."""
+        splits = Splits((*self.splits.train, *self.splits.validation), (), self.splits.test)
+        return StoreData(self.host, splits, self.device, self.workers, rank=self.rank, world=self.world)
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -192,10 +206,17 @@ class StoreData:
             ) from error
         return self._batches(self.splits.test, batch_size, None)
 
-    def tasks(self, entries: Sequence[Entry], batch_size: int, draw: Draw | None) -> Iterator[Task]:
-        """What threads are to make, batch after batch; no share is of two batches."""
+    def _cut(self, entries: Sequence[Entry], batch_size: int) -> Iterator[Sequence[Entry]]:
+        """This process's part of each batch."""
         for first in range(0, len(entries), batch_size):
             batch = entries[first : first + batch_size]
+            each, more = divmod(len(batch), self.world)
+            begin = self.rank * each + min(self.rank, more)
+            yield batch[begin : begin + each + (self.rank < more)]
+
+    def tasks(self, entries: Sequence[Entry], batch_size: int, draw: Draw | None) -> Iterator[Task]:
+        """What threads are to make, batch after batch; no share is of two batches."""
+        for batch in self._cut(entries, batch_size):
             for begin in range(0, len(batch), SHARE):
                 yield Task(batch[begin : begin + SHARE], draw)
 
@@ -205,9 +226,8 @@ class StoreData:
         ahead = -(-batch_size // SHARE) + 2 * self.workers
         made = prefetched(self.host.share, tasks, threads=self.workers, ahead=ahead)
         with closing(made):
-            for first in range(0, len(entries), batch_size):
-                held = min(batch_size, len(entries) - first)
-                shares = [moved(next(made), self.device) for _ in range(0, held, SHARE)]
+            for batch in self._cut(entries, batch_size):
+                shares = [moved(next(made), self.device) for _ in range(0, len(batch), SHARE)]
                 yield shown(shares, self.host.settings, shapes)
 
 

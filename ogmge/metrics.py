@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 
 from ogmge.modulation import ModulationStats
+from ogmge.ranks import Ranks
+
+ALONE = Ranks()
 
 
 class Tally:
@@ -16,10 +19,11 @@ class Tally:
     Args:
         names: the modalities.
         device: of the batches.
+        ranks: over which of several processes the sums go.
     """
 
-    def __init__(self, names: tuple[str, ...], device: torch.device) -> None:
-        self.names = names
+    def __init__(self, names: tuple[str, ...], device: torch.device, ranks: Ranks = ALONE) -> None:
+        self.names, self._ranks = names, ranks
         self._samples = 0
         self._loss = torch.zeros((), dtype=torch.float64, device=device)
         self._correct: list[Tensor] = []  # each [1 + M, B]
@@ -27,13 +31,18 @@ class Tally:
     def add(self, loss: Tensor, logits: Tensor, alone: Mapping[str, Tensor], y: Tensor) -> None:
         """Add a batch: its mean loss [], fused logits [B, K], logits of each modality alone, class ids [B]."""
         self._samples += y.shape[0]
-        self._loss += loss.detach() * y.shape[0]
+        if len(y):  # the mean of none is not a number
+            self._loss += loss.detach() * y.shape[0]
         each = torch.stack([logits.detach(), *(alone[name] for name in self.names)])
         self._correct.append(each.argmax(dim=2) == y)
 
     def correct(self) -> Tensor:
-        """Which samples were right, fused: bool [N], in their order."""
-        return torch.cat([c[0] for c in self._correct])
+        """Which samples were right, fused: bool [N], in their order, those of all processes."""
+        mine = [c[0] for c in self._correct]
+        if self._ranks.alone:
+            return torch.cat(mine)
+        parts = self._ranks.each([part.cpu() for part in mine])
+        return torch.cat([part for batch in zip(*parts, strict=True) for part in batch])
 
     def result(self, prefix: str) -> dict[str, float]:
         """`PREFIX/loss`, `PREFIX/accuracy` and `PREFIX/accuracy/NAME`; the one place that waits for the device.
@@ -41,10 +50,12 @@ class Tally:
         Raises:
             ValueError: no batch was added.
         """
-        if not self._samples:
+        if not self._correct:
             raise ValueError(f"there is no batch to compute {prefix} metrics from")
         right = torch.cat(self._correct, dim=1).double().sum(dim=1)
-        loss, fused, *alone = (torch.cat([self._loss[None], right]) / self._samples).tolist()
+        samples = self._loss.new_tensor([self._samples])
+        sums = self._ranks.sum(torch.cat([samples, self._loss[None], right]))
+        loss, fused, *alone = (sums[1:] / sums[0]).tolist()
         accuracies = {f"{prefix}/accuracy/{name}": value for name, value in zip(self.names, alone, strict=True)}
         return {f"{prefix}/loss": loss, f"{prefix}/accuracy": fused, **accuracies}
 

@@ -14,7 +14,9 @@ import torch
 
 from ogmge import checkpoint
 from ogmge.config import TrialConfig
+from ogmge.metrics import ALONE
 from ogmge.model import build_model
+from ogmge.ranks import Ranks, part
 from ogmge.training import Batch, Trainer
 
 log = logging.getLogger(__name__)
@@ -52,6 +54,9 @@ class Objective:
         return old is None or (new > old if self.mode == "max" else new < old)
 
 
+VALIDATION_ACCURACY = Objective()
+
+
 class NonFiniteMetric(RuntimeError):
     """A metric came out infinite or not a number."""
 
@@ -59,40 +64,51 @@ class NonFiniteMetric(RuntimeError):
         super().__init__(f"{metric} is {value} at epoch {epoch}: the model has diverged, lower the learning rate")
 
 
-def start(config: TrialConfig, data: Data, device: torch.device) -> Trainer:
+def start(config: TrialConfig, data: Data, device: torch.device, ranks: Ranks = ALONE) -> Trainer:
     """The trainer of a trial before its first epoch.
 
     Raises:
         ConfigError: a model that cannot be built for these data.
         ValueError: a modulation that finds nothing to modulate.
     """
-    return Trainer(build_model(config, data.shapes, len(data.classes)), config, device)
+    return Trainer(build_model(config, data.shapes, len(data.classes)), config, device, ranks)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """A checkpoint; None where there is none, or none that can be read."""
+    if not path.exists():
+        return None
+    try:
+        return checkpoint.load(path)
+    except checkpoint.CheckpointError as error:
+        log.warning("%s; the trial begins again", error)
+        return None
 
 
 def _restore(trainer: Trainer, path: Path) -> list[dict[str, float]]:
-    """The epochs behind us, their state loaded; none where there is no checkpoint, or none that can be read."""
-    if not path.exists():
-        return []
-    try:
-        state = checkpoint.load(path)
-    except checkpoint.CheckpointError as error:
-        log.warning("%s; the trial begins again", error)
+    """The epochs behind us, their state loaded. The first process reads: the others may not see its files."""
+    state = trainer.ranks.first(_read(path) if trainer.ranks.rank == 0 else None)
+    if state is None:
         return []
     trainer.load_state_dict(state["trainer"])
     history: list[dict[str, float]] = state["history"]
     return history
 
 
-def _run_epoch(trainer: Trainer, data: Data, epoch: int, objective: Objective) -> tuple[dict[str, float], torch.Tensor]:
+def _run_epoch(
+    trainer: Trainer, data: Data, epoch: int, objective: Objective | None
+) -> tuple[dict[str, float], torch.Tensor]:
+    """Its metrics, and which validation samples were right at its end: none where nothing is validated."""
     config = trainer.config
     began = time.perf_counter()
     batches = data.train(batch_size=config.batch_size, seed=config.seed, epoch=epoch)
-    metrics = trainer.train_epoch(batches, epoch)
-    validation, correct = trainer.evaluate(data.validation(batch_size=config.batch_size))
-    metrics |= validation
-    for name in ("val/loss", objective.metric):
-        if not math.isfinite(metrics[name]):
-            raise NonFiniteMetric(name, metrics[name], epoch)
+    metrics, correct = trainer.train_epoch(batches, epoch), torch.zeros(0, dtype=torch.bool)
+    if objective is not None:
+        validation, correct = trainer.evaluate(data.validation(batch_size=config.batch_size))
+        metrics |= validation
+        for name in ("val/loss", objective.metric):
+            if not math.isfinite(metrics[name]):
+                raise NonFiniteMetric(name, metrics[name], epoch)
     return {"epoch": epoch, **metrics, "seconds": time.perf_counter() - began}, correct
 
 
@@ -113,8 +129,10 @@ def train(
     report: Report,
     *,
     folder: Path,
-    objective: Objective | None = None,
+    objective: Objective | None = VALIDATION_ACCURACY,
     device: torch.device | None = None,
+    ranks: Ranks = ALONE,
+    epochs: int | None = None,
 ) -> None:
     """Trains from the last checkpoint in `folder` to the end, and reports each epoch.
 
@@ -128,26 +146,35 @@ def train(
         report: called after each epoch with its metrics: `epoch` (from 0), `train/…`, `val/…`, `ratio/NAME`,
             `coefficient/NAME`, `learning_rate`, `seconds`, and `best`, the best of the objective so far.
         folder: for the checkpoints; made where it is missing.
-        objective: validation accuracy by default.
+        objective: validation accuracy by default; None validates nothing, and the last epoch counts as the best.
         device: the CPU by default.
+        ranks: this process's place among those that train the model together, each on its part of every batch. All of
+            them call this with the same arguments and `torch.distributed` begun; all report, and the first one writes.
+        epochs: end after so many, with the schedule of all of `config.epochs`.
 
     Raises:
         ConfigError, ValueError: see `start`.
         NonFiniteLoss, NonFiniteMetric: training diverged.
     """
-    objective = objective or Objective()
-    trainer = start(config, data, device or torch.device("cpu"))
+    data = part(data, ranks)
+    trainer = start(config, data, device or torch.device("cpu"), ranks)
     history = _restore(trainer, folder / "last.pt")
     best: float | None = None
     for metrics in history:
-        best = metrics["best"]
+        best = metrics.get("best")
         report(metrics)
-    for epoch in range(len(history), config.epochs):
+    for epoch in range(len(history), min(config.epochs, epochs or config.epochs)):
         metrics, correct = _run_epoch(trainer, data, epoch, objective)
-        if objective.better(metrics[objective.metric], best):
-            best = metrics[objective.metric]
-            checkpoint.save(_weights(trainer, data, metrics, correct), folder / "best.pt")
-        metrics["best"] = best if best is not None else metrics[objective.metric]
+        if objective is None or objective.better(metrics[objective.metric], best):
+            best = None if objective is None else metrics[objective.metric]
+            _save(ranks, _weights(trainer, data, metrics, correct), folder / "best.pt")
+        if best is not None:
+            metrics["best"] = best
         history.append(metrics)
-        checkpoint.save({"trainer": trainer.state_dict(), "history": history}, folder / "last.pt")
+        _save(ranks, {"trainer": trainer.state_dict(), "history": history}, folder / "last.pt")
         report(metrics)
+
+
+def _save(ranks: Ranks, state: dict[str, Any], path: Path) -> None:
+    if ranks.rank == 0:
+        checkpoint.save(state, path)

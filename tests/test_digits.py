@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import librosa
 import numpy as np
@@ -10,13 +11,21 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
+from datasets import digits, registry
 from datasets.audio import FLOOR, log_spectrogram
-from datasets.digits import CANVAS, SAMPLE_RATE_HZ, Digits, pictures, tones
+from datasets.digits import CANVAS, SAMPLE_RATE_HZ, TEST_IMAGES, Digits, pictures, tones
+from datasets.registry import DatasetError
 
 KEYPAD = {  # ITU-T Q.23
     1: (697, 1209), 2: (697, 1336), 3: (697, 1477), 4: (770, 1209), 5: (770, 1336), 6: (770, 1477),
     7: (852, 1209), 8: (852, 1336), 9: (852, 1477), 0: (941, 1336),
 }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def afresh() -> None:
+    """What one test makes of the constants, no other sees."""
+    digits._cached_samples.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +144,10 @@ def test_options_that_cannot_be_are_named(options, message):
         Digits(**options)
 
 
+def test_options_open_as_a_file_holds_them(data):
+    assert registry.options({"name": "digits", "snr_db": [-18.0, -10.0]}).open().fingerprint == data.fingerprint
+
+
 def test_an_epochs_order_is_its_own_and_leaves_out_what_does_not_fill_a_batch(data):
     def seen(seed: int, epoch: int) -> list[list[int]]:
         return [y.tolist() for _, y in data.train(batch_size=300, seed=seed, epoch=epoch)]
@@ -144,3 +157,19 @@ def test_an_epochs_order_is_its_own_and_leaves_out_what_does_not_fill_a_batch(da
     assert len({str(seen(*pair)) for pair in ((0, 0), (0, 1), (1, 0), (1, 1))}) == 4
     in_order = torch.cat([y for _, y in data.validation(batch_size=300)])
     assert torch.equal(in_order, data.held_out.y)
+
+
+def test_the_test_split_is_of_images_that_no_split_has_and_is_read_for_a_reason(data):
+    batches = list(data.test(batch_size=100, reason="a test"))
+    assert sum(len(y) for _, y in batches) == 2 * TEST_IMAGES
+    assert {name: x.shape[1:] for name, x in batches[0][0].items()} == data.shapes
+    seen = {row.numpy().tobytes() for split in (data.training, data.held_out) for row in split.x["visual"]}
+    assert not seen & {row.numpy().tobytes() for x, _ in batches for row in x["visual"]}
+    assert Digits(split_seed=7).open().make_test().y.equal(data.make_test().y)
+    with pytest.raises(ValueError, match="must say what the test samples are read for"):
+        data.test(batch_size=100, reason=" ")
+
+
+def test_data_without_a_test_split_say_so(data):
+    with pytest.raises(DatasetError, match="no test split"):
+        replace(data, make_test=None).test(batch_size=100, reason="a test")

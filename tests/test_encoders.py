@@ -11,7 +11,7 @@ import torch
 import torchvision
 from torch import nn
 
-from ogmge.config import ENCODER_NAMES, FUSION_NAMES, ConfigError, TrialConfig
+from ogmge.config import ENCODER_NAMES, FUSION_NAMES, ConfigError, Modulation, TrialConfig
 from ogmge.encoders import ENCODERS, build_encoder
 from ogmge.fusion import FUSIONS
 from ogmge.model import build_model
@@ -227,13 +227,19 @@ def test_weights_that_cannot_be_had_are_named(tmp_path, name, write, message):
         build_encoder(name, (3, 32, 32), str(tmp_path / "w.pt") if write is not None else "NOWHERE")
 
 
+ALONE = {"modalities": ("audio",), "modulation": Modulation(method="none")}
+
+
 @pytest.mark.parametrize(
     ("options", "shapes", "message"),
     [
         ({"encoder": {"audio": "mlp"}}, SHAPES, "`encoder` must be given for the modalities audio, visual"),
         ({"weights": {"audio": None, "smell": None}}, SHAPES, "`weights` must be given for .* audio, visual"),
-        ({"fusion": "film"}, {"audio": (1, 16, 16)}, "`fusion` must be concat or sum where there is one modality"),
-        ({"fusion": "gated"}, {"audio": (1, 16, 16)}, "`fusion` must be concat or sum where there is one modality"),
+        ({"fusion": "film", **ALONE}, SHAPES, "`fusion` must be concat or sum where there is one modality"),
+        ({"fusion": "gated", **ALONE}, SHAPES, "`fusion` must be concat or sum where there is one modality"),
+        ({}, {"audio": (1, 16, 16)}, r"`modalities` must be two or more, .*got \['audio'\]"),
+        ({"modalities": ("audio",)}, SHAPES, r"`modalities` must be two or more, .*got \['audio'\]"),
+        ({"modalities": ("audio", "smell")}, SHAPES, "`modalities` must be of the data's, audio, visual, but got"),
         ({"fusion": "mix"}, SHAPES, "`fusion` must be concat, sum, film, gated or package.module:factory"),
         ({"fusion": "mine.parts:wrong_head"}, SHAPES, r"logits \[B, 4\].*wrong_head: \[2, 5\]"),
         ({"fusion": "mine.parts:broken_head"}, SHAPES, "broken within.*'mine.parts:broken_head'"),
@@ -250,6 +256,8 @@ def test_a_model_that_cannot_be_built_is_named(mine, options, shapes, message):
     [
         ({"encoder": "resnet"}, "`encoder` must be resnet18, small_conv, mlp, torchvision:NAME or .*got 'resnet'"),
         ({"encoder": {"audio": "mlp", "visual": "cnn"}}, "`encoder` must be .*got {.*'cnn'}"),
+        ({"modalities": ()}, r"`modalities` must be null, or one name or more, each once, but got \[\]"),
+        ({"modalities": ("a", "a")}, r"`modalities` must be .*each once, but got \['a', 'a'\]"),
         ({"fusion": "konkat"}, "`fusion` must be concat, sum, film, gated or package.module:factory, but got 'konkat'"),
     ],
 )

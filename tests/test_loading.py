@@ -28,6 +28,7 @@ from datasets.registry import DatasetError
 from datasets.settings import Audio, Frames
 from datasets.store import StoreError
 from datasets.transforms import MEAN, STD
+from ogmge.ranks import Part, Ranks, part_of
 from tests import films
 
 CPU = torch.device("cpu")
@@ -377,3 +378,23 @@ def test_a_draw_is_uniform_and_each_sample_seed_and_epoch_has_its_own():
     first = [Draw(0, 0).numbers("a", 3), Draw(1, 0).numbers("a", 3), Draw(0, 1).numbers("a", 3)]
     assert len({tuple(n) for n in first}) == 3
     assert np.array_equal(Draw(0, 0).numbers("a", 2), first[0][:2])
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_a_process_makes_its_part_of_each_batch_and_no_more(store, world):
+    """The bits of the whole batch, and where a batch has fewer samples than there are processes an empty part."""
+    data = opened(store)
+    for rank in range(world):
+        part, whole = data.part(rank, world), Part(data, Ranks(rank, world))
+        assert same(list(part.train(batch_size=5, seed=0, epoch=0)), list(whole.train(batch_size=5, seed=0, epoch=0)))
+        assert same(list(part.validation(batch_size=2)), list(whole.validation(batch_size=2)))
+        made = [len(task.entries) for task in part.tasks(data.splits.train[:10], 5, Draw(0, 0))]
+        assert sum(made) == 2 * len(range(5)[part_of(5, Ranks(rank, world))])
+
+
+def test_all_but_the_test_clips_can_be_trained_on(store):
+    data = opened(store)
+    everything = data.all_for_training()
+    assert set(everything.splits.train) == {*data.splits.train, *data.splits.validation}
+    assert (everything.splits.validation, everything.splits.test) == ((), data.splits.test)
+    assert everything.part(1, 2).splits == everything.splits

@@ -140,13 +140,12 @@ def test_a_damaged_checkpoint_starts_the_trial_again_and_says_so(tmp_path, caplo
         (Objective("learning_rate", "max"), 0),  # the rates are 1, 1, 0.1, 0.1 of the full one
         (Objective("learning_rate", "min"), 2),
         (Objective("train/loss", "max"), None),
-        (None, None),
     ],
 )
 def test_the_best_checkpoint_holds_the_first_of_the_best_epochs(tmp_path, objective, best):
     config = replace(CONFIG, schedule=Schedule("step", (2,)))
     reports = run(config, tmp_path, objective=objective)
-    name, mode = (objective.metric, objective.mode) if objective else ("val/accuracy", "max")
+    name, mode = objective.metric, objective.mode
     values = [metrics[name] for metrics in reports]
     expected = values.index(max(values) if mode == "max" else min(values))
     assert best in (None, expected)
