@@ -7,9 +7,9 @@ that cannot be raises `ConfigError`, which names every wrong field at once.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 Method = Literal["none", "ogm", "ogm_ge"]
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -160,6 +160,8 @@ class TrialConfig:
             these for each modality.
         weights: null, a torchvision weights name (`DEFAULT`, `IMAGENET1K_V1`), the path of a state dict, or one of
             these for each modality.
+        modalities: names of those that are trained on; null is all that the data have. One alone is a baseline to
+            compare with: it has nothing to be balanced with, and is trained without modulation.
         fusion: `concat`, `sum`, `film`, `gated` or `package.module:factory`.
         modulation, optimizer, schedule: see these classes.
         precision: `fp32`, or autocast to `bf16` or `fp16` (the latter with a gradient scaler).
@@ -173,6 +175,7 @@ class TrialConfig:
     accumulate: int = 1
     encoder: str | dict[str, str] = "resnet18"
     weights: str | dict[str, str | None] | None = None
+    modalities: tuple[str, ...] | None = None
     fusion: str = "concat"
     modulation: Modulation = field(default_factory=Modulation)
     optimizer: Optimizer = field(default_factory=Optimizer)
@@ -182,12 +185,19 @@ class TrialConfig:
 
     def __post_init__(self) -> None:
         encoders = self.encoder.values() if isinstance(self.encoder, dict) else [self.encoder]
+        chosen = self.modalities
         _require(
             (
                 all(name in ENCODER_NAMES or ":" in name for name in encoders),
                 "encoder",
                 f"{', '.join(ENCODER_NAMES)}, torchvision:NAME or package.module:factory",
                 self.encoder,
+            ),
+            (
+                chosen is None or (len(chosen) > 0 and len(set(chosen)) == len(chosen)),
+                "modalities",
+                "null, or one name or more, each once",
+                list(chosen or ()),
             ),
             (
                 self.fusion in FUSION_NAMES or ":" in self.fusion,
@@ -205,3 +215,34 @@ class TrialConfig:
             ),
             (self.seed >= 0, "seed", "at least 0", self.seed),
         )
+
+
+def config_from(values: Mapping[str, Any]) -> TrialConfig:
+    """The trial that `dataclasses.asdict` made these values of.
+
+    Raises:
+        TypeError, ConfigError: they are of another version, or were changed.
+    """
+    parts = {"modulation": Modulation, "optimizer": Optimizer, "schedule": Schedule}
+    return TrialConfig(**{name: parts[name](**value) if name in parts else value for name, value in values.items()})
+
+
+def selected(config: TrialConfig, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """The modalities that a trial takes, out of those of the data and in their order: name -> shape of one sample.
+
+    Raises:
+        ConfigError: a name that the data do not have, or a single modality that is to be modulated. OGM would do
+            nothing with it (the discrepancy ratio of one modality is 1), OGM-GE would add noise and balance nothing.
+    """
+    there, named = list(shapes), list(shapes) if config.modalities is None else list(config.modalities)
+    taken = [name for name in there if name in named]
+    _require(
+        (set(named) <= set(there), "modalities", f"of the data's, {', '.join(there)}", named),
+        (
+            len(named) > 1 or config.modulation.method == "none",
+            "modalities",
+            "two or more, or else `modulation.method` none (one alone has nothing to be balanced with)",
+            named,
+        ),
+    )
+    return {name: shapes[name] for name in taken}

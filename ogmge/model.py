@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from ogmge.config import ConfigError, Problem, TrialConfig
+from ogmge.config import ConfigError, Problem, TrialConfig, selected
 from ogmge.encoders import build_encoder, initialise, per_modality
 from ogmge.fusion import FUSIONS
 
@@ -62,19 +62,20 @@ def build_model(config: TrialConfig, shapes: Mapping[str, tuple[int, ...]], clas
     whatever their fusion.
 
     Args:
-        shapes: modality -> shape of one sample, without the batch.
+        shapes: modality -> shape of one sample, without the batch: all that the data have. The model has encoders for
+            those that the trial selects.
         classes: K.
 
     Raises:
-        ConfigError: an encoder, weights or a fusion that cannot be had or do not fit the data.
+        ConfigError: an encoder, weights or a fusion that cannot be had or do not fit the data; and see `selected`.
     """
-    names = tuple(shapes)
-    kinds = per_modality(config.encoder, names, "encoder")
-    weights = per_modality(config.weights, names, "weights")
+    taken, every = selected(config, shapes), tuple(shapes)
+    kinds = per_modality(config.encoder, tuple(taken), every, "encoder")
+    weights = per_modality(config.weights, tuple(taken), every, "weights")
     encoders: dict[str, nn.Module] = {}
     dims: dict[str, int] = {}
     with torch.random.fork_rng(devices=[]):
-        for name, shape in shapes.items():
+        for name, shape in taken.items():
             torch.manual_seed(_seed(config.seed, f"encoder/{name}"))
             encoders[name], dims[name] = build_encoder(str(kinds[name]), tuple(shape), weights[name])
         torch.manual_seed(_seed(config.seed, "head"))

@@ -209,7 +209,8 @@ class Modulator:
     gradients averaged by DDP the replicas stay equal to the bit.
 
     Args:
-        encoders: name -> module, two or more for an effect; the order is that of the statistics.
+        encoders: name -> module, two or more: one alone has a ratio of 1 and is never scaled, though `ogm_ge` would add
+            its noise; the order is that of the statistics.
         modulation: what to do and when.
         seed: of the noise, which is a function of (seed, number of the step).
         optimizer: needed for `apply: update`, which acts around its `step`; with `apply: gradient` it only serves to

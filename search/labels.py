@@ -12,6 +12,8 @@ from search.space import END, METHOD, START
 def _short(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.3g}"
+    if isinstance(value, list | tuple) and value and all(isinstance(v, str) for v in value):
+        return ",".join(value)
     return value if isinstance(value, str) else json.dumps(value)
 
 
@@ -23,6 +25,8 @@ def label(changes: Mapping[str, Any]) -> str:
     'fusion=sum lr=0.01 method=ogm alpha=0.218 window=2-7'
     >>> label({"fusion": "sum", "modulation.method": "none"})
     'fusion=sum'
+    >>> label({"modalities": ["audio"]})
+    'modalities=audio'
     """
     words = []
     for path, value in changes.items():
@@ -71,9 +75,9 @@ def size(count: float) -> str:
     return f"{count:.0f} bytes"
 
 
-def modalities(metrics: Mapping[str, float]) -> list[str]:
-    """The modalities' names, as an epoch's metrics have them."""
-    start = "val/accuracy/"
+def modalities(metrics: Mapping[str, float], split: str = "val") -> list[str]:
+    """The modalities' names, as metrics of a split have them."""
+    start = f"{split}/accuracy/"
     return [key.removeprefix(start) for key in metrics if key.startswith(start)]
 
 
@@ -94,3 +98,14 @@ def shown(metric: str, value: float | None) -> str:
     if value is None:
         return "-"
     return percent(value) if "accuracy" in metric else f"{value:.4f}"
+
+
+def signed(metric: str, difference: float, *, unit: bool = True) -> str:
+    """A difference in the metric: of accuracies in points.
+
+    >>> signed("val/accuracy", 0.0123), signed("val/accuracy", -0.01, unit=False), signed("val/loss", 0.5)
+    ('+1.2 points', '-1.0', '+0.5000')
+    """
+    if "accuracy" not in metric:
+        return f"{difference:+.4f}"
+    return f"{100 * difference:+.1f} points" if unit else f"{100 * difference:+.1f}"

@@ -16,7 +16,8 @@ from search.labels import label
 from search.space import METHOD, Changes, methods, with_changes
 
 # paths, or what they start with: each modality may have an encoder of its own (`encoder.audio`)
-SHAPES_THE_MODEL = ("encoder", "weights", "fusion", "modulation.parameters", "modulation.apply", "optimizer.name")
+MODULATES = ("modulation.parameters", "modulation.apply", "optimizer.name")
+SHAPES_THE_MODEL = ("encoder", "weights", "modalities", "fusion", *MODULATES)
 
 
 def known_metrics(modalities: list[str]) -> list[str]:
@@ -24,8 +25,15 @@ def known_metrics(modalities: list[str]) -> list[str]:
     return ["val/accuracy", "val/loss", *(f"val/accuracy/{name}" for name in modalities)]
 
 
+def _reported(experiment: Experiment, data: trainable.Data) -> list[str]:
+    """The modalities that every trial has, of those that the data have."""
+    asked = experiment.space.get("modalities", [experiment.trial.modalities])
+    choices = [list(data.shapes) if names is None else names for names in asked] if isinstance(asked, list) else []
+    return [name for name in data.shapes if all(name in names for names in choices)]
+
+
 def _metric_problems(experiment: Experiment, data: trainable.Data) -> list[str]:
-    known, problems = known_metrics(list(data.shapes)), []
+    known, problems = known_metrics(_reported(experiment, data)), []
     for metric, mode in map(astuple, experiment.search.objectives):
         wanted = "min" if metric == "val/loss" else "max"
         if metric not in known:

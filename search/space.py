@@ -217,7 +217,8 @@ def _reason(error: ValidationError) -> str:
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, ConfigError):
         return cause.problems[0].expected
-    return first["msg"].removeprefix("Input should be ").replace("valid integer", "whole number")
+    plain = first["msg"].removeprefix("Input should be ")
+    return plain.replace("valid integer", "whole number").replace("valid array", "list")
 
 
 def _fits(trial: TrialConfig, path: str, value: Any) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from search.data import open_data
 from search.planning import costs, dry_run, measure
 from search.planning.forecast import Forecast
 from search.planning.measure import Cost, UnknownSize, sizes_of
+from search.tracking.store import RUN_BYTES
 from search.validation import load
 from tests.own_data import Broken, Vectors
 from tests.test_readme import block
@@ -98,7 +100,7 @@ def test_a_trial_that_fails_in_its_first_steps_is_told(tmp_path, monkeypatch):
 
 def test_the_readme_shows_what_is_printed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    result = search(DEMO, *SMALL, "--dry-run")
+    result = search(DEMO, *SMALL, "confirm={seeds: 2}", "--dry-run")
     shown = rows(block("text", "at most"))
     assert {"trials", "wall time"} < set(shown)
     assert set(shown) <= set(rows(result.stdout))
@@ -184,7 +186,11 @@ def test_the_reckoning():
         {"baseline": 2, "modulated": 3}, 100, 50.0, at_once=2, cpus=2, gpu=0.5, costs=costs, artifacts=False
     )
     assert alone.checkpoint_bytes[0] == 5 * 8 + 2 * 30
-    assert found.mlflow_bytes(100) - found.mlflow_bytes(50) == 50 * 8 * 280
+    assert found.mlflow_bytes[0] - found.mlflow_bytes[1] == 50 * 8 * 280
+    sure = replace(found, confirmation=(6, 4), longest=10)
+    assert sure.training_seconds == (3.0 * (100 + 60), 2.0 * (50 + 40))
+    assert sure.checkpoint_bytes[0] - found.checkpoint_bytes[0] == 6 * 8
+    assert sure.mlflow_bytes[0] - found.mlflow_bytes[0] == 6 * RUN_BYTES + 60 * 8 * 280
 
 
 def test_without_early_stopping_all_is_expected(monkeypatch):
@@ -192,4 +198,5 @@ def test_without_early_stopping_all_is_expected(monkeypatch):
     found = dry_run.forecast(load(Path(DEMO), ["search.scheduler.name=none"]), Vectors())
     assert found.epochs_expected == found.epochs_at_most == 288
     stopped = dry_run.forecast(load(Path(DEMO)), Vectors())
-    assert 100 < stopped.epochs_expected < 200
+    assert 200 < stopped.epochs_expected < 240
+    assert (stopped.confirmation, stopped.longest) == ((18, 12), 12)

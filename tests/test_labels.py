@@ -15,7 +15,7 @@ from search.space import END, METHOD, START
 
 
 def test_the_examples_in_the_documentation_hold():
-    assert doctest.testmod(labels) == (0, 7)
+    assert doctest.testmod(labels) == (0, 9)
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,8 @@ def test_the_examples_in_the_documentation_hold():
         ({"epochs": 12, "weights": None}, "epochs=12 weights=null"),
         ({"schedule.milestones": [3, 9], "encoder": {"a": "mlp"}}, 'milestones=[3, 9] encoder={"a": "mlp"}'),
         ({"encoder.audio": "mlp"}, "audio=mlp"),
+        ({"modalities": ["audio", "visual"]}, "modalities=audio,visual"),
+        ({"modalities": None, "schedule.milestones": []}, "modalities=null milestones=[]"),
     ],
 )
 def test_a_label_says_what_is_different_and_no_more(changes, text):

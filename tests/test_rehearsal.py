@@ -27,6 +27,7 @@ def data(**shapes: tuple[int, ...]) -> InMemory:
 
 
 IMAGES = data(audio=(1, 8, 8), visual=(3, 8, 8))
+ALONE = ("trial.modalities=[audio]", "trial.modulation.method=none")
 
 
 def experiment(*assignments: str) -> Experiment:
@@ -50,6 +51,9 @@ def problems(*assignments: str, on: InMemory = IMAGES) -> list[str]:
         ("space={}",),
         ("space={}", "trial.modulation.method=none", "trial.encoder=mlp"),
         ("space.encoder=[small_conv,mlp]", "trial.modulation.parameters=all"),
+        ("space={}", *ALONE, "search.metric=val/accuracy/audio"),
+        ("space={}", *ALONE, "trial.encoder={audio: small_conv, visual: mlp}", "trial.weights={audio: null}"),
+        ("space.modalities=[null,[visual,audio]]",),
         ("space.fusion=[concat,sum,film,gated]", "space.optimizer.name=[sgd,adam]", "trial.modulation.apply=update"),
     ],
 )
@@ -102,7 +106,7 @@ VECTORS = data(left=(6,), right=(4,))
         ),
         (("space.weights=[null,/no/such/file.pt]",), IMAGES, "encoder", "No such file"),
         (("space.fusion=[concat,'no.such:head']",), IMAGES, "fusion", "No module named 'no'"),
-        (("space.fusion=[concat,film]",), data(audio=(1, 8, 8)), "fusion", "where there is one modality"),
+        (("space={}", "trial.fusion=film", *ALONE), IMAGES, "fusion", "where there is one modality"),
         ((), VECTORS, "encoder", "`mlp` takes vectors"),
     ],
 )
@@ -152,6 +156,57 @@ def test_an_optimizer_that_undoes_the_modulation_is_noted_once(assignments, opti
         notes = rehearse(experiment(*assignments), IMAGES)
     assert [note.split()[0] for note in notes] == optimizers
     assert all("`apply='update'` scales the update instead" in note for note in notes)
+
+
+METRIC = "`search.metric` must be one of val/accuracy, val/loss, val/accuracy/audio, but got 'val/accuracy/visual'"
+ONE = (
+    "`trial.modalities` must be two or more, or else `modulation.method` none (one alone has nothing to be balanced "
+    "with)"
+)
+KNOWN = "`trial.modalities` must be of the data's, audio, visual"
+
+
+@pytest.mark.parametrize(
+    ("assignments", "on", "sentences"),
+    [
+        (("trial.modalities=[audio]",), IMAGES, [f"{ONE}, but got ['audio']"]),
+        (("space={}", "trial.modalities=[audio]"), IMAGES, [f"{ONE}, but got ['audio']"]),
+        (("space={}",), data(audio=(1, 8, 8)), [f"{ONE}, but got ['audio']"]),
+        (("space.modalities=[null,[audio],[visual]]",), IMAGES, [f"{ONE}, but got ['{n}']" for n in IMAGES.shapes]),
+        (("trial.modalities=[audio,smell]",), IMAGES, [f"{KNOWN}, but got ['audio', 'smell']"]),
+        (("space.modalities=[[audio,smell],null]",), IMAGES, [f"{KNOWN}, but got ['audio', 'smell']"]),
+        (
+            ("space={}", "trial.modalities=[smell]"),
+            IMAGES,
+            [f"{KNOWN}, but got ['smell']", f"{ONE}, but got ['smell']"],
+        ),
+        (
+            ("space={}", *ALONE, "search.metric=val/accuracy/visual"),
+            IMAGES,
+            [METRIC],
+        ),
+        (
+            ("space={}", *ALONE, "trial.encoder={audio: small_conv, smell: mlp}"),
+            IMAGES,
+            [
+                "`trial.encoder` must be given for the modalities audio (others of the data: visual), but got "
+                "{'audio': 'small_conv', 'smell': 'mlp'}"
+            ],
+        ),
+    ],
+)
+def test_modalities_that_cannot_be_trained_on_are_named(assignments, on, sentences):
+    assert problems(*assignments, on=on) == sentences
+
+
+THREE = data(audio=(1, 8, 8), visual=(3, 8, 8), flow=(2, 8, 8))
+PAIRS = ("space.modalities=[[audio,visual],[flow,visual]]", "search.metric=val/accuracy/{}")
+
+
+def test_only_what_every_trial_has_can_be_optimised():
+    assert rehearse(experiment(PAIRS[0], PAIRS[1].format("visual")), THREE) == []
+    [sentence] = problems(PAIRS[0], PAIRS[1].format("flow"), on=THREE)
+    assert sentence.startswith("`search.metric` must be one of val/accuracy, val/loss, val/accuracy/visual, but got")
 
 
 def test_what_can_be_optimised_follows_the_data():

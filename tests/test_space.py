@@ -59,6 +59,7 @@ def test_choices_among_numbers_keep_their_order_however_they_are_written(values)
         ("concat", "sum"),
         (None, "DEFAULT"),
         ([], [3], [3, 9]),
+        (["audio"], ["audio", "visual"], None),
         ("resnet18", {"a": "mlp", "b": "mlp"}),
         (True, False),
         ("1", 1),

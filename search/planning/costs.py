@@ -13,7 +13,8 @@ from search.labels import label
 from search.planning.measure import Cost, UnknownSize, measure, sizes_of
 from search.space import METHOD, Changes, Entry, Range, methods, with_changes
 
-WEIGH = ("encoder", "fusion", "batch_size", "accumulate", "precision", "optimizer.name")  # paths, or what starts them
+# paths, or what starts them
+WEIGH = ("encoder", "modalities", "fusion", "batch_size", "accumulate", "precision", "optimizer.name")
 
 
 def _choices(experiment: Experiment) -> dict[str, list[Any]]:

@@ -52,7 +52,7 @@ def forecast(experiment: Experiment, data: Data) -> Forecast:
         ExperimentError: a trial fails in its first steps.
         ResourceError: there is too little for one trial.
     """
-    search, trial = experiment.search, experiment.trial
+    search, trial, confirm = experiment.search, experiment.trial, experiment.confirm
     have, cpu = _have(experiment), search.resources.cpu
     owner = "this machine" if search.address == "local" else "the cluster"
     room = fixed(search.resources)
@@ -76,6 +76,8 @@ def forecast(experiment: Experiment, data: Data) -> Forecast:
         gpu=room.gpu,
         costs=costs,
         artifacts=experiment.tracking.checkpoints == "best",
+        confirmation=(confirm.trainings, len(ARMS) * confirm.seeds) if confirm else (0, 0),
+        longest=epochs,
     )
 
 
@@ -87,6 +89,9 @@ def _rows(experiment: Experiment, f: Forecast) -> Iterator[tuple[str, str, str]]
     slowest, mean = f.epoch_seconds
     yield "trials", str(sum(f.trials.values())), f"{f.trials['modulated']} modulated, {f.trials['baseline']} not"
     yield "epochs", str(f.epochs_at_most), f"{f.epochs_expected:.0f}"
+    if f.confirmation[0]:
+        longest, usual = (trainings * f.longest for trainings in f.confirmation)
+        yield "confirmation", f"{longest} epochs", f"{usual} epochs"
     yield "an epoch", f"{slowest:.2g} s ({f.slowest})", f"{mean:.2g} s"
     yield "at once", str(f.at_once), room
     yield "wall time", duration(most / f.at_once), duration(expected / f.at_once)
@@ -97,7 +102,7 @@ def _rows(experiment: Experiment, f: Forecast) -> Iterator[tuple[str, str, str]]
     else:
         yield "memory, a trial", size(f.costs[f.largest].peak_bytes), ""
     yield "checkpoints", size(f.checkpoint_bytes[0]), size(f.checkpoint_bytes[1])
-    yield "MLflow", size(f.mlflow_bytes(f.epochs_at_most)), size(f.mlflow_bytes(f.epochs_expected))
+    yield "MLflow", size(f.mlflow_bytes[0]), size(f.mlflow_bytes[1])
     limits = experiment.search.budget.model_dump(exclude_none=True)
     if limits:
         yield "budget", ", ".join(f"{value:g} {name}" for name, value in limits.items()).replace("_", "-"), ""
@@ -114,6 +119,11 @@ def _caution(experiment: Experiment, f: Forecast) -> str:
     )
     if experiment.search.scheduler.name != "none":
         text += " Early stopping is reckoned with made-up results, in which a trial that is ahead stays ahead."
+    if f.confirmation[0]:
+        text += (
+            " The confirmation takes two trainings for each seed, and a third where the arms turn out to differ; its "
+            "part of a budget is for three."
+        )
     if f.artifacts:
         text += " The best weights of a trial are kept twice, in its folder and as MLflow's artifact."
     if experiment.search.address != "local":

@@ -64,6 +64,8 @@ class Forecast:
         gpu: of one trial.
         costs: of the configurations that were measured, by label.
         artifacts: whether MLflow keeps the best weights once more.
+        confirmation: the trainings that follow the search, none of which is stopped early: at most, and expected.
+        longest: epochs of each of them, at most.
     """
 
     trials: dict[Arm, int]
@@ -74,6 +76,8 @@ class Forecast:
     gpu: float
     costs: dict[str, Cost]
     artifacts: bool
+    confirmation: tuple[int, int] = (0, 0)
+    longest: int = 0
 
     @property
     def slowest(self) -> str:
@@ -91,18 +95,29 @@ class Forecast:
 
     @property
     def training_seconds(self) -> tuple[float, float]:
-        """Of all trials, at most and expected."""
+        """Of all trials and the confirmation, at most and expected."""
         slowest, mean = self.epoch_seconds
-        return slowest * self.epochs_at_most, mean * self.epochs_expected
+        most, expected = (trainings * self.longest for trainings in self.confirmation)
+        return slowest * (self.epochs_at_most + most), mean * (self.epochs_expected + expected)
 
     @property
     def checkpoint_bytes(self) -> tuple[float, float]:
         """Each trial's best weights, and the last state of those that run: if all are the largest, and expected."""
         copies = sum(self.trials.values()) * (2 if self.artifacts else 1)
-        each = [copies * cost.best_bytes + self.at_once * cost.last_bytes for cost in self.costs.values()]
-        return max(each), fmean(each)
+        most, expected = (copies + trainings for trainings in self.confirmation)
+        costs = self.costs.values()
+        return (
+            max(most * cost.best_bytes + self.at_once * cost.last_bytes for cost in costs),
+            fmean(expected * cost.best_bytes + self.at_once * cost.last_bytes for cost in costs),
+        )
 
-    def mlflow_bytes(self, epochs: float) -> float:
-        """Of its data base."""
-        values = epochs * max(cost.metrics for cost in self.costs.values())
-        return EMPTY_BYTES + RUN_BYTES * (1 + sum(self.trials.values())) + VALUE_BYTES * values
+    @property
+    def mlflow_bytes(self) -> tuple[float, float]:
+        """Of its data base, at most and expected."""
+        epochs = (self.epochs_at_most, self.epochs_expected)
+        most, expected = map(self._mlflow_bytes, epochs, self.confirmation)
+        return most, expected
+
+    def _mlflow_bytes(self, epochs: float, confirmation: int) -> float:
+        values = (epochs + confirmation * self.longest) * max(cost.metrics for cost in self.costs.values())
+        return EMPTY_BYTES + RUN_BYTES * (1 + sum(self.trials.values()) + confirmation) + VALUE_BYTES * values
