@@ -47,7 +47,7 @@ class Watch:
     """An observer that measures at each tenth of a search, and shows it."""
 
     def __init__(self, session: Session) -> None:
-        self._session, self._tenth = session, max(1, len(session.policy.arms) // 10)
+        self._session, self._tenth = session, max(1, session.policy.planned // 10)
         self._ended = 0
         self.points: list[tuple[int, float, float, int]] = []
         print(f"{'trials':>8}{'MB':>8}{'s a trial':>11}{'CPU s':>8}")

@@ -72,7 +72,7 @@ def ours(trials: int, folder: Path, *, tracked: bool, watch: Callable[[Session],
     from search.execution.packing import Room
     from search.execution.ray_tune import run
     from search.execution.worker import Setup
-    from search.folder import RunFolder
+    from search.folder import Identity, RunFolder
     from search.policy import Tuning
     from search.record import Journal
     from search.session import Session
@@ -91,7 +91,7 @@ def ours(trials: int, folder: Path, *, tracked: bool, watch: Callable[[Session],
         session.observers += [clock, watch(session)] if watch else [clock]
         tracker = None
         if tracked:
-            tracker = Tracker(experiment, folder, "none", session.record, run_folder.trial)
+            tracker = Tracker(experiment, run_folder, Identity("none", "none"), session.record, run_folder.trial)
             tracker.connected()
             session.observers.append(tracker)
         setup = Setup(experiment.dataset, Objective(), run_folder.tune, folder, Storage(str(run_folder.tune)))

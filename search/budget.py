@@ -47,6 +47,11 @@ def set_aside(trainings: int, epochs: int, spent: Spent) -> Spent:
     return Spent(total * spent.wall_seconds / spent.epochs, total * spent.gpu_seconds / spent.epochs, total)
 
 
+def of_budget(reason: str) -> bool:
+    """Whether it is this that a trial was stopped for."""
+    return reason.startswith("budget: ")
+
+
 def exhausted(budget: Budget, spent: Spent, aside: Spent = NOTHING) -> str | None:
     """Why a search ends, where its budget is spent but for what is set aside; else None.
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Literal, get_args
 
 import click
 
@@ -27,13 +27,28 @@ def _say(text: str) -> None:
 
 def _mistakes() -> tuple[type[Exception], ...]:
     from datasets.registry import DatasetError
+    from ogmge.checkpoint import CheckpointError
+    from search.confirmation.runner import ConfirmationError
     from search.execution.cluster import ClusterError
     from search.execution.packing import ResourceError
     from search.experiment import ExperimentError
+    from search.export import ExportError
     from search.folder import FolderError
+    from search.models import ModelError
     from search.tracking.store import TrackingError
 
-    return ExperimentError, DatasetError, FolderError, ResourceError, ClusterError, TrackingError
+    return (
+        ExperimentError,
+        DatasetError,
+        FolderError,
+        ResourceError,
+        ClusterError,
+        TrackingError,
+        ConfirmationError,
+        ExportError,
+        CheckpointError,
+        ModelError,
+    )
 
 
 def _tell(error: Exception) -> None:
@@ -74,7 +89,7 @@ def _exit_codes(resume: str) -> Iterator[None]:
         sys.exit(FAILED)
 
 
-def _command(program: str, file: Path, assignments: Sequence[str], *flags: str) -> str:
+def _command(program: str, file: Path | str, assignments: Sequence[str], *flags: str) -> str:
     return f"uv run {program} {shlex.join([str(file), *assignments, *flags])}"
 
 
@@ -121,14 +136,22 @@ def search_command(file: Path, assignments: tuple[str, ...], resume: bool, dry_r
         from search.validation import load
 
         outcome = search(load(file, assignments), RUNS, Console(), resume=resume)
-        if outcome.halted:
-            _say(f"halted ({outcome.halted}): what was done is kept. Mend that, and go on with:  {go_on}")
-            sys.exit(FAILED)
-        if not outcome.complete:
-            raise KeyboardInterrupt
-        if not outcome.answered:
-            _say(f"the search failed: {outcome.failure}")
-            sys.exit(FAILED)
+        failure = None if outcome.answered else f"the search failed: {outcome.failure}"
+        _end(outcome.halted, outcome.complete, failure, go_on)
+        if (sure := outcome.confirmed) is not None:
+            _end(sure.halted, sure.complete, sure.failure and f"there is no verdict: {sure.failure}", go_on)
+
+
+def _end(halted: str | None, complete: bool, failure: str | None, go_on: str) -> None:
+    """Says how it ended, where that was not well."""
+    if halted:
+        _say(f"halted ({halted}): what was done is kept. Mend that, and go on with:  {go_on}")
+        sys.exit(FAILED)
+    if not complete:
+        raise KeyboardInterrupt
+    if failure:
+        _say(failure)
+        sys.exit(FAILED)
 
 
 def _plan(file: Path, assignments: tuple[str, ...]) -> None:
@@ -147,28 +170,176 @@ def main() -> None:
     """What there is beside the search itself (`run_search.py FILE`)."""
 
 
+def _run_and_changes(command: Callable[..., None]) -> Callable[..., None]:
+    command = click.argument("assignments", metavar="[KEY=VALUE]...", nargs=-1)(command)
+    return click.argument("run")(command)
+
+
+@main.command()
+@_run_and_changes
+@click.option("--seeds", type=click.IntRange(min=1), help="Fresh seeds for each arm; the file's, or 10.")
+@click.option("--sequential", is_flag=True, help="Add seeds until it is clear, --seeds at most, or the budget is gone.")
+@click.option("--test", is_flag=True, help="Read the test split once, with all models, at the end.")
+def confirm(run: str, assignments: tuple[str, ...], seeds: int | None, sequential: bool, test: bool) -> None:
+    """Train the best configuration of each arm of RUN again with fresh seeds, in pairs, and say whether OGM-GE helps.
+
+    RUN is an experiment's name or its folder. KEY=VALUE pairs may change where it runs (`search.address`,
+    `search.resources`) and the budget. Stopped at any point, the same command goes on. docs/verdict.md says how to read
+    what comes out, and how often it is wrong.
+
+    \b
+        python -m search confirm vggsound
+        python -m search confirm vggsound --seeds 20 --test
+        python -m search confirm vggsound --sequential search.budget.hours=100
+    """
+    from rich.console import Console
+
+    flags = [*(["--seeds", str(seeds)] if seeds else []), *["--sequential"] * sequential, *["--test"] * test]
+    go_on = _command("python -m search confirm", run, assignments, *flags)
+    with _exit_codes(go_on):
+        from search.confirmation.runner import Ask, confirm_run
+        from search.folder import find
+
+        ended = confirm_run(find(run, RUNS), assignments, Console(), Ask(seeds, sequential, test))
+        _end(ended.halted, ended.complete, ended.failure and f"there is no verdict: {ended.failure}", go_on)
+
+
+_OUTPUT = click.Path(dir_okay=False, path_type=Path)
+
+
+@main.command()
+@click.argument("run")
+@click.option("-o", "--output", type=_OUTPUT, default=Path("best.yaml"), show_default=True, help="The file.")
+@click.option("--trial", type=click.IntRange(min=0), help="This one rather than the best.")
+def export(run: str, output: Path, trial: int | None) -> None:
+    """Write the best configuration of RUN as an experiment file that trains as it stands.
+
+    It is the better of the two in the confirmation, where there is one; else the best of the search.
+    """
+    with _exit_codes(f"python -m search export {run}"):
+        from search.export import export_run
+        from search.folder import find
+
+        click.echo(export_run(find(run, RUNS), output, trial))
+        click.echo(f"\nnext:  {_command('python -m search train', output, ())}")
+
+
 @main.command()
 @_experiment
 @_resumable
-def train(file: Path, assignments: tuple[str, ...], resume: bool) -> None:
+@click.option(
+    "--workers", type=click.IntRange(min=1), help="Processes that train it together; one for each GPU, or one."
+)
+@click.option("--all-data", is_flag=True, help="Train on the validation samples, too.")
+@click.option("--epochs", type=click.IntRange(min=1), help="End after so many, with the schedule of all of them.")
+@click.option("--no-test", is_flag=True, help="Leave the test split unread.")
+def train(
+    file: Path,
+    assignments: tuple[str, ...],
+    resume: bool,
+    workers: int | None,
+    all_data: bool,
+    epochs: int | None,
+    no_test: bool,
+) -> None:
     """Train the trial that FILE holds, a search's best.yaml for one, in runs/NAME.
+
+    At the end the test split is read, once, and the model is registered in MLflow as `models:/NAME@champion`. With
+    --all-data nothing is left to choose an epoch by: training ends after the median best epoch of the confirmation's
+    runs, which best.yaml has.
 
     \b
         python -m search train runs/demo/best.yaml
+        python -m search train runs/demo/best.yaml name=demo-final --all-data --workers 4
         python -m search train experiments/demo.yaml name=plain trial.modulation.method=none
     """
     from rich.console import Console
 
-    with _exit_codes(_command("python -m search train", file, assignments, "--resume")):
+    flags = [*(["--workers", str(workers)] if workers else []), *["--all-data"] * all_data]
+    flags += [*(["--epochs", str(epochs)] if epochs else []), *["--no-test"] * no_test]
+    with _exit_codes(_command("python -m search train", file, assignments, *flags, "--resume")):
         from ogmge.trainable import NonFiniteMetric
         from ogmge.training import NonFiniteLoss
         from search import final
+        from search.execution.ray_train import TrainingFailed
         from search.validation import load
 
+        how = final.How(resume, workers, all_data, epochs, not no_test)
         try:
-            final.train(load(file, assignments), RUNS, Console(), resume=resume)
-        except (NonFiniteLoss, NonFiniteMetric) as error:
+            final.train(load(file, assignments), RUNS, Console(), how)
+        except (NonFiniteLoss, NonFiniteMetric, TrainingFailed) as error:
             _say(str(error))
+            sys.exit(FAILED)
+
+
+Split = Literal["test", "validation"]
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+@main.command()
+@click.argument("model")
+@click.argument("assignments", metavar="[KEY=VALUE]...", nargs=-1)
+@click.option("--split", type=click.Choice(get_args(Split)), default="test", show_default=True, help="Of what.")
+@click.option("--data", type=_OUTPUT, help="Experiment file that names the data; that of the model's run.")
+@click.option("--against", metavar="MODEL", help="Another model, of the same classes: where do they differ?")
+@click.option("-o", "--output", type=_FOLDER, help="Folder of the files; that of the checkpoint.")
+def evaluate(
+    model: str, assignments: tuple[str, ...], split: Split, data: Path | None, against: str | None, output: Path | None
+) -> None:
+    """Say what MODEL reaches on the test split: fused, each modality alone, and class by class.
+
+    MODEL is a training's name or folder, or the file of a checkpoint. The data are those of the run that it is in;
+    KEY=VALUE pairs may change them (`dataset.store`). Each reading of the test split is put on record. docs/evaluate.md
+    says what the numbers mean.
+
+    \b
+        python -m search evaluate demo-best
+        python -m search evaluate demo-best --against plain
+        python -m search evaluate runs/demo/tune/0003/best.pt --split validation
+        python -m search evaluate mine.pt --data experiments/demo.yaml -o evaluations/mine
+    """
+    from rich.console import Console
+
+    options = {"--split": split, "--data": data, "--against": against, "--output": output}
+    flags = [part for name, value in options.items() if value is not None for part in (name, str(value))]
+    with _exit_codes(_command("python -m search evaluate", model, assignments, *flags)):
+        from search.evaluation.runner import Ask
+        from search.evaluation.runner import evaluate as evaluate_model
+
+        evaluate_model(model, RUNS, Console(), Ask(split, data, assignments, against, output))
+
+
+@main.command()
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True)
+@click.option("--data", type=_OUTPUT, metavar="FILE", help="Take the data of this experiment file.")
+@click.option("--split", type=click.Choice(["validation", "test"]), default="validation", show_default=True)
+@click.option(
+    "--unimodal", is_flag=True, help="Train an encoder on each modality alone, too: the first MODEL's settings."
+)
+def probe(models: tuple[str, ...], data: Path | None, split: str, unimodal: bool) -> None:
+    """Say how good each encoder of MODEL is by itself: a linear classifier on its frozen features.
+
+    MODEL is the name or folder of a run that trained one model, or a checkpoint (best.pt). Several stand side by side.
+    --unimodal trains what they are to be compared with, beside the first MODEL, and goes on where it was stopped.
+    docs/probe.md says how to read what comes out.
+
+    \b
+        python -m search probe demo-best --unimodal
+        python -m search probe plain modulated
+        python -m search probe runs/demo/tune/0003/best.pt --split test
+    """
+    from rich.console import Console
+
+    flags = [*models, *(["--data", str(data)] if data else []), "--split", split, *["--unimodal"] * unimodal]
+    with _exit_codes(_command("python -m search", "probe", flags)):
+        from ogmge.trainable import NonFiniteMetric
+        from ogmge.training import NonFiniteLoss
+        from search.probing.command import Ask, run
+
+        try:
+            run(Ask(models, data, split == "test", unimodal), RUNS, Console())
+        except (NonFiniteLoss, NonFiniteMetric) as error:
+            _say(f"a training alone failed: {error}")
             sys.exit(FAILED)
 
 

@@ -3,117 +3,82 @@
 from __future__ import annotations
 
 import json
-import logging
-from dataclasses import asdict
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.text import Text
+from torch.nn.functional import cross_entropy
 
-from ogmge import trainable
-from search.data import fingerprint_of, open_data
-from search.experiment import Experiment
-from search.folder import RunFolder, claimed
+from datasets.registry import DatasetError
+from datasets.remote import is_uri
+from ogmge import trainable, trained
+from ogmge.metrics import Tally
+from search.data import fingerprint_of, open_data, store_of
+from search.execution import ray_train
+from search.execution.cluster import own_modules, ray_for
+from search.execution.ray_train import Job
+from search.experiment import Experiment, ExperimentError
+from search.folder import FolderError, RunFolder, claimed, write
 from search.labels import modalities, percent, shown
 from search.rehearsal import rehearse
-from search.tracking.store import INTERRUPTED, RunWriter, connect, milliseconds, of_epoch, parameters, versions
-
-log = logging.getLogger(__name__)
-
-
-class _Recorder:
-    """Keeps a run in MLflow in line with the epochs trained so far. MLflow's trouble never stops the training."""
-
-    def __init__(self, experiment: Experiment, folder: RunFolder, fingerprint: str) -> None:
-        client, experiment_id = connect(experiment.tracking.uri, folder.path.parent, experiment.name)
-        self._writer = RunWriter(client)
-        self._delivered = 0
-        self.trouble: Exception | None = None
-        id_file = folder.path / "mlflow.json"
-        if id_file.exists():
-            self.run_id = str(json.loads(id_file.read_text())["run_id"])
-            self._delivered = self._writer.known_epochs(self.run_id)
-            client.update_run(self.run_id, "RUNNING")
-            client.delete_tag(self.run_id, "stop_reason") if self._stopped() else None
-            return
-        tags = {
-            "kind": "training",
-            "dataset": experiment.dataset["name"],
-            "dataset.fingerprint": fingerprint,
-            **versions(),
-        }
-        self.run_id = client.create_run(experiment_id, tags=tags, run_name=experiment.name).info.run_id
-        id_file.write_text(json.dumps({"run_id": self.run_id}))
-        self._writer.add(self.run_id, params=parameters(asdict(experiment.trial)))
-
-    def _stopped(self) -> bool:
-        return "stop_reason" in self._writer.client.get_run(self.run_id).data.tags
-
-    def deliver(self, history: list[dict[str, float]]) -> None:
-        """All epochs that MLflow has not had; the next call delivers what this one could not."""
-        try:
-            while self._delivered < len(history):
-                epochs = [of_epoch(metrics, milliseconds()) for metrics in history[self._delivered :]]
-                self._delivered += self._writer.add(self.run_id, epochs)
-            self.trouble = None
-        except Exception as error:
-            log.debug("MLflow", exc_info=True)
-            self.trouble = error
-
-    def end(self, status: str, reason: str | None, weights: Path) -> None:
-        client = self._writer.client
-        try:
-            if weights.exists():
-                client.log_artifact(self.run_id, str(weights))
-            if reason is not None:
-                client.set_tag(self.run_id, "stop_reason" if status == "KILLED" else "error", reason)
-            client.set_terminated(self.run_id, status)
-        except Exception as error:
-            self.trouble = error
+from search.storage import storage_of
+from search.test_split import read_test
+from search.tracking.recorder import Recorder
+from search.tracking.registry import register
+from search.tracking.store import INTERRUPTED, store_uri
 
 
-def _line(metrics: dict[str, float], epochs: int, metric: str) -> str:
-    names = modalities(metrics)
-    alone = "  ".join(f"{name} {percent(metrics[f'val/accuracy/{name}'])}" for name in names)
-    k = "/".join(f"{metrics[f'coefficient/{name}']:.2f}" for name in names)
-    return (
-        f"epoch {int(metrics['epoch']) + 1:>{len(str(epochs))}}/{epochs}  train/loss {metrics['train/loss']:.4f}  "
-        f"{metric} {shown(metric, metrics[metric])}  {alone}  k {k}  {metrics['seconds']:.1f} s"
-    )
+@dataclass(frozen=True)
+class How:
+    """How a trial is trained, beside what its experiment says.
+
+    Args:
+        resume: go on with the run of this name.
+        workers: processes; None is one for each GPU, or one.
+        all_data: on the validation samples too, so that there are none to choose an epoch by.
+        epochs: end after so many.
+        test: read the test split at the end.
+    """
+
+    resume: bool = False
+    workers: int | None = None
+    all_data: bool = False
+    epochs: int | None = None
+    test: bool = True
 
 
-def train(experiment: Experiment, runs: Path, console: Console, *, resume: bool = False) -> None:
-    """Trains the experiment's trial in `runs/NAME`, from its last epoch where it is resumed.
+def train(experiment: Experiment, runs: Path, console: Console, how: How | None = None) -> None:
+    """Trains the experiment's trial in `runs/NAME`, from its last epoch where it is resumed; asks the test split once,
+    and registers the model.
 
     Raises:
-        ExperimentError, DatasetError, FolderError, TrackingError: mistakes of whoever asks.
-        NonFiniteLoss, NonFiniteMetric: training diverged.
+        ExperimentError, DatasetError, FolderError, ClusterError, TrackingError: mistakes of whoever asks.
+        NonFiniteLoss, NonFiniteMetric, TrainingFailed: training diverged, or its processes failed.
     """
-    data = open_data(experiment.dataset)
+    how = how or How()
+    data, fingerprint = _data(experiment)
     for note in rehearse(experiment.model_copy(update={"space": {}}), data):
         console.print(Text(f"note: {note}", style="yellow"))
     folder = RunFolder(runs / experiment.name)
-    metric, epochs = experiment.search.objective.metric, experiment.trial.epochs
-    history: list[dict[str, float]] = []
-    with claimed(folder, experiment, resume=resume):
-        recorder = _Recorder(experiment, folder, fingerprint_of(data))
-
-        def report(metrics: dict[str, float]) -> None:
-            history.append(metrics)
-            console.print(Text(_line(metrics, epochs, metric)), soft_wrap=True)
-            recorder.deliver(history)
-
-        status, reason = "FAILED", None
+    job = _job(experiment, folder, how, data)
+    with claimed(folder, experiment, resume=how.resume):
+        _same_job(folder, job)
+        if experiment.search.storage is not None:
+            job = replace(job, storage=storage_of(experiment, folder))
+        settings = {"all_data": job.all_data, "epochs_trained": job.epochs or job.trial.epochs}
+        recorder = Recorder(experiment, folder, fingerprint, settings)
+        history = _Told(experiment, job, console, recorder.deliver)
+        status, reason, tested = "FAILED", None, None
         try:
-            trainable.train(
-                experiment.trial,
-                data,
-                report,
-                folder=folder.path,
-                objective=experiment.search.objective,
-                device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
-            )
+            _run(experiment, job, how, data, history)
+            _fetch(job, folder)
+            tested = _test(experiment, data, folder, console, how)
+            recorder.add(tested or {}, {"test": "read" if tested else "not read"})
+            model = _register(experiment, folder, recorder, runs)
             status = "FINISHED"
         except KeyboardInterrupt:
             status, reason = "KILLED", INTERRUPTED
@@ -123,15 +88,206 @@ def train(experiment: Experiment, runs: Path, console: Console, *, resume: bool 
             raise
         finally:
             recorder.end(status, reason, folder.path / "best.pt")
-    best = next(m for m in history if m[metric] == history[-1]["best"])
-    console.print(
-        Text(
-            f"\nbest {metric} {shown(metric, best[metric])} at epoch {int(best['epoch'])} (epochs count from 0)\n"
-            f"weights         {folder.path / 'best.pt'}\n"
-            f"MLflow          {experiment.tracking.uri or runs / 'mlflow.db'}\n\n"
-            f"next:  uv run python -m search ui {experiment.name}"
-        ),
-        soft_wrap=True,
-    )
+    console.print(Text(f"\n{_ended(experiment, job, history.epochs, tested)}"), soft_wrap=True)
+    console.print(_files(experiment, folder, model), soft_wrap=True)
     if recorder.trouble is not None:
         console.print(Text(f"note: MLflow lacks a part of this run ({recorder.trouble})", style="yellow"))
+
+
+def _data(experiment: Experiment) -> tuple[trainable.Data, str]:
+    data = open_data(experiment.dataset)
+    fingerprint, origin = fingerprint_of(data), experiment.origin
+    if origin is not None and origin.fingerprint not in ("unknown", fingerprint):
+        raise ExperimentError(
+            experiment.name,
+            [
+                f"the data have changed since the search `{origin.run}` found this configuration (fingerprint "
+                f"{origin.fingerprint} then, {fingerprint} now): put them back, or take `origin` out of the file if "
+                "these are the data you mean"
+            ],
+        )
+    return data, fingerprint
+
+
+def _job(experiment: Experiment, folder: RunFolder, how: How, data: trainable.Data) -> Job:
+    if how.all_data and not hasattr(data, "all_for_training"):
+        raise DatasetError(
+            "this data set cannot train on its validation samples, as --all-data asks for: its class needs "
+            "`all_for_training()`, which gives the data with these among the training samples"
+        )
+    if how.workers is not None and how.workers > experiment.trial.batch_size:
+        raise ExperimentError(
+            experiment.name,
+            [f"`trial.batch_size` must be at least --workers ({how.workers}), but is {experiment.trial.batch_size}"],
+        )
+    stored = store_of(experiment.dataset)
+    return Job(
+        experiment.trial,
+        {**experiment.dataset, **stored},
+        None if how.all_data else experiment.search.objective,
+        _epochs(experiment, how),
+        how.all_data,
+        None if any(map(is_uri, stored.values())) else Path.cwd(),
+        folder.path.resolve(),
+        None,
+    )
+
+
+def _epochs(experiment: Experiment, how: How) -> int | None:
+    """Where training is to end, if not with the trial's last epoch."""
+    origin = experiment.origin
+    if how.epochs is not None or not how.all_data:
+        return how.epochs
+    if origin is None or origin.seeds < 2:
+        raise ExperimentError(
+            experiment.name,
+            [
+                "--all-data leaves no validation to choose an epoch by: confirm the search (`python -m search confirm "
+                "RUN`), whose best.yaml says after how many epochs to end, or say so with --epochs"
+            ],
+        )
+    return origin.epochs
+
+
+def _same_job(folder: RunFolder, job: Job) -> None:
+    """A run that is resumed is trained as it was begun."""
+    path = folder.path / "train.json"
+    asked = {"all_data": job.all_data, "epochs": job.epochs}
+    if path.exists() and (before := json.loads(path.read_text(encoding="utf-8"))) != asked:
+        raise FolderError(
+            f"a resumed run is trained as it was begun, with {before}, but now {asked} is asked for: put the options "
+            "back, or take another name"
+        )
+    write(path, json.dumps(asked) + "\n")
+
+
+class _Told:
+    """The epochs so far, each told once; where processes began again they tell those before once more."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        job: Job,
+        console: Console,
+        deliver: Callable[[list[dict[str, float]]], None],
+    ) -> None:
+        self._metric, self._console, self._deliver = experiment.search.objective.metric, console, deliver
+        self._planned = job.epochs or job.trial.epochs
+        self.epochs: list[dict[str, float]] = []
+
+    def __call__(self, metrics: dict[str, float]) -> None:
+        if metrics["epoch"] == len(self.epochs):
+            self.epochs.append(metrics)
+            self._console.print(Text(_line(metrics, self._planned, self._metric)), soft_wrap=True)
+            self._deliver(self.epochs)
+
+
+def _run(
+    experiment: Experiment, job: Job, how: How, data: trainable.Data, report: Callable[[dict[str, float]], None]
+) -> None:
+    """In this process where it is one and the machine this; else in Ray Train's."""
+    gpus = torch.cuda.device_count()
+    if experiment.search.address == "local" and (how.workers or max(1, gpus)) == 1:
+        with job.checkpoints(first=True) as (folder, keep):
+
+            def kept(metrics: dict[str, float]) -> None:
+                keep()
+                report(metrics)
+
+            trainable.train(
+                job.trial,
+                job.data() if job.all_data else data,
+                kept,
+                folder=folder,
+                objective=job.objective,
+                device=torch.device("cuda" if gpus else "cpu"),
+                epochs=job.epochs,
+            )
+        return
+    read = {} if job.here is None else {"the working folder": str(job.here)}
+    read |= {f"dataset.{option}": place for option, place in store_of(job.dataset).items()}
+    written = str(job.folder) if job.storage is None else job.storage.where
+    with ray_for(experiment, read, {"the folder of the run" if job.storage is None else "search.storage": written}):
+        there = ray_train.gpus_there()
+        workers = how.workers or max(1, there)
+        ray_train.train(job, workers, experiment.search.resources.cpu, there >= workers, report)
+
+
+def _fetch(job: Job, folder: RunFolder) -> None:
+    """Brings the weights into the folder of the run, where they were kept elsewhere."""
+    if job.storage is not None:
+        shutil.copyfile(job.storage.weights(0, folder.tune), folder.path / "best.pt")
+
+
+def _test(
+    experiment: Experiment, data: trainable.Data, folder: RunFolder, console: Console, how: How
+) -> dict[str, float] | None:
+    """What the model makes of the test split; None where it is not to be read, or there is none."""
+    if not how.test:
+        return None
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = trained.load(folder.path / "best.pt", device)
+    tally = Tally(model.names, device)
+    try:
+        batches, _ = read_test(data, folder, "final training", experiment.trial.batch_size, console)
+    except DatasetError as error:
+        console.print(Text(f"note: {error}", style="yellow"))
+        return None
+    for x, y in batches:
+        fused, alone = model.logits({name: x[name].to(device) for name in model.names})
+        tally.add(cross_entropy(fused, y.to(device)), fused, alone, y.to(device))
+    return tally.result("test")
+
+
+def _register(experiment: Experiment, folder: RunFolder, recorder: Recorder, runs: Path) -> str | None:
+    """The model's URI in MLflow; None where MLflow has not taken it."""
+    weights = folder.path / "best.pt"
+    try:
+        store = store_uri(experiment.tracking.uri, runs)
+        return register(experiment.name, recorder.run_id, weights, store, own_modules(experiment, data=False))
+    except Exception as error:  # MLflow raises its own, requests', sqlalchemy's …
+        recorder.trouble = error
+        return None
+
+
+# ---- what is said ----
+
+
+def _line(metrics: dict[str, float], epochs: int, metric: str) -> str:
+    names = modalities(metrics, "train")
+    prefix = "val" if metric in metrics else "train"
+    said = [f"epoch {int(metrics['epoch']) + 1:>{len(str(epochs))}}/{epochs}  train/loss {metrics['train/loss']:.4f}"]
+    said += [f"{metric} {shown(metric, metrics[metric])}"] if metric in metrics else []
+    said += [f"{prefix} {name} {percent(metrics[f'{prefix}/accuracy/{name}'])}" for name in names]
+    said += ["k " + "/".join(f"{metrics[f'coefficient/{name}']:.2f}" for name in names)]
+    return "  ".join([*said, f"{metrics['seconds']:.1f} s"])
+
+
+def _ended(experiment: Experiment, job: Job, history: list[dict[str, float]], tested: dict[str, float] | None) -> str:
+    metric, origin = experiment.search.objective.metric, experiment.origin
+    if job.objective is None:
+        said = f"trained on all data but the test split, for {len(history)} epochs"
+    else:
+        best = next(m for m in history if m[metric] == history[-1]["best"])
+        said = f"best {metric} {shown(metric, best[metric])} at epoch {int(best['epoch'])} (epochs count from 0)"
+        if origin is not None and origin.prediction is not None and origin.metric == metric:
+            low, high = origin.prediction
+            inside = "as" if low <= best[metric] <= high else "other than"
+            said += f", {inside} expected: {shown(metric, low)} to {shown(metric, high)} in 95 %"
+    if tested is not None:
+        alone = ", ".join(f"{name} {percent(value)}" for name, value in _alone(tested).items())
+        said += f"\ntest/accuracy {percent(tested['test/accuracy'])}" + (f" (alone: {alone})" if alone else "")
+    return said
+
+
+def _alone(tested: dict[str, float]) -> dict[str, float]:
+    return {name: tested[f"test/accuracy/{name}"] for name in modalities(tested, "test")}
+
+
+def _files(experiment: Experiment, folder: RunFolder, model: str | None) -> Text:
+    tracking = experiment.tracking.uri or folder.path.parent / "mlflow.db"
+    registered = f"model           {model}\n" if model is not None else ""
+    return Text(
+        f"weights         {folder.path / 'best.pt'}\n{registered}MLflow          {tracking}\n\n"
+        f"next:  uv run python -m search ui {experiment.name}"
+    )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import yaml
@@ -79,6 +81,25 @@ class RunFolder:
     def trials(self) -> Path:
         return self.path / "trials.csv"
 
+    @property
+    def verdict(self) -> Path:
+        return self.path / "verdict.json"
+
+    @property
+    def readings(self) -> Path:
+        """Of the test split, a line each."""
+        return self.path / "test_readings.jsonl"
+
+    @property
+    def identity(self) -> Path:
+        """What the run began with: see `identified`."""
+        return self.path / "run.json"
+
+    @property
+    def confirmation(self) -> RunFolder:
+        """That of the confirmation's trainings."""
+        return RunFolder(self.path / "confirm")
+
     def trial(self, number: int) -> Path:
         """The folder of a trial's checkpoints."""
         return trial_folder(self.tune, number)
@@ -94,7 +115,12 @@ def write(path: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _differences(experiment: Experiment, path: Path) -> list[str]:
+def changed(experiment: Experiment, path: Path) -> list[str]:
+    """What of an experiment may not differ from the one in a file and does, in words.
+
+    Raises:
+        FolderError: the file is damaged.
+    """
     try:
         before, now = flat(yaml.safe_load(path.read_text(encoding="utf-8"))), flat(resolved(experiment))
     except (yaml.YAMLError, UnicodeDecodeError, AttributeError) as error:
@@ -116,11 +142,73 @@ def _check(folder: RunFolder, experiment: Experiment, resume: bool) -> None:
         return
     if not (folder.experiment.exists() or folder.begun):
         raise FolderError(f"there is nothing to resume in {folder.path}: start without --resume")
-    if folder.experiment.exists() and (different := _differences(experiment, folder.experiment)):
+    if folder.experiment.exists() and (different := changed(experiment, folder.experiment)):
         raise FolderError(
             f"a resumed run keeps what it began with ({folder.experiment}), but {'; '.join(different)}: "
             "put that back, or take another name"
         )
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What makes a run this one.
+
+    Args:
+        run: an id that no other has.
+        fingerprint: of its data.
+    """
+
+    run: str
+    fingerprint: str
+
+
+def identified(folder: RunFolder, fingerprint: str) -> Identity:
+    """The run's identity, made with the first call; it stays that of data with this fingerprint.
+
+    Raises:
+        FolderError: the data are others by now, or the file is damaged.
+    """
+    if not folder.identity.exists():
+        made = Identity(secrets.token_hex(8), fingerprint)
+        write(folder.identity, json.dumps(asdict(made)) + "\n")
+        return made
+    try:
+        known = json.loads(folder.identity.read_text(encoding="utf-8"))
+        made = Identity(str(known["run"]), str(known["fingerprint"]))
+    except (ValueError, TypeError, KeyError) as error:
+        raise FolderError(
+            f"{folder.identity} is damaged, so that nobody can tell whether the data are the same: delete it if you "
+            "know that they are, and repeat this command"
+        ) from error
+    if made.fingerprint != fingerprint:
+        raise FolderError(
+            f"the data have changed since the run in {folder.path} began (fingerprint {made.fingerprint} then, "
+            f"{fingerprint} now), and results on different data say nothing together: put the data back, or begin "
+            "another run"
+        )
+    return made
+
+
+def fingerprint_in(folder: RunFolder) -> str:
+    """Of the data of the run, as far as it is known."""
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        return str(json.loads(folder.identity.read_text(encoding="utf-8"))["fingerprint"])
+    return "unknown"
+
+
+@contextmanager
+def locked(folder: RunFolder) -> Iterator[None]:
+    """The folder for this process alone.
+
+    Raises:
+        FolderError: another process is at work in it.
+    """
+    with (folder.path / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise FolderError(f"another process is at work in {folder.path}: wait for it, or stop it") from error
+        yield
 
 
 @contextmanager
@@ -134,11 +222,7 @@ def claimed(folder: RunFolder, experiment: Experiment, *, resume: bool) -> Itera
     """
     _check(folder, experiment, resume)
     folder.path.mkdir(parents=True, exist_ok=True)
-    with (folder.path / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise FolderError(f"another process is at work in {folder.path}: wait for it, or stop it") from error
+    with locked(folder):
         write(folder.experiment, to_yaml(resolved(experiment)))
         try:
             yield

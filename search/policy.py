@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from search.arms import ARMS, Arm, plan
@@ -15,18 +16,33 @@ from search.stopping.peers import Run, Scheduler
 from search.stopping.scheduler import scheduler_of
 
 
+@dataclass(frozen=True)
+class Suggestion:
+    """What a trial is to be.
+
+    Args:
+        arm: of the trial.
+        internal: as the policy notes it.
+        changes: of the experiment's trial.
+    """
+
+    arm: Arm
+    internal: Internal
+    changes: Changes
+
+
 class Policy(Protocol):
     """Decides on trials from their results and from nothing else, so that a resume can replay it."""
 
     @property
-    def arms(self) -> Sequence[Arm]:
-        """The arm of each trial that is to be run, by number."""
+    def planned(self) -> int:
+        """Trials in all, as far as the results so far ask for."""
 
     def restore(self, trial: TrialRecord) -> None:
         """A trial from before a resume."""
 
-    def suggest(self, number: int) -> tuple[Internal, Changes]:
-        """What trial `number` is to be: as the policy notes it, and as changes of the experiment's trial."""
+    def suggest(self, number: int) -> Suggestion:
+        """What trial `number` is to be."""
 
     def dataset(self, trial: TrialRecord) -> Mapping[str, Any]:
         """Options of the data set that are the trial's own."""
@@ -58,11 +74,16 @@ class Tuning:
         self._runs: dict[int, Run] = {}
         self._exhausted: str | None = None
 
+    @property
+    def planned(self) -> int:
+        return len(self.arms)
+
     def restore(self, trial: TrialRecord) -> None:
         self.studies[trial.arm].add(trial)
 
-    def suggest(self, number: int) -> tuple[Internal, Changes]:
-        return self.studies[self.arms[number]].suggest(number)
+    def suggest(self, number: int) -> Suggestion:
+        arm = self.arms[number]
+        return Suggestion(arm, *self.studies[arm].suggest(number))
 
     def dataset(self, trial: TrialRecord) -> Mapping[str, Any]:
         return {}
@@ -84,7 +105,7 @@ class Tuning:
     def exhausted(self, record: SearchRecord) -> str | None:
         """Once it is so it stays so: what is set aside is an estimate, which may fall again."""
         confirm, trial = self._experiment.confirm, self._experiment.trial
-        trainings = len(ARMS) * confirm.seeds if confirm else 0
+        trainings = confirm.trainings if confirm else 0
         aside = set_aside(trainings, most_epochs(self._experiment.space, trial), record.spent)
         self._exhausted = self._exhausted or exhausted(self._experiment.search.budget, record.spent, aside)
         return self._exhausted

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
@@ -19,18 +21,51 @@ from search.session import Session
 WORDS = {"finished": "finished", "stopped": "stopped early", "failed": "failed"}
 
 
+@dataclass(frozen=True)
+class View:
+    """What is said of a session.
+
+    Args:
+        name: of all of it.
+        noun: what it runs, in the plural.
+        what: a trial is, in a line.
+        found: so far, in lines.
+    """
+
+    name: str
+    noun: str
+    what: Callable[[TrialRecord], str]
+    found: Callable[[], list[str]]
+
+
+def of_search(session: Session) -> View:
+    """Of a search: the best of each arm."""
+    metric, mode = session.experiment.search.objective.metric, session.experiment.search.objective.mode
+
+    def found() -> list[str]:
+        bests = {arm: best_of(session.record, arm, metric, mode) for arm in ARMS}
+        return [
+            f"best {arm:<9}  {shown(metric, best.value)}   trial {best.trial.number}: {label(best.trial.changes)}"
+            for arm, best in bests.items()
+            if best is not None
+        ]
+
+    return View(session.experiment.name, "trials", lambda trial: label(trial.changes), found)
+
+
 class Progress:
     """An observer of a session that shows it; a context manager for the time it does.
 
     Args:
         session: what is shown.
+        view: how.
         console: where.
         at_once: how many trials run at the same time.
     """
 
-    def __init__(self, session: Session, console: Console, at_once: int) -> None:
-        self._session, self._console, self._at_once = session, console, at_once
-        self._metric, self._mode = session.experiment.search.objective.metric, session.experiment.search.objective.mode
+    def __init__(self, session: Session, view: View, console: Console, at_once: int) -> None:
+        self._session, self._view, self._console, self._at_once = session, view, console, at_once
+        self._metric = session.experiment.search.objective.metric
         self._began = time.monotonic()
         self._ended_before = sum(t.ended for t in session.record)
         self._live: Live | None = None
@@ -59,7 +94,7 @@ class Progress:
             what = WORDS[trial.status] + (f" ({trial.reason})" if trial.status == "failed" else "")
             count = sum(t.ended for t in self._session.record)
             line = Text(
-                f"[{count}/{len(self._session.policy.arms)}] {trial.arm} {trial.number}: {label(trial.changes)}: "
+                f"[{count}/{self._session.policy.planned}] {trial.arm} {trial.number}: {self._view.what(trial)}: "
                 f"{what} after {len(trial.epochs)} epochs, {self._metric} {shown(self._metric, trial.best)}"
             )
             self._console.print(line, soft_wrap=True)
@@ -72,15 +107,15 @@ class Progress:
         running = [t for t in trials if t.status == "running"]
         parts: list[RenderableType] = [self._counts(trials)]
         parts.append(self._running(running) if running else Text("  starting workers …", style="dim"))
-        parts += self._bests()
+        parts += [Text(f"  {line}") for line in self._view.found()]
         return Group(*parts)
 
     def _counts(self, trials: list[TrialRecord]) -> Text:
         by = {status: sum(t.status == status for t in trials) for status in WORDS}
-        ended, planned = sum(by.values()), len(self._session.policy.arms)
+        ended, planned = sum(by.values()), self._session.policy.planned
         elapsed = time.monotonic() - self._began
         said = ", ".join(f"{n} {WORDS[status]}" for status, n in by.items() if n)
-        text = Text.assemble((self._session.experiment.name, "bold"), f"  {ended} of {planned} trials ended")
+        text = Text.assemble((self._view.name, "bold"), f"  {ended} of {planned} {self._view.noun} ended")
         text.append(f" ({said})   {duration(elapsed)}" if said else f"   {duration(elapsed)}")
         if (done := ended - self._ended_before) >= 4 and ended < planned:
             text.append(f", about {duration(elapsed / done * (planned - ended))} to go", style="dim")
@@ -88,7 +123,8 @@ class Progress:
 
     def _running(self, running: list[TrialRecord]) -> Table:
         table = Table(box=None, pad_edge=True, header_style="dim")
-        names = next((modalities(t.epochs[-1]) for t in self._session.record if t.epochs), [])
+        epochs = [t.epochs[-1] for t in self._session.record if t.epochs]
+        names = list(dict.fromkeys(name for last in epochs for name in modalities(last)))
         table.add_column("trial", justify="right")
         table.add_column("arm", no_wrap=True)
         table.add_column("what differs", overflow="fold", ratio=1)
@@ -102,20 +138,8 @@ class Progress:
     def _row(self, trial: TrialRecord, names: list[str]) -> list[str]:
         last = trial.epochs[-1] if trial.epochs else {}
         epochs = int(trial.changes.get("epochs", self._session.experiment.trial.epochs))
-        alone = [percent(last[f"val/accuracy/{name}"]) if last else "" for name in names]
-        k = "/".join(f"{last[f'coefficient/{name}']:.2f}" for name in names) if last else ""
+        own = modalities(last)
+        alone = [percent(last[f"val/accuracy/{name}"]) if name in own else "" for name in names]
+        k = "/".join(f"{last[f'coefficient/{name}']:.2f}" if name in own else "-" for name in names) if last else ""
         fused = shown(self._metric, last.get(self._metric))
-        return [str(trial.number), trial.arm, label(trial.changes), f"{len(trial.epochs)}/{epochs}", fused, *alone, k]
-
-    def _bests(self) -> list[Text]:
-        lines = []
-        for arm in ARMS:
-            best = best_of(self._session.record, arm, self._metric, self._mode)
-            if best is not None:
-                lines.append(
-                    Text(
-                        f"  best {arm:<9}  {shown(self._metric, best.value)}   trial {best.trial.number}: "
-                        f"{label(best.trial.changes)}"
-                    )
-                )
-        return lines
+        return [str(trial.number), trial.arm, self._view.what(trial), f"{len(trial.epochs)}/{epochs}", fused, *alone, k]

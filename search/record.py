@@ -11,12 +11,12 @@ import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from search.arms import Arm
-from search.budget import Spent
+from search.budget import Spent, of_budget
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +49,11 @@ class TrialRecord:
     @property
     def ended(self) -> bool:
         return self.status in ENDED
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether it was the budget that stopped it, so that it goes on once there is more."""
+        return self.status == "stopped" and of_budget(self.reason)
 
     @property
     def best(self) -> float | None:
@@ -116,6 +121,9 @@ class SearchRecord:
                 self.spent.epoch(event["metrics"], event.get("gpu", 0.0))
                 if is_round(self.spent.epochs):
                     self._remember(None)
+        elif event["event"] == "reopened":
+            trial.status, trial.reason = "waiting", ""
+            self.moments = [replace(m, ended=None) if m.ended == number else m for m in self.moments]
         elif event["event"] == "crowded":
             trial.status, trial.crowded = "waiting", trial.crowded + 1
         elif event["event"] == "ended":

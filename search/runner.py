@@ -5,33 +5,30 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
-from datasets.remote import RemoteError, is_uri
+from datasets.remote import RemoteError
 from ogmge import checkpoint
 from search import answer, export
 from search.arms import ARMS, Arm
-from search.data import fingerprint_of, store_of
-from search.execution.cluster import nodes, ray_for
-from search.execution.packing import Room, larger, trials_at_once
-from search.execution.probe import room_for
-from search.execution.ray_tune import run
-from search.execution.worker import Setup
+from search.confirmation.runner import Ask, Searched, confirm, retire
+from search.confirmation.runner import Outcome as Confirmed
+from search.data import fingerprint_of
+from search.execution.work import train_all
 from search.experiment import Experiment
-from search.folder import RunFolder, claimed, write
+from search.folder import RunFolder, claimed, identified, write
 from search.policy import Tuning
-from search.progress import Progress
-from search.record import Journal, TrialRecord
+from search.progress import of_search
+from search.record import Journal
 from search.rehearsal import searchable
 from search.session import Session
-from search.storage import Storage, storage_of
-from search.summary import print_summary
+from search.storage import storage_of
+from search.summary import print_files, print_summary
 from search.tracking.tracker import Tracker
 
 log = logging.getLogger(__name__)
@@ -46,28 +43,14 @@ class Outcome:
         halted: why it was halted.
         answered: both arms have a result.
         failure: the first failed trial's reason, where there is one; else that of the budget, where it is spent.
+        confirmed: how the confirmation ended, where it was asked for and could begin.
     """
 
     complete: bool
     answered: bool
     failure: str | None
     halted: str | None
-
-
-class _Tidy:
-    """Takes away what a trial that has ended needs no more: the state to go on from."""
-
-    def __init__(self, storage: Storage) -> None:
-        self._storage = storage
-
-    def started(self, trial: TrialRecord) -> None:
-        """Nothing."""
-
-    def reported(self, trial: TrialRecord) -> None:
-        """Nothing."""
-
-    def ended(self, trial: TrialRecord) -> None:
-        self._storage.tidy(trial.number)
+    confirmed: Confirmed | None = None
 
 
 def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool = False) -> Outcome:
@@ -83,13 +66,20 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
     for note in notes:
         console.print(Text(f"note: {note}", style="yellow"))
     with claimed(folder, experiment, resume=resume):
+        identity = identified(folder, fingerprint_of(data))
         journal = Journal(folder.journal)
         session = Session(experiment, journal, Tuning(experiment))
         storage = storage_of(experiment, folder)
         weights = partial(storage.weights, cache=folder.tune)
-        tracker = Tracker(experiment, runs, fingerprint_of(data), session.record, weights)
+        tracker = Tracker(experiment, folder, identity, session.record, weights)
+        console.print(
+            f"{experiment.name}: {session.policy.planned} trials, starting Ray and MLflow; Ctrl-C stops, --resume goes "
+            "on",
+            highlight=False,
+            soft_wrap=True,
+        )
         try:
-            _train(session, folder, storage, tracker, console)
+            train_all(session, folder, storage, tracker, console, of_search)
         finally:
             outcome, best = _answer(session, folder)
             status = "FINISHED" if outcome.answered and outcome.complete else "FAILED" if outcome.complete else "KILLED"
@@ -97,57 +87,15 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
             journal.close()
         if outcome.complete:
             interval = _interval(experiment, weights, best)
-            print_summary(console, session, best, interval, folder, time.monotonic() - began)
+            print_summary(console, session, best, interval, time.monotonic() - began)
         if lack:
             console.print(Text(f"note: {lack}", style="yellow"))
+        if experiment.confirm is not None and outcome.complete and outcome.answered and not outcome.halted:
+            searched = Searched(experiment, folder, identity, data, session.record)
+            return replace(outcome, confirmed=confirm(searched, console, Ask(), limited=True))
+        if outcome.complete:
+            print_files(console, folder, experiment, found=bool(best))
         return outcome
-
-
-def _engine(session: Session, setup: Setup) -> AbstractContextManager[None]:
-    """Ray, where there is something to run, on nodes that see what they need."""
-    if not session.left:
-        return nullcontext()
-    read = {} if setup.here is None else {"the working folder": str(setup.here)}
-    stored = {f"dataset.{option}": place for option, place in store_of(setup.dataset).items()}
-    kept = "the folder of the run" if session.experiment.search.storage is None else "search.storage"
-    return ray_for(session.experiment, {**read, **stored}, {kept: setup.storage.where})
-
-
-def _rooms(experiment: Experiment, console: Console) -> tuple[list[Room], int]:
-    """What trials are given, at first and when memory ran out; how many run at the same time."""
-    there = nodes()
-    room, note = room_for(experiment, there)
-    if note is not None:
-        console.print(Text(f"note: {note}", style="yellow"))
-    return larger(room, max(node.get("CPU", 0) for node in there)), trials_at_once(room, there, "Ray")
-
-
-def _train(session: Session, folder: RunFolder, storage: Storage, tracker: Tracker, console: Console) -> None:
-    experiment = session.experiment
-    stored = store_of(experiment.dataset)
-    setup = Setup(
-        {**experiment.dataset, **stored},
-        experiment.search.objective,
-        folder.tune.resolve(),
-        None if any(map(is_uri, stored.values())) else Path.cwd(),
-        storage,
-    )
-    console.print(
-        f"{experiment.name}: {len(session.policy.arms)} trials, starting Ray and MLflow; Ctrl-C stops, --resume goes "
-        "on",
-        highlight=False,
-        soft_wrap=True,
-    )
-    with _engine(session, setup):
-        rooms, at_once = _rooms(experiment, console) if session.left else ([], 0)
-        tracker.connected()
-        session.observers += [tracker, _Tidy(storage)]
-        for trial in session.record:
-            tracker.reported(trial)
-        with Progress(session, console, at_once) as progress:
-            session.observers.append(progress)
-            run(session, setup, rooms, at_once)
-            session.close()
 
 
 def _answer(session: Session, folder: RunFolder) -> tuple[Outcome, dict[Arm, answer.Best]]:
@@ -158,8 +106,10 @@ def _answer(session: Session, folder: RunFolder) -> tuple[Outcome, dict[Arm, ans
     best: dict[Arm, answer.Best] = {arm: b for arm, b in found.items() if b is not None}
     try:
         write(folder.trials, export.trials_table(experiment, record))
+        if len(best) == len(ARMS):
+            retire(folder, {arm: found.trial.number for arm, found in best.items()})
         if best:
-            write(folder.best, export.best_experiment(experiment, answer.winner(best, mode)))
+            export.write_best(experiment, record, folder)
     except OSError as error:
         session.halt(f"{error.strerror}: {error.filename or folder.path}")
     failure = next((f"trial {t.number}: {t.reason}" for t in record if t.status == "failed"), None)

@@ -51,9 +51,16 @@ class Session:
         self.observers: list[Observer] = []
         self.halted: str | None = None
         self._troubled: set[str] = set()
+        self._reopen()
         for trial in self.record:
             policy.restore(trial)
         self._again = [trial.number for trial in self.record if not trial.ended]
+
+    def _reopen(self) -> None:
+        """What the budget stopped goes on where there is more of it now."""
+        for trial in self.record:
+            if trial.cut_short and not self.exhausted:
+                self._happened({"event": "reopened", "number": trial.number})
 
     @property
     def exhausted(self) -> str | None:
@@ -65,13 +72,13 @@ class Session:
         """Trials still to be handed out: those that were interrupted, and new ones; none once the budget is spent."""
         if self.exhausted:
             return 0
-        return len(self._again) + max(0, len(self.policy.arms) - len(self.record.trials))
+        return len(self._again) + max(0, self.policy.planned - len(self.record.trials))
 
     @property
     def complete(self) -> bool:
         """Whether every trial of the search has ended; once the budget is spent, every one that was begun."""
         ended = sum(trial.ended for trial in self.record)
-        return ended == len(self.record.trials) and (ended >= len(self.policy.arms) or self.exhausted is not None)
+        return ended == len(self.record.trials) and (ended >= self.policy.planned or self.exhausted is not None)
 
     @property
     def over(self) -> bool:
@@ -85,11 +92,9 @@ class Session:
         if self._again:
             return self.record.trials[self._again.pop(0)]
         number = len(self.record.trials)
-        if number >= len(self.policy.arms):
+        if number >= self.policy.planned:
             return None
-        arm = self.policy.arms[number]
-        internal, changes = self.policy.suggest(number)
-        happened = {"event": "suggested", "number": number, "arm": arm, "internal": internal, "changes": changes}
+        happened = {"event": "suggested", "number": number, **vars(self.policy.suggest(number))}
         return self.record.trials[number] if self._happened(happened) else None
 
     def started(self, number: int) -> None:

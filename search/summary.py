@@ -10,7 +10,7 @@ from search.answer import Best, Interval, effort_of, front_of
 from search.arms import ARMS, Arm
 from search.experiment import Experiment
 from search.folder import RunFolder
-from search.labels import duration, label, modalities, percent, shown
+from search.labels import duration, label, modalities, percent, shown, signed
 from search.record import SearchRecord
 from search.session import Session
 from search.storage import storage_of
@@ -31,8 +31,9 @@ def bests_table(experiment: Experiment, record: SearchRecord, best: dict[Arm, Be
     ]
     if metric != "val/accuracy":
         rows.append(("val/accuracy", [percent(best[arm].metrics["val/accuracy"]) for arm in shown_arms]))
-    for name in modalities(best[shown_arms[0]].metrics):
-        rows.append((f"  {name} alone", [percent(best[arm].metrics[f"val/accuracy/{name}"]) for arm in shown_arms]))
+    for name in dict.fromkeys(name for arm in shown_arms for name in modalities(best[arm].metrics)):
+        key = f"val/accuracy/{name}"
+        rows.append((f"  {name} alone", [shown(key, best[arm].metrics.get(key)) for arm in shown_arms]))
     rows.append(("configuration", [label(best[arm].trial.changes).replace(" ", "\n") for arm in shown_arms]))
     rows.append(
         ("trial", [f"{best[arm].trial.number}, at epoch {int(best[arm].metrics['epoch'])}" for arm in shown_arms])
@@ -69,11 +70,11 @@ def worth(experiment: Experiment, best: dict[Arm, Best], interval: Interval | No
             f"No {missing} trial came to a result, so there is nothing to compare with: see the reasons in trials.csv."
         )
     difference = best["modulated"].value - best["baseline"].value
-    text = f"With modulation {metric} is {_signed(metric, difference)}"
+    text = f"With modulation {metric} is {signed(metric, difference)}"
     if interval is not None:
         text += (
             f" (95 % interval over the same {interval.examples} validation examples: "
-            f"{_signed(metric, interval.low)} to {_signed(metric, interval.high)})"
+            f"{signed(metric, interval.low)} to {signed(metric, interval.high)})"
         )
     return (
         f"{text}. These are two training runs with one seed each, both picked as the best by this very validation set: "
@@ -85,17 +86,12 @@ def cut_short(session: Session) -> str | None:
     """What the budget left of the plan, where it ended the search before all of it was done."""
     reason = session.exhausted
     stopped = sum(trial.status == "stopped" and trial.reason == reason for trial in session.record)
-    planned = len(session.policy.arms)
+    planned = session.policy.planned
     unstarted = max(0, planned - len(session.record.trials))
     if reason is None or not (stopped or unstarted):
         return None
     done = f"{reason.capitalize()}. It stopped {stopped} of the trials, and {unstarted} of the plan's {planned}"
-    more = ": the same command with more of `search.budget` and --resume goes on with these" if unstarted else ""
-    return f"{done} were not started{more}."
-
-
-def _signed(metric: str, value: float) -> str:
-    return f"{100 * value:+.1f} points" if "accuracy" in metric else f"{value:+.4f}"
+    return f"{done} were not started: the same command with more of `search.budget` and --resume goes on with them."
 
 
 def print_summary(
@@ -103,7 +99,6 @@ def print_summary(
     session: Session,
     best: dict[Arm, Best],
     interval: Interval | None,
-    folder: RunFolder,
     seconds: float,
 ) -> None:
     """Prints all of it."""
@@ -123,20 +118,30 @@ def print_summary(
             console.print(front_table(experiment, record))
             console.print()
     console.print(Text(worth(experiment, best, interval)))
-    console.print(_files(folder, experiment, found=bool(best)), soft_wrap=True)
 
 
-def _files(folder: RunFolder, experiment: Experiment, *, found: bool) -> Text:
+def print_files(console: Console, folder: RunFolder, experiment: Experiment, *, found: bool) -> None:
+    """Where everything is, and the next commands.
+
+    Args:
+        found: whether there is a best configuration.
+    """
     tracking = experiment.tracking.uri or str(folder.path.parent / "mlflow.db")
     files = {
         "configuration": folder.best,
+        "verdict": folder.verdict,
         "all trials": folder.trials,
         "weights, logs": folder.tune if experiment.search.storage is None else storage_of(experiment, folder).shown,
         "MLflow": tracking,
     }
+    confirmed = folder.verdict.exists()
     commands = [f"train {folder.best}", f"ui {experiment.name}"]
     if not found:
         del files["configuration"], commands[0]
+    elif not confirmed:
+        commands.insert(0, f"confirm {experiment.name}")
+    if not confirmed:
+        del files["verdict"]
     listed = "\n".join(f"{name:<16}{place}" for name, place in files.items())
     following = "\n       ".join(f"uv run python -m search {command}" for command in commands)
-    return Text(f"\n{listed}\n\nnext:  {following}")
+    console.print(Text(f"\n{listed}\n\nnext:  {following}"), soft_wrap=True)

@@ -18,7 +18,6 @@ from datasets import registry
 from ogmge.config import TrialConfig
 from search import samplers
 from search import space as spaces
-from search.arms import ARMS
 from search.document import Document, DocumentError, dotted, override, read
 from search.experiment import Experiment, ExperimentError, Search
 from search.faults import Fault, nearest, shown, validated
@@ -134,9 +133,9 @@ def _budget_faults(experiment: Experiment) -> list[Fault]:
         faults.append(((*place, "gpu_hours"), f"must be null where `search.resources.gpu` is 0, but got {hours:g}"))
     if epochs is not None and confirm is not None:
         each = spaces.most_epochs(experiment.space, experiment.trial)
-        aside = len(ARMS) * confirm.seeds * each
+        aside = confirm.trainings * each
         if epochs <= aside:
-            takes = f"{len(ARMS)} x {confirm.seeds} x {each} = {aside}"
+            takes = f"{confirm.trainings} x {each} = {aside}"
             faults.append(((*place, "epochs"), f"must be more than the confirmation's {takes}, but got {epochs}"))
     return faults
 

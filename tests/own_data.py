@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import ray
@@ -47,6 +47,61 @@ class Vectors:
 
     def validation(self, *, batch_size: int) -> Iterator[Batch]:
         yield self._split(self.seed + 1)
+
+
+@dataclass(frozen=True)
+class Drawn(Vectors):
+    """Holds out its validation itself, by a seed, and has a test split."""
+
+    split_seed: int = 0
+
+    @property
+    def fingerprint(self) -> str:
+        return f"drawn-{self.samples}-{self.seed}-{self.split_seed}"
+
+    def validation(self, *, batch_size: int) -> Iterator[Batch]:
+        yield self._split(1000 + self.split_seed)
+
+    def all_for_training(self) -> Drawn:
+        return replace(self, samples=2 * self.samples)
+
+    def test(self, *, batch_size: int, reason: str) -> Iterator[Batch]:
+        x, y = self._split(self.seed + 2)
+        for first in range(0, self.samples, batch_size):
+            part = slice(first, first + batch_size)
+            yield {name: value[part] for name, value in x.items()}, y[part]
+
+
+@dataclass(frozen=True)
+class WithTest(Vectors):
+    """Has a test split too, and draws its training and validation split by a seed; all test examples may be of a few
+    classes, or one of them broken."""
+
+    split_seed: int = 0
+    test_classes: tuple[int, ...] = (0, 1, 2)
+    broken: bool = False
+
+    @property
+    def fingerprint(self) -> str:
+        return f"{self.samples}/{self.seed}/{self.split_seed}"
+
+    def train(self, *, batch_size: int, seed: int, epoch: int) -> Iterator[Batch]:
+        return self._redrawn().train(batch_size=batch_size, seed=seed, epoch=epoch)
+
+    def validation(self, *, batch_size: int) -> Iterator[Batch]:
+        return self._redrawn().validation(batch_size=batch_size)
+
+    def _redrawn(self) -> Vectors:
+        return Vectors(self.samples, self.seed + 10 * self.split_seed, self.shapes, self.classes)
+
+    def test(self, *, batch_size: int, reason: str) -> Iterator[Batch]:
+        x, y = self._split(2)
+        kept = torch.isin(y, torch.tensor(self.test_classes))
+        if self.broken:
+            x["right"][kept.nonzero()[5]] = torch.nan
+        every = {name: value[kept].split(batch_size) for name, value in x.items()}
+        for place, part in enumerate(y[kept].split(batch_size)):
+            yield {name: values[place] for name, values in every.items()}, part
 
 
 @dataclass(frozen=True)

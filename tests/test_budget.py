@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import doctest
 import io
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -21,6 +20,7 @@ from search.policy import Tuning
 from search.record import Journal
 from search.session import Session
 from search.summary import cut_short, print_summary
+from search.tracking.curve import Curve
 from tests.test_search import children, own, search
 from tests.test_session import check_whole, events, experiment, opened, results, simulate
 
@@ -192,33 +192,59 @@ def test_with_budget_left_nothing_that_was_interrupted_is_ended(tmp_path):
     assert results(session.record) == before
 
 
+NONE = "search.scheduler.name=none"
+
+
 def test_more_budget_on_a_resume_goes_on_with_the_plan(tmp_path):
     path = tmp_path / "journal.jsonl"
-    first = opened(path, "search.budget.epochs=9")
+    first = opened(path, "search.budget.epochs=8", NONE)
     simulate(first)
     before = results(first.record)
-    session = opened(path, "search.budget.epochs=1000")
-    assert session.left == len(session.policy.arms) - len(before) > 0
+    cut = stopped_by_budget(first)
+    session = opened(path, "search.budget.epochs=1000", NONE)
+    assert [t.number for t in session.record if not t.ended] == cut  # these go on
+    assert session.left == len(session.policy.arms) - len(before) + len(cut) > len(cut) > 0
     assert not session.complete
     simulate(session)
-    assert results(session.record)[: len(before)] == before
+    for number, (earlier, now) in enumerate(zip(before, results(session.record), strict=False)):
+        assert (earlier == now) is (number not in cut)
+    assert not stopped_by_budget(session)
     check_whole(session, path)
+
+
+def test_without_more_budget_nothing_that_it_stopped_goes_on(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    first = opened(path, "search.budget.epochs=8", NONE)
+    simulate(first)
+    assert stopped_by_budget(first)
+    again = opened(path, "search.budget.epochs=8", NONE)
+    assert results(again.record) == results(first.record)
+    assert (again.left, again.complete) == (0, True)
+
+
+def test_what_the_budget_stopped_is_counted_once_however_it_ends(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    simulate(opened(path, "search.budget.epochs=8", NONE))
+    session = opened(path, NONE)
+    simulate(session)
+    points = Curve(session.record, "max").end()
+    assert sum(points[max(points)][f"trials/{how}"] for how in ("finished", "stopped", "failed")) == 14
 
 
 # ---- what is said of it ----
 
 
-def printed(session: Session, folder: Path) -> str:
+def printed(session: Session) -> str:
     best = {arm: found for arm in ARMS if (found := best_of(session.record, arm, "val/accuracy", "max"))}
     console = Console(file=io.StringIO(), width=200)
-    print_summary(console, session, best, None, RunFolder(folder), 1.0)
+    print_summary(console, session, best, None, 1.0)
     return console.file.getvalue()
 
 
 def test_the_summary_says_that_the_budget_ended_it_and_what_was_left(tmp_path):
     session = opened(tmp_path / "journal.jsonl", "search.budget.epochs=9")
     simulate(session)
-    text = printed(session, tmp_path)
+    text = printed(session)
     left = 14 - len(session.record.trials)
     stopped = len(stopped_by_budget(session))
     assert f"Budget: 9 epochs are spent. It stopped {stopped} of the trials, and {left} of the plan's 14 were" in text
@@ -230,7 +256,7 @@ def test_of_a_budget_that_cost_nothing_no_word_is_said(tmp_path):
     session = opened(path, "search.budget.epochs=1")
     assert session.exhausted
     assert cut_short(session) is None
-    assert "Budget:" not in printed(session, tmp_path)
+    assert "Budget:" not in printed(session)
 
 
 @pytest.mark.slow
@@ -268,29 +294,29 @@ def test_what_is_set_aside_is_what_as_many_epochs_of_the_search_took(spent, asid
 
 
 def test_the_confirmations_trainings_are_set_aside_first(tmp_path):
-    """Of 60 epochs 2 x 4 x 5 are the confirmation's: the search ends at 20, and says so."""
-    assignments = ("search.budget.epochs=60", "confirm.seeds=4", "search.scheduler={name: none}")
+    """Of 80 epochs 3 x 4 x 5 are the confirmation's: the search ends at 20, and says so."""
+    assignments = ("search.budget.epochs=80", "confirm.seeds=4", "search.scheduler={name: none}")
     session = opened(tmp_path / "journal.jsonl", *assignments)
     simulate(session)
     assert session.record.spent.epochs == 20
-    assert session.exhausted == "budget: 60 epochs are spent, of which 40 are set aside for the confirmation"
+    assert session.exhausted == "budget: 80 epochs are spent, of which 60 are set aside for the confirmation"
 
 
 def test_a_budget_that_is_spent_stays_spent_whatever_the_estimate_of_what_is_set_aside(tmp_path):
     session = opened(tmp_path / "journal.jsonl", "search.budget.hours=1", "confirm.seeds=2")
     told = {"epoch": 0, "val/accuracy": 0.5, "best": 0.5, "seconds": 1.0}
     session.reported(session.next().number, told)
-    session.record.spent.wall_seconds = 3000.0  # 20 such epochs set aside
-    assert session.exhausted == "budget: 1 hour is spent, of which 16.7 are set aside for the confirmation"
+    session.record.spent.wall_seconds = 3000.0  # 30 such epochs set aside
+    assert session.exhausted == "budget: 1 hour is spent, of which 25 are set aside for the confirmation"
     session.record.spent.wall_seconds = 1.0
     assert session.exhausted is not None
 
 
 def test_a_budget_that_the_confirmation_would_use_up_is_a_mistake():
-    sentence = r"`search.budget.epochs` must be more than the confirmation's 2 x 4 x 5 = 40, but got 40"
+    sentence = r"`search.budget.epochs` must be more than the confirmation's 12 x 5 = 60, but got 60"
     with pytest.raises(ExperimentError, match=sentence):
-        experiment("search.budget.epochs=40", "confirm.seeds=4")
-    assert experiment("search.budget.epochs=41", "confirm.seeds=4").confirm.seeds == 4
+        experiment("search.budget.epochs=60", "confirm.seeds=4")
+    assert experiment("search.budget.epochs=61", "confirm.seeds=4").confirm.seeds == 4
 
 
 def test_gpu_hours_that_were_spent_stay_what_they_were_when_a_resume_gives_other_shares(tmp_path):

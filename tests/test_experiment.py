@@ -243,7 +243,7 @@ def test_the_demo_means_what_its_comments_say():
     assert demo.trial.optimizer.lr == 1e-2
     assert demo.trial.schedule.milestones == (9,)
     assert list(demo.space)[:2] == ["fusion", "optimizer.lr"]
-    assert demo.search.scheduler.grace_epochs == 3
+    assert (demo.search.scheduler.name, demo.search.scheduler.grace_epochs) == ("median", 4)
 
 
 def test_two_lines_are_an_experiment_with_every_default():
@@ -315,7 +315,7 @@ def test_any_name_is_the_same_when_read_again(name):
 
 def test_every_default_is_written_out():
     values = yaml.safe_load(to_yaml(resolved(checked(HEAD))))
-    assert list(values) == ["name", "dataset", "trial", "space", "search", "tracking"]
+    assert list(values) == ["name", "dataset", "trial", "space", "search", "confirm", "tracking", "origin"]
     assert set(values["trial"]) == {f.name for f in dataclasses.fields(TrialConfig)}
     assert values["trial"]["modulation"]["alpha"] == 0.1
     assert values["dataset"]["tones_per_image"] == 2
@@ -326,7 +326,7 @@ def test_every_default_is_written_out():
 
 NAME = "is to be a folder's name: letters, digits, dots, dashes and underscores, 100 at most"
 FUSIONS = "concat, sum, film, gated or package.module:factory"
-SECTIONS = "expected one of name, dataset, trial, space, search, tracking"
+SECTIONS = "expected one of name, dataset, trial, space, search, confirm, tracking, origin"
 
 DOZEN = """\
 name: ../x

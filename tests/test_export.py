@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from search.answer import Best, best_of
 from search.arms import ARMS
 from search.experiment import Experiment
-from search.export import best_experiment, trials_table
+from search.export import Chosen, best_experiment, trials_table
 from search.folder import write
 from search.record import SearchRecord, TrialRecord
 from search.space import with_changes
@@ -22,10 +22,14 @@ from search.validation import load
 from tests.test_session import experiment, opened, simulate
 
 
+def written(asked: Experiment, best: Best) -> str:
+    return best_experiment(asked, Chosen(best.trial, best.metrics, None, None), "f1n9e2", Path("runs/demo/best.yaml"))
+
+
 def exported(asked: Experiment, best: Best) -> Experiment:
     """The best as it comes out of its file."""
     with TemporaryDirectory() as folder:
-        write(Path(folder) / "best.yaml", best_experiment(asked, best))
+        write(Path(folder) / "best.yaml", written(asked, best))
         return load(Path(folder) / "best.yaml")
 
 
@@ -87,9 +91,9 @@ def test_the_longest_name_that_a_search_can_have_has_a_best(tmp_path):
 
 
 def test_best_yaml_says_what_it_is_and_how_to_train_it():
-    assert best_experiment(experiment(), best_with({})).splitlines()[:2] == [
-        "# Best of the search `simulated`: trial 3 (modulated), val/accuracy 87.5 % at epoch 7, one seed.",
-        "# Train it: uv run python -m search train runs/simulated/best.yaml",
+    assert written(experiment(), best_with({})).splitlines()[:2] == [
+        "# Trial 3 (modulated) of the search `simulated`: val/accuracy 87.5 % at epoch 7, one seed.",
+        "# Train it: uv run python -m search train runs/demo/best.yaml",
     ]
 
 
@@ -153,7 +157,7 @@ def test_where_there_are_several_metrics_the_table_says_who_is_on_the_front():
     record.trials[3] = TrialRecord(3, "modulated", {}, {}, "failed", [])
     assert [row["pareto_front"] for row in rows_of(experiment(*several), record)] == ["yes", "yes", "no", "no"]
     assert "pareto_front" not in rows_of(experiment(), record)[0]
-    best = best_experiment(experiment(*several), best_with({}))
+    best = written(experiment(*several), best_with({}))
     assert yaml.safe_load(best)["search"] == {"metric": "val/accuracy", "mode": "max"}
 
 

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from search.policy import Tuning
-from search.progress import Progress
+from search.progress import Progress, of_search
 from search.record import Journal
 from search.session import Session
 from tests.test_session import experiment, opened, simulate
@@ -25,7 +25,7 @@ def console(width: int = 200, *, terminal: bool = False) -> Console:
 def shown(session: Session, width: int = 200, at_once: int = 2) -> list[str]:
     """The lines of the live table."""
     screen = console(width, terminal=True)
-    screen.print(Progress(session, screen, at_once).table())
+    screen.print(Progress(session, of_search(session), screen, at_once).table())
     return [line.rstrip() for line in screen.export_text().splitlines()]
 
 
@@ -110,7 +110,7 @@ def test_how_long_it_will_take_is_guessed_once_four_trials_have_ended_since_it_b
     path = tmp_path / "journal.jsonl"
     for ends in ([0, 1, 2, 3, 4, 5, 6], [7, 8, 9, 10, 11, 12, 13]):
         session = opened(path)
-        progress = Progress(session, console(), 2)
+        progress = Progress(session, of_search(session), console(), 2)
         guessed = []
         for _ in ends:
             trial = session.next()
@@ -156,7 +156,7 @@ def test_labels_and_names_are_shown_as_they_are_written(session):
 
 def test_a_log_gets_a_line_for_each_trial_as_it_is_written(session):
     screen = console(40)
-    with Progress(session, screen, 2) as progress:
+    with Progress(session, of_search(session), screen, 2) as progress:
         session.observers.append(progress)
         report(session, 0.625, {"weights": ODD})
         session.ended(0, "stopped", "asha: 2nd of 2")
@@ -172,7 +172,7 @@ def test_a_log_gets_a_line_for_each_trial_as_it_is_written(session):
 
 def test_a_terminal_gets_the_live_table_and_no_lines(session):
     screen = console(terminal=True)
-    with Progress(session, screen, 2) as progress:
+    with Progress(session, of_search(session), screen, 2) as progress:
         session.observers.append(progress)
         simulate(session)
     written = screen.file.getvalue()
@@ -187,7 +187,7 @@ def test_a_resumed_search_counts_on(tmp_path):
     session = Session(experiment(), Journal(path), Tuning(experiment()))
     ended = sum(t.ended for t in session.record)
     screen = console()
-    with Progress(session, screen, 2) as progress:
+    with Progress(session, of_search(session), screen, 2) as progress:
         session.observers.append(progress)
         simulate(session)
     counts = [line.split("]")[0] for line in screen.export_text().splitlines() if re.match(r"\[\d+/14\] ", line)]

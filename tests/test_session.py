@@ -127,7 +127,9 @@ def check_whole(session: Session, path: Path) -> None:
         assert trial.status != "finished" or len(trial.epochs) == session.experiment.trial.epochs
         assert trial.status != "failed" or len(trial.epochs) == fails_at(trial)
     counts = Counter((e["event"], e["number"], e.get("metrics", {}).get("epoch")) for e in events(path))
-    assert {event for (event, *_), count in counts.items() if count > 1} <= {"started"}
+    again = {number for event, number, _ in counts if event == "reopened"}
+    twice = {(event, number) for (event, number, _), count in counts.items() if count > 1 and event != "started"}
+    assert twice <= {("ended", number) for number in again}
     for arm in ("baseline", "modulated"):
         had = [json.dumps(t.changes, sort_keys=True) for t in session.record if t.arm == arm]
         assert len(set(had)) == len(had)

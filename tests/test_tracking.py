@@ -17,6 +17,7 @@ import pytest
 from mlflow.entities import Run
 
 from search.experiment import Experiment
+from search.folder import Identity, RunFolder
 from search.labels import flat
 from search.policy import Tuning
 from search.record import Journal, TrialRecord
@@ -69,7 +70,9 @@ class Search:
 
     def track(self) -> Tracker:
         """As the runner does: the tracker hears of everything so far, then of what happens."""
-        self.tracker = Tracker(self.experiment, self.runs, "f1n9e2", self.session.record, self.weights)
+        self.tracker = Tracker(
+            self.experiment, RunFolder(self.folder), Identity("r1", "f1n9e2"), self.session.record, self.weights
+        )
         self.tracker.connected()
         self.session.observers += [Trains(self), self.tracker]
         for trial in self.session.record:
@@ -459,7 +462,7 @@ def test_a_store_that_stays_away_is_said_and_gets_everything_on_a_resume(search,
 
 
 MANY = [
-    {"epoch": e, **{f"val/{i}": e + i / 100 for i in range(15)}, "val/loss": 1.0, "x/1": 0.5, "best": float(e)}
+    {"epoch": e, **{f"val/{i}": e + i / 100 for i in range(15)}, "train/loss": 1.0, "x/1": 0.5, "best": float(e)}
     for e in range(150)
 ]
 
@@ -489,7 +492,9 @@ def test_a_store_that_cannot_be_reached_is_named_and_holds_nobody_up(runs, monke
     search = Search(runs, "unreachable", ("tracking.uri=http://127.0.0.1:9",))
     with pytest.raises(TrackingError, match=r"^MLflow at http://127\.0\.0\.1:9 cannot be used: "):
         search.track()
-    search.tracker = Tracker(search.experiment, runs, "", search.session.record, search.weights)
+    search.tracker = Tracker(
+        search.experiment, RunFolder(search.folder), Identity("r1", ""), search.session.record, search.weights
+    )
     search.session.observers.append(search.tracker)
     simulate(search.session)
     assert search.session.complete

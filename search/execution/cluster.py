@@ -38,7 +38,7 @@ from datasets.remote import Remote, RemoteError, is_uri, whereabouts
 from datasets.store import MANIFEST
 from search.experiment import Experiment
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 OURS = ("ogmge", "datasets", "search")
 NEEDED = ("torch", "torchvision", "numpy", "pyarrow", "simplejpeg", "zlib_ng", "av", "soxr", "librosa")
 OBJECT_STORE_BYTES = 256 * 2**20  # nothing of ours goes through it
@@ -198,10 +198,15 @@ def _only_here(address: str) -> bool:
     return False
 
 
-def own_modules(experiment: Experiment) -> set[str]:
-    """Top-level names of the modules of the user's that an experiment names, as in `my_package.my_module:factory`."""
+def own_modules(experiment: Experiment, *, data: bool = True) -> set[str]:
+    """Top-level names of the modules of the user's that an experiment names, as in `my_package.my_module:factory`.
+
+    Args:
+        experiment: what names them.
+        data: whether that of the data set is among them; else they are the models'.
+    """
     encoders = experiment.trial.encoder
-    named = [experiment.dataset["name"], experiment.trial.fusion]
+    named = [experiment.trial.fusion, *([experiment.dataset["name"]] if data else [])]
     named += encoders.values() if isinstance(encoders, dict) else [encoders]
     for path, entry in experiment.space.items():
         if path.startswith(("encoder", "fusion")) and isinstance(entry, list):
@@ -217,6 +222,12 @@ def _sent(modules: Collection[str]) -> list[ModuleType]:
     except ImportError as error:
         raise ClusterError(f"a module that the experiment names cannot be imported ({error})") from error
     return [m for m in found if not installed & set(Path(m.__file__ or next(iter(m.__path__))).resolve().parents)]
+
+
+def sources(modules: Collection[str]) -> list[str]:
+    """The files or folders of those that are not installed."""
+    found = _sent(modules)
+    return [str(Path(m.__file__).parent if hasattr(m, "__path__") and m.__file__ else m.__file__) for m in found]
 
 
 def nodes() -> list[dict[str, float]]:

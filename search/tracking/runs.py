@@ -7,12 +7,14 @@ again, and by another process.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.experiment import Experiment
+from search.folder import write
 from search.labels import label
 from search.record import SearchRecord, TrialRecord
 from search.space import with_changes
@@ -22,19 +24,39 @@ from search.tracking.store import INTERRUPTED, Maker, RunWriter, Values, millise
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
+RUN_ID = "run.id"  # a tag: of the folder
 TAG_LENGTH = 5000  # MLflow's limit
 STATUS = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 
 
+@dataclass(frozen=True)
+class Kind:
+    """What the trainings of a session are in MLflow.
+
+    Args:
+        name: their tag `kind`.
+        title: of the run of each.
+        curve: whether the search's own run has a curve of them.
+    """
+
+    name: str
+    title: Callable[[TrialRecord], str]
+    curve: bool = False
+
+
+TRIALS = Kind("trial", lambda trial: f"{trial.number:03} {label(trial.changes)}", curve=True)
+
+
 class SearchRun:
-    """The run of the search as a whole: its settings, and its curve.
+    """The run of the search as a whole: its settings, its curve, and what came of it.
 
     Args:
         writer, maker: of MLflow.
         experiment: what is searched.
         record: what came of it.
-        tags: of this run.
+        tags: of this run; `run.id` among them, which no other has.
         id_file: where its id is kept for a resume.
+        curve: whether the record makes one.
     """
 
     def __init__(
@@ -45,10 +67,12 @@ class SearchRun:
         record: SearchRecord,
         tags: Mapping[str, str],
         id_file: Path,
+        *,
+        curve: bool,
     ) -> None:
         self._writer, self._maker, self._experiment, self._id_file = writer, maker, experiment, id_file
         self._tags = {**tags, "kind": "search"}
-        self._curve = Curve(record, experiment.search.objective.mode)
+        self._curve = Curve(record, experiment.search.objective.mode) if curve else None
         self._began = milliseconds()
         self._described = False
         self._due: list[Values] = []
@@ -57,20 +81,34 @@ class SearchRun:
 
     def find(self) -> str | None:
         """The run of a search that is resumed, which goes on; None where there is none."""
-        if self._id_file.exists():
-            run_id = str(json.loads(self._id_file.read_text())["parent_run_id"])
+        run_id = self._kept()
+        if run_id is not None:
             data = self._writer.client.get_run(run_id).data
             self._writer.client.update_run(run_id, "RUNNING")
             self._described, self.run_id = bool(data.params), run_id
             self._last, self._known = int(data.metrics.get("epochs", -1)), dict(data.metrics)
         return self.run_id
 
+    def _kept(self) -> str | None:
+        """The id from its file; where that is lost or damaged, MLflow is asked for the run."""
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            return str(json.loads(self._id_file.read_text())["parent_run_id"])
+        same = f"tags.kind = 'search' and tags.`{RUN_ID}` = '{self._tags[RUN_ID]}'"
+        found = next(self._maker.find(same), None)
+        if found is None:
+            return None
+        self._keep(str(found.info.run_id))
+        return str(found.info.run_id)
+
+    def _keep(self, run_id: str) -> None:
+        write(self._id_file, json.dumps({"parent_run_id": run_id}))
+
     def begin(self) -> str:
         """The run's id. It is made with the first trial, so that a search that never began leaves none."""
         if self.run_id is None:
             same = f"tags.kind = 'search' and attributes.start_time = {self._began}"
             self.run_id = self._maker.make(same, self._experiment.name, self._tags, self._began)
-            self._id_file.write_text(json.dumps({"parent_run_id": self.run_id}))
+            self._keep(self.run_id)
         if not self._described:
             settings = self._experiment.model_dump(mode="json", exclude={"name", "tracking"})
             self._writer.add(self.run_id, params=parameters(settings))
@@ -79,11 +117,16 @@ class SearchRun:
 
     def align(self) -> None:
         """What of the curve has become certain."""
-        self._write(self._curve.points())
+        if self._curve is not None:
+            self._write(self._curve.points())
 
-    def end(self, status: str) -> None:
+    def end(self, status: str, results: Results) -> None:
         """The rest of the curve, and how the search ended."""
-        self._write(self._curve.end())
+        if self._curve is not None:
+            self._write(self._curve.end())
+        if results.metrics or results.tags:
+            values = [Values(0, milliseconds(), results.metrics)] if results.metrics else []
+            self._writer.add(self.begin(), values, tags=results.tags)
         self._writer.client.set_terminated(self.begin(), status)
 
     def _write(self, points: Mapping[int, Mapping[str, float]]) -> None:
@@ -105,6 +148,14 @@ class SearchRun:
         return {name: v for name, v in values.items() if v != self._known.get(name) and name != "wall_hours"}
 
 
+@dataclass(frozen=True)
+class Results:
+    """What came of a session as a whole, for the search's own run."""
+
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
 @dataclass
 class _Known:
     """What MLflow has of a trial."""
@@ -123,16 +174,19 @@ class TrialRuns:
         writer, maker: of MLflow.
         experiment: what is searched.
         tags: of each run.
+        kind: of trainings.
     """
 
-    def __init__(self, writer: RunWriter, maker: Maker, experiment: Experiment, tags: Mapping[str, str]) -> None:
-        self._writer, self._maker, self._experiment, self._tags = writer, maker, experiment, tags
+    def __init__(
+        self, writer: RunWriter, maker: Maker, experiment: Experiment, tags: Mapping[str, str], kind: Kind
+    ) -> None:
+        self._writer, self._maker, self._experiment, self._tags, self._kind = writer, maker, experiment, tags, kind
         self._known: dict[int, _Known] = {}
 
     def find(self, parent: str) -> None:
         """The runs of a search that is resumed. Of two for a trial, as a lost answer may leave them, one stays."""
         runs: dict[int, Run] = {}
-        for run in self._maker.find(_children(parent)):
+        for run in self._maker.find(self._children(parent)):
             number = int(run.data.tags["trial"])
             first, second = sorted((runs.get(number, run), run), key=lambda r: not r.data.params)
             runs[number] = first
@@ -164,21 +218,23 @@ class TrialRuns:
                 self._writer.client.set_terminated(run.run_id, "KILLED")
                 run.status = INTERRUPTED
 
+    def _children(self, parent: str) -> str:
+        return f"tags.`mlflow.parentRunId` = '{parent}' and tags.kind = '{self._kind.name}'"
+
     def _run(self, trial: TrialRecord, parent: str) -> _Known:
         if trial.number not in self._known:
             config = with_changes(self._experiment.trial, trial.changes)
             tags = {
                 **self._tags,
                 "mlflow.parentRunId": parent,
-                "kind": "trial",
+                "kind": self._kind.name,
                 "trial": str(trial.number),
                 "arm": trial.arm,
                 "fusion": config.fusion,
                 "method": config.modulation.method,
             }
-            same = f"{_children(parent)} and tags.trial = '{trial.number}'"
-            name = f"{trial.number:03} {label(trial.changes)}"
-            self._known[trial.number] = _Known(self._maker.make(same, name, tags))
+            same = f"{self._children(parent)} and tags.trial = '{trial.number}'"
+            self._known[trial.number] = _Known(self._maker.make(same, self._kind.title(trial), tags))
         return self._known[trial.number]
 
     def _reopen(self, run: _Known) -> None:
@@ -200,10 +256,6 @@ class TrialRuns:
             run.epochs += done
             del run.due[:done]
             run.described, params, tags = True, {}, {}
-
-
-def _children(parent: str) -> str:
-    return f"tags.`mlflow.parentRunId` = '{parent}'"
 
 
 def _reason(trial: TrialRecord) -> dict[str, str]:

@@ -137,7 +137,7 @@ class RunWriter:
 
     def known_epochs(self, run_id: str) -> int:
         """How many epochs the run has."""
-        history = self.client.get_metric_history(run_id, "val/loss")
+        history = self.client.get_metric_history(run_id, "train/loss")
         return 1 + max((m.step for m in history), default=-1)
 
 

@@ -15,8 +15,9 @@ from functools import partial
 from pathlib import Path
 
 from search.experiment import Experiment
+from search.folder import Identity, RunFolder
 from search.record import SearchRecord, TrialRecord
-from search.tracking.runs import SearchRun, TrialRuns
+from search.tracking.runs import RUN_ID, TRIALS, Kind, Results, SearchRun, TrialRuns
 from search.tracking.store import Maker, RunWriter, TrackingError, connect, versions
 from search.tracking.uploads import Uploads
 
@@ -33,27 +34,32 @@ class Tracker:
 
     Args:
         experiment: what is searched.
-        runs: the folder of the runs.
-        fingerprint: of the data.
-        record: of the search.
-        weights: trial number -> file of its best epoch's weights.
+        folder: of the run.
+        identity: of the run, and of its data.
+        record: of the trainings.
+        weights: trial number -> file of its best epoch's weights, for an artifact; None where none is kept.
+        kind: of trainings.
     """
 
     def __init__(
         self,
         experiment: Experiment,
-        runs: Path,
-        fingerprint: str,
+        folder: RunFolder,
+        identity: Identity,
         record: SearchRecord,
-        weights: Callable[[int], Path],
+        weights: Callable[[int], Path] | None,
+        kind: Kind = TRIALS,
     ) -> None:
-        self._experiment, self._runs, self._record, self._weights = experiment, runs, record, weights
-        self._tags = {"dataset": experiment.dataset["name"], "dataset.fingerprint": fingerprint, **versions()}
+        self._experiment, self._record, self._weights = experiment, record, weights
+        self._folder = RunFolder(folder.path.resolve())  # a thread may outlive the working folder
+        self._kind, self._wanted = kind, experiment.tracking.checkpoints == "best"
+        data = {"dataset": experiment.dataset["name"], "dataset.fingerprint": identity.fingerprint}
+        self._tags = {RUN_ID: identity.run, **data, **versions()}
         self._uploads = Uploads()
         self._waiting: dict[int, TrialRecord] = {}
         self._changed = threading.Condition()
         self._closing = self._given_up = False
-        self._closed: tuple[str, list[Path]] | None = None
+        self._closed: tuple[str, list[Path], Results] | None = None
         self._sent: set[int] = set()  # trials whose weights are the uploads' now
         self._trouble: Exception | None = None
         self._ready = threading.Event()
@@ -84,7 +90,7 @@ class Tracker:
     def ended(self, trial: TrialRecord) -> None:
         self.reported(trial)
 
-    def close(self, status: str, files: list[Path]) -> str | None:
+    def close(self, status: str, files: list[Path], results: Results | None = None) -> str | None:
         """Delivers what is left, ends the search's run; returns what MLflow lacks, as a sentence, or None.
 
         It waits no longer than `CLOSE_S` for an MLflow that does not answer.
@@ -92,10 +98,11 @@ class Tracker:
         Args:
             status: FINISHED, FAILED or KILLED.
             files: to keep with the search's run.
+            results: of the search's run.
         """
         until = time.monotonic() + CLOSE_S
         with self._changed:
-            self._closing, self._closed = True, (status, files)
+            self._closing, self._closed = True, (status, files, results or Results())
             self._changed.notify()
         self._thread.join(CLOSE_S if self._record.trials else 0.0)
         self._given_up = True
@@ -144,11 +151,13 @@ class Tracker:
             time.sleep(AGAIN_AFTER_S)
 
     def _find(self) -> None:
-        client, experiment_id = connect(self._experiment.tracking.uri, self._runs, self._experiment.name)
+        client, experiment_id = connect(self._experiment.tracking.uri, self._folder.path.parent, self._experiment.name)
         writer, self._maker = RunWriter(client), Maker(client, experiment_id)
-        id_file = self._runs / self._experiment.name / "mlflow.json"
-        self._search = SearchRun(writer, self._maker, self._experiment, self._record, self._tags, id_file)
-        self._trials = TrialRuns(writer, self._maker, self._experiment, self._tags)
+        id_file = self._folder.path / "mlflow.json"
+        self._search = SearchRun(
+            writer, self._maker, self._experiment, self._record, self._tags, id_file, curve=self._kind.curve
+        )
+        self._trials = TrialRuns(writer, self._maker, self._experiment, self._tags, self._kind)
         parent = self._search.find()
         self._resumed = parent is not None
         if parent is not None:
@@ -175,16 +184,16 @@ class Tracker:
     def _align(self, trial: TrialRecord) -> None:
         ended = trial.ended
         run_id = self._trials.align(trial, self._search.begin())
-        if ended and trial.number not in self._sent and self._experiment.tracking.checkpoints == "best":
+        if self._weights is not None and self._wanted and ended and trial.number not in self._sent:
             self._sent.add(trial.number)
             self._uploads.add(run_id, self._weights(trial.number), look=self._resumed)
 
     def _finish(self) -> None:
         """Ends what is left of the runs, where the search was closed."""
         if self._closed is not None and self._search.run_id is not None:
-            status, files = self._closed
+            status, files, results = self._closed
             self._done(lambda: self._trials.interrupt(trial for trial in self._record if not trial.ended))
-            self._done(partial(self._search.end, status))
+            self._done(partial(self._search.end, status, results))
             self._done(self._maker.tidy)
             for file in files:
                 self._uploads.add(self._search.run_id, file)

@@ -1,0 +1,49 @@
+"""All models of a confirmation on the test split: one pass over it, each batch through each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from ogmge import trained
+from ogmge.metrics import Tally
+from ogmge.training import Batch
+from search.arms import Arm
+from search.statistics.paired import paired
+
+
+def test_scores(files: Mapping[Arm, Sequence[Path]], batches: Iterable[Batch], device: torch.device) -> dict[str, Any]:
+    """Accuracy of both arms: mean, standard deviation and each model's, and the paired difference.
+
+    Args:
+        files: checkpoints of each arm's models, of the same pair at the same place.
+        batches: the test split.
+        device: where the models answer.
+
+    Raises:
+        CheckpointError: one of the files cannot be read.
+    """
+    models = {arm: [trained.load(file, device) for file in paths] for arm, paths in files.items()}
+    every = [(model, Tally(model.names, device)) for arm in models for model in models[arm]]
+    for x, y in batches:
+        there, target = {name: value.to(device) for name, value in x.items()}, y.to(device)
+        for model, tally in every:
+            fused, alone = model.logits(there)
+            tally.add(cross_entropy(fused, target), fused, alone, target)
+    scores = [tally.result("test") for _, tally in every]
+    values = {arm: [scores.pop(0)["test/accuracy"] for _ in models[arm]] for arm in models}
+    found = paired(values["modulated"], values["baseline"])
+    arms: dict[str, Any] = {arm: {**asdict(getattr(found, arm)), "values": values[arm]} for arm in values}
+    difference = {"mean": found.mean, "low": found.low, "high": found.high}
+    examples = len(every[0][1].correct())
+    return {"metric": "test/accuracy", "examples": examples, "seeds": found.n, **arms, "difference": difference}
+
+
+def same_models(test: Mapping[str, Any] | None, pairs: Sequence[Mapping[str, Any]], before: Sequence[Any]) -> bool:
+    """Whether test scores are there, and are of these very pairs."""
+    return test is not None and [p["seed"] for p in pairs] == [p["seed"] for p in before]

@@ -1,0 +1,103 @@
+"""A session's trials trained to their end: Ray, what each is given, MLflow's observer, the screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from datasets.remote import is_uri
+from search.data import store_of
+from search.execution.cluster import nodes, ray_for
+from search.execution.packing import Room, larger, trials_at_once
+from search.execution.probe import room_for
+from search.execution.ray_tune import run
+from search.execution.worker import Setup
+from search.experiment import Experiment
+from search.folder import RunFolder
+from search.progress import Progress, View
+from search.record import TrialRecord
+from search.session import Session
+from search.storage import Storage
+from search.tracking.tracker import Tracker
+
+
+class _Tidy:
+    """Takes away what a trial that has ended needs no more: the state to go on from."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    def started(self, trial: TrialRecord) -> None:
+        """Nothing."""
+
+    def reported(self, trial: TrialRecord) -> None:
+        """Nothing."""
+
+    def ended(self, trial: TrialRecord) -> None:
+        if not trial.cut_short:
+            self._storage.tidy(trial.number)
+
+
+def train_all(
+    session: Session,
+    folder: RunFolder,
+    storage: Storage,
+    tracker: Tracker,
+    console: Console,
+    view: Callable[[Session], View],
+) -> None:
+    """Runs what the session has left, shows it, and tells MLflow.
+
+    Args:
+        session: says what is next.
+        folder: for what Ray Tune writes.
+        storage: of checkpoints.
+        tracker: of the session.
+        console: where progress is shown.
+        view: how.
+
+    Raises:
+        ClusterError, ResourceError, TrackingError: what is asked for is not there.
+    """
+    experiment = session.experiment
+    stored = store_of(experiment.dataset)
+    setup = Setup(
+        {**experiment.dataset, **stored},
+        experiment.search.objective,
+        folder.tune.resolve(),
+        None if any(map(is_uri, stored.values())) else Path.cwd(),
+        storage,
+    )
+    with _engine(session, setup):
+        rooms, at_once = _rooms(experiment, console) if session.left else ([], 0)
+        tracker.connected()
+        session.observers += [tracker, _Tidy(storage)]
+        for trial in session.record:
+            tracker.reported(trial)
+        with Progress(session, view(session), console, at_once) as progress:
+            session.observers.append(progress)
+            run(session, setup, rooms, at_once)
+            session.close()
+
+
+def _engine(session: Session, setup: Setup) -> AbstractContextManager[None]:
+    """Ray, where there is something to run, on nodes that see what they need."""
+    if not session.left:
+        return nullcontext()
+    read = {} if setup.here is None else {"the working folder": str(setup.here)}
+    stored = {f"dataset.{option}": place for option, place in store_of(setup.dataset).items()}
+    kept = "the folder of the run" if session.experiment.search.storage is None else "search.storage"
+    return ray_for(session.experiment, {**read, **stored}, {kept: setup.storage.where})
+
+
+def _rooms(experiment: Experiment, console: Console) -> tuple[list[Room], int]:
+    """What trials are given, at first and when memory ran out; how many run at the same time."""
+    there = nodes()
+    room, note = room_for(experiment, there)
+    if note is not None:
+        console.print(Text(f"note: {note}", style="yellow"))
+    return larger(room, max(node.get("CPU", 0) for node in there)), trials_at_once(room, there, "Ray")

@@ -1,0 +1,1 @@
+"""Linear probes of trained encoders, beside encoders that were trained alone."""

@@ -1,0 +1,94 @@
+"""Encoders trained alone, each on one modality, with the settings of a trial: what joint training is compared with."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.text import Text
+
+from ogmge import trainable, trained
+from ogmge.config import ConfigError, TrialConfig
+from ogmge.trained import Trained
+from search.data import fingerprint_of
+from search.folder import write
+from search.labels import shown
+from search.models import Model, ModelError
+
+
+def alone(config: TrialConfig, modality: str) -> TrialConfig:
+    """The same training on one modality: no modulation, and a linear head, which fusions are with one modality."""
+    return replace(
+        config, modalities=(modality,), modulation=replace(config.modulation, method="none"), fusion="concat"
+    )
+
+
+def _objective(model: Model) -> trainable.Objective:
+    """Which epoch is the best: the run's own objective, where a single modality has such a metric."""
+    own = model.experiment.search.objective if model.experiment else trainable.Objective()
+    return own if own.metric in ("val/accuracy", "val/loss") else trainable.Objective()
+
+
+def _claim(folder: Path, config: TrialConfig, data: trainable.Data, objective: trainable.Objective) -> None:
+    """Sees that what is in the folder is a part of this training.
+
+    Raises:
+        ModelError: it is of another.
+    """
+    note = folder / "training.json"
+    about = {"trial": asdict(config), "objective": asdict(objective), "fingerprint": fingerprint_of(data)}
+    wanted = json.dumps(about, sort_keys=True)
+    if (folder / "last.pt").exists() and (not note.exists() or note.read_text(encoding="utf-8") != wanted):
+        raise ModelError(f"{folder} holds a training with other settings or on other data: delete it, or move it away")
+    folder.mkdir(parents=True, exist_ok=True)
+    write(note, wanted)
+
+
+def check(model: Model, data: trainable.Data) -> None:
+    """Builds what `train` is to train, to see that it can be.
+
+    Raises:
+        ModelError: it cannot.
+    """
+    if len(model.trained.names) < 2:
+        [only] = model.trained.names
+        raise ModelError(f"{model.file} takes one modality, {only}, and was trained alone: leave --unimodal out")
+    for name in model.trained.names:
+        try:
+            trainable.start(alone(model.trained.config, name), data, torch.device("cpu"))
+        except ConfigError as error:
+            raise ModelError(f"{name} cannot be trained alone with the settings of {model.file}: {error}") from error
+
+
+def train(model: Model, data: trainable.Data, folder: Path, device: torch.device, console: Console) -> list[Trained]:
+    """Trains an encoder on each of the model's modalities, or goes on with it; returns their best epochs.
+
+    Args:
+        model: whose settings are taken.
+        data: what is trained on.
+        folder: each has a folder in it, of its modality's name.
+        device: where they train.
+        console: where their epochs are told.
+
+    Raises:
+        ModelError: a folder holds another training.
+        NonFiniteLoss, NonFiniteMetric: training diverged.
+    """
+    objective = _objective(model)
+    trials = {name: alone(model.trained.config, name) for name in model.trained.names}
+    for name, config in trials.items():
+        _claim(folder / name, config, data, objective)
+    for name, config in trials.items():
+        report = partial(_told, console, f"{name} alone", config.epochs, objective.metric)
+        trainable.train(config, data, report, folder=folder / name, objective=objective, device=device)
+    return [trained.load(folder / name / "best.pt", device) for name in trials]
+
+
+def _told(console: Console, title: str, epochs: int, metric: str, metrics: dict[str, float]) -> None:
+    epoch = f"{int(metrics['epoch']) + 1:>{len(str(epochs))}}/{epochs}"
+    line = f"{title}  epoch {epoch}  {metric} {shown(metric, metrics[metric])}  {metrics['seconds']:.1f} s"
+    console.print(Text(line), soft_wrap=True)
