@@ -89,9 +89,11 @@ def test_a_check_says_what_is_there_and_draws_it(prepared, monkeypatch):
 def test_a_search_runs_on_it_as_its_file_stands(prepared, monkeypatch):
     name, folder, given = prepared
     monkeypatch.chdir(folder)
-    result = CliRunner().invoke(search_command, [file_of(name), *given, *SMALL])
+    seeds = "confirm.seeds=2" if name == "vggsound" else "confirm=null"
+    result = CliRunner().invoke(search_command, [file_of(name), *given, *SMALL, seeds])
     assert result.exit_code == 0, result.output
     assert "best unmodulated" in result.output
+    assert ("confirmed: 2 pairs of fresh seeds" in " ".join(result.output.split())) is (name == "vggsound")
     assert not list(folder.rglob("test_readings.jsonl"))  # the test split is not read
 
 

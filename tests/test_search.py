@@ -19,7 +19,13 @@ from search.validation import load
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = str(ROOT / "experiments" / "demo.yaml")
-QUICK = ["search.trials=6", "trial.epochs=4", "trial.schedule.milestones=[3]", "search.scheduler.grace_epochs=1"]
+QUICK = [
+    "search.trials=6",
+    "trial.epochs=4",
+    "trial.schedule.milestones=[3]",
+    "search.scheduler={name: asha, grace_epochs: 1}",
+    "confirm=null",
+]
 
 OWN = """
 name: own
@@ -75,7 +81,7 @@ def test_a_search_says_what_it_found_and_where_it_is(demo):
     for part in ("best modulated", "best unmodulated", "audio alone", "visual alone", "no evidence", "one seed each"):
         assert part in said
     assert "runs/demo/best.yaml" in said
-    assert "next: uv run python -m search train runs/demo/best.yaml" in said
+    assert "next: uv run python -m search confirm demo uv run python -m search train runs/demo/best.yaml" in said
 
 
 def test_a_search_leaves_its_files(demo):
@@ -92,7 +98,7 @@ def test_a_search_leaves_its_files(demo):
     chosen = next(row for row in rows if float(row["val/accuracy"]) == value)
     assert not best.space
     assert best.trial.fusion == chosen["fusion"]
-    assert f"trial {chosen['trial']} " in (run / "best.yaml").read_text()
+    assert str(best.origin.trial) == chosen["trial"]
 
 
 def most_at_once(journal: Path) -> int:
@@ -173,7 +179,7 @@ def test_best_yaml_trains_as_it_stands(demo, monkeypatch):
 
 
 def checkpoint_value(best_yaml: Path) -> float:
-    number = int(best_yaml.read_text().partition("trial ")[2].split()[0])
+    number = load(best_yaml).origin.trial
     state = checkpoint.load(best_yaml.parent / "tune" / f"{number:04d}" / "best.pt")
     return float(state["metrics"]["val/accuracy"])
 

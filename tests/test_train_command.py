@@ -1,0 +1,232 @@
+"""`train`, as users start it: in one process, in several by Ray Train, and its model from MLflow's registry."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from ogmge import checkpoint, trainable, trained
+from search.cli import main
+from search.tracking.registry import registered
+from search.validation import load
+from tests.own_data import Drawn
+from tests.test_search import ROOT
+
+TRIAL = """
+name: alone
+dataset: {{name: tests.own_data:{kind}{options}}}
+trial:
+  epochs: 3
+  batch_size: 9
+  encoder: mlp
+  modulation: {{method: ogm_ge, alpha: 0.5, start: 0, end: 1, parameters: all}}
+  optimizer: {{lr: 5e-2}}
+"""
+ORIGIN = """
+origin: {run: own, trial: 3, arm: modulated, metric: val/accuracy, value: 0.5, seeds: 6, prediction: [0.4, 0.6],
+         epochs: 2, verdict: helps, fingerprint: drawn-96-0-0, versions: {python: 3.11.7}}
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "trial.yaml").write_text(TRIAL.format(kind="Drawn", options=""))
+    (tmp_path / "best.yaml").write_text(TRIAL.format(kind="Drawn", options="") + ORIGIN)
+    return tmp_path
+
+
+def train(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["train", *arguments])
+
+
+def said(result: Result) -> str:
+    return " ".join(result.output.split())
+
+
+def the_run(folder: Path, name: str) -> mlflow.entities.Run:
+    client = mlflow.MlflowClient(f"sqlite:///{folder / 'runs' / 'mlflow.db'}")
+    (run,) = client.search_runs([client.get_experiment_by_name(name).experiment_id])
+    return run
+
+
+PREDICT = """
+import sys, mlflow, numpy as np, torch
+mlflow.set_tracking_uri(sys.argv[1])
+model = mlflow.pyfunc.load_model("models:/alone@champion")
+left, right = torch.load(sys.argv[2], weights_only=True)
+found = model.predict({"left": left.numpy(), "right": right.numpy()})
+torch.save({name: torch.as_tensor(value) for name, value in found.items()}, sys.argv[3])
+try:
+    model.predict({"left": left.numpy()[:, :2], "right": right.numpy()})
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+def test_a_training_reads_the_test_split_once_and_leaves_a_model_that_predicts_in_a_fresh_process(here):
+    result = train("best.yaml")
+    assert result.exit_code == 0, result.output
+    run = the_run(here, "alone")
+    (x, y), (line,) = Drawn()._split(2), (here / "runs/alone/test_readings.jsonl").read_text().splitlines()
+    model = trained.load(here / "runs/alone/best.pt")
+    accuracy = float((model.logits(x)[0].argmax(1) == y).double().mean())
+    assert json.loads(line)["reason"] == "final training"
+    assert run.data.metrics["test/accuracy"] == pytest.approx(accuracy)
+    assert (run.data.tags["test"], run.info.status) == ("read", "FINISHED")
+    assert f"test/accuracy {100 * accuracy:.1f} % (alone: left" in said(result)
+    assert re.search(
+        r"best val/accuracy [\d.]+ % at epoch \d \(epochs count from 0\), (as|other than) expected: 40.0 % to 60.0 %",
+        said(result),
+    )
+    assert "model models:/alone@champion" in said(result)
+
+    torch.save([x["left"], x["right"]], here / "x.pt")
+    (here / "elsewhere").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", PREDICT, f"sqlite:///{here / 'runs/mlflow.db'}", str(here / "x.pt"), str(here / "y.pt")],
+        cwd=here / "elsewhere",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = torch.load(here / "y.pt", weights_only=True)
+    expected = model.logits(x)[0].softmax(1)
+    assert torch.allclose(found["probabilities"], expected, atol=1e-6)
+    assert found["class_id"].equal(expected.argmax(1))
+    assert "MlflowException" in done.stdout  # the signature knows the shapes
+
+    for arguments, code, what in (
+        (["models:/alone@champion", "--split", "validation"], 0, "runs/alone/evaluation.json"),
+        (["models:/alone/7"], 2, "models:/alone/7 cannot be had from MLflow at sqlite:///"),
+        (["models:/nobody@champion"], 2, "models:/nobody@champion cannot be had from MLflow at sqlite:///"),
+    ):
+        evaluated = CliRunner().invoke(main, ["evaluate", *arguments])
+        assert (evaluated.exit_code, what in said(evaluated)) == (code, True), evaluated.output
+    (here / "runs/alone/best.pt").rename(here / "moved.pt")
+    copy = registered("models:/alone@champion", Path("runs"))
+    assert copy.read_bytes() == (here / "moved.pt").read_bytes()
+    (here / "moved.pt").rename(here / "runs/alone/best.pt")
+
+    again = train("best.yaml", "--resume")
+    assert again.exit_code == 0, again.output
+    assert "note: this run has read the test split before" in said(again)
+    assert len((here / "runs/alone/test_readings.jsonl").read_text().splitlines()) == 2
+
+
+def test_with_all_data_it_ends_after_the_confirmations_median_epoch_and_validates_nothing(here):
+    result = train("best.yaml", "--all-data", "--no-test")
+    assert result.exit_code == 0, result.output
+    best = checkpoint.load(here / "runs/alone/best.pt")
+    assert best["metrics"]["epoch"] == 1
+    assert not any(name.startswith("val/") for name in best["metrics"])
+    assert "trained on all data but the test split, for 2 epochs" in said(result)
+    run = the_run(here, "alone")
+    assert (run.data.params["all_data"], run.data.params["epochs_trained"]) == ("true", "2")
+    assert run.data.tags["test"] == "not read"
+    assert not (here / "runs/alone/test_readings.jsonl").exists()
+    trial, told = load(here / "trial.yaml").trial, []
+    trainable.train(trial, Drawn(samples=192), told.append, folder=here / "same", objective=None, epochs=2)
+    same = checkpoint.load(here / "same/best.pt")["model"]
+    assert all(value.equal(best["model"][key]) for key, value in same.items())
+
+
+def test_a_data_set_without_a_test_split_is_trained_on_all_the_same(here):
+    (here / "trial.yaml").write_text(TRIAL.format(kind="Vectors", options=""))
+    result = train("trial.yaml")
+    assert result.exit_code == 0, result.output
+    assert "note: this data set has no test split" in said(result)
+    assert the_run(here, "alone").data.tags["test"] == "not read"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["trial.yaml", "--all-data"], "--all-data leaves no validation to choose an epoch by: confirm the search"),
+        (["vectors.yaml", "--all-data"], "this data set cannot train on its validation samples, as --all-data asks"),
+        (["trial.yaml", "--workers", "10"], "`trial.batch_size` must be at least --workers (10), but is 9"),
+        (["best.yaml", "dataset.samples=90"], "the data have changed since the search `own` found this configuration"),
+        (["best.yaml", "origin.seeds=six"], "`origin.seeds` must be a whole number, but got 'six'"),
+        (["broken.yaml"], "broken.yaml"),
+    ],
+)
+def test_a_mistake_gets_a_sentence(here, arguments, sentence):
+    (here / "vectors.yaml").write_text(TRIAL.format(kind="Vectors", options=""))
+    (here / "broken.yaml").write_text("name: [")
+    result = train(*arguments)
+    assert (result.exit_code, type(result.exception)) == (2, SystemExit)
+    assert sentence in said(result)
+    assert not (here / "runs/alone").exists()
+
+
+def test_a_resumed_training_is_trained_as_it_was_begun(here):
+    assert train("best.yaml", "--no-test").exit_code == 0
+    result = train("best.yaml", "--resume", "--all-data")
+    assert result.exit_code == 2
+    assert "a resumed run is trained as it was begun, with {'all_data': False, 'epochs': None}" in said(result)
+
+
+def test_two_processes_of_ray_train_train_what_one_does(ray_instance, here):
+    """Scores, coefficient and noise are the whole batch's: nine samples, of which one process has five."""
+    for name, workers in (("one", "1"), ("two", "2")):
+        result = train("trial.yaml", f"name={name}", "--workers", workers, "search.resources.cpu=1")
+        assert result.exit_code == 0, result.output
+    one, two = (checkpoint.load(here / "runs" / name / "best.pt") for name in ("one", "two"))
+    left = {key: value for key, value in one["metrics"].items() if key != "seconds"}
+    assert left == pytest.approx({k: v for k, v in two["metrics"].items() if k != "seconds"}, rel=1e-3, abs=1e-5)
+    assert min(left["coefficient/left"], left["coefficient/right"]) < 1
+    for key, value in one["model"].items():
+        assert torch.allclose(value, two["model"][key], rtol=1e-3, atol=1e-4), key
+    runs = [the_run(here, name) for name in ("one", "two")]
+    assert runs[0].data.metrics["test/accuracy"] == pytest.approx(runs[1].data.metrics["test/accuracy"], abs=0.011)
+
+
+@pytest.mark.slow
+def test_processes_of_which_one_dies_begin_again_at_the_last_epoch(ray_instance, here):
+    options = f", marker: {here / 'died'}"
+    (here / "trial.yaml").write_text(TRIAL.format(kind="Deadly", options=options))
+    result = train("trial.yaml", "--workers", "2", "search.resources.cpu=1")
+    assert result.exit_code == 0, result.output
+    assert (here / "died").exists()
+    assert [line.split()[1] for line in result.output.splitlines() if line.startswith("epoch")] == ["1/3", "2/3", "3/3"]
+    history = checkpoint.load(here / "runs/alone/last.pt")["history"]
+    assert [m["epoch"] for m in history] == [0, 1, 2]
+
+
+@pytest.mark.slow
+def test_what_fails_in_a_process_is_told_by_its_reason(ray_instance, here):
+    (here / "trial.yaml").write_text(TRIAL.format(kind="Broken", options=""))
+    result = train("trial.yaml", "--workers", "2", "search.resources.cpu=1")
+    assert (result.exit_code, said(result)) == (1, "OSError: clip 17 is damaged")
+    assert the_run(here, "alone").info.status == "FAILED"
+
+
+@pytest.mark.slow
+def test_a_training_of_two_processes_that_was_killed_goes_on(here):
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from search.cli import main; main()"
+    options = ["train", "trial.yaml", "trial.epochs=40", "--no-test"]
+    command = [sys.executable, "-c", code, *options, "--workers", "2", "search.resources.cpu=1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        seen = []
+        for line in process.stdout:
+            seen.append(line)
+            if line.startswith("epoch  3/40"):
+                break
+        process.kill()
+    known = len(checkpoint.load(here / "runs/alone/last.pt")["history"])
+    assert known >= 3, seen
+    result = CliRunner().invoke(main, [*options, "search.resources.cpu=1", "--resume"])
+    assert result.exit_code == 0, result.output
+    assert [m["epoch"] for m in checkpoint.load(here / "runs/alone/last.pt")["history"]] == list(range(40))
+    client = mlflow.MlflowClient(f"sqlite:///{here / 'runs' / 'mlflow.db'}")
+    history = client.get_metric_history(the_run(here, "alone").info.run_id, "val/accuracy")
+    assert sorted(m.step for m in history) == list(range(40))
