@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -62,7 +62,7 @@ class InMemory:
         x = {name: torch.cat([split.x[name] for split in both]) for name in self.training.x}
         none = Split({name: value[:0] for name, value in self.held_out.x.items()}, self.held_out.y[:0])
         training = Split(x, torch.cat([split.y for split in both]))
-        return InMemory(self.classes, training, none, self.fingerprint, self.make_test)
+        return replace(self, training=training, held_out=none)
 
     def train(self, *, batch_size: int, seed: int, epoch: int) -> Iterator[Batch]:
         """Shuffled batches of `batch_size`; what is left over at the end of a pass is left out of that pass."""

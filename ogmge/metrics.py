@@ -8,9 +8,7 @@ import torch
 from torch import Tensor
 
 from ogmge.modulation import ModulationStats
-from ogmge.ranks import Ranks
-
-ALONE = Ranks()
+from ogmge.ranks import ALONE, Ranks
 
 
 class Tally:

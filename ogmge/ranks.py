@@ -58,6 +58,9 @@ class Ranks:
         return held
 
 
+ALONE = Ranks()
+
+
 def part_of(samples: int, ranks: Ranks) -> slice:
     """Which of so many samples are this process's: parts that differ by one at most, the larger ones first.
 

@@ -14,9 +14,8 @@ import torch
 
 from ogmge import checkpoint
 from ogmge.config import TrialConfig
-from ogmge.metrics import ALONE
 from ogmge.model import build_model
-from ogmge.ranks import Ranks, part
+from ogmge.ranks import ALONE, Ranks, part
 from ogmge.training import Batch, Trainer
 
 log = logging.getLogger(__name__)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from ogmge import checkpoint
 from ogmge.config import ConfigError, TrialConfig, config_from, selected
+from ogmge.metrics import Tally
 from ogmge.model import MultimodalClassifier, build_model
 from ogmge.modulation import unimodal_logits
-from ogmge.training import AUTOCAST
+from ogmge.training import AUTOCAST, Batch
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,23 @@ class Trained:
             return f"it knows {_listed(self.classes)}, but the data have {_listed(classes)}{other}"
         there = {name: tuple(shapes[name]) for name in self.shapes if name in shapes}
         return None if there == self.shapes else f"it takes {_sizes(self.shapes)}, but the data are {_sizes(shapes)}"
+
+
+def tallied(models: Sequence[Trained], batches: Iterable[Batch], device: torch.device) -> list[Tally]:
+    """What each model makes of the same batches, which are gone through once.
+
+    Args:
+        models: on the device.
+        batches: see `ogmge.trainable.Data`.
+        device: where they answer.
+    """
+    tallies = [Tally(model.names, device) for model in models]
+    for x, y in batches:
+        there, target = {name: value.to(device) for name, value in x.items()}, y.to(device)
+        for model, tally in zip(models, tallies, strict=True):
+            fused, alone = model.logits(there)
+            tally.add(cross_entropy(fused, target), fused, alone, target)
+    return tallies
 
 
 def _sizes(shapes: Mapping[str, tuple[int, ...]]) -> str:

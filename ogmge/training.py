@@ -14,10 +14,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ogmge.config import Optimizer as OptimizerConfig
 from ogmge.config import TrialConfig
-from ogmge.metrics import ALONE, ModulationTally, Tally
+from ogmge.metrics import ModulationTally, Tally
 from ogmge.model import MultimodalClassifier
 from ogmge.modulation import Modulator, unimodal_logits
-from ogmge.ranks import Ranks, weight
+from ogmge.ranks import ALONE, Ranks, weight
 
 Batch = tuple[Mapping[str, Tensor], Tensor]
 NEVER = 2**31 - 1  # a step that is not reached

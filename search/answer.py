@@ -56,6 +56,12 @@ def best_of(record: SearchRecord, arm: Arm, metric: str, mode: str) -> Best | No
     return Best(trial, metrics, metrics[metric])
 
 
+def bests(record: SearchRecord, objective: Objective) -> dict[Arm, Best]:
+    """The best trial of each arm that has a result."""
+    found = {arm: best_of(record, arm, objective.metric, objective.mode) for arm in ARMS}
+    return {arm: best for arm, best in found.items() if best is not None}
+
+
 def front_of(record: SearchRecord, arm: Arm, objectives: Sequence[Objective]) -> list[TrialRecord]:
     """The arm's Pareto front: the trials than which no other is as good in every objective and better in one.
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from search.answer import best_of, front_of, winner
+from search.answer import bests, front_of, winner
 from search.arms import ARMS
 from search.experiment import Experiment, Origin, resolved, to_yaml
 from search.folder import RunFolder, fingerprint_in, locked, write
@@ -54,10 +54,10 @@ def chosen(experiment: Experiment, record: SearchRecord, folder: RunFolder, numb
     if number is None and verdict is not None:
         number = int(verdict["arms"][verdict["best"]]["trial"])
     if number is None:
-        best = [b for arm in ARMS if (b := best_of(record, arm, objective.metric, objective.mode)) is not None]
+        best = bests(record, objective)
         if not best:
             raise ExportError(f"no trial of the search in {folder.path} came to a result: see {folder.trials}")
-        number = winner({b.trial.arm: b for b in best}, objective.mode).trial.number
+        number = winner(best, objective.mode).trial.number
     trial = record.trials.get(number)
     metrics = trial.best_epoch(objective.metric) if trial is not None else None
     if trial is None or metrics is None:

@@ -11,16 +11,14 @@ from pathlib import Path
 import torch
 from rich.console import Console
 from rich.text import Text
-from torch.nn.functional import cross_entropy
 
 from datasets.registry import DatasetError
-from datasets.remote import is_uri
 from ogmge import trainable, trained
-from ogmge.metrics import Tally
-from search.data import fingerprint_of, open_data, store_of
+from search.data import fingerprint_of, open_data
 from search.execution import ray_train
-from search.execution.cluster import own_modules, ray_for
+from search.execution.cluster import own_modules
 from search.execution.ray_train import Job
+from search.execution.work import engine, everywhere
 from search.experiment import Experiment, ExperimentError
 from search.folder import FolderError, RunFolder, claimed, write
 from search.labels import modalities, percent, shown
@@ -120,14 +118,14 @@ def _job(experiment: Experiment, folder: RunFolder, how: How, data: trainable.Da
             experiment.name,
             [f"`trial.batch_size` must be at least --workers ({how.workers}), but is {experiment.trial.batch_size}"],
         )
-    stored = store_of(experiment.dataset)
+    dataset, here = everywhere(experiment.dataset)
     return Job(
         experiment.trial,
-        {**experiment.dataset, **stored},
+        dataset,
         None if how.all_data else experiment.search.objective,
         _epochs(experiment, how),
         how.all_data,
-        None if any(map(is_uri, stored.values())) else Path.cwd(),
+        here,
         folder.path.resolve(),
         None,
     )
@@ -204,10 +202,8 @@ def _run(
                 epochs=job.epochs,
             )
         return
-    read = {} if job.here is None else {"the working folder": str(job.here)}
-    read |= {f"dataset.{option}": place for option, place in store_of(job.dataset).items()}
-    written = str(job.folder) if job.storage is None else job.storage.where
-    with ray_for(experiment, read, {"the folder of the run" if job.storage is None else "search.storage": written}):
+    where = str(job.folder) if job.storage is None else job.storage.where
+    with engine(experiment, job.dataset, job.here, where):
         there = ray_train.gpus_there()
         workers = how.workers or max(1, there)
         ray_train.train(job, workers, experiment.search.resources.cpu, there >= workers, report)
@@ -227,15 +223,12 @@ def _test(
         return None
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = trained.load(folder.path / "best.pt", device)
-    tally = Tally(model.names, device)
     try:
         batches, _ = read_test(data, folder, "final training", experiment.trial.batch_size, console)
     except DatasetError as error:
         console.print(Text(f"note: {error}", style="yellow"))
         return None
-    for x, y in batches:
-        fused, alone = model.logits({name: x[name].to(device) for name in model.names})
-        tally.add(cross_entropy(fused, y.to(device)), fused, alone, y.to(device))
+    [tally] = trained.tallied([model], batches, device)
     return tally.result("test")
 
 

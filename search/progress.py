@@ -12,8 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from search.answer import best_of
-from search.arms import ARMS
+from search.answer import bests
 from search.labels import duration, label, modalities, percent, shown
 from search.record import TrialRecord
 from search.session import Session
@@ -40,14 +39,13 @@ class View:
 
 def of_search(session: Session) -> View:
     """Of a search: the best of each arm."""
-    metric, mode = session.experiment.search.objective.metric, session.experiment.search.objective.mode
+    objective = session.experiment.search.objective
 
     def found() -> list[str]:
-        bests = {arm: best_of(session.record, arm, metric, mode) for arm in ARMS}
         return [
-            f"best {arm:<9}  {shown(metric, best.value)}   trial {best.trial.number}: {label(best.trial.changes)}"
-            for arm, best in bests.items()
-            if best is not None
+            f"best {arm:<9}  {shown(objective.metric, best.value)}   trial {best.trial.number}: "
+            f"{label(best.trial.changes)}"
+            for arm, best in bests(session.record, objective).items()
         ]
 
     return View(session.experiment.name, "trials", lambda trial: label(trial.changes), found)

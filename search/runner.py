@@ -101,9 +101,7 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
 def _answer(session: Session, folder: RunFolder) -> tuple[Outcome, dict[Arm, answer.Best]]:
     """What is known so far, written to the folder."""
     experiment, record = session.experiment, session.record
-    metric, mode = experiment.search.objective.metric, experiment.search.objective.mode
-    found = {arm: answer.best_of(record, arm, metric, mode) for arm in ARMS}
-    best: dict[Arm, answer.Best] = {arm: b for arm, b in found.items() if b is not None}
+    best = answer.bests(record, experiment.search.objective)
     try:
         write(folder.trials, export.trials_table(experiment, record))
         if len(best) == len(ARMS):

@@ -57,3 +57,14 @@ def s3() -> Iterator[Callable[[str], str]]:
         made.create_dir(path)
         yield lambda folder: f"s3://bucket/{folder}?{place}"
     server.stop()
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Several get in each other's way where other programs run, and small matrices gain nothing by them."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

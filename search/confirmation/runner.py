@@ -103,9 +103,7 @@ class Searched:
     @property
     def best(self) -> dict[Arm, answer.Best]:
         """Of each arm that has a result."""
-        objective = self.experiment.search.objective
-        found = {arm: answer.best_of(self.record, arm, objective.metric, objective.mode) for arm in ARMS}
-        return {arm: best for arm, best in found.items() if best is not None}
+        return answer.bests(self.record, self.experiment.search.objective)
 
 
 def confirm_run(path: Path, assignments: Sequence[str], console: Console, ask: Ask) -> Outcome:

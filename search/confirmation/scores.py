@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn.functional import cross_entropy
 
 from ogmge import trained
-from ogmge.metrics import Tally
 from ogmge.training import Batch
 from search.arms import Arm
 from search.statistics.paired import paired
@@ -29,18 +27,13 @@ def test_scores(files: Mapping[Arm, Sequence[Path]], batches: Iterable[Batch], d
         CheckpointError: one of the files cannot be read.
     """
     models = {arm: [trained.load(file, device) for file in paths] for arm, paths in files.items()}
-    every = [(model, Tally(model.names, device)) for arm in models for model in models[arm]]
-    for x, y in batches:
-        there, target = {name: value.to(device) for name, value in x.items()}, y.to(device)
-        for model, tally in every:
-            fused, alone = model.logits(there)
-            tally.add(cross_entropy(fused, target), fused, alone, target)
-    scores = [tally.result("test") for _, tally in every]
+    tallies = trained.tallied([model for arm in models for model in models[arm]], batches, device)
+    scores = [tally.result("test") for tally in tallies]
     values = {arm: [scores.pop(0)["test/accuracy"] for _ in models[arm]] for arm in models}
     found = paired(values["modulated"], values["baseline"])
     arms: dict[str, Any] = {arm: {**asdict(getattr(found, arm)), "values": values[arm]} for arm in values}
     difference = {"mean": found.mean, "low": found.low, "high": found.high}
-    examples = len(every[0][1].correct())
+    examples = len(tallies[0].correct())
     return {"metric": "test/accuracy", "examples": examples, "seeds": found.n, **arms, "difference": difference}
 
 

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,6 @@ from ogmge.ranks import Ranks
 from ogmge.training import NonFiniteLoss
 from search.data import open_data
 from search.folder import FolderError
-from search.space import trial_from
 from search.storage import Storage
 
 RETRIES = 3  # of all processes, where one of them died
@@ -143,7 +142,7 @@ def _loop(config: dict[str, Any]) -> None:
                     ray.get(mailbox.put.remote({"metrics": metrics}))
 
             trainable.train(
-                trial_from(asdict(job.trial)),
+                job.trial,
                 job.data(),
                 report,
                 folder=folder,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -64,15 +65,9 @@ def train_all(
         ClusterError, ResourceError, TrackingError: what is asked for is not there.
     """
     experiment = session.experiment
-    stored = store_of(experiment.dataset)
-    setup = Setup(
-        {**experiment.dataset, **stored},
-        experiment.search.objective,
-        folder.tune.resolve(),
-        None if any(map(is_uri, stored.values())) else Path.cwd(),
-        storage,
-    )
-    with _engine(session, setup):
+    dataset, here = everywhere(experiment.dataset)
+    setup = Setup(dataset, experiment.search.objective, folder.tune.resolve(), here, storage)
+    with engine(experiment, dataset, here, storage.where) if session.left else nullcontext():
         rooms, at_once = _rooms(experiment, console) if session.left else ([], 0)
         tracker.connected()
         session.observers += [tracker, _Tidy(storage)]
@@ -84,14 +79,27 @@ def train_all(
             session.close()
 
 
-def _engine(session: Session, setup: Setup) -> AbstractContextManager[None]:
-    """Ray, where there is something to run, on nodes that see what they need."""
-    if not session.left:
-        return nullcontext()
-    read = {} if setup.here is None else {"the working folder": str(setup.here)}
-    stored = {f"dataset.{option}": place for option, place in store_of(setup.dataset).items()}
-    kept = "the folder of the run" if session.experiment.search.storage is None else "search.storage"
-    return ray_for(session.experiment, {**read, **stored}, {kept: setup.storage.where})
+def everywhere(dataset: Mapping[str, Any]) -> tuple[dict[str, Any], Path | None]:
+    """A data set's options as they hold wherever a worker is at home, and the folder from which its relative paths go;
+    None where its store is at a URI."""
+    stored = store_of(dataset)
+    return {**dataset, **stored}, None if any(map(is_uri, stored.values())) else Path.cwd()
+
+
+def engine(
+    experiment: Experiment, dataset: Mapping[str, Any], here: Path | None, where: str
+) -> AbstractContextManager[None]:
+    """Ray, on nodes that see what they need.
+
+    Args:
+        experiment: says which Ray.
+        dataset, here: see `everywhere`.
+        where: checkpoints are kept.
+    """
+    read = {} if here is None else {"the working folder": str(here)}
+    stored = {f"dataset.{option}": place for option, place in store_of(dataset).items()}
+    kept = "the folder of the run" if experiment.search.storage is None else "search.storage"
+    return ray_for(experiment, {**read, **stored}, {kept: where})
 
 
 def _rooms(experiment: Experiment, console: Console) -> tuple[list[Room], int]:
