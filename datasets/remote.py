@@ -142,6 +142,18 @@ class Remote:
         with self._doing("read"):
             return bool(self._files.get_file_info(self._at(name)).is_file)
 
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Name -> bytes of the files in a folder; none where there is no such folder.
+
+        Raises:
+            RemoteError: nobody can say.
+        """
+        from pyarrow import fs
+
+        with self._doing("read"):
+            found = self._files.get_file_info(fs.FileSelector(self._at(folder).rstrip("/"), allow_not_found=True))
+            return {str(info.base_name): int(info.size) for info in found if info.is_file}
+
     def delete(self, name: str) -> None:
         """Takes a file away, if it is there.
 

@@ -165,6 +165,8 @@ class TrialConfig:
         fusion: `concat`, `sum`, `film`, `gated` or `package.module:factory`.
         modulation, optimizer, schedule: see these classes.
         precision: `fp32`, or autocast to `bf16` or `fp16` (the latter with a gradient scaler).
+        deterministic: take algorithms that give the same bits each time, where torch has them (it warns of the others);
+            on a GPU they are slower, on a CPU they are what is taken anyway.
         seed: of the initial weights, the order of the data, the noise.
     """
 
@@ -181,6 +183,7 @@ class TrialConfig:
     optimizer: Optimizer = field(default_factory=Optimizer)
     schedule: Schedule = field(default_factory=Schedule)
     precision: Precision = "fp32"
+    deterministic: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:

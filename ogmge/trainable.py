@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 Report = Callable[[dict[str, float]], None]
 
+LAST, BEST = "last.pt", "best.pt"  # in a training's folder
+
 
 class Data(Protocol):
     """What is trained on. Batches are (modality -> [B, *shape], class ids [B]), on any device."""
@@ -84,14 +86,44 @@ def _read(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def _restore(trainer: Trainer, path: Path) -> list[dict[str, float]]:
-    """The epochs behind us, their state loaded. The first process reads: the others may not see its files."""
+def _restore(trainer: Trainer, path: Path) -> tuple[list[dict[str, float]], int]:
+    """The epochs behind us, their state loaded; and how many of them another training did. The first process reads: the
+    others may not see its files."""
     state = trainer.ranks.first(_read(path) if trainer.ranks.rank == 0 else None)
     if state is None:
-        return []
+        return [], 0
     trainer.load_state_dict(state["trainer"])
     history: list[dict[str, float]] = state["history"]
-    return history
+    return history, state.get("inherited", 0)
+
+
+# ---- for trainings that begin alike ----
+
+
+def left_by(folder: Path) -> dict[str, Any]:
+    """What another training with the same beginning needs to go on from the last epoch of the one in a folder.
+
+    Raises:
+        checkpoint.CheckpointError: there is none, or it cannot be read.
+    """
+    return {"last": checkpoint.load(folder / LAST), "best": checkpoint.load(folder / BEST)}
+
+
+def inherit(state: Mapping[str, Any], config: TrialConfig, folder: Path) -> int:
+    """Has a training that has not begun go on from there: `train` reports those epochs as its own, with `inherited`.
+
+    Args:
+        state: of a training that is the same as this one up to there (`ogmge.history.keys`), see `left_by`.
+        config: of this one.
+        folder: likewise.
+
+    Returns:
+        how many epochs were inherited.
+    """
+    epochs = len(state["last"]["history"])
+    checkpoint.save({**state["best"], "config": asdict(config)}, folder / BEST)
+    checkpoint.save({**state["last"], "inherited": epochs}, folder / LAST)  # last: it says that both are there
+    return epochs
 
 
 def _run_epoch(
@@ -143,7 +175,8 @@ def train(
         config: the trial.
         data: see `Data`.
         report: called after each epoch with its metrics: `epoch` (from 0), `train/…`, `val/…`, `ratio/NAME`,
-            `coefficient/NAME`, `learning_rate`, `seconds`, and `best`, the best of the objective so far.
+            `coefficient/NAME`, `learning_rate`, `seconds`, and `best`, the best of the objective so far; and with
+            `inherited` = 1 where another training did it, see `inherit`.
         folder: for the checkpoints; made where it is missing.
         objective: validation accuracy by default; None validates nothing, and the last epoch counts as the best.
         device: the CPU by default.
@@ -155,22 +188,24 @@ def train(
         ConfigError, ValueError: see `start`.
         NonFiniteLoss, NonFiniteMetric: training diverged.
     """
+    torch.use_deterministic_algorithms(config.deterministic, warn_only=True)
     data = part(data, ranks)
     trainer = start(config, data, device or torch.device("cpu"), ranks)
-    history = _restore(trainer, folder / "last.pt")
+    history, inherited = _restore(trainer, folder / LAST)
     best: float | None = None
-    for metrics in history:
+    for epoch, metrics in enumerate(history):
         best = metrics.get("best")
-        report(metrics)
+        report({**metrics, "inherited": 1.0} if epoch < inherited else metrics)
     for epoch in range(len(history), min(config.epochs, epochs or config.epochs)):
         metrics, correct = _run_epoch(trainer, data, epoch, objective)
         if objective is None or objective.better(metrics[objective.metric], best):
             best = None if objective is None else metrics[objective.metric]
-            _save(ranks, _weights(trainer, data, metrics, correct), folder / "best.pt")
+            _save(ranks, _weights(trainer, data, metrics, correct), folder / BEST)
         if best is not None:
             metrics["best"] = best
         history.append(metrics)
-        _save(ranks, {"trainer": trainer.state_dict(), "history": history}, folder / "last.pt")
+        state = {"trainer": trainer.state_dict(), "history": history, "inherited": inherited}
+        _save(ranks, state, folder / LAST)
         report(metrics)
 
 

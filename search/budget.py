@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from search.experiment import Budget
 
@@ -15,22 +15,32 @@ class Spent:
     Args:
         wall_seconds: from the opening of each session to its last event.
         gpu_seconds: of the epochs that were reported, whichever ran at the same time, each times its share of a GPU.
-        epochs: that were reported.
+        epochs: that were trained and reported.
+        inherited: epochs that were reported, and that another trial had trained.
+        saved_seconds: that their training took there.
+        saved_gpu_seconds: likewise, each times the share of a GPU.
     """
 
     wall_seconds: float = 0.0
     gpu_seconds: float = 0.0
     epochs: int = 0
+    inherited: int = 0
+    saved_seconds: float = 0.0
+    saved_gpu_seconds: float = 0.0
 
     def __add__(self, other: Spent) -> Spent:
-        return Spent(
-            self.wall_seconds + other.wall_seconds, self.gpu_seconds + other.gpu_seconds, self.epochs + other.epochs
-        )
+        return Spent(*(mine + others for mine, others in zip(astuple(self), astuple(other), strict=True)))
 
     def epoch(self, metrics: Mapping[str, float], gpu: float) -> None:
         """Another one was reported, by a trial that had so many GPUs."""
-        self.epochs += 1
-        self.gpu_seconds += metrics.get("seconds", 0.0) * gpu
+        seconds = metrics.get("seconds", 0.0)
+        if "inherited" in metrics:
+            self.inherited += 1
+            self.saved_seconds += seconds
+            self.saved_gpu_seconds += seconds * gpu
+        else:
+            self.epochs += 1
+            self.gpu_seconds += seconds * gpu
 
 
 NOTHING = Spent()

@@ -63,6 +63,13 @@ class Resources(_Section):
     heaviest configuration takes and packs as many as find room; 0 where there is no GPU."""
 
 
+class Prefixes(_Section):
+    """Beginnings of trainings, kept for trials that begin alike."""
+
+    max_gb: float = Field(default=20.0, gt=0)
+    """Of all that are kept at a time; over it those go that save the least."""
+
+
 class Budget(_Section):
     """What a search may spend; null is no limit. Once one of these is spent, no trial goes on past its next report."""
 
@@ -122,6 +129,11 @@ class Search(_Section):
     Ray of its own on this machine."""
     storage: Annotated[str | None, AfterValidator(_storage)] = None
     """Path or URI of a folder for the trials' checkpoints that all nodes see; null is the folder of the run."""
+
+    share_prefixes: bool = True
+    """Whether epochs that several trials have in common are trained once: on a CPU to the same bits, see
+    docs/sharing.md. Before its window opens a modulated trial is an unmodulated one."""
+    prefixes: Prefixes = Prefixes()
 
     @property
     def objectives(self) -> tuple[Objective, ...]:

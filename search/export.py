@@ -157,16 +157,17 @@ def trials_table(experiment: Experiment, record: SearchRecord) -> str:
             "trial": trial.number,
             "arm": trial.arm,
             "status": trial.status,
-            "epochs_trained": len(trial.epochs),
+            "epochs_trained": len(trial.epochs) - trial.inherited,
+            "epochs_inherited": trial.inherited,
             **trial.changes,
         }
         best = trial.best_epoch(metric)
         if best is not None:
             row |= {"best_epoch": int(best["epoch"])}
-            row |= {key: value for key, value in best.items() if key not in ("epoch", "best")}
+            row |= {key: value for key, value in best.items() if key not in ("epoch", "best", "inherited")}
         if fronts is not None:
             row |= {"pareto_front": "yes" if trial.number in fronts else "no"}
-        row |= {"seconds": round(sum(m["seconds"] for m in trial.epochs), 3)}
+        row |= {"seconds": round(sum(m["seconds"] for m in trial.epochs if "inherited" not in m), 3)}
         row |= {"reason": "\n".join(trial.reason.splitlines())}  # csv leaves a bare carriage return unquoted
         rows.append(row)
     columns = list(dict.fromkeys(key for row in rows for key in row if key != "reason"))

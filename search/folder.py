@@ -26,6 +26,8 @@ MAY_CHANGE = (  # on resume
     "search.budget.gpu_hours",
     "search.budget.epochs",
     "search.address",
+    "search.share_prefixes",
+    "search.prefixes.max_gb",
 )
 
 

@@ -11,6 +11,7 @@ from search.budget import exhausted, set_aside
 from search.experiment import Experiment
 from search.record import SearchRecord, TrialRecord
 from search.sampler import ArmStudy
+from search.sharing.siblings import Sibling, siblings
 from search.space import START, Changes, Internal, most_epochs
 from search.stopping.peers import Run, Scheduler
 from search.stopping.scheduler import scheduler_of
@@ -56,6 +57,18 @@ class Policy(Protocol):
     def exhausted(self, record: SearchRecord) -> str | None:
         """Why nothing more is run, where that is so before all of it is done. The record alone says so, no clock."""
 
+    # ---- for trials that begin alike, see `search.sharing` ----
+
+    @property
+    def more(self) -> bool:
+        """Whether trials may still be suggested, as far as anybody can tell."""
+
+    def foreseen(self, number: int) -> bool:
+        """Whether no result that is still to come can change what trial `number`, the next one, is to be."""
+
+    def siblings(self, trial: TrialRecord) -> list[Sibling]:
+        """All configurations that may be suggested at any time and begin as this trial does."""
+
 
 class Tuning:
     """The search itself: a study for each arm, one scheduler, one budget.
@@ -73,15 +86,18 @@ class Tuning:
         self._scheduler: Scheduler = scheduler_of(experiment)
         self._runs: dict[int, Run] = {}
         self._exhausted: str | None = None
+        self._suggested: set[int] = set()
 
     @property
     def planned(self) -> int:
         return len(self.arms)
 
     def restore(self, trial: TrialRecord) -> None:
+        self._suggested.add(trial.number)
         self.studies[trial.arm].add(trial)
 
     def suggest(self, number: int) -> Suggestion:
+        self._suggested.add(number)
         arm = self.arms[number]
         return Suggestion(arm, *self.studies[arm].suggest(number))
 
@@ -109,3 +125,13 @@ class Tuning:
         aside = set_aside(trainings, most_epochs(self._experiment.space, trial), record.spent)
         self._exhausted = self._exhausted or exhausted(self._experiment.search.budget, record.spent, aside)
         return self._exhausted
+
+    @property
+    def more(self) -> bool:
+        return len(self._suggested) < len(self.arms)
+
+    def foreseen(self, number: int) -> bool:
+        return self.studies[self.arms[number]].foreseen
+
+    def siblings(self, trial: TrialRecord) -> list[Sibling]:
+        return siblings(self._experiment.space, self._experiment.trial, trial.changes)

@@ -56,6 +56,11 @@ class TrialRecord:
         return self.status == "stopped" and of_budget(self.reason)
 
     @property
+    def inherited(self) -> int:
+        """Epochs that another trial trained."""
+        return sum("inherited" in metrics for metrics in self.epochs)
+
+    @property
     def best(self) -> float | None:
         """The best of the objective so far."""
         return self.epochs[-1]["best"] if self.epochs else None
@@ -70,14 +75,17 @@ class Moment:
     """What a search had spent when a trial ended, or at a round number of epochs.
 
     Args:
-        epochs, gpu_seconds, wall_seconds: see `Spent`.
+        spent: by then.
         ended: the trial, where one did.
     """
 
-    epochs: int
-    gpu_seconds: float
-    wall_seconds: float
+    spent: Spent
     ended: int | None
+
+    @property
+    def epochs(self) -> int:
+        """That were trained."""
+        return self.spent.epochs
 
 
 def is_round(epochs: int) -> bool:
@@ -118,8 +126,9 @@ class SearchRecord:
                 names = map(sys.intern, event["metrics"])  # one text for all epochs of all trials
                 trial.epochs.append(dict(zip(names, event["metrics"].values(), strict=True)))
                 trial.bests.append(event["metrics"]["best"])
+                before = self.spent.epochs
                 self.spent.epoch(event["metrics"], event.get("gpu", 0.0))
-                if is_round(self.spent.epochs):
+                if self.spent.epochs > before and is_round(self.spent.epochs):
                     self._remember(None)
         elif event["event"] == "reopened":
             trial.status, trial.reason = "waiting", ""
@@ -131,8 +140,7 @@ class SearchRecord:
             self._remember(number)
 
     def _remember(self, ended: int | None) -> None:
-        spent = self.spent
-        self.moments.append(Moment(spent.epochs, spent.gpu_seconds, spent.wall_seconds, ended))
+        self.moments.append(Moment(replace(self.spent), ended))
 
     def __iter__(self) -> Iterator[TrialRecord]:
         return iter(list(self.trials.values()))  # a copy: others look while the search goes on

@@ -79,7 +79,7 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
             soft_wrap=True,
         )
         try:
-            train_all(session, folder, storage, tracker, console, of_search)
+            train_all(session, folder, storage, tracker, console, of_search, identity.fingerprint)
         finally:
             outcome, best = _answer(session, folder)
             status = "FINISHED" if outcome.answered and outcome.complete else "FAILED" if outcome.complete else "KILLED"

@@ -66,6 +66,12 @@ class ArmStudy:
         """How many configurations the arm's space holds."""
         return math.prod(dimension.count for dimension in self._dimensions)
 
+    @property
+    def foreseen(self) -> bool:
+        """Whether no result that is still to come can change what is suggested next."""
+        name, startup = self._search.sampler, self._known.startup
+        return self._sequence is not None or name == "random" or (name in ("tpe", "gp") and len(self._had) < startup)
+
     def _sampler(self, number: int, attempt: int) -> BaseSampler:
         seed = _seed(self._search.seed, self._arm, number, attempt)
         if self._sequence is not None:

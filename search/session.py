@@ -6,14 +6,16 @@ journal, so that a session opened on an old journal continues it.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from search.experiment import Experiment
-from search.policy import Policy
+from search.policy import Policy, Suggestion
 from search.record import Journal, SearchRecord, Status, TrialRecord
+from search.sharing.sharing import Order, Sharing
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +57,18 @@ class Session:
         for trial in self.record:
             policy.restore(trial)
         self._again = [trial.number for trial in self.record if not trial.ended]
+        self._drawn: dict[int, TrialRecord] = {}  # suggested, and not handed out yet
+        self._sharing: Sharing | None = None
+        self._orders: dict[int, Order] = {}
+
+    def share(self, sharing: Sharing) -> None:
+        """From now on trials that begin alike do it once."""
+        sharing.known(self.record)
+        self._sharing = sharing
+
+    def order(self, number: int) -> Order:
+        """What a trial that was handed out is to take from others and to leave for them."""
+        return self._orders.get(number, Order())
 
     def _reopen(self) -> None:
         """What the budget stopped goes on where there is more of it now."""
@@ -89,13 +103,34 @@ class Session:
         """The next trial to run: an interrupted one first, else a new suggestion; None when there is none for now."""
         if self.halted or self.exhausted:
             return None
-        if self._again:
-            return self.record.trials[self._again.pop(0)]
-        number = len(self.record.trials)
-        if number >= self.policy.planned:
-            return None
-        happened = {"event": "suggested", "number": number, **vars(self.policy.suggest(number))}
-        return self.record.trials[number] if self._happened(happened) else None
+        for number in self._again:
+            if self._free(trial := self.record.trials[number]):
+                self._again.remove(number)
+                return self._handed_out(trial)
+        for number, trial in self._ahead():
+            if self._free(trial):
+                del self._drawn[number]
+                suggested = Suggestion(trial.arm, trial.internal, trial.changes)
+                happened = {"event": "suggested", "number": number, **vars(suggested)}
+                return self._handed_out(self.record.trials[number]) if self._happened(happened) else None
+        return None
+
+    def _ahead(self) -> Iterator[tuple[int, TrialRecord]]:
+        """New trials: those that had to wait, then more; where that needs results, no more of them wait than run."""
+        yield from list(self._drawn.items())
+        while (number := self._new()) < self.policy.planned:
+            running = sum(trial.status == "running" for trial in self.record)
+            if not self.policy.foreseen(number) and self._drawn and len(self._drawn) >= running:
+                return
+            trial = TrialRecord(number, **vars(self.policy.suggest(number)))
+            self._drawn[number] = trial
+            if self._sharing is not None:
+                self._sharing.expect(trial)
+            yield number, trial
+
+    def _new(self) -> int:
+        """The number of the next trial that nobody has suggested yet."""
+        return next(n for n in itertools.count() if n not in self.record.trials and n not in self._drawn)
 
     def started(self, number: int) -> None:
         """A worker has begun (or begun again) with a trial."""
@@ -109,6 +144,8 @@ class Session:
         may have been killed before it could stop the trial after it.
         """
         trial = self.record.trials[number]
+        if self._sharing is not None:
+            self._sharing.trained(number, int(metrics["epoch"]) + 1)
         known = len(trial.epochs) - int(metrics["epoch"])
         if known == 0:
             if not self._happened({"event": "reported", "number": number, "metrics": metrics, "gpu": gpu}):
@@ -131,12 +168,32 @@ class Session:
         if trial.ended or not self._happened({"event": "ended", "number": number, "status": status, "reason": reason}):
             return
         self.policy.tell(trial)
+        self._over(number)
         self._tell(lambda observer: observer.ended(trial))
 
     def crowded(self, number: int) -> None:
         """A trial ran out of memory and is to go on with more. That is no result: the policy hears nothing."""
         if self._happened({"event": "crowded", "number": number}):
+            self._over(number)
             self._again.append(number)
+
+    def shared(self, number: int, key: str, size: int) -> None:
+        """A trial has left a beginning for others, of so many bytes."""
+        if self._sharing is not None:
+            self._sharing.left(number, key, size)
+
+    def _free(self, trial: TrialRecord) -> bool:
+        return self._sharing is None or self._sharing.free(trial)
+
+    def _handed_out(self, trial: TrialRecord) -> TrialRecord:
+        if self._sharing is not None:
+            self._orders[trial.number] = self._sharing.begin(trial)
+        return trial
+
+    def _over(self, number: int) -> None:
+        if self._sharing is not None:
+            self._sharing.over(number)
+            self._orders.pop(number, None)
 
     def close(self) -> None:
         """Ends the trials that were interrupted, where the budget leaves them nothing to go on with."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from datasets.remote import Remote, is_uri, whereabouts
 from search.experiment import Experiment
 from search.folder import RunFolder, trial_folder, write
+from search.sharing.store import PrefixStore
 
 KEPT = ("best.pt", "last.pt")  # in this order: a trial goes on from the last, and the best is never behind it
 
@@ -86,6 +87,11 @@ class Storage:
             (trial_folder(self.folder, number) / "last.pt").unlink(missing_ok=True)
         else:
             Remote(self.where).delete(self._name(number, "last.pt"))
+
+    @property
+    def prefixes(self) -> PrefixStore:
+        """Beginnings that trials leave for each other."""
+        return PrefixStore(self.where, self.run)
 
     def _name(self, number: int, file: str) -> str:
         return f"{self.run}/{trial_folder(Path(), number)}/{file}"

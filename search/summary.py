@@ -94,6 +94,23 @@ def cut_short(session: Session) -> str | None:
     return f"{done} were not started: the same command with more of `search.budget` and --resume goes on with them."
 
 
+def effort(session: Session) -> str:
+    """Where the epochs went: what was asked for, trained, taken over, and left out by early stopping."""
+    whole, record = session.experiment.trial.epochs, session.record
+    asked, spent = sum(int(t.changes.get("epochs", whole)) for t in record), record.spent
+    parts = [f"{spent.epochs} trained"]
+    if spent.inherited:
+        parts.append(f"{spent.inherited} in common with another trial and trained there")
+    if left := asked - spent.epochs - spent.inherited:
+        parts.append(f"{left} left out")
+    text = f"{asked} epochs: {', '.join(parts)}"
+    if spent.gpu_seconds:
+        text += (
+            f"; {spent.gpu_seconds / 3600:.3g} GPU-hours spent, {spent.saved_gpu_seconds / 3600:.3g} saved by sharing"
+        )
+    return text
+
+
 def print_summary(
     console: Console,
     session: Session,
@@ -109,6 +126,7 @@ def print_summary(
         f"trained to the end, {count['stopped']} stopped early, {count['failed']} failed\n",
         highlight=False,
     )
+    console.print(Text(f"{effort(session)}\n"))
     if sentence := cut_short(session):
         console.print(Text(f"{sentence}\n"))
     if best:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -10,7 +12,9 @@ from torch import Tensor
 
 from ogmge.config import Modulation, Optimizer, Schedule, TrialConfig
 from ogmge.model import build_model
-from ogmge.training import NonFiniteLoss, Trainer
+from ogmge.trainable import train
+from ogmge.training import Batch, NonFiniteLoss, Trainer
+from tests.own_data import Vectors
 
 CPU = torch.device("cpu")
 SHAPES = {"audio": (1, 8, 8), "visual": (2, 8, 8)}
@@ -132,3 +136,21 @@ def test_evaluation_counts_each_sample_once_and_changes_nothing():
     assert correct.tolist() == right
     assert metrics["val/accuracy"] == pytest.approx(sum(right) / 19)
     assert metrics["val/loss"] == pytest.approx(loss / 19, rel=1e-5)
+
+
+class Watched(Vectors):
+    """Notes whether torch was told to take deterministic algorithms."""
+
+    told: ClassVar[list[bool]] = []
+
+    def train(self, *, batch_size: int, seed: int, epoch: int) -> Iterator[Batch]:
+        self.told.append(torch.are_deterministic_algorithms_enabled())
+        yield from super().train(batch_size=batch_size, seed=seed, epoch=epoch)
+
+
+def test_deterministic_algorithms_are_those_of_the_trial_that_asks_for_them(tmp_path):
+    """A worker has one trial after the other."""
+    for number, deterministic in enumerate([True, False]):
+        config = TrialConfig(epochs=1, encoder="mlp", modulation=Modulation("none"), deterministic=deterministic)
+        train(config, Watched(), lambda metrics: None, folder=tmp_path / str(number))
+    assert Watched.told == [True, False]

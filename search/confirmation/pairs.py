@@ -65,6 +65,12 @@ class Pairs:
         """In all, as far as the results so far ask for."""
         return len(self._trained) + sum(1 for _ in self._due())
 
+    @property
+    def more(self) -> bool:
+        """Whether trainings may still be asked for: what is due, or twins of what is there."""
+        undecided = self.twin_of is None and self._prefix(PAIR) < self.planned
+        return self.clear_at is None and (undecided or any(True for _ in self._due()))
+
     def hand_out(self) -> tuple[int, Role]:
         """The next one to be trained."""
         pair, role = next(self._due())

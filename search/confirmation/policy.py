@@ -13,6 +13,7 @@ from search.confirmation.seeds import SPLIT_SEED, redraws
 from search.experiment import Experiment
 from search.policy import Suggestion
 from search.record import SearchRecord, TrialRecord
+from search.sharing.siblings import Sibling
 from search.space import METHOD, Changes
 
 SEED = "seed"  # path into a trial
@@ -88,6 +89,18 @@ class Confirmation:
 
     def exhausted(self, record: SearchRecord) -> str | None:
         return exhausted(self.experiment.search.budget, self.spent + record.spent) if self.limited else None
+
+    @property
+    def more(self) -> bool:
+        return self.pairs.more
+
+    def foreseen(self, number: int) -> bool:
+        return True
+
+    def siblings(self, trial: TrialRecord) -> list[Sibling]:
+        """Of the same seed: the pair, and the twins of both."""
+        every = [*self.best.values(), *(twin_changes(self.best, arm) for arm in self.best)]
+        return [Sibling({**changes, SEED: trial.changes[SEED]}) for changes in every]
 
 
 def _place(trial: TrialRecord) -> tuple[int, Role]:

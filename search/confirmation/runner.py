@@ -178,7 +178,7 @@ def confirm(searched: Searched, console: Console, ask: Ask, *, limited: bool) ->
         _announce(console, session, plan)
     results, files = Results(), [folder.experiment]
     try:
-        train_all(session, own, storage, tracker, console, of_confirmation)
+        train_all(session, own, storage, tracker, console, of_confirmation, searched.identity.fingerprint)
         weights = partial(storage.weights, cache=own.tune)
         found = verdict_of(policy, plan, weights) if session.complete else None
         if found is not None:

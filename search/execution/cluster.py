@@ -226,8 +226,7 @@ def _sent(modules: Collection[str]) -> list[ModuleType]:
 
 def sources(modules: Collection[str]) -> list[str]:
     """The files or folders of those that are not installed."""
-    found = _sent(modules)
-    return [str(Path(m.__file__).parent if hasattr(m, "__path__") and m.__file__ else m.__file__) for m in found]
+    return [str(next(iter(m.__path__)) if hasattr(m, "__path__") else m.__file__) for m in _sent(modules)]
 
 
 def nodes() -> list[dict[str, float]]:

@@ -26,9 +26,10 @@ WORKER_RETRIES = 3  # of a worker that died; a training that fails is not tried 
 
 
 class Trainable(Protocol):
-    """Trains one trial in a worker and reports `{"metrics": [{name: value}]}` after each epoch.
+    """Trains one trial in a worker and reports `{"metrics": [{name: value}], "left": [(key, bytes)]}` after each epoch:
+    of those that it inherited all at once, and what it has left for others.
 
-    A list, as Tune keeps statistics of every number that it finds in a dict: 50 kB a trial, which nobody asks for.
+    Lists, as Tune keeps statistics of every number that it finds in a dict: 50 kB a trial, which nobody asks for.
     """
 
     def __call__(self, config: dict[str, Any], setup: Setup) -> None: ...
@@ -48,7 +49,14 @@ class _Suggestions(Searcher):
         config = with_changes(self._session.experiment.trial, trial.changes)
         room = self._rooms[min(trial.crowded, len(self._rooms) - 1)]
         dataset = dict(self._session.policy.dataset(trial))
-        return {"number": trial.number, "trial": asdict(config), "dataset": dataset, **asdict(room)}
+        sharing = asdict(self._session.order(trial.number))
+        return {
+            "number": trial.number,
+            "trial": asdict(config),
+            "dataset": dataset,
+            "sharing": sharing,
+            **asdict(room),
+        }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Nothing: the session hears of it from `_Decisions` and `_Workers`, which know why."""
@@ -90,7 +98,10 @@ class _Decisions(FIFOScheduler):
         if "failure" in result:
             self._session.ended(number, "failed", str(result["failure"]))
             return str(TrialScheduler.STOP)
-        reason = self._session.reported(number, result["metrics"][0], trial.config["gpu"])
+        for key, size in result.get("left", ()):
+            self._session.shared(number, key, size)
+        told = (self._session.reported(number, metrics, trial.config["gpu"]) for metrics in result["metrics"])
+        reason = next(filter(None, told), None)
         if self._session.halted:
             return str(TrialScheduler.STOP)  # and it goes on when the search is resumed
         if reason is None:

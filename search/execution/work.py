@@ -12,7 +12,7 @@ from rich.text import Text
 
 from datasets.remote import is_uri
 from search.data import store_of
-from search.execution.cluster import nodes, ray_for
+from search.execution.cluster import nodes, own_modules, ray_for, sources
 from search.execution.packing import Room, larger, trials_at_once
 from search.execution.probe import room_for
 from search.execution.ray_tune import run
@@ -22,6 +22,8 @@ from search.folder import RunFolder
 from search.progress import Progress, View
 from search.record import TrialRecord
 from search.session import Session
+from search.sharing.context import context_of
+from search.sharing.sharing import Sharing
 from search.storage import Storage
 from search.tracking.tracker import Tracker
 
@@ -50,6 +52,7 @@ def train_all(
     tracker: Tracker,
     console: Console,
     view: Callable[[Session], View],
+    fingerprint: str,
 ) -> None:
     """Runs what the session has left, shows it, and tells MLflow.
 
@@ -60,6 +63,7 @@ def train_all(
         tracker: of the session.
         console: where progress is shown.
         view: how.
+        fingerprint: of the data.
 
     Raises:
         ClusterError, ResourceError, TrackingError: what is asked for is not there.
@@ -71,12 +75,24 @@ def train_all(
         rooms, at_once = _rooms(experiment, console) if session.left else ([], 0)
         tracker.connected()
         session.observers += [tracker, _Tidy(storage)]
+        if rooms and experiment.search.share_prefixes:
+            session.share(_sharing(session, storage, rooms[0], fingerprint))
         for trial in session.record:
             tracker.reported(trial)
         with Progress(session, view(session), console, at_once) as progress:
             session.observers.append(progress)
             run(session, setup, rooms, at_once)
             session.close()
+        if session.complete:
+            storage.prefixes.clear()
+
+
+def _sharing(session: Session, storage: Storage, room: Room, fingerprint: str) -> Sharing:
+    """Which trials begin alike, where beginnings lie that a session before this one left."""
+    experiment, store = session.experiment, storage.prefixes
+    context = context_of(experiment, fingerprint, room, sources(own_modules(experiment)))
+    room_for_them = experiment.search.prefixes.max_gb * 1e9
+    return Sharing(session.policy, experiment.trial, context, store.drop, room_for_them, store.sizes())
 
 
 def everywhere(dataset: Mapping[str, Any]) -> tuple[dict[str, Any], Path | None]:

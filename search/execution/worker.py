@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when it starts; `trial.deterministic` needs it
+
 import torch
 from ray import tune
 
@@ -17,6 +19,7 @@ from datasets.remote import RemoteError
 from ogmge import trainable
 from search.data import open_data
 from search.folder import FULL
+from search.sharing.beginnings import Beginnings
 from search.space import trial_from
 from search.storage import Storage
 
@@ -64,7 +67,8 @@ def out_of_memory(error: Exception) -> bool:
 def run_trial(config: dict[str, Any], setup: Setup) -> None:
     """Trains the trial `config["number"]` as `config["trial"]` says, from its last checkpoint where there is one.
 
-    It has `config["cpu"]` cores and `config["gpu"]` of a GPU, and `config["dataset"]` goes over the data set's options.
+    It has `config["cpu"]` cores and `config["gpu"]` of a GPU, `config["dataset"]` goes over the data set's options, and
+    `config["sharing"]` says which epochs it may take from other trials, and which it is to leave for them.
     Every failure of the training is reported with its reason, and is no failure of the worker: only a worker that dies
     is tried again. A full disk, or a store or storage that cannot be reached, is no failure of the trial: it halts the
     search, which can be resumed; nor is a lack of memory: the trial is run again with more.
@@ -72,14 +76,22 @@ def run_trial(config: dict[str, Any], setup: Setup) -> None:
     try:
         if setup.here is not None:
             os.chdir(setup.here)  # another node's workers begin elsewhere
+        trial, beginnings = trial_from(config["trial"]), Beginnings(setup.storage.prefixes, config["sharing"])
         with setup.storage.training(config["number"]) as (folder, keep):
+            inherited = beginnings.take(trial, folder)
+            told: list[dict[str, float]] = []
 
             def report(metrics: dict[str, float]) -> None:
+                told.append(metrics)
+                if metrics["epoch"] + 1 < inherited:  # they go in one report
+                    return
                 keep()
-                tune.report({"metrics": [metrics]})
+                left = beginnings.leave(int(metrics["epoch"]) + 1, folder)
+                tune.report({"metrics": list(told), "left": left})
+                told.clear()
 
             trainable.train(
-                trial_from(config["trial"]),
+                trial,
                 _open(json.dumps({**setup.dataset, **config["dataset"]}, sort_keys=True)),
                 report,
                 folder=folder,

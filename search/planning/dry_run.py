@@ -19,6 +19,7 @@ from search.experiment import Experiment
 from search.labels import duration, size
 from search.planning.costs import costs_of
 from search.planning.forecast import Forecast, expected_epochs
+from search.planning.shared import in_common
 from search.rehearsal import searchable
 from search.sampler import ArmStudy
 from search.space import most_epochs, windows
@@ -78,6 +79,8 @@ def forecast(experiment: Experiment, data: Data) -> Forecast:
         artifacts=experiment.tracking.checkpoints == "best",
         confirmation=(confirm.trainings, len(ARMS) * confirm.seeds) if confirm else (0, 0),
         longest=epochs,
+        shared=in_common(experiment, arms),
+        beginnings_at_most=search.prefixes.max_gb * 1e9,
     )
 
 
@@ -89,6 +92,8 @@ def _rows(experiment: Experiment, f: Forecast) -> Iterator[tuple[str, str, str]]
     slowest, mean = f.epoch_seconds
     yield "trials", str(sum(f.trials.values())), f"{f.trials['modulated']} modulated, {f.trials['baseline']} not"
     yield "epochs", str(f.epochs_at_most), f"{f.epochs_expected:.0f}"
+    if experiment.search.share_prefixes:
+        yield "  in common", "0", f"{f.epochs_expected - f.trained_expected:.0f}, trained once ({f.shared.part:.0%})"
     if f.confirmation[0]:
         longest, usual = (trainings * f.longest for trainings in f.confirmation)
         yield "confirmation", f"{longest} epochs", f"{usual} epochs"
@@ -102,6 +107,8 @@ def _rows(experiment: Experiment, f: Forecast) -> Iterator[tuple[str, str, str]]
     else:
         yield "memory, a trial", size(f.costs[f.largest].peak_bytes), ""
     yield "checkpoints", size(f.checkpoint_bytes[0]), size(f.checkpoint_bytes[1])
+    if f.shared.beginnings:
+        yield "beginnings", size(f.beginnings_bytes), "for trials that begin alike"
     yield "MLflow", size(f.mlflow_bytes[0]), size(f.mlflow_bytes[1])
     limits = experiment.search.budget.model_dump(exclude_none=True)
     if limits:
@@ -119,6 +126,7 @@ def _caution(experiment: Experiment, f: Forecast) -> str:
     )
     if experiment.search.scheduler.name != "none":
         text += " Early stopping is reckoned with made-up results, in which a trial that is ahead stays ahead."
+    text += _sharing(f)
     if f.confirmation[0]:
         text += (
             " The confirmation takes two trainings for each seed, and a third where the arms turn out to differ; its "
@@ -129,6 +137,19 @@ def _caution(experiment: Experiment, f: Forecast) -> str:
     if experiment.search.address != "local":
         text += " The cluster's nodes are taken to be as fast as this machine, where the steps were measured."
     return text
+
+
+def _sharing(f: Forecast) -> str:
+    """What keeps trials from having more in common."""
+    ranges = " and ".join(f"`space.{path}`" for path in f.shared.prevented_by)
+    if ranges:
+        return (
+            f" No two trials have an epoch in common, as {ranges} has no steps: choices, or a `step`, let them share."
+        )
+    ranges = " and ".join(f"`space.{path}`" for path in f.shared.limited_by)
+    if ranges and f.shared.part:
+        return f" Trials share the epochs before their windows open, and none after that, as {ranges} has no steps."
+    return ""
 
 
 def dry_run(experiment: Experiment, console: Console) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 
 from search.arms import Arm
 from search.planning.measure import Cost
+from search.planning.shared import Shared
 from search.stopping.peers import Run, Scheduler
 from search.tracking.store import EMPTY_BYTES, RUN_BYTES, VALUE_BYTES
 
@@ -66,6 +67,8 @@ class Forecast:
         artifacts: whether MLflow keeps the best weights once more.
         confirmation: the trainings that follow the search, none of which is stopped early: at most, and expected.
         longest: epochs of each of them, at most.
+        shared: what trials have in common.
+        beginnings_at_most: bytes that may be kept of it.
     """
 
     trials: dict[Arm, int]
@@ -78,6 +81,8 @@ class Forecast:
     artifacts: bool
     confirmation: tuple[int, int] = (0, 0)
     longest: int = 0
+    shared: Shared = field(default_factory=Shared)
+    beginnings_at_most: float = 0.0
 
     @property
     def slowest(self) -> str:
@@ -94,11 +99,16 @@ class Forecast:
         return self.costs[self.slowest].epoch_seconds, fmean(cost.epoch_seconds for cost in self.costs.values())
 
     @property
+    def trained_expected(self) -> float:
+        """With early stopping, of which as large a part is taken over from others as of all."""
+        return self.epochs_expected * (1 - self.shared.part)
+
+    @property
     def training_seconds(self) -> tuple[float, float]:
         """Of all trials and the confirmation, at most and expected."""
         slowest, mean = self.epoch_seconds
         most, expected = (trainings * self.longest for trainings in self.confirmation)
-        return slowest * (self.epochs_at_most + most), mean * (self.epochs_expected + expected)
+        return slowest * (self.epochs_at_most + most), mean * (self.trained_expected + expected)
 
     @property
     def checkpoint_bytes(self) -> tuple[float, float]:
@@ -110,6 +120,12 @@ class Forecast:
             max(most * cost.best_bytes + self.at_once * cost.last_bytes for cost in costs),
             fmean(expected * cost.best_bytes + self.at_once * cost.last_bytes for cost in costs),
         )
+
+    @property
+    def beginnings_bytes(self) -> float:
+        """Of all that are kept for trials that begin alike, if they were there at the same time."""
+        largest = max(cost.last_bytes + cost.best_bytes for cost in self.costs.values())
+        return min(self.beginnings_at_most, self.shared.beginnings * largest)
 
     @property
     def mlflow_bytes(self) -> tuple[float, float]:

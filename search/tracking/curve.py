@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from search.budget import Spent
 from search.record import Moment, SearchRecord
 
 
@@ -37,7 +38,7 @@ class Curve:
         """The rest, and where the search is now; while nobody else writes."""
         found = {moment.epochs: self._take(moment) for moment in self._record.moments[self._taken :]}
         spent = self._record.spent
-        return found | {spent.epochs: self._values(Moment(spent.epochs, spent.gpu_seconds, spent.wall_seconds, None))}
+        return found | {spent.epochs: self._values(spent)}
 
     def _take(self, moment: Moment) -> dict[str, float]:
         self._taken += 1
@@ -47,9 +48,15 @@ class Curve:
             if trial.status != "failed" and trial.best is not None:
                 name = f"best/{trial.arm}"
                 self._best[name] = self._better(trial.best, self._best.get(name, trial.best))
-        return self._values(moment)
+        return self._values(moment.spent)
 
-    def _values(self, moment: Moment) -> dict[str, float]:
-        gpu = {"gpu_hours": moment.gpu_seconds / 3600} if moment.gpu_seconds else {}
-        spent = {"epochs": float(moment.epochs), "wall_hours": moment.wall_seconds / 3600, **gpu}
-        return {**self._best, **self._counts, **spent}
+    def _values(self, spent: Spent) -> dict[str, float]:
+        values = {"epochs": float(spent.epochs), "wall_hours": spent.wall_seconds / 3600}
+        if spent.gpu_seconds:
+            values["gpu_hours"] = spent.gpu_seconds / 3600
+        if spent.inherited:
+            values["saved/epochs"] = float(spent.inherited)
+            values["saved/training_hours"] = spent.saved_seconds / 3600
+        if spent.saved_gpu_seconds:
+            values["saved/gpu_hours"] = spent.saved_gpu_seconds / 3600
+        return {**self._best, **self._counts, **values}

@@ -202,7 +202,7 @@ class TrialRuns:
         run = self._run(trial, parent)
         if not ended or run.status != STATUS[trial.status]:
             self._reopen(run)
-            tags = _reason(trial) if ended else {}
+            tags = _reason(trial) | _inherited(trial) if ended else {}
             self._write(run, trial, epochs, tags)
             if ended:
                 self._writer.client.set_terminated(run.run_id, STATUS[trial.status])
@@ -256,6 +256,11 @@ class TrialRuns:
             run.epochs += done
             del run.due[:done]
             run.described, params, tags = True, {}, {}
+
+
+def _inherited(trial: TrialRecord) -> dict[str, str]:
+    """How many of its first epochs another trial trained."""
+    return {"inherited_epochs": str(trial.inherited)} if trial.inherited else {}
 
 
 def _reason(trial: TrialRecord) -> dict[str, str]:

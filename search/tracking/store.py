@@ -143,7 +143,7 @@ class RunWriter:
 
 def of_epoch(metrics: Mapping[str, float], time: int) -> Values:
     """Every metric of an epoch, at the step of the epoch."""
-    return Values(int(metrics["epoch"]), time, {key: value for key, value in metrics.items() if key != "epoch"})
+    return Values(int(metrics["epoch"]), time, {k: v for k, v in metrics.items() if k not in ("epoch", "inherited")})
 
 
 class Maker:

@@ -1,0 +1,162 @@
+"""Shared beginnings against none: `python -m benchmarks.prefixes [--epochs 10] [--alphas 8]`.
+
+The grid of 8 alphas x 4 starts x 4 ends with its baseline, on the demo's data and model, its epochs scaled down from
+100, searched twice by `run_search.py`, with and without `search.share_prefixes`; no trial is stopped early. Compared
+are the epochs that were trained with the bound, counted here over all histories by brute force; the wall time from the
+first epoch's begin to the last trial's end with what the epochs promise; metrics and best weights of each trial, to the
+bit. Exits with 1 where the first or the last does not hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ogmge import checkpoint
+from search.record import Journal, SearchRecord
+
+ROOT = Path(__file__).resolve().parent.parent
+STARTS, ENDS, WHOLE = (0, 10, 20, 30), (40, 50, 60, 80), 100
+WITHIN = 1.1  # of the wall time that the epochs promise
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What is searched.
+
+    Args:
+        alphas: how many.
+        epochs: of each trial; windows are scaled with them.
+    """
+
+    alphas: int
+    epochs: int
+
+    @property
+    def windows(self) -> tuple[list[int], list[int]]:
+        """Starts and ends."""
+        starts, ends = ([place * self.epochs // WHOLE for place in places] for places in (STARTS, ENDS))
+        return starts, ends
+
+    @property
+    def strengths(self) -> list[float]:
+        return [round(0.1 + 0.2 * place, 1) for place in range(self.alphas)]
+
+    @property
+    def bound(self) -> int:
+        """Epochs that any search of it has to train: beginnings that are not alike, by what each epoch of them does."""
+        starts, ends = self.windows
+        modulated = itertools.product(self.strengths, starts, ends)
+        runs = [[a if s <= epoch <= e else None for epoch in range(self.epochs)] for a, s, e in modulated]
+        runs.append([None] * self.epochs)
+        return len({tuple(run[:length]) for run in runs for length in range(1, self.epochs + 1)})
+
+    @property
+    def asked(self) -> int:
+        starts, ends = self.windows
+        return (self.alphas * len(starts) * len(ends) + 1) * self.epochs
+
+
+@dataclass(frozen=True)
+class Searched:
+    """One of the two searches.
+
+    Args:
+        record: of it.
+        folder: of its trials.
+    """
+
+    record: SearchRecord
+    folder: Path
+
+    @property
+    def seconds(self) -> float:
+        """From the first epoch's begin, when a worker has started, to the last trial's end."""
+        events = map(json.loads, (self.folder / "journal.jsonl").read_text(encoding="utf-8").splitlines())
+        first = next(event for event in events if event["event"] == "reported")
+        return self.record.spent.wall_seconds - (first["wall_seconds"] - first["metrics"]["seconds"])
+
+
+def searched(grid: Grid, folder: Path, *, shared: bool) -> Searched:
+    """The whole command, in a process of its own."""
+    starts, ends = grid.windows
+    words = [
+        f"name={'shared' if shared else 'alone'}",
+        f"trial.epochs={grid.epochs}",
+        f"trial.modulation={{method: ogm_ge, alpha: 0.1, start: 0, end: {grid.epochs - 1}}}",
+        f"trial.schedule={{name: step, milestones: [{max(1, 7 * grid.epochs // 10)}], gamma: 0.1}}",
+        "space={}",
+        f"space.modulation.alpha={grid.strengths}",
+        f"space.modulation.start={starts}",
+        f"space.modulation.end={ends}",
+        "search.sampler=grid",
+        "search.trials=10000",
+        "search.scheduler={name: none}",
+        f"search.share_prefixes={str(shared).lower()}",
+        "confirm=null",
+        "tracking.checkpoints=none",
+    ]
+    command = [sys.executable, str(ROOT / "run_search.py"), str(ROOT / "experiments" / "demo.yaml"), *words]
+    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    tune = folder / "runs" / words[0].partition("=")[2] / "tune"
+    journal = Journal(tune / "journal.jsonl")
+    journal.close()
+    return Searched(journal.replay(), tune)
+
+
+def differences(one: Searched, other: Searched) -> list[str]:
+    """Of metrics or best weights, between trials of the same configuration."""
+    found = []
+    others = {repr(trial.changes): trial for trial in other.record}
+    for trial in one.record:
+        twin = others[repr(trial.changes)]
+        said = [
+            [{k: v for k, v in m.items() if k not in ("seconds", "inherited")} for m in t.epochs] for t in (trial, twin)
+        ]
+        if said[0] != said[1]:
+            found.append(f"metrics of {trial.changes}")
+        files = (one.folder / f"{trial.number:04d}" / "best.pt", other.folder / f"{twin.number:04d}" / "best.pt")
+        weights = [checkpoint.load(file)["model"] for file in files]
+        if not all(torch.equal(weights[0][name], weights[1][name]) for name in weights[1]):
+            found.append(f"best weights of {trial.changes}")
+    return found
+
+
+def _compare(grid: Grid, shared: Searched, alone: Searched) -> None:
+    trained, inherited = shared.record.spent.epochs, shared.record.spent.inherited
+    promised = alone.seconds * trained / grid.asked
+    print(f"{len(shared.record.trials)} trials of {grid.epochs} epochs, {grid.asked} in all")
+    print(f"  trained, shared      {trained} (and {inherited} inherited)")
+    print(f"  the bound            {grid.bound}: {'equal' if trained == grid.bound else 'NOT EQUAL'}")
+    print(f"  trained, alone       {alone.record.spent.epochs}")
+    print(f"  wall time, shared    {shared.seconds:.0f} s")
+    print(f"  wall time, alone     {alone.seconds:.0f} s, of which the epochs promise {promised:.0f} s")
+    ratio = shared.seconds / promised
+    print(f"  of the promise       {ratio:.2f} (goal {WITHIN} at most): {'holds' if ratio <= WITHIN else 'MISSED'}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--epochs", type=int, default=10, help="of a trial, in place of 100")
+    parser.add_argument("--alphas", type=int, default=8)
+    asked = parser.parse_args(arguments)
+    grid = Grid(asked.alphas, asked.epochs)
+    with tempfile.TemporaryDirectory() as name:
+        shared, alone = (searched(grid, Path(name), shared=how) for how in (True, False))
+        wrong = differences(shared, alone)
+        _compare(grid, shared, alone)
+    print(f"  results              {'the same to the bit' if not wrong else f'DIFFERENT: {wrong}'}")
+    return int(shared.record.spent.epochs != grid.bound or bool(wrong))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

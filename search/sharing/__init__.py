@@ -1,0 +1,1 @@
+"""Trainings that begin alike do it once: who can go on from whose beginning, and where these lie."""

@@ -1,0 +1,98 @@
+"""Where beginnings of trainings lie: a file each, beside the trials' checkpoints, at a path or a URI."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datasets.remote import Remote, RemoteError, is_uri
+from ogmge import checkpoint
+
+log = logging.getLogger(__name__)
+
+SUFFIX = ".pt"
+
+
+@dataclass(frozen=True)
+class PrefixStore:
+    """Beginnings by key. A file is there whole or not at all; of two that are written under one key, which hold the
+    same, the first stays.
+
+    Args:
+        where: an absolute path, or a URI.
+        run: the run's folder in it; empty where all of it is the run's.
+    """
+
+    where: str
+    run: str = ""
+
+    @property
+    def _folder(self) -> Path | None:
+        return None if is_uri(self.where) else Path(self.where, self.run, "prefixes")
+
+    def get(self, key: str) -> dict[str, Any] | None:
+        """In a worker: what lies under a key. What is damaged is taken away, so that it will be trained again."""
+        try:
+            with tempfile.TemporaryDirectory() as name:
+                path = self._folder / f"{key}{SUFFIX}" if self._folder else Path(name, f"{key}{SUFFIX}")
+                if self._folder is None:
+                    Remote(self.where).get(self._name(key), path)
+                return checkpoint.load(path) if path.exists() else None
+        except (checkpoint.CheckpointError, RemoteError, OSError) as error:
+            log.warning("%s; these epochs are trained again", error)
+            self.drop(key)
+            return None
+
+    def put(self, key: str, state: dict[str, Any]) -> int | None:
+        """In a worker: leaves a beginning; its size in bytes, or None where it could not be written: it is only needed
+        to save time."""
+        try:
+            if self._folder is not None:
+                path = self._folder / f"{key}{SUFFIX}"
+                if not path.exists():
+                    checkpoint.save(state, path)
+                return path.stat().st_size
+            with tempfile.TemporaryDirectory() as name:
+                path = Path(name, f"{key}{SUFFIX}")
+                checkpoint.save(state, path)
+                if not Remote(self.where).exists(self._name(key)):
+                    Remote(self.where).put(path, self._name(key))
+                return path.stat().st_size
+        except (RemoteError, OSError) as error:
+            log.warning("%s; other trials train these epochs, too", error)
+            return None
+
+    def sizes(self) -> dict[str, int]:
+        """Key -> bytes of all that are there.
+
+        Raises:
+            RemoteError: nobody can say.
+        """
+        where, run = (str(self._folder), "") if self._folder else (self.where, f"{self.run}/prefixes")
+        found = Remote(where).sizes(run)
+        return {name.removesuffix(SUFFIX): size for name, size in found.items() if name.endswith(SUFFIX)}
+
+    def drop(self, key: str) -> None:
+        """Takes one away, if it is there."""
+        with suppress(RemoteError, OSError):
+            if self._folder is not None:
+                (self._folder / f"{key}{SUFFIX}").unlink(missing_ok=True)
+            else:
+                Remote(self.where).delete(self._name(key))
+
+    def clear(self) -> None:
+        """Takes all of them away, with what a killed worker left half written."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            return
+        with suppress(RemoteError):
+            for key in self.sizes():
+                self.drop(key)
+
+    def _name(self, key: str) -> str:
+        return f"{self.run}/prefixes/{key}{SUFFIX}"

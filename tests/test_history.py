@@ -1,0 +1,139 @@
+"""When two trainings are the same up to an epoch: by the rule, and by training them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ogmge import checkpoint, trainable
+from ogmge.config import Modulation, Optimizer, Schedule, TrialConfig
+from ogmge.history import keys
+from tests.own_data import Vectors
+
+UNMODULATED = Modulation(method="none")
+
+
+def test_the_paper_sized_grid_falls_to_its_tree() -> None:
+    """8 alphas x 4 starts x 4 ends x 100 epochs: 12,800 epochs are 7,454, and 7,524 with the baseline's."""
+    grid = product([0.1 * n for n in range(1, 9)], (0, 10, 20, 30), (40, 50, 60, 80))
+    trials = [TrialConfig(epochs=100, modulation=Modulation(alpha=a, start=s, end=e)) for a, s, e in grid]
+    assert len({key for trial in trials for key in keys(trial)[1:]}) == 7454
+    trials.append(TrialConfig(epochs=100, modulation=UNMODULATED))
+    assert len({key for trial in trials for key in keys(trial)[1:]}) == 7524
+
+
+def common(one: TrialConfig, other: TrialConfig) -> int:
+    """After how many epochs, at most, they are the same."""
+    return sum(a == b for a, b in zip(keys(one), keys(other), strict=False)) - 1
+
+
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [
+        ({}, 10),
+        ({"modulation": Modulation(start=4, end=8, alpha=0.9)}, 3),
+        ({"modulation": Modulation(start=3, end=6, alpha=0.9)}, 7),
+        ({"modulation": Modulation(start=3, end=5, alpha=0.9)}, 6),
+        ({"modulation": Modulation(start=3, end=8, alpha=0.8)}, 3),
+        ({"modulation": Modulation(start=3, end=8, alpha=0.9, method="ogm")}, 3),
+        ({"modulation": Modulation(start=3, end=8, alpha=0.9, parameters="all")}, 3),
+        ({"modulation": Modulation(start=3, end=8, alpha=0.9, apply="update")}, 3),
+        ({"modulation": Modulation(start=0, end=8, alpha=0.9)}, 0),
+        ({"modulation": UNMODULATED}, 3),
+        ({"schedule": Schedule("step", (5,))}, 5),
+        ({"schedule": Schedule("cosine")}, 1),
+        ({"epochs": 6}, 6),
+        ({"optimizer": Optimizer(lr=1e-2)}, 0),
+        ({"optimizer": Optimizer(momentum=0.8)}, -1),
+        ({"fusion": "sum"}, -1),
+        ({"seed": 1}, -1),
+        ({"batch_size": 32}, -1),
+        ({"precision": "bf16"}, -1),
+    ],
+)
+def test_trainings_part_where_the_first_thing_differs(other: dict, same: int) -> None:
+    one = TrialConfig(epochs=10, modulation=Modulation(start=3, end=8, alpha=0.9))
+    assert common(one, replace(one, **other)) == common(replace(one, **other), one) == same
+
+
+def test_what_is_around_a_training_is_part_of_it() -> None:
+    assert not set(keys(TrialConfig(), "these data")) & set(keys(TrialConfig(), "those data"))
+
+
+def test_cosine_schedules_of_different_lengths_share_nothing_but_their_first_rate() -> None:
+    one = TrialConfig(epochs=10, schedule=Schedule("cosine"))
+    assert common(one, replace(one, epochs=20)) == 1
+
+
+PLAIN = TrialConfig(batch_size=32, encoder="mlp", optimizer=Optimizer(lr=0.1))
+windows = st.tuples(st.integers(0, 4), st.integers(0, 4)).map(sorted)
+modulations = st.builds(
+    lambda window, alpha, method, apply: Modulation(method, alpha, *window, parameters="all", apply=apply),
+    windows,
+    st.sampled_from([0.2, 0.9]),
+    st.sampled_from(["none", "ogm", "ogm_ge"]),
+    st.sampled_from(["gradient", "update"]),
+)
+schedules = st.sampled_from([Schedule(), Schedule("step", (2,)), Schedule("step", (2, 3)), Schedule("cosine")])
+trials = st.builds(
+    lambda epochs, modulation, schedule: TrialConfig(
+        epochs=epochs,
+        batch_size=32,
+        encoder="mlp",
+        modulation=modulation,
+        schedule=schedule,
+        optimizer=Optimizer(lr=0.1),
+    ),
+    st.integers(3, 5),
+    modulations,
+    schedules,
+)
+
+
+def states(trial: TrialConfig) -> list[dict]:
+    """After each epoch: weights, optimizer, generators, and the metrics so far."""
+    found = []
+    with TemporaryDirectory() as folder:
+
+        def report(metrics: dict[str, float]) -> None:
+            found.append(checkpoint.load(Path(folder, "last.pt")))
+
+        trainable.train(trial, Vectors(), report, folder=Path(folder))
+    return found
+
+
+def timeless(history: list[dict[str, float]]) -> list[dict[str, float]]:
+    return [{name: value for name, value in metrics.items() if name != "seconds"} for metrics in history]
+
+
+def same(one: dict, other: dict) -> bool:
+    weights = [state["trainer"]["model"] for state in (one, other)]
+    momentum = [
+        [buffer for state in s["trainer"]["optimizer"]["state"].values() for buffer in state.values()]
+        for s in (one, other)
+    ]
+    return (
+        all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+        and len(momentum[0]) == len(momentum[1])
+        and all(map(torch.equal, *momentum))
+        and one["trainer"]["modulator"] == other["trainer"]["modulator"]
+        and torch.equal(one["trainer"]["rng"][0]["cpu"], other["trainer"]["rng"][0]["cpu"])
+        and timeless(one["history"]) == timeless(other["history"])
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(trials, trials)
+@pytest.mark.usefixtures("one_thread")
+def test_the_rule_is_that_of_real_trainings(one: TrialConfig, other: TrialConfig) -> None:
+    """Where the keys are the same the states are, to the bit; where they are not, neither are the states."""
+    pairs = list(zip(states(one), states(other), strict=False))
+    expected = [a == b for a, b in zip(keys(one)[1:], keys(other)[1:], strict=False)]
+    assert [same(a, b) for a, b in pairs] == expected
