@@ -97,7 +97,9 @@ def test_ctrl_c_a_second_time_stops_at_once(ray_instance, tmp_path, monkeypatch)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert output.strip() == "stopped at once; what was done is kept, and the same command with --resume goes on"
+    assert output.strip() == (
+        "stopped at once; what was done is kept. --resume goes on with a search, the same command with a confirmation"
+    )
     wait_for(None, lambda: not alive(int((tmp_path / "reading").read_text())))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "reading").write_text("over")

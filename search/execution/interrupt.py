@@ -10,7 +10,7 @@ from types import FrameType
 
 INTERRUPTED = 130  # exit code
 STOPPING = "\nstopping: each trial ends with the epoch it is at. Ctrl-C again stops at once, and costs these epochs\n"
-NOW = "\nstopped at once; what was done is kept, and the same command with --resume goes on\n"
+NOW = "\nstopped at once; what was done is kept. --resume goes on with a search, the same command with a confirmation\n"
 
 
 class Interrupt:
