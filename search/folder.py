@@ -8,7 +8,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -117,8 +117,13 @@ def write(path: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def changed(experiment: Experiment, path: Path) -> list[str]:
+def changed(experiment: Experiment, path: Path, also: Collection[str] = ()) -> list[str]:
     """What of an experiment may not differ from the one in a file and does, in words.
+
+    Args:
+        experiment: as it is now.
+        path: of the file.
+        also: what may not differ either, though it may in a resumed search.
 
     Raises:
         FolderError: the file is damaged.
@@ -130,7 +135,8 @@ def changed(experiment: Experiment, path: Path) -> list[str]:
             f"{path} is damaged, so that nobody can tell whether this is the same experiment: delete it if you know "
             "that it is, and repeat this command"
         ) from error
-    different = [key for key in {**before, **now} if before.get(key) != now.get(key) and key not in MAY_CHANGE]
+    may = set(MAY_CHANGE).difference(also)
+    different = [key for key in {**before, **now} if before.get(key) != now.get(key) and key not in may]
     return [f"`{key}` was {before.get(key)!r} and is {now.get(key)!r}" for key in different]
 
 

@@ -29,9 +29,12 @@ from search.rehearsal import searchable
 from search.session import Session
 from search.storage import storage_of
 from search.summary import print_files, print_summary
+from search.tracking.runs import DESCRIPTION, Results
 from search.tracking.tracker import Tracker
 
 log = logging.getLogger(__name__)
+
+RETIRED = "none yet: the search has another best since it was confirmed"
 
 
 @dataclass(frozen=True)
@@ -81,9 +84,9 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
         try:
             train_all(session, folder, storage, tracker, console, of_search, identity.fingerprint)
         finally:
-            outcome, best = _answer(session, folder)
+            outcome, best, results = _answer(session, folder)
             status = "FINISHED" if outcome.answered and outcome.complete else "FAILED" if outcome.complete else "KILLED"
-            lack = tracker.close(status, [folder.experiment, folder.best, folder.trials])
+            lack = tracker.close(status, [folder.experiment, folder.best, folder.trials], results)
             journal.close()
         if outcome.complete:
             interval = _interval(experiment, weights, best)
@@ -98,21 +101,23 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
         return outcome
 
 
-def _answer(session: Session, folder: RunFolder) -> tuple[Outcome, dict[Arm, answer.Best]]:
-    """What is known so far, written to the folder."""
-    experiment, record = session.experiment, session.record
+def _answer(session: Session, folder: RunFolder) -> tuple[Outcome, dict[Arm, answer.Best], Results]:
+    """What is known so far, written to the folder. A search that goes on keeps its verdict until it is done: what was
+    its best may be so again, once a trial that was reopened has ended."""
+    experiment, record, results = session.experiment, session.record, Results()
     best = answer.bests(record, experiment.search.objective)
     try:
         write(folder.trials, export.trials_table(experiment, record))
-        if len(best) == len(ARMS):
-            retire(folder, {arm: found.trial.number for arm, found in best.items()})
+        numbers = {arm: found.trial.number for arm, found in best.items()}
+        if session.complete and len(best) == len(ARMS) and retire(folder, numbers):
+            results = Results(tags={"verdict": RETIRED, DESCRIPTION: RETIRED})
         if best:
             export.write_best(experiment, record, folder)
     except OSError as error:
         session.halt(f"{error.strerror}: {error.filename or folder.path}")
     failure = next((f"trial {t.number}: {t.reason}" for t in record if t.status == "failed"), None)
     failure = failure or session.exhausted
-    return Outcome(session.complete, len(best) == len(ARMS), failure, session.halted), best
+    return Outcome(session.complete, len(best) == len(ARMS), failure, session.halted), best, results
 
 
 def _interval(

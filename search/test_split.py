@@ -15,6 +15,19 @@ from ogmge.training import Batch
 from search.folder import RunFolder
 
 
+def check_test(data: Any) -> None:
+    """Looks whether there is a test split, and not into it.
+
+    Raises:
+        DatasetError: there is none.
+    """
+    if not hasattr(data, "test"):
+        raise DatasetError(
+            "this data set has no test split: its class needs `test(*, batch_size, reason)`, which gives each test "
+            "sample once, as `validation` does"
+        )
+
+
 def read_test(
     data: Any, folder: RunFolder, reason: str, batch_size: int, console: Console
 ) -> tuple[Iterable[Batch], dict[str, str]]:
@@ -30,11 +43,7 @@ def read_test(
     Raises:
         DatasetError: the data have no test split.
     """
-    if not hasattr(data, "test"):
-        raise DatasetError(
-            "this data set has no test split: its class needs `test(*, batch_size, reason)`, which gives each test "
-            "sample once, as `validation` does"
-        )
+    check_test(data)
     tell_earlier(folder, console, "this run")
     batches = data.test(batch_size=batch_size, reason=f"{folder.path.name}: {reason}")
     line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "reason": reason}

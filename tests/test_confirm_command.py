@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import json
+import re
 import shutil
+import time
 from pathlib import Path
 
 import mlflow
@@ -122,10 +124,14 @@ def test_each_training_is_a_child_run_and_the_search_has_the_verdict(confirmed):
     for run in own:
         trial = record.trials[int(run.data.tags["trial"])]
         assert run.data.params["seed"] == str(trial.changes["seed"])
+        assert (run.data.tags["pair"], run.data.tags["role"]) == (str(trial.internal["pair"]), trial.internal["role"])
         history = client.get_metric_history(run.info.run_id, "val/accuracy")
         assert [m.value for m in sorted(history, key=lambda m: m.step)] == [m["val/accuracy"] for m in trial.epochs]
     assert parent.data.metrics["verdict/difference"] == written["paired"]["mean"]
     assert parent.data.tags["verdict"] == written["word"]
+    page = parent.data.tags["mlflow.note.content"]
+    assert "3 seeds cannot reach 5 % in a sign-flip test" in page
+    assert re.search(r"\| val/accuracy \| [\d.]+ ± [\d.]+ % \| [\d.]+ ± [\d.]+ % \| [+-][\d.]+ points \(", page)
     assert parent.data.metrics["trials/finished"] == 4  # its curve is the search's still
     assert "verdict.json" in {file.path for file in client.list_artifacts(parent.info.run_id)}
 
@@ -203,6 +209,49 @@ def test_more_seeds_later_are_judged_as_added(confirmed, tmp_path, monkeypatch):
     assert "began with 5 seeds, which cannot become 4" in said(refused)
 
 
+def test_seeds_can_be_added_until_it_is_clear_after_a_verdict_but_not_without_an_end(confirmed, tmp_path, monkeypatch):
+    folder = again(confirmed, tmp_path, monkeypatch)
+    epochs = sum(len(t.epochs) for t in Journal(folder / "runs/own/tune/journal.jsonl").replay())
+    epochs += sum(len(t.epochs) for t in Journal(journal_of(folder)).replay())
+    endless = command("confirm", "own", "--sequential")
+    assert endless.exit_code == 2
+    assert "--sequential adds seeds until it is clear, which it never is" in said(endless)
+    assert command("confirm", "own").exit_code == 0  # and nothing came of it
+    assert verdict_in(folder)["sequential"] is False
+    result = command("confirm", "own", "--sequential", f"search.budget.epochs={epochs + 40}")
+    assert result.exit_code == 0, result.output
+    written = verdict_in(folder)
+    assert (written["sequential"], written["looks_before"]) == (True, [3])
+    assert written["paired"]["n"] > 3
+    endless = command("confirm", "own")
+    assert endless.exit_code == 2
+    assert "--sequential adds seeds until it is clear, which it never is" in said(endless)
+
+
+def test_a_number_of_seeds_that_nothing_was_trained_for_can_become_another(there):
+    assert command("confirm", "own", "--seeds", "5", "search.resources.cpu=64").exit_code == 2
+    result = command("confirm", "own", "--seeds", "2")
+    assert result.exit_code == 0, result.output
+    assert verdict_in(there)["sequential"] is False
+
+
+def test_a_confirmation_that_cannot_begin_leaves_the_searchs_run_in_mlflow_as_it_was(there):
+    assert command("confirm", "own", "search.resources.cpu=64").exit_code == 2
+    time.sleep(1)
+    parent, _, _ = children(there, "own")
+    assert parent.info.status == "FINISHED"
+
+
+def test_models_that_were_trained_again_are_asked_the_test_split_again(confirmed, tmp_path, monkeypatch):
+    folder = again(confirmed, tmp_path, monkeypatch)
+    assert command("confirm", "own", "--test").exit_code == 0
+    text = (folder / "runs" / "own" / "verdict.json").read_text()
+    value = verdict_in(folder)["pairs"][0]["modulated"]
+    (folder / "runs" / "own" / "verdict.json").write_text(text.replace(str(value), str(value + 0.01)))
+    assert command("confirm", "own").exit_code == 0
+    assert verdict_in(folder)["test"] is None
+
+
 # ---- export ----
 
 
@@ -236,6 +285,7 @@ def test_export_writes_the_best_or_the_trial_that_is_asked_for(confirmed, tmp_pa
             ["confirm", "own", "trial.epochs=2"],
             "is of the search as it was, but `trial.epochs` was 3 and is 2",
         ),
+        (["confirm", "own", "search.trials=9"], "is of the search as it was, but `search.trials` was 4 and is 9"),
         (["confirm", "own", "--sequential"], "--sequential adds seeds until it is clear, which it never is where"),
         (
             ["confirm", "own", "search.resources.cpu=64"],
@@ -309,7 +359,17 @@ def test_a_data_set_without_a_test_split_says_so(ray_instance, tmp_path, monkeyp
     result = command("confirm", "own", "--seeds", "2", "--test")
     assert result.exit_code == 2
     assert "this data set has no test split: its class needs `test(*, batch_size, reason)`" in said(result)
-    assert "confirmed: 2 pairs" in said(command("confirm", "own"))  # the trainings are kept
+    assert not (tmp_path / "runs" / "own" / "confirm").exists()  # nothing was trained for that
+
+
+def test_what_comes_of_the_test_split_costs_no_verdict(confirmed, tmp_path, monkeypatch):
+    folder = again(confirmed, tmp_path, monkeypatch)
+    (folder / "runs" / "own" / "verdict.json").unlink()
+    (folder / "runs" / "own" / "confirm" / "tune" / "0000" / "best.pt").unlink()
+    result = command("confirm", "own", "--test")
+    assert result.exit_code == 2
+    assert "a model of the confirmation is lost" in said(result)
+    assert verdict_in(folder)["paired"]["n"] == 3
 
 
 # ---- in one command ----
@@ -338,6 +398,15 @@ def test_a_search_that_goes_on_and_finds_a_better_one_puts_its_confirmation_asid
     assert not (run / "verdict.json").exists()
     assert load(run / "best.yaml").origin.seeds == 1
     assert "confirm own" in said(result)
+    parent, before, _ = children(folder, "own")
+    assert parent.data.tags["verdict"] == "none yet: the search has another best since it was confirmed"
+    result = command("confirm", "own", "--seeds", "2")
+    assert result.exit_code == 0, result.output
+    parent, runs, _ = children(folder, "own")
+    assert parent.data.tags["verdict"] == verdict_in(folder)["word"]
+    old = {r.info.run_id for r in before}
+    new = [r for r in runs if r.info.run_id not in old]
+    assert len(new) == len(Journal(journal_of(folder)).replay().trials)  # the old ones are no part of it
 
 
 def test_a_lost_id_of_the_searchs_run_is_found_again_in_mlflow(confirmed, tmp_path, monkeypatch):

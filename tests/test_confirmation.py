@@ -287,7 +287,7 @@ def test_a_budget_that_ends_before_the_twin_is_trained_leaves_nothing_claimed(tm
     found = verdict_on(policy)
     assert (found.claim, found.paired.n) == ("none", 6)
     assert found.word == "no difference that 6 seeds can show, unchecked"
-    assert "more of `search.budget` goes on with it" in " ".join(found.notes)
+    assert "so that nothing is claimed: more of it goes on (`search.budget`)" in " ".join(found.notes)
     more = replace(policy, experiment=experiment("search.budget.epochs=500"))
     again = Session(more.experiment, Journal(tmp_path / "0.jsonl"), more)
     run_all(again, world(0.1, 0.0, 0.002, 1), random.Random(0), 1)
@@ -300,6 +300,18 @@ def test_a_budget_that_ends_in_the_middle_of_the_pairs_leaves_nothing_claimed_ei
     found = verdict_on(policy)
     assert (found.claim, found.paired.n, found.twin) == ("none", 4, None)
     assert found.interval[0] > 0
+    assert "4 seeds cannot reach 5 % in a sign-flip test" in found.notes[0]
+
+
+def test_where_every_twin_fails_the_pairs_are_told_and_nothing_is_claimed(tmp_path):
+    policy = confirmation(seeds=6)
+    value = world(0.1, 0.0, 0.002, 1)
+    trained(tmp_path, policy, lambda t: None if t.internal["role"] == "twin" else value(t))
+    found = verdict_on(policy)
+    assert (found.claim, found.paired.n, found.twin) == ("none", 6, None)
+    assert found.word == "no difference that 6 seeds can show, unchecked"
+    assert "That training failed with every seed, so that nothing is claimed." in found.notes
+    assert "Training failed with baseline and seed" in found.notes[-1]
 
 
 def test_the_set_aside_is_enough_for_a_twin():
@@ -312,29 +324,29 @@ BEGUN = Plan(6, False, {"baseline": 1, "modulated": 0})
 
 
 @pytest.mark.parametrize(
-    ("seeds", "sequential", "then"),
+    ("seeds", "sequential", "judged", "then"),
     [
-        (None, False, BEGUN),
-        (6, False, BEGUN),
-        (10, False, replace(BEGUN, seeds=10, sequential=True, fixed=(6,))),
-        (None, True, replace(BEGUN, sequential=True, fixed=(6,))),
-        (20, True, replace(BEGUN, seeds=20, sequential=True, fixed=(6,))),
+        (6, False, True, BEGUN),
+        (10, False, True, replace(BEGUN, seeds=10, sequential=True, fixed=(6,))),
+        (6, True, True, replace(BEGUN, sequential=True, fixed=(6,))),
+        (20, True, True, replace(BEGUN, seeds=20, sequential=True, fixed=(6,))),
+        (10, False, False, replace(BEGUN, seeds=10, sequential=True)),
     ],
 )
-def test_seeds_that_are_added_after_a_verdict_are_judged_by_the_rule_for_that(tmp_path, seeds, sequential, then):
-    assert BEGUN.asked(seeds, sequential=sequential) == then
+def test_seeds_that_are_added_are_judged_by_the_rule_for_that(tmp_path, seeds, sequential, judged, then):
+    assert BEGUN.asked(seeds, sequential=sequential, judged=judged) == then
     keep(tmp_path / "plan.json", then)
     assert read(tmp_path / "plan.json") == then
 
 
 def test_a_plan_that_was_sequential_stays_so_and_says_no_more_of_earlier_looks():
     plan = Plan(20, True, {"baseline": 1, "modulated": 0})
-    assert plan.asked(30, sequential=False) == replace(plan, seeds=30)
+    assert plan.asked(30, sequential=False, judged=True) == replace(plan, seeds=30)
 
 
 def test_fewer_seeds_than_were_planned_are_refused():
     with pytest.raises(FolderError, match="began with 6 seeds, which cannot become 5"):
-        BEGUN.asked(5, sequential=False)
+        BEGUN.asked(5, sequential=False, judged=True)
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"seeds": 6}', "{"])

@@ -56,8 +56,8 @@ def verdict_of(policy: Confirmation, plan: Plan, weights: Weights) -> Verdict | 
         alone=_alone(policy, values),
         correct=correct,
     )
-    withheld = _withheld(found)
-    notes = [*(withheld or found.notes), *missing, *_lost(policy), *_looked(plan, found)]
+    withheld = _withheld(policy, found)
+    notes = [*found.notes, *withheld, *missing, *_lost(policy), *_looked(plan, found)]
     if withheld:
         found = replace(found, claim="none", word=f"no difference that {found.paired.n} seeds can show, unchecked")
     return replace(found, notes=tuple(notes))
@@ -98,13 +98,16 @@ def _correct(policy: Confirmation, values: Values, weights: Weights) -> tuple[An
     return (rows["modulated"], rows["baseline"]), []
 
 
-def _withheld(found: Verdict) -> list[str]:
-    """A claim without its twin is none: where a budget ends early, whether before it or before the last pair."""
+def _withheld(policy: Confirmation, found: Verdict) -> list[str]:
+    """A claim without its twin is none: where a budget ends early, whether before it or before the last pair, and where
+    it cannot be trained."""
     if found.claim == "none" or found.twin is not None:
         return []
+    twins = [policy.pairs.trial(pair, "twin") for pair in policy.pairs.values().pairs]
+    if all(twin is not None and twin.status == "failed" for twin in twins):
+        return ["That training failed with every seed, so that nothing is claimed."]
     return [
-        "The pairs differ, but the budget ended before the check of it was trained (the better configuration with its "
-        "modulation switched), so that nothing is claimed: more of `search.budget` goes on with it."
+        "The budget ended before that was trained, so that nothing is claimed: more of it goes on (`search.budget`)."
     ]
 
 

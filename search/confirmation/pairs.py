@@ -148,11 +148,13 @@ class Pairs:
         return [t.best for t in found if t is not None and t.best is not None]
 
     def values(self) -> Values:
-        """What the verdict is to be made of; where a twin is asked for and not there yet, the pairs without it."""
+        """What the verdict is to be made of; the pairs without a twin where one is asked for and not there yet, and
+        where it failed with every seed."""
         among = range(self.planned if not self.sequential else self.clear_at or self._prefix(PAIR))
         pairs = self._values(among, PAIR)
         twins_are_over = all(self._over(pair, self.roles) for pair in pairs.pairs)
-        return self._values(among, self.roles) if twins_are_over else pairs
+        checked = self._values(among, self.roles)
+        return checked if twins_are_over and checked.pairs else pairs
 
     def lost(self) -> list[TrialRecord]:
         """Trainings that failed, so that their pairs do not count."""

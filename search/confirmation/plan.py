@@ -10,6 +10,8 @@ from pathlib import Path
 from search.arms import Arm
 from search.folder import FolderError, write
 
+UNTIL_CLEAR = 1000  # pairs that a budget is to end before
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -17,7 +19,7 @@ class Plan:
 
     Args:
         seeds: pairs at most.
-        sequential: whether seeds are added until it is clear, or were after a look at what came of fewer.
+        sequential: whether seeds are added until it is clear, or were after fewer had been planned.
         trials: the search's best trial of each arm.
         fixed: seeds at which there was a verdict before more of them were asked for.
     """
@@ -27,24 +29,34 @@ class Plan:
     trials: Mapping[Arm, int]
     fixed: tuple[int, ...] = ()
 
-    def asked(self, seeds: int | None, *, sequential: bool) -> Plan:
+    @property
+    def open(self) -> bool:
+        """Whether only a budget ends it where there is nothing to become clear."""
+        return self.sequential and self.seeds >= UNTIL_CLEAR
+
+    def asked(self, seeds: int, *, sequential: bool, judged: bool) -> Plan:
         """The plan as it is to go on.
 
-        Whoever asks for more seeds after a verdict has looked at results: the rule for that decides from there on.
+        Whoever asks for more seeds may have looked at results, if only at the means on the screen: the rule for that
+        decides from there on. It counts every look of its own; one at a verdict was another.
+
+        Args:
+            seeds: that are asked for.
+            sequential: whether they are to be added until it is clear.
+            judged: whether there was a verdict by now.
 
         Raises:
             FolderError: fewer seeds than before, or none to add.
         """
-        wanted = self.seeds if seeds is None else seeds
-        if wanted < self.seeds:
+        if seeds < self.seeds:
             raise FolderError(
-                f"this confirmation began with {self.seeds} seeds, which cannot become {wanted}: a number that is "
+                f"this confirmation began with {self.seeds} seeds, which cannot become {seeds}: a number that is "
                 "chosen after a look at the results keeps no error rate; leave --seeds out"
             )
-        if wanted == self.seeds and sequential <= self.sequential:
+        if seeds == self.seeds and sequential <= self.sequential:
             return self
-        looked = (*self.fixed, self.seeds) if not self.sequential else self.fixed
-        return replace(self, seeds=wanted, sequential=True, fixed=looked)
+        looked = (*self.fixed, self.seeds) if judged and not self.sequential else self.fixed
+        return replace(self, seeds=seeds, sequential=True, fixed=looked)
 
 
 def read(path: Path) -> Plan | None:

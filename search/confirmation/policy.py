@@ -111,3 +111,9 @@ def title(trial: TrialRecord) -> str:
     """Of a training of a confirmation, in MLflow and on the screen."""
     pair, role = _place(trial)
     return f"confirm {pair:02} {role}"
+
+
+def marks(trial: TrialRecord) -> dict[str, str]:
+    """What a training of a confirmation is in it, as tags in MLflow."""
+    pair, role = _place(trial)
+    return {"pair": str(pair), "role": role}

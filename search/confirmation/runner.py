@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,9 +22,9 @@ from search import answer
 from search.arms import ARMS, Arm
 from search.confirmation import plan as plans
 from search.confirmation.evidence import Weights, document, measures, trials_of, verdict_of
-from search.confirmation.plan import Plan
-from search.confirmation.policy import SEED, Confirmation, title
-from search.confirmation.report import of_confirmation, print_verdict
+from search.confirmation.plan import UNTIL_CLEAR, Plan
+from search.confirmation.policy import SEED, Confirmation, marks, title
+from search.confirmation.report import description, of_confirmation, print_verdict, test_sentence
 from search.confirmation.scores import same_models, test_scores
 from search.confirmation.seeds import fresh_seeds
 from search.data import fingerprint_of, open_data
@@ -34,18 +35,18 @@ from search.folder import FolderError, Identity, RunFolder, changed, identified,
 from search.policy import Tuning
 from search.record import Journal, SearchRecord
 from search.session import Session
+from search.statistics.verdict import Verdict
 from search.storage import storage_of
 from search.summary import print_files
-from search.test_split import read_test
-from search.tracking.runs import Kind, Results
+from search.test_split import check_test, read_test
+from search.tracking.runs import DESCRIPTION, Kind, Results
 from search.tracking.tracker import Tracker
 from search.validation import load
 
 log = logging.getLogger(__name__)
 
 SEEDS = 10  # where the experiment says nothing
-UNTIL_CLEAR = 1000  # pairs that a budget is to end before
-KIND = Kind("confirmation", title)
+CONFIRMATION_ID = "confirmation.id"  # a tag: of the trainings that one verdict is of
 
 
 class ConfirmationError(ValueError):
@@ -120,7 +121,7 @@ def confirm_run(path: Path, assignments: Sequence[str], console: Console, ask: A
     folder = RunFolder(path)
     before = load(folder.experiment)
     experiment = load(folder.experiment, assignments)
-    if different := changed(experiment, folder.experiment):
+    if different := changed(experiment, folder.experiment, also=["search.trials"]):
         raise FolderError(f"a confirmation is of the search as it was, but {'; '.join(different)}: leave that out")
     data = open_data(experiment.dataset)
     with locked(folder):
@@ -166,14 +167,23 @@ def confirm(searched: Searched, console: Console, ask: Ask, *, limited: bool) ->
     """
     began = time.monotonic()
     experiment, folder = searched.experiment, searched.folder
+    if ask.test:
+        check_test(searched.data)
     policy, plan = _planned(searched, ask, limited=limited)
     own = folder.confirmation
-    own.tune.mkdir(parents=True, exist_ok=True)
-    plans.keep(own.path / "plan.json", plan)
     journal = Journal(own.journal)
     session = Session(experiment, journal, policy)
+    if _endless(session, plan, ask):
+        journal.close()
+        raise ConfirmationError(
+            "--sequential adds seeds until it is clear, which it never is where there is no difference: give it an "
+            "end, with --seeds (the most) or with search.budget.hours=…"
+        )
+    plans.keep(own.path / "plan.json", plan)
     storage = storage_of(experiment, own)
-    tracker = Tracker(experiment, folder, searched.identity, session.record, None, KIND)
+    known = {CONFIRMATION_ID: identified(own, searched.identity.fingerprint).run}
+    kind = Kind("confirmation", title, marks, known, again="the same command")
+    tracker = Tracker(experiment, folder, searched.identity, session.record, None, kind)
     if session.left:
         _announce(console, session, plan)
     results, files = Results(), [folder.experiment]
@@ -183,11 +193,11 @@ def confirm(searched: Searched, console: Console, ask: Ask, *, limited: bool) ->
         found = verdict_of(policy, plan, weights) if session.complete else None
         if found is not None:
             wanted = document(policy, plan, found)
-            wanted["test"] = _test(searched, policy, wanted, weights, console, ask)
-            write(folder.verdict, json.dumps(wanted, indent=2) + "\n")
-            write_best(experiment, searched.record, folder)
-            results = Results(measures(found) | _test_measures(wanted["test"]), {"verdict": found.word})
-            files = [folder.verdict, folder.best]
+            wanted["test"] = _known_test(folder, wanted)
+            results, files = _leave(searched, found, wanted), [folder.verdict, folder.best]
+            if ask.test and wanted["test"] is None:
+                wanted["test"] = _test(searched, policy, weights, console)
+                results = _leave(searched, found, wanted)
     finally:
         lack = tracker.close("FINISHED" if session.complete else "KILLED", files, results)
         journal.close()
@@ -212,39 +222,47 @@ def _planned(searched: Searched, ask: Ask, *, limited: bool) -> tuple[Confirmati
     trials: dict[Arm, int] = {arm: best[arm].trial.number for arm in ARMS}
     retire(folder, trials)
     plan = plans.read(folder.confirmation.path / "plan.json")
-    plan = _new(experiment, trials, ask) if plan is None else plan.asked(ask.seeds, sequential=ask.sequential)
+    if plan is None or not folder.confirmation.begun:
+        plan = Plan(_seeds(experiment, ask), ask.sequential, trials)
+    elif ask.sequential or ask.seeds is not None:
+        judged = folder.verdict.exists()
+        plan = plan.asked(_seeds(experiment, ask), sequential=ask.sequential, judged=judged)
     used = {experiment.trial.seed, *(trial.changes.get(SEED, 0) for trial in searched.record)}
     seeds = fresh_seeds(experiment.search.seed, used, plan.seeds)
     changes = {arm: best[arm].trial.changes for arm in ARMS}
     spent = searched.record.spent
+    limited = limited or plan.open
     return Confirmation(experiment, changes, seeds, spent, sequential=plan.sequential, limited=limited), plan
 
 
-def _new(experiment: Experiment, trials: Mapping[Arm, int], ask: Ask) -> Plan:
-    budget = experiment.search.budget
-    seeds = ask.seeds
-    if ask.sequential and seeds is None:
-        if not any((budget.hours, budget.gpu_hours, budget.epochs)):
-            raise ConfirmationError(
-                "--sequential adds seeds until it is clear, which it never is where there is no difference: give it an "
-                "end, with --seeds (the most) or with search.budget.hours=…"
-            )
-        seeds = UNTIL_CLEAR
-    if seeds is None:
-        seeds = experiment.confirm.seeds if experiment.confirm else SEEDS
-    return Plan(seeds, ask.sequential, dict(trials))
+def _seeds(experiment: Experiment, ask: Ask) -> int:
+    """Pairs that are asked for; at most, where they are added until it is clear."""
+    if ask.seeds is not None:
+        return ask.seeds
+    if ask.sequential:
+        return UNTIL_CLEAR
+    return experiment.confirm.seeds if experiment.confirm else SEEDS
 
 
-def retire(folder: RunFolder, trials: Mapping[Arm, int]) -> None:
-    """Puts the confirmation of other configurations aside: the search has gone on since, and has another best."""
+def _endless(session: Session, plan: Plan, ask: Ask) -> bool:
+    """Whether pairs are to be added that nothing ends."""
+    budget = session.experiment.search.budget
+    ends = ask.seeds is not None or any((budget.hours, budget.gpu_hours, budget.epochs))
+    return plan.open and not ends and session.left > 0
+
+
+def retire(folder: RunFolder, trials: Mapping[Arm, int]) -> bool:
+    """Puts the confirmation of other configurations aside: the search has gone on since, and has another best. Returns
+    whether there was one."""
     plan = plans.read(folder.confirmation.path / "plan.json")
     if plan is None or dict(plan.trials) == dict(trials):
-        return
+        return False
     aside = next(p for i in range(1, 10_000) if not (p := folder.path / f"confirm.{i}").exists())
     log.warning("the search has another best since it was confirmed: that confirmation is in %s now", aside)
     folder.confirmation.path.rename(aside)
     if folder.verdict.exists():
         folder.verdict.rename(aside / folder.verdict.name)
+    return True
 
 
 def _announce(console: Console, session: Session, plan: Plan) -> None:
@@ -263,23 +281,28 @@ def _failure(session: Session) -> str:
     return failed or session.exhausted or "no pair of trainings came to a result"
 
 
-def _test(
-    searched: Searched,
-    policy: Confirmation,
-    wanted: Mapping[str, Any],
-    weights: Weights,
-    console: Console,
-    ask: Ask,
-) -> dict[str, Any] | None:
-    """The scores on the test split: those of before where they are of the same models, else new ones, if asked for."""
-    try:
-        before = json.loads(searched.folder.verdict.read_text(encoding="utf-8"))
+def _leave(searched: Searched, found: Verdict, wanted: Mapping[str, Any]) -> Results:
+    """Writes the verdict and the best configuration to the run's folder; returns what MLflow is to have of them."""
+    write(searched.folder.verdict, json.dumps(wanted, indent=2) + "\n")
+    write_best(searched.experiment, searched.record, searched.folder)
+    described = description(searched.experiment.search.objective.metric, found)
+    if wanted["test"] is not None:
+        described += f"\n\n{test_sentence(wanted['test'])}"
+    tags = {"verdict": found.word, DESCRIPTION: described}
+    return Results(measures(found) | _test_measures(wanted["test"]), tags)
+
+
+def _known_test(folder: RunFolder, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The scores on the test split of before, where they are of the same models."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        before = json.loads(folder.verdict.read_text(encoding="utf-8"))
         if same_models(before["test"], wanted["pairs"], before["pairs"]):
             return dict(before["test"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    if not ask.test:
-        return None
+    return None
+
+
+def _test(searched: Searched, policy: Confirmation, weights: Weights, console: Console) -> dict[str, Any]:
+    """The scores on the test split, which is read."""
     values = policy.pairs.values()
     files = {arm: [weights(t.number) for t in trials_of(policy, values, arm)] for arm in reversed(ARMS)}
     reason = f"confirmation, {len(values.pairs)} seeds of each arm"

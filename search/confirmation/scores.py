@@ -11,7 +11,7 @@ import torch
 
 from ogmge import trained
 from ogmge.training import Batch
-from search.arms import Arm
+from search.arms import ARMS, Arm
 from search.statistics.paired import paired
 
 
@@ -38,5 +38,7 @@ def test_scores(files: Mapping[Arm, Sequence[Path]], batches: Iterable[Batch], d
 
 
 def same_models(test: Mapping[str, Any] | None, pairs: Sequence[Mapping[str, Any]], before: Sequence[Any]) -> bool:
-    """Whether test scores are there, and are of these very pairs."""
-    return test is not None and [p["seed"] for p in pairs] == [p["seed"] for p in before]
+    """Whether test scores are there, and are of these very pairs: a configuration that has been trained again, or
+    another one, has the same seeds."""
+    names = ("seed", *ARMS)
+    return test is not None and [[p[n] for n in names] for p in pairs] == [[p[n] for n in names] for p in before]

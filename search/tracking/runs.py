@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 RUN_ID = "run.id"  # a tag: of the folder
+DESCRIPTION = "mlflow.note.content"  # ditto: what MLflow's page shows as such, in Markdown
 TAG_LENGTH = 5000  # MLflow's limit
 STATUS = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 
@@ -36,11 +37,17 @@ class Kind:
     Args:
         name: their tag `kind`.
         title: of the run of each.
+        tags: of the run of each, beside those that all kinds have.
+        own: tags of all of them, by which they are told from the same search's other trainings of this kind.
+        again: what a user does to have delivered what could not be.
         curve: whether the search's own run has a curve of them.
     """
 
     name: str
     title: Callable[[TrialRecord], str]
+    tags: Callable[[TrialRecord], Mapping[str, str]] = lambda trial: {}
+    own: Mapping[str, str] = field(default_factory=dict)
+    again: str = "--resume"
     curve: bool = False
 
 
@@ -74,7 +81,7 @@ class SearchRun:
         self._tags = {**tags, "kind": "search"}
         self._curve = Curve(record, experiment.search.objective.mode) if curve else None
         self._began = milliseconds()
-        self._described = False
+        self._described = self._ended = False
         self._due: list[Values] = []
         self._last, self._known = -1, dict[str, float]()  # the last step that MLflow has, and what is known there
         self.run_id: str | None = None
@@ -83,9 +90,9 @@ class SearchRun:
         """The run of a search that is resumed, which goes on; None where there is none."""
         run_id = self._kept()
         if run_id is not None:
-            data = self._writer.client.get_run(run_id).data
-            self._writer.client.update_run(run_id, "RUNNING")
-            self._described, self.run_id = bool(data.params), run_id
+            run = self._writer.client.get_run(run_id)
+            data = run.data
+            self._described, self._ended, self.run_id = bool(data.params), run.info.status != "RUNNING", run_id
             self._last, self._known = int(data.metrics.get("epochs", -1)), dict(data.metrics)
         return self.run_id
 
@@ -104,7 +111,8 @@ class SearchRun:
         write(self._id_file, json.dumps({"parent_run_id": run_id}))
 
     def begin(self) -> str:
-        """The run's id. It is made with the first trial, so that a search that never began leaves none."""
+        """The run's id. It is made with the first trial, so that a search that never began leaves none, and one that
+        could not go on leaves it as it was."""
         if self.run_id is None:
             same = f"tags.kind = 'search' and attributes.start_time = {self._began}"
             self.run_id = self._maker.make(same, self._experiment.name, self._tags, self._began)
@@ -113,6 +121,9 @@ class SearchRun:
             settings = self._experiment.model_dump(mode="json", exclude={"name", "tracking"})
             self._writer.add(self.run_id, params=parameters(settings))
             self._described = True
+        if self._ended:
+            self._writer.client.update_run(self.run_id, "RUNNING")
+            self._ended = False
         return self.run_id
 
     def align(self) -> None:
@@ -121,7 +132,9 @@ class SearchRun:
             self._write(self._curve.points())
 
     def end(self, status: str, results: Results) -> None:
-        """The rest of the curve, and how the search ended."""
+        """The rest of the curve, and how the search ended; nothing where it has ended before, and did not go on."""
+        if self._ended:
+            return
         if self._curve is not None:
             self._write(self._curve.end())
         if results.metrics or results.tags:
@@ -219,7 +232,8 @@ class TrialRuns:
                 run.status = INTERRUPTED
 
     def _children(self, parent: str) -> str:
-        return f"tags.`mlflow.parentRunId` = '{parent}' and tags.kind = '{self._kind.name}'"
+        tags = {"mlflow.parentRunId": parent, "kind": self._kind.name, **self._kind.own}
+        return " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
 
     def _run(self, trial: TrialRecord, parent: str) -> _Known:
         if trial.number not in self._known:
@@ -232,6 +246,8 @@ class TrialRuns:
                 "arm": trial.arm,
                 "fusion": config.fusion,
                 "method": config.modulation.method,
+                **self._kind.own,
+                **self._kind.tags(trial),
             }
             same = f"{self._children(parent)} and tags.trial = '{trial.number}'"
             self._known[trial.number] = _Known(self._maker.make(same, self._kind.title(trial), tags))

@@ -114,7 +114,7 @@ class Tracker:
         lacks += self._uploads.lack(until - time.monotonic())
         if not lacks:
             return None
-        return f"MLflow lacks {' and '.join(lacks)}; --resume delivers it, and nothing else is lost"
+        return f"MLflow lacks {' and '.join(lacks)}; {self._kind.again} delivers it, and nothing else is lost"
 
     # ---- on the thread ----
 
