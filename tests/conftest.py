@@ -11,6 +11,7 @@ import pytest
 LONGEST = (
     "test_search",
     "test_search_processes",
+    "test_confirm_processes",
     "test_cluster",
     "test_data_commands",
     "test_tracking",
