@@ -62,6 +62,22 @@ def of_budget(reason: str) -> bool:
     return reason.startswith("budget: ")
 
 
+def _said(limit: float, unit: str) -> str:
+    return f"budget: {limit:g} {unit} is spent" if limit == 1 else f"budget: {limit:g} {unit}s are spent"
+
+
+def ended_by(budget: Budget, reason: str) -> bool:
+    """Whether it is this very budget that a trial was stopped for.
+
+    >>> ended_by(Budget(hours=2), "budget: 2 hours are spent, of which 0.5 are set aside for the confirmation")
+    True
+    >>> ended_by(Budget(hours=4), "budget: 2 hours are spent")
+    False
+    """
+    limits = ((budget.hours, "hour"), (budget.gpu_hours, "GPU-hour"), (budget.epochs, "epoch"))
+    return reason.partition(",")[0] in [_said(limit, unit) for limit, unit in limits if limit is not None]
+
+
 def exhausted(budget: Budget, spent: Spent, aside: Spent = NOTHING) -> str | None:
     """Why a search ends, where its budget is spent but for what is set aside; else None.
 
@@ -77,6 +93,6 @@ def exhausted(budget: Budget, spent: Spent, aside: Spent = NOTHING) -> str | Non
     )
     for limit, used, kept, unit in parts:
         if limit is not None and used + kept >= limit:
-            said = f"budget: {limit:g} {unit} is spent" if limit == 1 else f"budget: {limit:g} {unit}s are spent"
+            said = _said(limit, unit)
             return f"{said}, of which {kept:.3g} are set aside for the confirmation" if kept else said
     return None

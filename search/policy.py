@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from search.arms import ARMS, Arm, plan
-from search.budget import exhausted, set_aside
+from search.budget import ended_by, exhausted, set_aside
 from search.experiment import Experiment
 from search.record import SearchRecord, TrialRecord
 from search.sampler import ArmStudy
@@ -87,6 +87,7 @@ class Tuning:
         self._runs: dict[int, Run] = {}
         self._exhausted: str | None = None
         self._suggested: set[int] = set()
+        self._opened = False
 
     @property
     def planned(self) -> int:
@@ -119,11 +120,16 @@ class Tuning:
         self.studies[trial.arm].tell(trial)
 
     def exhausted(self, record: SearchRecord) -> str | None:
-        """Once it is so it stays so: what is set aside is an estimate, which may fall again."""
+        """Once it is so it stays so, also when the search is opened again: what is set aside is an estimate, which may
+        fall again."""
+        budget = self._experiment.search.budget
+        if not self._opened:
+            self._opened = True
+            self._exhausted = next((t.reason for t in record if t.cut_short and ended_by(budget, t.reason)), None)
         confirm, trial = self._experiment.confirm, self._experiment.trial
         trainings = confirm.trainings if confirm else 0
         aside = set_aside(trainings, most_epochs(self._experiment.space, trial), record.spent)
-        self._exhausted = self._exhausted or exhausted(self._experiment.search.budget, record.spent, aside)
+        self._exhausted = self._exhausted or exhausted(budget, record.spent, aside)
         return self._exhausted
 
     @property

@@ -26,7 +26,7 @@ from tests.test_session import check_whole, events, experiment, opened, results,
 
 
 def test_the_examples_in_the_documentation_hold():
-    assert doctest.testmod(budget) == (0, 2)
+    assert doctest.testmod(budget) == (0, 4)
 
 
 @pytest.mark.parametrize(
@@ -310,6 +310,22 @@ def test_a_budget_that_is_spent_stays_spent_whatever_the_estimate_of_what_is_set
     assert session.exhausted == "budget: 1 hour is spent, of which 25 are set aside for the confirmation"
     session.record.spent.wall_seconds = 1.0
     assert session.exhausted is not None
+
+
+def test_a_search_that_its_budget_ended_is_done_also_when_it_is_opened_again(tmp_path):
+    """Though its very last epochs were quick, so that less would be set aside: what it found is to be confirmed now."""
+    path, now = tmp_path / "journal.jsonl", 0.0
+    asked = experiment("search.budget.hours=1", "confirm.seeds=2")
+    session = Session(asked, Journal(path), Tuning(asked), lambda: now)
+    told = {"epoch": 0, "val/accuracy": 0.5, "best": 0.5, "seconds": 1.0}
+    for trial in [session.next() for _ in range(2)]:
+        now += 130.0 if not session.record.spent.epochs else 1.0  # 30 epochs are set aside
+        session.ended(trial.number, "stopped", session.reported(trial.number, told))
+    assert (session.complete, exhausted(asked.search.budget, session.record.spent)) == (True, None)
+    again = Session(asked, Journal(path), Tuning(asked), lambda: now)
+    assert (again.complete, again.left) == (True, 0)
+    more = experiment("search.budget.hours=2", "confirm.seeds=2")
+    assert not Session(more, Journal(path), Tuning(more), lambda: now).complete
 
 
 def test_a_budget_that_the_confirmation_would_use_up_is_a_mistake():
