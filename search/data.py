@@ -8,6 +8,7 @@ from typing import Any
 from datasets import registry
 from datasets.remote import whereabouts
 from ogmge.trainable import Data
+from search.folder import UNKNOWN
 
 
 def open_data(section: Mapping[str, Any]) -> Data:
@@ -28,4 +29,4 @@ def store_of(section: Mapping[str, Any]) -> dict[str, str]:
 
 def fingerprint_of(data: Data) -> str:
     """The data's own, where they have one."""
-    return str(getattr(data, "fingerprint", "unknown"))
+    return str(getattr(data, "fingerprint", UNKNOWN))

@@ -20,11 +20,11 @@ from search.execution.cluster import own_modules
 from search.execution.ray_train import Job
 from search.execution.work import engine, everywhere
 from search.experiment import Experiment, ExperimentError
-from search.folder import FolderError, RunFolder, claimed, write
+from search.folder import FolderError, RunFolder, claimed, identified, unchanged, write
 from search.labels import modalities, percent, shown
 from search.rehearsal import rehearse
 from search.storage import storage_of
-from search.test_split import read_test
+from search.test_split import read_test, readings
 from search.tracking.recorder import Recorder
 from search.tracking.registry import register
 from search.tracking.store import INTERRUPTED, store_uri
@@ -64,18 +64,25 @@ def train(experiment: Experiment, runs: Path, console: Console, how: How | None 
     folder = RunFolder(runs / experiment.name)
     job = _job(experiment, folder, how, data)
     with claimed(folder, experiment, resume=how.resume):
-        _same_job(folder, job)
+        identified(folder, fingerprint)
+        asked = _same_job(folder, job)
         if experiment.search.storage is not None:
             job = replace(job, storage=storage_of(experiment, folder))
         settings = {"all_data": job.all_data, "epochs_trained": job.epochs or job.trial.epochs}
         recorder = Recorder(experiment, folder, fingerprint, settings)
-        history = _Told(experiment, job, console, recorder.deliver)
+
+        def told(history: list[dict[str, float]]) -> None:
+            if len(history) == 1:
+                write(folder.training, asked)
+            recorder.deliver(history)
+
+        history = _Told(experiment, job, console, told)
         status, reason, tested = "FAILED", None, None
         try:
             _run(experiment, job, how, data, history)
             _fetch(job, folder)
             tested = _test(experiment, data, folder, console, how)
-            recorder.add(tested or {}, {"test": "read" if tested else "not read"})
+            recorder.add(tested or {}, {"test": "read" if readings(folder) else "not read"})
             model = _register(experiment, folder, recorder, runs)
             status = "FINISHED"
         except KeyboardInterrupt:
@@ -95,14 +102,13 @@ def train(experiment: Experiment, runs: Path, console: Console, how: How | None 
 def _data(experiment: Experiment) -> tuple[trainable.Data, str]:
     data = open_data(experiment.dataset)
     fingerprint, origin = fingerprint_of(data), experiment.origin
-    if origin is not None and origin.fingerprint not in ("unknown", fingerprint):
-        raise ExperimentError(
-            experiment.name,
-            [
-                f"the data have changed since the search `{origin.run}` found this configuration (fingerprint "
-                f"{origin.fingerprint} then, {fingerprint} now): put them back, or take `origin` out of the file if "
-                "these are the data you mean"
-            ],
+    if origin is not None:
+        unchanged(
+            origin.fingerprint,
+            fingerprint,
+            f"the search `{origin.run}` found this configuration",
+            "which need not be the best on these: put them back, or take `origin` out of the file if these are the "
+            "data you mean",
         )
     return data, fingerprint
 
@@ -147,16 +153,16 @@ def _epochs(experiment: Experiment, how: How) -> int | None:
     return origin.epochs
 
 
-def _same_job(folder: RunFolder, job: Job) -> None:
-    """A run that is resumed is trained as it was begun."""
-    path = folder.path / "train.json"
+def _same_job(folder: RunFolder, job: Job) -> str:
+    """A run that is resumed is trained as it was begun; returns what says so, for its folder."""
+    path = folder.training
     asked = {"all_data": job.all_data, "epochs": job.epochs}
     if path.exists() and (before := json.loads(path.read_text(encoding="utf-8"))) != asked:
         raise FolderError(
             f"a resumed run is trained as it was begun, with {before}, but now {asked} is asked for: put the options "
             "back, or take another name"
         )
-    write(path, json.dumps(asked) + "\n")
+    return json.dumps(asked) + "\n"
 
 
 class _Told:

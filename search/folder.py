@@ -31,6 +31,7 @@ MAY_CHANGE = (  # on resume
 )
 
 
+UNKNOWN = "unknown"  # the fingerprint of data that have none
 FULL = (errno.ENOSPC, errno.EDQUOT)  # no room on the disk, or no more for this user
 
 
@@ -71,9 +72,15 @@ class RunFolder:
         return self.path / "storage"
 
     @property
+    def training(self) -> Path:
+        """How a training run by itself is trained, once an epoch of it was."""
+        return self.path / "train.json"
+
+    @property
     def begun(self) -> bool:
         """Whether a trial was started, or an epoch trained."""
-        return any(file.stat().st_size for file in (self.journal, self.path / "last.pt") if file.exists())
+        files = (self.journal, self.path / "last.pt", self.training)
+        return any(file.stat().st_size for file in files if file.exists())
 
     @property
     def best(self) -> Path:
@@ -170,6 +177,26 @@ class Identity:
     fingerprint: str
 
 
+def unchanged(then: str, now: str, since: str, otherwise: str) -> None:
+    """Sees that the data which a file or a run's folder names are what they were.
+
+    Where they are not, whoever asked is refused, and can say what is meant: put the data back, or name these ones in so
+    many words (another run, `--data`, `dataset.…=…`, a file without `origin`), which nobody refuses. A note would come
+    too late: a training would be of other data than its search, and a split of today may hold what a model was trained
+    on then, so that its scores are too good and nothing in them shows it.
+
+    Args:
+        then, now: fingerprints; what is "unknown" then cannot be told from anything.
+        since: what it is that was then.
+        otherwise: what is wrong with others, and how to go on.
+
+    Raises:
+        FolderError: the data have changed.
+    """
+    if then not in (UNKNOWN, now):
+        raise FolderError(f"the data have changed since {since} (fingerprint {then} then, {now} now), {otherwise}")
+
+
 def identified(folder: RunFolder, fingerprint: str) -> Identity:
     """The run's identity, made with the first call; it stays that of data with this fingerprint.
 
@@ -188,12 +215,12 @@ def identified(folder: RunFolder, fingerprint: str) -> Identity:
             f"{folder.identity} is damaged, so that nobody can tell whether the data are the same: delete it if you "
             "know that they are, and repeat this command"
         ) from error
-    if made.fingerprint != fingerprint:
-        raise FolderError(
-            f"the data have changed since the run in {folder.path} began (fingerprint {made.fingerprint} then, "
-            f"{fingerprint} now), and results on different data say nothing together: put the data back, or begin "
-            "another run"
-        )
+    unchanged(
+        made.fingerprint,
+        fingerprint,
+        f"the run in {folder.path} began",
+        "and results on different data say nothing together: put the data back, or begin another run",
+    )
     return made
 
 
@@ -201,7 +228,7 @@ def fingerprint_in(folder: RunFolder) -> str:
     """Of the data of the run, as far as it is known."""
     with suppress(OSError, ValueError, TypeError, KeyError):
         return str(json.loads(folder.identity.read_text(encoding="utf-8"))["fingerprint"])
-    return "unknown"
+    return UNKNOWN
 
 
 @contextmanager

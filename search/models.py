@@ -16,7 +16,7 @@ from ogmge import trained
 from ogmge.trained import Trained
 from search.confirmation.seeds import SPLIT_SEED, redraws
 from search.experiment import Experiment
-from search.folder import RunFolder
+from search.folder import UNKNOWN, RunFolder, fingerprint_in
 from search.tracking.registry import registered
 from search.validation import load as load_experiment
 
@@ -76,6 +76,11 @@ class Model:
         and what one of them was validated on, another was trained on."""
         own = self.confirmation and redraws(section)
         return {**section, SPLIT_SEED: self.trained.config.seed} if own else dict(section)
+
+    def fingerprint(self, section: Mapping[str, Any]) -> str:
+        """Of the data that it was trained on, as far as its run knows it: not that of a split of its own."""
+        own = self.dataset(section) != dict(section)
+        return UNKNOWN if self.run is None or own else fingerprint_in(self.run)
 
 
 def checkpoint_of(model: str, runs: Path) -> Path:

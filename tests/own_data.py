@@ -190,6 +190,16 @@ class Logged(Drawn):
             file.write(f"{seed} {epoch}\n")
 
 
+@dataclass(frozen=True)
+class Interrupted(Drawn):
+    """In the second epoch somebody presses Ctrl-C, unless there is a file that says that this is over."""
+
+    def train(self, *, batch_size: int, seed: int, epoch: int) -> Iterator[Batch]:
+        if epoch == 1 and not Path("over").exists():
+            raise KeyboardInterrupt
+        yield from super().train(batch_size=batch_size, seed=seed, epoch=epoch)
+
+
 class NotPrepared:
     """Has not been prepared."""
 

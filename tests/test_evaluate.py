@@ -258,6 +258,20 @@ def test_other_data_than_the_runs_are_noted(place):
     assert "note" not in said(evaluate("modulated"))
     assert "(fingerprint 90/0/0 then, 80/0/0 now)" in said(evaluate("modulated", "dataset.samples=80"))
     assert found(run.path)["fingerprint"] == "80/0/0"
+    identified(RunFolder(place / "runs" / "plain"), "0ld")
+    note = "the run in runs/plain began with (fingerprint 0ld then, 90/0/0 now)"
+    assert note in said(evaluate("modulated", "--against", "plain"))
+
+
+def test_data_that_changed_are_evaluated_on_only_where_they_are_named(place):
+    identified(RunFolder(place / "runs" / "modulated"), "0ld")
+    result = evaluate("modulated")
+    assert result.exit_code == 2
+    assert "the data have changed since the run in runs/modulated began (fingerprint 0ld then, 90/0/0 now)" in (
+        result.output
+    )
+    assert not readings(place / "runs" / "modulated")
+    assert "(fingerprint 0ld then, 90/0/0 now)" in said(evaluate("modulated", "--data", "modulated.yaml"))
 
 
 # ---- mistakes ----

@@ -6,15 +6,20 @@ import json
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import mlflow
 import pytest
+import ray
 import torch
 from click.testing import CliRunner, Result
 
 from ogmge import checkpoint, trainable, trained
 from search.cli import main
+from search.execution import ray_train
+from search.execution.ray_train import Job
 from search.tracking.registry import registered
 from search.validation import load
 from tests.own_data import Drawn
@@ -173,6 +178,56 @@ def test_a_resumed_training_is_trained_as_it_was_begun(here):
     result = train("best.yaml", "--resume", "--all-data")
     assert result.exit_code == 2
     assert "a resumed run is trained as it was begun, with {'all_data': False, 'epochs': None}" in said(result)
+
+
+def test_a_resumed_training_is_on_the_data_that_it_was_begun_with(here):
+    assert train("trial.yaml", "--no-test").exit_code == 0
+    identity = here / "runs/alone/run.json"
+    identity.write_text(identity.read_text().replace("drawn-96-0-0", "drawn-97-0-0"))
+    for result in (train("trial.yaml", "--resume"), CliRunner().invoke(main, ["evaluate", "alone"])):
+        assert result.exit_code == 2
+        assert "the data have changed since the run in runs/alone began (fingerprint drawn-97-0-0 then" in said(result)
+    assert not (here / "runs/alone/test_readings.jsonl").exists()
+
+
+def test_what_was_read_stays_on_record(here):
+    assert train("trial.yaml").exit_code == 0
+    assert train("trial.yaml", "--resume", "--no-test").exit_code == 0
+    assert the_run(here, "alone").data.tags["test"] == "read"
+
+
+def test_a_training_whose_checkpoints_are_elsewhere_goes_on_after_an_interruption(here):
+    (here / "trial.yaml").write_text(TRIAL.format(kind="Interrupted", options=""))
+    options = ["trial.yaml", "--no-test", f"search.storage={here / 'shared'}"]
+    assert train(*options).exit_code == 130
+    (here / "over").touch()
+    result = train(*options, "--resume")
+    assert result.exit_code == 0, result.output
+    assert len(checkpoint.load(next((here / "shared").rglob("last.pt")))["history"]) == 3
+
+
+def test_the_last_epoch_is_reported_whatever_an_earlier_report_takes(ray_instance, here, monkeypatch):
+    """As where MLflow is slow: meanwhile training ends."""
+    told, go_on = [], threading.Event()
+
+    def fit(trainer, failed):
+        mailbox = trainer.train_loop_config["mailbox"]
+        ray.get(mailbox.put.remote({"metrics": {"epoch": 0}}))
+        assert go_on.wait(60)
+        ray.get(mailbox.put.remote({"metrics": {"epoch": 1}}))
+
+    def report(metrics):
+        told.append(metrics["epoch"])
+        go_on.set()
+        for thread in threading.enumerate():
+            if thread.name == "ray-train":
+                thread.join(60)
+
+    monkeypatch.setattr(ray_train, "_fit", fit)
+    monkeypatch.setattr(ray_train, "TorchTrainer", lambda _, train_loop_config, **more: SimpleNamespace(**locals()))
+    job = Job(load(here / "trial.yaml").trial, {}, None, None, False, None, here, None)
+    ray_train.train(job, 1, 1, False, report)
+    assert told == [0, 1]
 
 
 def test_two_processes_of_ray_train_train_what_one_does(ray_instance, here):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -19,12 +20,10 @@ from search.evaluation.files import write_files
 from search.evaluation.result import Evaluated, Result, Split
 from search.evaluation.screen import print_result
 from search.experiment import Experiment
-from search.folder import FULL, fingerprint_in
+from search.folder import FULL, UNKNOWN, unchanged
 from search.models import Model, ModelError, checkpoint_of, load, run_of
 from search.test_split import read_test, record, tell_earlier
 from search.validation import load as load_experiment
-
-UNKNOWN = "unknown"  # of a fingerprint
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,8 @@ def evaluate(model: str, runs: Path, console: Console, ask: Ask) -> Result:
         ask: see `Ask`.
 
     Raises:
-        ModelError, CheckpointError, ExperimentError, DatasetError: mistakes of whoever asks, found before the test
-            split is read where they can be.
+        ModelError, CheckpointError, ExperimentError, DatasetError, FolderError: mistakes of whoever asks, found before
+            the test split is read where they can be.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     file = checkpoint_of(model, runs)
@@ -77,6 +76,15 @@ def evaluate(model: str, runs: Path, console: Console, ask: Ask) -> Result:
     for one in models:
         if why := one.trained.mismatch(data.shapes, data.classes):
             raise ModelError(f"{one.file} is of other data than {source}: {why} (--data FILE names others)")
+    fingerprint = fingerprint_of(data)
+    if ask.data is None and not ask.assignments:
+        unchanged(
+            models[0].fingerprint(experiment.dataset),
+            fingerprint,
+            f"the run in {models[0].folder.path} began",
+            f"so that the {ask.split} split may hold what it was trained on: put the data back, or name those you mean "
+            "(--data FILE, dataset.…=…)",
+        )
     output = _writable(ask.output or file.parent)
     batches, read = _read(data, models, ask.split, console)
     found = _evaluated(models, batches, ask.split, device, console)
@@ -86,9 +94,9 @@ def evaluate(model: str, runs: Path, console: Console, ask: Ask) -> Result:
         split=ask.split,
         classes=data.classes,
         dataset=section,
-        fingerprint=fingerprint_of(data),
+        fingerprint=fingerprint,
         read=read,
-        notes=_notes(models, ask.split, fingerprint_of(data), redrawn=section != experiment.dataset),
+        notes=_notes(models, ask.split, experiment.dataset, fingerprint),
     )
     try:
         write_files(result, output)
@@ -114,15 +122,14 @@ def _experiment(source: Path, assignments: Sequence[str]) -> Experiment:
     return load_experiment(source, assignments)
 
 
-def _notes(models: Sequence[Model], split: Split, fingerprint: str, *, redrawn: bool) -> list[str]:
+def _notes(models: Sequence[Model], split: Split, section: Mapping[str, Any], fingerprint: str) -> list[str]:
     """What to bear in mind with the numbers."""
-    notes, model = [], models[0]
-    known = UNKNOWN if model.run is None or redrawn else fingerprint_in(model.run)
-    if UNKNOWN not in (known, fingerprint) and known != fingerprint:
-        notes.append(
-            f"these are not the data that the run in {model.folder.path} began with (fingerprint {known} then, "
-            f"{fingerprint} now)"
-        )
+    known = dict.fromkeys((model.folder.path, model.fingerprint(section)) for model in models)
+    notes = [
+        f"these are not the data that the run in {path} began with (fingerprint {then} then, {fingerprint} now)"
+        for path, then in known
+        if UNKNOWN not in (then, fingerprint) and then != fingerprint
+    ]
     if split == "validation":
         notes.append("the epoch of the weights was chosen by this very split, which flatters them")
     if len(models) > 1:

@@ -197,15 +197,18 @@ def train(job: Job, workers: int, cpu: float, gpu: bool, report: trainable.Repor
     thread = threading.Thread(target=_fit, args=(trainer, failed), name="ray-train", daemon=True)
     thread.start()
     reasons: list[str] = []
-    while thread.is_alive():
+    going_on = True
+    while going_on:
         thread.join(LOOK_S)
+        going_on = thread.is_alive()  # asked first: the last news come before the end, and a report may take long
         for news in ray.get(mailbox.take.remote()):
             if "metrics" in news:
                 report(news["metrics"])
             else:
                 reasons.append(news["failure"])
-    if reasons or failed:
-        raise TrainingFailed([*reasons, *(str(error).strip().splitlines()[-1] for error in failed)][0])
+    reasons += [(str(error).strip() or repr(error)).splitlines()[-1] for error in failed]
+    if reasons:
+        raise TrainingFailed(reasons[0])
 
 
 def _fit(trainer: TorchTrainer, failed: list[Exception]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ogmge.trainable import Data
 from search.data import fingerprint_of, open_data
-from search.folder import FolderError, fingerprint_in
+from search.folder import unchanged
 from search.models import Model, ModelError
 from search.validation import load
 
@@ -18,8 +18,8 @@ def data_for(models: Sequence[Model], file: Path | None) -> Data:
     """What all models are probed on: the data that they were trained on, or those of an experiment file.
 
     Raises:
-        ModelError: they are of different data, or of none that are known; the data are not what they were, or are
-            none that the models take.
+        ModelError: they are of different data, or of none that are known; the data are none that the models take.
+        FolderError: the data are not what they were.
         ExperimentError, DatasetError: the file is wrong, or the data are not there.
     """
     data = open_data(_section(models) if file is None else load(file).dataset)
@@ -54,10 +54,10 @@ def _of(model: Model) -> dict[str, Any]:
 
 
 def _same_as_trained(model: Model, data: Data) -> None:
-    known, now = fingerprint_in(model.folder), fingerprint_of(data)
-    if known not in ("unknown", now) and not model.confirmation:
-        raise FolderError(
-            f"the data have changed since the run in {model.folder.path} began (fingerprint {known} then, {now} now), "
-            "so that the validation split may hold what it was trained on: put the data back, or name others with "
-            "--data"
-        )
+    assert model.experiment is not None
+    unchanged(
+        model.fingerprint(model.experiment.dataset),
+        fingerprint_of(data),
+        f"the run in {model.folder.path} began",
+        "so that the validation split may hold what it was trained on: put the data back, or name others with --data",
+    )
