@@ -54,7 +54,8 @@ def train(experiment: Experiment, runs: Path, console: Console, how: How | None 
     and registers the model.
 
     Raises:
-        ExperimentError, DatasetError, FolderError, ClusterError, TrackingError: mistakes of whoever asks.
+        ExperimentError, DatasetError, FolderError, ClusterError, ResourceError, TrackingError: mistakes of whoever
+            asks.
         NonFiniteLoss, NonFiniteMetric, TrainingFailed: training diverged, or its processes failed.
     """
     how = how or How()

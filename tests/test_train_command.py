@@ -245,6 +245,15 @@ def test_two_processes_of_ray_train_train_what_one_does(ray_instance, here):
     assert runs[0].data.metrics["test/accuracy"] == pytest.approx(runs[1].data.metrics["test/accuracy"], abs=0.011)
 
 
+def test_more_processes_than_there_ever_is_room_for_are_refused(ray_instance, here):
+    result = train("trial.yaml", "--workers", "3", "search.resources.cpu=1")
+    assert result.exit_code == 2
+    assert "--workers asks for 3 processes of 1 CPU each (`search.resources.cpu`), but Ray has room for 2" in said(
+        result
+    )
+    assert not (here / "runs/alone").exists()
+
+
 @pytest.mark.slow
 def test_processes_of_which_one_dies_begin_again_at_the_last_epoch(ray_instance, here):
     options = f", marker: {here / 'died'}"

@@ -26,6 +26,8 @@ from ogmge.config import TrialConfig
 from ogmge.ranks import Ranks
 from ogmge.training import NonFiniteLoss
 from search.data import open_data
+from search.execution.cluster import nodes
+from search.execution.packing import ResourceError, Room, trials_at_once
 from search.folder import FolderError
 from search.storage import Storage
 
@@ -179,8 +181,15 @@ def train(job: Job, workers: int, cpu: float, gpu: bool, report: trainable.Repor
         report: called with each epoch's metrics; again with those before, where processes began again.
 
     Raises:
+        ResourceError: there is no room for so many, ever; Ray Train would wait for it.
         TrainingFailed: it diverged, or a process failed to the last.
     """
+    room = Room(cpu, 1.0 if gpu else 0.0)
+    if workers > (most := trials_at_once(room, nodes(), "Ray")):
+        raise ResourceError(
+            f"--workers asks for {workers} processes of {room} each (`search.resources.cpu`), but Ray has room for "
+            f"{most}: ask for fewer, or for less"
+        )
     mailbox: Any = ray.remote(num_cpus=0)(_Mailbox).remote()
     resources = {"CPU": cpu, **({"GPU": 1.0} if gpu else {})}
     trainer = TorchTrainer(
