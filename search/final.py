@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -25,9 +25,9 @@ from search.labels import modalities, percent, shown
 from search.rehearsal import rehearse
 from search.storage import storage_of
 from search.test_split import read_test, readings
-from search.tracking.recorder import Recorder
+from search.tracking.recorder import Recorder, store_of
 from search.tracking.registry import register
-from search.tracking.store import INTERRUPTED, store_uri
+from search.tracking.store import store_uri
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,7 @@ def train(experiment: Experiment, runs: Path, console: Console, how: How | None 
         asked = _same_job(folder, job)
         if experiment.search.storage is not None:
             job = replace(job, storage=storage_of(experiment, folder))
-        settings = {"all_data": job.all_data, "epochs_trained": job.epochs or job.trial.epochs}
-        recorder = Recorder(experiment, folder, fingerprint, settings)
+        recorder = _recorder(experiment, folder, fingerprint, job)
 
         def told(history: list[dict[str, float]]) -> None:
             if len(history) == 1:
@@ -78,22 +77,12 @@ def train(experiment: Experiment, runs: Path, console: Console, how: How | None 
             recorder.deliver(history)
 
         history = _Told(experiment, job, console, told)
-        status, reason, tested = "FAILED", None, None
-        try:
+        with recorder:
             _run(experiment, job, how, data, history)
             _fetch(job, folder)
             tested = _test(experiment, data, folder, console, how)
             recorder.add(tested or {}, {"test": "read" if readings(folder) else "not read"})
             model = _register(experiment, folder, recorder, runs)
-            status = "FINISHED"
-        except KeyboardInterrupt:
-            status, reason = "KILLED", INTERRUPTED
-            raise
-        except Exception as error:
-            reason = str(error)
-            raise
-        finally:
-            recorder.end(status, reason, folder.path / "best.pt")
     console.print(Text(f"\n{_ended(experiment, job, history.epochs, tested)}"), soft_wrap=True)
     console.print(_files(experiment, folder, model), soft_wrap=True)
     if recorder.trouble is not None:
@@ -152,6 +141,13 @@ def _epochs(experiment: Experiment, how: How) -> int | None:
             ],
         )
     return origin.epochs
+
+
+def _recorder(experiment: Experiment, folder: RunFolder, fingerprint: str, job: Job) -> Recorder:
+    settings = {"all_data": job.all_data, "epochs_trained": job.epochs or job.trial.epochs}
+    tags = {"kind": "training", "dataset": experiment.dataset["name"], "dataset.fingerprint": fingerprint}
+    store = store_of(experiment, folder.path.parent)
+    return Recorder(store, experiment.name, folder.path, {**asdict(experiment.trial), **settings}, tags)
 
 
 def _same_job(folder: RunFolder, job: Job) -> str:

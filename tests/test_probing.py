@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import mlflow
 import pytest
 import torch
 from click.testing import CliRunner, Result
@@ -146,6 +147,40 @@ def test_encoders_are_trained_alone_with_the_trials_settings_and_once(here):
     for name in ("left", "right"):
         difference = joint[name]["probe"]["value"] - alone["encoders"][name]["probe"]["value"]
         assert f"{100 * difference:+.1f} points" in behind
+
+
+def recorded(here: Path) -> dict[str, mlflow.entities.Run]:
+    """The trainings alone in MLflow, by modality; each is there once."""
+    client = mlflow.MlflowClient(f"sqlite:///{here / 'runs' / 'mlflow.db'}")
+    runs = client.search_runs([client.get_experiment_by_name("modulated").experiment_id], "tags.kind = 'probe'")
+    found = {run.data.tags["modality"]: run for run in runs}
+    assert len(found) == len(runs)
+    for name, run in found.items():
+        epochs = checkpoint.load(Path("runs/modulated/probe", name, "last.pt"))["history"]
+        history = client.get_metric_history(run.info.run_id, "val/accuracy")
+        assert [m.value for m in sorted(history, key=lambda m: m.step)] == [m["val/accuracy"] for m in epochs]
+    return found
+
+
+def test_trainings_alone_are_found_in_mlflow_under_the_models_run_each_once(here):
+    Path("runs/modulated/mlflow.json").write_text('{"parent_run_id": "abc"}')
+    done("modulated", "--unimodal")
+    for _ in range(2):
+        runs = recorded(here)
+        assert set(runs) == {"left", "right"}
+        for name, run in runs.items():
+            assert (run.info.run_name, run.info.status) == (f"probe {name} alone", "FINISHED")
+            assert (run.data.tags["mlflow.parentRunId"], run.data.tags["model"]) == ("abc", "runs/modulated/best.pt")
+            assert (run.data.params["modalities"], run.data.params["modulation.method"]) == (f'["{name}"]', "none")
+        done("modulated", "--unimodal")
+
+
+def test_where_mlflow_is_gone_trainings_alone_are_made_all_the_same(here):
+    path = Path("runs/modulated/experiment.yaml")
+    path.write_text(path.read_text().replace("uri: null", "uri: http://127.0.0.1:1"))
+    said = " ".join(done("modulated", "--unimodal").split())
+    assert "note: this training is not recorded (MLflow at http://127.0.0.1:1 cannot be used" in said
+    assert len(found("runs/modulated")["rows"]) == 2
 
 
 def test_a_training_alone_that_was_stopped_goes_on(here):

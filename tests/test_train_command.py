@@ -190,6 +190,18 @@ def test_a_resumed_training_is_on_the_data_that_it_was_begun_with(here):
     assert not (here / "runs/alone/test_readings.jsonl").exists()
 
 
+@pytest.mark.parametrize("text", ["", "{}", '{"run_id": "gone"}'])
+def test_a_resumed_training_that_mlflow_does_not_know_is_recorded_anew(here, text):
+    assert train("trial.yaml", "--no-test", "trial.epochs=1").exit_code == 0
+    before = the_run(here, "alone").info.run_id
+    (here / "runs/alone/mlflow.json").write_text(text)
+    result = train("trial.yaml", "--no-test", "trial.epochs=1", "--resume")
+    assert result.exit_code == 0, result.output
+    client = mlflow.MlflowClient(f"sqlite:///{here / 'runs' / 'mlflow.db'}")
+    client.delete_run(before)
+    assert the_run(here, "alone").data.metrics.keys() >= {"train/loss", "val/accuracy"}
+
+
 def test_what_was_read_stays_on_record(here):
     assert train("trial.yaml").exit_code == 0
     assert train("trial.yaml", "--resume", "--no-test").exit_code == 0

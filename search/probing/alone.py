@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +20,8 @@ from search.data import fingerprint_of
 from search.folder import write
 from search.labels import shown
 from search.models import Model, ModelError
+from search.tracking.recorder import Recorder, parent_of, store_of
+from search.tracking.store import TrackingError
 
 
 def alone(config: TrialConfig, modality: str) -> TrialConfig:
@@ -83,9 +87,49 @@ def train(model: Model, data: trainable.Data, folder: Path, device: torch.device
     for name, config in trials.items():
         _claim(folder / name, config, data, objective)
     for name, config in trials.items():
-        report = partial(_told, console, f"{name} alone", config.epochs, objective.metric)
-        trainable.train(config, data, report, folder=folder / name, objective=objective, device=device)
+        with _recorded(model, folder / name, config, data, console) as deliver:
+            tell = partial(_told, console, f"{name} alone", config.epochs, objective.metric)
+            report = partial(_report, [], tell, deliver)
+            trainable.train(config, data, report, folder=folder / name, objective=objective, device=device)
     return [trained.load(folder / name / "best.pt", device) for name in trials]
+
+
+Deliver = Callable[[list[dict[str, float]]], None]
+
+
+@contextmanager
+def _recorded(
+    model: Model, folder: Path, config: TrialConfig, data: trainable.Data, console: Console
+) -> Iterator[Deliver]:
+    """A run in MLflow, under that of the search or training which the model is of; none where it is of none."""
+    run, experiment = model.run, model.experiment
+    if run is None or experiment is None:
+        yield lambda history: None
+        return
+    [modality] = config.modalities or ()
+    tags = {"kind": "probe", "modality": modality, "model": str(model.file)}
+    tags |= {"dataset": experiment.dataset["name"], "dataset.fingerprint": fingerprint_of(data)}
+    if (parent := parent_of(run.path)) is not None:
+        tags["mlflow.parentRunId"] = parent
+    try:
+        store = store_of(experiment, run.path.parent)
+        recorder = Recorder(store, f"probe {modality} alone", folder, asdict(config), tags)
+    except TrackingError as error:  # of a run that is over: its MLflow may be gone, and the probes are not MLflow's
+        console.print(Text(f"note: this training is not recorded ({error})", style="yellow"))
+        yield lambda history: None
+        return
+    with recorder:
+        yield recorder.deliver
+    if recorder.trouble is not None:
+        console.print(Text(f"note: MLflow lacks a part of this training ({recorder.trouble})", style="yellow"))
+
+
+def _report(
+    history: list[dict[str, float]], tell: trainable.Report, deliver: Deliver, metrics: dict[str, float]
+) -> None:
+    history.append(metrics)
+    tell(metrics)
+    deliver(history)
 
 
 def _told(console: Console, title: str, epochs: int, metric: str, metrics: dict[str, float]) -> None:

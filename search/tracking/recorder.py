@@ -5,57 +5,123 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 from search.experiment import Experiment
-from search.folder import RunFolder
-from search.tracking.store import RunWriter, Values, connect, milliseconds, of_epoch, parameters, versions
+from search.folder import write
+from search.tracking.runs import TAG_LENGTH
+from search.tracking.store import (
+    INTERRUPTED,
+    RunWriter,
+    Values,
+    connect,
+    milliseconds,
+    of_epoch,
+    parameters,
+    versions,
+)
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
 
 log = logging.getLogger(__name__)
 
+ID_FILE = "mlflow.json"
 
-class Recorder:
-    """Keeps a run in MLflow in line with the epochs trained so far. MLflow's trouble never stops the training.
+
+@dataclass(frozen=True)
+class Store:
+    """Where in MLflow a run is kept.
 
     Args:
-        experiment: whose trial is trained.
-        folder: of the run.
-        fingerprint: of the data.
-        settings: how it is trained, beside what the experiment says.
+        uri: of MLflow's store; None is that of the runs' folder.
+        runs: that folder.
+        experiment: of MLflow, by name.
+    """
+
+    uri: str | None
+    runs: Path
+    experiment: str
+
+
+def store_of(experiment: Experiment, runs: Path) -> Store:
+    """That of an experiment's runs."""
+    return Store(experiment.tracking.uri, runs, experiment.name)
+
+
+def parent_of(folder: Path) -> str | None:
+    """The id of the run of a search, or of a training, in whose folder we are; None where it is not known."""
+    with suppress(OSError, ValueError, TypeError, AttributeError, StopIteration):
+        return str(next(iter(json.loads((folder / ID_FILE).read_text(encoding="utf-8")).values())))
+    return None
+
+
+class Recorder:
+    """Keeps a run in MLflow in line with the epochs trained so far, and ends it with the block that it is entered for.
+    MLflow's trouble never stops the training.
+
+    Args:
+        store: where it is kept.
+        title: of the run.
+        folder: of the training: where the run's id is kept, and the weights are.
+        params: of the run.
+        tags: ditto, beside the versions.
 
     Attributes:
         run_id: of the run.
         trouble: why MLflow lacks something, where it does.
+
+    Raises:
+        TrackingError: MLflow cannot be reached.
     """
 
     def __init__(
-        self, experiment: Experiment, folder: RunFolder, fingerprint: str, settings: Mapping[str, Any]
+        self,
+        store: Store,
+        title: str,
+        folder: Path,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
     ) -> None:
-        client, experiment_id = connect(experiment.tracking.uri, folder.path.parent, experiment.name)
+        client, experiment_id = connect(store.uri, store.runs, store.experiment)
         self._writer = RunWriter(client)
-        self._delivered = 0
+        self._folder, self._delivered = folder, 0
         self.trouble: Exception | None = None
-        id_file = folder.path / "mlflow.json"
-        if id_file.exists():
-            self.run_id = str(json.loads(id_file.read_text())["run_id"])
-            self._delivered = self._writer.known_epochs(self.run_id)
+        known = self._known()
+        if known is not None:
+            self.run_id, self._delivered = known.info.run_id, self._writer.known_epochs(known.info.run_id)
             client.update_run(self.run_id, "RUNNING")
-            client.delete_tag(self.run_id, "stop_reason") if self._stopped() else None
+            for name in {"stop_reason", "error"} & set(known.data.tags):
+                client.delete_tag(self.run_id, name)
             return
-        tags = {
-            "kind": "training",
-            "dataset": experiment.dataset["name"],
-            "dataset.fingerprint": fingerprint,
-            **versions(),
-        }
-        self.run_id = client.create_run(experiment_id, tags=tags, run_name=experiment.name).info.run_id
-        id_file.write_text(json.dumps({"run_id": self.run_id}))
-        self._writer.add(self.run_id, params=parameters({**asdict(experiment.trial), **settings}))
+        made = client.create_run(experiment_id, tags={**tags, **versions()}, run_name=title)
+        self.run_id = made.info.run_id
+        write(folder / ID_FILE, json.dumps({"run_id": self.run_id}))
+        self._writer.add(self.run_id, params=parameters(params))
 
-    def _stopped(self) -> bool:
-        return "stop_reason" in self._writer.client.get_run(self.run_id).data.tags
+    def _known(self) -> Run | None:
+        """The run of a training that is resumed, unless MLflow or the folder has lost it."""
+        from mlflow.exceptions import MlflowException
+
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            run_id = str(json.loads((self._folder / ID_FILE).read_text(encoding="utf-8"))["run_id"])
+            with suppress(MlflowException):
+                return self._writer.client.get_run(run_id)
+        return None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        if error is None:
+            self._end("FINISHED", {})
+        elif isinstance(error, KeyboardInterrupt):
+            self._end("KILLED", {"stop_reason": INTERRUPTED})
+        else:
+            self._end("FAILED", {"error": str(error)[:TAG_LENGTH]})
 
     def deliver(self, history: list[dict[str, float]]) -> None:
         """All epochs that MLflow has not had; the next call delivers what this one could not."""
@@ -76,14 +142,13 @@ class Recorder:
         except Exception as error:
             self.trouble = error
 
-    def end(self, status: str, reason: str | None, weights: Path) -> None:
+    def _end(self, status: str, tags: Mapping[str, str]) -> None:
         """How it ended, and the weights."""
-        client = self._writer.client
+        client, weights = self._writer.client, self._folder / "best.pt"
         try:
             if weights.exists():
                 client.log_artifact(self.run_id, str(weights))
-            if reason is not None:
-                client.set_tag(self.run_id, "stop_reason" if status == "KILLED" else "error", reason)
+            self._writer.add(self.run_id, tags=tags)
             client.set_terminated(self.run_id, status)
         except Exception as error:
             self.trouble = error
