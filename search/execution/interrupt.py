@@ -29,7 +29,8 @@ class Interrupt:
             os._exit(INTERRUPTED)  # Ray's processes end with their driver, and the journal is whole at any time
         self.asked = True
         os.write(2, STOPPING.encode())
-        os.kill(os.getpid(), signal.SIGUSR1)  # Tune ends cleanly
+        signal.raise_signal(signal.SIGUSR1)  # Tune ends cleanly, and gives Ctrl-C back to whoever had it
+        self.listen()
 
     def listen(self) -> None:
         """Takes the signals over; from Tune, whose own handler of Ctrl-C stands once it has begun."""
