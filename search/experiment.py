@@ -56,11 +56,13 @@ class Scheduler(_Section):
 class Resources(_Section):
     """What one trial gets."""
 
-    cpu: float = Field(default=1, gt=0)
-    """Cores."""
+    cpu: Annotated[float, Field(gt=0)] | Literal["auto"] = 1.0
+    """Cores. `auto` measures how many make the most epochs an hour of this machine; where trials take a part of a GPU,
+    it is that part of the machine's."""
     gpu: Annotated[float, Field(ge=0)] | Literal["auto"] = 0.0
-    """GPUs; a fraction packs several trials on one and holds each to its share of the memory. `auto` measures what the
-    heaviest configuration takes and packs as many as find room; 0 where there is no GPU."""
+    """GPUs; a fraction packs several trials on one and holds each to its share of the memory. `auto` trains the
+    heaviest configuration once, twice, four times … at the same time, as far as memory and cores go, and takes what
+    makes the most epochs an hour; 0 where there is no GPU."""
 
 
 class Prefixes(_Section):

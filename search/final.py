@@ -16,7 +16,8 @@ from datasets.registry import DatasetError
 from ogmge import trainable, trained
 from search.data import fingerprint_of, open_data
 from search.execution import ray_train
-from search.execution.cluster import own_modules
+from search.execution.cluster import nodes, own_modules
+from search.execution.packing import even
 from search.execution.ray_train import Job
 from search.execution.work import engine, everywhere
 from search.experiment import Experiment, ExperimentError
@@ -209,7 +210,9 @@ def _run(
     with engine(experiment, job.dataset, job.here, where):
         there = ray_train.gpus_there()
         workers = how.workers or max(1, there)
-        ray_train.train(job, workers, experiment.search.resources.cpu, there >= workers, report)
+        asked = experiment.search.resources.cpu
+        cpu = even(workers, nodes()) if asked == "auto" else asked
+        ray_train.train(job, workers, cpu, there >= workers, report)
 
 
 def _fetch(job: Job, folder: RunFolder) -> None:

@@ -67,6 +67,11 @@ class RunFolder:
         return self.tune / "journal.jsonl"
 
     @property
+    def packing(self) -> Path:
+        """What a trial is given, where that was measured."""
+        return self.tune / "packing.json"
+
+    @property
     def storage(self) -> Path:
         """Holds the name of the run's folder in `search.storage`."""
         return self.path / "storage"

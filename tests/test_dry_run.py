@@ -11,8 +11,12 @@ import pytest
 import torch
 
 from ogmge import trainable
+from ogmge.config import TrialConfig
 from ogmge.trainable import Objective
 from search.data import open_data
+from search.execution import probe
+from search.execution.packing import Room
+from search.execution.throughput import Packing
 from search.planning import costs, dry_run, measure
 from search.planning.forecast import Forecast
 from search.planning.measure import Cost, UnknownSize, sizes_of
@@ -40,7 +44,7 @@ def rows(text: str) -> dict[str, list[str]]:
 
 
 def cost(seconds: float = 1.0, peak: int = 0, last: int = 0, best: int = 0, metrics: int = 1) -> Cost:
-    return Cost(1, 1, seconds, peak, last, best, metrics)
+    return Cost(1, 1, seconds, peak, last, best, metrics, TrialConfig())
 
 
 # ---- the command ----
@@ -104,6 +108,19 @@ def test_the_readme_shows_what_is_printed(tmp_path, monkeypatch):
     shown = rows(block("text", "at most"))
     assert {"trials", "wall time"} < set(shown)
     assert set(shown) <= set(rows(result.stdout))
+
+
+def test_cores_that_are_to_be_measured_are_measured_as_the_search_does(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ray.init", lambda **options: pytest.fail("Ray was started"))
+    monkeypatch.setattr(dry_run, "own_cpus", lambda: 2)
+    rates = {Packing(1, Room(2.0, 0)): 30.0, Packing(2, Room(1.0, 0)): 40.0, Packing(1, Room(1.0, 0)): 25.0}
+    monkeypatch.setattr(probe.Crew, "rate", lambda crew, packing: rates[packing])
+    result = search(DEMO, *SMALL, "search.resources={cpu: auto, gpu: auto}", "--dry-run")
+    said = " ".join(result.stdout.split())
+    assert "note: 2 trials at a time, with 1 core each: 1.3 times the epochs per hour of one; each core has one" in said
+    assert rows(result.stdout)["at once"] == ["2", "1 of 2 CPUs each"]
+    assert "an epoch takes 1.2 times as long" in said  # 2 x 25 / 40
 
 
 # ---- what is measured ----
@@ -187,6 +204,7 @@ def test_the_reckoning():
     )
     assert alone.checkpoint_bytes[0] == 5 * 8 + 2 * 30
     assert found.mlflow_bytes[0] - found.mlflow_bytes[1] == 50 * 8 * 280
+    assert replace(found, crowding=1.5).training_seconds == (450.0, 150.0)
     sure = replace(found, confirmation=(6, 4), longest=10)
     assert sure.training_seconds == (3.0 * (100 + 60), 2.0 * (50 + 40))
     assert sure.checkpoint_bytes[0] - found.checkpoint_bytes[0] == 6 * 8

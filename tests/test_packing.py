@@ -7,10 +7,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.execution import packing, probe
+from ogmge.config import TrialConfig
+from search.execution import packing, probe, work
 from search.execution.cluster import nodes
-from search.execution.packing import CONTEXT_BYTES, Peak, ResourceError, Room, larger, share, trials_at_once
+from search.execution.packing import CONTEXT_BYTES, Peak, ResourceError, Room, fit, larger, share, trials_at_once
+from search.execution.probe import Packed
 from search.experiment import ExperimentError
+from search.folder import RunFolder
+from search.planning.measure import Cost
 from tests.test_session import experiment
 
 
@@ -61,23 +65,22 @@ def test_what_fits_nowhere_is_refused_with_what_there_is(room, nodes, sentence):
 
 
 @given(st.integers(1, 10**11), st.integers(10**9, 10**11), st.integers(1, 64))
-def test_the_share_is_the_smallest_that_holds_the_heaviest_with_a_margin(needed, total, at_most):
+def test_as_many_share_a_gpu_as_it_holds_of_the_heaviest_with_a_margin(needed, total, at_most):
     try:
-        gpu = share(Peak("x", needed, total), at_most)
+        trials = fit(Peak("x", needed, total), at_most)
     except ResourceError:
         assert needed + CONTEXT_BYTES > total
         return
-    fit = round(1 / gpu)
     takes = needed * packing.MARGIN + CONTEXT_BYTES
-    assert fit * gpu <= 1
-    assert fit == 1 or fit * takes <= total
-    assert fit == at_most or (fit + 1) * takes > total
-    assert trials_at_once(Room(1, gpu), [{"CPU": 100, "GPU": 1}], "Ray") == fit
+    assert trials == 1 or trials * takes <= total
+    assert trials == at_most or (trials + 1) * takes > total
+    assert trials * share(trials) <= 1
+    assert trials_at_once(Room(1, share(trials)), [{"CPU": 100, "GPU": 1}], "Ray") == trials
 
 
 def test_a_gpu_that_is_too_small_is_told_with_what_would_help():
     with pytest.raises(ResourceError, match=r"\(batch_size=512\) takes 30.0 GB, and a GPU here has 24.0 GB: bf16"):
-        share(Peak("batch_size=512", 30 * 10**9, 24 * 10**9), 4)
+        fit(Peak("batch_size=512", 30 * 10**9, 24 * 10**9), 4)
 
 
 @pytest.mark.parametrize(
@@ -122,8 +125,20 @@ def test_without_a_gpu_auto_trains_on_cpus_and_says_so():
     assert probe.room_for(asked("search.resources.cpu=2"), [{"CPU": 4}]) == (Room(2, 0), probe.NO_GPU)
 
 
-def test_a_share_that_the_file_names_is_taken_as_it_is():
-    assert probe.room_for(experiment("search.resources.gpu=0.25"), []) == (Room(1, 0.25), None)
+@pytest.mark.parametrize(
+    ("resources", "nodes", "room"),
+    [
+        ("{cpu: 2, gpu: 0.25}", [], Room(2, 0.25)),
+        ("{cpu: 2, gpu: 0}", [{"CPU": 4}], Room(2, 0)),
+        ("{cpu: auto, gpu: 0.25}", [{"CPU": 16, "GPU": 1}], Room(4, 0.25)),
+        ("{cpu: auto, gpu: 0.25}", [{"CPU": 16, "GPU": 1}, {"CPU": 12, "GPU": 2}, {"CPU": 64}], Room(1, 0.25)),
+        ("{cpu: auto, gpu: 2}", [{"CPU": 16, "GPU": 4}], Room(8, 2)),
+        ("{cpu: auto, gpu: 0.1}", [{"CPU": 2, "GPU": 1}], Room(1, 0.1)),
+    ],
+)
+def test_what_the_file_names_is_taken_as_it_is(resources, nodes, room):
+    """Beside a part of a GPU `cpu: auto` is that part of the CPUs."""
+    assert probe.room_for(experiment(f"search.resources={resources}"), nodes) == (room, None)
 
 
 @pytest.fixture
@@ -132,15 +147,18 @@ def pretended(ray_instance: None) -> list[dict[str, float]]:
     return nodes()
 
 
-def test_the_heaviest_configuration_decides_on_the_share(pretended, monkeypatch):
-    monkeypatch.setattr(probe, "_peak", lambda _: Peak("fusion=film", 3 * 10**9, 8 * 10**9))
-    room, note = probe.room_for(asked(), pretended)
-    assert room == Room(1, 0.5)
-    assert note == "2 trials a GPU: the heaviest configuration (fusion=film) takes 3.0 of its 8.0 GB"
+def test_what_is_found_out_on_the_gpu_is_given(pretended, monkeypatch):
+    monkeypatch.setattr(probe, "_gpu", lambda *_: Packed(Room(1, 0.5), "2 trials a GPU"))
+    assert probe.room_for(asked(), pretended) == (Room(1, 0.5), "2 trials a GPU")
+
+
+def test_more_cores_than_there_are_beside_a_gpu_are_not_waited_for(pretended):
+    with pytest.raises(ResourceError, match="asks for 3 CPU a trial, but Ray has no more than 2 CPU"):
+        probe.room_for(asked("search.resources.cpu=3"), pretended)
 
 
 def test_a_trial_that_fails_in_the_probe_is_told(pretended, monkeypatch):
-    monkeypatch.setattr(probe, "_peak", lambda _: ["a trial (x) fails in its first steps: OSError: y"])
+    monkeypatch.setattr(probe, "_gpu", lambda *_: ["a trial (x) fails in its first steps: OSError: y"])
     with pytest.raises(ExperimentError, match="fails in its first steps: OSError: y"):
         probe.room_for(asked(), pretended)
 
@@ -149,3 +167,57 @@ def test_a_trial_that_fails_in_the_probe_is_told(pretended, monkeypatch):
 def test_a_gpu_that_torch_cannot_use_is_told(pretended):
     with pytest.raises(ResourceError, match="Ray has a GPU here, and torch in a worker sees none"):
         probe.room_for(asked(), pretended)
+
+
+@pytest.mark.parametrize(
+    ("cpu", "rates", "room", "note"),
+    [
+        (
+            2,
+            {1: 10, 2: 18, 4: 31, 8: 30},
+            Room(2, 0.25),
+            "4 trials a GPU: 3.1 times the epochs per hour of one; 8",
+        ),
+        ("auto", {1: 10, 2: 18, 4: 31, 8: 30}, Room(4, 0.25), "4 trials a GPU: 3.1 times"),
+        (
+            4,
+            {1: 10, 2: 18, 4: 31},
+            Room(4, 0.25),
+            "no more CPU: the heaviest configuration (fusion=film) takes 1.0 of its 80",
+        ),
+        (2, {1: 10, 2: 9}, Room(2, 1), "1 trial a GPU; 2 would not be faster"),
+    ],
+)
+def test_throughput_decides_how_many_share_a_gpu(monkeypatch, cpu, rates, room, note):
+    peak = Peak("fusion=film", 10**9, 80 * 10**9)
+    monkeypatch.setattr(probe, "peak_of", lambda _: peak)
+    monkeypatch.setattr(probe.Crew, "rate", lambda crew, packing: rates[packing.trials])
+    costs = {"fusion=film": Cost(1, 1, 1.0, 10**9, 0, 0, 1, TrialConfig())}
+    packed = probe.pack_gpu(experiment(f"search.resources={{gpu: auto, cpu: {cpu}}}"), costs, [{"CPU": 16, "GPU": 1}])
+    assert packed.room == room
+    assert note in str(packed.note)
+
+
+def test_cores_are_measured_by_a_worker_that_has_all_of_them(ray_instance, tmp_path):
+    """Real processes of a real worker; which packing they take is the machine's affair."""
+    own = experiment("trial={encoder: mlp, modulation: {parameters: all}}", "search.resources.cpu=auto")
+    room, note = probe.room_for(own, [{"CPU": 2}])
+    assert room in (Room(1, 0), Room(2, 0))
+    assert note is not None
+    assert note.startswith(
+        ("2 trials at a time, with 1 core each", "1 trial at a time, with 2 cores each; 2 would not")
+    )
+
+
+def test_a_search_that_goes_on_gives_a_trial_what_it_gave_before(tmp_path, monkeypatch):
+    """On nodes like those before, and where the same is asked for."""
+    found = [Room(1, 0), Room(2, 0), Room(4, 0)]
+    left = iter(found)
+    monkeypatch.setattr(work, "room_for", lambda *_: (next(left), "note"))
+    folder = RunFolder(tmp_path)
+    folder.tune.mkdir()
+    auto, there = experiment("search.resources.cpu=auto"), [{"CPU": 4.0, "memory": 1e9}]
+    assert work._room(auto, folder, there) == (found[0], "note")
+    assert work._room(auto, folder, [{"CPU": 4.0, "memory": 2e9}]) == (found[0], "note")
+    assert work._room(auto, folder, [{"CPU": 8.0}]) == (found[1], "note")
+    assert work._room(experiment("search.resources={cpu: auto, gpu: auto}"), folder, there) == (found[2], "note")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from search.execution.worker import device_for, out_of_memory
+from search.execution.device import device_for
+from search.execution.worker import out_of_memory
 
 
 @pytest.fixture

@@ -64,11 +64,11 @@ def trials_at_once(room: Room, nodes: Sequence[Mapping[str, float]], owner: str)
     )
 
 
-def share(peak: Peak, at_most: int) -> float:
-    """The part of a GPU that the heaviest configuration is sure to find room in, one in a whole number.
+def fit(peak: Peak, at_most: int) -> int:
+    """How many trials of the heaviest configuration are sure to find room on a GPU.
 
     Args:
-        peak: what it takes.
+        peak: what one takes.
         at_most: trials on a GPU for which there are CPUs.
 
     Raises:
@@ -80,8 +80,16 @@ def share(peak: Peak, at_most: int) -> float:
             f"the heaviest configuration ({peak.label}) takes {peak.needed_bytes / 1e9:.1f} GB, and a GPU here has "
             f"{peak.total_bytes / 1e9:.1f} GB: bf16, or `trial.accumulate` = 2 and more, needs less"
         )
-    fit = max(1, min(int(peak.total_bytes / takes), at_most))
-    return math.floor(10_000 / fit) / 10_000  # Ray counts no finer
+    return max(1, min(int(peak.total_bytes / takes), at_most))
+
+
+def share(trials: int) -> float:
+    """The part of a GPU that each of so many gets, as finely as Ray counts.
+
+    >>> share(3)
+    0.3333
+    """
+    return math.floor(10_000 / trials) / 10_000
 
 
 def larger(first: Room, most_cpu: float) -> list[Room]:
@@ -105,6 +113,25 @@ def larger(first: Room, most_cpu: float) -> list[Room]:
     return list(dict.fromkeys([first, *more]))
 
 
-def fixed(resources: Resources) -> Room | None:
-    """The room that a file asks for; None where it is to be measured."""
-    return None if resources.gpu == "auto" else Room(resources.cpu, resources.gpu)
+def cpus_a_gpu(nodes: Sequence[Mapping[str, float]]) -> float:
+    """How many CPUs there are for each GPU, where there are fewest; 0 where there is no GPU."""
+    return min((node.get("CPU", 0) / node["GPU"] for node in nodes if node.get("GPU")), default=0.0)
+
+
+def even(processes: int, nodes: Sequence[Mapping[str, float]]) -> float:
+    """Cores for each of so many processes, spread evenly over nodes.
+
+    >>> even(3, [{"CPU": 8}, {"CPU": 9}]), even(1, [{"CPU": 8}, {"CPU": 8}]), even(4, [{"CPU": 2}])
+    (4.0, 8.0, 1.0)
+    """
+    there = [node["CPU"] for node in nodes if node.get("CPU")]
+    return float(max(1, min(there) // math.ceil(processes / len(there))))
+
+
+def fixed(resources: Resources, nodes: Sequence[Mapping[str, float]]) -> Room | None:
+    """The room that a file asks for, beside a part of a GPU the same part of its CPUs; None where it is to be
+    measured."""
+    cpu, gpu = resources.cpu, resources.gpu
+    if gpu == "auto" or (cpu == "auto" and not gpu):
+        return None
+    return Room(max(1.0, cpus_a_gpu(nodes) * gpu // 1) if cpu == "auto" else cpu, gpu)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,12 @@ from rich.text import Text
 from datasets.remote import is_uri
 from search.data import store_of
 from search.execution.cluster import nodes, own_modules, ray_for, sources
-from search.execution.packing import Room, larger, trials_at_once
+from search.execution.packing import Room, fixed, larger, trials_at_once
 from search.execution.probe import room_for
 from search.execution.ray_tune import run
 from search.execution.worker import Setup
 from search.experiment import Experiment
-from search.folder import RunFolder
+from search.folder import RunFolder, write
 from search.progress import Progress, View
 from search.record import TrialRecord
 from search.session import Session
@@ -72,7 +74,7 @@ def train_all(
     dataset, here = everywhere(experiment.dataset)
     setup = Setup(dataset, experiment.search.objective, folder.tune.resolve(), here, storage)
     with engine(experiment, dataset, here, storage.where) if session.left else nullcontext():
-        rooms, at_once = _rooms(experiment, console) if session.left else ([], 0)
+        rooms, at_once = _rooms(experiment, folder, console) if session.left else ([], 0)
         tracker.connected()
         session.observers += [tracker, _Tidy(storage)]
         if rooms and experiment.search.share_prefixes:
@@ -118,10 +120,25 @@ def engine(
     return ray_for(experiment, {**read, **stored}, {kept: where})
 
 
-def _rooms(experiment: Experiment, console: Console) -> tuple[list[Room], int]:
+def _rooms(experiment: Experiment, folder: RunFolder, console: Console) -> tuple[list[Room], int]:
     """What trials are given, at first and when memory ran out; how many run at the same time."""
     there = nodes()
-    room, note = room_for(experiment, there)
+    room, note = _room(experiment, folder, there)
     if note is not None:
         console.print(Text(f"note: {note}", style="yellow"))
     return larger(room, max(node.get("CPU", 0) for node in there)), trials_at_once(room, there, "Ray")
+
+
+def _room(experiment: Experiment, folder: RunFolder, there: Sequence[Mapping[str, float]]) -> tuple[Room, str | None]:
+    """What is measured is kept: on a CPU a trial that goes on with as many threads ends with the same bits."""
+    resources = experiment.search.resources
+    if fixed(resources, there) is not None:
+        return room_for(experiment, there)
+    asked = [[resources.cpu, resources.gpu], *([node.get("CPU", 0), node.get("GPU", 0)] for node in there)]
+    if folder.packing.exists():
+        kept = json.loads(folder.packing.read_text(encoding="utf-8"))
+        if kept["asked"] == asked:
+            return Room(**kept["room"]), kept["note"]
+    room, note = room_for(experiment, there)
+    write(folder.packing, json.dumps({"asked": asked, "room": asdict(room), "note": note}) + "\n")
+    return room, note

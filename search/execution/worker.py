@@ -18,6 +18,7 @@ from ray import tune
 from datasets.remote import RemoteError
 from ogmge import trainable
 from search.data import open_data
+from search.execution.device import device_for
 from search.folder import FULL
 from search.sharing.beginnings import Beginnings
 from search.space import trial_from
@@ -46,16 +47,6 @@ class Setup:
 @functools.lru_cache(maxsize=1)
 def _open(options: str) -> trainable.Data:
     return open_data(json.loads(options))
-
-
-def device_for(cpu: float, gpu: float) -> torch.device:
-    """Where a trial trains; holds this process to the trial's share of threads and of a GPU's memory."""
-    torch.set_num_threads(max(1, int(cpu)))
-    if not gpu or not torch.cuda.is_available():
-        return torch.device("cpu")
-    torch.cuda.empty_cache()  # of the trial that this process had before
-    torch.cuda.set_per_process_memory_fraction(min(1.0, gpu))
-    return torch.device("cuda")
 
 
 def out_of_memory(error: Exception) -> bool:

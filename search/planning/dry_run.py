@@ -12,13 +12,14 @@ from rich.text import Text
 from ogmge.trainable import Data
 from search.arms import ARMS, Arm, plan
 from search.execution.cluster import nodes_of, own_cpus
-from search.execution.packing import ResourceError, Room, fixed, share, trials_at_once
-from search.execution.probe import cpus_for, peak_of
-from search.execution.worker import device_for
+from search.execution.device import device_for
+from search.execution.packing import ResourceError, Room, fixed, trials_at_once
+from search.execution.probe import Packed, least, pack_cpus, pack_gpu
 from search.experiment import Experiment
 from search.labels import duration, size
 from search.planning.costs import costs_of
 from search.planning.forecast import Forecast, expected_epochs
+from search.planning.measure import Cost
 from search.planning.shared import in_common
 from search.rehearsal import searchable
 from search.sampler import ArmStudy
@@ -45,6 +46,27 @@ def _have(experiment: Experiment) -> list[dict[str, float]]:
     return found
 
 
+def _packed(
+    experiment: Experiment, data: Data, have: list[dict[str, float]], owner: str
+) -> tuple[dict[str, Cost], Packed]:
+    """What the configurations cost, and what a trial is given."""
+    resources = experiment.search.resources
+    room = fixed(resources, have)
+    if room is not None:
+        trials_at_once(room, have, owner)  # before time is spent on measuring
+        return costs_of(experiment, data, device_for(room.cpu, room.gpu)), Packed(room, None)
+    gpus = torch.cuda.device_count() if resources.gpu == "auto" else 0
+    costs = costs_of(experiment, data, device_for(least(resources), gpus))
+    if gpus:
+        return costs, pack_gpu(experiment, costs, have, forecast=True)
+    if resources.cpu != "auto":
+        return costs, Packed(Room(resources.cpu, 0), None)
+    packed = pack_cpus(experiment, costs, own_cpus(), forecast=True)
+    if packed.room.cpu > 1:
+        costs = costs_of(experiment, data, device_for(packed.room.cpu, 0))
+    return costs, packed
+
+
 def forecast(experiment: Experiment, data: Data) -> Forecast:
     """Measures and reckons.
 
@@ -54,15 +76,10 @@ def forecast(experiment: Experiment, data: Data) -> Forecast:
         ResourceError: there is too little for one trial.
     """
     search, trial, confirm = experiment.search, experiment.trial, experiment.confirm
-    have, cpu = _have(experiment), search.resources.cpu
+    have = _have(experiment)
     owner = "this machine" if search.address == "local" else "the cluster"
-    room = fixed(search.resources)
-    if room is not None:
-        trials_at_once(room, have, owner)  # before time is spent on measuring
-    costs = costs_of(experiment, data, device_for(cpu, torch.cuda.device_count() if room is None else room.gpu))
-    if room is None:
-        at_most = cpus_for(cpu, have)
-        room = Room(cpu, share(peak_of(costs), at_most) if at_most else 0)
+    costs, packed = _packed(experiment, data, have, owner)
+    room = packed.room
     capacity = {arm: ArmStudy(experiment, arm).capacity for arm in ARMS}
     arms = plan(search.trials, search.baseline_share, capacity)
     trials: dict[Arm, int] = {arm: arms.count(arm) for arm in ARMS}
@@ -74,8 +91,11 @@ def forecast(experiment: Experiment, data: Data) -> Forecast:
         epochs_at_most=len(arms) * epochs,
         epochs_expected=expected_epochs(arms, starts, epochs, scheduler_of(experiment)),
         at_once=min(trials_at_once(room, have, owner), len(arms)),
+        cpu=room.cpu,
         gpu=room.gpu,
         costs=costs,
+        crowding=packed.crowding,
+        note=packed.note,
         artifacts=experiment.tracking.checkpoints == "best",
         confirmation=(confirm.trainings, len(ARMS) * confirm.seeds) if confirm else (0, 0),
         longest=epochs,
@@ -86,8 +106,7 @@ def forecast(experiment: Experiment, data: Data) -> Forecast:
 
 def _rows(experiment: Experiment, f: Forecast) -> Iterator[tuple[str, str, str]]:
     """What is printed: name, at most, expected."""
-    resources = experiment.search.resources
-    room = f"{resources.cpu:g} of {f.cpus:g} CPUs" + (f", {f.gpu:g} GPU" if f.gpu else "") + " each"
+    room = f"{f.cpu:g} of {f.cpus:g} CPUs" + (f", {f.gpu:g} GPU" if f.gpu else "") + " each"
     most, expected = f.training_seconds
     slowest, mean = f.epoch_seconds
     yield "trials", str(sum(f.trials.values())), f"{f.trials['modulated']} modulated, {f.trials['baseline']} not"
@@ -121,9 +140,12 @@ def _caution(experiment: Experiment, f: Forecast) -> str:
     text = (
         f"These are estimates, from {steps} steps of training and {held_out} of validation with "
         f"{len(f.costs)} configurations ({'; '.join(f.costs)}), one at a time, after a warm-up. They leave out what "
-        "workers take to start and what trials at once cost each other: cores, disks and the reading of data are taken "
-        "to be free."
+        "workers take to start"
     )
+    if f.note:
+        text += f"; that trials at once cost each other is in them: an epoch takes {f.crowding:.2g} times as long."
+    else:
+        text += " and what trials at once cost each other: cores, disks and the reading of data are taken to be free."
     if experiment.search.scheduler.name != "none":
         text += " Early stopping is reckoned with made-up results, in which a trial that is ahead stays ahead."
     text += _sharing(f)
@@ -162,6 +184,8 @@ def dry_run(experiment: Experiment, console: Console) -> None:
     for note in notes:
         console.print(Text(f"note: {note}", style="yellow"))
     found = forecast(experiment, data)
+    if found.note:
+        console.print(Text(f"note: {found.note}", style="yellow"))
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
     for heading in (experiment.name, "at most", "expected"):
         table.add_column(Text(heading), overflow="fold")

@@ -69,6 +69,9 @@ class Forecast:
         longest: epochs of each of them, at most.
         shared: what trials have in common.
         beginnings_at_most: bytes that may be kept of it.
+        cpu: of one trial.
+        crowding: how much longer an epoch takes beside the other trials, where that was measured.
+        note: how `cpu` and `gpu` were found, where they were measured.
     """
 
     trials: dict[Arm, int]
@@ -83,6 +86,9 @@ class Forecast:
     longest: int = 0
     shared: Shared = field(default_factory=Shared)
     beginnings_at_most: float = 0.0
+    cpu: float = 1.0
+    crowding: float = 1.0
+    note: str | None = None
 
     @property
     def slowest(self) -> str:
@@ -108,7 +114,8 @@ class Forecast:
         """Of all trials and the confirmation, at most and expected."""
         slowest, mean = self.epoch_seconds
         most, expected = (trainings * self.longest for trainings in self.confirmation)
-        return slowest * (self.epochs_at_most + most), mean * (self.trained_expected + expected)
+        epochs = self.epochs_at_most + most, self.trained_expected + expected
+        return slowest * epochs[0] * self.crowding, mean * epochs[1] * self.crowding
 
     @property
     def checkpoint_bytes(self) -> tuple[float, float]:

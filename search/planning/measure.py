@@ -34,6 +34,7 @@ class Cost:
         peak_bytes: of memory; on a CPU that of this process so far, with all that it has loaded.
         last_bytes, best_bytes: of the checkpoints.
         metrics: values that an epoch reports.
+        trial: it was.
     """
 
     train_steps: int
@@ -43,6 +44,7 @@ class Cost:
     last_bytes: int
     best_bytes: int
     metrics: int
+    trial: TrialConfig
 
 
 def sizes_of(data: trainable.Data) -> Mapping[str, int]:
@@ -126,7 +128,7 @@ def measure(
     Raises:
         Exception: whatever a trial can fail with.
     """
-    few = _Few(data)
+    few, asked = _Few(data), config
     config = replace(config, epochs=2, modulation=replace(config.modulation, start=0))
     ends: list[float] = []
     reports: list[dict[str, float]] = []
@@ -152,6 +154,7 @@ def measure(
         last_bytes=last_bytes,
         best_bytes=best_bytes + sizes["validation"],  # it has a byte for each answer
         metrics=len(reports[-1]) - 1,  # the epoch is no value of its own
+        trial=asked,
     )
 
 
