@@ -73,6 +73,16 @@ def test_an_mlp_takes_vectors():
 
 
 @pytest.mark.parametrize("name", ["resnet18", "small_conv", "torchvision:mobilenet_v3_small"])
+def test_convolutions_are_channels_last_from_a_checkpoint_too(name):
+    encoder, _ = build_encoder(name, (3, 32, 32))
+    saved = {key: value.contiguous() for key, value in encoder.state_dict().items()}
+    encoder.load_state_dict(saved)
+    filters = [p for p in encoder.parameters() if p.ndim == 4]
+    assert filters
+    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in filters)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "small_conv", "torchvision:mobilenet_v3_small"])
 def test_frames_are_the_mean_of_their_features(name):
     encoder, width = build_encoder(name, (4, 3, 32, 32))
     clips = torch.randn(2, 4, 3, 32, 32)
