@@ -1,0 +1,130 @@
+"""What makes a training step fast, each by itself: `python -m benchmarks.speed [--encoder small_conv] [--compile]`.
+
+One model for each way to train it, on the same batches, with OGM-GE: as it is shipped (convolutions channels-last),
+with contiguous weights, both in bf16, and with `torch.compile` of each encoder's forward. They are taken in turn, so
+that a drift of the machine meets all alike; a ratio is the median over the rounds of a way's time over the shipped
+way's in the same round. What the first step takes, a compilation among it, is told apart. Then validation: as it is, in
+inference mode, and with the fused logits alone. Needs torch and torchvision only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from benchmarks.step import timed
+from ogmge.config import Modulation, Precision, TrialConfig
+from ogmge.model import build_model
+from ogmge.modulation import unimodal_logits
+from ogmge.training import Batch, Trainer
+
+CLASSES = 10
+DEMO = {"audio": (1, 32, 32), "visual": (3, 32, 32)}
+CREMAD = {"audio": (1, 257, 188), "visual": (3, 224, 224)}
+SMALL = {"audio": (1, 64, 48), "visual": (3, 64, 64)}  # for a ResNet-18 on a CPU
+
+
+def trainer(
+    encoder: str,
+    shapes: dict[str, tuple[int, ...]],
+    device: torch.device,
+    *,
+    precision: Precision = "fp32",
+    contiguous: bool = False,
+    compiled: bool = False,
+) -> Trainer:
+    config = TrialConfig(encoder=encoder, precision=precision, modulation=Modulation(alpha=0.3))
+    model = build_model(config, shapes, CLASSES)
+    if contiguous:
+        model.to(memory_format=torch.contiguous_format)
+    if compiled:
+        for module in model.encoders.values():
+            module.compile(dynamic=False)
+    return Trainer(model, config, device)
+
+
+def in_turn(
+    ways: dict[str, Callable[[], object]], device: torch.device, rounds: int, steps: int
+) -> dict[str, list[float]]:
+    """Seconds of a step of each way and round; and the first one's, which is printed."""
+    names, found = list(ways), {name: list[float]() for name in ways}
+    first = {name: timed(ways[name], device) for name in names}
+    print("first step: " + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in first.items()))
+    for round_ in range(1 + rounds):
+        for name in names[round_ % len(names) :] + names[: round_ % len(names)]:
+            seconds = timed(lambda name=name: [ways[name]() for _ in range(steps)], device) / steps  # type: ignore[misc]
+            if round_:
+                found[name].append(seconds)
+    return found
+
+
+def show(title: str, found: dict[str, list[float]]) -> None:
+    base = next(iter(found.values()))
+    print(f"\n{title:34}{'ms':>10}{'p10-p90':>20}{'ratio':>8}")
+    for name, seconds in found.items():
+        deciles = statistics.quantiles(seconds, n=10, method="inclusive")
+        spread = f"{deciles[0] * 1e3:.1f}-{deciles[-1] * 1e3:.1f}"
+        ratio = statistics.median(mine / its for mine, its in zip(seconds, base, strict=True))
+        print(f"{name:34}{statistics.median(seconds) * 1e3:10.2f}{spread:>20}{ratio:8.3f}")
+
+
+def validation(model: Trainer, batch: Batch) -> dict[str, Callable[[], object]]:
+    """As `Trainer.evaluate` has it, and with less."""
+    x, y = batch
+
+    def answers(mode: Callable[[], AbstractContextManager[None]], *, alone: bool) -> dict[str, Tensor] | None:
+        with mode():
+            logits, features = model.model(x)
+            cross_entropy(logits, y)
+            return unimodal_logits(model.model.head, features) if alone else None
+
+    return {
+        "as it is": lambda: answers(torch.no_grad, alone=True),
+        "inference mode": lambda: answers(torch.inference_mode, alone=True),
+        "fused logits alone": lambda: answers(torch.no_grad, alone=False),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    on_gpu = torch.cuda.is_available()
+    parser.add_argument("--encoder", default="resnet18" if on_gpu else "small_conv", help="small_conv, resnet18, …")
+    parser.add_argument("--batch", type=int, help="samples in a batch (64; 8 for all but small_conv on a CPU)")
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--steps", type=int, help="in each round (8; 1 for all but small_conv on a CPU)")
+    parser.add_argument("--threads", type=int, default=1, help="of the CPU")
+    parser.add_argument("--compile", action="store_true", help="time torch.compile too, which needs a C++ compiler")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    device, light = torch.device("cuda" if on_gpu else "cpu"), given.encoder == "small_conv"
+    shapes = DEMO if light else CREMAD if on_gpu else SMALL
+    batch, steps = given.batch or (64 if light or on_gpu else 8), given.steps or (8 if light or on_gpu else 1)
+    where = torch.cuda.get_device_name() if on_gpu else f"CPU, {given.threads} thread(s)"
+    print(f"torch {torch.__version__}, {where}, {given.encoder}, batch {batch}, {time.strftime('%Y-%m-%d')}")
+    x = {name: torch.randn(batch, *shape, device=device) for name, shape in shapes.items()}
+    y = torch.randint(0, CLASSES, (batch,), device=device)
+    ways = {
+        "as shipped": trainer(given.encoder, shapes, device),
+        "contiguous": trainer(given.encoder, shapes, device, contiguous=True),
+        "bf16": trainer(given.encoder, shapes, device, precision="bf16"),
+        "bf16, contiguous": trainer(given.encoder, shapes, device, precision="bf16", contiguous=True),
+    }
+    if given.compile:
+        ways["compiled"] = trainer(given.encoder, shapes, device, compiled=True)
+        ways["bf16, compiled"] = trainer(given.encoder, shapes, device, precision="bf16", compiled=True)
+    training = {name: lambda way=way: way.train_epoch([(x, y)], 0) for name, way in ways.items()}  # type: ignore[misc]
+    show("a training step", in_turn(training, device, given.rounds, steps))
+    shipped = ways["as shipped"]
+    shipped.model.eval()
+    show("validation of a batch", in_turn(validation(shipped, (x, y)), device, given.rounds, steps))
+
+
+if __name__ == "__main__":
+    main()
