@@ -21,6 +21,7 @@ from search import space as spaces
 from search.document import Document, DocumentError, dotted, override, read
 from search.experiment import Experiment, ExperimentError, Search
 from search.faults import Fault, nearest, shown, validated
+from search.stopping.scheduler import rungs_of
 
 
 def _dataset_faults(options: dict[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
@@ -104,6 +105,11 @@ def _rung_faults(experiment: Experiment) -> list[Fault]:
         return [((*place, option), f"is asha's, and `name` is {how.name}") for option, there in given if there]
     if how.rungs is not None and how.rungs[-1] >= longest:
         return [((*place, "rungs"), f"must lie before the last of {longest} epochs, but got {list(how.rungs)}")]
+    rungs = rungs_of(experiment)
+    if how.brackets > max(1, len(rungs)):
+        most = f"at most {max(1, len(rungs))}, the number of rungs (after {rungs} epochs)"
+        text = f"must be {most}, as in one more no trial would ever be compared, but got {how.brackets}"
+        return [((*place, "brackets"), text)]
     return []
 
 

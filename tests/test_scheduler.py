@@ -43,12 +43,11 @@ def test_rungs_are_the_files_or_come_of_grace_factor_and_schedule(assignments, r
 
 def test_the_grace_is_a_third_of_the_longest_trial_where_nothing_is_said():
     assert grace_of(experiment("search.scheduler.grace_epochs=8")) == 8
-    third = experiment("search.scheduler.grace_epochs=null")
+    one = "search.scheduler.brackets=1"
+    third = experiment("search.scheduler.grace_epochs=null", one)
     assert grace_of(third) == third.trial.epochs // 3 == scheduler_of(third).grace_epochs
-    assert grace_of(experiment("search.scheduler.grace_epochs=null", "space.epochs=[50, 240]")) == 80
-    assert rungs_of(experiment("search.scheduler.grace_epochs=null", "search.scheduler.brackets=1"))[0] == grace_of(
-        third
-    )
+    assert grace_of(experiment("search.scheduler.grace_epochs=null", "space.epochs=[50, 240]", one)) == 80
+    assert rungs_of(third)[0] == grace_of(third)
 
 
 def test_each_name_is_a_scheduler_with_what_the_file_says():
@@ -78,3 +77,11 @@ def test_what_another_scheduler_does_not_heed_is_a_mistake(name, option):
 def test_rungs_that_do_not_rise_are_a_mistake(rungs):
     with pytest.raises(ExperimentError, match=r"search.scheduler.rungs` is wrong: epochs of at least 1, each larger"):
         experiment(f"search.scheduler.rungs={rungs}")
+
+
+def test_more_brackets_than_rungs_are_a_mistake():
+    """In the last of them no trial would ever be compared."""
+    words = ["search.scheduler.rungs=[2, 4]", "search.scheduler.brackets={}"]
+    assert experiment(words[0], words[1].format(2))
+    with pytest.raises(ExperimentError, match=r"scheduler.brackets` must be at most 2, the number of rungs"):
+        experiment(words[0], words[1].format(3))

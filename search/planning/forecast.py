@@ -13,7 +13,8 @@ from search.planning.shared import Shared
 from search.stopping.peers import Run, Scheduler
 from search.tracking.store import EMPTY_BYTES, RUN_BYTES, VALUE_BYTES
 
-REPLAYS = 100
+REPLAYS = (3, 100)  # of a large search and of a small one, whose epochs vary more from one to the next
+REPLAYED_PAIRS = 60_000  # of trials, in all replays: each is compared with all the others
 
 
 def expected_epochs(trials: Sequence[Arm], starts: Sequence[int], epochs: int, scheduler: Scheduler) -> float:
@@ -35,8 +36,9 @@ def expected_epochs(trials: Sequence[Arm], starts: Sequence[int], epochs: int, s
     >>> expected_epochs(["baseline"], [0], 12, Asha([3], 3, "max"))
     12.0
     """
-    rng = random.Random(0)
-    return fmean(_replay(trials, starts, epochs, scheduler, rng) for _ in range(REPLAYS))
+    rng, (fewest, most) = random.Random(0), REPLAYS
+    replays = max(fewest, min(most, REPLAYED_PAIRS // len(trials) ** 2))
+    return fmean(_replay(trials, starts, epochs, scheduler, rng) for _ in range(replays))
 
 
 def _replay(trials: Sequence[Arm], starts: Sequence[int], epochs: int, scheduler: Scheduler, rng: random.Random) -> int:
