@@ -32,8 +32,8 @@ def said(result: Result) -> str:
 
 
 def searched_in(folder: Path, *more: str) -> Result:
-    """A search of two vectors whose validation is redrawn by a seed."""
-    (folder / "own.yaml").write_text(OWN.format(kind="Drawn"))
+    """A search of two vectors whose validation is redrawn by a seed; one trial at a time, so that one worker starts."""
+    (folder / "own.yaml").write_text(OWN.format(kind="Drawn").replace("trials: 4,", "trials: 4, resources: {cpu: 2},"))
     result = search("own.yaml", *more)
     assert result.exit_code == 0, result.output
     return result

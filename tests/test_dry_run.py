@@ -126,9 +126,10 @@ def test_cores_that_are_to_be_measured_are_measured_as_the_search_does(tmp_path,
 # ---- what is measured ----
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_a_measurement_is_of_the_trial_that_the_search_runs(tmp_path):
     """Checkpoints of the size, and as many values, as a trial of the search leaves."""
-    experiment = load(Path(DEMO), SMALL)
+    experiment = load(Path(DEMO), [*SMALL, "trial.epochs=2", "trial.schedule.milestones=[1]"])
     data = open_data(experiment.dataset)
     found = measure.measure(experiment.trial, data, sizes_of(data), Objective(), torch.device("cpu"))
     epochs: list[dict[str, float]] = []

@@ -249,9 +249,7 @@ def test_a_worker_that_is_killed_costs_the_epoch_it_was_in(ray_instance, tmp_pat
     assert sorted(starts.values()) == [1, 2]
 
 
-def test_a_trial_that_runs_out_of_memory_goes_on_with_more_and_fails_where_there_is_none(
-    ray_instance, tmp_path, monkeypatch
-):
+def test_a_trial_that_runs_out_of_memory_goes_on_with_more(ray_instance, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = search(own("Hungry", tmp_path), "search.resources.cpu=0.5", "search.trials=2")
     assert result.exit_code == 0, result.output
@@ -263,7 +261,11 @@ def test_a_trial_that_runs_out_of_memory_goes_on_with_more_and_fails_where_there
     _, trials, _ = children(tmp_path, "own")
     assert [run.info.status for run in trials] == ["FINISHED"] * 2
 
-    result = search(own("Hungry", tmp_path), "name=never", "dataset.cpus=3", "search.trials=2")
+
+@pytest.mark.slow
+def test_a_trial_fails_that_runs_out_of_memory_with_all_that_there_is(ray_instance, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = search(own("Hungry", tmp_path), "dataset.cpus=3", "search.trials=2")
     assert result.exit_code == 1, result.output
     reason = "out of memory, with 2 CPU at last: OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB"
     assert f"the search failed: trial 0: {reason}" in result.stderr

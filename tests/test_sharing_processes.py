@@ -44,6 +44,7 @@ def result(tune: Path) -> dict[str, tuple[list[dict[str, float]], dict[str, torc
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_instance")
 def test_a_shared_search_gives_what_one_without_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And trains each epoch once, although one of its workers is killed in the middle."""

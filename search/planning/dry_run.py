@@ -126,7 +126,7 @@ def _rows(experiment: Experiment, f: Forecast) -> Iterator[tuple[str, str, str]]
     else:
         yield "memory, a trial", size(f.costs[f.largest].peak_bytes), ""
     yield "checkpoints", size(f.checkpoint_bytes[0]), size(f.checkpoint_bytes[1])
-    if f.shared.beginnings:
+    if experiment.search.share_prefixes:
         yield "beginnings", size(f.beginnings_bytes), "for trials that begin alike"
     yield "MLflow", size(f.mlflow_bytes[0]), size(f.mlflow_bytes[1])
     limits = experiment.search.budget.model_dump(exclude_none=True)
