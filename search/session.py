@@ -19,6 +19,8 @@ from search.sharing.sharing import Order, Sharing
 
 log = logging.getLogger(__name__)
 
+AHEAD = 256  # trials that are drawn while all of them wait for those that run
+
 
 class Observer(Protocol):
     """Is told what happens. What it raises is logged once and goes no further."""
@@ -120,7 +122,8 @@ class Session:
         yield from list(self._drawn.items())
         while (number := self._new()) < self.policy.planned:
             running = sum(trial.status == "running" for trial in self.record)
-            if not self.policy.foreseen(number) and self._drawn and len(self._drawn) >= running:
+            most = AHEAD if self.policy.foreseen(number) else max(1, running)
+            if len(self._drawn) >= most:
                 return
             trial = TrialRecord(number, **vars(self.policy.suggest(number)))
             self._drawn[number] = trial
