@@ -381,7 +381,7 @@ def test_every_mistake_of_a_file_is_told_at_once_in_the_order_of_its_lines():
         (24, "`search.trials` must be at least 2, but got 1"),
         (25, "`search.sampler` must be 'tpe', 'random', 'grid', 'qmc', 'gp', 'cmaes' or 'nsga2', but got 'tpee'"),
         (26, "`search.scheduler.grace_epoch` is no known key; did you mean `grace_epochs`?"),
-        (27, "`search.resources.cpu` must be a number, but got true"),
+        (27, "`search.resources.cpu` must be a number or 'auto', but got true"),
         (27, "`search.resources.gpu` must be at least 0 or 'auto', but got -1"),
         (28, "`trakcing` is no known key; did you mean `tracking`?"),
     ]
@@ -481,7 +481,7 @@ def test_every_mistake_of_a_file_is_told_at_once_in_the_order_of_its_lines():
                 ("trial: {schedule: {gamma: ?}}", "trial.schedule.gamma", "above 0 and at most 1"),
                 ("trial: {epochs: ?}", "trial.epochs", "a whole number"),
                 ("search: {baseline_share: ?}", "search.baseline_share", "a finite number"),
-                ("search: {resources: {cpu: ?}}", "search.resources.cpu", "a finite number"),
+                ("search: {resources: {cpu: ?}}", "search.resources.cpu", "a finite number or 'auto'"),
                 ("search: {resources: {gpu: ?}}", "search.resources.gpu", "a finite number or 'auto'"),
             ]
             for number, got in [(".nan", "NaN"), (".inf", "Infinity"), ("1e999", "Infinity")]
@@ -547,7 +547,7 @@ def test_a_mistake_is_told_with_its_path_its_line_and_what_was_expected(text, li
         ("search: {trials: '3'}", "a whole number, but got '3'"),
         ("search: {trials: false}", "a whole number, but got false"),
         ("search: {baseline_share: '0.5'}", "a number, but got '0.5'"),
-        ("search: {resources: {cpu: true}}", "a number, but got true"),
+        ("search: {resources: {cpu: true}}", "a number or 'auto', but got true"),
         ("space: {epochs: ['3']}", "whole number, but got '3'"),
         ("space: {epochs: [true]}", "whole number, but got True"),
         ("space: {epochs: {low: true, high: 3}}", "a number, but got true"),
