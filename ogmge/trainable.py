@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -188,6 +189,8 @@ def train(
         ConfigError, ValueError: see `start`.
         NonFiniteLoss, NonFiniteMetric: training diverged.
     """
+    if config.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which cuBLAS reads when it starts
     torch.use_deterministic_algorithms(config.deterministic, warn_only=True)
     data = part(data, ranks)
     trainer = start(config, data, device or torch.device("cpu"), ranks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import ClassVar
@@ -148,9 +149,11 @@ class Watched(Vectors):
         yield from super().train(batch_size=batch_size, seed=seed, epoch=epoch)
 
 
-def test_deterministic_algorithms_are_those_of_the_trial_that_asks_for_them(tmp_path):
+def test_deterministic_algorithms_are_those_of_the_trial_that_asks_for_them(tmp_path, monkeypatch):
     """A worker has one trial after the other."""
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     for number, deterministic in enumerate([True, False]):
         config = TrialConfig(epochs=1, encoder="mlp", modulation=Modulation("none"), deterministic=deterministic)
         train(config, Watched(), lambda metrics: None, folder=tmp_path / str(number))
     assert Watched.told == [True, False]
+    assert os.environ.pop("CUBLAS_WORKSPACE_CONFIG") == ":4096:8"  # else cuBLAS cannot
