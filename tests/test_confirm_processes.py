@@ -144,6 +144,7 @@ def test_one_that_is_killed_trains_again_what_it_was_at_and_nothing_else(here, w
     assert not again - at
 
 
+@pytest.mark.longer
 def test_one_at_the_end_of_a_search_goes_on_with_the_search_s_command(ray_instance, tmp_path, monkeypatch):
     """And `confirm` goes on with it, too."""
     (tmp_path / "own.yaml").write_text(OWN.format(kind="Logged"))

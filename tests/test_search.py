@@ -263,6 +263,7 @@ def test_a_trial_that_runs_out_of_memory_goes_on_with_more(ray_instance, tmp_pat
 
 
 @pytest.mark.slow
+@pytest.mark.longer
 def test_a_trial_fails_that_runs_out_of_memory_with_all_that_there_is(ray_instance, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = search(own("Hungry", tmp_path), "dataset.cpus=3", "search.trials=2")

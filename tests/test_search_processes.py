@@ -62,7 +62,9 @@ def test_a_search_that_was_killed_goes_on(ray_instance, tmp_path, monkeypatch):
     check_resumed(tmp_path)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=[pytest.mark.slow, pytest.mark.longer])]
+)
 def test_a_search_that_is_interrupted_says_how_to_go_on(ray_instance, tmp_path, monkeypatch, number):
     process = start(tmp_path, DEMO, *QUICK)
     wait_for_epochs(tmp_path, process, 3)
