@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from ogmge.config import Modulation, TrialConfig
-
-Step = tuple[float, tuple[Any, ...] | None]  # an epoch's learning rate, and what its modulation does
 
 
 def _effect(modulation: Modulation, epoch: int) -> tuple[Any, ...] | None:
@@ -20,8 +17,8 @@ def _effect(modulation: Modulation, epoch: int) -> tuple[Any, ...] | None:
     return modulation.method, modulation.alpha, modulation.parameters, modulation.apply
 
 
-def steps(config: TrialConfig) -> list[Step]:
-    """What an epoch does that another may do otherwise, for each epoch of a training.
+def _steps(config: TrialConfig) -> list[tuple[float, tuple[Any, ...] | None]]:
+    """What an epoch does that another may do otherwise: its learning rate, and its modulation; for each of a training.
 
     Before its window opens a modulated training is an unmodulated one (`start` and all else have no effect yet), and
     until the smaller of two ends has passed nothing depends on the end. Likewise a schedule is no more than the rates
@@ -31,7 +28,7 @@ def steps(config: TrialConfig) -> list[Step]:
     return [(schedule.rate(rate, e, config.epochs), _effect(config.modulation, e)) for e in range(config.epochs)]
 
 
-def ground(config: TrialConfig) -> dict[str, Any]:
+def _ground(config: TrialConfig) -> dict[str, Any]:
     """What is the same for all epochs, and matters from the first weights on."""
     values = asdict(config)
     for name in ("epochs", "schedule", "modulation"):
@@ -48,14 +45,11 @@ def keys(config: TrialConfig, context: str = "") -> list[str]:
         config: of the training.
         context: what else influences it: the data, the code, the device.
     """
-    said = json.dumps([context, ground(config)], sort_keys=True)
-    return _chain(said, steps(config))
-
-
-def _chain(said: str, each: Sequence[Step]) -> list[str]:
-    key = hashlib.blake2b(said.encode(), digest_size=16).hexdigest()
-    found = [key]
-    for step in each:
-        key = hashlib.blake2b(f"{key}{step!r}".encode(), digest_size=16).hexdigest()
-        found.append(key)
+    found = [_digest(json.dumps([context, _ground(config)], sort_keys=True))]
+    for step in _steps(config):
+        found.append(_digest(f"{found[-1]}{step!r}"))
     return found
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

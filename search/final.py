@@ -14,6 +14,7 @@ from rich.text import Text
 
 from datasets.registry import DatasetError
 from ogmge import trainable, trained
+from ogmge.trainable import BEST
 from search.data import fingerprint_of, open_data
 from search.execution import ray_train
 from search.execution.cluster import nodes, own_modules
@@ -218,7 +219,7 @@ def _run(
 def _fetch(job: Job, folder: RunFolder) -> None:
     """Brings the weights into the folder of the run, where they were kept elsewhere."""
     if job.storage is not None:
-        shutil.copyfile(job.storage.weights(0, folder.tune), folder.path / "best.pt")
+        shutil.copyfile(job.storage.weights(0, folder.tune), folder.path / BEST)
 
 
 def _test(
@@ -228,7 +229,7 @@ def _test(
     if not how.test:
         return None
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = trained.load(folder.path / "best.pt", device)
+    model = trained.load(folder.path / BEST, device)
     try:
         batches, _ = read_test(data, folder, "final training", experiment.trial.batch_size, console)
     except DatasetError as error:
@@ -240,7 +241,7 @@ def _test(
 
 def _register(experiment: Experiment, folder: RunFolder, recorder: Recorder, runs: Path) -> str | None:
     """The model's URI in MLflow; None where MLflow has not taken it."""
-    weights = folder.path / "best.pt"
+    weights = folder.path / BEST
     try:
         store = store_uri(experiment.tracking.uri, runs)
         return register(experiment.name, recorder.run_id, weights, store, own_modules(experiment, data=False))

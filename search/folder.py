@@ -15,6 +15,7 @@ from pathlib import Path
 
 import yaml
 
+from ogmge.trainable import LAST
 from search.experiment import Experiment, resolved, to_yaml
 from search.labels import flat
 
@@ -84,7 +85,7 @@ class RunFolder:
     @property
     def begun(self) -> bool:
         """Whether a trial was started, or an epoch trained."""
-        files = (self.journal, self.path / "last.pt", self.training)
+        files = (self.journal, self.path / LAST, self.training)
         return any(file.stat().st_size for file in files if file.exists())
 
     @property

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from ogmge import trained
+from ogmge.trainable import BEST
 from ogmge.trained import Trained
 from search.confirmation.seeds import SPLIT_SEED, redraws
 from search.experiment import Experiment
@@ -95,8 +96,8 @@ def checkpoint_of(model: str, runs: Path) -> Path:
     for place in (runs / model, Path(model)):
         if place.is_file():
             return place
-        if (place / "best.pt").is_file():
-            return place / "best.pt"
+        if (place / BEST).is_file():
+            return place / BEST
     for place in (runs / model, Path(model)):
         if RunFolder(place).journal.exists():
             raise ModelError(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from search.experiment import Experiment
-from search.policy import Policy, Suggestion
+from search.policy import Policy
 from search.record import Journal, SearchRecord, Status, TrialRecord
 from search.sharing.sharing import Order, Sharing
 
@@ -112,8 +112,8 @@ class Session:
         for number, trial in self._ahead():
             if self._free(trial):
                 del self._drawn[number]
-                suggested = Suggestion(trial.arm, trial.internal, trial.changes)
-                happened = {"event": "suggested", "number": number, **vars(suggested)}
+                what = {"arm": trial.arm, "internal": trial.internal, "changes": trial.changes}
+                happened = {"event": "suggested", "number": number, **what}
                 return self._handed_out(self.record.trials[number]) if self._happened(happened) else None
         return None
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datasets.remote import Remote, is_uri, whereabouts
+from ogmge.trainable import BEST, LAST
 from search.experiment import Experiment
 from search.folder import RunFolder, trial_folder, write
-from search.sharing.store import PrefixStore
 
-KEPT = ("best.pt", "last.pt")  # in this order: a trial goes on from the last, and the best is never behind it
+KEPT = (BEST, LAST)  # in this order: a trial goes on from the last, and the best is never behind it
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ class Storage:
             RemoteError: it cannot be reached.
         """
         if self.folder is not None:
-            return trial_folder(self.folder, number) / "best.pt"
-        path = trial_folder(cache, number) / "best.pt"
+            return trial_folder(self.folder, number) / BEST
+        path = trial_folder(cache, number) / BEST
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             Remote(self.where).get(self._name(number, path.name), path)
@@ -84,14 +84,9 @@ class Storage:
     def tidy(self, number: int) -> None:
         """Takes away what a trial that has ended needs no more: the state to go on from."""
         if self.folder is not None:
-            (trial_folder(self.folder, number) / "last.pt").unlink(missing_ok=True)
+            (trial_folder(self.folder, number) / LAST).unlink(missing_ok=True)
         else:
-            Remote(self.where).delete(self._name(number, "last.pt"))
-
-    @property
-    def prefixes(self) -> PrefixStore:
-        """Beginnings that trials leave for each other."""
-        return PrefixStore(self.where, self.run)
+            Remote(self.where).delete(self._name(number, LAST))
 
     def _name(self, number: int, file: str) -> str:
         return f"{self.run}/{trial_folder(Path(), number)}/{file}"

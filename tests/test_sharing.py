@@ -11,7 +11,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -33,10 +32,14 @@ from search.sharing.sharing import Sharing
 from search.sharing.siblings import preventing, siblings
 from search.sharing.store import PrefixStore
 from search.space import with_changes
+from search.storage import Storage
 from search.summary import effort
 from search.tracking.curve import Curve
 from search.validation import check, load
 from tests.own_data import Vectors
+from tests.states import SECONDS, same, without
+
+LOCAL = (*SECONDS, "inherited")  # of a trial, whoever else shares it
 
 GRID = """
 name: shared
@@ -355,10 +358,6 @@ def trained(asked: Experiment, changes: dict, folder: Path, order: dict, store: 
     return said
 
 
-def timeless(history: list[dict]) -> list[dict]:
-    return [{k: v for k, v in metrics.items() if k not in ("seconds", "inherited")} for metrics in history]
-
-
 @settings(max_examples=4, deadline=None)
 @given(grids)
 @pytest.mark.usefixtures("one_thread")
@@ -367,7 +366,7 @@ def test_a_shared_search_is_that_without_to_the_bit(grid: list[str]) -> None:
     with TemporaryDirectory() as name:
         folder, asked = Path(name), experiment(*grid)
         session = Session(asked, Journal(folder / "j.jsonl"), Tuning(asked))
-        store = PrefixStore(name)
+        store = PrefixStore(Storage(name))
         session.share(Sharing(session.policy, asked.trial, "", store.drop, 1e9, {}))
         while (trial := session.next()) is not None:
             order = session.order(trial.number)
@@ -380,32 +379,21 @@ def test_a_shared_search_is_that_without_to_the_bit(grid: list[str]) -> None:
                     session.shared(trial.number, key, 1)
                 session.reported(trial.number, metrics)
             session.ended(trial.number, "finished")
-            assert timeless(said) == timeless(
-                trained(asked, trial.changes, alone, {"inherits": (), "leaves": {}}, PrefixStore(str(alone)))
+            assert without(said, LOCAL) == without(
+                trained(asked, trial.changes, alone, {"inherits": (), "leaves": {}}, PrefixStore(Storage(str(alone)))),
+                LOCAL,
             )
             for file in ("best.pt", "last.pt"):
                 one, other = (checkpoint.load(place / file) for place in (mine, alone))
-                assert same(one, other, skip=("seconds", "inherited")), file
+                assert same(one, other, LOCAL), file
         assert session.record.spent.epochs <= sum(len(t.epochs) for t in session.record)
         assert not list((folder / "prefixes").glob("*.pt"))
-
-
-def same(one: object, other: object, skip: tuple[str, ...]) -> bool:
-    """Whether two states are equal to the bit."""
-    if isinstance(one, torch.Tensor):
-        return isinstance(other, torch.Tensor) and torch.equal(one, other)
-    if isinstance(one, dict) and isinstance(other, dict):
-        names = set(one) - set(skip)
-        return names == set(other) - set(skip) and all(same(one[n], other[n], skip) for n in names)
-    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
-        return len(one) == len(other) and all(same(a, b, skip) for a, b in zip(one, other, strict=True))
-    return one == other
 
 
 @pytest.fixture
 def beginning(tmp_path: Path) -> tuple[Experiment, PrefixStore, Path]:
     """A store in which a training has left its first two epochs, under `key`."""
-    asked, store = experiment(), PrefixStore(str(tmp_path))
+    asked, store = experiment(), PrefixStore(Storage(str(tmp_path)))
     trained(asked, {"modulation.method": "none"}, tmp_path / "first", {"inherits": (), "leaves": {2: "key"}}, store)
     return asked, store, tmp_path
 
@@ -453,7 +441,7 @@ def test_the_first_of_two_that_leave_the_same_stays(beginning) -> None:
 
 def test_a_beginning_that_cannot_be_written_costs_nothing_but_time(tmp_path: Path, caplog) -> None:
     (tmp_path / "prefixes").write_text("no folder")
-    asked, store = experiment(), PrefixStore(str(tmp_path))
+    asked, store = experiment(), PrefixStore(Storage(str(tmp_path)))
     with caplog.at_level(logging.WARNING):
         said = trained(
             asked, {"modulation.method": "none"}, tmp_path / "a", {"inherits": (), "leaves": {2: "key"}}, store
@@ -463,7 +451,10 @@ def test_a_beginning_that_cannot_be_written_costs_nothing_but_time(tmp_path: Pat
 
 
 def test_beginnings_at_a_uri(tmp_path: Path) -> None:
-    store, here = PrefixStore((tmp_path / "there").as_uri(), "run-1"), PrefixStore(str(tmp_path / "here"))
+    store, here = (
+        PrefixStore(Storage((tmp_path / "there").as_uri(), "run-1")),
+        PrefixStore(Storage(str(tmp_path / "here"))),
+    )
     for place in (store, here):
         assert place.sizes() == {}
         size = place.put("key", {"last": {}, "best": {}})

@@ -10,6 +10,7 @@ import torch
 
 from ogmge import checkpoint
 from search.record import Journal
+from tests.states import without
 from tests.test_search import children, search
 
 GRID = """
@@ -39,7 +40,7 @@ def result(tune: Path) -> dict[str, tuple[list[dict[str, float]], dict[str, torc
     """Configuration -> metrics of all epochs, best weights."""
     found = {}
     for trial in Journal(tune / "journal.jsonl").replay():
-        said = [{k: v for k, v in m.items() if k not in ("seconds", "inherited")} for m in trial.epochs]
+        said = without(trial.epochs, ("seconds", "inherited"))
         found[repr(trial.changes)] = said, checkpoint.load(tune / f"{trial.number:04d}" / "best.pt")["model"]
     return found
 

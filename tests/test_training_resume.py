@@ -16,6 +16,7 @@ from ogmge.config import Modulation, Optimizer, Schedule, TrialConfig
 from ogmge.model import build_model
 from ogmge.trainable import NonFiniteMetric, Objective, train
 from ogmge.training import NonFiniteLoss, Trainer
+from tests.states import same, without
 
 CONFIG = TrialConfig(
     epochs=4,
@@ -45,7 +46,7 @@ def run(config: TrialConfig, folder: Path, stop_after: int | None = None, data=D
     reports: list[dict[str, float]] = []
 
     def report(metrics: dict[str, float]) -> None:
-        reports.append({name: value for name, value in metrics.items() if name != "seconds"})
+        reports.extend(without([metrics]))
         if metrics["epoch"] == stop_after:
             raise Stopped
 
@@ -54,17 +55,6 @@ def run(config: TrialConfig, folder: Path, stop_after: int | None = None, data=D
     except Stopped:
         assert stop_after is not None
     return reports
-
-
-def same(a, b) -> bool:
-    """Nested state, equal to the bit."""
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a if key != "seconds")
-    if isinstance(a, list):
-        return len(a) == len(b) and all(map(same, a, b))
-    return a == b
 
 
 RUNS = [
@@ -99,6 +89,7 @@ def test_a_run_stopped_and_started_again_is_the_uninterrupted_one(
 
 DROPOUT = """
 from torch import nn
+from tests.states import same, without
 def make(shape):
     return nn.Sequential(nn.Conv2d(shape[0], 4, 3), nn.Flatten(), nn.Dropout(0.5))
 """

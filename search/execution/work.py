@@ -26,6 +26,7 @@ from search.record import TrialRecord
 from search.session import Session
 from search.sharing.context import context_of
 from search.sharing.sharing import Sharing
+from search.sharing.store import PrefixStore
 from search.storage import Storage
 from search.tracking.tracker import Tracker
 
@@ -86,12 +87,12 @@ def train_all(
             run(session, setup, rooms, at_once)
             session.close()
         if session.complete:
-            storage.prefixes.clear()
+            PrefixStore(storage).clear()
 
 
 def _sharing(session: Session, storage: Storage, room: Room, fingerprint: str) -> Sharing:
     """Which trials begin alike, where beginnings lie that a session before this one left."""
-    experiment, store = session.experiment, storage.prefixes
+    experiment, store = session.experiment, PrefixStore(storage)
     context = context_of(experiment, fingerprint, room, sources(own_modules(experiment)))
     room_for_them = experiment.search.prefixes.max_gb * 1e9
     return Sharing(session.policy, experiment.trial, context, store.drop, room_for_them, store.sizes())

@@ -19,6 +19,7 @@ from search.data import open_data
 from search.execution.device import device_for
 from search.folder import FULL
 from search.sharing.beginnings import Beginnings
+from search.sharing.store import PrefixStore
 from search.space import trial_from
 from search.storage import Storage
 
@@ -65,7 +66,7 @@ def run_trial(config: dict[str, Any], setup: Setup) -> None:
     try:
         if setup.here is not None:
             os.chdir(setup.here)  # another node's workers begin elsewhere
-        trial, beginnings = trial_from(config["trial"]), Beginnings(setup.storage.prefixes, config["sharing"])
+        trial, beginnings = trial_from(config["trial"]), Beginnings(PrefixStore(setup.storage), config["sharing"])
         with setup.storage.training(config["number"]) as (folder, keep):
             inherited = beginnings.take(trial, folder)
             told: list[dict[str, float]] = []

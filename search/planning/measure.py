@@ -142,7 +142,7 @@ def measure(
         torch.cuda.reset_peak_memory_stats()
     with TemporaryDirectory() as folder:
         trainable.train(config, few, report, folder=Path(folder), objective=objective, device=device)
-        last_bytes, best_bytes = ((Path(folder) / name).stat().st_size for name in ("last.pt", "best.pt"))
+        last_bytes, best_bytes = ((Path(folder) / name).stat().st_size for name in (trainable.LAST, trainable.BEST))
     evaluated = few.training.began + reports[-1]["seconds"]
     train = (few.held_out.began - few.training.began) / few.training.samples * sizes["train"]
     validation = (evaluated - few.held_out.began) / few.held_out.samples * sizes["validation"]

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from ogmge import trainable, trained
 from ogmge.config import ConfigError, TrialConfig
+from ogmge.trainable import BEST, LAST
 from ogmge.trained import Trained
 from search.data import fingerprint_of
 from search.folder import write
@@ -46,7 +47,7 @@ def _claim(folder: Path, config: TrialConfig, data: trainable.Data, objective: t
     note = folder / "training.json"
     about = {"trial": asdict(config), "objective": asdict(objective), "fingerprint": fingerprint_of(data)}
     wanted = json.dumps(about, sort_keys=True)
-    if (folder / "last.pt").exists() and (not note.exists() or note.read_text(encoding="utf-8") != wanted):
+    if (folder / LAST).exists() and (not note.exists() or note.read_text(encoding="utf-8") != wanted):
         raise ModelError(f"{folder} holds a training with other settings or on other data: delete it, or move it away")
     folder.mkdir(parents=True, exist_ok=True)
     write(note, wanted)
@@ -91,7 +92,7 @@ def train(model: Model, data: trainable.Data, folder: Path, device: torch.device
             tell = partial(_told, console, f"{name} alone", config.epochs, objective.metric)
             report = partial(_report, [], tell, deliver)
             trainable.train(config, data, report, folder=folder / name, objective=objective, device=device)
-    return [trained.load(folder / name / "best.pt", device) for name in trials]
+    return [trained.load(folder / name / BEST, device) for name in trials]
 
 
 Deliver = Callable[[list[dict[str, float]]], None]

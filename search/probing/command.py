@@ -14,6 +14,7 @@ from rich.text import Text
 
 from datasets.registry import DatasetError
 from ogmge.probe import fit, frozen_features, right
+from ogmge.trainable import BEST
 from ogmge.trained import Trained
 from ogmge.training import Batch
 from search.folder import RunFolder, locked, write
@@ -79,7 +80,7 @@ def _probed(
     models: Sequence[Model], singles: Sequence[Trained], data: Any, folder: Path, ask: Ask, console: Console
 ) -> Report:
     every = [*(model.trained for model in models), *singles]
-    files = [*(model.file for model in models), *(folder / single.names[0] / "best.pt" for single in singles)]
+    files = [*(model.file for model in models), *(folder / single.names[0] / BEST for single in singles)]
     size, device = models[0].trained.config.batch_size, next(every[0].model.parameters()).device
     try:
         training, y = frozen_features(every, data.train(batch_size=size, seed=0, epoch=0), device)

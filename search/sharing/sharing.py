@@ -150,7 +150,8 @@ class Sharing:
         known = self._running.get(number)
         if known is None:
             return
-        behind = [key for key in known.marks if known.keys.index(key) <= epochs and self._leads.get(key) == number]
+        passed = [key for at, key in zip(known.family.branches, known.marks, strict=False) if at <= epochs]
+        behind = [key for key in passed if self._leads.get(key) == number]
         for key in behind:
             del self._leads[key]
         if behind:

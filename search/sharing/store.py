@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datasets.remote import Remote, RemoteError, is_uri
+from datasets.remote import Remote, RemoteError
 from ogmge import checkpoint
+from search.storage import Storage
 
 log = logging.getLogger(__name__)
 
@@ -24,16 +25,19 @@ class PrefixStore:
     same, the first stays.
 
     Args:
-        where: an absolute path, or a URI.
-        run: the run's folder in it; empty where all of it is the run's.
+        storage: of the run's checkpoints.
     """
 
-    where: str
-    run: str = ""
+    storage: Storage
 
     @property
     def _folder(self) -> Path | None:
-        return None if is_uri(self.where) else Path(self.where, self.run, "prefixes")
+        """Theirs, where it is a path."""
+        return None if self.storage.folder is None else self.storage.folder / "prefixes"
+
+    @property
+    def _remote(self) -> Remote:
+        return Remote(self.storage.where)
 
     def get(self, key: str) -> dict[str, Any] | None:
         """In a worker: what lies under a key. What is damaged is taken away, so that it will be trained again."""
@@ -41,7 +45,7 @@ class PrefixStore:
             with tempfile.TemporaryDirectory() as name:
                 path = self._folder / f"{key}{SUFFIX}" if self._folder else Path(name, f"{key}{SUFFIX}")
                 if self._folder is None:
-                    Remote(self.where).get(self._name(key), path)
+                    self._remote.get(self._name(key), path)
                 return checkpoint.load(path) if path.exists() else None
         except (checkpoint.CheckpointError, RemoteError, OSError) as error:
             log.warning("%s; these epochs are trained again", error)
@@ -60,8 +64,8 @@ class PrefixStore:
             with tempfile.TemporaryDirectory() as name:
                 path = Path(name, f"{key}{SUFFIX}")
                 checkpoint.save(state, path)
-                if not Remote(self.where).exists(self._name(key)):
-                    Remote(self.where).put(path, self._name(key))
+                if not self._remote.exists(self._name(key)):
+                    self._remote.put(path, self._name(key))
                 return path.stat().st_size
         except (RemoteError, OSError) as error:
             log.warning("%s; other trials train these epochs, too", error)
@@ -73,8 +77,9 @@ class PrefixStore:
         Raises:
             RemoteError: nobody can say.
         """
-        where, run = (str(self._folder), "") if self._folder else (self.where, f"{self.run}/prefixes")
-        found = Remote(where).sizes(run)
+        found = (
+            Remote(str(self._folder)).sizes("") if self._folder else self._remote.sizes(f"{self.storage.run}/prefixes")
+        )
         return {name.removesuffix(SUFFIX): size for name, size in found.items() if name.endswith(SUFFIX)}
 
     def drop(self, key: str) -> None:
@@ -83,7 +88,7 @@ class PrefixStore:
             if self._folder is not None:
                 (self._folder / f"{key}{SUFFIX}").unlink(missing_ok=True)
             else:
-                Remote(self.where).delete(self._name(key))
+                self._remote.delete(self._name(key))
 
     def clear(self) -> None:
         """Takes all of them away, with what a killed worker left half written."""
@@ -95,4 +100,4 @@ class PrefixStore:
                 self.drop(key)
 
     def _name(self, key: str) -> str:
-        return f"{self.run}/prefixes/{key}{SUFFIX}"
+        return f"{self.storage.run}/prefixes/{key}{SUFFIX}"

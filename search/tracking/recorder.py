@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from ogmge.trainable import BEST
 from search.experiment import Experiment
 from search.folder import write
 from search.tracking.runs import TAG_LENGTH
@@ -144,7 +145,7 @@ class Recorder:
 
     def _end(self, status: str, tags: Mapping[str, str]) -> None:
         """How it ended, and the weights."""
-        client, weights = self._writer.client, self._folder / "best.pt"
+        client, weights = self._writer.client, self._folder / BEST
         try:
             if weights.exists():
                 client.log_artifact(self.run_id, str(weights))

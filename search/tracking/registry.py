@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ogmge import trained
+from ogmge.trainable import BEST
 from ogmge.trained import Trained
 from search.execution.cluster import ROOT, sources
 from search.tracking.store import TrackingError, store_uri, versions
@@ -92,8 +93,8 @@ def registered(uri: str, runs: Path) -> Path:
             version = client.get_model_version(name, which)
         made_by = str(version.run_id)
         here = next((path for path in runs.glob("*/mlflow.json") if made_by in path.read_text()), None)
-        if here is not None and (here.parent / "best.pt").is_file():
-            return here.parent / "best.pt"
+        if here is not None and (here.parent / BEST).is_file():
+            return here.parent / BEST
         with redirect_stderr(io.StringIO()):
             return Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{version.version}/artifacts/best.pt"))
     except Exception as error:  # MLflow raises its own, requests', sqlalchemy's …
