@@ -21,8 +21,8 @@ from search.data import fingerprint_of
 from search.folder import write
 from search.labels import shown
 from search.models import Model, ModelError
-from search.tracking.recorder import Recorder, parent_of, store_of
-from search.tracking.store import TrackingError
+from search.tracking.recorder import Recorder, store_of
+from search.tracking.store import TrackingError, kept_id
 
 
 def alone(config: TrialConfig, modality: str) -> TrialConfig:
@@ -110,7 +110,7 @@ def _recorded(
     [modality] = config.modalities or ()
     tags = {"kind": "probe", "modality": modality, "model": str(model.file)}
     tags |= {"dataset": experiment.dataset["name"], "dataset.fingerprint": fingerprint_of(data)}
-    if (parent := parent_of(run.path)) is not None:
+    if (parent := kept_id(run.path)) is not None:
         tags["mlflow.parentRunId"] = parent
     try:
         store = store_of(experiment, run.path.parent)

@@ -15,10 +15,12 @@ from search.experiment import Experiment
 from search.folder import write
 from search.tracking.runs import TAG_LENGTH
 from search.tracking.store import (
+    ID_FILE,
     INTERRUPTED,
     RunWriter,
     Values,
     connect,
+    kept_id,
     milliseconds,
     of_epoch,
     parameters,
@@ -29,8 +31,6 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 log = logging.getLogger(__name__)
-
-ID_FILE = "mlflow.json"
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,6 @@ class Store:
 def store_of(experiment: Experiment, runs: Path) -> Store:
     """That of an experiment's runs."""
     return Store(experiment.tracking.uri, runs, experiment.name)
-
-
-def parent_of(folder: Path) -> str | None:
-    """The id of the run of a search, or of a training, in whose folder we are; None where it is not known."""
-    with suppress(OSError, ValueError, TypeError, AttributeError, StopIteration):
-        return str(next(iter(json.loads((folder / ID_FILE).read_text(encoding="utf-8")).values())))
-    return None
 
 
 class Recorder:
@@ -107,8 +100,8 @@ class Recorder:
         """The run of a training that is resumed, unless MLflow or the folder has lost it."""
         from mlflow.exceptions import MlflowException
 
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            run_id = str(json.loads((self._folder / ID_FILE).read_text(encoding="utf-8"))["run_id"])
+        run_id = kept_id(self._folder)
+        if run_id is not None:
             with suppress(MlflowException):
                 return self._writer.client.get_run(run_id)
         return None

@@ -9,6 +9,7 @@ import os
 import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -32,6 +33,7 @@ PARAMETER_LENGTH = 6000  # ditto
 TRAINING_PAGE = {"mlflow.experimentKind": "custom_model_development"}  # else MLflow opens its page for chats
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "mlflow", "numpy")
 INTERRUPTED = "interrupted: the search can be resumed"  # a run's `stop_reason`
+ID_FILE = "mlflow.json"  # in a run's folder: which run in MLflow is its own
 
 
 class TrackingError(RuntimeError):
@@ -65,6 +67,13 @@ def connect(uri: str | None, runs: Path, name: str) -> tuple[MlflowClient, str]:
             return client, known.experiment_id if known else client.create_experiment(name, artifacts, TRAINING_PAGE)
     except Exception as error:  # MLflow raises its own, requests', sqlalchemy's …
         raise TrackingError(f"MLflow at {store_uri(uri, runs)} cannot be used: {error}") from error
+
+
+def kept_id(folder: Path) -> str | None:
+    """The id of the run of a search, or of a training, in whose folder we are; None where it is not known."""
+    with suppress(OSError, ValueError, TypeError, AttributeError, StopIteration):
+        return str(next(iter(json.loads((folder / ID_FILE).read_text(encoding="utf-8")).values())))
+    return None
 
 
 def versions() -> dict[str, str]:

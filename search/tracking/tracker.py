@@ -18,7 +18,7 @@ from search.experiment import Experiment
 from search.folder import Identity, RunFolder
 from search.record import SearchRecord, TrialRecord
 from search.tracking.runs import RUN_ID, TRIALS, Kind, Results, SearchRun, TrialRuns
-from search.tracking.store import Maker, RunWriter, TrackingError, connect, versions
+from search.tracking.store import ID_FILE, Maker, RunWriter, TrackingError, connect, versions
 from search.tracking.uploads import Uploads
 
 log = logging.getLogger(__name__)
@@ -153,7 +153,7 @@ class Tracker:
     def _find(self) -> None:
         client, experiment_id = connect(self._experiment.tracking.uri, self._folder.path.parent, self._experiment.name)
         writer, self._maker = RunWriter(client), Maker(client, experiment_id)
-        id_file = self._folder.path / "mlflow.json"
+        id_file = self._folder.path / ID_FILE
         self._search = SearchRun(
             writer, self._maker, self._experiment, self._record, self._tags, id_file, curve=self._kind.curve
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -15,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from search.tracking.store import store_uri
+from search.tracking.store import kept_id, store_uri
 
 HOST = "127.0.0.1"
 START_S = 120
@@ -39,10 +38,9 @@ def page(folder: Path, uri: str, port: int) -> str:
     import mlflow
 
     base = f"http://{HOST}:{port}/"
-    ids = folder / "mlflow.json"
-    if not ids.exists():
+    run_id = kept_id(folder)
+    if run_id is None:
         return base
-    run_id = next(iter(json.loads(ids.read_text()).values()))
     run = mlflow.MlflowClient(uri).get_run(run_id)
     return f"{base}#/experiments/{run.info.experiment_id}/runs"
 
