@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ogmge.modulation import ModulationStats
 from ogmge.ranks import ALONE, Ranks
+
+
+class Answered(NamedTuple):
+    """The answers to some samples, in the order of the data.
+
+    Args:
+        correct: bool [N], whether the fused answer was right.
+        targets: int64 [N], class ids.
+    """
+
+    correct: Tensor
+    targets: Tensor
 
 
 class Tally:
@@ -25,6 +38,7 @@ class Tally:
         self._samples = 0
         self._loss = torch.zeros((), dtype=torch.float64, device=device)
         self._correct: list[Tensor] = []  # each [1 + M, B]
+        self._targets: list[Tensor] = []  # each [B]
 
     def add(self, loss: Tensor, logits: Tensor, alone: Mapping[str, Tensor], y: Tensor) -> None:
         """Add a batch: its mean loss [], fused logits [B, K], logits of each modality alone, class ids [B]."""
@@ -33,10 +47,13 @@ class Tally:
             self._loss += loss.detach() * y.shape[0]
         each = torch.stack([logits.detach(), *(alone[name] for name in self.names)])
         self._correct.append(each.argmax(dim=2) == y)
+        self._targets.append(y)
 
-    def correct(self) -> Tensor:
-        """Which samples were right, fused: bool [N], in their order, those of all processes."""
-        mine = [c[0] for c in self._correct]
+    def answered(self) -> Answered:
+        """All samples, those of all processes."""
+        return Answered(self._in_order([right[0] for right in self._correct]), self._in_order(self._targets))
+
+    def _in_order(self, mine: list[Tensor]) -> Tensor:
         if self._ranks.alone:
             return torch.cat(mine)
         parts = self._ranks.each([part.cpu() for part in mine])

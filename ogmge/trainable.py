@@ -15,6 +15,7 @@ import torch
 
 from ogmge import checkpoint
 from ogmge.config import TrialConfig
+from ogmge.metrics import Answered
 from ogmge.model import build_model
 from ogmge.ranks import ALONE, Ranks, part
 from ogmge.training import Batch, Trainer
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 Report = Callable[[dict[str, float]], None]
 
 LAST, BEST = "last.pt", "best.pt"  # in a training's folder
+UNANSWERED = Answered(torch.zeros(0, dtype=torch.bool), torch.zeros(0, dtype=torch.int64))
 
 
 class Data(Protocol):
@@ -129,29 +131,30 @@ def inherit(state: Mapping[str, Any], config: TrialConfig, folder: Path) -> int:
 
 def _run_epoch(
     trainer: Trainer, data: Data, epoch: int, objective: Objective | None
-) -> tuple[dict[str, float], torch.Tensor]:
+) -> tuple[dict[str, float], Answered]:
     """Its metrics, and which validation samples were right at its end: none where nothing is validated."""
     config = trainer.config
     began = time.perf_counter()
     batches = data.train(batch_size=config.batch_size, seed=config.seed, epoch=epoch)
-    metrics, correct = trainer.train_epoch(batches, epoch), torch.zeros(0, dtype=torch.bool)
+    metrics, answered = trainer.train_epoch(batches, epoch), UNANSWERED
     if objective is not None:
-        validation, correct = trainer.evaluate(data.validation(batch_size=config.batch_size))
+        validation, answered = trainer.evaluate(data.validation(batch_size=config.batch_size))
         metrics |= validation
         for name in ("val/loss", objective.metric):
             if not math.isfinite(metrics[name]):
                 raise NonFiniteMetric(name, metrics[name], epoch)
-    return {"epoch": epoch, **metrics, "seconds": time.perf_counter() - began}, correct
+    return {"epoch": epoch, **metrics, "seconds": time.perf_counter() - began}, answered
 
 
-def _weights(trainer: Trainer, data: Data, metrics: dict[str, float], correct: torch.Tensor) -> dict[str, Any]:
+def _weights(trainer: Trainer, data: Data, metrics: dict[str, float], answered: Answered) -> dict[str, Any]:
     return {
         "model": trainer.model.state_dict(),
         "config": asdict(trainer.config),
         "shapes": {name: list(shape) for name, shape in data.shapes.items()},
         "classes": list(data.classes),
         "metrics": metrics,
-        "correct": correct.cpu(),
+        "correct": answered.correct.cpu(),
+        "targets": answered.targets.cpu().to(torch.int32),
     }
 
 
@@ -200,10 +203,10 @@ def train(
         best = metrics.get("best")
         report({**metrics, "inherited": 1.0} if epoch < inherited else metrics)
     for epoch in range(len(history), min(config.epochs, epochs or config.epochs)):
-        metrics, correct = _run_epoch(trainer, data, epoch, objective)
+        metrics, answered = _run_epoch(trainer, data, epoch, objective)
         if objective is None or objective.better(metrics[objective.metric], best):
             best = None if objective is None else metrics[objective.metric]
-            _save(ranks, _weights(trainer, data, metrics, correct), folder / BEST)
+            _save(ranks, _weights(trainer, data, metrics, answered), folder / BEST)
         if best is not None:
             metrics["best"] = best
         history.append(metrics)

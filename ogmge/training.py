@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ogmge.config import Optimizer as OptimizerConfig
 from ogmge.config import TrialConfig
-from ogmge.metrics import ModulationTally, Tally
+from ogmge.metrics import Answered, ModulationTally, Tally
 from ogmge.model import MultimodalClassifier
 from ogmge.modulation import Modulator, unimodal_logits
 from ogmge.ranks import ALONE, Ranks, weight
@@ -160,8 +160,8 @@ class Trainer:
         return self._forward.no_sync()
 
     @torch.no_grad()
-    def evaluate(self, batches: Iterable[Batch], prefix: str = "val") -> tuple[dict[str, float], Tensor]:
-        """`PREFIX/loss`, `PREFIX/accuracy`, `PREFIX/accuracy/NAME`; and which samples were right, bool [N]."""
+    def evaluate(self, batches: Iterable[Batch], prefix: str = "val") -> tuple[dict[str, float], Answered]:
+        """`PREFIX/loss`, `PREFIX/accuracy`, `PREFIX/accuracy/NAME`; and which samples were right."""
         self.model.eval()
         if not self.ranks.alone:
             for buffer in self.model.buffers():  # of batch norm: those that are kept
@@ -171,7 +171,7 @@ class Trainer:
             with self._autocast():
                 logits, features = self.model(x)
                 tally.add(cross_entropy(logits, y), logits, unimodal_logits(self.model.head, features), y)
-        return tally.result(prefix), tally.correct()
+        return tally.result(prefix), tally.answered()
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next epoch depends on: weights, optimizer, scaler, modulator, each process's random number

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import ge
+from pathlib import Path
 from statistics import NormalDist
+from typing import Any
 
 from torch import Tensor
 
+from ogmge import checkpoint
 from ogmge.trainable import Objective
 from search.arms import ARMS, Arm
 from search.record import SearchRecord, TrialRecord
@@ -92,6 +95,34 @@ def winner(best: dict[Arm, Best], mode: str) -> Best:
     sign = 1 if mode == "max" else -1
     order = [best[arm] for arm in ARMS if arm in best]
     return max(order, key=lambda b: sign * b.value)
+
+
+def lead(best: Mapping[Arm, Best], metric: str, weights: Callable[[int], Path]) -> Interval | None:
+    """What the best of the two arms differ by over the validation examples, where it is accuracy that was searched.
+
+    Args:
+        best: of each arm.
+        metric: that was searched.
+        weights: trial number -> file of its best epoch's weights.
+
+    Raises:
+        CheckpointError, RemoteError: a model's answers are not to be had.
+    """
+    if metric != METRIC or len(best) < len(ARMS):
+        return None
+    correct = {arm: checkpoint.load(weights(b.trial.number))["correct"] for arm, b in best.items()}
+    return paired_interval(correct["modulated"], correct["baseline"])
+
+
+def class_accuracy(state: Mapping[str, Any]) -> Tensor:
+    """The share of each class's validation samples that are right, of a checkpoint: float64 [K], NaN where it has none.
+
+    Raises:
+        KeyError: the checkpoint is of a version that kept no class ids.
+    """
+    classes, targets = len(state["classes"]), state["targets"]
+    found: Tensor = targets[state["correct"]].bincount(minlength=classes).double() / targets.bincount(minlength=classes)
+    return found
 
 
 def paired_interval(modulated: Tensor, baseline: Tensor) -> Interval:

@@ -384,6 +384,21 @@ def check(file: Path, assignments: tuple[str, ...]) -> None:
 
 @main.command()
 @click.argument("run")
+@click.option("-o", "--output", type=_OUTPUT, help="The file; report.html in the run's folder.")
+def report(run: str, output: Path | None) -> None:
+    """Write one page on RUN: the verdict, what was searched and spent, and plots. It needs no network.
+
+    RUN may still be running: the page is of what there is by now. A search writes it at its end, too.
+    """
+    with _exit_codes(f"python -m search report {run}"):
+        from search.folder import find
+        from search.report.page import report as write_report
+
+        click.echo(f"{write_report(find(run, RUNS), output)}: open it in a browser")
+
+
+@main.command()
+@click.argument("run")
 @click.option("--port", default=5000, show_default=True, help="Where; any other that is free, should it be taken.")
 def ui(run: str, port: int) -> None:
     """Open MLflow's page on RUN, an experiment's name or its folder. To this machine only."""

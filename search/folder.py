@@ -101,6 +101,10 @@ class RunFolder:
         return self.path / "verdict.json"
 
     @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    @property
     def readings(self) -> Path:
         """Of the test split, a line each."""
         return self.path / "test_readings.jsonl"
@@ -250,6 +254,18 @@ def locked(folder: RunFolder) -> Iterator[None]:
         except OSError as error:
             raise FolderError(f"another process is at work in {folder.path}: wait for it, or stop it") from error
         yield
+
+
+def at_work(folder: RunFolder) -> bool:
+    """Whether a process is, in the folder of a run."""
+    try:
+        with (folder.path / ".lock").open("r") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # there is no lock
+    return False
 
 
 @contextmanager

@@ -178,6 +178,23 @@ def _sound(path: Path) -> tuple[list[dict[str, Any]], int]:
     return events, size
 
 
+def _files(path: Path) -> tuple[Path, Path]:
+    """A journal and its copy."""
+    return path, path.with_name(f"{path.stem}.copy{path.suffix}")
+
+
+def read(path: Path) -> SearchRecord:
+    """The record that a journal's events make by now, while another process may be writing it; nothing is changed.
+
+    Args:
+        path: of the journal; where there is none the record is empty.
+    """
+    record = SearchRecord()
+    for event in max((_sound(file)[0] for file in _files(path)), key=len):
+        record.apply(event)
+    return record
+
+
 class Journal:
     """A file of events, a line of JSON with its checksum each, and a copy: where one is damaged, the other is read.
 
@@ -191,7 +208,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        files = (path, path.with_name(f"{path.stem}.copy{path.suffix}"))
+        files = _files(path)
         found = {file: _sound(file) for file in files}
         source = max(files, key=lambda file: len(found[file][0]))  # the first of equal ones
         events, size = found[source]

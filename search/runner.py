@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from datasets.remote import RemoteError
-from ogmge import checkpoint
+from ogmge.checkpoint import CheckpointError
 from search import answer, export
 from search.arms import ARMS, Arm
 from search.confirmation.runner import Ask, Searched, confirm, retire
@@ -26,6 +26,7 @@ from search.policy import Tuning
 from search.progress import of_search
 from search.record import Journal
 from search.rehearsal import searchable
+from search.report.page import leave
 from search.session import Session
 from search.storage import storage_of
 from search.summary import print_files, print_summary
@@ -86,19 +87,26 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
         finally:
             outcome, best, results = _answer(session, folder)
             status = "FINISHED" if outcome.answered and outcome.complete else "FAILED" if outcome.complete else "KILLED"
-            lack = tracker.close(status, [folder.experiment, folder.best, folder.trials], results)
+            lacks = [leave(folder, more=_goes_on(experiment, outcome))]
+            files = [folder.experiment, folder.best, folder.trials, folder.report]
+            lacks.append(tracker.close(status, files, results))
             journal.close()
         if outcome.complete:
-            interval = _interval(experiment, weights, best)
+            interval = _lead(experiment, weights, best)
             print_summary(console, session, best, interval, time.monotonic() - began)
-        if lack:
+        for lack in filter(None, lacks):
             console.print(Text(f"note: {lack}", style="yellow"))
-        if experiment.confirm is not None and outcome.complete and outcome.answered and not outcome.halted:
+        if _goes_on(experiment, outcome):
             searched = Searched(experiment, folder, identity, data, session.record)
             return replace(outcome, confirmed=confirm(searched, console, Ask(), limited=True))
         if outcome.complete:
             print_files(console, folder, experiment, found=bool(best))
         return outcome
+
+
+def _goes_on(experiment: Experiment, outcome: Outcome) -> bool:
+    """Whether the confirmation follows."""
+    return experiment.confirm is not None and outcome.complete and outcome.answered and not outcome.halted
 
 
 def _answer(session: Session, folder: RunFolder) -> tuple[Outcome, dict[Arm, answer.Best], Results]:
@@ -120,15 +128,11 @@ def _answer(session: Session, folder: RunFolder) -> tuple[Outcome, dict[Arm, ans
     return Outcome(session.complete, len(best) == len(ARMS), failure, session.halted), best, results
 
 
-def _interval(
+def _lead(
     experiment: Experiment, weights: Callable[[int], Path], best: dict[Arm, answer.Best]
 ) -> answer.Interval | None:
-    """Over the validation examples, where it is accuracy that was searched and both models' answers are there."""
-    if experiment.search.objective.metric != answer.METRIC or len(best) < len(ARMS):
-        return None
     try:
-        correct = {arm: checkpoint.load(weights(b.trial.number))["correct"] for arm, b in best.items()}
-    except (checkpoint.CheckpointError, RemoteError) as error:
+        return answer.lead(best, experiment.search.objective.metric, weights)
+    except (CheckpointError, RemoteError) as error:
         log.warning("no interval: %s", error)
         return None
-    return answer.paired_interval(correct["modulated"], correct["baseline"])

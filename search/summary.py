@@ -18,14 +18,10 @@ from search.storage import storage_of
 TITLES = {"baseline": "best unmodulated", "modulated": "best modulated"}
 
 
-def bests_table(experiment: Experiment, record: SearchRecord, best: dict[Arm, Best]) -> Table:
-    """The best trial of each arm, side by side."""
+def bests_rows(experiment: Experiment, record: SearchRecord, best: dict[Arm, Best]) -> list[tuple[str, list[str]]]:
+    """The best trial of each arm, side by side, the modulated one's first: name of the row, its cells."""
     metric = experiment.search.objective.metric
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
-    table.add_column("")
     shown_arms = [arm for arm in reversed(ARMS) if arm in best]
-    for arm in shown_arms:
-        table.add_column(TITLES[arm], overflow="fold")
     rows: list[tuple[str, list[str]]] = [
         (metric, [shown(metric, best[arm].value) for arm in shown_arms]),
     ]
@@ -34,14 +30,25 @@ def bests_table(experiment: Experiment, record: SearchRecord, best: dict[Arm, Be
     for name in dict.fromkeys(name for arm in shown_arms for name in modalities(best[arm].metrics)):
         key = f"val/accuracy/{name}"
         rows.append((f"  {name} alone", [shown(key, best[arm].metrics.get(key)) for arm in shown_arms]))
-    rows.append(("configuration", [label(best[arm].trial.changes).replace(" ", "\n") for arm in shown_arms]))
+    rows.append(("configuration", [label(best[arm].trial.changes) for arm in shown_arms]))
     rows.append(
         ("trial", [f"{best[arm].trial.number}, at epoch {int(best[arm].metrics['epoch'])}" for arm in shown_arms])
     )
     effort = {arm: effort_of(record, arm) for arm in shown_arms}
     rows.append(("out of", [f"{effort[arm].trials} trials, {effort[arm].epochs} epochs" for arm in shown_arms]))
-    for name, cells in rows:
-        table.add_row(Text(name, style="dim"), *(Text(cell) for cell in cells))
+    return rows
+
+
+def bests_table(experiment: Experiment, record: SearchRecord, best: dict[Arm, Best]) -> Table:
+    """The same for the screen."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
+    table.add_column("")
+    for arm in reversed(ARMS):
+        if arm in best:
+            table.add_column(TITLES[arm], overflow="fold")
+    for name, cells in bests_rows(experiment, record, best):
+        folded = [cell.replace(" ", "\n") if name == "configuration" else cell for cell in cells]
+        table.add_row(Text(name, style="dim"), *map(Text, folded))
     return table
 
 
@@ -94,9 +101,9 @@ def cut_short(session: Session) -> str | None:
     return f"{done} were not started: the same command with more of `search.budget` and --resume goes on with them."
 
 
-def effort(session: Session) -> str:
+def effort(experiment: Experiment, record: SearchRecord) -> str:
     """Where the epochs went: what was asked for, trained, taken over, and left out by early stopping."""
-    whole, record = session.experiment.trial.epochs, session.record
+    whole = experiment.trial.epochs
     asked, spent = sum(int(t.changes.get("epochs", whole)) for t in record), record.spent
     parts = [f"{spent.epochs} trained"]
     if spent.inherited:
@@ -126,7 +133,7 @@ def print_summary(
         f"trained to the end, {count['stopped']} stopped early, {count['failed']} failed\n",
         highlight=False,
     )
-    console.print(Text(f"{effort(session)}\n"))
+    console.print(Text(f"{effort(experiment, record)}\n"))
     if sentence := cut_short(session):
         console.print(Text(f"{sentence}\n"))
     if best:

@@ -10,6 +10,7 @@ import statistics
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -23,17 +24,18 @@ from scipy import stats
 from ogmge import checkpoint
 from search.arms import ARMS
 from search.budget import Spent
-from search.confirmation.evidence import document, measures, verdict_of
+from search.confirmation.evidence import class_changes, document, measures, verdict_of
 from search.confirmation.plan import Plan, keep, read
 from search.confirmation.policy import Confirmation, other, twin_changes
-from search.confirmation.report import print_verdict, sentences
+from search.confirmation.report import print_verdict
 from search.confirmation.seeds import fresh_seeds, redraws
 from search.folder import FolderError
 from search.record import Journal, SearchRecord, TrialRecord
 from search.session import Session
 from search.space import with_changes
-from search.statistics.paired import paired_bootstrap
+from search.statistics.paired import paired_bootstrap, secondary
 from search.statistics.verdict import Twin, Verdict, decide, leader
+from search.statistics.words import sentences
 from tests.test_session import experiment
 
 BEST = {
@@ -368,11 +370,29 @@ def test_a_claim_after_an_earlier_look_says_what_it_costs(tmp_path):
 # ---- what is written ----
 
 
+def answers(folder: Path, policy: Confirmation, number: int) -> Path:
+    """A checkpoint with what a model answered to 40 samples of two classes; of a third there is none."""
+    generator = torch.Generator().manual_seed(number)
+    state = {"classes": ["cough", "laugh", "sneeze"], "targets": (torch.arange(40) % 2).to(torch.int32)}
+    checkpoint.save({**state, "correct": torch.rand(40, generator=generator) < 0.7}, folder / f"{number}.pt")
+    return folder / f"{number}.pt"
+
+
+def test_without_a_models_answers_nothing_is_said_of_classes(tmp_path):
+    policy = confirmation(seeds=2)
+    trained(tmp_path, policy, world(0.1, 0.0, 0.01, 1))
+    kept = partial(answers, tmp_path, policy)
+    assert len(class_changes(policy, policy.pairs.values(), kept)) == 2
+    lost = class_changes(policy, policy.pairs.values(), lambda number: kept(number) if number else tmp_path / "none.pt")
+    assert lost == []
+
+
 def test_the_document_has_all_that_the_verdict_rests_on(tmp_path):
     policy = confirmation(seeds=6)
     trained(tmp_path, policy, world(0.1, 0.0, 0.01, 1))
     found, plan = verdict_on(policy), Plan(6, False, {"baseline": 1, "modulated": 0})
-    written = json.loads(json.dumps(document(policy, plan, found), allow_nan=False))
+    kept = partial(answers, tmp_path, policy)
+    written = json.loads(json.dumps(document(policy, plan, found, kept), allow_nan=False))
     assert [row["seed"] for row in written["pairs"]] == list(policy.seeds)
     assert set(written["pairs"][0]) == {"seed", "modulated", "baseline", "twin"}
     values = [row["modulated"] for row in written["pairs"]]
@@ -384,6 +404,22 @@ def test_the_document_has_all_that_the_verdict_rests_on(tmp_path):
     assert arm["prediction"]["high"] - arm["prediction"]["mean"] == pytest.approx(half)
     assert set(written["alone"]) == {"audio", "visual"}
     assert written["alone"]["audio"]["holm_p"] is not None
+    assert [row["class"] for row in written["classes"]] == ["cough", "laugh"]  # of "sneeze" there is no sample
+    for k, row in enumerate(written["classes"]):
+        shares = {arm: [] for arm in ARMS}
+        for pair in range(6):
+            for arm in ARMS:
+                state = checkpoint.load(kept(policy.pairs.trial(pair, arm).number))
+                own = [
+                    right
+                    for right, y in zip(state["correct"].tolist(), state["targets"].tolist(), strict=True)
+                    if y == k
+                ]
+                shares[arm].append(sum(own) / len(own))
+        other = ([0.0] * 6, [1.0] * 6)
+        expected = secondary({"one": (shares["modulated"], shares["baseline"]), "other": other})["one"]
+        assert row["mean"] == pytest.approx(expected.paired.mean)
+        assert (row["low"], row["high"]) == pytest.approx((expected.paired.low, expected.paired.high))
     numbers = measures(found)
     assert numbers["verdict/difference"] == found.paired.mean
     assert numbers["verdict/seeds"] == 6

@@ -120,7 +120,7 @@ def test_its_numbers_are_those_of_the_models_own_answers(place):
     config = load(run / "experiment.yaml").trial
     trainer = trainable.start(config, WithTest(samples=90), torch.device("cpu"))
     trainer.model.load_state_dict(checkpoint.load(run / "best.pt")["model"])
-    metrics, correct = trainer.evaluate(WithTest(samples=90).test(batch_size=16, reason="a test"), "test")
+    metrics, (correct, _) = trainer.evaluate(WithTest(samples=90).test(batch_size=16, reason="a test"), "test")
     assert values["fused"]["accuracy"] == pytest.approx(metrics["test/accuracy"])
     assert values["alone"]["left"]["accuracy"] == pytest.approx(metrics["test/accuracy/left"])
     y = torch.cat([y for _, y in WithTest(samples=90).test(batch_size=16, reason="a test")])

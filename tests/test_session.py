@@ -69,7 +69,7 @@ def metrics_of(session: Session, trial: TrialRecord, epoch: int) -> dict[str, fl
         alone = {"val/accuracy/audio": accuracy / 2, "val/accuracy/visual": accuracy / 3}
         values.append({"val/loss": 1 - accuracy, "val/accuracy": accuracy, **alone})
     best = (max if search.mode == "max" else min)(v[search.metric] for v in values)
-    k = {"coefficient/audio": 0.5, "coefficient/visual": 1.0}
+    k = {"coefficient/audio": 0.5, "coefficient/visual": 1.0, "ratio/audio": 1.5, "ratio/visual": 0.75}
     return {"epoch": epoch, "train/loss": 2.0, **values[-1], **k, "seconds": 1.0, "best": best}
 
 

@@ -126,7 +126,7 @@ def test_evaluation_counts_each_sample_once_and_changes_nothing():
     found.train_epoch(batches(2), 0)
     before = {name: value.clone() for name, value in found.model.state_dict().items()}
     data = batches(2) + batches(1, 3)
-    metrics, correct = found.evaluate(data)
+    metrics, (correct, _) = found.evaluate(data)
     assert all(torch.equal(value, before[name]) for name, value in found.model.state_dict().items())
     found.model.eval()
     right, loss = [], 0.0

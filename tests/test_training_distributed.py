@@ -129,9 +129,10 @@ def test_all_processes_know_the_same_and_the_first_one_writes(runs, name):
 
 
 def test_answers_are_kept_in_the_order_of_the_samples(runs):
-    one, two = (checkpoint.load(runs / name / "best.pt")["correct"] for name in ("none", "none-0"))
-    assert one.tolist() == two.tolist()
-    assert len(one) == 28
+    one, two = (checkpoint.load(runs / name / "best.pt") for name in ("none", "none-0"))
+    for of in ("correct", "targets"):
+        assert one[of].tolist() == two[of].tolist()
+        assert len(one[of]) == 28
 
 
 def test_what_one_process_began_two_go_on_with_though_one_of_them_sees_no_file(runs):

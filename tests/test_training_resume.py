@@ -148,9 +148,10 @@ def test_the_best_checkpoint_holds_the_first_of_the_best_epochs(tmp_path, object
 
     trainer = Trainer(build_model(config, DATA.shapes, 3), config, torch.device("cpu"))
     trainer.model.load_state_dict(state["model"])
-    metrics, correct = trainer.evaluate(DATA.validation(batch_size=config.batch_size))
+    metrics, (correct, targets) = trainer.evaluate(DATA.validation(batch_size=config.batch_size))
     assert metrics == {name: value for name, value in reports[expected].items() if name.startswith("val/")}
     assert torch.equal(state["correct"], correct)
+    assert torch.equal(state["targets"].to(targets.dtype), targets)
     assert (state["shapes"], state["classes"]) == ({"audio": [1, 8, 8], "visual": [1, 8, 8]}, ["a", "b", "c"])
 
 

@@ -9,11 +9,13 @@ from statistics import median_low
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from datasets.remote import RemoteError
 from ogmge import checkpoint
-from search.answer import METRIC
+from search.answer import METRIC, class_accuracy
 from search.arms import ARMS, Arm
 from search.confirmation.pairs import Values
 from search.confirmation.plan import Plan
@@ -21,7 +23,7 @@ from search.confirmation.policy import Confirmation
 from search.confirmation.seeds import redraws
 from search.labels import modalities
 from search.record import TrialRecord
-from search.statistics.paired import Range, prediction_interval
+from search.statistics.paired import Range, prediction_interval, secondary
 from search.statistics.verdict import Verdict, leader, to_dict, verdict
 
 Weights = Callable[[int], Path]
@@ -98,6 +100,27 @@ def _correct(policy: Confirmation, values: Values, weights: Weights) -> tuple[An
     return (rows["modulated"], rows["baseline"]), []
 
 
+def class_changes(policy: Confirmation, values: Values, weights: Weights) -> list[dict[str, Any]]:
+    """How much more of each class the modulated models get right than the unmodulated: a row a class, by class id.
+
+    Differences are means over the pairs, on the validation samples of each; nothing where a model's answers are lost.
+    """
+    shares: dict[Arm, list[Tensor]] = {arm: [] for arm in ARMS}
+    try:
+        for arm in ARMS:
+            for trial in trials_of(policy, values, arm):
+                state = checkpoint.load(weights(trial.number))
+                shares[arm].append(class_accuracy(state))
+    except (checkpoint.CheckpointError, RemoteError, KeyError):
+        return []
+    both = torch.stack([*shares["modulated"], *shares["baseline"]])
+    classes = state["classes"]
+    there = [k for k, known in enumerate(both.isfinite().all(dim=0).tolist()) if known]
+    pairs = {arm: torch.stack(shares[arm]).T.tolist() for arm in ARMS}
+    found = secondary({str(k): (pairs["modulated"][k], pairs["baseline"][k]) for k in there})
+    return [{"class": classes[k], **asdict(found[str(k)].paired), "holm_p": found[str(k)].holm_p} for k in there]
+
+
 def _withheld(policy: Confirmation, found: Verdict) -> list[str]:
     """A claim without its twin is none: where a budget ends early, whether before it or before the last pair, and where
     it cannot be trained."""
@@ -152,7 +175,7 @@ def median_epochs(policy: Confirmation, arm: Arm) -> int:
     return median_low(int(_best(policy, t)["epoch"]) + 1 for t in trials_of(policy, values, arm))
 
 
-def document(policy: Confirmation, plan: Plan, found: Verdict) -> dict[str, Any]:
+def document(policy: Confirmation, plan: Plan, found: Verdict, weights: Weights) -> dict[str, Any]:
     """`verdict.json`: the verdict, what it rests on, and what follows for each configuration."""
     values = policy.pairs.values()
     objective = policy.experiment.search.objective
@@ -180,6 +203,7 @@ def document(policy: Confirmation, plan: Plan, found: Verdict) -> dict[str, Any]
         "twin_of": policy.pairs.twin_of,
         "split_redrawn": redraws(policy.experiment.dataset),
         "pairs": rows,
+        "classes": class_changes(policy, values, weights),
         "looks_before": list(plan.fixed),
         "test": None,
     }

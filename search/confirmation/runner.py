@@ -24,7 +24,7 @@ from search.confirmation import plan as plans
 from search.confirmation.evidence import Weights, document, measures, trials_of, verdict_of
 from search.confirmation.plan import UNTIL_CLEAR, Plan
 from search.confirmation.policy import SEED, Confirmation, marks, title
-from search.confirmation.report import description, of_confirmation, print_verdict, test_sentence
+from search.confirmation.report import of_confirmation, print_verdict
 from search.confirmation.scores import same_models, test_scores
 from search.confirmation.seeds import fresh_seeds
 from search.data import fingerprint_of, open_data
@@ -34,8 +34,10 @@ from search.export import write_best
 from search.folder import FolderError, Identity, RunFolder, changed, identified, locked, write
 from search.policy import Tuning
 from search.record import Journal, SearchRecord
+from search.report.page import leave
 from search.session import Session
 from search.statistics.verdict import Verdict
+from search.statistics.words import description, test_sentence
 from search.storage import storage_of
 from search.summary import print_files
 from search.test_split import check_test, read_test
@@ -186,25 +188,26 @@ def confirm(searched: Searched, console: Console, ask: Ask, *, limited: bool) ->
     tracker = Tracker(experiment, folder, searched.identity, session.record, None, kind)
     if session.left:
         _announce(console, session, plan)
-    results, files = Results(), [folder.experiment]
+    results, files, lacks = Results(), [folder.experiment], list[str | None]()
     try:
         train_all(session, own, storage, tracker, console, of_confirmation, searched.identity.fingerprint)
         weights = partial(storage.weights, cache=own.tune)
         found = verdict_of(policy, plan, weights) if session.complete else None
         if found is not None:
-            wanted = document(policy, plan, found)
+            wanted = document(policy, plan, found, weights)
             wanted["test"] = _known_test(folder, wanted)
-            results, files = _leave(searched, found, wanted), [folder.verdict, folder.best]
+            results, files = _leave(searched, found, wanted), [folder.verdict, folder.best, folder.report]
             if ask.test and wanted["test"] is None:
                 wanted["test"] = _test(searched, policy, weights, console)
                 results = _leave(searched, found, wanted)
+            lacks.append(leave(folder, more=False))
     finally:
-        lack = tracker.close("FINISHED" if session.complete else "KILLED", files, results)
+        lacks.append(tracker.close("FINISHED" if session.complete else "KILLED", files, results))
         journal.close()
     if found is not None:
         print_verdict(console, policy, found, wanted["test"], time.monotonic() - began)
         print_files(console, folder, experiment, found=True)
-    if lack:
+    for lack in filter(None, lacks):
         console.print(Text(f"note: {lack}", style="yellow"))
     return Outcome(session.complete, session.halted, None if found else _failure(session))
 

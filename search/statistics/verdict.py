@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from numpy.typing import ArrayLike
+from pydantic import TypeAdapter
 
 from search.arms import Arm
 from search.statistics import anytime
@@ -87,6 +88,9 @@ class Verdict:
     alone: dict[str, Secondary]
     examples: Range | None
     notes: tuple[str, ...]
+
+
+_VERDICT = TypeAdapter(Verdict)
 
 
 def leader(pairs: Paired, mode: Mode) -> Arm:
@@ -254,6 +258,15 @@ def _of_twin(found: Decision) -> str:
         f"one is trained with the modulation switched {switched}: their other settings may make the difference, and "
         "these were the luck of the search."
     )
+
+
+def from_dict(plain: Mapping[str, Any]) -> Verdict:
+    """The verdict that `to_dict` made these values of, whatever else is beside them.
+
+    Raises:
+        ValueError: they are of another version, or were changed.
+    """
+    return _VERDICT.validate_python({field.name: plain.get(field.name) for field in fields(Verdict)})
 
 
 def to_dict(found: Verdict) -> dict[str, Any]:

@@ -1,0 +1,213 @@
+"""What a report tells, read from a run's folder. Nothing in it is changed, so that the run may go on meanwhile."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from datasets.remote import RemoteError
+from ogmge import checkpoint
+from search import answer
+from search.arms import ARMS, Arm
+from search.experiment import Experiment
+from search.folder import FolderError, RunFolder, at_work, fingerprint_in
+from search.policy import Tuning
+from search.record import SearchRecord, read
+from search.statistics.verdict import Verdict, from_dict
+from search.storage import storage_of
+from search.test_split import readings
+from search.tracking.store import versions
+from search.validation import load
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Trainings of one seed, as far as they are done.
+
+    Args:
+        seed: of all of them.
+        values: role (`baseline`, `modulated`, `twin`) -> the objective.
+    """
+
+    seed: int
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class ClassChange:
+    """How much more of a class the modulated models get right than the unmodulated, as shares of 1.
+
+    Args:
+        name: of the class.
+        modulated, baseline: the mean share of each.
+        low, high: an interval of the difference, where several pairs of seeds have one.
+    """
+
+    name: str
+    modulated: float
+    baseline: float
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def difference(self) -> float:
+        return self.modulated - self.baseline
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Of one run.
+
+    Args:
+        folder: of the run.
+        experiment: as it was resolved.
+        record: of the search.
+        planned: trials in all.
+        exhausted: why the budget ended the search before that, where it did.
+        busy: whether a process is at work in the folder.
+        pairs: of the confirmation.
+        verdict: where there is one.
+        document: `verdict.json`, empty where there is none.
+        versions: of Python and the packages that the run was made with, as far as they are known.
+        made: when all this was read.
+    """
+
+    folder: RunFolder
+    experiment: Experiment
+    record: SearchRecord
+    planned: int
+    exhausted: str | None
+    busy: bool
+    pairs: Sequence[Pair] = ()
+    verdict: Verdict | None = None
+    document: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    made: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def metric(self) -> str:
+        """That is searched for, the first of several."""
+        return self.experiment.search.objective.metric
+
+    @cached_property
+    def best(self) -> dict[Arm, answer.Best]:
+        """The best trial of each arm that has a result."""
+        return answer.bests(self.record, self.experiment.search.objective)
+
+    @property
+    def ended(self) -> int:
+        """Trials that are over."""
+        return sum(trial.ended for trial in self.record)
+
+    @property
+    def done(self) -> bool:
+        """Whether the search is: nothing of it is still to be trained."""
+        return self.ended == len(self.record.trials) and (self.ended >= self.planned or self.exhausted is not None)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the data."""
+        return fingerprint_in(self.folder)
+
+    @property
+    def readings(self) -> list[dict[str, str]]:
+        """Of the test split, on record."""
+        return readings(self.folder)
+
+    def weights(self, number: int) -> Path:
+        """The file of a trial's best epoch."""
+        return storage_of(self.experiment, self.folder).weights(number, cache=self.folder.tune)
+
+    @cached_property
+    def interval(self) -> answer.Interval | None:
+        """Of the difference between the best of both arms, over the validation examples."""
+        with suppress(checkpoint.CheckpointError, RemoteError):
+            return answer.lead(self.best, self.metric, self.weights)
+        return None
+
+    @cached_property
+    def classes(self) -> list[ClassChange]:
+        """Class by class, by class id: from the confirmation's pairs, or else from the best trial of each arm."""
+        with suppress(KeyError, TypeError):
+            if rows := self.document.get("classes"):
+                return [_class_change(row) for row in rows]
+        with suppress(checkpoint.CheckpointError, RemoteError, KeyError):
+            states = {arm: checkpoint.load(self.weights(self.best[arm].trial.number)) for arm in ARMS}
+            shares = {arm: answer.class_accuracy(state).tolist() for arm, state in states.items()}
+            both = zip(states["baseline"]["classes"], shares["modulated"], shares["baseline"], strict=True)
+            return [ClassChange(*found) for found in both if not any(map(math.isnan, found[1:]))]
+        return []
+
+
+def _class_change(row: Mapping[str, Any]) -> ClassChange:
+    low, high = row["low"], row["high"]
+    return ClassChange(str(row["class"]), row["modulated"]["mean"], row["baseline"]["mean"], low, high)
+
+
+def gather(path: Path, *, busy: bool | None = None) -> Facts:
+    """All that is known of the run in a folder.
+
+    Args:
+        path: of the folder.
+        busy: whether the run goes on; None looks for a process at work in the folder, which whoever asks may be.
+
+    Raises:
+        FolderError: no search began in it.
+        ExperimentError: its experiment cannot be read.
+    """
+    folder = RunFolder(path)
+    experiment = load(folder.experiment)
+    if not folder.journal.exists():
+        raise FolderError(f"there is no search in {path}: `run_search.py FILE` makes one")
+    record, policy = read(folder.journal), Tuning(experiment)
+    document = _json(folder.verdict)
+    verdict = None
+    with suppress(ValueError):
+        verdict = from_dict(document) if document else None
+    return Facts(
+        folder,
+        experiment,
+        record,
+        policy.planned,
+        policy.exhausted(record),
+        at_work(folder) if busy is None else busy,
+        _pairs(document, read(folder.confirmation.journal)),
+        verdict,
+        document if verdict is not None else {},
+        _versions(folder),
+    )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    with suppress(OSError, ValueError):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return found if isinstance(found, dict) else {}
+    return {}
+
+
+def _pairs(document: Mapping[str, Any], trainings: SearchRecord) -> list[Pair]:
+    """Those that the verdict rests on, or else those that have been trained by now."""
+    with suppress(KeyError, TypeError):
+        return [Pair(row["seed"], {k: v for k, v in row.items() if k != "seed"}) for row in document["pairs"]]
+    found: dict[int, dict[str, float]] = {}
+    for trial in trainings:
+        if trial.status == "finished" and trial.best is not None:
+            found.setdefault(int(trial.changes["seed"]), {})[str(trial.internal["role"])] = trial.best
+    return [Pair(seed, values) for seed, values in found.items()]
+
+
+def _versions(folder: RunFolder) -> dict[str, str]:
+    """As `best.yaml` has them, which the run wrote; else those of now."""
+    with suppress(OSError, yaml.YAMLError, KeyError, TypeError, AttributeError):
+        found = yaml.safe_load(folder.best.read_text(encoding="utf-8"))["origin"]["versions"]
+        return {str(name): str(version) for name, version in found.items()}
+    return {name.removeprefix("version."): version for name, version in versions().items()}

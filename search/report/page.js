@@ -1,0 +1,125 @@
+"use strict";
+(() => {
+  const read = (id) => JSON.parse(document.getElementById(id).textContent);
+  const figures = read("figures"), windows = read("windows");
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const drawn = new Set();
+  let chosen = null; // the trial that is shown in the curves
+
+  // ---- plots ----
+
+  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+  /** A figure's part with the page's own colours, "@name", put in. */
+  function coloured(value) {
+    if (typeof value === "string") return value.startsWith("@") ? colour("--" + value.slice(1)) : value;
+    if (Array.isArray(value)) return value.map(coloured);
+    if (value && typeof value === "object")
+      return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, coloured(inner)]));
+    return value;
+  }
+
+  function axis(own) {
+    const title = typeof own.title === "string" ? { text: own.title } : own.title;
+    return { gridcolor: colour("--grid"), zerolinecolor: colour("--line"), linecolor: colour("--line"), automargin: true, ...own, title };
+  }
+
+  function layout(figure) {
+    const own = coloured(figure.layout);
+    return {
+      font: { color: colour("--ink"), family: "system-ui, sans-serif", size: 13 },
+      paper_bgcolor: "rgba(0,0,0,0)",
+      plot_bgcolor: "rgba(0,0,0,0)",
+      margin: { l: 60, r: 16, t: 12, b: 48 },
+      hovermode: "closest",
+      legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
+      ...own,
+      height: figure.height,
+      xaxis: axis(own.xaxis || {}),
+      yaxis: axis(own.yaxis || {}),
+    };
+  }
+
+  const CONFIG = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+
+  function draw(name) {
+    const figure = figures[name];
+    drawn.add(name);
+    const traces = coloured(figure.traces), plan = layout(figure);
+    if (name === "curves" && chosen !== null) choose(figure, traces, plan);
+    return Plotly.react(document.getElementById(name), traces, plan, CONFIG);
+  }
+
+  /** Draws the chosen trial's curve over the others, and its window. */
+  function choose(figure, traces, plan) {
+    const x = [], y = [];
+    for (const trace of figure.traces) {
+      if (trace.mode !== "lines+markers") continue;
+      trace.customdata.forEach((number, i) => { if (number === chosen) { x.push(trace.x[i]); y.push(trace.y[i]); } });
+    }
+    traces.push({ type: "scatter", mode: "lines+markers", name: "chosen: trial " + chosen, x, y, line: { width: 4, color: colour("--ink") } });
+    const window = windows[chosen], shape = (figure.layout.shapes || [])[0];
+    plan.shapes = window ? [coloured({ type: "rect", xref: "x", yref: "paper", y0: 0, y1: 1, fillcolor: "@modulated", opacity: 0.1, line: { width: 0 }, layer: "below", ...shape, x0: window[0] - 0.5, x1: window[1] + 0.5 })] : [];
+  }
+
+  const near = new IntersectionObserver((entries) => {
+    for (const entry of entries) if (entry.isIntersecting) { near.unobserve(entry.target); draw(entry.target.id); }
+  }, { rootMargin: "400px" });
+  for (const name of Object.keys(figures)) near.observe(document.getElementById(name));
+
+  const redraw = () => drawn.forEach(draw);
+  dark.addEventListener("change", redraw);
+  addEventListener("beforeprint", () => Object.keys(figures).forEach(draw));
+  addEventListener("afterprint", redraw);
+
+  // ---- the table ----
+
+  const body = document.querySelector("#table tbody"), rows = [...body.rows];
+  const heads = [...document.querySelectorAll("#table thead th")];
+
+  function key(row, column) {
+    const cell = row.cells[column];
+    return cell.dataset.value === undefined ? cell.textContent : Number(cell.dataset.value);
+  }
+
+  /** Numbers by size and before text, text by its letters, what is empty last, whichever way. */
+  function compare(a, b, sign) {
+    if (a === "" || b === "") return (a === "") - (b === "");
+    if (typeof a !== typeof b) return typeof a === "number" ? -1 : 1;
+    return sign * (typeof a === "number" ? a - b : a.localeCompare(b));
+  }
+
+  heads.forEach((head, column) => head.firstElementChild.addEventListener("click", () => {
+    const descending = head.getAttribute("aria-sort") === "ascending";
+    heads.forEach((other) => other.removeAttribute("aria-sort"));
+    head.setAttribute("aria-sort", descending ? "descending" : "ascending");
+    rows.sort((a, b) => compare(key(a, column), key(b, column), descending ? -1 : 1));
+    body.append(...rows);
+  }));
+
+  const find = document.getElementById("find"), arm = document.getElementById("arm"), status = document.getElementById("status");
+  function filter() {
+    const words = find.value.toLowerCase().split(/\s+/).filter(Boolean);
+    let count = 0;
+    for (const row of rows) {
+      const text = row.textContent.toLowerCase();
+      const shown = words.every((word) => text.includes(word)) && (!arm.value || row.dataset.arm === arm.value)
+        && (!status.value || row.dataset.status === status.value);
+      row.hidden = !shown;
+      count += shown;
+    }
+    document.getElementById("count").textContent = count + (count === 1 ? " trial" : " trials");
+  }
+  for (const field of [find, arm, status]) field.addEventListener("input", filter);
+  document.querySelector(".filters").addEventListener("submit", (event) => event.preventDefault());
+
+  body.addEventListener("click", (event) => {
+    const button = event.target.closest(".trial");
+    if (!button || !figures.curves) return;
+    const number = Number(button.textContent);
+    chosen = chosen === number ? null : number;
+    for (const other of body.querySelectorAll(".trial")) other.setAttribute("aria-pressed", String(Number(other.textContent) === chosen));
+    draw("curves");
+    if (chosen !== null) document.getElementById("curves-title").scrollIntoView({ block: "start" });
+  });
+})();

@@ -1,0 +1,111 @@
+"""The page: words, tables and plots put together, in one file that needs nothing else."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from search.folder import FolderError, RunFolder, write
+from search.report import confirmed, effects, table, words
+from search.report.curves import curves, window_of
+from search.report.facts import Facts, gather
+from search.report.figure import Figure
+from search.report.importance import importance
+from search.report.modalities import by_modality
+
+log = logging.getLogger(__name__)
+
+HERE = Path(__file__).parent
+
+
+def render(facts: Facts) -> str:
+    """The page, as HTML."""
+    return _template("page.html").render(context(facts))
+
+
+def context(facts: Facts) -> dict[str, Any]:
+    """What the template shows, by name."""
+    plots: dict[str, Figure | None] = {
+        "curves": curves(facts),
+        "seeds": confirmed.seeds(facts),
+        "alpha": effects.alpha(facts),
+        "window": effects.window(facts),
+        "importance": importance(facts),
+        "classes": confirmed.classes(facts),
+    }
+    several = {"modalities": by_modality(facts), "slices": effects.slices(facts)}
+    drawn = [figure for figure in plots.values() if figure is not None] + [
+        f for group in several.values() for f in group
+    ]
+    windows = {trial.number: window_of(facts, trial) for trial in facts.record if trial.arm == "modulated"}
+    return {
+        "facts": facts,
+        "words": words,
+        "plots": plots,
+        **several,
+        "space": effects.searched(facts),
+        "statuses": table.WORDS,
+        "head": [table.heading(name) for name in table.head(facts)],
+        "rows": table.rows(facts),
+        "figures": {figure.name: {k: v for k, v in asdict(figure).items() if k != "alt"} for figure in drawn},
+        "windows": windows,
+        "experiment": facts.folder.experiment.read_text(encoding="utf-8"),
+        "style": (HERE / "page.css").read_text(encoding="utf-8"),
+        "script": (HERE / "page.js").read_text(encoding="utf-8"),
+        "plotly": plotly(),
+    }
+
+
+def leave(folder: RunFolder, *, more: bool) -> str | None:
+    """Writes the page where a search or its confirmation ends; returns why there is none, as a sentence, where it
+    could not be written. Whatever goes wrong with a page costs no result.
+
+    Args:
+        folder: of the run.
+        more: whether a confirmation is to follow.
+    """
+    try:
+        report(folder.path, busy=more)
+    except Exception as error:
+        log.debug("report", exc_info=True)
+        return f"there is no {folder.report} ({error}): `python -m search report {folder.path.name}` writes it"
+    return None
+
+
+def plotly() -> str:
+    """Plotly's JavaScript, whole."""
+    from plotly.offline import get_plotlyjs
+
+    return str(get_plotlyjs())
+
+
+def _template(name: str) -> jinja2.Template:
+    loader = jinja2.FileSystemLoader(HERE)
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    return environment.get_template(name)
+
+
+def report(path: Path, output: Path | None = None, *, busy: bool | None = None) -> Path:
+    """Writes the page on the run in a folder; returns where.
+
+    Args:
+        path: of the run's folder.
+        output: the file; `report.html` there, if nothing else is said.
+        busy: see `gather`.
+
+    Raises:
+        FolderError, ExperimentError: there is no search in the folder, or the file cannot be written.
+    """
+    file = output or RunFolder(path).report
+    text = render(gather(path, busy=busy))
+    try:
+        write(file, text)
+    except OSError as error:
+        raise FolderError(f"{file} cannot be written: {error.strerror}") from error
+    return file

@@ -1,0 +1,132 @@
+"""The report's sentences: the verdict first, then what was done for it, and how to go on."""
+
+from __future__ import annotations
+
+import shlex
+
+from search.answer import front_of
+from search.arms import ARMS
+from search.labels import duration, label
+from search.report.facts import Facts
+from search.statistics.words import HEADINGS, HEADLINES, TITLES, sentences, test_sentence, verdict_rows
+from search.summary import bests_rows, effort, worth
+
+Rows = list[tuple[str, list[str]]]
+
+
+def headline(facts: Facts) -> str:
+    """The answer, as short as it can be said truly."""
+    if facts.verdict is not None:
+        word = facts.verdict.word
+        return HEADLINES.get(facts.verdict.claim, f"{word[0].upper()}{word[1:]}")
+    if not facts.done:
+        going = "the search is still running" if facts.busy else "the search was stopped before it was done"
+        return f"No verdict yet: {going}"
+    if facts.busy or facts.pairs:
+        return "No verdict yet: the confirmation is not done"
+    return "No verdict: the search's best were not confirmed"
+
+
+def paragraphs(facts: Facts) -> list[str]:
+    """What the headline rests on."""
+    if facts.verdict is not None:
+        said = [" ".join(sentences(facts.metric, facts.verdict))]
+        test = facts.document.get("test")
+        return [*said, test_sentence(test)] if test else said
+    said = []
+    if not facts.done:
+        said.append(
+            f"{facts.ended} of {facts.planned} trials have ended; what stands here is of {facts.made:%H:%M} UTC."
+        )
+    if facts.best:
+        said.append(worth(facts.experiment, facts.best, facts.interval))
+    elif facts.done:
+        said.append("No trial came to a result: the table of trials has the reasons.")
+    return said
+
+
+def confirmed(facts: Facts) -> tuple[tuple[str, ...], list[tuple[str, ...]]] | None:
+    """Head and rows of the verdict's table; None where there is no verdict."""
+    if facts.verdict is None:
+        return None
+    rows = verdict_rows(facts.metric, facts.verdict, facts.document.get("twin_of"))
+    changes = [label({p: v for p, v in facts.document["arms"][arm]["changes"].items() if p != "seed"}) for arm in ARMS]
+    return ("", *HEADINGS), [*rows, ("configuration", *reversed(changes), "")]
+
+
+def best_rows(facts: Facts) -> tuple[list[str], Rows]:
+    """Head and rows of the table of the best trials."""
+    head = [f"best {TITLES[arm]}" for arm in reversed(ARMS) if arm in facts.best]
+    return head, bests_rows(facts.experiment, facts.record, facts.best)
+
+
+def fronts(facts: Facts) -> str:
+    """Which trials trade off best between several metrics."""
+    objectives = facts.experiment.search.objectives
+    if len(objectives) < 2:
+        return ""
+    parts = []
+    for arm in reversed(ARMS):
+        numbers = ", ".join(str(trial.number) for trial in front_of(facts.record, arm, objectives))
+        parts.append(f"{TITLES[arm]} {numbers or 'none'}")
+    metrics = " and ".join(objective.metric for objective in objectives)
+    return f"Pareto fronts of {metrics}, by trial: {'; '.join(parts)}."
+
+
+def spent(facts: Facts) -> list[tuple[str, str]]:
+    """What the search was, and what it took, by name."""
+    search, record = facts.experiment.search, facts.record
+    by = {status: sum(t.status == status for t in record) for status in ("finished", "stopped", "failed")}
+    running = sum(t.status == "running" for t in record) if facts.busy else 0
+    count = f"{by['finished']} trained to the end, {by['stopped']} stopped early, {by['failed']} failed"
+    budget = search.budget
+    limits = {"hours": budget.hours, "GPU-hours": budget.gpu_hours, "epochs": budget.epochs}
+    limited = ", ".join(f"{value:g} {name}" for name, value in limits.items() if value is not None)
+    rows = [
+        (
+            "trials",
+            f"{len(record.trials)} of {facts.planned} begun: {count}" + (f", {running} running" * bool(running)),
+        ),
+        ("epochs", effort(facts.experiment, record).partition(" epochs: ")[2]),
+        ("time", duration(record.spent.wall_seconds)),
+        ("budget", f"{limited or 'none'}" + (f": {facts.exhausted}" if facts.exhausted else "")),
+        ("sampler", f"{search.sampler}, seed {search.seed}"),
+        ("early stopping", search.scheduler.name),
+        ("data", f"{facts.experiment.dataset['name']}, fingerprint {facts.fingerprint}"),
+    ]
+    return rows
+
+
+def commands(facts: Facts) -> list[tuple[str, str]]:
+    """What to do next, and how to do it again: what for, the command."""
+    name = facts.experiment.name
+    run, best = shlex.quote(name), shlex.quote(str(facts.folder.best))
+    file = shlex.quote(str(facts.folder.experiment))
+    found = []
+    if not facts.done and not facts.busy:
+        found.append(("go on with the search", f"uv run run_search.py {file} --resume"))
+    if facts.done and facts.verdict is None and len(facts.best) == len(ARMS):
+        found.append(("confirm it with fresh seeds", f"uv run python -m search confirm {run}"))
+    if facts.best:
+        found.append(("train the best", f"uv run python -m search train {best}"))
+    found.append(("every metric of every epoch", f"uv run python -m search ui {run}"))
+    again = shlex.quote(f"name={name}-again")
+    found.append(("the same search again", f"uv run run_search.py {file} {again}"))
+    return found
+
+
+def provenance(facts: Facts) -> list[tuple[str, str]]:
+    """What it takes to believe the numbers, by name."""
+    trial, search = facts.experiment.trial, facts.experiment.search
+    seeds = f"training {trial.seed}, sampler {search.seed}"
+    if facts.pairs:
+        seeds += f"; confirmation {', '.join(str(pair.seed) for pair in facts.pairs)}"
+    rows = [
+        ("run", str(facts.folder.path)),
+        ("data", facts.fingerprint),
+        ("seeds", seeds),
+        ("versions", ", ".join(f"{name} {version}" for name, version in facts.versions.items())),
+        ("read at", f"{facts.made:%Y-%m-%d %H:%M:%S} UTC"),
+    ]
+    lines = [f"{line['time']}, {line['reason']}" for line in facts.readings]
+    return [*rows, ("test split read", "; ".join(lines) or "never, by this run")]

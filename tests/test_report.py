@@ -1,0 +1,412 @@
+"""The page on a run: it says what the folder has, whatever state that is in, and runs nothing that it was given."""
+
+from __future__ import annotations
+
+import fcntl
+import html
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from ogmge import checkpoint
+from search.arms import ARMS
+from search.cli import main
+from search.experiment import resolved, to_yaml
+from search.folder import RunFolder, at_work, identified, locked
+from search.record import Journal, read
+from search.report import confirmed, effects
+from search.report.curves import MOST_POINTS, curves, window_of
+from search.report.facts import Facts, gather
+from search.report.importance import importance
+from search.report.modalities import by_modality
+from search.report.page import plotly, report
+from search.report.words import headline
+from search.session import Session
+from search.statistics.verdict import to_dict, verdict
+from tests.test_session import Tuning, experiment, simulate
+
+EVIL = "</script><img src=x onerror=\"document.title='had'\"><b>&amp;"
+
+
+def run_in(folder: Path, *assignments: str, steps: int | None = None) -> RunFolder:
+    """A folder as a search leaves it, whole or after some steps."""
+    asked, run = experiment(*assignments), RunFolder(folder)
+    folder.mkdir(exist_ok=True)
+    run.experiment.write_text(to_yaml(resolved(asked)))
+    identified(run, "made-up")
+    journal = Journal(run.journal)
+    simulate(Session(asked, journal, Tuning(asked)), steps=steps)
+    journal.close()
+    return run
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return run_in(tmp_path / "simulated")
+
+
+def confirm(run: RunFolder, gain: float, seeds: int = 6) -> None:
+    """Leaves a verdict there."""
+    baseline = [0.8 + seed / 100 for seed in range(seeds)]
+    modulated = [value + gain + 0.001 * seed for seed, value in enumerate(baseline)]
+    best = gather(run.path).best
+    pairs = [
+        {"seed": 7 + i, "modulated": m, "baseline": b} for i, (m, b) in enumerate(zip(modulated, baseline, strict=True))
+    ]
+    arms = {arm: {"trial": best[arm].trial.number, "changes": dict(best[arm].trial.changes)} for arm in ARMS}
+    found = to_dict(verdict(modulated, baseline))
+    run.verdict.write_text(json.dumps({**found, "pairs": pairs, "arms": arms, "twin_of": None, "test": None}))
+
+
+class Page(HTMLParser):
+    """What a browser would make of a page: its elements with their attributes, and the text in each."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: dict[str, list[str]] = {}
+        self._open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._open and self._open.pop() != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        if self._open:
+            self.texts.setdefault(self._open[-1], []).append(data)
+
+    def text(self, tag: str) -> str:
+        return " ".join(" ".join(self.texts[tag]).split())
+
+    def json(self, name: str) -> dict:
+        place = [attrs.get("id") for tag, attrs in self.elements if tag == "script"].index(name)
+        return json.loads(self.texts["script"][place])
+
+
+def page(run: RunFolder) -> Page:
+    return parsed(report(run.path))
+
+
+def parsed(file: Path) -> Page:
+    """Without Plotly's script, which takes long to parse."""
+    return Page(file.read_text().replace(plotly(), ""))
+
+
+# ---- the states of a run ----
+
+
+@pytest.mark.parametrize("steps", [0, 1, 9, 30])
+@pytest.mark.parametrize("busy", [True, False])
+def test_a_search_that_is_not_done_has_a_page_that_says_so(tmp_path, steps, busy):
+    run = run_in(tmp_path / "simulated", steps=steps)
+    file = report(run.path, busy=busy)
+    found = parsed(file)
+    why = "the search is still running" if busy else "the search was stopped before it was done"
+    assert found.text("h1") == f"No verdict yet: {why}"
+    ended = gather(run.path).ended
+    assert f"{ended} of 14 trials have ended" in found.text("p")
+    assert ("go on with the search" in found.text("li")) is not busy
+
+
+def test_a_search_that_nobody_confirmed_gives_a_lead_and_the_command(run):
+    found = page(run)
+    assert found.text("h1") == "No verdict: the search's best were not confirmed"
+    assert "that is a lead, no evidence" in found.text("p")
+    assert "uv run python -m search confirm simulated" in found.text("code")
+
+
+@pytest.mark.parametrize(
+    ("gain", "said", "sentence"),
+    [
+        (0.1, "Modulation helps", "Modulation helps, by 10.2 points as it looks from 6 seeds."),
+        (-0.1, "Modulation hurts", "Modulation hurts, by 9.7 points as it looks from 6 seeds."),
+        (-0.0025, "No difference that 6 seeds can show", "No difference that 6 seeds can show."),
+    ],
+)
+def test_the_verdict_comes_first_with_its_interval(run, gain, said, sentence):
+    confirm(run, gain)
+    found = page(run)
+    assert found.text("h1") == said
+    assert found.texts["p"][1].startswith(sentence) or sentence in found.text("p")
+    low, high = gather(run.path).verdict.interval
+    assert f"({100 * low:+.1f} to {100 * high:+.1f})" in found.text("td")
+
+
+def test_a_confirmation_in_progress_shows_its_pairs_and_no_verdict(run):
+    journal = Journal(run.confirmation.journal)
+    for number, (seed, role, value) in enumerate([(7, "baseline", 0.5), (7, "modulated", 0.7), (8, "baseline", 0.6)]):
+        arm = {"arm": role, "internal": {"pair": seed - 7, "role": role}, "changes": {"seed": seed}}
+        journal.append({"event": "suggested", "number": number, **arm})
+        journal.append({"event": "reported", "number": number, "metrics": {"epoch": 0, "best": value}})
+        journal.append({"event": "ended", "number": number, "status": "finished", "reason": ""})
+    journal.close()
+    facts = gather(run.path)
+    assert headline(facts) == "No verdict yet: the confirmation is not done"
+    [line] = confirmed.seeds(facts).traces
+    assert line["y"] == [50.0, 70.0]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"claim": "helps"}', '{"claim": "proves", "word": "x"}'])
+def test_a_verdict_that_cannot_be_read_is_none(run, text):
+    run.verdict.write_text(text)
+    assert headline(gather(run.path)) == "No verdict: the search's best were not confirmed"
+    page(run)
+
+
+def test_a_search_whose_trials_all_failed_sends_to_the_reasons(tmp_path):
+    run = run_in(tmp_path / "simulated", "search.trials=4", steps=0)
+    journal = Journal(run.journal)
+    asked = gather(run.path).experiment
+    session = Session(asked, journal, Tuning(asked))
+    while (trial := session.next()) is not None:
+        session.started(trial.number)
+        session.ended(trial.number, "failed", EVIL)
+    journal.close()
+    found = page(run)
+    assert "No trial came to a result: the table of trials has the reasons." in found.text("p")
+    assert "No epoch has been trained yet." in found.text("p")
+
+
+def test_the_page_is_read_from_a_folder_that_another_process_works_in_and_changes_nothing(run):
+    file = run.path.parent / "elsewhere.html"
+    before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*") if path.is_file() and path.name != ".lock"}
+    with locked(run):
+        assert at_work(run)
+        assert gather(run.path).busy
+        report(run.path, file)
+    assert not at_work(run)
+    after = {path: path.stat().st_mtime_ns for path in run.path.rglob("*") if path.is_file() and path.name != ".lock"}
+    assert after == before
+    with (run.path / ".lock").open("w") as lock:  # nothing of the looking is left that would keep a search out
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_journal_that_is_being_written_is_read_up_to_its_last_whole_line(run):
+    whole = read(run.journal)
+    with run.journal.open("ab") as file:
+        file.write(b'{"event": "sugg')
+    assert vars(read(run.journal)) == vars(whole)
+    run.journal.write_bytes(b"damaged\n")
+    assert vars(read(run.journal)) == vars(whole)  # of its copy
+    assert read(run.path / "none.jsonl").trials == {}
+
+
+# ---- what is drawn ----
+
+
+def test_every_trials_curve_is_drawn_with_its_end_and_the_best_ones_window(run):
+    facts = gather(run.path)
+    figure = curves(facts)
+    drawn: dict[int, list[float]] = {}
+    for trace in figure.traces[:2]:
+        for number, value in zip(trace["customdata"], trace["y"], strict=True):
+            if number is not None:
+                drawn.setdefault(number, []).append(value)
+    assert drawn == {t.number: [round(100 * m["val/accuracy"], 3) for m in t.epochs] for t in facts.record if t.epochs}
+    [stopped] = [trace for trace in figure.traces if trace["name"] == "stopped early"]
+    early = [t for t in facts.record if t.status == "stopped"]
+    assert stopped["customdata"] == [t.number for t in early]
+    assert stopped["x"] == [len(t.epochs) - 1 for t in early]
+    [shape] = figure.layout["shapes"]
+    start, end = window_of(facts, facts.best["modulated"].trial)
+    assert (shape["x0"], shape["x1"]) == (start - 0.5, end + 0.5)
+
+
+def test_of_very_many_epochs_each_curve_keeps_its_first_and_last_and_no_more_than_a_browser_draws(run):
+    facts = gather(run.path)
+    metrics = facts.record.trials[1].epochs[0]
+    for trial in facts.record:
+        trial.epochs = [{**metrics, "epoch": epoch} for epoch in range(9000)]
+    first, second, *_ = curves(facts).traces
+    places = [x for x in first["x"] + second["x"] if x is not None]
+    assert len(places) <= MOST_POINTS
+    assert places.count(0) == places.count(8999) == 14
+
+
+def test_alpha_is_drawn_by_fusion_with_the_baselines_band(run):
+    facts = gather(run.path)
+    figure = effects.alpha(facts)
+    modulated = [t for t in effects.resulted(facts) if t.arm == "modulated"]
+    drawn = {(trace["name"], x, y) for trace in figure.traces for x, y in zip(trace["x"], trace["y"], strict=True)}
+    assert drawn == {(t.changes["fusion"], t.changes["modulation.alpha"], round(100 * t.best, 3)) for t in modulated}
+    assert figure.layout["xaxis"]["type"] == "log"
+    [band] = figure.layout["shapes"]
+    assert band["y1"] == round(100 * facts.best["baseline"].value, 3)
+    confirm(run, 0.1)
+    again = gather(run.path)
+    spread = again.verdict.paired.baseline
+    [band] = effects.alpha(again).layout["shapes"]
+    low, high = 100 * (spread.mean - spread.sd), 100 * (spread.mean + spread.sd)
+    assert (band["y0"], band["y1"]) == pytest.approx((low, high), abs=1e-3)
+
+
+def test_windows_have_the_mean_of_the_trials_that_had_them(run):
+    facts = gather(run.path)
+    [trace] = effects.window(facts).traces
+    for start, end, count, mean in zip(trace["x"], trace["y"], trace["text"], trace["customdata"], strict=True):
+        own = [t.best for t in effects.resulted(facts) if window_of(facts, t) == (start, end) and t.arm == "modulated"]
+        assert len(own) == int(count)
+        assert mean == pytest.approx(100 * fmean(own), abs=1e-3)
+
+
+def test_each_part_of_the_space_has_a_plot_of_both_arms(run):
+    facts = gather(run.path)
+    found = {figure.title: figure for figure in effects.slices(facts)}
+    assert set(found) == {"fusion", "optimizer.lr"}
+    assert found["fusion"].layout["xaxis"]["type"] == "category"
+    assert found["optimizer.lr"].layout["xaxis"]["type"] == "log"
+    assert sum(len(trace["x"]) for trace in found["fusion"].traces) == len(effects.resulted(facts))
+
+
+def test_importance_finds_what_made_the_difference(run):
+    facts = gather(run.path)
+    for trial in facts.record:
+        trial.status = "finished"
+        value = 0.9 if trial.changes["fusion"] == "sum" else 0.3
+        trial.epochs = [{**(trial.epochs or [{}])[0], "epoch": 0, "val/accuracy": value, "best": value}]
+    for trace in importance(facts).traces:
+        shares = dict(zip(trace["y"], trace["x"], strict=True))
+        assert max(shares, key=shares.get) == "fusion"
+        assert shares["fusion"] > 0.5
+    facts.record.trials = {n: t for n, t in facts.record.trials.items() if n < 6}
+    assert importance(facts) is None  # three of each arm
+
+
+def test_modalities_are_drawn_modulated_against_baseline(run):
+    facts = gather(run.path)
+    accuracy, ratio, coefficient = by_modality(facts)
+    assert [(t["name"], t["line"]["dash"]) for t in accuracy.traces] == [
+        ("audio, modulated", "solid"),
+        ("visual, modulated", "solid"),
+        ("audio, unmodulated", "dash"),
+        ("visual, unmodulated", "dash"),
+    ]
+    epochs = facts.best["modulated"].trial.epochs
+    assert ratio.traces[0]["y"] == [m["ratio/audio"] for m in epochs]
+    assert coefficient.traces[1]["y"] == [m["coefficient/visual"] for m in epochs]
+
+
+def answers(facts: Facts, arm: str, correct: list[bool], names: list[str]) -> None:
+    state = {
+        "classes": names,
+        "targets": torch.tensor([0, 0, 1, 1, 1]).to(torch.int32),
+        "correct": torch.tensor(correct),
+    }
+    file = facts.weights(facts.best[arm].trial.number)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint.save(state, file)
+
+
+def test_classes_are_compared_by_the_best_of_each_arm_until_they_are_confirmed(run):
+    facts = gather(run.path)
+    names = ["cough", EVIL, "none of them"]
+    answers(facts, "modulated", [True, True, False, False, True], names)
+    answers(facts, "baseline", [True, False, True, False, True], names)
+    changes = gather(run.path).classes
+    assert [(c.name, round(c.difference, 6)) for c in changes] == [("cough", 0.5), (EVIL, -0.333333)]
+    figure = confirmed.classes(gather(run.path))
+    assert figure.traces[0]["x"] == [-33.33, 50.0]
+    assert "one seed each" in figure.note
+
+
+def test_of_many_classes_those_that_changed_most_are_drawn():
+    changes = [replace_change(k) for k in range(100)]
+    drawn = confirmed.shown_classes(changes)
+    assert len(drawn) == confirmed.MOST_CLASSES
+    assert {c.name for c in drawn} == {str(k) for k in (*range(20), *range(80, 100))}
+
+
+def replace_change(k: int) -> confirmed.ClassChange:
+    return confirmed.ClassChange(str(k), k / 100, 0.5)
+
+
+# ---- nothing that was given is run, nothing is fetched ----
+
+
+def test_text_of_the_users_is_shown_and_never_markup(tmp_path, monkeypatch):
+    run = run_in(tmp_path / "simulated", f"space.fusion={json.dumps(['sum', 'mine:Head' + EVIL])}")
+    facts = gather(run.path)
+    names = [EVIL, "other"]
+    for arm in ARMS:
+        answers(facts, arm, [True, arm == "modulated", False, False, True], names)
+    journal = Journal(run.journal)
+    for number in facts.record.trials:
+        journal.append(
+            {"event": "ended", "number": number, "status": "failed" if number else "stopped", "reason": EVIL}
+        )
+    journal.close()
+    found = page(run)
+    assert [tag for tag, _ in found.elements if tag in ("img", "b", "iframe", "object", "link")] == []
+    assert sum(tag == "script" for tag, _ in found.elements) == 4
+    assert EVIL in "".join(found.texts["td"])
+    assert not any(name.startswith("on") for _, attrs in found.elements for name in attrs)
+    drawn = json.dumps(found.json("figures"), ensure_ascii=False)
+    assert "<b>" not in drawn.replace("<br>", "")  # Plotly would take it for markup
+    assert html.escape("</script>") in drawn
+
+
+def test_nothing_is_fetched(run):
+    found = page(run)
+    for _, attrs in found.elements:
+        for name in ("src", "href", "action", "data", "srcset"):
+            assert not (attrs.get(name) or "").startswith(("http", "//")), attrs
+    [policy] = [
+        attrs["content"] for tag, attrs in found.elements if attrs.get("http-equiv") == "Content-Security-Policy"
+    ]
+    assert "default-src 'none'" in policy
+    assert run.report.stat().st_size < 6e6
+
+
+def test_names_in_the_page_are_there_once_and_what_labels_refer_to_is_there(run):
+    confirm(run, 0.1)
+    found = page(run)
+    names = [attrs["id"] for _, attrs in found.elements if "id" in attrs]
+    assert len(names) == len(set(names))
+    for tag, attrs in found.elements:
+        if tag == "a":
+            assert attrs["href"].removeprefix("#") in names
+        if "aria-labelledby" in attrs:
+            assert attrs["aria-labelledby"] in names
+    assert set(found.json("figures")) <= set(names)
+
+
+# ---- the command ----
+
+
+def test_the_command_writes_the_page_and_says_where(run, monkeypatch):
+    monkeypatch.chdir(run.path.parent)
+    result = CliRunner().invoke(main, ["report", "simulated"])
+    assert result.exit_code == 0, result.output
+    assert result.output == "simulated/report.html: open it in a browser\n"
+    result = CliRunner().invoke(main, ["report", "simulated", "-o", "page.html"])
+    assert "All trials" in Path("page.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["report", "nothing"], "no run called 'nothing' under runs/: there is none yet"),
+        (["report", "trained"], "there is no search in trained: `run_search.py FILE` makes one"),
+        (
+            ["report", "simulated", "-o", "missing/page.html"],
+            "missing/page.html cannot be written: No such file or directory",
+        ),
+    ],
+)
+def test_a_mistake_gets_a_sentence(run, monkeypatch, arguments, sentence):
+    monkeypatch.chdir(run.path.parent)
+    trained = Path("trained")
+    trained.mkdir()
+    (trained / "experiment.yaml").write_text(run.experiment.read_text())
+    result = CliRunner().invoke(main, arguments)
+    assert (result.exit_code, result.output.strip()) == (2, sentence)
