@@ -78,6 +78,20 @@ def ended_by(budget: Budget, reason: str) -> bool:
     return reason.partition(",")[0] in [_said(limit, unit) for limit, unit in limits if limit is not None]
 
 
+def left(budget: Budget, spent: Spent) -> list[tuple[float, str]]:
+    """What there is of each limit still: how much, and of what.
+
+    >>> left(Budget(hours=2, epochs=100), Spent(wall_seconds=1800.0, epochs=130))
+    [(1.5, 'hours'), (0, 'epochs')]
+    """
+    parts = (
+        (budget.hours, spent.wall_seconds / 3600, "hours"),
+        (budget.gpu_hours, spent.gpu_seconds / 3600, "GPU-hours"),
+        (budget.epochs, spent.epochs, "epochs"),
+    )
+    return [(max(0, limit - used), unit) for limit, used, unit in parts if limit is not None]
+
+
 def exhausted(budget: Budget, spent: Spent, aside: Spent = NOTHING) -> str | None:
     """Why a search ends, where its budget is spent but for what is set aside; else None.
 

@@ -13,10 +13,13 @@ from rich.table import Table
 from rich.text import Text
 
 from search.answer import bests
+from search.budget import left
 from search.labels import duration, label, modalities, percent, shown
 from search.record import TrialRecord
 from search.session import Session
 
+ENOUGH = 4  # trials that have ended, to say how long the others will take
+QUIET_S = 60.0  # after so long without a line a log gets one
 WORDS = {"finished": "finished", "stopped": "stopped early", "failed": "failed"}
 
 
@@ -29,12 +32,14 @@ class View:
         noun: what it runs, in the plural.
         what: a trial is, in a line.
         found: so far, in lines.
+        left: of the budget: how much, and of what.
     """
 
     name: str
     noun: str
     what: Callable[[TrialRecord], str]
     found: Callable[[], list[str]]
+    left: Callable[[], list[tuple[float, str]]]
 
 
 def of_search(session: Session) -> View:
@@ -48,7 +53,10 @@ def of_search(session: Session) -> View:
             for arm, best in bests(session.record, objective).items()
         ]
 
-    return View(session.experiment.name, "trials", lambda trial: label(trial.changes), found)
+    def unspent() -> list[tuple[float, str]]:
+        return left(session.experiment.search.budget, session.record.spent)
+
+    return View(session.experiment.name, "trials", lambda trial: label(trial.changes), found, unspent)
 
 
 class Progress:
@@ -64,8 +72,8 @@ class Progress:
     def __init__(self, session: Session, view: View, console: Console, at_once: int) -> None:
         self._session, self._view, self._console, self._at_once = session, view, console, at_once
         self._metric = session.experiment.search.objective.metric
-        self._began = time.monotonic()
-        self._ended_before = sum(t.ended for t in session.record)
+        self._began = self._said = time.monotonic()
+        self._epochs_before = session.record.spent.epochs
         self._live: Live | None = None
 
     def __enter__(self) -> Progress:
@@ -84,7 +92,9 @@ class Progress:
         """Nothing: the live table shows what runs."""
 
     def reported(self, trial: TrialRecord) -> None:
-        """Nothing: the live table shows the epochs."""
+        """The counts now and then, where nothing is live and no trial has ended for long."""
+        if self._live is None and time.monotonic() - self._said >= QUIET_S:
+            self._say(self._counts())
 
     def ended(self, trial: TrialRecord) -> None:
         """A line, where nothing is live."""
@@ -95,7 +105,11 @@ class Progress:
                 f"[{count}/{self._session.policy.planned}] {trial.arm} {trial.number}: {self._view.what(trial)}: "
                 f"{what} after {len(trial.epochs)} epochs, {self._metric} {shown(self._metric, trial.best)}"
             )
-            self._console.print(line, soft_wrap=True)
+            self._say(line)
+
+    def _say(self, line: Text) -> None:
+        self._said = time.monotonic()
+        self._console.print(line, soft_wrap=True)
 
     # ---- the live table ----
 
@@ -103,21 +117,42 @@ class Progress:
         """Counts, the trials that run, and the best of each arm."""
         trials = list(self._session.record.trials.values())
         running = [t for t in trials if t.status == "running"]
-        parts: list[RenderableType] = [self._counts(trials)]
+        parts: list[RenderableType] = [self._counts()]
         parts.append(self._running(running) if running else Text("  starting workers …", style="dim"))
         parts += [Text(f"  {line}") for line in self._view.found()]
         return Group(*parts)
 
-    def _counts(self, trials: list[TrialRecord]) -> Text:
+    def _counts(self) -> Text:
+        """How many trials there are and how they ended, what was spent, and what is left, in a line."""
+        trials, spent = list(self._session.record.trials.values()), self._session.record.spent
         by = {status: sum(t.status == status for t in trials) for status in WORDS}
+        running = sum(t.status == "running" for t in trials)
         ended, planned = sum(by.values()), self._session.policy.planned
-        elapsed = time.monotonic() - self._began
-        said = ", ".join(f"{n} {WORDS[status]}" for status, n in by.items() if n)
-        text = Text.assemble((self._view.name, "bold"), f"  {ended} of {planned} {self._view.noun} ended")
-        text.append(f" ({said})   {duration(elapsed)}" if said else f"   {duration(elapsed)}")
-        if (done := ended - self._ended_before) >= 4 and ended < planned:
-            text.append(f", about {duration(elapsed / done * (planned - ended))} to go", style="dim")
+        said = [f"{n} {WORDS[status]}" for status, n in by.items() if n] + [f"{running} running"] * bool(running)
+        parts = [f"{ended} of {planned} {self._view.noun} ended" + (f" ({', '.join(said)})" if said else "")]
+        parts.append(f"{spent.epochs} epochs" + (f" and {spent.inherited} in common" if spent.inherited else ""))
+        if spent.gpu_seconds:
+            saved = f" and {spent.saved_gpu_seconds / 3600:.3g} saved" if spent.saved_gpu_seconds else ""
+            parts.append(f"{spent.gpu_seconds / 3600:.3g} GPU-hours{saved}")
+        parts.append(duration(time.monotonic() - self._began))
+        text = Text.assemble((self._view.name, "bold"), f"  {'   '.join(parts)}")
+        if (seconds := self._to_go(trials)) is not None:
+            text.append(f", about {duration(seconds)} to go", style="dim")
+        if unspent := self._view.left():
+            text.append(f"   budget left: {', '.join(f'{much:.3g} {unit}' for much, unit in unspent)}", style="dim")
         return text
+
+    def _to_go(self, trials: list[TrialRecord]) -> float | None:
+        """Seconds until all trials have ended, if those to come take as many epochs as those that did, at the rate of
+        this session; None until four have ended."""
+        ended = [len(t.epochs) - t.inherited for t in trials if t.ended]
+        trained = self._session.record.spent.epochs - self._epochs_before
+        coming = self._session.policy.planned - len(ended)
+        if len(ended) < ENOUGH or not trained or not coming:
+            return None
+        begun = sum(len(t.epochs) - t.inherited for t in trials if not t.ended)
+        epochs = max(0.0, coming * sum(ended) / len(ended) - begun)
+        return epochs * (time.monotonic() - self._began) / trained
 
     def _running(self, running: list[TrialRecord]) -> Table:
         table = Table(box=None, pad_edge=True, header_style="dim")

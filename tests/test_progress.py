@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from search.labels import duration
 from search.policy import Tuning
 from search.progress import Progress, of_search
 from search.record import Journal
@@ -58,7 +59,7 @@ def report(session: Session, accuracy: float, changes: dict | None = None, **met
 
 
 def test_before_the_first_trial_it_says_what_it_waits_for(session):
-    assert shown(session) == ["simulated  0 of 14 trials ended   0 s", "  starting workers …"]
+    assert shown(session) == ["simulated  0 of 14 trials ended   0 epochs   0 s", "  starting workers …"]
 
 
 def test_the_table_shows_what_runs_with_each_modality_and_its_coefficient(session):
@@ -66,7 +67,7 @@ def test_the_table_shows_what_runs_with_each_modality_and_its_coefficient(sessio
     waiting = session.next()
     session.started(waiting.number)
     counts, heading, first, second, *_ = shown(session)
-    assert counts.startswith("simulated  0 of 14 trials ended   ")
+    assert counts.startswith("simulated  0 of 14 trials ended (2 running)   1 epochs   ")
     columns = ["trial", "arm", "what differs", "epoch", "val/accuracy", "audio", "visual", "k audio/visual"]
     assert re.split(r"\s{2,}", heading.strip()) == columns
     assert first.split()[:4] == ["0", "modulated", "fusion=sum", "lr=0.01"]
@@ -85,13 +86,14 @@ def test_the_table_counts_how_trials_ended_and_shows_the_best_of_each_arm(sessio
     report(session, 0.5, {"fusion": "film"})
     session.ended(0, "finished")
     lines = shown(session)
-    assert lines[0].startswith("simulated  1 of 14 trials ended (1 finished)   ")
+    assert lines[0].startswith("simulated  1 of 14 trials ended (1 finished)   1 epochs   ")
     assert re.fullmatch(r"  best modulated  50\.0 %   trial 0: fusion=film lr=.*", lines[-1])
     simulate(session)
     lines = shown(session)
     ends = {word: sum(t.status == word for t in session.record) for word in ("finished", "stopped", "failed")}
     text = f"({ends['finished']} finished, {ends['stopped']} stopped early, {ends['failed']} failed)"
-    assert lines[0].startswith(f"simulated  14 of 14 trials ended {text}   ")
+    spent = session.record.spent
+    assert lines[0].startswith(f"simulated  14 of 14 trials ended {text}   {spent.epochs} epochs   ")
     assert [line.split()[:2] for line in lines[-2:]] == [["best", "baseline"], ["best", "modulated"]]
 
 
@@ -106,20 +108,58 @@ def test_the_metric_is_the_experiments(tmp_path, assignments, heading, cell):
     assert headings.index(heading) + len(heading) == row.index(cell) + len(cell)  # in one column, to the right
 
 
-def test_how_long_it_will_take_is_guessed_once_four_trials_have_ended_since_it_began(tmp_path):
+def counts(progress: Progress) -> str:
+    """The first line of the live table."""
+    screen = console(400)
+    screen.print(progress.table())
+    return screen.export_text().splitlines()[0]
+
+
+def test_how_long_it_will_take_is_guessed_from_the_epochs_of_this_session(tmp_path, monkeypatch):
+    """At the rate of this session, for trials as long as those that have ended."""
+    now = [0.0]
+    monkeypatch.setattr("search.progress.time.monotonic", lambda: now[0])
     path = tmp_path / "journal.jsonl"
-    for ends in ([0, 1, 2, 3, 4, 5, 6], [7, 8, 9, 10, 11, 12, 13]):
-        session = opened(path)
-        progress = Progress(session, of_search(session), console(), 2)
-        guessed = []
-        for _ in ends:
-            trial = session.next()
-            session.started(trial.number)
-            session.ended(trial.number, "failed", "no reason")
-            screen = console()
-            screen.print(progress.table())
-            guessed.append("to go" in screen.export_text())
-        assert guessed == [False, False, False, True, True, True, ends[-1] < 13]
+    simulate(opened(path), at_once=1, steps=18)
+    session = opened(path)
+    before = session.record.spent.epochs
+    progress = Progress(session, of_search(session), console(), 1)
+    assert "to go" not in counts(progress)  # nothing of this session yet
+    simulate(session, at_once=1, steps=15)
+    now[0] = 100.0
+    ended = [len(t.epochs) for t in session.record if t.ended]
+    running = sum(len(t.epochs) for t in session.record if not t.ended)
+    coming = (14 - len(ended)) * sum(ended) / len(ended) - running
+    seconds = 100.0 * coming / (session.record.spent.epochs - before)
+    assert f", about {duration(seconds)} to go" in counts(progress)
+    session = opened(path)
+    progress = Progress(session, of_search(session), console(), 1)
+    simulate(session)
+    assert "14 of 14" in counts(progress)
+    assert "to go" not in counts(progress)
+
+
+def test_before_four_trials_have_ended_nobody_knows_how_long_it_takes(session):
+    progress = Progress(session, of_search(session), console(), 2)
+    known = []
+    for number in range(5):
+        report(session, 0.5)
+        session.ended(number, "finished")
+        known.append("to go" in counts(progress))
+    assert known == [False, False, False, True, True]
+
+
+def test_what_was_spent_and_saved_and_what_is_left_of_the_budget_are_shown(tmp_path):
+    words = ("search.budget={epochs: 50, gpu_hours: 2}", "search.resources.gpu=0.5")
+    session = opened(tmp_path / "journal.jsonl", *words)
+    for _ in range(2):
+        session.started(session.next().number)
+    trained = {"val/accuracy": 0.5, "best": 0.5, "seconds": 1800.0}
+    session.reported(0, {"epoch": 0, **trained}, 0.5)
+    session.reported(1, {"epoch": 0, **trained, "inherited": 1.0}, 0.5)
+    line = counts(Progress(session, of_search(session), console(), 2))
+    assert "   1 epochs and 1 in common   0.25 GPU-hours and 0.25 saved   " in line
+    assert line.endswith("   budget left: 1.75 GPU-hours, 49 epochs")
 
 
 @pytest.mark.parametrize(("at_once", "rows"), [(2, 8), (12, 12)])
@@ -168,6 +208,21 @@ def test_a_log_gets_a_line_for_each_trial_as_it_is_written(session):
     assert first.endswith(f"weights={ODD}: stopped early after 1 epochs, val/accuracy 62.5 %")
     assert second.startswith("[2/14] baseline 1: ")
     assert second.endswith(f": failed (ValueError: {ODD}) after 0 epochs, val/accuracy -")
+
+
+def test_a_log_hears_of_trials_that_take_long_once_a_minute(session, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("search.progress.time.monotonic", lambda: now[0])
+    screen = console()
+    with Progress(session, of_search(session), screen, 2) as progress:
+        session.observers.append(progress)
+        for epoch in range(4):
+            if not epoch:
+                session.started(session.next().number)
+            now[0] += 25.0
+            session.reported(0, {"epoch": epoch, "val/accuracy": 0.5, "best": 0.5, "seconds": 25.0})
+    [line] = screen.export_text().splitlines()
+    assert line.startswith("simulated  0 of 14 trials ended (1 running)   3 epochs   1 min 15 s")
 
 
 def test_a_terminal_gets_the_live_table_and_no_lines(session):

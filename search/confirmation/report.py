@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from search.arms import ARMS, Arm
+from search.budget import left
 from search.confirmation.policy import Confirmation, title
 from search.confirmation.seeds import redraws
 from search.labels import duration, label, shown
@@ -37,7 +38,10 @@ def of_confirmation(session: Session) -> View:
                 lines.append(f"mean of {len(done)} {TITLES[arm]}  {shown(metric, sum(done) / len(done))}")
         return lines
 
-    return View(f"{session.experiment.name}, confirmation", "trainings", what, found)
+    def unspent() -> list[tuple[float, str]]:
+        return left(policy.experiment.search.budget, policy.spent + session.record.spent) if policy.limited else []
+
+    return View(f"{session.experiment.name}, confirmation", "trainings", what, found, unspent)
 
 
 def _finished(session: Session, arm: Arm) -> list[TrialRecord]:

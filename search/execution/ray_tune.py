@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Protocol
@@ -22,12 +23,14 @@ from search.execution.worker import Setup, run_trial
 from search.session import Session
 from search.space import with_changes
 
+log = logging.getLogger(__name__)
+
 WORKER_RETRIES = 3  # of a worker that died; a training that fails is not tried again
 
 
 class Trainable(Protocol):
-    """Trains one trial in a worker and reports `{"metrics": [{name: value}], "left": [(key, bytes)]}` after each epoch:
-    of those that it inherited all at once, and what it has left for others.
+    """Trains one trial in a worker and reports `{"metrics": [{name: value}], "left": [(key, bytes)], "notes": [text]}`
+    after each epoch: of those that it inherited all at once, what it has left for others, and what it warns of.
 
     Lists, as Tune keeps statistics of every number that it finds in a dict: 50 kB a trial, which nobody asks for.
     """
@@ -89,6 +92,8 @@ class _Decisions(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         number = trial.config["number"]
+        for text in result.get("notes", ()):
+            log.warning("trial %d: %s", number, text)
         if "halt" in result:
             self._session.halt(str(result["halt"]))
             return str(TrialScheduler.STOP)

@@ -21,6 +21,7 @@ from search.execution.ray_tune import run
 from search.execution.worker import Setup
 from search.experiment import Experiment
 from search.folder import RunFolder, write
+from search.notices import told_at_the_end
 from search.progress import Progress, View
 from search.record import TrialRecord
 from search.session import Session
@@ -74,7 +75,7 @@ def train_all(
     experiment = session.experiment
     dataset, here = everywhere(experiment.dataset)
     setup = Setup(dataset, experiment.search.objective, folder.tune.resolve(), here, storage)
-    with engine(experiment, dataset, here, storage.where) if session.left else nullcontext():
+    with told_at_the_end(console), engine(experiment, dataset, here, storage.where) if session.left else nullcontext():
         rooms, at_once = _rooms(experiment, folder, console) if session.left else ([], 0)
         tracker.connected()
         session.observers += [tracker, _Tidy(storage)]

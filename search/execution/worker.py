@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from ogmge import trainable
 from search.data import open_data
 from search.execution.device import device_for
 from search.folder import FULL
+from search.notices import noted
 from search.sharing.beginnings import Beginnings
 from search.sharing.store import PrefixStore
 from search.space import trial_from
@@ -61,8 +63,14 @@ def run_trial(config: dict[str, Any], setup: Setup) -> None:
     `config["sharing"]` says which epochs it may take from other trials, and which it is to leave for them.
     Every failure of the training is reported with its reason, and is no failure of the worker: only a worker that dies
     is tried again. A full disk, or a store or storage that cannot be reached, is no failure of the trial: it halts the
-    search, which can be resumed; nor is a lack of memory: the trial is run again with more.
+    search, which can be resumed; nor is a lack of memory: the trial is run again with more. What is warned of on the
+    way goes along with the reports.
     """
+    with noted() as notices:
+        _run(config, setup, lambda result: tune.report({**result, "notes": notices.take()}))
+
+
+def _run(config: dict[str, Any], setup: Setup, tell: Callable[[dict[str, Any]], None]) -> None:
     try:
         if setup.here is not None:
             os.chdir(setup.here)  # another node's workers begin elsewhere
@@ -77,7 +85,7 @@ def run_trial(config: dict[str, Any], setup: Setup) -> None:
                     return
                 keep()
                 left = beginnings.leave(int(metrics["epoch"]) + 1, folder)
-                tune.report({"metrics": list(told), "left": left})
+                tell({"metrics": list(told), "left": left})
                 told.clear()
 
             trainable.train(
@@ -89,13 +97,13 @@ def run_trial(config: dict[str, Any], setup: Setup) -> None:
                 device=device_for(config["cpu"], config["gpu"]),
             )
     except RemoteError as error:
-        tune.report({"halt": str(error)})
+        tell({"halt": str(error)})
     except Exception as error:
         if isinstance(error, OSError) and error.errno in FULL:
-            tune.report({"halt": f"{error.strerror}: {error.filename}"})
+            tell({"halt": f"{error.strerror}: {error.filename}"})
             return
         said = f"{type(error).__name__}: {error}"
         if out_of_memory(error):
-            tune.report({"out_of_memory": said})
+            tell({"out_of_memory": said})
             return
-        tune.report({"failure": said, "traceback": traceback.format_exc()})
+        tell({"failure": said, "traceback": traceback.format_exc()})

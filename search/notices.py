@@ -1,0 +1,58 @@
+"""Warnings that come while something else is shown: kept, and told once at the end."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.text import Text
+
+OURS = ("search", "ogmge", "datasets")
+
+
+class Notices(logging.Handler):
+    """Keeps our warnings, and what libraries call an error; their warnings are not for whoever searches."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.name.partition(".")[0] in OURS or record.levelno >= logging.ERROR:
+            error = record.exc_info[1] if record.exc_info else None
+            cause = "" if error is None else f" ({type(error).__name__}: {error})"
+            self._texts.append(f"{record.getMessage()}{cause}")
+
+    def take(self) -> list[str]:
+        """Those since the last call, in order."""
+        texts, self._texts = self._texts, []
+        return texts
+
+
+@contextmanager
+def noted() -> Iterator[Notices]:
+    """Keeps what would else be written between the lines of whatever is shown."""
+    root, notices = logging.getLogger(), Notices()
+    plain = [handler for handler in root.handlers if type(handler) is logging.StreamHandler]
+    root.handlers = [handler for handler in root.handlers if handler not in plain] + [notices]
+    logging.captureWarnings(True)
+    try:
+        yield notices
+    finally:
+        logging.captureWarnings(False)
+        root.handlers = [handler for handler in root.handlers if handler is not notices] + plain
+
+
+@contextmanager
+def told_at_the_end(console: Console) -> Iterator[None]:
+    """Tells each once, with how often it came."""
+    with noted() as notices:
+        try:
+            yield
+        finally:
+            for text, count in Counter(notices.take()).items():
+                often = f" ({count} times)" if count > 1 else ""
+                console.print(Text(f"note: {text}{often}", style="yellow"), soft_wrap=True)

@@ -1,0 +1,62 @@
+"""Warnings while something else is shown."""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+
+import pytest
+from rich.console import Console
+
+from search.notices import noted, told_at_the_end
+
+
+def test_ours_are_told_once_at_the_end_and_the_libraries_never(capsys: pytest.CaptureFixture[str]):
+    screen = Console(file=io.StringIO(), width=300)
+    handler = logging.StreamHandler()
+    logging.getLogger().addHandler(handler)
+    try:
+        with told_at_the_end(screen):
+            for number in (1, 2):
+                logging.getLogger("search.x").warning("damaged: %s", "[red]this")
+                logging.getLogger("ogmge.y").warning("of trial %d", number)
+            logging.getLogger("urllib3").warning("noise")
+            logging.getLogger("urllib3").error("broken")
+            warnings.warn("a library's", UserWarning, stacklevel=1)
+            screen.print("what is shown")
+    finally:
+        logging.getLogger().removeHandler(handler)
+    assert screen.file.getvalue().splitlines() == [
+        "what is shown",
+        "note: damaged: [red]this (2 times)",
+        "note: of trial 1",
+        "note: of trial 2",
+        "note: broken",
+    ]
+    assert capsys.readouterr().err == ""
+
+
+def test_they_are_told_also_where_it_ends_in_an_error_and_then_all_is_as_before():
+    screen, root = Console(file=io.StringIO()), logging.getLogger()
+    before = list(root.handlers)
+
+    def interrupted() -> None:
+        with told_at_the_end(screen):
+            logging.getLogger("datasets").warning("a clip")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert screen.file.getvalue() == "note: a clip\n"
+    assert root.handlers == before
+
+
+def test_an_error_that_came_with_one_is_named():
+    with noted() as notices:
+        try:
+            raise ValueError("of a kind")
+        except ValueError:
+            logging.getLogger("search").warning("it failed", exc_info=True)
+        assert notices.take() == ["it failed (ValueError: of a kind)"]
+        assert notices.take() == []
