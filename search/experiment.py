@@ -192,6 +192,8 @@ class Tracking(_Section):
     """MLflow's tracking URI; null is `mlflow.db` (SQLite) in the folder of the runs."""
     checkpoints: Literal["best", "none"] = "best"
     """`best` uploads the weights of each trial's best epoch as an artifact."""
+    system_metrics: bool = False
+    """Whether the search's run in MLflow has, every 10 s, how busy the machine is that the command runs on."""
 
 
 _Entry = Annotated[

@@ -29,7 +29,7 @@ from search.storage import storage_of
 from search.test_split import read_test, readings
 from search.tracking.recorder import Recorder, store_of
 from search.tracking.registry import register
-from search.tracking.store import store_uri
+from search.tracking.store import TrainedOn, store_uri
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,9 @@ def train(experiment: Experiment, runs: Path, console: Console, how: How | None 
             _fetch(job, folder)
             tested = _test(experiment, data, folder, console, how)
             recorder.add(tested or {}, {"test": "read" if readings(folder) else "not read"})
-            model = _register(experiment, folder, recorder, runs)
-    console.print(Text(f"\n{_ended(experiment, job, history.epochs, tested)}"), soft_wrap=True)
+            said = _ended(experiment, job, history.epochs, tested)
+            model = _register(experiment, folder, recorder, _about(experiment, said))
+    console.print(Text(f"\n{said}"), soft_wrap=True)
     console.print(_files(experiment, folder, model), soft_wrap=True)
     if recorder.trouble is not None:
         console.print(Text(f"note: MLflow lacks a part of this run ({recorder.trouble})", style="yellow"))
@@ -147,9 +148,11 @@ def _epochs(experiment: Experiment, how: How) -> int | None:
 
 def _recorder(experiment: Experiment, folder: RunFolder, fingerprint: str, job: Job) -> Recorder:
     settings = {"all_data": job.all_data, "epochs_trained": job.epochs or job.trial.epochs}
-    tags = {"kind": "training", "dataset": experiment.dataset["name"], "dataset.fingerprint": fingerprint}
+    data = TrainedOn(experiment.dataset, fingerprint)
     store = store_of(experiment, folder.path.parent)
-    return Recorder(store, experiment.name, folder.path, {**asdict(experiment.trial), **settings}, tags)
+    return Recorder(
+        store, experiment.name, folder.path, {**asdict(experiment.trial), **settings}, {"kind": "training"}, data
+    )
 
 
 def _same_job(folder: RunFolder, job: Job) -> str:
@@ -239,12 +242,12 @@ def _test(
     return tally.result("test")
 
 
-def _register(experiment: Experiment, folder: RunFolder, recorder: Recorder, runs: Path) -> str | None:
+def _register(experiment: Experiment, folder: RunFolder, recorder: Recorder, about: str) -> str | None:
     """The model's URI in MLflow; None where MLflow has not taken it."""
     weights = folder.path / BEST
     try:
-        store = store_uri(experiment.tracking.uri, runs)
-        return register(experiment.name, recorder.run_id, weights, store, own_modules(experiment, data=False))
+        store = store_uri(experiment.tracking.uri, folder.path.parent)
+        return register(experiment.name, recorder.run_id, weights, store, own_modules(experiment, data=False), about)
     except Exception as error:  # MLflow raises its own, requests', sqlalchemy's …
         recorder.trouble = error
         return None
@@ -278,6 +281,18 @@ def _ended(experiment: Experiment, job: Job, history: list[dict[str, float]], te
         alone = ", ".join(f"{name} {percent(value)}" for name, value in _alone(tested).items())
         said += f"\ntest/accuracy {percent(tested['test/accuracy'])}" + (f" (alone: {alone})" if alone else "")
     return said
+
+
+def _about(experiment: Experiment, said: str) -> str:
+    """What the model is, for the registry."""
+    trial, origin = experiment.trial, experiment.origin
+    parts = [f"Trained on `{experiment.dataset['name']}`: fusion `{trial.fusion}`, `{trial.modulation.method}`.", said]
+    if origin is not None:
+        found = f"Trial {origin.trial} ({origin.arm}) of the search `{origin.run}`"
+        if origin.verdict is not None:
+            found += f", confirmed with {origin.seeds} fresh seeds. OGM-GE in that search: {origin.verdict}"
+        parts.insert(0, f"{found}.")
+    return "\n\n".join(parts)
 
 
 def _alone(tested: dict[str, float]) -> dict[str, float]:

@@ -6,10 +6,15 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from search.space import END, METHOD, START
+from search.space import END, METHOD, START, Entry, Range
 
 
-def _short(value: Any) -> str:
+def text(value: Any) -> str:
+    """Of a setting, in few letters.
+
+    >>> text(0.217543), text(["audio", "visual"]), text("sum"), text(None), text([1, 2])
+    ('0.218', 'audio,visual', 'sum', 'null', '[1, 2]')
+    """
     if isinstance(value, float):
         return f"{value:.3g}"
     if isinstance(value, list | tuple) and value and all(isinstance(v, str) for v in value):
@@ -35,8 +40,20 @@ def label(changes: Mapping[str, Any]) -> str:
         if path == START:
             words.append(f"window={value}-{changes[END]}")
         elif path != END:
-            words.append(f"{path.rpartition('.')[2]}={_short(value)}")
+            words.append(f"{path.rpartition('.')[2]}={text(value)}")
     return " ".join(words) or "as written"
+
+
+def of_space(entry: Entry) -> str:
+    """What is searched at a path: choices, or a range.
+
+    >>> of_space(["sum", 0.1]), of_space(Range(low=0, high=6, step=2)), of_space(Range(low=0.05, high=1.5, log=True))
+    ('sum, 0.1', '0 to 6 in steps of 2', '0.05 to 1.5 on a logarithmic scale')
+    """
+    if not isinstance(entry, Range):
+        return ", ".join(map(text, entry))
+    how = " on a logarithmic scale" if entry.log else f" in steps of {entry.step:g}" if entry.step else ""
+    return f"{entry.low:g} to {entry.high:g}{how}"
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

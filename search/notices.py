@@ -36,7 +36,7 @@ class Notices(logging.Handler):
 def noted() -> Iterator[Notices]:
     """Keeps what would else be written between the lines of whatever is shown."""
     root, notices = logging.getLogger(), Notices()
-    plain = [handler for handler in root.handlers if type(handler) is logging.StreamHandler]
+    plain: list[logging.Handler] = [handler for handler in root.handlers if type(handler) is logging.StreamHandler]
     root.handlers = [handler for handler in root.handlers if handler not in plain] + [notices]
     logging.captureWarnings(True)
     try:

@@ -26,11 +26,13 @@ from search.policy import Tuning
 from search.progress import of_search
 from search.record import Journal
 from search.rehearsal import searchable
+from search.report.facts import gather
+from search.report.markdown import markdown
 from search.report.page import leave
 from search.session import Session
 from search.storage import storage_of
 from search.summary import print_files, print_summary
-from search.tracking.runs import DESCRIPTION, Results
+from search.tracking.runs import Results
 from search.tracking.tracker import Tracker
 
 log = logging.getLogger(__name__)
@@ -75,7 +77,8 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
         session = Session(experiment, journal, Tuning(experiment))
         storage = storage_of(experiment, folder)
         weights = partial(storage.weights, cache=folder.tune)
-        tracker = Tracker(experiment, folder, identity, session.record, weights)
+        described = markdown(gather(folder.path, busy=True))
+        tracker = Tracker(experiment, folder, identity, session.record, weights, description=described)
         console.print(
             f"{experiment.name}: {session.policy.planned} trials, starting Ray and MLflow; Ctrl-C stops, --resume goes "
             "on",
@@ -87,15 +90,15 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
         finally:
             outcome, best, results = _answer(session, folder)
             status = "FINISHED" if outcome.answered and outcome.complete else "FAILED" if outcome.complete else "KILLED"
-            lacks = [leave(folder, more=_goes_on(experiment, outcome))]
+            left = leave(folder, more=_goes_on(experiment, outcome))
             files = [folder.experiment, folder.best, folder.trials, folder.report]
-            lacks.append(tracker.close(status, files, results))
+            lack = tracker.close(status, files, results.described(left.description))
             journal.close()
         if outcome.complete:
             interval = _lead(experiment, weights, best)
             print_summary(console, session, best, interval, time.monotonic() - began)
-        for lack in filter(None, lacks):
-            console.print(Text(f"note: {lack}", style="yellow"))
+        for missing in filter(None, (left.lack, lack)):
+            console.print(Text(f"note: {missing}", style="yellow"))
         if _goes_on(experiment, outcome):
             searched = Searched(experiment, folder, identity, data, session.record)
             return replace(outcome, confirmed=confirm(searched, console, Ask(), limited=True))
@@ -118,7 +121,7 @@ def _answer(session: Session, folder: RunFolder) -> tuple[Outcome, dict[Arm, ans
         write(folder.trials, export.trials_table(experiment, record))
         numbers = {arm: found.trial.number for arm, found in best.items()}
         if session.complete and len(best) == len(ARMS) and retire(folder, numbers):
-            results = Results(tags={"verdict": RETIRED, DESCRIPTION: RETIRED})
+            results = Results(tags={"verdict": RETIRED})
         if best:
             export.write_best(experiment, record, folder)
     except OSError as error:

@@ -55,14 +55,18 @@ def test_it_ends_with_what_the_search_found_and_spent(tmp_path, mode, options):
     counts = {name: sum(t.status == name for t in record) for name in ("finished", "stopped", "failed")}
     assert {name: last[f"trials/{name}"] for name in counts} == counts
     epochs = sum(len(trial.epochs) for trial in record)
-    assert (max(points), last["epochs"], last["gpu_hours"]) == (epochs, epochs, pytest.approx(epochs / 2 / 3600))
-    assert last["wall_hours"] == record.spent.wall_seconds / 3600
+    assert (max(points), last["spent/epochs"], last["spent/gpu_hours"]) == (
+        epochs,
+        epochs,
+        pytest.approx(epochs / 2 / 3600),
+    )
+    assert last["spent/wall_hours"] == record.spent.wall_seconds / 3600
 
 
 def test_without_a_gpu_there_are_no_gpu_hours(tmp_path):
     session = opened(tmp_path / "journal.jsonl")
     simulate(session)
-    assert not any("gpu_hours" in values for values in Curve(session.record, "max").end().values())
+    assert not any("spent/gpu_hours" in values for values in Curve(session.record, "max").end().values())
 
 
 def test_the_best_of_a_trial_that_failed_does_not_count(tmp_path):
@@ -87,7 +91,7 @@ def test_drawn_at_any_times_it_has_the_points_of_the_whole(tmp_path, every):
     assert len(drawn.points) > 5
     whole = Curve(Journal(path).replay(), "max").end()
     assert drawn.points | drawn.curve.end() == whole
-    assert [values["epochs"] for values in whole.values()] == list(whole)
+    assert [values["spent/epochs"] for values in whole.values()] == list(whole)
 
 
 def long(trials: int, epochs: int, at_once: int = 8) -> SearchRecord:

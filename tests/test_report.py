@@ -33,14 +33,14 @@ from tests.test_session import Tuning, experiment, simulate
 EVIL = "</script><img src=x onerror=\"document.title='had'\"><b>&amp;"
 
 
-def run_in(folder: Path, *assignments: str, steps: int | None = None) -> RunFolder:
+def run_in(folder: Path, *assignments: str, steps: int | None = None, at_once: int = 2) -> RunFolder:
     """A folder as a search leaves it, whole or after some steps."""
     asked, run = experiment(*assignments), RunFolder(folder)
     folder.mkdir(exist_ok=True)
     run.experiment.write_text(to_yaml(resolved(asked)))
     identified(run, "made-up")
     journal = Journal(run.journal)
-    simulate(Session(asked, journal, Tuning(asked)), steps=steps)
+    simulate(Session(asked, journal, Tuning(asked)), at_once, steps)
     journal.close()
     return run
 

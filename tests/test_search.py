@@ -123,7 +123,7 @@ def test_mlflow_has_a_run_for_the_search_and_a_child_for_each_trial(demo):
     assert parent.info.status == "FINISHED"
     assert len(trials) == 6
     modalities = ("audio", "visual")
-    expected = {"train/loss", "val/loss", "val/accuracy", "learning_rate", "seconds"}
+    expected = {"train/loss", "val/loss", "val/accuracy", "optimizer/learning_rate", "time/seconds", "val/best"}
     expected |= {f"{what}/{u}" for what in ("val/accuracy", "ratio", "coefficient") for u in modalities}
     for run, record in zip(trials, journal, strict=True):
         assert expected <= set(run.data.metrics)
@@ -174,7 +174,7 @@ def test_best_yaml_trains_as_it_stands(demo, monkeypatch):
     assert again == found
     run, none, _ = children(folder, "demo-best")
     assert run.info.status == "FINISHED"
-    assert run.data.metrics["best"] == again
+    assert run.data.metrics["val/best"] == again
     assert not none
 
 

@@ -71,7 +71,12 @@ class Search:
     def track(self) -> Tracker:
         """As the runner does: the tracker hears of everything so far, then of what happens."""
         self.tracker = Tracker(
-            self.experiment, RunFolder(self.folder), Identity("r1", "f1n9e2"), self.session.record, self.weights
+            self.experiment,
+            RunFolder(self.folder),
+            Identity("r1", "f1n9e2"),
+            self.session.record,
+            self.weights,
+            description="**What for?**",
         )
         self.tracker.connected()
         self.session.observers += [Trains(self), self.tracker]
@@ -176,6 +181,11 @@ def check_in_line(search: Search) -> None:
         kept = weights.exists() and search.experiment.tracking.checkpoints == "best"
         assert files(search, run) == ({"best.pt": weights.read_text()} if kept else {})
     assert parent.info.status == "FINISHED"
+    assert parent.data.tags["mlflow.note.content"] == "**What for?**"
+    for run in (parent, *children.values()):
+        [data] = run.inputs.dataset_inputs
+        assert (data.dataset.name, data.dataset.digest) == ("digits", "f1n9e2")
+        assert json.loads(data.dataset.source) == search.experiment.dataset
     check_curve(search, parent)
 
 
@@ -184,8 +194,12 @@ def reason_tag(trial: TrialRecord) -> str:
 
 
 def check_epochs(search: Search, run: Run, epochs: list[dict[str, float]]) -> None:
+    """Each under the name by which the page puts it in a section."""
+    section = {"best": "val/best", "seconds": "time/seconds"}
     names = {name for epoch in epochs for name in epoch} - {"epoch"}
-    assert history(search, run) == {name: [(e, epoch[name]) for e, epoch in enumerate(epochs)] for name in names}
+    expected = {section.get(name, name): [(e, epoch[name]) for e, epoch in enumerate(epochs)] for name in names}
+    assert history(search, run) == expected
+    assert all("/" in name for name in expected)
 
 
 def check_curve(search: Search, parent: Run) -> None:
@@ -202,7 +216,7 @@ def check_curve(search: Search, parent: Run) -> None:
         assert len(set(points)) == len(points), "something is there twice"
         last = dict(points)
         wanted = {step: values[name] for step, values in expected.items() if name in values}
-        if name != "wall_hours":  # a session that is closed has used some more
+        if name != "spent/wall_hours":  # a session that is closed has used some more
             assert {step: last.get(step) for step in wanted} == wanted
             assert parent.data.metrics[name] == list(wanted.values())[-1]
         else:
@@ -441,7 +455,7 @@ def test_what_failed_is_tried_again_while_the_search_goes_on(search, monkeypatch
     fail(monkeypatch, search, "log_batch", range(1, 4))
     simulate(search.session, steps=6)
     there, number = client(search), search.tracker._maker._experiment_id
-    until(lambda: any("best" in run.data.metrics for run in there.search_runs([number])))
+    until(lambda: any("val/best" in run.data.metrics for run in there.search_runs([number])))
     assert search.close("KILLED") is None
 
 
@@ -499,6 +513,32 @@ def test_a_store_that_cannot_be_reached_is_named_and_holds_nobody_up(runs, monke
     simulate(search.session)
     assert search.session.complete
     assert search.close().startswith("MLflow lacks a part of this search (MLflow at http://127.0.0.1:9 cannot be used")
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_how_busy_the_machine_is_is_sampled_where_it_is_asked_for(runs, monkeypatch, wanted):
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.1")
+    search = Search(runs, f"busy-{wanted}", (f"tracking.system_metrics={str(wanted).lower()}",))
+    for ends in (9, None):  # it is resumed, and the samples go on
+        tracker = search.track()
+        simulate(search.session, steps=ends)
+        until(lambda tracker=tracker: tracker._search.run_id)
+        before = cpu(search, tracker._search.run_id)
+        until(
+            lambda search=search, tracker=tracker, before=before: (
+                not wanted or len(cpu(search, tracker._search.run_id)) > len(before)
+            )
+        )
+        assert search.close() is None
+        steps = cpu(search, tracker._search.run_id)
+        assert bool(steps) is wanted
+        assert steps == list(range(len(steps)))
+        search = search.again()
+
+
+def cpu(search: Search, run_id: str) -> list[int]:
+    """The steps at which processors were sampled."""
+    return [metric.step for metric in client(search).get_metric_history(run_id, "system/cpu_utilization_percentage")]
 
 
 def test_a_run_that_mlflow_refuses_holds_nobody_up(search, monkeypatch):

@@ -34,14 +34,13 @@ from search.export import write_best
 from search.folder import FolderError, Identity, RunFolder, changed, identified, locked, write
 from search.policy import Tuning
 from search.record import Journal, SearchRecord
-from search.report.page import leave
+from search.report.page import Left, leave
 from search.session import Session
 from search.statistics.verdict import Verdict
-from search.statistics.words import description, test_sentence
 from search.storage import storage_of
 from search.summary import print_files
 from search.test_split import check_test, read_test
-from search.tracking.runs import DESCRIPTION, Kind, Results
+from search.tracking.runs import Kind, Results
 from search.tracking.tracker import Tracker
 from search.validation import load
 
@@ -188,7 +187,7 @@ def confirm(searched: Searched, console: Console, ask: Ask, *, limited: bool) ->
     tracker = Tracker(experiment, folder, searched.identity, session.record, None, kind)
     if session.left:
         _announce(console, session, plan)
-    results, files, lacks = Results(), [folder.experiment], list[str | None]()
+    results, files, left = Results(), [folder.experiment], Left(None, None)
     try:
         train_all(session, own, storage, tracker, console, of_confirmation, searched.identity.fingerprint)
         weights = partial(storage.weights, cache=own.tune)
@@ -200,15 +199,16 @@ def confirm(searched: Searched, console: Console, ask: Ask, *, limited: bool) ->
             if ask.test and wanted["test"] is None:
                 wanted["test"] = _test(searched, policy, weights, console)
                 results = _leave(searched, found, wanted)
-            lacks.append(leave(folder, more=False))
+            left = leave(folder, more=False)
     finally:
-        lacks.append(tracker.close("FINISHED" if session.complete else "KILLED", files, results))
+        status = "FINISHED" if session.complete else "KILLED"
+        lack = tracker.close(status, files, results.described(left.description))
         journal.close()
     if found is not None:
         print_verdict(console, policy, found, wanted["test"], time.monotonic() - began)
         print_files(console, folder, experiment, found=True)
-    for lack in filter(None, lacks):
-        console.print(Text(f"note: {lack}", style="yellow"))
+    for missing in filter(None, (left.lack, lack)):
+        console.print(Text(f"note: {missing}", style="yellow"))
     return Outcome(session.complete, session.halted, None if found else _failure(session))
 
 
@@ -288,11 +288,7 @@ def _leave(searched: Searched, found: Verdict, wanted: Mapping[str, Any]) -> Res
     """Writes the verdict and the best configuration to the run's folder; returns what MLflow is to have of them."""
     write(searched.folder.verdict, json.dumps(wanted, indent=2) + "\n")
     write_best(searched.experiment, searched.record, searched.folder)
-    described = description(searched.experiment.search.objective.metric, found)
-    if wanted["test"] is not None:
-        described += f"\n\n{test_sentence(wanted['test'])}"
-    tags = {"verdict": found.word, DESCRIPTION: described}
-    return Results(measures(found) | _test_measures(wanted["test"]), tags)
+    return Results(measures(found) | _test_measures(wanted["test"]), {"verdict": found.word})
 
 
 def _known_test(folder: RunFolder, wanted: Mapping[str, Any]) -> dict[str, Any] | None:

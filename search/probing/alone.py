@@ -22,7 +22,7 @@ from search.folder import write
 from search.labels import shown
 from search.models import Model, ModelError
 from search.tracking.recorder import Recorder, store_of
-from search.tracking.store import TrackingError, kept_id
+from search.tracking.store import TrackingError, TrainedOn, kept_id
 
 
 def alone(config: TrialConfig, modality: str) -> TrialConfig:
@@ -109,12 +109,12 @@ def _recorded(
         return
     [modality] = config.modalities or ()
     tags = {"kind": "probe", "modality": modality, "model": str(model.file)}
-    tags |= {"dataset": experiment.dataset["name"], "dataset.fingerprint": fingerprint_of(data)}
     if (parent := kept_id(run.path)) is not None:
         tags["mlflow.parentRunId"] = parent
     try:
         store = store_of(experiment, run.path.parent)
-        recorder = Recorder(store, f"probe {modality} alone", folder, asdict(config), tags)
+        trained_on = TrainedOn(experiment.dataset, fingerprint_of(data))
+        recorder = Recorder(store, f"probe {modality} alone", folder, asdict(config), tags, trained_on)
     except TrackingError as error:  # of a run that is over: its MLflow may be gone, and the probes are not MLflow's
         console.print(Text(f"note: this training is not recorded ({error})", style="yellow"))
         yield lambda history: None

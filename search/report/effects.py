@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from statistics import fmean, median
 from typing import Any
 
 from search.arms import ARMS
-from search.labels import label
+from search.labels import label, text
 from search.record import TrialRecord
 from search.report.curves import window_of
 from search.report.facts import Facts
@@ -169,7 +169,7 @@ def _points(
         "type": "scatter",
         "mode": "markers",
         "name": name,
-        "x": values if numbers else [escaped(_text(value)) for value in values],
+        "x": values if numbers else [escaped(text(value)) for value in values],
         "y": [scale(t.best or 0.0) for t in listed],
         "customdata": [t.number for t in listed],
         "marker": {
@@ -181,28 +181,12 @@ def _points(
     }
 
 
-def _text(value: Any) -> str:
-    return label({"": value}).removeprefix("=")
-
-
 def _by_value(facts: Facts, path: str, trials: Iterable[TrialRecord]) -> str:
     """Means by value, where these are few."""
     values: dict[str, list[float]] = {}
     for trial in trials:
-        values.setdefault(_text(trial.changes[path]), []).append(trial.best or 0.0)
+        values.setdefault(text(trial.changes[path]), []).append(trial.best or 0.0)
     if len(values) > COUNT:
         return ""
     scale = Scale(facts.metric)
     return ": means " + ", ".join(f"{name} {scale(fmean(found)):.4g}" for name, found in sorted(values.items()))
-
-
-def searched(facts: Facts) -> Mapping[str, str]:
-    """The space in words: dotted path -> its choices or its range."""
-    return {path: _entry(entry) for path, entry in facts.experiment.space.items()}
-
-
-def _entry(entry: Any) -> str:
-    if not isinstance(entry, Range):
-        return ", ".join(_text(value) for value in entry)
-    how = " on a logarithmic scale" if entry.log else f" in steps of {entry.step:g}" if entry.step else ""
-    return f"{entry.low:g} to {entry.high:g}{how}"

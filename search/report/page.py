@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from search.report.curves import curves, window_of
 from search.report.facts import Facts, gather
 from search.report.figure import Figure
 from search.report.importance import importance
+from search.report.markdown import markdown
 from search.report.modalities import by_modality
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ def context(facts: Facts) -> dict[str, Any]:
         "words": words,
         "plots": plots,
         **several,
-        "space": effects.searched(facts),
+        "space": words.searched(facts),
         "statuses": table.WORDS,
         "head": [table.heading(name) for name in table.head(facts)],
         "rows": table.rows(facts),
@@ -60,20 +61,36 @@ def context(facts: Facts) -> dict[str, Any]:
     }
 
 
-def leave(folder: RunFolder, *, more: bool) -> str | None:
-    """Writes the page where a search or its confirmation ends; returns why there is none, as a sentence, where it
-    could not be written. Whatever goes wrong with a page costs no result.
+@dataclass(frozen=True)
+class Left:
+    """What was made of a run where its search or confirmation ended.
+
+    Args:
+        description: in Markdown; None where there is none.
+        lack: why there is no page, as a sentence, where there is none.
+    """
+
+    description: str | None
+    lack: str | None
+
+
+def leave(folder: RunFolder, *, more: bool) -> Left:
+    """Writes the page; whatever goes wrong with that costs no result.
 
     Args:
         folder: of the run.
-        more: whether a confirmation is to follow.
+        more: whether the run goes on, with a confirmation or at all.
     """
+    description = None
     try:
-        report(folder.path, busy=more)
+        facts = gather(folder.path, busy=more)
+        description = markdown(facts)
+        write(folder.report, render(facts))
     except Exception as error:
         log.debug("report", exc_info=True)
-        return f"there is no {folder.report} ({error}): `python -m search report {folder.path.name}` writes it"
-    return None
+        again = f"`python -m search report {folder.path.name}` writes it"
+        return Left(description, f"there is no {folder.report} ({error}): {again}")
+    return Left(description, None)
 
 
 def plotly() -> str:

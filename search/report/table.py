@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from search.labels import duration, label, modalities, shown
+from search.labels import duration, modalities, shown, text
 from search.record import TrialRecord
 from search.report.facts import Facts
 from search.space import END, METHOD, START
@@ -92,7 +92,7 @@ def _setting(trial: TrialRecord, path: str) -> Cell:
     if path == START:
         return Cell(f"{value} to {trial.changes[END]}", value)
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    return Cell(label({"": value}).removeprefix("="), value if number else None)
+    return Cell(text(value), value if number else None)
 
 
 def heading(path: str) -> str:

@@ -6,7 +6,7 @@ import shlex
 
 from search.answer import front_of
 from search.arms import ARMS
-from search.labels import duration, label
+from search.labels import duration, label, of_space
 from search.report.facts import Facts
 from search.statistics.words import HEADINGS, HEADLINES, TITLES, sentences, test_sentence, verdict_rows
 from search.summary import bests_rows, effort, worth
@@ -95,6 +95,11 @@ def spent(facts: Facts) -> list[tuple[str, str]]:
         ("data", f"{facts.experiment.dataset['name']}, fingerprint {facts.fingerprint}"),
     ]
     return rows
+
+
+def searched(facts: Facts) -> dict[str, str]:
+    """The space, by dotted path."""
+    return {path: of_space(entry) for path, entry in facts.experiment.space.items()}
 
 
 def commands(facts: Facts) -> list[tuple[str, str]]:

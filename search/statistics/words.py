@@ -89,15 +89,6 @@ def _more_seeds(found: Verdict) -> str:
     return f"; one as large as the one seen would take {found.seeds_for_seen}"
 
 
-def description(metric: str, found: Verdict) -> str:
-    """The same as Markdown, for the search's page in MLflow."""
-    low, high = found.interval or (None, None)
-    cells = (*_row(metric, found.paired)[:2], _difference(metric, found.paired.mean, low, high))
-    rows = [("", *(TITLES[arm] for arm in reversed(ARMS)), "difference (95 %)"), ("---",) * 4, (metric, *cells)]
-    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    return f"{' '.join(sentences(metric, found))}\n\n{table}"
-
-
 def _of(metric: str, difference: float) -> str:
     return signed(metric, abs(difference)).removeprefix("+")
 

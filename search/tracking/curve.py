@@ -5,6 +5,8 @@ from __future__ import annotations
 from search.budget import Spent
 from search.record import Moment, SearchRecord
 
+EPOCHS, WALL_HOURS = "spent/epochs", "spent/wall_hours"
+
 
 class Curve:
     """Follows a search's record: the best so far of each arm, how many trials have ended and how, what was spent.
@@ -51,9 +53,9 @@ class Curve:
         return self._values(moment.spent)
 
     def _values(self, spent: Spent) -> dict[str, float]:
-        values = {"epochs": float(spent.epochs), "wall_hours": spent.wall_seconds / 3600}
+        values = {EPOCHS: float(spent.epochs), WALL_HOURS: spent.wall_seconds / 3600}
         if spent.gpu_seconds:
-            values["gpu_hours"] = spent.gpu_seconds / 3600
+            values["spent/gpu_hours"] = spent.gpu_seconds / 3600
         if spent.inherited:
             values["saved/epochs"] = float(spent.inherited)
             values["saved/training_hours"] = spent.saved_seconds / 3600

@@ -18,14 +18,17 @@ from search.tracking.store import (
     ID_FILE,
     INTERRUPTED,
     RunWriter,
+    TrainedOn,
     Values,
     connect,
     kept_id,
     milliseconds,
     of_epoch,
     parameters,
+    store_uri,
     versions,
 )
+from search.tracking.system import SystemMetrics
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -41,16 +44,18 @@ class Store:
         uri: of MLflow's store; None is that of the runs' folder.
         runs: that folder.
         experiment: of MLflow, by name.
+        system: whether it has how busy the machine is.
     """
 
     uri: str | None
     runs: Path
     experiment: str
+    system: bool
 
 
 def store_of(experiment: Experiment, runs: Path) -> Store:
     """That of an experiment's runs."""
-    return Store(experiment.tracking.uri, runs, experiment.name)
+    return Store(experiment.tracking.uri, runs, experiment.name, experiment.tracking.system_metrics)
 
 
 class Recorder:
@@ -63,6 +68,7 @@ class Recorder:
         folder: of the training: where the run's id is kept, and the weights are.
         params: of the run.
         tags: ditto, beside the versions.
+        data: that are trained on.
 
     Attributes:
         run_id: of the run.
@@ -79,10 +85,12 @@ class Recorder:
         folder: Path,
         params: Mapping[str, Any],
         tags: Mapping[str, str],
+        data: TrainedOn,
     ) -> None:
         client, experiment_id = connect(store.uri, store.runs, store.experiment)
         self._writer = RunWriter(client)
         self._folder, self._delivered = folder, 0
+        self._system = SystemMetrics(store_uri(store.uri, store.runs), wanted=store.system)
         self.trouble: Exception | None = None
         known = self._known()
         if known is not None:
@@ -91,9 +99,10 @@ class Recorder:
             for name in {"stop_reason", "error"} & set(known.data.tags):
                 client.delete_tag(self.run_id, name)
             return
-        made = client.create_run(experiment_id, tags={**tags, **versions()}, run_name=title)
+        made = client.create_run(experiment_id, tags={**tags, **data.tags, **versions()}, run_name=title)
         self.run_id = made.info.run_id
         write(folder / ID_FILE, json.dumps({"run_id": self.run_id}))
+        client.log_inputs(self.run_id, [data.input()])
         self._writer.add(self.run_id, params=parameters(params))
 
     def _known(self) -> Run | None:
@@ -107,6 +116,7 @@ class Recorder:
         return None
 
     def __enter__(self) -> Self:
+        self._system.start(self.run_id)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
@@ -139,6 +149,7 @@ class Recorder:
     def _end(self, status: str, tags: Mapping[str, str]) -> None:
         """How it ended, and the weights."""
         client, weights = self._writer.client, self._folder / BEST
+        self._system.finish()
         try:
             if weights.exists():
                 client.log_artifact(self.run_id, str(weights))

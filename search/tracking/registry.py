@@ -22,7 +22,7 @@ NEEDED = ("torch", "torchvision", "numpy", "mlflow")
 EXAMPLES = 2
 
 
-def register(name: str, run_id: str, weights: Path, uri: str, modules: Collection[str]) -> str:
+def register(name: str, run_id: str, weights: Path, uri: str, modules: Collection[str], about: str) -> str:
     """Keeps the model with its run, registers it, and gives it the alias; returns its URI.
 
     Args:
@@ -31,6 +31,7 @@ def register(name: str, run_id: str, weights: Path, uri: str, modules: Collectio
         weights: the checkpoint.
         uri: of MLflow's store.
         modules: of the user's, that the model is made of.
+        about: the model, in Markdown: its description.
     """
     import mlflow
 
@@ -50,6 +51,8 @@ def register(name: str, run_id: str, weights: Path, uri: str, modules: Collectio
             registered_model_name=name,
         )
     client = mlflow.MlflowClient()
+    client.update_model_version(name, info.registered_model_version, about)
+    client.update_registered_model(name, about)
     client.set_registered_model_alias(name, ALIAS, info.registered_model_version)
     return f"models:/{name}@{ALIAS}"
 

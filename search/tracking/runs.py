@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,8 +18,17 @@ from search.folder import write
 from search.labels import label
 from search.record import SearchRecord, TrialRecord
 from search.space import with_changes
-from search.tracking.curve import Curve
-from search.tracking.store import INTERRUPTED, Maker, RunWriter, Values, milliseconds, of_epoch, parameters
+from search.tracking.curve import EPOCHS, WALL_HOURS, Curve
+from search.tracking.store import (
+    INTERRUPTED,
+    Maker,
+    RunWriter,
+    TrainedOn,
+    Values,
+    milliseconds,
+    of_epoch,
+    parameters,
+)
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -54,31 +63,47 @@ class Kind:
 TRIALS = Kind("trial", lambda trial: f"{trial.number:03} {label(trial.changes)}", curve=True)
 
 
+@dataclass(frozen=True)
+class Ledger:
+    """Where the runs of a search are written, and what all of them have.
+
+    Args:
+        writer, maker: of MLflow.
+        tags: `run.id` among them, which no other search's runs have.
+        data: that are trained on.
+    """
+
+    writer: RunWriter
+    maker: Maker
+    tags: Mapping[str, str]
+    data: TrainedOn
+
+
 class SearchRun:
     """The run of the search as a whole: its settings, its curve, and what came of it.
 
     Args:
-        writer, maker: of MLflow.
+        ledger: of the search.
         experiment: what is searched.
         record: what came of it.
-        tags: of this run; `run.id` among them, which no other has.
         id_file: where its id is kept for a resume.
+        description: as long as nothing has come of it, in Markdown.
         curve: whether the record makes one.
     """
 
     def __init__(
         self,
-        writer: RunWriter,
-        maker: Maker,
+        ledger: Ledger,
         experiment: Experiment,
         record: SearchRecord,
-        tags: Mapping[str, str],
         id_file: Path,
         *,
+        description: str,
         curve: bool,
     ) -> None:
-        self._writer, self._maker, self._experiment, self._id_file = writer, maker, experiment, id_file
-        self._tags = {**tags, "kind": "search"}
+        self._writer, self._maker, self._experiment, self._id_file = ledger.writer, ledger.maker, experiment, id_file
+        self._tags, self._description = {**ledger.tags, "kind": "search"}, description
+        self._data = ledger.data
         self._curve = Curve(record, experiment.search.objective.mode) if curve else None
         self._began = milliseconds()
         self._described = self._ended = False
@@ -93,7 +118,7 @@ class SearchRun:
             run = self._writer.client.get_run(run_id)
             data = run.data
             self._described, self._ended, self.run_id = bool(data.params), run.info.status != "RUNNING", run_id
-            self._last, self._known = int(data.metrics.get("epochs", -1)), dict(data.metrics)
+            self._last, self._known = int(data.metrics.get(EPOCHS, -1)), dict(data.metrics)
         return self.run_id
 
     def _kept(self) -> str | None:
@@ -119,7 +144,10 @@ class SearchRun:
             self._keep(self.run_id)
         if not self._described:
             settings = self._experiment.model_dump(mode="json", exclude={"name", "tracking"})
-            self._writer.add(self.run_id, params=parameters(settings))
+            self._writer.client.log_inputs(self.run_id, [self._data.input()])
+            self._writer.add(
+                self.run_id, params=parameters(settings), tags={DESCRIPTION: self._description[:TAG_LENGTH]}
+            )
             self._described = True
         if self._ended:
             self._writer.client.update_run(self.run_id, "RUNNING")
@@ -158,7 +186,7 @@ class SearchRun:
         """
         if step != self._last:
             return values if step > self._last else {}
-        return {name: v for name, v in values.items() if v != self._known.get(name) and name != "wall_hours"}
+        return {name: v for name, v in values.items() if v != self._known.get(name) and name != WALL_HOURS}
 
 
 @dataclass(frozen=True)
@@ -167,6 +195,10 @@ class Results:
 
     metrics: Mapping[str, float] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
+
+    def described(self, text: str | None) -> Results:
+        """With a description in Markdown."""
+        return self if text is None else replace(self, tags={**self.tags, DESCRIPTION: text[:TAG_LENGTH]})
 
 
 @dataclass
@@ -184,16 +216,14 @@ class TrialRuns:
     """The runs of the trials.
 
     Args:
-        writer, maker: of MLflow.
+        ledger: of the search.
         experiment: what is searched.
-        tags: of each run.
         kind: of trainings.
     """
 
-    def __init__(
-        self, writer: RunWriter, maker: Maker, experiment: Experiment, tags: Mapping[str, str], kind: Kind
-    ) -> None:
-        self._writer, self._maker, self._experiment, self._tags, self._kind = writer, maker, experiment, tags, kind
+    def __init__(self, ledger: Ledger, experiment: Experiment, kind: Kind) -> None:
+        self._writer, self._maker, self._experiment, self._kind = ledger.writer, ledger.maker, experiment, kind
+        self._tags, self._data = ledger.tags, ledger.data
         self._known: dict[int, _Known] = {}
 
     def find(self, parent: str) -> None:
@@ -266,6 +296,8 @@ class TrialRuns:
             run.epochs = self._writer.known_epochs(run.run_id)
         now = milliseconds()
         run.due += [of_epoch(metrics, now) for metrics in trial.epochs[run.epochs + len(run.due) : epochs]]
+        if not run.described:
+            self._writer.client.log_inputs(run.run_id, [self._data.input()])
         params = {} if run.described else parameters(asdict(with_changes(self._experiment.trial, trial.changes)))
         while run.due or params or tags:
             done = self._writer.add(run.run_id, run.due, params, tags)

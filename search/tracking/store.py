@@ -19,7 +19,7 @@ from search.labels import flat
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import DatasetInput, Run
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # a server's, whenever a run ends
@@ -30,6 +30,12 @@ EMPTY_BYTES, RUN_BYTES, VALUE_BYTES = 950_000, 10_000, 280  # of SQLite, seen in
 ENTRIES_A_CALL = 1000  # metrics, parameters and tags: MLflow's limit
 PARAMETERS_A_CALL = 100  # ditto
 PARAMETER_LENGTH = 6000  # ditto
+NAME_LENGTH, DIGEST_LENGTH = 500, 36  # of a data set, ditto
+SECTIONS = {
+    "learning_rate": "optimizer/learning_rate",
+    "seconds": "time/seconds",
+    "best": "val/best",
+}  # of the page's charts
 TRAINING_PAGE = {"mlflow.experimentKind": "custom_model_development"}  # else MLflow opens its page for chats
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "mlflow", "numpy")
 INTERRUPTED = "interrupted: the search can be resumed"  # a run's `stop_reason`
@@ -152,7 +158,34 @@ class RunWriter:
 
 def of_epoch(metrics: Mapping[str, float], time: int) -> Values:
     """Every metric of an epoch, at the step of the epoch."""
-    return Values(int(metrics["epoch"]), time, {k: v for k, v in metrics.items() if k not in ("epoch", "inherited")})
+    named = {SECTIONS.get(k, k): v for k, v in metrics.items() if k not in ("epoch", "inherited")}
+    return Values(int(metrics["epoch"]), time, named)
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """The data of a run.
+
+    Args:
+        dataset: the experiment's section.
+        fingerprint: of the data.
+    """
+
+    dataset: Mapping[str, Any]
+    fingerprint: str
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """By which runs are found."""
+        return {"dataset": str(self.dataset["name"]), "dataset.fingerprint": self.fingerprint}
+
+    def input(self) -> DatasetInput:
+        """As MLflow's page lists data sets."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        name, digest = str(self.dataset["name"])[:NAME_LENGTH], self.fingerprint[:DIGEST_LENGTH]
+        found = Dataset(name, digest, "local", json.dumps(dict(self.dataset), default=str))
+        return DatasetInput(found, [InputTag("mlflow.data.context", "training")])
 
 
 class Maker:

@@ -17,8 +17,9 @@ from pathlib import Path
 from search.experiment import Experiment
 from search.folder import Identity, RunFolder
 from search.record import SearchRecord, TrialRecord
-from search.tracking.runs import RUN_ID, TRIALS, Kind, Results, SearchRun, TrialRuns
-from search.tracking.store import ID_FILE, Maker, RunWriter, TrackingError, connect, versions
+from search.tracking.runs import RUN_ID, TRIALS, Kind, Ledger, Results, SearchRun, TrialRuns
+from search.tracking.store import ID_FILE, Maker, RunWriter, TrackingError, TrainedOn, connect, store_uri, versions
+from search.tracking.system import SystemMetrics
 from search.tracking.uploads import Uploads
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ class Tracker:
         record: of the trainings.
         weights: trial number -> file of its best epoch's weights, for an artifact; None where none is kept.
         kind: of trainings.
+        description: of the search's run as long as nothing has come of it, in Markdown.
     """
 
     def __init__(
@@ -49,13 +51,17 @@ class Tracker:
         record: SearchRecord,
         weights: Callable[[int], Path] | None,
         kind: Kind = TRIALS,
+        description: str = "",
     ) -> None:
         self._experiment, self._record, self._weights = experiment, record, weights
         self._folder = RunFolder(folder.path.resolve())  # a thread may outlive the working folder
+        self._description = description
         self._kind, self._wanted = kind, experiment.tracking.checkpoints == "best"
-        data = {"dataset": experiment.dataset["name"], "dataset.fingerprint": identity.fingerprint}
-        self._tags = {RUN_ID: identity.run, **data, **versions()}
+        self._data = TrainedOn(experiment.dataset, identity.fingerprint)
+        self._tags = {RUN_ID: identity.run, **self._data.tags, **versions()}
         self._uploads = Uploads()
+        uri = store_uri(experiment.tracking.uri, self._folder.path.parent)
+        self._system = SystemMetrics(uri, wanted=experiment.tracking.system_metrics)
         self._waiting: dict[int, TrialRecord] = {}
         self._changed = threading.Condition()
         self._closing = self._given_up = False
@@ -152,12 +158,18 @@ class Tracker:
 
     def _find(self) -> None:
         client, experiment_id = connect(self._experiment.tracking.uri, self._folder.path.parent, self._experiment.name)
-        writer, self._maker = RunWriter(client), Maker(client, experiment_id)
+        self._maker = Maker(client, experiment_id)
+        ledger = Ledger(RunWriter(client), self._maker, self._tags, self._data)
         id_file = self._folder.path / ID_FILE
         self._search = SearchRun(
-            writer, self._maker, self._experiment, self._record, self._tags, id_file, curve=self._kind.curve
+            ledger,
+            self._experiment,
+            self._record,
+            id_file,
+            description=self._description,
+            curve=self._kind.curve,
         )
-        self._trials = TrialRuns(writer, self._maker, self._experiment, self._tags, self._kind)
+        self._trials = TrialRuns(ledger, self._experiment, self._kind)
         parent = self._search.find()
         self._resumed = parent is not None
         if parent is not None:
@@ -183,7 +195,9 @@ class Tracker:
 
     def _align(self, trial: TrialRecord) -> None:
         ended = trial.ended
-        run_id = self._trials.align(trial, self._search.begin())
+        search = self._search.begin()
+        self._system.start(search)
+        run_id = self._trials.align(trial, search)
         if self._weights is not None and self._wanted and ended and trial.number not in self._sent:
             self._sent.add(trial.number)
             self._uploads.add(run_id, self._weights(trial.number), look=self._resumed)
@@ -192,6 +206,7 @@ class Tracker:
         """Ends what is left of the runs, where the search was closed."""
         if self._closed is not None and self._search.run_id is not None:
             status, files, results = self._closed
+            self._system.finish()
             self._done(lambda: self._trials.interrupt(trial for trial in self._record if not trial.ended))
             self._done(partial(self._search.end, status, results))
             self._done(self._maker.tidy)

@@ -34,7 +34,7 @@ def _free_port(wanted: int) -> int:
 
 
 def page(folder: Path, uri: str, port: int) -> str:
-    """The address of the run's own page, or of all runs where it has none yet."""
+    """The address of the run's own page, which says what came of it; or of all runs where it has none yet."""
     import mlflow
 
     base = f"http://{HOST}:{port}/"
@@ -42,7 +42,7 @@ def page(folder: Path, uri: str, port: int) -> str:
     if run_id is None:
         return base
     run = mlflow.MlflowClient(uri).get_run(run_id)
-    return f"{base}#/experiments/{run.info.experiment_id}/runs"
+    return f"{base}#/experiments/{run.info.experiment_id}/runs/{run_id}"
 
 
 def _wait_for(server: subprocess.Popen[bytes], port: int) -> bool:

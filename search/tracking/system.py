@@ -1,0 +1,39 @@
+"""How busy the machine is while a run goes on, as MLflow's page shows it: processors, memory, disk, network, GPUs."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+
+class SystemMetrics:
+    """Samples the machine of this process, every 10 s, into a run, where that is asked for.
+
+    Args:
+        wanted: whether it is.
+        uri: of MLflow's store.
+    """
+
+    def __init__(self, uri: str, *, wanted: bool) -> None:
+        self._uri, self._wanted = uri, wanted
+        self._monitor: SystemMetricsMonitor | None = None
+
+    def start(self, run_id: str) -> None:
+        """From now on, where it has not begun yet; in a run that is resumed the samples go on."""
+        if not self._wanted or self._monitor is not None:
+            return
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        monitor = SystemMetricsMonitor(run_id, resume_logging=True, tracking_uri=self._uri)
+        monitor.start()
+        self._monitor = monitor
+
+    def finish(self) -> None:
+        """Writes the last ones; that MLflow is away for them troubles nobody."""
+        if self._monitor is not None:
+            with suppress(Exception):
+                self._monitor.finish()
+            self._monitor = None
