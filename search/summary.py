@@ -155,6 +155,7 @@ def print_files(console: Console, folder: RunFolder, experiment: Experiment, *, 
     files = {
         "configuration": folder.best,
         "verdict": folder.verdict,
+        "report": folder.report,
         "all trials": folder.trials,
         "weights, logs": folder.tune if experiment.search.storage is None else storage_of(experiment, folder).shown,
         "MLflow": tracking,
@@ -165,8 +166,9 @@ def print_files(console: Console, folder: RunFolder, experiment: Experiment, *, 
         del files["configuration"], commands[0]
     elif not confirmed:
         commands.insert(0, f"confirm {experiment.name}")
-    if not confirmed:
-        del files["verdict"]
+    for name, place in (("verdict", folder.verdict), ("report", folder.report)):
+        if not place.exists():
+            del files[name]
     listed = "\n".join(f"{name:<16}{place}" for name, place in files.items())
     following = "\n       ".join(f"uv run python -m search {command}" for command in commands)
     console.print(Text(f"\n{listed}\n\nnext:  {following}"), soft_wrap=True)

@@ -67,7 +67,9 @@ def sentences(metric: str, found: Verdict) -> list[str]:
         said.append(f"{found.word[0].upper()}{found.word[1:]}.")
     else:
         said.append(f"{HEADLINES[found.claim]}, by {_of(metric, pairs.mean)} as it looks from {pairs.n} seeds.")
-    if found.detectable is not None:
+    if found.detectable is not None and "accuracy" in metric and found.detectable > 1:
+        said.append(f"{pairs.n} seeds that differ as much as these could show no difference at all.")
+    elif found.detectable is not None:
         able = f"{pairs.n} seeds show a true difference of {_of(metric, found.detectable)} in four cases of five"
         said.append(f"{able}{_more_seeds(found)}.")
     if found.sign_flip_p is not None:
