@@ -25,12 +25,16 @@ class AVE:
     Args:
         source: folder of `Annotations.txt`, the three lists and `AVE/{id}.mp4`.
         store: folder of what `prepare` makes.
-        part: the whole clip of ten seconds, or the seconds of the event in it.
-        frames: that the model sees of each clip.
-        stored_frames: kept of each clip, evenly spaced.
-        sample_rate_hz, seconds, n_fft, hop: of the sound that the model sees.
-        max_quarantined: largest share of clips that may be unusable.
-        allow_empty_classes: go on where classes have no film at all.
+        part: what a sample is made of: the whole `clip` of ten seconds, or the seconds of the `event` in it.
+        frames: how many the model sees of each clip.
+        stored_frames: how many are kept of each clip, evenly spaced; at least `frames`.
+        sample_rate_hz: samples a second of the sound that the model sees; the files' is resampled to it.
+        seconds: how much sound the model sees of each clip.
+        n_fft: length of a spectrogram's window, in samples.
+        hop: step from window to window, in samples.
+        max_quarantined: largest share of clips that may be unusable, from 0 to 1; with more, `prepare` fails.
+        split_seed: changes nothing here, as the publisher says which clips are for validation.
+        allow_empty_classes: whether to go on where classes have no film at all.
     """
 
     __pydantic_config__: ClassVar[dict[str, object]] = {"extra": "forbid", "strict": True}

@@ -28,15 +28,16 @@ class CremaD:
     Args:
         source: folder of `AudioWAV` (or `AudioMP3`), `VideoFlash` and `processedResults`.
         store: folder of what `prepare` makes.
-        train_list, test_list: the OGM-GE authors' csv files of `id,EMOTION` (every actor is on both sides), from
-            `source` where they are no whole paths; without them whole speakers are the test split.
-        test_fraction: of the speakers, where there are no lists.
-        frames: that the model sees of each clip.
-        stored_frames: kept of each clip, evenly spaced.
-        validation_fraction: of the training clips held out, by whole speakers.
-        max_quarantined: largest share of clips that may be unusable.
+        train_list: the OGM-GE authors' csv file of the training clips, rows of `id,EMOTION` (every actor is on both
+            sides); from `source` where it is no whole path. Without the two lists whole speakers are the test split.
+        test_list: that of the test clips, likewise.
+        test_fraction: share of the speakers who are the test split, where there are no lists.
+        frames: how many the model sees of each clip.
+        stored_frames: how many are kept of each clip, evenly spaced; at least `frames`.
+        validation_fraction: share of the training clips that is held out, by whole speakers.
+        max_quarantined: largest share of clips that may be unusable, from 0 to 1; with more, `prepare` fails.
         split_seed: which training speakers are held out.
-        allow_empty_classes: go on where emotions have no clip at all.
+        allow_empty_classes: whether to go on where emotions have no clip at all.
     """
 
     __pydantic_config__: ClassVar[dict[str, object]] = {"extra": "forbid", "strict": True}

@@ -73,8 +73,8 @@ class Digits:
     """Options of the demo's data set.
 
     Args:
-        seed: of the tones, the noise and the places.
-        snr_db: lowest and highest signal-to-noise ratio of the tones; louder tones make the audio lead more.
+        seed: what the tones, the noise and the places of the digits are drawn from.
+        snr_db: lowest and highest signal-to-noise ratio of the tones, in dB; louder tones make the audio lead more.
         tones_per_image: samples made of each image, with tones and places of their own.
         split_seed: which images of the training part are held out for validation.
     """

@@ -37,15 +37,17 @@ class KineticsSounds:
     Args:
         source: folder of the films, `{id}_{start}_{end}.mp4`, in it or in folders of it.
         store: folder of what `prepare` makes.
-        classes: names as in Kinetics' lists.
-        train_list, validation_list, test_list: from `source` where they are no whole paths. Without a validation list
-            part of the training clips is held out; without a test list there is no test split.
-        frames: that the model sees of each clip.
-        stored_frames: kept of each clip, evenly spaced.
-        validation_fraction: of the training clips of each class held out, where there is no validation list.
-        max_quarantined: largest share of clips that may be unusable.
+        classes: two or more, named as in Kinetics' lists.
+        train_list: file that lists the training clips; from `source` where it is no whole path, as the next two.
+        validation_list: file of the validation clips; without one part of the training clips is held out.
+        test_list: file of the test clips; without one there is no test split.
+        frames: how many the model sees of each clip.
+        stored_frames: how many are kept of each clip, evenly spaced; at least `frames`.
+        validation_fraction: share of the training clips of each class that is held out, where there is no validation
+            list.
+        max_quarantined: largest share of clips that may be unusable, from 0 to 1; with more, `prepare` fails.
         split_seed: which training clips are held out.
-        allow_empty_classes: go on where classes have no film at all.
+        allow_empty_classes: whether to go on where classes have no film at all.
     """
 
     __pydantic_config__: ClassVar[dict[str, object]] = {"extra": "forbid", "strict": True}

@@ -29,21 +29,29 @@ class Table:
     Args:
         source: the file, `.csv` (its first row names the columns) or `.parquet`; paths in it go from its folder.
         store: folder of what `prepare` makes.
-        video: the column of films with sound; or else
-        audio, visual: the columns of sounds (a film's sound track too) and of films or folders of JPEGs; one may do.
-        label, split: further columns; a split is train, validation (val, valid, dev) or test.
+        video: the column of films with sound; or else there are `audio` and `visual`, or one of them.
+        audio: the column of sounds, or of films for their sound track.
+        visual: the column of films, or of folders of JPEGs.
+        label: the column of classes.
+        split: the column of splits: train, validation (val, valid, dev) or test.
         group: the column of what a held-out part must not tear (a speaker, a film cut into clips).
         id: the column of names, unique to each clip; by default a clip is called as its film or sound is in the table.
-        begin, end: the columns of seconds, where clips are parts of their files.
-        classes: all of them; by default those in the table.
-        validation_fraction: of the training clips held out, of each class; needed where no row's split is validation.
-        frames: that the model sees of each clip.
-        stored_frames: kept of each clip, evenly spaced.
-        sample_rate_hz, seconds, n_fft, hop, feature: of the sound that the model sees.
-        stored_seconds: longest sound that is kept of a clip.
-        max_quarantined: largest share of clips that may be unusable.
+        begin: the column of the second at which a clip begins, where clips are parts of their files.
+        end: the column of the second at which it ends.
+        classes: names of all of them; none is those in the table.
+        validation_fraction: share of the training clips that is held out, of each class; needed where no row's split is
+            validation.
+        frames: how many the model sees of each clip.
+        stored_frames: how many are kept of each clip, evenly spaced; at least `frames`.
+        sample_rate_hz: samples a second of the sound that the model sees; the files' is resampled to it.
+        seconds: how much sound the model sees of each clip.
+        n_fft: length of a spectrogram's window, in samples.
+        hop: step from window to window, in samples.
+        feature: what is made of the sound for the model to see.
+        stored_seconds: longest sound that is kept of a clip, from its begin.
+        max_quarantined: largest share of clips that may be unusable, from 0 to 1; with more, `prepare` fails.
         split_seed: which training clips are held out.
-        allow_empty_classes: go on where classes have no clip at all.
+        allow_empty_classes: whether to go on where classes have no clip at all.
     """
 
     __pydantic_config__: ClassVar[dict[str, object]] = {"extra": "forbid", "strict": True}
@@ -81,9 +89,9 @@ class Table:
             max_quarantined=self.max_quarantined,
             validation_fraction=self.validation_fraction,
         )
+        self.settings()
         if (self.video is None) == (self.audio is None and self.visual is None):
             raise ValueError("either `video` or `audio` and `visual` must name the columns of files")
-        self.settings()
 
     def index(self) -> Index:
         """The table's rows, and where their files are.

@@ -29,16 +29,18 @@ class UCF101:
         source: folder of `UCF-101/{Class}/v_….avi` and of the lists; `jpegs_256/{video}` takes the place of the films'
             frames, and `tvl1_flow/u/{video}` and `tvl1_flow/v/{video}` that of flow computed from the films.
         store: folder of what `prepare` makes.
-        split: which of the publisher's three.
-        list_folder: that of `classInd.txt`, `trainlist0N.txt` and `testlist0N.txt`; from `source`, as the next three.
+        split: which of the publisher's three divisions into training and test.
+        list_folder: folder of `classInd.txt`, `trainlist0N.txt` and `testlist0N.txt`; from `source`, as the next three.
         films: folder of the films, in it or in folders of it; it need not be there where all else is.
-        pictures, flow: folders of JPEGs; they need not be there.
-        frames: that the model sees of each clip, of pictures and of flow.
-        stored_frames: kept of each clip, evenly spaced.
-        validation_fraction: of the training clips of each class held out, by whole groups (films cut from one).
-        max_quarantined: largest share of clips that may be unusable.
+        pictures: folder of JPEGs that take the place of the films' frames; it need not be there.
+        flow: folder of JPEGs of flow, in place of what is computed from the films; it need not be there.
+        frames: how many the model sees of each clip, of pictures and of flow.
+        stored_frames: how many are kept of each clip, evenly spaced; at least `frames`.
+        validation_fraction: share of the training clips of each class that is held out, by whole groups (films cut from
+            one).
+        max_quarantined: largest share of clips that may be unusable, from 0 to 1; with more, `prepare` fails.
         split_seed: which training groups are held out.
-        allow_empty_classes: go on where classes have no film at all.
+        allow_empty_classes: whether to go on where classes have no film at all.
     """
 
     __pydantic_config__: ClassVar[dict[str, object]] = {"extra": "forbid", "strict": True}

@@ -26,12 +26,12 @@ class VGGSound:
         source: folder of the films, `{id}_{start}.mp4`, in it or in folders of it, with the start padded or not.
         store: folder of what `prepare` makes.
         csv: the list of id, start, label and split; from `source` where it is no whole path.
-        frames: that the model sees of each clip.
-        stored_frames: kept of each clip, evenly spaced.
-        validation_fraction: of the training clips held out, of each class.
-        max_quarantined: largest share of clips that may be unusable.
+        frames: how many the model sees of each clip.
+        stored_frames: how many are kept of each clip, evenly spaced; at least `frames`.
+        validation_fraction: share of the training clips that is held out, of each class.
+        max_quarantined: largest share of clips that may be unusable, from 0 to 1; with more, `prepare` fails.
         split_seed: which training clips are held out.
-        allow_empty_classes: go on where classes have no film at all.
+        allow_empty_classes: whether to go on where classes have no film at all.
     """
 
     __pydantic_config__: ClassVar[dict[str, object]] = {"extra": "forbid", "strict": True}

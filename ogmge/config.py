@@ -91,7 +91,18 @@ class Modulation:
 
 @dataclass(frozen=True)
 class Optimizer:
-    """The optimizer. `momentum` is SGD's momentum, and the first beta of Adam and AdamW (the second is 0.999)."""
+    """The optimizer.
+
+    Args:
+        name: `sgd`, `adam` or `adamw`, as torch has them.
+        lr: the learning rate at full height, which the schedule goes down from.
+        momentum: SGD's momentum, and the first beta of Adam and AdamW (the second is 0.999).
+        weight_decay: this times a weight is added to its gradient (`sgd`, `adam`), or, times the learning rate, taken
+            off the weight (`adamw`).
+
+    Raises:
+        ConfigError: a rate of 0 or less, a momentum outside [0, 1), a negative or non-finite decay.
+    """
 
     __pydantic_config__ = STRICT
 
@@ -117,8 +128,14 @@ class Optimizer:
 class Schedule:
     """The learning rate over the epochs.
 
-    `step` multiplies it by `gamma` at each epoch of `milestones`; `cosine` takes it from the full rate towards 0 at
-    the end of training; `constant` leaves it.
+    Args:
+        name: `step` multiplies the rate by `gamma` at each epoch of `milestones`; `cosine` takes it from the full rate
+            towards 0 at the end of training; `constant` leaves it.
+        milestones: the epochs, above 0, at which `step` lowers the rate; one or more where the schedule is `step`.
+        gamma: what `step` multiplies the rate by.
+
+    Raises:
+        ConfigError: an epoch of 0 or less, a gamma outside (0, 1], `step` without milestones.
     """
 
     __pydantic_config__ = STRICT
@@ -153,21 +170,21 @@ class TrialConfig:
     """One training run.
 
     Args:
-        epochs: how many passes over the training set.
+        epochs: passes over the training set.
         batch_size: samples in one optimizer step, over all processes and micro-batches together.
         accumulate: micro-batches that one step is made of; the scores and gradients are summed over them.
-        encoder: a name (`resnet18`, `small_conv`, `mlp`), `torchvision:NAME`, `package.module:factory`, or one of
-            these for each modality.
-        weights: null, a torchvision weights name (`DEFAULT`, `IMAGENET1K_V1`), the path of a state dict, or one of
-            these for each modality.
+        encoder: what makes features of a modality's samples: a name (`resnet18`, `small_conv`, `mlp`),
+            `torchvision:NAME`, `package.module:factory`, or one of these for each modality.
+        weights: what the encoders start from: null is new ones; a torchvision weights name (`DEFAULT`,
+            `IMAGENET1K_V1`), the path of a state dict, or one of these for each modality.
         modalities: names of those that are trained on; null is all that the data have. One alone is a baseline to
             compare with: it has nothing to be balanced with, and is trained without modulation.
-        fusion: `concat`, `sum`, `film`, `gated` or `package.module:factory`.
-        modulation, optimizer, schedule: see these classes.
-        precision: `fp32`, or autocast to `bf16` or `fp16` (the latter with a gradient scaler).
-        deterministic: take algorithms that give the same bits each time, where torch has them (it warns of the others);
-            on a GPU they are slower, on a CPU they are what is taken anyway.
-        seed: of the initial weights, the order of the data, the noise.
+        fusion: the head that makes logits of all features: `concat`, `sum`, `film`, `gated` or
+            `package.module:factory`.
+        precision: what is computed in: `fp32`, or autocast to `bf16` or `fp16` (the latter with a gradient scaler).
+        deterministic: whether to take algorithms that give the same bits each time, where torch has them (it warns of
+            the others); on a GPU they are slower, on a CPU they are what is taken anyway.
+        seed: what the initial weights, the order of the data and the noise are drawn from.
     """
 
     __pydantic_config__ = STRICT

@@ -27,7 +27,9 @@ class ExperimentError(ValueError):
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        strict=True, frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 def _rising(rungs: tuple[int, ...]) -> tuple[int, ...]:
@@ -46,11 +48,12 @@ class Scheduler(_Section):
     """No trial is stopped before it has trained this many epochs, nor in this many after its window opened; null is a
     third of the longest trial. Sooner is a poor guide: see benchmarks/schedulers.md."""
     reduction_factor: int = Field(default=3, ge=2)
-    """One trial in so many goes on at each rung of ASHA; rungs are this factor apart."""
+    """One trial in this many goes on at each rung of ASHA; rungs are this factor apart."""
     rungs: Annotated[tuple[int, ...], AfterValidator(_rising)] | None = None
-    """After how many epochs ASHA compares; null is the grace, then a factor apart, and after a drop of the rate."""
+    """After how many epochs ASHA compares, each more than the one before; null is the grace, then a factor apart, and
+    after a drop of the rate."""
     brackets: int = Field(default=1, ge=1, le=10)
-    """Of how many a trial draws one; in each, one rung more is left out at the begin."""
+    """ASHA's brackets, of which a trial draws one; in each, one rung more is left out at the begin."""
 
 
 class Resources(_Section):
@@ -69,18 +72,18 @@ class Prefixes(_Section):
     """Beginnings of trainings, kept for trials that begin alike."""
 
     max_gb: float = Field(default=20.0, gt=0)
-    """Of all that are kept at a time; over it those go that save the least."""
+    """Gigabytes of all that are kept at a time; over it those go that save the least."""
 
 
 class Budget(_Section):
     """What a search may spend; null is no limit. Once one of these is spent, no trial goes on past its next report."""
 
     hours: float | None = Field(default=None, gt=0)
-    """Of wall time, over all sessions of a search that is resumed."""
+    """Hours of wall time, over all sessions of a search that is resumed."""
     gpu_hours: float | None = Field(default=None, gt=0)
-    """Seconds of training x `search.resources.gpu`, over all trials."""
+    """Hours of training x `search.resources.gpu`, over all trials."""
     epochs: int | None = Field(default=None, ge=1)
-    """Of all trials together."""
+    """Epochs that are trained, of all trials together; one that trials have in common counts once."""
 
 
 Mode = Literal["max", "min"]
@@ -118,17 +121,19 @@ class Search(_Section):
     trials: int = Field(default=16, ge=2)
     """Trials of both arms together."""
     baseline_share: float = Field(default=0.5, gt=0, lt=1)
-    """The part of them that trains without modulation."""
+    """The part of the trials that train without modulation."""
     sampler: samplers.Name = "tpe"
     """Optuna's sampler; `grid` tries every configuration of a finite space in an order drawn at random."""
     scheduler: Scheduler = Scheduler()
     seed: int = Field(default=0, ge=0)
-    """Of the sampler."""
+    """What the sampler draws from."""
     resources: Resources = Resources()
-    budget: Annotated[Budget, BeforeValidator(lambda value: {} if value is None else value)] = Budget()
+    budget: Annotated[
+        Budget, BeforeValidator(lambda value: {} if value is None else value, json_schema_input_type=Budget | None)
+    ] = Budget()
     address: Annotated[str, AfterValidator(_address)] = "local"
-    """Of a Ray cluster's head, host:port; `auto` is $RAY_ADDRESS, which a job (`ray job submit`) has; `local` starts a
-    Ray of its own on this machine."""
+    """Address of a Ray cluster's head, host:port; `auto` is $RAY_ADDRESS, which a job (`ray job submit`) has; `local`
+    starts a Ray of its own on this machine."""
     storage: Annotated[str | None, AfterValidator(_storage)] = None
     """Path or URI of a folder for the trials' checkpoints that all nodes see; null is the folder of the run."""
 
@@ -168,21 +173,25 @@ class Origin(_Section):
     run: str
     """The search's name."""
     trial: int
-    """Its number in that search."""
+    """The configuration's number in that search."""
     arm: Arm
+    """Whether it trains without modulation, or with it."""
     metric: str
+    """What the search ranked by."""
     value: float
-    """Of the metric: the mean over `seeds` fresh seeds, or what one training of the search reached."""
+    """What it reaches of that: the mean over `seeds` fresh seeds, or what one training of the search reached."""
     seeds: int
+    """How many trainings that is the mean of."""
     prediction: tuple[float, float] | None
-    """Between these one more training comes out, in 95 %."""
+    """Between these one more training comes out, in 95 %; null where it was trained once."""
     epochs: int
-    """To the best epoch, in the median."""
+    """Epochs to the best one, in the median."""
     verdict: str | None
+    """The confirmation's word, where it was confirmed."""
     fingerprint: str
-    """Of the data."""
+    """Fingerprint of the data."""
     versions: dict[str, str]
-    """Of Python and the packages."""
+    """Versions of Python and the packages."""
 
 
 class Tracking(_Section):
@@ -202,8 +211,11 @@ _Entry = Annotated[
 ]
 
 
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+
+
 def _safe_name(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+    if not re.fullmatch(_NAME, name):
         raise ValueError(
             f"{name!r} is to be a folder's name: letters, digits, dots, dashes and underscores, 100 at most"
         )
@@ -213,19 +225,22 @@ def _safe_name(name: str) -> str:
 class Experiment(_Section):
     """A whole experiment file."""
 
-    name: Annotated[str, AfterValidator(_safe_name)]
-    """Of the experiment, and of its folder under `runs/`."""
+    name: Annotated[str, AfterValidator(_safe_name), Field(json_schema_extra={"pattern": f"^{_NAME}$"})]
+    """Name of the experiment, and of its folder under `runs/`: letters, digits, dots, dashes and underscores, 100 at
+    most, the first a letter or digit."""
     dataset: dict[str, Any]
     """What is trained on: the `name` of a data set and its options."""
     trial: TrialConfig = Field(default_factory=TrialConfig)
+    """Whatever stands here can be searched."""
     space: dict[str, _Entry] = Field(default_factory=dict)
     """Dotted path into `trial` -> a list of choices, or a range."""
     search: Search = Search()
     confirm: Confirm | None = None
-    """Of the best configurations, when the search is done; null leaves that to `python -m search confirm`."""
+    """Where it is given, the search confirms its best configurations when it is done; null leaves that to `python -m
+    search confirm`."""
     tracking: Tracking = Tracking()
     origin: Origin | None = None
-    """Written by an export; nobody needs to."""
+    """Written by `python -m search export`; nobody else needs to."""
 
 
 def resolved(experiment: Experiment) -> dict[str, Any]:

@@ -34,12 +34,18 @@ _TRIAL = TypeAdapter(TrialConfig)
 class Range(BaseModel):
     """An interval: `low` and `high`, both included; in steps, or on a logarithmic scale."""
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        strict=True, frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     low: int | float
+    """The least that is tried."""
     high: int | float
+    """The most, itself included; above `low`."""
     step: int | float | None = Field(default=None, gt=0)
+    """From one value to the next, counted from `low`; null is any number between, and of whole numbers every one."""
     log: bool = False
+    """Whether as many trials fall between 1 and 10 as between 10 and 100; `low` is then above 0, and `step` null."""
 
 
 Entry = list[Any] | Range
