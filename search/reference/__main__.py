@@ -1,0 +1,8 @@
+"""`uv run python -m search.reference` writes docs/keys.md and docs/experiment.schema.json anew."""
+
+from __future__ import annotations
+
+from search.reference.files import generated
+
+for path, text in generated().items():
+    path.write_text(text, encoding="utf-8")

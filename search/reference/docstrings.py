@@ -1,0 +1,29 @@
+"""What a class says of itself and of each of its arguments."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+_SECTION = re.compile(r"^(?:Args|Returns|Raises):\n", re.MULTILINE)
+_ARGUMENT = re.compile(r"^    (\w+(?:, \w+)*): (.*(?:\n     .*)*)", re.MULTILINE)
+
+
+def flowing(text: str) -> str:
+    """Without line breaks, but for those between paragraphs."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in re.split(r"\n\s*\n", text.strip()))
+
+
+def summary(kind: type) -> str:
+    """What stands before the sections of the docstring, each paragraph on a line."""
+    return flowing(_SECTION.split(inspect.getdoc(kind) or "", maxsplit=1)[0])
+
+
+def arguments(kind: type) -> dict[str, str]:
+    """What the section `Args` says of each, as a sentence; of several that it names together the same."""
+    _, _, rest = (inspect.getdoc(kind) or "").partition("\nArgs:\n")
+    found: dict[str, str] = {}
+    for names, text in _ARGUMENT.findall(_SECTION.split(rest, maxsplit=1)[0]):
+        said = flowing(text)
+        found |= dict.fromkeys(names.split(", "), said[:1].upper() + said[1:])
+    return found

@@ -1,0 +1,20 @@
+"""The files that are made of the schema."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from search.reference.page import page
+from search.reference.schema import experiment_schema
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+def generated() -> dict[Path, str]:
+    """What is to be in each file."""
+    schema = experiment_schema()
+    return {
+        DOCS / "keys.md": page(schema),
+        DOCS / "experiment.schema.json": json.dumps(schema, indent=2, ensure_ascii=False) + "\n",
+    }
