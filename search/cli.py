@@ -9,6 +9,7 @@ import logging
 import shlex
 import signal
 import sys
+import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,10 @@ from typing import Any, Literal, get_args
 
 import click
 
+from search.commands import Command, Group
+
 RUNS = Path("runs")
+PROJECT = Path(__file__).resolve().parent.parent / "pyproject.toml"
 DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -102,21 +106,33 @@ def _resumable(command: Callable[..., None]) -> Callable[..., None]:
     return click.option("--resume", is_flag=True, help="Go on with the run of this name that was stopped.")(command)
 
 
-@click.command()
+def _version(context: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked and not context.resilient_parsing:
+        project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
+        click.echo(f"{project['name']} {project['version']}")
+        context.exit()
+
+
+_versioned = click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version and exit."
+)
+
+
+@click.command(cls=Command)
 @_experiment
 @_resumable
-@click.option("--dry-run", is_flag=True, help="Measure a few steps, say what the search would take, start nothing.")
+@click.option("--dry-run", is_flag=True, help="Measure a few steps, say what a search would take.")
+@_versioned
 def search_command(file: Path, assignments: tuple[str, ...], resume: bool, dry_run: bool) -> None:
     """Search the experiment in FILE: does OGM-GE help on these data, with which settings, and by how much?
 
     Trials run in two arms, without and with modulation, tuned just as hard. KEY=VALUE pairs replace parts of the file
-    by dotted path; a part of `trial` that is set this way is searched no more:
+    by dotted path (docs/keys.md has them all); a part of `trial` that is set this way is searched no more:
 
     \b
-        run_search.py experiments/demo.yaml
         run_search.py experiments/demo.yaml --dry-run
-        run_search.py experiments/demo.yaml name=long search.trials=64 trial.epochs=30
-        run_search.py experiments/demo.yaml trial.fusion=concat 'space.optimizer.lr=[1e-3,1e-2]'
+        run_search.py experiments/demo.yaml name=long search.trials=64
+        run_search.py experiments/demo.yaml 'space.optimizer.lr=[1e-3,1e-2]'
 
     What comes out is in runs/NAME: best.yaml, trials.csv, experiment.yaml with every default; every metric of every
     epoch is in MLflow (`python -m search ui NAME`). Ctrl-C stops, and --resume goes on from the epoch it was at.
@@ -165,9 +181,13 @@ def _plan(file: Path, assignments: tuple[str, ...]) -> None:
         click.echo(f"\nnext:  {_command('run_search.py', file, assignments)}")
 
 
-@click.group()
+@click.group(cls=Group)
+@_versioned
 def main() -> None:
-    """What there is beside the search itself (`run_search.py FILE`)."""
+    """What there is beside the search itself (`run_search.py FILE`).
+
+    `python -m search COMMAND --help` says more of each.
+    """
 
 
 def _run_and_changes(command: Callable[..., None]) -> Callable[..., None]:
@@ -175,7 +195,7 @@ def _run_and_changes(command: Callable[..., None]) -> Callable[..., None]:
     return click.argument("run")(command)
 
 
-@main.command()
+@main.command(short_help="Train the best of each arm with fresh seeds, for the verdict.")
 @_run_and_changes
 @click.option("--seeds", type=click.IntRange(min=1), help="Fresh seeds for each arm; the file's, or 10.")
 @click.option("--sequential", is_flag=True, help="Add seeds until it is clear, --seeds at most, or the budget is gone.")
@@ -207,7 +227,7 @@ def confirm(run: str, assignments: tuple[str, ...], seeds: int | None, sequentia
 _OUTPUT = click.Path(dir_okay=False, path_type=Path)
 
 
-@main.command()
+@main.command(short_help="Write the best configuration of a search as a file.")
 @click.argument("run")
 @click.option("-o", "--output", type=_OUTPUT, default=Path("best.yaml"), show_default=True, help="The file.")
 @click.option("--trial", type=click.IntRange(min=0), help="This one rather than the best.")
@@ -224,12 +244,10 @@ def export(run: str, output: Path, trial: int | None) -> None:
         click.echo(f"\nnext:  {_command('python -m search train', output, ())}")
 
 
-@main.command()
+@main.command(short_help="Train one configuration to the end, and register the model.")
 @_experiment
 @_resumable
-@click.option(
-    "--workers", type=click.IntRange(min=1), help="Processes that train it together; one for each GPU, or one."
-)
+@click.option("--workers", type=click.IntRange(min=1), help="Processes that train it; one for each GPU, or one.")
 @click.option("--all-data", is_flag=True, help="Train on the validation samples, too.")
 @click.option("--epochs", type=click.IntRange(min=1), help="End after so many, with the schedule of all of them.")
 @click.option("--no-test", is_flag=True, help="Leave the test split unread.")
@@ -250,8 +268,8 @@ def train(
 
     \b
         python -m search train runs/demo/best.yaml
-        python -m search train runs/demo/best.yaml name=demo-final --all-data --workers 4
-        python -m search train experiments/demo.yaml name=plain trial.modulation.method=none
+        python -m search train runs/demo/best.yaml name=all --all-data --workers 4
+        python -m search train experiments/demo.yaml trial.modulation.method=none
     """
     from rich.console import Console
 
@@ -276,7 +294,7 @@ Split = Literal["test", "validation"]
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
-@main.command()
+@main.command(short_help="Say what a model reaches on the test split, class by class.")
 @click.argument("model")
 @click.argument("assignments", metavar="[KEY=VALUE]...", nargs=-1)
 @click.option("--split", type=click.Choice(get_args(Split)), default="test", show_default=True, help="Of what.")
@@ -296,7 +314,7 @@ def evaluate(
         python -m search evaluate demo-best
         python -m search evaluate demo-best --against plain
         python -m search evaluate runs/demo/tune/0003/best.pt --split validation
-        python -m search evaluate mine.pt --data experiments/demo.yaml -o evaluations/mine
+        python -m search evaluate mine.pt --data experiments/demo.yaml -o mine
     """
     from rich.console import Console
 
@@ -309,10 +327,12 @@ def evaluate(
         evaluate_model(model, RUNS, Console(), Ask(split, data, assignments, against, output))
 
 
-@main.command()
+@main.command(short_help="Say how good each encoder of a model is by itself.")
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True)
 @click.option("--data", type=_OUTPUT, metavar="FILE", help="Take the data of this experiment file.")
-@click.option("--split", type=click.Choice(["validation", "test"]), default="validation", show_default=True)
+@click.option(
+    "--split", type=click.Choice(["validation", "test"]), default="validation", show_default=True, help="Of what."
+)
 @click.option(
     "--unimodal", is_flag=True, help="Train an encoder on each modality alone, too: the first MODEL's settings."
 )
@@ -343,7 +363,7 @@ def probe(models: tuple[str, ...], data: Path | None, split: str, unimodal: bool
             sys.exit(FAILED)
 
 
-@main.command()
+@main.command(short_help="Make the store of a data set from the publisher's files.")
 @_experiment
 def prepare(file: Path, assignments: tuple[str, ...]) -> None:
     """Make the store of FILE's data set from the publisher's files, on all cores.
@@ -365,7 +385,7 @@ def prepare(file: Path, assignments: tuple[str, ...]) -> None:
             sys.exit(FAILED)
 
 
-@main.command()
+@main.command(short_help="Say what of a data set is there, and draw a few samples.")
 @_experiment
 def check(file: Path, assignments: tuple[str, ...]) -> None:
     """Say what of FILE's data set is there, what is missing or torn apart, and draw a few samples.
@@ -382,7 +402,7 @@ def check(file: Path, assignments: tuple[str, ...]) -> None:
             sys.exit(FAILED)
 
 
-@main.command()
+@main.command(short_help="Open MLflow's page on a search.")
 @click.argument("run")
 @click.option("-o", "--output", type=_OUTPUT, help="The file; report.html in the run's folder.")
 def report(run: str, output: Path | None) -> None:

@@ -24,12 +24,15 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "…"
 
 
+def hint(name: str, known: Sequence[str]) -> str:
+    """ "; did you mean `x`?", or nothing."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean `{close[0]}`?" if close else ""
+
+
 def nearest(name: str, known: Sequence[str]) -> str:
     """ "; did you mean `x`?", or the names there are."""
-    close = difflib.get_close_matches(name, known, n=1)
-    if close:
-        return f"; did you mean `{close[0]}`?"
-    return f": expected one of {', '.join(known)}" if known else ": there are none"
+    return hint(name, known) or (f": expected one of {', '.join(known)}" if known else ": there are none")
 
 
 def _fields(kind: Any) -> dict[str, Any]:

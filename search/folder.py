@@ -17,6 +17,7 @@ import yaml
 
 from ogmge.trainable import LAST
 from search.experiment import Experiment, resolved, to_yaml
+from search.faults import hint
 from search.labels import flat
 
 MAY_CHANGE = (  # on resume
@@ -300,4 +301,4 @@ def find(run: str, runs: Path) -> Path:
             return candidate
     there = sorted(p.parent.name for p in runs.glob("*/experiment.yaml"))
     known = f"there is {', '.join(there)}" if there else "there is none yet"
-    raise FolderError(f"no run called {run!r} under {runs}/: {known}")
+    raise FolderError(f"no run called {run!r} under {runs}/: {known}{hint(run, there)}")

@@ -17,6 +17,7 @@ from ogmge.trainable import BEST
 from ogmge.trained import Trained
 from search.confirmation.seeds import SPLIT_SEED, redraws
 from search.experiment import Experiment
+from search.faults import hint
 from search.folder import UNKNOWN, RunFolder, fingerprint_in
 from search.tracking.registry import registered
 from search.validation import load as load_experiment
@@ -108,7 +109,7 @@ def checkpoint_of(model: str, runs: Path) -> Path:
             raise ModelError(f"{place} holds no best.pt: name the folder of a training, or a checkpoint's file")
     there = sorted(p.parent.name for p in runs.glob("*/best.pt"))
     known = f"there is {', '.join(there)}" if there else "there is none yet"
-    raise ModelError(f"no file {model!r}, and no training of that name under {runs}/: {known}")
+    raise ModelError(f"no file {model!r}, and no training of that name under {runs}/: {known}{hint(model, there)}")
 
 
 def _absolute(path: Path) -> Path:

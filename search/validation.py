@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import inspect
 import json
 import os
@@ -20,7 +19,7 @@ from search import samplers
 from search import space as spaces
 from search.document import Document, DocumentError, dotted, override, read
 from search.experiment import Experiment, ExperimentError, Search
-from search.faults import Fault, nearest, shown, validated
+from search.faults import Fault, hint, nearest, shown, validated
 from search.stopping.scheduler import rungs_of
 
 
@@ -37,9 +36,8 @@ def _dataset_faults(options: dict[str, Any]) -> tuple[dict[str, Any], list[Fault
     try:
         kind = registry.find(name)
     except LookupError as error:
-        close = difflib.get_close_matches(name, list(registry.BUILT_IN), n=1)
-        hint = f"; did you mean `{close[0]}`?" if close else ""
-        return options, [(("dataset", "name"), f"must be {error}, but got {name!r}{hint}")]
+        like = hint(name, list(registry.BUILT_IN))
+        return options, [(("dataset", "name"), f"must be {error}, but got {name!r}{like}")]
     own = options if name in registry.BUILT_IN else {k: v for k, v in options.items() if k != "name"}
     values, faults = _options(kind, own)
     full = {"name": name} | values | {"name": name}
