@@ -17,7 +17,7 @@ def main() -> None:
         sys.exit(2)
     from search.cli import search_command
 
-    search_command(prog_name="run_search.py")
+    search_command(prog_name="run_search.py", complete_var="_SEARCH_COMPLETE")
 
 
 if __name__ == "__main__":

@@ -2,4 +2,4 @@
 
 from search.cli import main
 
-main(prog_name="python -m search")
+main(prog_name="python -m search", complete_var="_SEARCH_COMPLETE")

@@ -19,8 +19,10 @@ from typing import Any, Literal, get_args
 import click
 
 from search.commands import Command, Group
+from search.completion import assignments, runs
 
 RUNS = Path("runs")
+_RUN, _MODEL = runs(RUNS, "experiment.yaml"), runs(RUNS, "best.pt")
 PROJECT = Path(__file__).resolve().parent.parent / "pyproject.toml"
 DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 
@@ -98,7 +100,7 @@ def _command(program: str, file: Path | str, assignments: Sequence[str], *flags:
 
 
 def _experiment(command: Callable[..., None]) -> Callable[..., None]:
-    command = click.argument("assignments", metavar="[KEY=VALUE]...", nargs=-1)(command)
+    command = click.argument("assignments", metavar="[KEY=VALUE]...", nargs=-1, shell_complete=assignments)(command)
     return click.argument("file", type=click.Path(dir_okay=False, path_type=Path))(command)
 
 
@@ -186,13 +188,13 @@ def _plan(file: Path, assignments: tuple[str, ...]) -> None:
 def main() -> None:
     """What there is beside the search itself (`run_search.py FILE`).
 
-    `python -m search COMMAND --help` says more of each.
+    `python -m search COMMAND --help` says more of each. bash completes it all, behind `source search/completion.bash`.
     """
 
 
 def _run_and_changes(command: Callable[..., None]) -> Callable[..., None]:
-    command = click.argument("assignments", metavar="[KEY=VALUE]...", nargs=-1)(command)
-    return click.argument("run")(command)
+    command = click.argument("assignments", metavar="[KEY=VALUE]...", nargs=-1, shell_complete=assignments)(command)
+    return click.argument("run", shell_complete=_RUN)(command)
 
 
 @main.command(short_help="Train the best of each arm with fresh seeds, for the verdict.")
@@ -228,7 +230,7 @@ _OUTPUT = click.Path(dir_okay=False, path_type=Path)
 
 
 @main.command(short_help="Write the best configuration of a search as a file.")
-@click.argument("run")
+@click.argument("run", shell_complete=_RUN)
 @click.option("-o", "--output", type=_OUTPUT, default=Path("best.yaml"), show_default=True, help="The file.")
 @click.option("--trial", type=click.IntRange(min=0), help="This one rather than the best.")
 def export(run: str, output: Path, trial: int | None) -> None:
@@ -295,11 +297,16 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 @main.command(short_help="Say what a model reaches on the test split, class by class.")
-@click.argument("model")
-@click.argument("assignments", metavar="[KEY=VALUE]...", nargs=-1)
+@click.argument("model", shell_complete=_MODEL)
+@click.argument("assignments", metavar="[KEY=VALUE]...", nargs=-1, shell_complete=assignments)
 @click.option("--split", type=click.Choice(get_args(Split)), default="test", show_default=True, help="Of what.")
 @click.option("--data", type=_OUTPUT, help="Experiment file that names the data; that of the model's run.")
-@click.option("--against", metavar="MODEL", help="Another model, of the same classes: where do they differ?")
+@click.option(
+    "--against",
+    metavar="MODEL",
+    shell_complete=_MODEL,
+    help="Another model, of the same classes: where do they differ?",
+)
 @click.option("-o", "--output", type=_FOLDER, help="Folder of the files; that of the checkpoint.")
 def evaluate(
     model: str, assignments: tuple[str, ...], split: Split, data: Path | None, against: str | None, output: Path | None
@@ -328,7 +335,7 @@ def evaluate(
 
 
 @main.command(short_help="Say how good each encoder of a model is by itself.")
-@click.argument("models", metavar="MODEL...", nargs=-1, required=True)
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True, shell_complete=_MODEL)
 @click.option("--data", type=_OUTPUT, metavar="FILE", help="Take the data of this experiment file.")
 @click.option(
     "--split", type=click.Choice(["validation", "test"]), default="validation", show_default=True, help="Of what."
@@ -402,8 +409,8 @@ def check(file: Path, assignments: tuple[str, ...]) -> None:
             sys.exit(FAILED)
 
 
-@main.command(short_help="Open MLflow's page on a search.")
-@click.argument("run")
+@main.command(short_help="Write one page on a search: the verdict, what was spent, plots.")
+@click.argument("run", shell_complete=_RUN)
 @click.option("-o", "--output", type=_OUTPUT, help="The file; report.html in the run's folder.")
 def report(run: str, output: Path | None) -> None:
     """Write one page on RUN: the verdict, what was searched and spent, and plots. It needs no network.
@@ -417,8 +424,8 @@ def report(run: str, output: Path | None) -> None:
         click.echo(f"{write_report(find(run, RUNS), output)}: open it in a browser")
 
 
-@main.command()
-@click.argument("run")
+@main.command(short_help="Open MLflow's page on a search.")
+@click.argument("run", shell_complete=_RUN)
 @click.option("--port", default=5000, show_default=True, help="Where; any other that is free, should it be taken.")
 def ui(run: str, port: int) -> None:
     """Open MLflow's page on RUN, an experiment's name or its folder. To this machine only."""
