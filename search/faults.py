@@ -30,6 +30,18 @@ def hint(name: str, known: Sequence[str]) -> str:
     return f"; did you mean `{close[0]}`?" if close else ""
 
 
+def meant(expected: str, value: Any) -> str:
+    """ "; did you mean `x`?" where a value is like one of the words that are expected; else nothing.
+
+    >>> meant("'tpe', 'random' or a list", "tpee")
+    '; did you mean `tpe`?'
+    >>> meant("concat, film or package.module:factory", "sum")
+    ''
+    """
+    words = [word.strip("'") for word in re.split(r", | or ", expected) if re.fullmatch(r"'\w+'|\w+", word)]
+    return hint(value, words) if isinstance(value, str) else ""
+
+
 def nearest(name: str, known: Sequence[str]) -> str:
     """ "; did you mean `x`?", or the names there are."""
     return hint(name, known) or (f": expected one of {', '.join(known)}" if known else ": there are none")
@@ -94,10 +106,15 @@ def _faults(error: ValidationError, kind: Any, raw: dict[str, Any]) -> list[Faul
             found.setdefault(path, []).append(expected)
             values[path] = item["input"]
     return [
-        (path, _joined(texts) + (f", but got {shown(values[path])}" if path in values else ""))
+        (path, _joined(texts) + (_instead(texts, values[path]) if path in values else ""))
         for path, texts in found.items()
         if not any(p[: len(path)] == path and p != path for p in found)  # of a union, the member that was meant
     ]
+
+
+def _instead(texts: list[str], value: Any) -> str:
+    expected = " or ".join(text.removeprefix("must be ") for text in texts)
+    return f", but got {shown(value)}{meant(expected, value)}"
 
 
 def _joined(texts: list[str]) -> str:

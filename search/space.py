@@ -20,6 +20,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ogmge.config import ConfigError, TrialConfig
+from search.faults import meant
 
 Internal = dict[str, Any]  # what a study samples, by name
 Changes = dict[str, Any]  # what it means for the trial, by dotted path
@@ -266,7 +267,7 @@ def entry_problems(trial: TrialConfig, path: str, entry: Entry) -> list[tuple[tu
     for index, value in enumerate([entry.low, entry.high] if isinstance(entry, Range) else entry):
         if expected := _fits(trial, path, value):
             key: str | int = index if isinstance(entry, list) else ("low", "high")[index]
-            found.append(((key,), f"{expected}, but got {value!r}"))
+            found.append(((key,), f"{expected}, but got {value!r}{meant(expected, value)}"))
     return found
 
 

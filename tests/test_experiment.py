@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import doctest
 from collections.abc import Callable
 from operator import attrgetter
 from pathlib import Path
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from datasets.digits import Digits
 from datasets.registry import BUILT_IN
 from ogmge.config import Schedule, TrialConfig
+from search import faults
 from search.document import Document, Place, parse
 from search.experiment import Experiment, ExperimentError, resolved, to_yaml
 from search.validation import check, load
@@ -326,6 +328,7 @@ def test_every_default_is_written_out():
 
 NAME = "is to be a folder's name: letters, digits, dots, dashes and underscores, 100 at most"
 FUSIONS = "concat, sum, film, gated or package.module:factory"
+SAMPLERS = "'tpe', 'random', 'grid', 'qmc', 'gp', 'cmaes' or 'nsga2'"
 SECTIONS = "expected one of name, dataset, trial, space, search, confirm, tracking, origin"
 
 DOZEN = """\
@@ -366,20 +369,20 @@ def test_every_mistake_of_a_file_is_told_at_once_in_the_order_of_its_lines():
         (4, "`dataset.snr` is no known key; did you mean `snr_db`?"),
         (6, "`trial.epochs` must be a whole number, but got 'twelve'"),
         (7, "`trial.batch_size` must be at least 1, but got 0"),
-        (8, f"`trial.fusion` must be {FUSIONS}, but got 'conact'"),
+        (8, f"`trial.fusion` must be {FUSIONS}, but got 'conact'; did you mean `concat`?"),
         (9, "`trial.optimzer` is no known key; did you mean `optimizer`?"),
         (11, "`trial.modulation.alpha` must be a finite number of at least 0, but got NaN"),
         (13, "`trial.modulation.end` must be at least `start` (60), but got 50"),
         (15, "`trial.optimizer.momentum` must be at least 0 and below 1, but got 1.0"),
         (16, "`trial.optimizer.lr` must be a finite number above 0, but got Infinity"),
-        (17, "`trial.schedule.name` must be 'step', 'cosine' or 'constant', but got 'steps'"),
+        (17, "`trial.schedule.name` must be 'step', 'cosine' or 'constant', but got 'steps'; did you mean `step`?"),
         (17, "`trial.schedule.milestones[1]` must be a whole number, but got 'x'"),
         (19, "`space.fusion` must be a list of one choice or more, but it is empty"),
         (20, "`space.optimizer.lrr` is no path into `trial`; did you mean `optimizer.lr`?"),
         (21, "`space.optimizer.lr` must be a range with `low` below `high`, but got 1 and 0.001"),
         (22, "`space.modulation.alpha` must be a list of choices or a range {low, high}, but got 3"),
         (24, "`search.trials` must be at least 2, but got 1"),
-        (25, "`search.sampler` must be 'tpe', 'random', 'grid', 'qmc', 'gp', 'cmaes' or 'nsga2', but got 'tpee'"),
+        (25, f"`search.sampler` must be {SAMPLERS}, but got 'tpee'; did you mean `tpe`?"),
         (26, "`search.scheduler.grace_epoch` is no known key; did you mean `grace_epochs`?"),
         (27, "`search.resources.cpu` must be a number or 'auto', but got true"),
         (27, "`search.resources.gpu` must be at least 0 or 'auto', but got -1"),
@@ -416,7 +419,11 @@ def test_every_mistake_of_a_file_is_told_at_once_in_the_order_of_its_lines():
         ("trial: {encoder: {a.b: mlp}}\nspace: {encoder.a.b: [mlp]}", 4, "`space.encoder.a.b` is no path into `trial`"),
         # the entries of the space
         ("space: {fusion: []}", 3, "`space.fusion` must be a list of one choice or more, but it is empty"),
-        ("space: {fusion: [sum, summ]}", 3, f"`space.fusion[1]` must be {FUSIONS}, but got 'summ'"),
+        (
+            "space: {fusion: [sum, summ]}",
+            3,
+            f"`space.fusion[1]` must be {FUSIONS}, but got 'summ'; did you mean `sum`?",
+        ),
         (
             "space: {fusion: sum}",
             3,
@@ -615,6 +622,10 @@ def test_what_an_experiment_needs_is_named(text, sentences):
 def test_a_mistake_hides_no_other_and_brings_no_other_with_it(trial, paths):
     found = mistakes_in(f"{HEAD}trial: {trial}")
     assert sorted(sentence.split("`")[1] for sentence in found) == sorted(f"trial.{path}" for path in paths)
+
+
+def test_what_is_like_one_of_the_choices_is_answered_with_it():
+    assert doctest.testmod(faults) == (0, 2)
 
 
 def test_a_mistake_on_the_command_line_is_placed_there(tmp_path):
