@@ -54,7 +54,7 @@ class _Described(GenerateJsonSchema):
             if key in said:
                 value["description"] = said[key]
             for number in _numbers(value):
-                number |= limits(refuses(kind, key), whole=number["type"] == "integer")
+                number.update(limits(refuses(kind, key), whole=number["type"] == "integer"))
         return found
 
 
