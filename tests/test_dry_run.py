@@ -23,7 +23,7 @@ from search.planning.measure import Cost, UnknownSize, sizes_of
 from search.tracking.store import RUN_BYTES
 from search.validation import load
 from tests.own_data import Broken, Vectors
-from tests.test_readme import block
+from tests.pages import block
 from tests.test_search import DEMO, QUICK, own, search
 
 SMALL = [*QUICK, "trial.encoder=mlp", "trial.modulation.parameters=all", "space.fusion=[concat,gated]"]
@@ -105,7 +105,7 @@ def test_a_trial_that_fails_in_its_first_steps_is_told(tmp_path, monkeypatch):
 def test_the_readme_shows_what_is_printed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = search(DEMO, *SMALL, "confirm={seeds: 2}", "--dry-run")
-    shown = rows(block("text", "at most"))
+    shown = rows(block("README.md", "text", "at most"))
     assert {"trials", "wall time"} < set(shown)
     assert set(shown) <= set(rows(result.stdout))
 

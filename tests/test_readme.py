@@ -24,15 +24,10 @@ from search.data import open_data
 from search.rehearsal import rehearse
 from search.validation import load
 from tests import films
+from tests.pages import ROOT, block
 
-ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def block(language: str, holds: str) -> str:
-    """The one example in a language that holds some text."""
-    [found] = [b for b in re.findall(rf"```{language}\n(.*?)```", TEXT, flags=re.DOTALL) if holds in b]
-    return found
+OWN_DATA = "docs/own_data.md"
 
 
 def test_every_command_is_named_and_every_name_is_a_command():
@@ -48,7 +43,7 @@ def test_every_file_that_it_names_is_there():
 
 
 def test_the_plug_in_trains():
-    code = block("python", "modulator.modulate")
+    code = block("README.md", "python", "modulator.modulate")
     torch.manual_seed(0)
     encoders = {u: nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.LazyLinear(8)) for u in ("audio", "visual")}
     net = SimpleNamespace(**encoders, encoders=encoders)
@@ -75,9 +70,9 @@ def test_the_plug_in_trains():
 
 @pytest.fixture
 def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder with the README's class, its experiment, and data for them."""
-    (tmp_path / "mine.py").write_text(block("python", "class Clips"))
-    (tmp_path / "mine.yaml").write_text(block("yaml", "mine:Clips"))
+    """A folder with a class of one's own, the README's experiment on it, and data for them."""
+    (tmp_path / "mine.py").write_text(block(OWN_DATA, "python", "class Clips"))
+    (tmp_path / "mine.yaml").write_text(block("README.md", "yaml", "mine:Clips"))
     generator = torch.Generator().manual_seed(0)
     for split, samples in (("train", 64), ("validation", 32)):
         y = torch.arange(samples) % 2
@@ -119,17 +114,17 @@ def test_data_of_ones_own_are_searched(mine: Path):
 def test_a_table_of_ones_own_is_prepared(tmp_path: Path):
     folder = tmp_path / "data"
     folder.mkdir()
-    listed = block("csv", "film,what")
+    listed = block(OWN_DATA, "csv", "film,label")
     (folder / "clips.csv").write_text(listed)
-    for i, name in enumerate(re.findall(r"^(films/.*?\.mp4)", listed, flags=re.MULTILINE)):
+    for i, name in enumerate(re.findall(r"^(clips/.*?\.mp4)", listed, flags=re.MULTILINE)):
         films.write(folder / name, films.moving(10, 64, 96, seed=i), films.chirp(0.6, 16000), rate=16000)
-    text = block("yaml", "name: table").replace("~/data/mine", str(folder)).replace("~/data/stores", str(tmp_path))
-    options = registry.options(yaml.safe_load(text)["dataset"])
+    text = block(OWN_DATA, "yaml", "name: table").replace("~/data/mine", str(folder))
+    options = registry.options(yaml.safe_load(text.replace("~/data/stores", str(tmp_path)))["dataset"])
     index = options.index()
     assert [(c.label, c.split, c.group) for c in index.clips] == [
         ("cough", "train", "anna"),
-        ("laugh, loud", "train", "anna"),
         ("cough", "test", "ben"),
+        ("laugh", "train", "anna"),
     ]
     report = prepare("table", index, options.settings(), Path(options.store), parallel=map)
     assert (report.clips, report.quarantined) == (3, ())
