@@ -54,6 +54,7 @@ WHOLE = Not("`.ci/run` does it")
 JOB = Not("jobs need Ray's dashboard, which is none of our dependencies")
 HOSTS = Not("test_cluster.py starts two nodes on the loopback address; these listen to a network")
 SEARCH, COMMANDS = "uv run run_search.py", "uv run python -m search"
+ONE_CORE = "search.resources.cpu=1 search.resources.gpu=0"
 
 TESTED: dict[str, Run | By | Not] = {
     # in this order
@@ -69,9 +70,9 @@ TESTED: dict[str, Run | By | Not] = {
     f"{COMMANDS} ui demo": Run(DEMO),
     f"{COMMANDS} prepare mine.yaml": Run(TABLE),
     f"{COMMANDS} check mine.yaml": Run(TABLE),
-    f"{SEARCH} mine.yaml --dry-run": Run(TABLE, "trial.encoder=small_conv trial.batch_size=4 space.fusion=[concat]"),
+    f"{SEARCH} mine.yaml --dry-run": Run(TABLE, f"trial.encoder=small_conv trial.batch_size=4 {ONE_CORE}"),
     f"{SEARCH} mine.yaml name=try trial.encoder=small_conv trial.epochs=3 search.trials=4 confirm.seeds=2": Run(
-        TABLE, "trial.batch_size=4 trial.epochs=1 search.trials=2 search.resources={cpu:1,gpu:0}"
+        TABLE, f"trial.batch_size=4 trial.epochs=1 search.trials=2 {ONE_CORE}"
     ),
     "(umask 077; python -c \"import secrets; print(secrets.token_hex(32), end='')\" > ~/ray-token)": Run(SHELL),
     "export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=~/ray-token": Run(SHELL),
@@ -246,7 +247,7 @@ def test_a_folder_of_clips_becomes_a_table_that_is_searched(ray_instance, tmp_pa
         label, who = ("cough", "laugh")[number % 2], f"speaker{number // 2}"
         clip = tmp_path / "data/mine/clips" / label / f"{who}_{number}.mp4"
         films.write(clip, films.moving(10, 64, 96, seed=number), films.chirp(0.6, 16000), rate=16000)
-    made = python(block("docs/own_data.md", "python", "make_table") + "", HOME=str(tmp_path))
+    made = python(block("docs/own_data.md", "python", "make_table"), HOME=str(tmp_path))
     assert made.startswith("24 clips in ")
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "mine.yaml").write_text(block("docs/own_data.md", "yaml", "name: mine"))
