@@ -59,14 +59,12 @@ ONE_CORE = "search.resources.cpu=1 search.resources.gpu=0"
 TESTED: dict[str, Run | By | Not] = {
     # in this order
     f"{SEARCH} experiments/demo.yaml": Run(DEMO, "search.trials=2 trial.epochs=1 confirm.seeds=2"),
-    f"{COMMANDS} confirm demo --seeds 10": Run(DEMO, "--seeds 3"),
     f"{COMMANDS} confirm demo": Run(DEMO),
     f"{COMMANDS} confirm demo --test": Run(DEMO),
     f"{COMMANDS} export demo -o best.yaml": Run(DEMO),
     f"{COMMANDS} train runs/demo/best.yaml": Run(DEMO),
     f"{COMMANDS} evaluate demo-best": Run(DEMO),
     f"{COMMANDS} evaluate models:/demo-best@champion": Run(DEMO),
-    f"{COMMANDS} probe demo-best --unimodal": Run(DEMO),
     f"{COMMANDS} ui demo": Run(DEMO),
     f"{COMMANDS} prepare mine.yaml": Run(TABLE),
     f"{COMMANDS} check mine.yaml": Run(TABLE),
@@ -98,6 +96,10 @@ TESTED: dict[str, Run | By | Not] = {
     ),
     f"{COMMANDS} evaluate mine.pt --data experiments/demo.yaml -o evaluations/mine": By(
         "test_evaluate", "test_data_can_be_named_where_a_checkpoint_is_alone"
+    ),
+    f"{COMMANDS} confirm demo --seeds 10": By("test_confirm_command", "test_more_seeds_later_are_judged_as_added"),
+    f"{COMMANDS} probe demo-best --unimodal": By(
+        "test_probing", "test_encoders_are_trained_alone_with_the_trials_settings_and_once"
     ),
     f"{COMMANDS} probe plain modulated": By("test_probing", "test_two_models_stand_side_by_side"),
     f"{COMMANDS} probe runs/demo/tune/0003/best.pt --split test": By(
@@ -235,9 +237,9 @@ def test_the_demos_commands_bring_an_answer_a_model_and_their_pages(ray_instance
     assert len(files) == 6
     for path in (path for row in files for path in row if path):
         assert (tmp_path / path).exists(), path
-    trials, model = blocks("docs/mlflow.md", "python")
-    assert "tags.trial" in python(trials)
-    assert "(2, 10)" in python(model)
+    printed = python("\n".join(blocks("docs/mlflow.md", "python")))
+    assert "tags.trial" in printed
+    assert "(2, 10)" in printed
 
 
 @pytest.mark.slow
