@@ -65,6 +65,7 @@ TESTED: dict[str, Run | By | Not] = {
     f"{COMMANDS} train runs/demo/best.yaml": Run(DEMO),
     f"{COMMANDS} evaluate demo-best": Run(DEMO),
     f"{COMMANDS} evaluate models:/demo-best@champion": Run(DEMO),
+    f"{COMMANDS} report demo": Run(DEMO),
     f"{COMMANDS} ui demo": Run(DEMO),
     f"{COMMANDS} prepare mine.yaml": Run(TABLE),
     f"{COMMANDS} check mine.yaml": Run(TABLE),
@@ -234,7 +235,7 @@ def test_the_demos_commands_bring_an_answer_a_model_and_their_pages(ray_instance
     assert "demo, confirmed: 2 pairs of fresh seeds" in said[f"{SEARCH} experiments/demo.yaml"]
     assert "models:/demo-best@champion" in said[f"{COMMANDS} train runs/demo/best.yaml"]
     files = re.findall(r"^\| `(runs/.*?)`(?:, `(runs/.*?)`)? \|", (ROOT / "docs/start.md").read_text(), re.MULTILINE)
-    assert len(files) == 6
+    assert len(files) == 7
     for path in (path for row in files for path in row if path):
         assert (tmp_path / path).exists(), path
     printed = python("\n".join(blocks("docs/mlflow.md", "python")))
