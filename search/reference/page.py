@@ -23,7 +23,7 @@ are of one's own, imported from beside the experiment file or from what is insta
 An editor with a YAML language server completes and checks keys as they are typed, where the first line of a file names
 the schema, by a path from there or a URL:
 
-```yaml
+```text
 # yaml-language-server: $schema=../docs/experiment.schema.json
 ```
 
