@@ -33,7 +33,6 @@ class AVE:
         n_fft: length of a spectrogram's window, in samples.
         hop: step from window to window, in samples.
         max_quarantined: largest share of clips that may be unusable, from 0 to 1; with more, `prepare` fails.
-        split_seed: changes nothing here, as the publisher says which clips are for validation.
         allow_empty_classes: whether to go on where classes have no film at all.
     """
 
@@ -50,7 +49,6 @@ class AVE:
     n_fft: int = 256
     hop: int = 128
     max_quarantined: float = 0.05
-    split_seed: int = 0
     allow_empty_classes: bool = False
 
     def __post_init__(self) -> None:
@@ -113,4 +111,4 @@ class AVE:
         """
         from datasets.loading import open_store
 
-        return open_store(self.store, self.settings(), held_out_fraction=None, split_seed=self.split_seed)
+        return open_store(self.store, self.settings(), held_out_fraction=None)

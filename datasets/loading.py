@@ -236,7 +236,7 @@ def open_store(
     settings: Settings,
     *,
     held_out_fraction: float | None,
-    split_seed: int,
+    split_seed: int = 0,
     device: torch.device | None = None,
     workers: int | None = None,
 ) -> StoreData:

@@ -101,7 +101,7 @@ class Table:
                 as `validation_fraction` says.
         """
         path = Path(self.source).expanduser().absolute()
-        wanted = [self.label, self.split, *self._columns.values(), *self._optional]
+        wanted = list(dict.fromkeys([self.label, self.split, *self._columns.values(), *self._optional]))
         rows = lists.read_columns(path, wanted, self._row) if path.suffix != ".parquet" else self._parquet(path, wanted)
         listed = [row for row, _ in rows]
         self._check_validation(path, {row.split for row in listed})

@@ -238,7 +238,7 @@ def export(run: str, output: Path, trial: int | None) -> None:
 
     It is the better of the two in the confirmation, where there is one; else the best of the search.
     """
-    with _exit_codes(f"python -m search export {run}"):
+    with _exit_codes(_command("python -m search export", run, ())):
         from search.export import export_run
         from search.folder import find
 
@@ -313,9 +313,9 @@ def evaluate(
 ) -> None:
     """Say what MODEL reaches on the test split: fused, each modality alone, and class by class.
 
-    MODEL is a training's name or folder, or the file of a checkpoint. The data are those of the run that it is in;
-    KEY=VALUE pairs may change them (`dataset.store`). Each reading of the test split is put on record. docs/evaluate.md
-    says what the numbers mean.
+    MODEL is a training's name or folder, the file of a checkpoint, or `models:/NAME@champion`. The data are those of its
+    run; KEY=VALUE pairs may change them (`dataset.store`). Each reading of the test split is put on record.
+    docs/evaluate.md says what the numbers mean.
 
     \b
         python -m search evaluate demo-best
@@ -417,7 +417,7 @@ def report(run: str, output: Path | None) -> None:
 
     RUN may still be running: the page is of what there is by now. A search writes it at its end, too.
     """
-    with _exit_codes(f"python -m search report {run}"):
+    with _exit_codes(_command("python -m search report", run, ())):
         from search.folder import find
         from search.report.page import report as write_report
 
@@ -431,7 +431,7 @@ def ui(run: str, port: int) -> None:
     """Open MLflow's page on RUN, an experiment's name or its folder. To this machine only."""
     from rich.console import Console
 
-    with _exit_codes(f"python -m search ui {run}"):
+    with _exit_codes(_command("python -m search ui", run, ())):
         import yaml
 
         from search.folder import find

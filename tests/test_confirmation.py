@@ -36,8 +36,10 @@ from search.space import with_changes
 from search.statistics.paired import paired_bootstrap, secondary
 from search.statistics.verdict import Twin, Verdict, decide, leader
 from search.statistics.words import sentences
+from search.validation import load
 from tests.test_session import experiment
 
+ROOT = Path(__file__).resolve().parent.parent
 BEST = {
     "baseline": {"fusion": "sum", "modulation.method": "none"},
     "modulated": {"fusion": "film", "modulation.method": "ogm", "seed": 3},
@@ -72,6 +74,14 @@ def test_both_of_a_pair_have_one_seed_and_one_split_and_their_arms_configuration
     for trial in trials:
         assert {**trial.changes, "seed": 3} == {**BEST[trial.arm], "seed": 3}
         assert with_changes(policy.experiment.trial, trial.changes).seed == trial.changes["seed"]
+
+
+@pytest.mark.parametrize(
+    ("file", "ours"),
+    [*((name, True) for name in ("demo", "cremad", "vggsound", "ucf101")), ("ave", False), ("kinetics_sounds", False)],
+)
+def test_of_the_shipped_files_those_whose_publisher_says_what_is_for_validation_keep_that(file, ours):
+    assert redraws(load(ROOT / "experiments" / f"{file}.yaml").dataset) is ours
 
 
 @pytest.mark.parametrize(

@@ -8,17 +8,18 @@ import shlex
 import signal
 import subprocess
 import sys
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
+from playwright.sync_api import expect
 
 from search.cli import main, search_command
 from search.validation import load
 from tests import films
+from tests.browsers import chromium, watched
 from tests.pages import ROOT, block, blocks, commands
 
 
@@ -202,6 +203,31 @@ def python(code: str, **environment: str) -> str:
     return done.stdout
 
 
+def look(address: str) -> None:
+    """The answer is what one sees at the address, and after three clicks from the front page; nothing leaves the
+    machine."""
+    front, _, _ = address.partition("#")
+    with chromium() as browser:
+        seen = watched(browser, front, viewport={"width": 1400, "height": 1000})
+        page = seen.page
+        for clicks in (False, True):
+            page.goto(front if clicks else address)
+            if clicks:
+                page.get_by_text("Model training", exact=True).first.click()
+                page.get_by_role("link", name="demo", exact=True).first.click()
+                page.locator(f"a[href*='{address.rpartition('/')[2]}']", has_text="demo").click(timeout=60_000)
+            expect(page.get_by_text("Does OGM-GE help on digits")).to_be_visible(timeout=60_000)
+            expect(page.get_by_role("heading", name="seeds can show")).to_be_visible()
+        page.get_by_role("tab", name="Artifacts").click()
+        page.get_by_text("report.html").first.click()
+        report = page.frame_locator("iframe")
+        expect(report.get_by_role("heading", level=1)).to_contain_text("seeds can show", timeout=60_000)
+        report.locator("#curves").scroll_into_view_if_needed()
+        expect(report.locator("#curves .main-svg").first).to_be_visible()
+        assert seen.outside == []
+        assert [trouble for trouble in seen.troubles if "/users/current" not in trouble] == []  # who is nobody here
+
+
 def served(command: str) -> None:
     """A command that serves a page: it prints its address, the page is there, Ctrl-C ends it."""
     process = subprocess.Popen(
@@ -212,12 +238,11 @@ def served(command: str) -> None:
     )
     try:
         said = ""
-        while (found := re.search(r"http://127\.0\.0\.1:\d+/", said)) is None:
+        while (found := re.search(r"http://127\.0\.0\.1:\d+/\S*", said)) is None:
             line = process.stdout.readline()
             assert line, f"it ended with {process.wait()}: {said}"
             said += line
-        with urllib.request.urlopen(found[0]) as page:
-            assert b"MLflow" in page.read()
+        look(found[0])
     finally:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)

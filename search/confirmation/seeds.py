@@ -24,5 +24,11 @@ def fresh_seeds(seed: int, used: Collection[int], count: int) -> list[int]:
 
 
 def redraws(dataset: Mapping[str, Any]) -> bool:
-    """Whether the validation split is ours, so that a seed can draw it anew; else it is the publisher's."""
-    return SPLIT_SEED in dataset and dataset.get("validation_fraction", 0) is not None
+    """Whether the validation split is ours, so that a seed can draw it anew; else it is the publisher's: a list of its
+    own, or rows of a table.
+
+    >>> redraws({"name": "digits", "split_seed": 0}), redraws({"name": "ave"})
+    (True, False)
+    """
+    ours = dataset.get("validation_list") is None and dataset.get("validation_fraction", 0) is not None
+    return SPLIT_SEED in dataset and ours
