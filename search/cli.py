@@ -313,9 +313,9 @@ def evaluate(
 ) -> None:
     """Say what MODEL reaches on the test split: fused, each modality alone, and class by class.
 
-    MODEL is a training's name or folder, the file of a checkpoint, or `models:/NAME@champion`. The data are those of its
-    run; KEY=VALUE pairs may change them (`dataset.store`). Each reading of the test split is put on record.
-    docs/evaluate.md says what the numbers mean.
+    MODEL is a training's name or folder, a checkpoint, or `models:/NAME@champion`. The data are those of its run;
+    KEY=VALUE pairs may change them (`dataset.store`). Each reading of the test split is put on record. docs/evaluate.md
+    says what the numbers mean.
 
     \b
         python -m search evaluate demo-best

@@ -275,6 +275,7 @@ def test_a_real_search_ends_with_its_budget_and_goes_on_with_more(ray_instance, 
 
 
 @pytest.mark.slow
+@pytest.mark.longer
 def test_a_budget_too_small_for_both_arms_is_a_failure_that_says_so(ray_instance, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = search(own("Vectors", tmp_path), "search.budget.epochs=1", "search.resources.cpu=2")

@@ -30,7 +30,9 @@ def run(backend: str | None) -> list[Tensor]:
     return [p.detach() for p in net.parameters()]
 
 
-@pytest.mark.parametrize("backend", ["eager", "aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "backend", ["eager", "aot_eager", pytest.param("inductor", marks=[pytest.mark.slow, pytest.mark.longer])]
+)
 def test_a_compiled_model_is_modulated_as_a_plain_one_is(backend):
     for compiled, plain in zip(run(backend), run(None), strict=True):
         assert torch.allclose(compiled, plain, rtol=1e-4, atol=1e-5)

@@ -99,6 +99,7 @@ def test_data_of_ones_own_with_three_modalities_train(mine: Path):
 
 
 @pytest.mark.slow
+@pytest.mark.longer
 def test_data_of_ones_own_are_searched(mine: Path):
     words = [f"dataset.root={mine}", "trial.encoder={audio: small_conv, visual: small_conv, text: mlp}"]
     words += ["trial.precision=fp32", "trial.epochs=1", "trial.batch_size=8", "search.trials=2"]

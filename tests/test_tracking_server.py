@@ -116,7 +116,9 @@ def begin(search: Search, engine: Iterator[None]) -> None:
     until(lambda: len(statuses(search)) >= 2)
 
 
-@pytest.mark.parametrize("how", ["answers nothing", "refuses", "is slow"])
+@pytest.mark.parametrize(
+    "how", ["answers nothing", *(pytest.param(how, marks=pytest.mark.longer) for how in ("refuses", "is slow"))]
+)
 def test_a_search_goes_on_while_the_server_does_not_and_delivers_later(server, search, how):
     proxy, _ = server
     search.track()
