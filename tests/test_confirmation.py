@@ -34,7 +34,7 @@ from search.record import Journal, SearchRecord, TrialRecord
 from search.session import Session
 from search.space import with_changes
 from search.statistics.paired import paired_bootstrap, secondary
-from search.statistics.verdict import Twin, Verdict, decide, leader
+from search.statistics.verdict import Twin, Verdict, decide, leader, verdict
 from search.statistics.words import sentences
 from search.validation import load
 from tests.test_session import experiment
@@ -482,3 +482,10 @@ def test_a_difference_that_the_twin_takes_back_is_not_counted_in_seeds(tmp_path)
     text = " ".join(sentences("val/accuracy", verdict_on(policy)))
     assert "one as large as the one seen" not in text
     assert text.startswith("No difference that 6 seeds can show.")
+
+
+def test_seeds_that_differ_by_more_than_there_is_could_show_nothing():
+    said = " ".join(sentences("val/accuracy", verdict([0.9, 0.2], [0.1, 0.8])))
+    assert "2 seeds that differ as much as these could show no difference at all." in said
+    assert "in four cases of five" not in said
+    assert "in four cases of five" in " ".join(sentences("val/loss", verdict([9.0, 2.0], [1.0, 8.0], "min")))

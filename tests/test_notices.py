@@ -39,6 +39,8 @@ def test_ours_are_told_once_at_the_end_and_the_libraries_never(capsys: pytest.Ca
 
 def test_they_are_told_also_where_it_ends_in_an_error_and_then_all_is_as_before():
     screen, root = Console(file=io.StringIO()), logging.getLogger()
+    plain = logging.StreamHandler()
+    root.addHandler(plain)
     before = list(root.handlers)
 
     def interrupted() -> None:
@@ -49,7 +51,8 @@ def test_they_are_told_also_where_it_ends_in_an_error_and_then_all_is_as_before(
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert screen.file.getvalue() == "note: a clip\n"
-    assert root.handlers == before
+    assert sorted(map(id, root.handlers)) == sorted(map(id, before))
+    root.removeHandler(plain)
 
 
 def test_an_error_that_came_with_one_is_named():
