@@ -202,7 +202,8 @@ class Tracking(_Section):
     checkpoints: Literal["best", "none"] = "best"
     """`best` uploads the weights of each trial's best epoch as an artifact."""
     system_metrics: bool = False
-    """Whether the search's run in MLflow has, every 10 s, how busy the machine is that the command runs on."""
+    """Whether the run of a search or a training in MLflow has, every 10 s, how busy the machine is on which the command
+    runs."""
 
 
 _Entry = Annotated[

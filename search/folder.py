@@ -8,6 +8,7 @@ import json
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -34,6 +35,7 @@ MAY_CHANGE = (  # on resume
 
 
 UNKNOWN = "unknown"  # the fingerprint of data that have none
+LOCK_ATTEMPTS = 5  # `at_work` holds the lock of a folder for a moment
 FULL = (errno.ENOSPC, errno.EDQUOT)  # no room on the disk, or no more for this user
 
 
@@ -250,10 +252,15 @@ def locked(folder: RunFolder) -> Iterator[None]:
         FolderError: another process is at work in it.
     """
     with (folder.path / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise FolderError(f"another process is at work in {folder.path}: wait for it, or stop it") from error
+        for left in reversed(range(LOCK_ATTEMPTS)):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if not left:
+                    said = f"another process is at work in {folder.path}: wait for it, or stop it"
+                    raise FolderError(said) from error
+            time.sleep(0.1)
         yield
 
 

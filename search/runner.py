@@ -26,9 +26,7 @@ from search.policy import Tuning
 from search.progress import of_search
 from search.record import Journal
 from search.rehearsal import searchable
-from search.report.facts import gather
-from search.report.markdown import markdown
-from search.report.page import leave
+from search.report.page import first_words, leave
 from search.session import Session
 from search.storage import storage_of
 from search.summary import print_files, print_summary
@@ -77,7 +75,7 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
         session = Session(experiment, journal, Tuning(experiment))
         storage = storage_of(experiment, folder)
         weights = partial(storage.weights, cache=folder.tune)
-        described = markdown(gather(folder.path, busy=True))
+        described = "" if resume else first_words(folder)
         tracker = Tracker(experiment, folder, identity, session.record, weights, description=described)
         console.print(
             f"{experiment.name}: {session.policy.planned} trials, starting Ray and MLflow; Ctrl-C stops, --resume goes "

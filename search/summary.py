@@ -104,13 +104,17 @@ def cut_short(session: Session) -> str | None:
 def effort(experiment: Experiment, record: SearchRecord) -> str:
     """Where the epochs went: what was asked for, trained, taken over, and left out by early stopping."""
     whole = experiment.trial.epochs
-    asked, spent = sum(int(t.changes.get("epochs", whole)) for t in record), record.spent
+    missing = {t.number: int(t.changes.get("epochs", whole)) - len(t.epochs) for t in record}
+    left = sum(missing[t.number] for t in record if t.ended)
+    coming, spent = sum(missing.values()) - left, record.spent
     parts = [f"{spent.epochs} trained"]
     if spent.inherited:
         parts.append(f"{spent.inherited} in common with another trial and trained there")
-    if left := asked - spent.epochs - spent.inherited:
+    if left:
         parts.append(f"{left} left out")
-    text = f"{asked} epochs: {', '.join(parts)}"
+    if coming:
+        parts.append(f"{coming} to come of trials that have begun")
+    text = f"{spent.epochs + spent.inherited + left + coming} epochs: {', '.join(parts)}"
     if spent.gpu_seconds:
         text += (
             f"; {spent.gpu_seconds / 3600:.3g} GPU-hours spent, {spent.saved_gpu_seconds / 3600:.3g} saved by sharing"

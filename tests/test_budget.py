@@ -26,7 +26,7 @@ from tests.test_session import check_whole, events, experiment, opened, results,
 
 
 def test_the_examples_in_the_documentation_hold():
-    assert doctest.testmod(budget) == (0, 4)
+    assert doctest.testmod(budget) == (0, 5)
 
 
 @pytest.mark.parametrize(

@@ -269,6 +269,7 @@ def test_the_demos_commands_bring_an_answer_a_model_and_their_pages(ray_instance
 
 
 @pytest.mark.slow
+@pytest.mark.longer
 def test_a_folder_of_clips_becomes_a_table_that_is_searched(ray_instance, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for number in range(24):

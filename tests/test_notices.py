@@ -21,8 +21,8 @@ def test_ours_are_told_once_at_the_end_and_the_libraries_never(capsys: pytest.Ca
             for number in (1, 2):
                 logging.getLogger("search.x").warning("damaged: %s", "[red]this")
                 logging.getLogger("ogmge.y").warning("of trial %d", number)
-            logging.getLogger("urllib3").warning("noise")
-            logging.getLogger("urllib3").error("broken")
+            logging.getLogger("elsewhere.of_a_library").warning("noise")
+            logging.getLogger("elsewhere.of_a_library").error("broken")
             warnings.warn("a library's", UserWarning, stacklevel=1)
             screen.print("what is shown")
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import html
 import json
+import threading
 from html.parser import HTMLParser
 from pathlib import Path
 from statistics import fmean
@@ -19,12 +20,13 @@ from search.cli import main
 from search.experiment import resolved, to_yaml
 from search.folder import RunFolder, at_work, identified, locked
 from search.record import Journal, read
-from search.report import confirmed, effects
+from search.report import confirmed, effects, table, words
 from search.report.curves import MOST_POINTS, curves, window_of
 from search.report.facts import Facts, gather
 from search.report.importance import importance
+from search.report.markdown import markdown
 from search.report.modalities import by_modality
-from search.report.page import plotly, report
+from search.report.page import first_words, leave, plotly, report
 from search.report.words import headline
 from search.session import Session
 from search.statistics.verdict import to_dict, verdict
@@ -142,21 +144,76 @@ def test_the_verdict_comes_first_with_its_interval(run, gain, said, sentence):
     assert f"({100 * low:+.1f} to {100 * high:+.1f})" in found.text("td")
 
 
-def test_a_confirmation_in_progress_shows_its_pairs_and_no_verdict(run):
+def confirming(run: RunFolder, *trainings: tuple[int, str, float | None], running: bool) -> None:
+    """Leaves a confirmation's trainings there, of seed, role, and the result, None of those that failed."""
     journal = Journal(run.confirmation.journal)
-    for number, (seed, role, value) in enumerate([(7, "baseline", 0.5), (7, "modulated", 0.7), (8, "baseline", 0.6)]):
+    for number, (seed, role, value) in enumerate(trainings):
         arm = {"arm": role, "internal": {"pair": seed - 7, "role": role}, "changes": {"seed": seed}}
         journal.append({"event": "suggested", "number": number, **arm})
-        journal.append({"event": "reported", "number": number, "metrics": {"epoch": 0, "best": value}})
-        journal.append({"event": "ended", "number": number, "status": "finished", "reason": ""})
+        if value is not None:
+            journal.append({"event": "reported", "number": number, "metrics": {"epoch": 0, "best": value}})
+        if not running or number + 1 < len(trainings):
+            status = "failed" if value is None else "finished"
+            journal.append({"event": "ended", "number": number, "status": status, "reason": ""})
     journal.close()
+
+
+def test_a_confirmation_in_progress_shows_its_pairs_and_no_verdict(run):
+    confirming(run, (7, "baseline", 0.5), (7, "modulated", 0.7), (8, "baseline", 0.6), running=True)
     facts = gather(run.path)
     assert headline(facts) == "No verdict yet: the confirmation is not done"
     [line] = confirmed.seeds(facts).traces
     assert line["y"] == [50.0, 70.0]
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"claim": "helps"}', '{"claim": "proves", "word": "x"}'])
+def test_a_confirmation_without_a_pair_to_show_says_so(run):
+    confirming(run, (7, "baseline", 0.5), (7, "modulated", None), running=False)
+    assert headline(gather(run.path)) == "No verdict: no pair of the confirmation came to a result"
+
+
+def test_a_verdict_of_before_says_that_the_search_goes_on(tmp_path):
+    run = run_in(tmp_path / "simulated")
+    confirm(run, 0.1)
+    longer = experiment("search.trials=20")
+    run.experiment.write_text(to_yaml(resolved(longer)))
+    first, second, third = words.paragraphs(gather(run.path))
+    assert first.startswith("14 of 19 trials have ended")  # the baseline has no more than nine configurations
+    assert second == "It goes on; this verdict is of the best, and of the pairs, of before."
+    assert third.startswith("Modulation helps")
+
+
+def test_what_was_stopped_is_to_go_on_and_its_epochs_are_to_come(tmp_path):
+    run = run_in(tmp_path / "simulated", steps=9)
+    facts = gather(run.path, busy=False)
+    begun = [t for t in facts.record if t.status == "running"]
+    rows = {row.number: row for row in table.rows(facts)}
+    assert begun
+    assert {rows[t.number].status for t in begun} == {"waiting"}
+    assert {row.status for row in table.rows(gather(run.path, busy=True)) if row.number == begun[0].number} == {
+        "running"
+    }
+    coming = sum(5 - len(t.epochs) for t in begun)
+    assert f"{coming} to come of trials that have begun" in dict(words.spent(facts))["epochs"]
+
+
+def test_no_command_is_named_that_cannot_be_run_now(run):
+    said = [what for what, _ in words.commands(gather(run.path))]
+    assert "train the best" not in said  # there is no best.yaml
+    assert "confirm it with fresh seeds" in said
+    run.best.write_text("name: x")
+    said = [what for what, _ in words.commands(gather(run.path, busy=True))]
+    assert "train the best" in said
+    assert "confirm it with fresh seeds" not in said
+
+
+def test_before_an_arm_has_a_result_it_is_waited_for(tmp_path):
+    run = run_in(tmp_path / "simulated", steps=1)
+    assert words.paragraphs(gather(run.path))[-1] == "No unmodulated and no modulated trial has a result yet."
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", '{"arms": {"modulated": 1}}', '{"claim": "helps"}', '{"claim": "proves", "word": "x"}']
+)
 def test_a_verdict_that_cannot_be_read_is_none(run, text):
     run.verdict.write_text(text)
     assert headline(gather(run.path)) == "No verdict: the search's best were not confirmed"
@@ -319,15 +376,43 @@ def test_classes_are_compared_by_the_best_of_each_arm_until_they_are_confirmed(r
     assert "one seed each" in figure.note
 
 
+def test_classes_have_an_interval_each_but_those_whose_pairs_all_differ_by_the_same(run):
+    confirm(run, 0.1)
+    document = json.loads(run.verdict.read_text())
+    one = {"class": "cough", "modulated": {"mean": 0.9}, "baseline": {"mean": 0.8}, "low": 0.05, "high": 0.15}
+    document["classes"] = [one, {**one, "class": "laugh", "low": None, "high": None}]
+    run.verdict.write_text(json.dumps(document))
+    [trace] = confirmed.classes(gather(run.path)).traces
+    drawn = dict(zip(trace["y"], trace["error_x"]["array"], strict=True))
+    assert drawn == {"cough": 5.0, "laugh": 0.0}
+    assert "+5.0 to +15.0" in page(run).text("td")
+
+
+def test_a_ratio_that_is_infinite_is_a_gap(run):
+    journal = Journal(run.journal)
+    facts = gather(run.path)
+    metrics = {
+        **facts.best["baseline"].trial.epochs[0],
+        "best": 0.99,
+        "val/accuracy": 0.99,
+        "ratio/audio": float("inf"),
+    }
+    new = {"arm": "baseline", "internal": {}, "changes": {"fusion": "sum", "optimizer.lr": 0.1}}
+    journal.append({"event": "suggested", "number": 99, **new})
+    journal.append({"event": "reported", "number": 99, "metrics": metrics})
+    journal.append({"event": "ended", "number": 99, "status": "finished", "reason": ""})
+    journal.close()
+    text = report(run.path).read_text()
+    assert "Infinity" not in text.replace(plotly(), "")
+    ratios = [trace["y"] for trace in page(run).json("figures")["ratio"]["traces"] if "unmodulated" in trace["name"]]
+    assert [None] in ratios
+
+
 def test_of_many_classes_those_that_changed_most_are_drawn():
-    changes = [replace_change(k) for k in range(100)]
+    changes = [confirmed.ClassChange(str(k), k / 100, 0.5) for k in range(100)]
     drawn = confirmed.shown_classes(changes)
     assert len(drawn) == confirmed.MOST_CLASSES
     assert {c.name for c in drawn} == {str(k) for k in (*range(20), *range(80, 100))}
-
-
-def replace_change(k: int) -> confirmed.ClassChange:
-    return confirmed.ClassChange(str(k), k / 100, 0.5)
 
 
 # ---- nothing that was given is run, nothing is fetched ----
@@ -378,6 +463,53 @@ def test_names_in_the_page_are_there_once_and_what_labels_refer_to_is_there(run)
         if "aria-labelledby" in attrs:
             assert attrs["aria-labelledby"] in names
     assert set(found.json("figures")) <= set(names)
+
+
+# ---- in MLflow ----
+
+
+def test_the_description_has_the_answer_first_and_is_never_cut(run):
+    confirm(run, 0.1)
+    told = markdown(gather(run.path))
+    question, answer, *_ = told.split("\n\n")
+    assert question == "**Does OGM-GE help on digits, with which settings, and by how much?**"
+    assert answer == "## Modulation helps"
+    assert "| optimizer.lr | 0.001, 0.01, 0.1 |" in told
+    assert "uv run python -m search ui simulated" in told
+    small = [round(0.001 * i, 3) for i in range(1, 200)]
+    of_optimizer = [f"space.optimizer.{name}={small}" for name in ("lr", "momentum", "weight_decay")]
+    whole = [f"space.{name}={list(range(1, 200))}" for name in ("seed", "batch_size")]
+    heads = [f"mine:Head{i}" for i in range(100)]
+    many = experiment(
+        *of_optimizer, *whole, f"space.modulation.alpha={small}", f"space.fusion={heads}", f"space.encoder={heads}",
+        f"space.schedule.gamma={small}", f"space.modulation.end={list(range(1, 200))}",
+    )  # fmt: skip
+    run.experiment.write_text(to_yaml(resolved(many)))
+    told = markdown(gather(run.path))
+    assert len(told) <= 5000
+    assert told.endswith("`report.html` under Artifacts.")
+
+
+def test_names_in_the_description_are_no_markup(tmp_path):
+    run = run_in(tmp_path / "simulated", f"space.fusion={json.dumps(['sum', 'mine:a|b<i>`x`'])}")
+    told = markdown(gather(run.path))
+    assert "| fusion | sum, mine:a\\|b\\<i\\>\\`x\\` |" in told
+
+
+def test_a_description_that_cannot_be_made_costs_no_search(run, monkeypatch):
+    run.experiment.unlink()
+    assert first_words(run) == ""
+    left = leave(run, more=False)
+    assert left.description is None
+    assert "there is no " in left.lack
+
+
+def test_who_looks_whether_a_run_is_busy_keeps_nobody_out(run):
+    with (run.path / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        threading.Timer(0.15, lambda: fcntl.flock(lock, fcntl.LOCK_UN)).start()
+        with locked(run):
+            assert at_work(run)
 
 
 # ---- the command ----

@@ -34,7 +34,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     facts = gather(run.path)
     for arm in ("modulated", "baseline"):
-        answers(facts, arm, [True, arm == "modulated", False, False, True], [EVIL, "other"])
+        answers(facts, arm, [True, arm == "modulated", False, False, True], [EVIL, "@ink"])
     confirm(run, 0.1)
     return report(run.path)
 
@@ -81,7 +81,7 @@ def test_what_the_user_wrote_is_seen_as_it_was_written(seen):
     page = seen.page
     drawn(page, "classes")
     labels = page.locator("#classes .ytick text").all_text_contents()
-    assert labels == ["other", EVIL]
+    assert labels == ["@ink", EVIL]
     assert page.locator("main img").count() == 0
 
 
@@ -164,6 +164,8 @@ def test_on_paper_all_plots_and_trials_are_there(browser, file, tmp_path):
     assert paper.startswith(b"%PDF")
     undrawn = seen.page.eval_on_selector_all(".plot", "all => all.filter(p => !p.querySelector('.main-svg')).length")
     assert undrawn == 0
+    seen.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert seen.page.eval_on_selector("#curves .xtitle", "text => getComputedStyle(text).fill") == "rgb(28, 36, 48)"
     seen.page.emulate_media(media="print")
     assert seen.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert not seen.page.locator(".filters").is_visible()

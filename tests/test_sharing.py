@@ -521,7 +521,7 @@ def test_epochs_are_counted_once(grid: Machine) -> None:
     assert (spent.epochs, spent.inherited) == (grid.bound(), asked - grid.bound())
     assert (spent.gpu_seconds, spent.saved_seconds) == (spent.epochs / 2, spent.inherited)
     assert spent.saved_gpu_seconds == spent.inherited / 2
-    text = effort(grid.session)
+    text = effort(grid.session.experiment, grid.session.record)
     assert text.startswith(
         f"{asked} epochs: {spent.epochs} trained, {spent.inherited} in common with another trial and trained there; "
     )

@@ -187,7 +187,7 @@ def confirm(searched: Searched, console: Console, ask: Ask, *, limited: bool) ->
     tracker = Tracker(experiment, folder, searched.identity, session.record, None, kind)
     if session.left:
         _announce(console, session, plan)
-    results, files, left = Results(), [folder.experiment], Left(None, None)
+    results, files, left = Results(), [folder.experiment, folder.report], Left(None, None)
     try:
         train_all(session, own, storage, tracker, console, of_confirmation, searched.identity.fingerprint)
         weights = partial(storage.weights, cache=own.tune)
@@ -199,7 +199,7 @@ def confirm(searched: Searched, console: Console, ask: Ask, *, limited: bool) ->
             if ask.test and wanted["test"] is None:
                 wanted["test"] = _test(searched, policy, weights, console)
                 results = _leave(searched, found, wanted)
-            left = leave(folder, more=False)
+        left = leave(folder, more=False)
     finally:
         status = "FINISHED" if session.complete else "KILLED"
         lack = tracker.close(status, files, results.described(left.description))

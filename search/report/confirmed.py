@@ -9,7 +9,10 @@ from search.report.figure import Figure, Scale, escaped
 
 MOST_CLASSES = 40  # in the plot: of more, those with the largest changes; the table has all
 SEEDS = "Each line is one seed: the same first weights, the same order of the data, the same validation split."
-PAIRS = "Validation samples, means of the confirmation's pairs. The intervals hold for all classes at once."
+PAIRS = (
+    "Validation samples, means of the confirmation's pairs. The intervals hold for all classes at once; a class whose "
+    "pairs all differ by the same has none."
+)
 SINGLE = "Validation samples, of the best trial of each arm: one seed each."
 ROLES = {"baseline": "unmodulated", "modulated": "modulated", "twin": "the better one, switched"}
 
@@ -65,8 +68,9 @@ def classes(facts: Facts) -> Figure | None:
         "customdata": [[round(100 * change.baseline, 1), round(100 * change.modulated, 1)] for change in drawn],
         "hovertemplate": "%{y}: %{customdata[0]} % without, %{customdata[1]} % with<extra></extra>",
     }
-    if all(change.low is not None and change.high is not None for change in drawn):
-        half = [50 * ((change.high or 0.0) - (change.low or 0.0)) for change in drawn]
+    halves = [0.0 if change.low is None or change.high is None else change.high - change.low for change in drawn]
+    if any(halves):
+        half = [50 * whole for whole in halves]
         trace["error_x"] = {
             "type": "data",
             "array": [round(value, 2) for value in half],

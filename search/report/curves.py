@@ -73,7 +73,7 @@ def _all(facts: Facts, arm: Arm, trials: Iterable[TrialRecord], most: int) -> di
         "line": {"color": COLOURS[arm], "width": 1},
         "marker": {"size": 3, "color": COLOURS[arm]},
         "opacity": 0.45,
-        "hovertemplate": f"trial %{{customdata}}, epoch %{{x}}: {scale.hover}<extra></extra>",
+        "hovertemplate": f"trial %{{customdata}}, {TITLES[arm]}, epoch %{{x}}: {scale.hover}<extra></extra>",
     }
 
 

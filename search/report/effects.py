@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from statistics import fmean, median
 from typing import Any
 
-from search.arms import ARMS
+from search.arms import ARMS, Arm
 from search.labels import label, text
 from search.record import TrialRecord
 from search.report.curves import window_of
@@ -149,10 +149,7 @@ def slices(facts: Facts) -> list[Figure]:
 def _slice(facts: Facts, place: int, path: str) -> Figure:
     trials = [trial for trial in resulted(facts) if path in trial.changes]
     numbers = all(_number(trial.changes[path]) for trial in trials)
-    traces = [
-        _points(facts, path, [t for t in trials if t.arm == arm], TITLES[arm], COLOURS[arm], numbers)
-        for arm in reversed(ARMS)
-    ]
+    traces = [_points(facts, path, [t for t in trials if t.arm == arm], arm, numbers) for arm in reversed(ARMS)]
     axis: dict[str, Any] = {"title": escaped(path)}
     axis |= {"type": "log" if _logarithmic(facts, path) else "linear"} if numbers else {"type": "category"}
     layout = {"xaxis": axis, "yaxis": {"title": Scale(facts.metric).title}}
@@ -160,24 +157,22 @@ def _slice(facts: Facts, place: int, path: str) -> Figure:
     return Figure(f"slice{place}", path, alt, [t for t in traces if t["x"]], layout, height=300)
 
 
-def _points(
-    facts: Facts, path: str, trials: Iterable[TrialRecord], name: str, colour: str, numbers: bool
-) -> dict[str, Any]:
-    scale, listed = Scale(facts.metric), list(trials)
+def _points(facts: Facts, path: str, listed: list[TrialRecord], arm: Arm, numbers: bool) -> dict[str, Any]:
+    scale, symbol = Scale(facts.metric), "circle" if arm == "modulated" else "square"
     values = [t.changes[path] for t in listed]
     return {
         "type": "scatter",
         "mode": "markers",
-        "name": name,
+        "name": TITLES[arm],
         "x": values if numbers else [escaped(text(value)) for value in values],
         "y": [scale(t.best or 0.0) for t in listed],
         "customdata": [t.number for t in listed],
         "marker": {
             "size": 8,
-            "color": colour,
-            "symbol": ["circle" if t.status == "finished" else "circle-open" for t in listed],
+            "color": COLOURS[arm],
+            "symbol": [symbol if t.status == "finished" else f"{symbol}-open" for t in listed],
         },
-        "hovertemplate": f"trial %{{customdata}}: {scale.hover}<extra></extra>",
+        "hovertemplate": f"trial %{{customdata}}, {TITLES[arm]}: {scale.hover}<extra></extra>",
     }
 
 

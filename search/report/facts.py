@@ -1,4 +1,5 @@
-"""What a report tells, read from a run's folder. Nothing in it is changed, so that the run may go on meanwhile."""
+"""What a report tells, read from a run's folder. Nothing that the run needs is changed, so that it may go on meanwhile;
+where weights are kept at a URI, those of the best are fetched to the folder."""
 
 from __future__ import annotations
 
@@ -25,7 +26,6 @@ from search.record import SearchRecord, read
 from search.statistics.verdict import Verdict, from_dict
 from search.storage import storage_of
 from search.test_split import readings
-from search.tracking.store import versions
 from search.validation import load
 
 
@@ -74,7 +74,8 @@ class Facts:
         planned: trials in all.
         exhausted: why the budget ended the search before that, where it did.
         busy: whether a process is at work in the folder.
-        pairs: of the confirmation.
+        confirmation: its trainings.
+        pairs: of them, by seed.
         verdict: where there is one.
         document: `verdict.json`, empty where there is none.
         versions: of Python and the packages that the run was made with, as far as they are known.
@@ -87,6 +88,7 @@ class Facts:
     planned: int
     exhausted: str | None
     busy: bool
+    confirmation: SearchRecord = field(default_factory=SearchRecord)
     pairs: Sequence[Pair] = ()
     verdict: Verdict | None = None
     document: Mapping[str, Any] = field(default_factory=dict)
@@ -112,6 +114,11 @@ class Facts:
     def done(self) -> bool:
         """Whether the search is: nothing of it is still to be trained."""
         return self.ended == len(self.record.trials) and (self.ended >= self.planned or self.exhausted is not None)
+
+    @property
+    def whole(self) -> bool:
+        """Whether a pair of the confirmation is."""
+        return any({"baseline", "modulated"} <= set(pair.values) for pair in self.pairs)
 
     @property
     def fingerprint(self) -> str:
@@ -171,8 +178,10 @@ def gather(path: Path, *, busy: bool | None = None) -> Facts:
     record, policy = read(folder.journal), Tuning(experiment)
     document = _json(folder.verdict)
     verdict = None
-    with suppress(ValueError):
-        verdict = from_dict(document) if document else None
+    with suppress(ValueError, KeyError, TypeError):
+        _ = [document["arms"][arm]["changes"] for arm in ARMS]
+        verdict = from_dict(document)
+    trainings = read(folder.confirmation.journal)
     return Facts(
         folder,
         experiment,
@@ -180,7 +189,8 @@ def gather(path: Path, *, busy: bool | None = None) -> Facts:
         policy.planned,
         policy.exhausted(record),
         at_work(folder) if busy is None else busy,
-        _pairs(document, read(folder.confirmation.journal)),
+        trainings,
+        _pairs(document, trainings),
         verdict,
         document if verdict is not None else {},
         _versions(folder),
@@ -206,8 +216,8 @@ def _pairs(document: Mapping[str, Any], trainings: SearchRecord) -> list[Pair]:
 
 
 def _versions(folder: RunFolder) -> dict[str, str]:
-    """As `best.yaml` has them, which the run wrote; else those of now."""
+    """As `best.yaml` has them, which the run wrote."""
     with suppress(OSError, yaml.YAMLError, KeyError, TypeError, AttributeError):
         found = yaml.safe_load(folder.best.read_text(encoding="utf-8"))["origin"]["versions"]
         return {str(name): str(version) for name, version in found.items()}
-    return {name.removeprefix("version."): version for name, version in versions().items()}
+    return {}

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from search.arms import Arm
-from search.labels import signed
 
 COLOURS: dict[Arm, str] = {"modulated": "@modulated", "baseline": "@baseline"}  # the page has two of each: light, dark
 
@@ -60,9 +59,6 @@ class Scale:
 
     def __call__(self, value: float) -> float:
         return round(100 * value, 3) if self._percent else value
-
-    def difference(self, value: float) -> str:
-        return signed(self.metric, value)
 
 
 def escaped(text: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from search.report.facts import Facts
 from search.report.words import best_rows, commands, confirmed, headline, paragraphs, searched, spent
 
-LONGEST = 400  # characters of a cell: MLflow takes 5,000 in all
+LONGEST, MOST = 400, 5000  # characters of a cell, and of all of it: MLflow's limit
 
 
 def markdown(facts: Facts) -> str:
@@ -24,21 +24,24 @@ def markdown(facts: Facts) -> str:
         titles, rows = best_rows(facts)
         parts.append(_table(("", *titles), [(name, *cells) for name, cells in rows]))
     parts.append(_table(("search", ""), spent(facts)))
-    if space := searched(facts):
-        parts.append(_table(("space", ""), list(space.items())))
+    space = searched(facts)
     going = "\n".join(f"{command}    # {what}" for what, command in commands(facts))
-    parts += [f"```sh\n{going}\n```", "Plots, every trial, the verdict's seeds: `report.html` under Artifacts."]
-    return "\n\n".join(parts)
+    tail = [f"```sh\n{going}\n```", "Plots, every trial, the verdict's seeds: `report.html` under Artifacts."]
+    whole = "\n\n".join([*parts, _table(("space", ""), list(space.items())), *tail])
+    return whole if space and len(whole) <= MOST else "\n\n".join([*parts, *tail])
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(map(_plain, cells))} |" for cells in lines)
+    lines = [[_plain(_short(cell)) for cell in cells] for cells in (head, *rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (lines[0], ["---"] * len(head), *lines[1:]))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
 
 
 def _plain(text: str) -> str:
     """Text that is shown as it is: no markup, no end of a cell."""
-    short = text if len(text) <= LONGEST * 4 else f"{text[: LONGEST * 4]} …"
     for mark in "\\`*_<>|[]#":
-        short = short.replace(mark, f"\\{mark}")
-    return " ".join(short.split())
+        text = text.replace(mark, f"\\{mark}")
+    return " ".join(text.split())

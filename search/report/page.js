@@ -10,12 +10,14 @@
 
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-  /** A figure's part with the page's own colours, "@name", put in. */
-  function coloured(value) {
-    if (typeof value === "string") return value.startsWith("@") ? colour("--" + value.slice(1)) : value;
-    if (Array.isArray(value)) return value.map(coloured);
+  const PAINTED = ["color", "fillcolor"];
+
+  /** A figure's part with the page's own colours, "@name", put in where a colour stands. */
+  function coloured(value, part) {
+    if (typeof value === "string") return PAINTED.includes(part) && value.startsWith("@") ? colour("--" + value.slice(1)) : value;
+    if (Array.isArray(value)) return value.map((inner) => coloured(inner, part));
     if (value && typeof value === "object")
-      return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, coloured(inner)]));
+      return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, coloured(inner, key)]));
     return value;
   }
 
@@ -58,8 +60,8 @@
       trace.customdata.forEach((number, i) => { if (number === chosen) { x.push(trace.x[i]); y.push(trace.y[i]); } });
     }
     traces.push({ type: "scatter", mode: "lines+markers", name: "chosen: trial " + chosen, x, y, line: { width: 4, color: colour("--ink") } });
-    const window = windows[chosen], shape = (figure.layout.shapes || [])[0];
-    plan.shapes = window ? [coloured({ type: "rect", xref: "x", yref: "paper", y0: 0, y1: 1, fillcolor: "@modulated", opacity: 0.1, line: { width: 0 }, layer: "below", ...shape, x0: window[0] - 0.5, x1: window[1] + 0.5 })] : [];
+    const window = windows[chosen], [shape] = figure.layout.shapes;
+    plan.shapes = window && shape ? [coloured({ ...shape, x0: window[0] - 0.5, x1: window[1] + 0.5 })] : [];
   }
 
   const near = new IntersectionObserver((entries) => {
@@ -69,8 +71,8 @@
 
   const redraw = () => drawn.forEach(draw);
   dark.addEventListener("change", redraw);
-  addEventListener("beforeprint", () => Object.keys(figures).forEach(draw));
-  addEventListener("afterprint", redraw);
+  addEventListener("beforeprint", () => { document.documentElement.classList.add("print"); Object.keys(figures).forEach(draw); });
+  addEventListener("afterprint", () => { document.documentElement.classList.remove("print"); redraw(); });
 
   // ---- the table ----
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -52,13 +53,22 @@ def context(facts: Facts) -> dict[str, Any]:
         "statuses": table.WORDS,
         "head": [table.heading(name) for name in table.head(facts)],
         "rows": table.rows(facts),
-        "figures": {figure.name: {k: v for k, v in asdict(figure).items() if k != "alt"} for figure in drawn},
+        "figures": {figure.name: _finite({k: v for k, v in asdict(figure).items() if k != "alt"}) for figure in drawn},
         "windows": windows,
         "experiment": facts.folder.experiment.read_text(encoding="utf-8"),
         "style": (HERE / "page.css").read_text(encoding="utf-8"),
         "script": (HERE / "page.js").read_text(encoding="utf-8"),
         "plotly": plotly(),
     }
+
+
+def first_words(folder: RunFolder) -> str:
+    """What a search is described by when it begins; nothing, where that fails, which costs no search."""
+    try:
+        return markdown(gather(folder.path, busy=True))
+    except Exception:
+        log.debug("description", exc_info=True)
+        return ""
 
 
 @dataclass(frozen=True)
@@ -91,6 +101,15 @@ def leave(folder: RunFolder, *, more: bool) -> Left:
         again = f"`python -m search report {folder.path.name}` writes it"
         return Left(description, f"there is no {folder.report} ({error}): {again}")
     return Left(description, None)
+
+
+def _finite(value: Any) -> Any:
+    """With null for what is no number in JSON, which Plotly leaves out: a ratio may be infinite."""
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def plotly() -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from search.labels import duration, modalities, shown, text
 from search.record import TrialRecord
 from search.report.facts import Facts
-from search.space import END, METHOD, START
+from search.space import END, START
 from search.statistics.words import TITLES
 
 WORDS = {
@@ -68,12 +68,13 @@ def _paths(facts: Facts) -> list[str]:
 
 def _row(facts: Facts, trial: TrialRecord, names: list[str], paths: list[str]) -> Row:
     best = trial.best_epoch(facts.metric) or {}
-    cells = [Cell(TITLES[trial.arm]), Cell(WORDS[trial.status]), _epochs(trial)]
+    status = "waiting" if trial.status == "running" and not facts.busy else trial.status
+    cells = [Cell(TITLES[trial.arm]), Cell(WORDS[status]), _epochs(trial)]
     cells += [_metric(best, facts.metric), *(_metric(best, f"val/accuracy/{name}") for name in names)]
     cells += [_setting(trial, path) for path in paths]
     seconds = sum(m.get("seconds", 0.0) for m in trial.epochs if "inherited" not in m)
     cells.append(Cell(duration(seconds), seconds))
-    return Row(trial.number, trial.arm, trial.status, cells, trial.reason)
+    return Row(trial.number, trial.arm, status, cells, trial.reason)
 
 
 def _epochs(trial: TrialRecord) -> Cell:
@@ -86,9 +87,9 @@ def _metric(best: dict[str, float], name: str) -> Cell:
 
 
 def _setting(trial: TrialRecord, path: str) -> Cell:
-    value: Any = trial.changes.get(path)
-    if value is None or (path == METHOD and value == "none"):
+    if path not in trial.changes:
         return Cell("")
+    value: Any = trial.changes[path]
     if path == START:
         return Cell(f"{value} to {trial.changes[END]}", value)
     number = isinstance(value, int | float) and not isinstance(value, bool)

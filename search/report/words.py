@@ -11,6 +11,7 @@ from search.report.facts import Facts
 from search.statistics.words import HEADINGS, HEADLINES, TITLES, sentences, test_sentence, verdict_rows
 from search.summary import bests_rows, effort, worth
 
+WAITING = "No verdict yet: the confirmation is not done"
 Rows = list[tuple[str, list[str]]]
 
 
@@ -22,25 +23,32 @@ def headline(facts: Facts) -> str:
     if not facts.done:
         going = "the search is still running" if facts.busy else "the search was stopped before it was done"
         return f"No verdict yet: {going}"
-    if facts.busy or facts.pairs:
-        return "No verdict yet: the confirmation is not done"
+    if facts.busy or any(not training.ended for training in facts.confirmation):
+        return WAITING
+    if facts.confirmation.trials:
+        return "No verdict: no pair of the confirmation came to a result" if not facts.whole else WAITING
     return "No verdict: the search's best were not confirmed"
 
 
 def paragraphs(facts: Facts) -> list[str]:
     """What the headline rests on."""
-    if facts.verdict is not None:
-        said = [" ".join(sentences(facts.metric, facts.verdict))]
-        test = facts.document.get("test")
-        return [*said, test_sentence(test)] if test else said
     said = []
     if not facts.done:
         said.append(
             f"{facts.ended} of {facts.planned} trials have ended; what stands here is of {facts.made:%H:%M} UTC."
         )
-    if facts.best:
+    if facts.verdict is not None:
+        if facts.busy or not facts.done:
+            said.append("It goes on; this verdict is of the best, and of the pairs, of before.")
+        said.append(" ".join(sentences(facts.metric, facts.verdict)))
+        test = facts.document.get("test")
+        return [*said, test_sentence(test)] if test else said
+    missing = [TITLES[arm] for arm in ARMS if arm not in facts.best]
+    if not missing or (facts.best and facts.done):
         said.append(worth(facts.experiment, facts.best, facts.interval))
-    elif facts.done:
+    elif not facts.done:
+        said.append(f"No {' and no '.join(missing)} trial has a result yet.")
+    else:
         said.append("No trial came to a result: the table of trials has the reasons.")
     return said
 
@@ -110,9 +118,9 @@ def commands(facts: Facts) -> list[tuple[str, str]]:
     found = []
     if not facts.done and not facts.busy:
         found.append(("go on with the search", f"uv run run_search.py {file} --resume"))
-    if facts.done and facts.verdict is None and len(facts.best) == len(ARMS):
+    if facts.done and not facts.busy and facts.verdict is None and len(facts.best) == len(ARMS):
         found.append(("confirm it with fresh seeds", f"uv run python -m search confirm {run}"))
-    if facts.best:
+    if facts.folder.best.exists():
         found.append(("train the best", f"uv run python -m search train {best}"))
     found.append(("every metric of every epoch", f"uv run python -m search ui {run}"))
     again = shlex.quote(f"name={name}-again")
@@ -130,7 +138,7 @@ def provenance(facts: Facts) -> list[tuple[str, str]]:
         ("run", str(facts.folder.path)),
         ("data", facts.fingerprint),
         ("seeds", seeds),
-        ("versions", ", ".join(f"{name} {version}" for name, version in facts.versions.items())),
+        ("versions", ", ".join(f"{name} {version}" for name, version in facts.versions.items()) or "not written yet"),
         ("read at", f"{facts.made:%Y-%m-%d %H:%M:%S} UTC"),
     ]
     lines = [f"{line['time']}, {line['reason']}" for line in facts.readings]

@@ -22,14 +22,17 @@ class SystemMetrics:
         self._monitor: SystemMetricsMonitor | None = None
 
     def start(self, run_id: str) -> None:
-        """From now on, where it has not begun yet; in a run that is resumed the samples go on."""
-        if not self._wanted or self._monitor is not None:
+        """From now on, where it has not begun yet; in a run that is resumed the samples go on. What MLflow makes
+        of it troubles nobody: an MLflow that is away for a sample gets no more of them."""
+        if not self._wanted:
             return
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-        monitor = SystemMetricsMonitor(run_id, resume_logging=True, tracking_uri=self._uri)
-        monitor.start()
-        self._monitor = monitor
+        self._wanted = False  # once
+        with suppress(Exception):
+            monitor = SystemMetricsMonitor(run_id, resume_logging=True, tracking_uri=self._uri)
+            monitor.start()
+            self._monitor = monitor
 
     def finish(self) -> None:
         """Writes the last ones; that MLflow is away for them troubles nobody."""
