@@ -28,9 +28,9 @@ class Interrupt:
             os.write(2, NOW.encode())
             os._exit(INTERRUPTED)  # Ray's processes end with their driver, and the journal is whole at any time
         self.asked = True
-        os.write(2, STOPPING.encode())
         signal.raise_signal(signal.SIGUSR1)  # Tune ends cleanly, and gives Ctrl-C back to whoever had it
         self.listen()
+        os.write(2, STOPPING.encode())  # now: who answers it with Ctrl-C is heard
 
     def listen(self) -> None:
         """Takes the signals over; from Tune, whose own handler of Ctrl-C stands once it has begun."""
