@@ -260,6 +260,7 @@ def test_of_a_budget_that_cost_nothing_no_word_is_said(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.longer
 def test_a_real_search_ends_with_its_budget_and_goes_on_with_more(ray_instance, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     file = own("Vectors", tmp_path)

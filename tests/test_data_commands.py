@@ -52,13 +52,11 @@ def run(command: str, name: str, *more: str) -> Result:
     return CliRunner().invoke(main, [command, file_of(name), *more])
 
 
-MARKS = ([pytest.mark.slow, pytest.mark.longer], [pytest.mark.slow])  # `.ci/run` has time for one with flow
+LONG = [pytest.mark.slow, pytest.mark.longer]
 QUICK = ("vggsound",)  # the others take the same way through the search: half a minute each
 
 
-@pytest.fixture(
-    scope="module", params=[n if n in QUICK else pytest.param(n, marks=MARKS[n == "ucf101"]) for n in TREES]
-)
+@pytest.fixture(scope="module", params=[n if n in QUICK else pytest.param(n, marks=LONG) for n in TREES])
 def prepared(request, ray_instance, tmp_path_factory) -> tuple[str, Path, list[str]]:
     """A data set, the folder that its commands run in, and what they are told of where it is."""
     name: str = request.param

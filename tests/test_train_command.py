@@ -267,6 +267,7 @@ def test_more_processes_than_there_ever_is_room_for_are_refused(ray_instance, he
 
 
 @pytest.mark.slow
+@pytest.mark.longer
 def test_processes_of_which_one_dies_begin_again_at_the_last_epoch(ray_instance, here):
     options = f", marker: {here / 'died'}"
     (here / "trial.yaml").write_text(TRIAL.format(kind="Deadly", options=options))
@@ -279,6 +280,7 @@ def test_processes_of_which_one_dies_begin_again_at_the_last_epoch(ray_instance,
 
 
 @pytest.mark.slow
+@pytest.mark.longer
 def test_what_fails_in_a_process_is_told_by_its_reason(ray_instance, here):
     (here / "trial.yaml").write_text(TRIAL.format(kind="Broken", options=""))
     result = train("trial.yaml", "--workers", "2", "search.resources.cpu=1")
