@@ -66,6 +66,16 @@ def _said(limit: float, unit: str) -> str:
     return f"budget: {limit:g} {unit} is spent" if limit == 1 else f"budget: {limit:g} {unit}s are spent"
 
 
+def _limits(budget: Budget, spent: Spent) -> list[tuple[float, float, str]]:
+    """What is limited: the limit, what of it was spent, and the unit of both."""
+    parts = (
+        (budget.hours, spent.wall_seconds / 3600, "hour"),
+        (budget.gpu_hours, spent.gpu_seconds / 3600, "GPU-hour"),
+        (budget.epochs, spent.epochs, "epoch"),
+    )
+    return [(limit, used, unit) for limit, used, unit in parts if limit is not None]
+
+
 def ended_by(budget: Budget, reason: str) -> bool:
     """Whether it is this very budget that a trial was stopped for.
 
@@ -74,8 +84,7 @@ def ended_by(budget: Budget, reason: str) -> bool:
     >>> ended_by(Budget(hours=4), "budget: 2 hours are spent")
     False
     """
-    limits = ((budget.hours, "hour"), (budget.gpu_hours, "GPU-hour"), (budget.epochs, "epoch"))
-    return reason.partition(",")[0] in [_said(limit, unit) for limit, unit in limits if limit is not None]
+    return reason.partition(",")[0] in [_said(limit, unit) for limit, _, unit in _limits(budget, NOTHING)]
 
 
 def left(budget: Budget, spent: Spent) -> list[tuple[float, str]]:
@@ -84,12 +93,7 @@ def left(budget: Budget, spent: Spent) -> list[tuple[float, str]]:
     >>> left(Budget(hours=2, epochs=100), Spent(wall_seconds=1800.0, epochs=130))
     [(1.5, 'hours'), (0, 'epochs')]
     """
-    parts = (
-        (budget.hours, spent.wall_seconds / 3600, "hours"),
-        (budget.gpu_hours, spent.gpu_seconds / 3600, "GPU-hours"),
-        (budget.epochs, spent.epochs, "epochs"),
-    )
-    return [(max(0, limit - used), unit) for limit, used, unit in parts if limit is not None]
+    return [(max(0, limit - used), f"{unit}s") for limit, used, unit in _limits(budget, spent)]
 
 
 def exhausted(budget: Budget, spent: Spent, aside: Spent = NOTHING) -> str | None:
@@ -100,13 +104,9 @@ def exhausted(budget: Budget, spent: Spent, aside: Spent = NOTHING) -> str | Non
     >>> exhausted(Budget(epochs=100), Spent(epochs=80), Spent(epochs=20))
     'budget: 100 epochs are spent, of which 20 are set aside for the confirmation'
     """
-    parts = (
-        (budget.hours, spent.wall_seconds / 3600, aside.wall_seconds / 3600, "hour"),
-        (budget.gpu_hours, spent.gpu_seconds / 3600, aside.gpu_seconds / 3600, "GPU-hour"),
-        (budget.epochs, spent.epochs, aside.epochs, "epoch"),
-    )
-    for limit, used, kept, unit in parts:
-        if limit is not None and used + kept >= limit:
+    both = zip(_limits(budget, spent), _limits(budget, aside), strict=True)
+    for (limit, used, unit), (_, kept, _) in both:
+        if used + kept >= limit:
             said = _said(limit, unit)
             return f"{said}, of which {kept:.3g} are set aside for the confirmation" if kept else said
     return None

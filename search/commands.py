@@ -28,16 +28,10 @@ class Command(click.Command):
             raise _answered(error, _options(self, ctx)) from None
 
 
-class Group(click.Group):
-    """Names its commands, and its options, where one is unknown."""
+class Group(Command, click.Group):
+    """Names its commands, too."""
 
     command_class = Command
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        try:
-            return super().parse_args(ctx, args)
-        except click.NoSuchOption as error:
-            raise _answered(error, _options(self, ctx)) from None
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -12,6 +12,8 @@ from typing import Any
 
 import click
 
+from search.reference.members import members
+
 SCHEMA = Path(__file__).resolve().parent.parent / "docs" / "experiment.schema.json"
 
 Offer = Callable[[click.Context, click.Parameter, str], list[str]]
@@ -42,20 +44,12 @@ def assignments(context: click.Context, parameter: click.Parameter, begun: str) 
 def _keys(root: Schema, section: Schema, prefix: str = "") -> Iterator[tuple[str, list[str]]]:
     """Dotted path and choices of each key of a section, and of the sections in it."""
     for key, value in section["properties"].items():
-        members = [root["$defs"][m["$ref"].rpartition("/")[2]] if "$ref" in m else m for m in _members(value)]
-        sections = [member for member in members if "properties" in member and prefix != "space."]
+        found = [root["$defs"][m["$ref"].rpartition("/")[2]] if "$ref" in m else m for m in members(value)]
+        sections = [member for member in found if "properties" in member and prefix != "space."]
         for inner in sections:
             yield from _keys(root, inner, f"{prefix}{key}.")
         if not sections:
-            yield prefix + key, [choice for member in members for choice in _choices(member)]
-
-
-def _members(schema: Schema) -> Iterator[Schema]:
-    union = schema.get("anyOf", schema.get("oneOf"))
-    if union is None:
-        yield schema
-    for member in union or ():
-        yield from _members(member)
+            yield prefix + key, [choice for member in found for choice in _choices(member)]
 
 
 def _choices(schema: Schema) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from search.space import END, METHOD, START, Entry, Range
@@ -96,6 +96,20 @@ def modalities(metrics: Mapping[str, float], split: str = "val") -> list[str]:
     """The modalities' names, as metrics of a split have them."""
     start = f"{split}/accuracy/"
     return [key.removeprefix(start) for key in metrics if key.startswith(start)]
+
+
+def modalities_in(several: Iterable[Mapping[str, float]]) -> list[str]:
+    """Those of any of several epochs' metrics, in the order in which they come."""
+    return list(dict.fromkeys(name for metrics in several for name in modalities(metrics)))
+
+
+def configuration(changes: Mapping[str, Any]) -> str:
+    """What is trained, whatever the seed.
+
+    >>> configuration({"fusion": "sum", "seed": 3})
+    'fusion=sum'
+    """
+    return label({path: value for path, value in changes.items() if path != "seed"})
 
 
 def percent(value: float) -> str:

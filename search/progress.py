@@ -14,13 +14,13 @@ from rich.text import Text
 
 from search.answer import bests
 from search.budget import left
-from search.labels import duration, label, modalities, percent, shown
-from search.record import TrialRecord
+from search.labels import duration, label, modalities, modalities_in, percent, shown
+from search.record import Status, TrialRecord
 from search.session import Session
 
 ENOUGH = 4  # trials that have ended, to say how long the others will take
 QUIET_S = 60.0  # after so long without a line a log gets one
-WORDS = {"finished": "finished", "stopped": "stopped early", "failed": "failed"}
+WORDS: dict[Status, str] = {"finished": "finished", "stopped": "stopped early", "failed": "failed"}
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Progress:
         """A line, where nothing is live."""
         if self._live is None:
             what = WORDS[trial.status] + (f" ({trial.reason})" if trial.status == "failed" else "")
-            count = sum(t.ended for t in self._session.record)
+            count = self._session.record.ended
             line = Text(
                 f"[{count}/{self._session.policy.planned}] {trial.arm} {trial.number}: {self._view.what(trial)}: "
                 f"{what} after {len(trial.epochs)} epochs, {self._metric} {shown(self._metric, trial.best)}"
@@ -124,9 +124,9 @@ class Progress:
 
     def _counts(self) -> Text:
         """How many trials there are and how they ended, what was spent, and what is left, in a line."""
-        trials, spent = list(self._session.record.trials.values()), self._session.record.spent
-        by = {status: sum(t.status == status for t in trials) for status in WORDS}
-        running = sum(t.status == "running" for t in trials)
+        record, spent = self._session.record, self._session.record.spent
+        by = {status: record.count(status) for status in WORDS}
+        running = record.count("running")
         ended, planned = sum(by.values()), self._session.policy.planned
         said = [f"{n} {WORDS[status]}" for status, n in by.items() if n] + [f"{running} running"] * bool(running)
         parts = [f"{ended} of {planned} {self._view.noun} ended" + (f" ({', '.join(said)})" if said else "")]
@@ -136,7 +136,7 @@ class Progress:
             parts.append(f"{spent.gpu_seconds / 3600:.3g} GPU-hours{saved}")
         parts.append(duration(time.monotonic() - self._began))
         text = Text.assemble((self._view.name, "bold"), f"  {'   '.join(parts)}")
-        if (seconds := self._to_go(trials)) is not None:
+        if (seconds := self._to_go(list(record))) is not None:
             text.append(f", about {duration(seconds)} to go", style="dim")
         if unspent := self._view.left():
             text.append(f"   budget left: {', '.join(f'{much:.3g} {unit}' for much, unit in unspent)}", style="dim")
@@ -156,8 +156,7 @@ class Progress:
 
     def _running(self, running: list[TrialRecord]) -> Table:
         table = Table(box=None, pad_edge=True, header_style="dim")
-        epochs = [t.epochs[-1] for t in self._session.record if t.epochs]
-        names = list(dict.fromkeys(name for last in epochs for name in modalities(last)))
+        names = modalities_in(t.epochs[-1] for t in self._session.record if t.epochs)
         table.add_column("trial", justify="right")
         table.add_column("arm", no_wrap=True)
         table.add_column("what differs", overflow="fold", ratio=1)

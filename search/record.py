@@ -139,6 +139,24 @@ class SearchRecord:
             trial.reason, trial.status = event["reason"], event["status"]  # others look: the reason is there first
             self._remember(number)
 
+    def count(self, status: Status) -> int:
+        """Of trials that are so."""
+        return sum(trial.status == status for trial in self)
+
+    @property
+    def ended(self) -> int:
+        """Trials that are over."""
+        return sum(trial.ended for trial in self)
+
+    def complete(self, planned: int, *, exhausted: bool) -> bool:
+        """Whether every trial has ended, and there will be no other.
+
+        Args:
+            planned: trials in all.
+            exhausted: whether the budget is, so that those that were begun are all there will be.
+        """
+        return self.ended == len(self.trials) and (self.ended >= planned or exhausted)
+
     def _remember(self, ended: int | None) -> None:
         self.moments.append(Moment(replace(self.spent), ended))
 

@@ -93,8 +93,7 @@ class Session:
     @property
     def complete(self) -> bool:
         """Whether every trial of the search has ended; once the budget is spent, every one that was begun."""
-        ended = sum(trial.ended for trial in self.record)
-        return ended == len(self.record.trials) and (ended >= self.policy.planned or self.exhausted is not None)
+        return self.record.complete(self.policy.planned, exhausted=self.exhausted is not None)
 
     @property
     def over(self) -> bool:

@@ -52,6 +52,11 @@ class Range(BaseModel):
 Entry = list[Any] | Range
 
 
+def is_number(value: Any) -> bool:
+    """Whether a setting is one; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def trial_from(values: Mapping[str, Any]) -> TrialConfig:
     """A trial from plain values.
 
@@ -86,7 +91,7 @@ class Choice:
 
     @property
     def _ranked(self) -> bool:
-        return all(isinstance(v, int | float) and not isinstance(v, bool) for v in self.values)
+        return all(map(is_number, self.values))
 
     def distributions(self) -> dict[str, BaseDistribution]:
         if self._ranked:

@@ -10,12 +10,16 @@ from search.answer import Best, Interval, effort_of, front_of
 from search.arms import ARMS, Arm
 from search.experiment import Experiment
 from search.folder import RunFolder
-from search.labels import duration, label, modalities, percent, shown, signed
+from search.labels import duration, label, modalities_in, percent, shown, signed
 from search.record import SearchRecord
 from search.session import Session
+from search.statistics.words import TITLES
 from search.storage import storage_of
 
-TITLES = {"baseline": "best unmodulated", "modulated": "best modulated"}
+
+def bests_head(best: dict[Arm, Best]) -> list[str]:
+    """Above the columns of the best trials, in the order of `bests_rows`."""
+    return [f"best {TITLES[arm]}" for arm in reversed(ARMS) if arm in best]
 
 
 def bests_rows(experiment: Experiment, record: SearchRecord, best: dict[Arm, Best]) -> list[tuple[str, list[str]]]:
@@ -27,7 +31,7 @@ def bests_rows(experiment: Experiment, record: SearchRecord, best: dict[Arm, Bes
     ]
     if metric != "val/accuracy":
         rows.append(("val/accuracy", [percent(best[arm].metrics["val/accuracy"]) for arm in shown_arms]))
-    for name in dict.fromkeys(name for arm in shown_arms for name in modalities(best[arm].metrics)):
+    for name in modalities_in(best[arm].metrics for arm in shown_arms):
         key = f"val/accuracy/{name}"
         rows.append((f"  {name} alone", [shown(key, best[arm].metrics.get(key)) for arm in shown_arms]))
     rows.append(("configuration", [label(best[arm].trial.changes) for arm in shown_arms]))
@@ -43,9 +47,8 @@ def bests_table(experiment: Experiment, record: SearchRecord, best: dict[Arm, Be
     """The same for the screen."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
     table.add_column("")
-    for arm in reversed(ARMS):
-        if arm in best:
-            table.add_column(TITLES[arm], overflow="fold")
+    for heading in bests_head(best):
+        table.add_column(heading, overflow="fold")
     for name, cells in bests_rows(experiment, record, best):
         folded = [cell.replace(" ", "\n") if name == "configuration" else cell for cell in cells]
         table.add_row(Text(name, style="dim"), *map(Text, folded))
@@ -101,6 +104,12 @@ def cut_short(session: Session) -> str | None:
     return f"{done} were not started: the same command with more of `search.budget` and --resume goes on with them."
 
 
+def ends(record: SearchRecord) -> str:
+    """How the trials ended."""
+    early = f"{record.count('stopped')} stopped early, {record.count('failed')} failed"
+    return f"{record.count('finished')} trained to the end, {early}"
+
+
 def effort(experiment: Experiment, record: SearchRecord) -> str:
     """Where the epochs went: what was asked for, trained, taken over, and left out by early stopping."""
     whole = experiment.trial.epochs
@@ -131,10 +140,8 @@ def print_summary(
 ) -> None:
     """Prints all of it."""
     experiment, record = session.experiment, session.record
-    count = {word: sum(t.status == word for t in record) for word in ("finished", "stopped", "failed")}
     console.print(
-        f"\n[bold]{experiment.name}[/bold]: {len(record.trials)} trials in {duration(seconds)}: {count['finished']} "
-        f"trained to the end, {count['stopped']} stopped early, {count['failed']} failed\n",
+        f"\n[bold]{experiment.name}[/bold]: {len(record.trials)} trials in {duration(seconds)}: {ends(record)}\n",
         highlight=False,
     )
     console.print(Text(f"{effort(experiment, record)}\n"))

@@ -15,7 +15,7 @@ from search.space import END, METHOD, START
 
 
 def test_the_examples_in_the_documentation_hold():
-    assert doctest.testmod(labels) == (0, 11)
+    assert doctest.testmod(labels) == (0, 12)
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,9 @@ def confirm(run: RunFolder, gain: float, seeds: int = 6) -> None:
     ]
     arms = {arm: {"trial": best[arm].trial.number, "changes": dict(best[arm].trial.changes)} for arm in ARMS}
     found = to_dict(verdict(modulated, baseline))
-    run.verdict.write_text(json.dumps({**found, "pairs": pairs, "arms": arms, "twin_of": None, "test": None}))
+    run.verdict.write_text(
+        json.dumps({**found, "pairs": pairs, "arms": arms, "best": "modulated", "twin_of": None, "test": None})
+    )
 
 
 class Page(HTMLParser):
@@ -115,7 +117,7 @@ def test_a_search_that_is_not_done_has_a_page_that_says_so(tmp_path, steps, busy
     found = parsed(file)
     why = "the search is still running" if busy else "the search was stopped before it was done"
     assert found.text("h1") == f"No verdict yet: {why}"
-    ended = gather(run.path).ended
+    ended = gather(run.path).record.ended
     assert f"{ended} of 14 trials have ended" in found.text("p")
     assert ("go on with the search" in found.text("li")) is not busy
 

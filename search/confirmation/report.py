@@ -13,7 +13,7 @@ from search.arms import ARMS, Arm
 from search.budget import left
 from search.confirmation.policy import Confirmation, title
 from search.confirmation.seeds import redraws
-from search.labels import duration, label, shown
+from search.labels import configuration, duration, shown
 from search.progress import View
 from search.record import TrialRecord
 from search.session import Session
@@ -55,7 +55,7 @@ def verdict_table(policy: Confirmation, found: Verdict) -> Table:
     for heading in ("", *HEADINGS):
         table.add_column(heading, overflow="fold")
     rows: list[tuple[str, ...]] = [*verdict_rows(metric, found, policy.pairs.twin_of)]
-    best = {arm: label({p: v for p, v in policy.best[arm].items() if p != "seed"}) for arm in ARMS}
+    best = {arm: configuration(policy.best[arm]) for arm in ARMS}
     rows.append(("configuration", *(best[arm].replace(" ", "\n") for arm in reversed(ARMS)), ""))
     for name, *texts in rows:
         table.add_row(Text(name, style="dim"), *map(Text, texts))

@@ -146,10 +146,9 @@ def _record(experiment: Experiment, folder: RunFolder) -> SearchRecord:
     finally:
         journal.close()
     if not session.complete:
-        ended = sum(trial.ended for trial in session.record)
         raise ConfirmationError(
-            f"the search in {folder.path} is not done ({ended} of {session.policy.planned} trials have ended), and a "
-            "confirmation is of its best: go on with the search first (--resume)"
+            f"the search in {folder.path} is not done ({session.record.ended} of {session.policy.planned} trials have "
+            "ended), and a confirmation is of its best: go on with the search first (--resume)"
         )
     return session.record
 
@@ -270,8 +269,7 @@ def retire(folder: RunFolder, trials: Mapping[Arm, int]) -> bool:
 
 def _announce(console: Console, session: Session, plan: Plan) -> None:
     most = " at most" if plan.sequential else ""
-    trained = session.record.trials
-    going_on = f", {sum(t.ended for t in trained.values())} trainings of which are done" if trained else ""
+    going_on = f", {session.record.ended} trainings of which are done" if session.record.trials else ""
     console.print(
         f"\n{session.experiment.name}: confirming the best of each arm with {plan.seeds} fresh seeds{most}{going_on}",
         highlight=False,

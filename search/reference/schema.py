@@ -17,6 +17,7 @@ from ogmge.config import ENCODER_NAMES, FUSION_NAMES
 from search.experiment import Experiment
 from search.reference.docstrings import arguments, flowing, summary
 from search.reference.limits import limits, refuses
+from search.reference.members import members
 from search.space import Range
 
 Schema = dict[str, Any]
@@ -56,14 +57,6 @@ class _Described(GenerateJsonSchema):
             for number in _numbers(value):
                 number.update(limits(refuses(kind, key), whole=number["type"] == "integer"))
         return found
-
-
-def members(schema: Schema) -> Iterator[Schema]:
-    """The schemas of which one must hold: of a union those of its members, else the schema itself."""
-    for member in schema.get("anyOf", ()):
-        yield from members(member)
-    if "anyOf" not in schema:
-        yield schema
 
 
 def definition(root: Schema, schema: Schema) -> Schema | None:

@@ -19,7 +19,7 @@ ROLES = {"baseline": "unmodulated", "modulated": "modulated", "twin": "the bette
 
 def seeds(facts: Facts) -> Figure | None:
     """A line for each pair of seeds, from the unmodulated to the modulated training of it, and to the twin."""
-    pairs = [pair for pair in facts.pairs if {"baseline", "modulated"} <= set(pair.values)]
+    pairs = [pair for pair in facts.pairs if pair.whole]
     if not pairs:
         return None
     scale = Scale(facts.metric)

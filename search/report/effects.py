@@ -12,7 +12,7 @@ from search.record import TrialRecord
 from search.report.curves import window_of
 from search.report.facts import Facts
 from search.report.figure import COLOURS, Figure, Scale, escaped
-from search.space import END, METHOD, START, Range, with_changes
+from search.space import END, METHOD, START, Range, is_number, with_changes
 from search.statistics.words import TITLES
 
 ALPHA = "modulation.alpha"
@@ -90,11 +90,7 @@ def _logarithmic(facts: Facts, path: str) -> bool:
     entry = facts.experiment.space[path]
     if isinstance(entry, Range):
         return entry.log
-    return all(_number(v) and v > 0 for v in entry) and max(entry) >= 10 * min(entry)
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return all(is_number(v) and v > 0 for v in entry) and max(entry) >= 10 * min(entry)
 
 
 def window(facts: Facts) -> Figure | None:
@@ -148,7 +144,7 @@ def slices(facts: Facts) -> list[Figure]:
 
 def _slice(facts: Facts, place: int, path: str) -> Figure:
     trials = [trial for trial in resulted(facts) if path in trial.changes]
-    numbers = all(_number(trial.changes[path]) for trial in trials)
+    numbers = all(is_number(trial.changes[path]) for trial in trials)
     traces = [_points(facts, path, [t for t in trials if t.arm == arm], arm, numbers) for arm in reversed(ARMS)]
     axis: dict[str, Any] = {"title": escaped(path)}
     axis |= {"type": "log" if _logarithmic(facts, path) else "linear"} if numbers else {"type": "category"}

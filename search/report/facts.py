@@ -3,7 +3,6 @@ where weights are kept at a URI, those of the best are fetched to the folder."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -13,13 +12,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from datasets.remote import RemoteError
 from ogmge import checkpoint
 from search import answer
 from search.arms import ARMS, Arm
-from search.experiment import Experiment
+from search.confirmation.pairs import PAIR
+from search.experiment import Experiment, ExperimentError
+from search.export import confirmed
 from search.folder import FolderError, RunFolder, at_work, fingerprint_in
 from search.policy import Tuning
 from search.record import SearchRecord, read
@@ -40,6 +39,11 @@ class Pair:
 
     seed: int
     values: Mapping[str, float]
+
+    @property
+    def whole(self) -> bool:
+        """Whether both of the pair are done."""
+        return {*PAIR} <= set(self.values)
 
 
 @dataclass(frozen=True)
@@ -106,19 +110,9 @@ class Facts:
         return answer.bests(self.record, self.experiment.search.objective)
 
     @property
-    def ended(self) -> int:
-        """Trials that are over."""
-        return sum(trial.ended for trial in self.record)
-
-    @property
     def done(self) -> bool:
         """Whether the search is: nothing of it is still to be trained."""
-        return self.ended == len(self.record.trials) and (self.ended >= self.planned or self.exhausted is not None)
-
-    @property
-    def whole(self) -> bool:
-        """Whether a pair of the confirmation is."""
-        return any({"baseline", "modulated"} <= set(pair.values) for pair in self.pairs)
+        return self.record.complete(self.planned, exhausted=self.exhausted is not None)
 
     @property
     def fingerprint(self) -> str:
@@ -176,8 +170,7 @@ def gather(path: Path, *, busy: bool | None = None) -> Facts:
     if not folder.journal.exists():
         raise FolderError(f"there is no search in {path}: `run_search.py FILE` makes one")
     record, policy = read(folder.journal), Tuning(experiment)
-    document = _json(folder.verdict)
-    verdict = None
+    document, verdict = confirmed(folder) or {}, None
     with suppress(ValueError, KeyError, TypeError):
         _ = [document["arms"][arm]["changes"] for arm in ARMS]
         verdict = from_dict(document)
@@ -197,13 +190,6 @@ def gather(path: Path, *, busy: bool | None = None) -> Facts:
     )
 
 
-def _json(path: Path) -> dict[str, Any]:
-    with suppress(OSError, ValueError):
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return found if isinstance(found, dict) else {}
-    return {}
-
-
 def _pairs(document: Mapping[str, Any], trainings: SearchRecord) -> list[Pair]:
     """Those that the verdict rests on, or else those that have been trained by now."""
     with suppress(KeyError, TypeError):
@@ -217,7 +203,7 @@ def _pairs(document: Mapping[str, Any], trainings: SearchRecord) -> list[Pair]:
 
 def _versions(folder: RunFolder) -> dict[str, str]:
     """As `best.yaml` has them, which the run wrote."""
-    with suppress(OSError, yaml.YAMLError, KeyError, TypeError, AttributeError):
-        found = yaml.safe_load(folder.best.read_text(encoding="utf-8"))["origin"]["versions"]
-        return {str(name): str(version) for name, version in found.items()}
+    with suppress(ExperimentError):
+        origin = load(folder.best).origin
+        return {} if origin is None else origin.versions
     return {}

@@ -15,7 +15,7 @@ from search.arms import ARMS, Arm
 from search.record import TrialRecord
 from search.report.facts import Facts
 from search.report.figure import COLOURS, Figure, escaped
-from search.space import METHOD
+from search.space import METHOD, is_number
 from search.statistics.words import TITLES
 
 FEWEST = 4  # trials, below which a forest of trees has nothing to divide
@@ -73,7 +73,7 @@ def _varies(trials: Sequence[TrialRecord], path: str) -> bool:
 def _distribution(trials: Sequence[TrialRecord], path: str) -> BaseDistribution:
     """As it was drawn, in the trials themselves: numbers between the least and the greatest, anything else by name."""
     values = [trial.changes[path] for trial in trials]
-    if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
+    if all(map(is_number, values)):
         low, high = min(values), max(values)
         return FloatDistribution(low, high, log=low > 0 and high >= 10 * low)
     return CategoricalDistribution(sorted({json.dumps(value) for value in values}))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from search.report.facts import Facts
-from search.report.words import best_rows, commands, confirmed, headline, paragraphs, searched, spent
+from search.report.words import best, commands, confirmed, headline, paragraphs, searched, spent
 
 LONGEST, MOST = 400, 5000  # characters of a cell, and of all of it: MLflow's limit
 
@@ -18,11 +18,8 @@ def markdown(facts: Facts) -> str:
         f"## {_plain(headline(facts))}",
         *map(_plain, paragraphs(facts)),
     ]
-    if (found := confirmed(facts)) is not None:
+    if (found := confirmed(facts) or best(facts)) is not None:
         parts.append(_table(*found))
-    elif facts.best:
-        titles, rows = best_rows(facts)
-        parts.append(_table(("", *titles), [(name, *cells) for name, cells in rows]))
     parts.append(_table(("search", ""), spent(facts)))
     space = searched(facts)
     going = "\n".join(f"{command}    # {what}" for what, command in commands(facts))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from search.labels import duration, modalities, shown, text
+from search.labels import duration, modalities_in, shown, text
 from search.record import TrialRecord
 from search.report.facts import Facts
-from search.space import END, START
+from search.space import END, START, is_number
 from search.statistics.words import TITLES
 
 WORDS = {
@@ -57,7 +57,7 @@ def rows(facts: Facts) -> list[Row]:
 
 
 def _names(facts: Facts) -> list[str]:
-    return list(dict.fromkeys(name for t in facts.record if t.epochs for name in modalities(t.epochs[-1])))
+    return modalities_in(trial.epochs[-1] for trial in facts.record if trial.epochs)
 
 
 def _paths(facts: Facts) -> list[str]:
@@ -92,8 +92,7 @@ def _setting(trial: TrialRecord, path: str) -> Cell:
     value: Any = trial.changes[path]
     if path == START:
         return Cell(f"{value} to {trial.changes[END]}", value)
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return Cell(text(value), value if number else None)
+    return Cell(text(value), value if is_number(value) else None)
 
 
 def heading(path: str) -> str:

@@ -6,13 +6,14 @@ import shlex
 
 from search.answer import front_of
 from search.arms import ARMS
-from search.labels import duration, label, of_space
+from search.budget import NOTHING, left
+from search.labels import configuration, duration, of_space, percent
 from search.report.facts import Facts
 from search.statistics.words import HEADINGS, HEADLINES, TITLES, sentences, test_sentence, verdict_rows
-from search.summary import bests_rows, effort, worth
+from search.summary import bests_head, bests_rows, effort, ends, worth
 
 WAITING = "No verdict yet: the confirmation is not done"
-Rows = list[tuple[str, list[str]]]
+Table = tuple[tuple[str, ...], list[tuple[str, ...]]]  # head and rows, each row with its name
 
 
 def headline(facts: Facts) -> str:
@@ -26,7 +27,8 @@ def headline(facts: Facts) -> str:
     if facts.busy or any(not training.ended for training in facts.confirmation):
         return WAITING
     if facts.confirmation.trials:
-        return "No verdict: no pair of the confirmation came to a result" if not facts.whole else WAITING
+        whole = any(pair.whole for pair in facts.pairs)
+        return WAITING if whole else "No verdict: no pair of the confirmation came to a result"
     return "No verdict: the search's best were not confirmed"
 
 
@@ -35,7 +37,7 @@ def paragraphs(facts: Facts) -> list[str]:
     said = []
     if not facts.done:
         said.append(
-            f"{facts.ended} of {facts.planned} trials have ended; what stands here is of {facts.made:%H:%M} UTC."
+            f"{facts.record.ended} of {facts.planned} trials have ended; what stands here is of {facts.made:%H:%M} UTC."
         )
     if facts.verdict is not None:
         if facts.busy or not facts.done:
@@ -53,19 +55,34 @@ def paragraphs(facts: Facts) -> list[str]:
     return said
 
 
-def confirmed(facts: Facts) -> tuple[tuple[str, ...], list[tuple[str, ...]]] | None:
-    """Head and rows of the verdict's table; None where there is no verdict."""
+def confirmed(facts: Facts) -> Table | None:
+    """The verdict's table; None where there is no verdict."""
     if facts.verdict is None:
         return None
     rows = verdict_rows(facts.metric, facts.verdict, facts.document.get("twin_of"))
-    changes = [label({p: v for p, v in facts.document["arms"][arm]["changes"].items() if p != "seed"}) for arm in ARMS]
-    return ("", *HEADINGS), [*rows, ("configuration", *reversed(changes), "")]
+    best = [configuration(facts.document["arms"][arm]["changes"]) for arm in reversed(ARMS)]
+    return ("", *HEADINGS), [*rows, ("configuration", *best, "")]
 
 
-def best_rows(facts: Facts) -> tuple[list[str], Rows]:
-    """Head and rows of the table of the best trials."""
-    head = [f"best {TITLES[arm]}" for arm in reversed(ARMS) if arm in facts.best]
-    return head, bests_rows(facts.experiment, facts.record, facts.best)
+def best(facts: Facts) -> Table | None:
+    """The table of the best trials; None where there are none."""
+    rows = bests_rows(facts.experiment, facts.record, facts.best)
+    return (("", *bests_head(facts.best)), [(name, *cells) for name, cells in rows]) if facts.best else None
+
+
+def by_class(facts: Facts) -> Table:
+    """What changed class by class, all of them."""
+    rows = [
+        (
+            change.name,
+            percent(change.modulated),
+            percent(change.baseline),
+            f"{100 * change.difference:+.1f}",
+            "" if change.low is None or change.high is None else f"{100 * change.low:+.1f} to {100 * change.high:+.1f}",
+        )
+        for change in facts.classes
+    ]
+    return ("class", TITLES["modulated"], TITLES["baseline"], "difference", "interval"), [*rows]
 
 
 def fronts(facts: Facts) -> str:
@@ -84,17 +101,12 @@ def fronts(facts: Facts) -> str:
 def spent(facts: Facts) -> list[tuple[str, str]]:
     """What the search was, and what it took, by name."""
     search, record = facts.experiment.search, facts.record
-    by = {status: sum(t.status == status for t in record) for status in ("finished", "stopped", "failed")}
-    running = sum(t.status == "running" for t in record) if facts.busy else 0
-    count = f"{by['finished']} trained to the end, {by['stopped']} stopped early, {by['failed']} failed"
-    budget = search.budget
-    limits = {"hours": budget.hours, "GPU-hours": budget.gpu_hours, "epochs": budget.epochs}
-    limited = ", ".join(f"{value:g} {name}" for name, value in limits.items() if value is not None)
-    rows = [
-        (
-            "trials",
-            f"{len(record.trials)} of {facts.planned} begun: {count}" + (f", {running} running" * bool(running)),
-        ),
+    trials = f"{len(record.trials)} of {facts.planned} begun: {ends(record)}"
+    if facts.busy and (running := record.count("running")):
+        trials += f", {running} running"
+    limited = ", ".join(f"{limit:g} {unit}" for limit, unit in left(search.budget, NOTHING))
+    return [
+        ("trials", trials),
         ("epochs", effort(facts.experiment, record).partition(" epochs: ")[2]),
         ("time", duration(record.spent.wall_seconds)),
         ("budget", f"{limited or 'none'}" + (f": {facts.exhausted}" if facts.exhausted else "")),
@@ -102,7 +114,6 @@ def spent(facts: Facts) -> list[tuple[str, str]]:
         ("early stopping", search.scheduler.name),
         ("data", f"{facts.experiment.dataset['name']}, fingerprint {facts.fingerprint}"),
     ]
-    return rows
 
 
 def searched(facts: Facts) -> dict[str, str]:
