@@ -9,8 +9,9 @@ Trials that do nothing but report five epochs, two at a time, without checkpoint
             nothing else differs, and it is slow).
 Each in a process of its own, one after the other, in each round. The seconds are from the first report, when workers
 have started, to the last record being written; of all rounds the least is shown, as what else the machine does only
-adds. `driver` is CPU time of the process that the search runs in, `above none` is seconds a trial. Ends with the goals,
-and whether they hold.
+adds. `driver` is CPU time of the process that the search runs in, `above none` is seconds a trial. Then the CPU seconds
+that a worker process takes from its start to the end of a trial's first epoch, beside those of its two largest imports.
+Ends with the goals, and whether they hold.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 EPOCHS = 5
 VARIANTS = ("none", "ours", "bare", "callback", "tune")
-ABOVE_NONE_S, OF_CALLBACK = 0.1, 0.5  # the goals
+ABOVE_NONE_S, OF_CALLBACK, START_S = 0.1, 0.5, 6.0  # the goals
 
 
 @dataclass(frozen=True)
@@ -173,6 +174,42 @@ def apart(variant: str, trials: int) -> Cost:
     return Cost(**json.loads(done.stdout.splitlines()[-1]))
 
 
+SPENT = "; import resource; u = resource.getrusage(resource.RUSAGE_SELF); print(u.ru_utime + u.ru_stime)"
+STARTS = {
+    "import torch": "import torch",
+    "import ray.tune": "from ray import tune",
+    "to the first epoch": "from benchmarks.overhead import first_epoch; first_epoch()",
+}
+
+
+def first_epoch() -> None:
+    """Import what a worker imports, and train an epoch of a tiny trial as it does."""
+    import torch
+
+    import search.execution.worker  # noqa: F401, with Ray Tune
+    from datasets.memory import InMemory, Split
+    from ogmge import trainable
+    from ogmge.config import Modulation, TrialConfig
+
+    split = Split({name: torch.zeros(8, 4) for name in ("a", "b")}, torch.arange(8) % 2)
+    config = TrialConfig(epochs=1, batch_size=4, encoder="mlp", modulation=Modulation(parameters="all"))
+    with tempfile.TemporaryDirectory() as folder:
+        trainable.train(config, InMemory(["0", "1"], split, split, ""), lambda metrics: None, folder=Path(folder))
+
+
+def show_starts(rounds: int) -> None:
+    """CPU seconds of fresh processes, the least of some rounds."""
+    found: dict[str, float] = {}
+    for _ in range(max(3, rounds)):
+        for name, code in STARTS.items():
+            done = subprocess.run([sys.executable, "-c", code + SPENT], capture_output=True, text=True, check=True)
+            found[name] = min(found.get(name, float("inf")), float(done.stdout.splitlines()[-1]))
+    print(f"\n{'a worker process':22}{'CPU s':>6}")
+    for name, seconds in found.items():
+        print(f"{name:22}{seconds:6.2f}")
+    goal("a worker's start", found["to the first epoch"], START_S, "CPU s")
+
+
 def show(costs: dict[str, Cost], trials: int) -> None:
     """The figures so far, and of the goals those that can be told."""
     print(f"\n{'':10}{'seconds':>9}{'a trial':>9}{'driver':>9}{'above none':>12}")
@@ -211,6 +248,7 @@ def main() -> None:
             before = costs.get(variant, cost)
             costs[variant] = Cost(min(cost.seconds, before.seconds), min(cost.driver, before.driver))
     show(costs, given.trials)
+    show_starts(given.rounds)
 
 
 if __name__ == "__main__":

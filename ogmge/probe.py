@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ogmge.modulation import unimodal_logits
+from ogmge.optimizer import eager
 from ogmge.trained import Trained
 from ogmge.training import Batch
 
@@ -128,7 +129,7 @@ def logistic_regression(x: Tensor, y: Tensor, classes: int, weight_decay: float,
     bias = x.new_zeros(classes) if start is None else start.bias.clone()
     for parameter in (weight, bias):
         parameter.requires_grad_()
-    optimizer = torch.optim.LBFGS(
+    optimizer = eager(torch.optim.LBFGS)(
         [weight, bias],
         max_iter=ITERATIONS,
         max_eval=2 * ITERATIONS,

@@ -194,7 +194,8 @@ def train(
     """
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which cuBLAS reads when it starts
-    torch.use_deterministic_algorithms(config.deterministic, warn_only=True)
+    if torch.are_deterministic_algorithms_enabled() != config.deterministic:  # the call imports torch.compile: 5 s
+        torch.use_deterministic_algorithms(config.deterministic, warn_only=True)
     data = part(data, ranks)
     trainer = start(config, data, device or torch.device("cpu"), ranks)
     history, inherited = _restore(trainer, folder / LAST)

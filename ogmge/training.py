@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
-from ogmge.config import Optimizer as OptimizerConfig
 from ogmge.config import TrialConfig
 from ogmge.metrics import Answered, ModulationTally, Tally
 from ogmge.model import MultimodalClassifier
 from ogmge.modulation import Modulator, unimodal_logits
+from ogmge.optimizer import build_optimizer
 from ogmge.ranks import ALONE, Ranks, weight
 
 Batch = tuple[Mapping[str, Tensor], Tensor]
@@ -34,18 +34,6 @@ class NonFiniteLoss(RuntimeError):
             f"the loss is not finite at epoch {epoch}, step {step} (learning rate {learning_rate:g}): "
             "lower the learning rate, or look for broken samples"
         )
-
-
-def build_optimizer(config: OptimizerConfig, model: nn.Module, device: torch.device) -> torch.optim.Optimizer:
-    """The optimizer over all parameters; fused on a GPU, where a step then waits for nothing."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    fused = device.type == "cuda"
-    if config.name == "sgd":
-        return torch.optim.SGD(
-            parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=fused
-        )
-    kind = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
-    return kind(parameters, lr=config.lr, betas=(config.momentum, 0.999), weight_decay=config.weight_decay, fused=fused)
 
 
 def _micro_batches(x: Mapping[str, Tensor], y: Tensor, parts: int) -> Iterator[tuple[dict[str, Tensor], Tensor]]:

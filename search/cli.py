@@ -18,6 +18,7 @@ from typing import Any, Literal, get_args
 
 import click
 
+import search.execution.environment  # noqa: F401, before a user's module can import Ray
 from search.commands import Command, Group
 from search.completion import assignments, runs
 

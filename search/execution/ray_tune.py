@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Protocol
 
-import search.execution.cluster  # isort: skip # noqa: F401, it sets what `ray.tune` reads when it is imported
+import search.execution.environment  # isort: skip # noqa: F401, it sets what `ray.tune` reads when it is imported
 
 from ray import tune
 from ray.exceptions import OutOfMemoryError
