@@ -1,12 +1,33 @@
-"""What takes seconds to start is started once for all tests of a process: a Ray, an S3 server. The longest first."""
+"""What takes seconds to start is started once for all tests of a process: a Ray, an S3 server, a finished search."""
 
 from __future__ import annotations
 
+import os
+
+# Before torch is imported, and for all processes that tests start: two threads in each of several processes fight for
+# two cores, which takes ten times as long. Tests that are about threads set them themselves.
+os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+
+os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # seven processes that nobody has work for
+
 import logging
+import shutil
 import signal
+import sqlite3
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+from click.testing import Result
+from hypothesis import settings
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+import search.execution.environment  # noqa: F401, before a test's module imports Ray
+
+settings.register_profile("quick", max_examples=30, deadline=None)
+settings.register_profile("thorough", max_examples=300, deadline=None)
+settings.load_profile("quick")  # `--hypothesis-profile=thorough` takes the other
 
 LONGEST = (
     "test_search",
@@ -29,6 +50,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files go to two processes in this order: a long one at the end would run alone."""
     place = {name: index for index, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(LONGEST)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def hurried_sqlite() -> None:
+    """SQLite, below MLflow, does not wait for the disk, which takes as long as all the rest: no power fails here."""
+
+    def hurry(connection: object, _: object) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            connection.execute("PRAGMA synchronous = OFF")
+
+    event.listen(Engine, "connect", hurry)
 
 
 @pytest.fixture(scope="session")
@@ -60,12 +92,32 @@ def s3() -> Iterator[Callable[[str], str]]:
     server.stop()
 
 
-@pytest.fixture(scope="module")
-def one_thread() -> Iterator[None]:
-    """Several get in each other's way where other programs run, and small matrices gain nothing by them."""
-    import torch
+@pytest.fixture(scope="session")
+def searched(ray_instance: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    """A finished search, `runs/own`: its folder, which is to stay as it is, and what it printed.
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    Six trials, some of them stopped early, each on half of a pretended GPU.
+    """
+    from tests.searches import FINISHED, own, search
+
+    folder = tmp_path_factory.mktemp("searched")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        own("Together", folder)
+        result = search(*FINISHED)
+    assert result.exit_code == 0, result.output
+    return folder, result
+
+
+@pytest.fixture(scope="session")
+def confirmed(searched: tuple[Path, Result], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    """The finished search, confirmed with three seeds: its folder, and what that printed."""
+    from tests.searches import ONE_WORKER, command
+
+    folder = tmp_path_factory.mktemp("confirmed") / "copy"
+    shutil.copytree(searched[0], folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        result = command("confirm", "own", "--seeds", "3", ONE_WORKER)
+    assert result.exit_code == 0, result.output
+    return folder, result

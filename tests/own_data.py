@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
 import ray
 import torch
@@ -50,8 +51,8 @@ class Vectors:
 
 
 @dataclass(frozen=True)
-class Drawn(Vectors):
-    """Holds out its validation itself, by a seed, and has a test split."""
+class Untested(Vectors):
+    """Holds out its validation itself, by a seed."""
 
     split_seed: int = 0
 
@@ -62,8 +63,13 @@ class Drawn(Vectors):
     def validation(self, *, batch_size: int) -> Iterator[Batch]:
         yield self._split(1000 + self.split_seed)
 
-    def all_for_training(self) -> Drawn:
+    def all_for_training(self) -> Self:
         return replace(self, samples=2 * self.samples)
+
+
+@dataclass(frozen=True)
+class Drawn(Untested):
+    """The same with a test split."""
 
     def test(self, *, batch_size: int, reason: str) -> Iterator[Batch]:
         x, y = self._split(self.seed + 2)
@@ -197,6 +203,24 @@ class Interrupted(Drawn):
     def train(self, *, batch_size: int, seed: int, epoch: int) -> Iterator[Batch]:
         if epoch == 1 and not Path("over").exists():
             raise KeyboardInterrupt
+        yield from super().train(batch_size=batch_size, seed=seed, epoch=epoch)
+
+
+@dataclass(frozen=True)
+class Together(Drawn):
+    """Each process that trains on it signs in `readers/`, and waits there until so many have signed."""
+
+    processes: int = 2
+
+    def train(self, *, batch_size: int, seed: int, epoch: int) -> Iterator[Batch]:
+        readers = Path("readers")
+        readers.mkdir(exist_ok=True)
+        (readers / str(os.getpid())).touch()
+        until = time.monotonic() + 120
+        while len(list(readers.iterdir())) < self.processes:
+            if time.monotonic() > until:
+                raise TimeoutError(f"{self.processes} processes do not train at the same time")
+            time.sleep(0.05)
         yield from super().train(batch_size=batch_size, seed=seed, epoch=epoch)
 
 

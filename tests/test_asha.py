@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from search.stopping import asha
 from search.stopping.asha import Asha, rung_epochs
 from search.stopping.peers import Run, peers
+from tests.tells import tells
 
 
 def test_the_examples_in_the_documentation_hold():
@@ -133,14 +135,14 @@ def test_a_hopeless_learning_rate_ends_before_its_window_opens():
     for number in range(3):
         trained.report(number, "baseline", None, [0.5 + number / 10] * 3)
     reason = trained.report(9, "modulated", 10, [0.1] * 3)
-    assert reason == "asha: 4th of 4 runs without modulation so far after 3 epochs, 1 may go on"
+    tells(reason, "asha:", "4th of 4", "without modulation", "3 epochs", 1)
 
 
 def test_a_reason_tells_the_rank_and_among_how_many():
     trained = Trained(Asha([3], 3, "max", grace_epochs=3))
     reasons = [trained.report(number, "modulated", 0, [100.0 - number] * 3) for number in range(23)]
-    assert reasons[1] == "asha: 2nd of 2 trials with an open window after 3 epochs, 1 may go on"
-    ranks = [reason.split()[1] for reason in reasons[1:]]
+    tells(reasons[1], "asha:", "2nd of 2", "open window", "3 epochs", 1)
+    ranks = [re.search(r"\d+(st|nd|rd|th)", reason)[0] for reason in reasons[1:]]
     assert ranks[:4] == ["2nd", "3rd", "4th", "5th"]
     assert ranks[9:12] == ["11th", "12th", "13th"]
     assert ranks[19:] == ["21st", "22nd", "23rd"]

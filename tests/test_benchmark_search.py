@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -36,6 +37,7 @@ from benchmarks.search import (
 )
 from benchmarks.user_training import trial
 from search.space import with_changes
+from tests.tells import tells
 
 PLAIN = Configuration("sum", 0.1)
 OPEN = Configuration("film", 0.01, "ogm_ge", 0.5, 2, 7)
@@ -169,26 +171,26 @@ def test_the_table_has_what_was_used_and_the_best_of_each_kind():
     lines = table({"grid": result(7200, 0.5, 0.6, 0.7), "ours": result(900, 0.5)}).splitlines()
     assert lines[1].split() == ["grid", "3", "36", "2.000", "200.0", "1.0", "min"]
     assert lines[2].split() == ["ours", "1", "12", "0.250", "75.0", "1.0", "min"]
-    assert lines[-3:] == [
-        "grid  70.0%  film, lr 0.01, ogm_ge, alpha 0.5, window 2-7",
-        "grid  50.0%  sum, lr 0.1, none",
-        "ours  50.0%  sum, lr 0.1, none",
-    ]
+    assert [line.split()[:2] for line in lines[-3:]] == [["grid", "70.0%"], ["grid", "50.0%"], ["ours", "50.0%"]]
+    tells(lines[-3], "film", 0.01, "ogm_ge", 0.5, "2-7")
+    for line in lines[-2:]:
+        tells(line, "sum", 0.1, "none")
 
 
 @pytest.mark.parametrize(
-    ("cpu", "ours", "words"),
+    ("cpu", "ours", "time", "quality"),
     [
-        (50, (0.6, 0.7, 0.8), ["0.50 (goal 0.5 at most): holds", "+10.00 ± 0.00", "(goal no worse): holds"]),
-        (51, (0.4, 0.5, 0.6), ["0.51 (goal 0.5 at most): MISSED", "-10.00 ± 0.00", ": 3 seeds cannot tell"]),
-        (50, (0.40, 0.51, 0.59), ["-10.00 ± 0.58", "(goal no worse): MISSED"]),
-        (50, (0.3, 0.7, 0.6), ["-6.67 ± 8.82", ": 3 seeds cannot tell"]),
+        (50, (0.6, 0.7, 0.8), ["0.50", "holds"], ["+10.00 ± 0.00", "holds"]),
+        (51, (0.4, 0.5, 0.6), ["0.51", "MISSED"], ["-10.00 ± 0.00", "3 seeds"]),  # which cannot tell
+        (50, (0.40, 0.51, 0.59), ["0.50", "holds"], ["-10.00 ± 0.58", "MISSED"]),
+        (50, (0.3, 0.7, 0.6), ["0.50", "holds"], ["-6.67 ± 8.82", "3 seeds"]),
     ],
 )
-def test_goals_say_whether_they_hold(cpu, ours, words):
+def test_goals_say_whether_they_hold(cpu, ours, time, quality):
     said = goals({"tune": result(100, 0.5), "ours": result(cpu, 0.5)}, {"tune": (0.5, 0.6, 0.7), "ours": ours})
-    assert len(said.splitlines()) == 2
-    assert all(word in said for word in words)
+    for line, facts in zip(said.splitlines(), (["CPU-hours", 0.5, *time], quality), strict=True):
+        tells(line, "ours", "tune", *facts)
+        assert re.findall("holds|MISSED", line) == [fact for fact in facts if fact in ("holds", "MISSED")]
 
 
 def test_goals_of_what_did_not_run_are_not_told():
@@ -203,5 +205,6 @@ def test_quality_is_the_mean_and_deviation_over_seeds():
 def test_a_folder_that_keeps_a_run_of_other_sizes_is_refused(tmp_path):
     for _ in range(2):
         claim(tmp_path, Sizes(24, 12))
-    with pytest.raises(SystemExit, match="another folder"):
+    with pytest.raises(SystemExit) as error:
         claim(tmp_path, Sizes(4, 12))
+    tells(error.value, tmp_path, '"trials": 24', '"trials": 4')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import io
+import re
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from rich.console import Console
 from search import budget
 from search.answer import best_of
 from search.arms import ARMS
-from search.budget import Spent, exhausted, set_aside
+from search.budget import Spent, exhausted, of_budget, set_aside
 from search.experiment import Budget, ExperimentError, resolved
 from search.folder import RunFolder, claimed
 from search.policy import Tuning
@@ -21,7 +22,9 @@ from search.record import Journal
 from search.session import Session
 from search.summary import cut_short, print_summary
 from search.tracking.curve import Curve
-from tests.test_search import children, own, search
+from tests.searches import children, own, search
+from tests.tells import tells
+from tests.test_sampler import created_studies
 from tests.test_session import check_whole, events, experiment, opened, results, simulate
 
 
@@ -29,21 +32,32 @@ def test_the_examples_in_the_documentation_hold():
     assert doctest.testmod(budget) == (0, 5)
 
 
+def spends(reason: str, limit: str, aside: float | None = None) -> None:
+    """Assert that a reason is this limit of the budget, and how much of it is set aside, if any is."""
+    assert of_budget(reason)
+    tells(reason, limit)
+    number, *_ = limit.split()
+    assert re.findall(r"\d+(?:\.\d+)?", reason) == [number, *([] if aside is None else [str(aside)])]
+
+
 @pytest.mark.parametrize(
-    ("limits", "spent", "reason"),
+    ("limits", "spent", "limit"),
     [
         ({}, Spent(1e9, 1e9, 10**9), None),
         ({"hours": 0.5}, Spent(1799.9, 1e9, 10**9), None),
-        ({"hours": 0.5}, Spent(1800.0), "budget: 0.5 hours are spent"),
-        ({"hours": 1}, Spent(3601.0), "budget: 1 hour is spent"),
+        ({"hours": 0.5}, Spent(1800.0), "0.5 hours"),
+        ({"hours": 1}, Spent(3601.0), "1 hour"),
         ({"gpu_hours": 2}, Spent(0, 7199.9), None),
-        ({"gpu_hours": 2}, Spent(0, 7200.0), "budget: 2 GPU-hours are spent"),
+        ({"gpu_hours": 2}, Spent(0, 7200.0), "2 GPU-hours"),
         ({"epochs": 7}, Spent(0, 0, 6), None),
-        ({"epochs": 7, "hours": 9}, Spent(0, 0, 7), "budget: 7 epochs are spent"),
+        ({"epochs": 7, "hours": 9}, Spent(0, 0, 7), "7 epochs"),
     ],
 )
-def test_a_budget_is_spent_when_one_of_its_limits_is_reached(limits, spent, reason):
-    assert exhausted(Budget(**limits), spent) == reason
+def test_a_budget_is_spent_when_one_of_its_limits_is_reached(limits, spent, limit):
+    reason = exhausted(Budget(**limits), spent)
+    assert (reason is None) is (limit is None)
+    if reason is not None:
+        spends(reason, limit)
 
 
 _limits = st.none() | st.floats(0.001, 100)
@@ -72,20 +86,21 @@ def test_without_numbers_nothing_is_limited(written):
 
 
 @pytest.mark.parametrize(
-    ("assignment", "sentence"),
+    ("assignment", "key", "facts"),
     [
-        ("search.budget.hours=0", "`search.budget.hours` must be above 0, but got 0"),
-        ("search.budget.epochs=0", "`search.budget.epochs` must be at least 1, but got 0"),
-        ("search.budget.epochs=2.5", "`search.budget.epochs` must be a whole number, but got 2.5"),
-        ("search.budget.days=1", "`search.budget.days` is no known key: expected one of hours, gpu_hours, epochs"),
-        ("search.budget=3", "`search.budget` must be a mapping, but got 3"),
-        ("search.budget.gpu_hours=2", "`search.budget.gpu_hours` must be null where `search.resources.gpu` is 0"),
+        ("search.budget.hours=0", "search.budget.hours", ["above 0"]),
+        ("search.budget.epochs=0", "search.budget.epochs", ["at least 1", 0]),
+        ("search.budget.epochs=2.5", "search.budget.epochs", ["whole number", 2.5]),
+        ("search.budget.days=1", "search.budget.days", ["hours, gpu_hours, epochs"]),
+        ("search.budget=3", "search.budget", ["mapping", 3]),
+        ("search.budget.gpu_hours=2", "search.budget.gpu_hours", ["`search.resources.gpu`", 0, 2]),
     ],
 )
-def test_a_budget_that_cannot_be_gets_a_sentence(assignment, sentence):
-    with pytest.raises(ExperimentError, match=r"\(command line\)") as refused:
+def test_a_budget_that_cannot_be_is_a_mistake(assignment, key, facts):
+    with pytest.raises(ExperimentError) as refused:
         experiment(assignment)
-    assert sentence in str(refused.value)
+    (sentence,) = refused.value.sentences
+    tells(sentence, f"`{key}`", "command line", *facts)
 
 
 @pytest.mark.parametrize("before", ["null", "{hours: 1}"])
@@ -113,7 +128,7 @@ class Clock:
 
 
 def stopped_by_budget(session: Session) -> list[int]:
-    return [t.number for t in session.record if t.status == "stopped" and t.reason.startswith("budget: ")]
+    return [t.number for t in session.record if t.status == "stopped" and of_budget(t.reason)]
 
 
 @pytest.mark.parametrize("at_once", [1, 4])
@@ -135,14 +150,15 @@ def test_running_trials_end_at_their_next_report_and_no_new_one_is_suggested(tmp
     assert len(stopped_by_budget(session)) <= at_once
 
 
-def test_a_trial_stopped_by_the_budget_is_a_result_and_is_told_to_the_sampler_as_pruned(tmp_path):
+def test_a_trial_stopped_by_the_budget_is_a_result_and_is_told_to_the_sampler_as_pruned(tmp_path, monkeypatch):
+    studies = created_studies(monkeypatch)
     session = opened(tmp_path / "journal.jsonl", "search.budget.epochs=2", "search.scheduler.name=none")
     simulate(session, at_once=2)
     assert stopped_by_budget(session) == [0, 1]
-    for arm in ARMS:
+    for arm, study in zip(ARMS, studies, strict=True):
         best = best_of(session.record, arm, "val/accuracy", "max")
         assert best is not None
-        (trial,) = session.policy.studies[arm]._study.trials
+        (trial,) = study.trials
         assert (trial.state.name, len(trial.intermediate_values)) == ("PRUNED", len(best.trial.epochs))
 
 
@@ -165,7 +181,7 @@ def test_the_hours_of_earlier_sessions_count_and_the_time_between_them_does_not(
     simulate(second)
     second.close()
     assert second.complete
-    assert second.exhausted == "budget: 1 hour is spent"
+    spends(second.exhausted, "1 hour")
     at = [event["wall_seconds"] for event in events(path)]
     assert at == sorted(at)
     assert 3600 <= at[-1] < 3600 + 60 * 10
@@ -247,7 +263,8 @@ def test_the_summary_says_that_the_budget_ended_it_and_what_was_left(tmp_path):
     text = printed(session)
     left = 14 - len(session.record.trials)
     stopped = len(stopped_by_budget(session))
-    assert f"Budget: 9 epochs are spent. It stopped {stopped} of the trials, and {left} of the plan's 14 were" in text
+    tells(cut_short(session), "9 epochs", stopped, left, 14, "`search.budget`", "--resume")
+    tells(text, cut_short(session))
 
 
 def test_of_a_budget_that_cost_nothing_no_word_is_said(tmp_path):
@@ -266,12 +283,13 @@ def test_a_real_search_ends_with_its_budget_and_goes_on_with_more(ray_instance, 
     file = own("Vectors", tmp_path)
     first = search(file, "search.budget.epochs=2")
     assert first.exit_code == 0, first.output
-    assert "Budget: 2 epochs are spent." in first.stdout
+    tells(first.stdout, "Budget: 2 epochs")
     _, trials, _ = children(tmp_path, "own")
-    assert "budget: 2 epochs are spent" in {run.data.tags.get("stop_reason") for run in trials}
+    reasons = [run.data.tags["stop_reason"] for run in trials if "stop_reason" in run.data.tags]
+    spends(next(reason for reason in reasons if of_budget(reason)), "2 epochs")
     more = search(file, "search.budget.epochs=100", "--resume")
     assert more.exit_code == 0, more.output
-    assert "4 trials in" in more.stdout
+    tells(more.stdout, "4 trials")
     assert "Budget:" not in more.stdout
 
 
@@ -281,7 +299,7 @@ def test_a_budget_too_small_for_both_arms_is_a_failure_that_says_so(ray_instance
     monkeypatch.chdir(tmp_path)
     result = search(own("Vectors", tmp_path), "search.budget.epochs=1", "search.resources.cpu=2")
     assert result.exit_code == 1
-    assert "the search failed: budget: 1 epoch is spent" in result.stderr
+    tells(result.stderr, "budget: 1 epoch")
 
 
 @pytest.mark.parametrize(
@@ -301,7 +319,7 @@ def test_the_confirmations_trainings_are_set_aside_first(tmp_path):
     session = opened(tmp_path / "journal.jsonl", *assignments)
     simulate(session)
     assert session.record.spent.epochs == 20
-    assert session.exhausted == "budget: 80 epochs are spent, of which 60 are set aside for the confirmation"
+    spends(session.exhausted, "80 epochs", 60)
 
 
 def test_a_budget_that_is_spent_stays_spent_whatever_the_estimate_of_what_is_set_aside(tmp_path):
@@ -309,7 +327,7 @@ def test_a_budget_that_is_spent_stays_spent_whatever_the_estimate_of_what_is_set
     told = {"epoch": 0, "val/accuracy": 0.5, "best": 0.5, "seconds": 1.0}
     session.reported(session.next().number, told)
     session.record.spent.wall_seconds = 3000.0  # 30 such epochs set aside
-    assert session.exhausted == "budget: 1 hour is spent, of which 25 are set aside for the confirmation"
+    spends(session.exhausted, "1 hour", 25)
     session.record.spent.wall_seconds = 1.0
     assert session.exhausted is not None
 
@@ -331,9 +349,10 @@ def test_a_search_that_its_budget_ended_is_done_also_when_it_is_opened_again(tmp
 
 
 def test_a_budget_that_the_confirmation_would_use_up_is_a_mistake():
-    sentence = r"`search.budget.epochs` must be more than the confirmation's 12 x 5 = 60, but got 60"
-    with pytest.raises(ExperimentError, match=sentence):
+    with pytest.raises(ExperimentError) as refused:
         experiment("search.budget.epochs=60", "confirm.seeds=4")
+    (sentence,) = refused.value.sentences
+    tells(sentence, "`search.budget.epochs`", "12 x 5 = 60", "got 60", "command line")
     assert experiment("search.budget.epochs=61", "confirm.seeds=4").confirm.seeds == 4
 
 
@@ -343,5 +362,5 @@ def test_gpu_hours_that_were_spent_stay_what_they_were_when_a_resume_gives_other
     told = {"epoch": 0, "val/accuracy": 0.5, "best": 0.5, "seconds": 3600.0}
     session = opened(path, budget, "search.resources.gpu=1")
     session.reported(session.next().number, told, 1.0)
-    assert session.exhausted == "budget: 1 GPU-hour is spent"
-    assert opened(path, budget, "search.resources.gpu=0.25").exhausted == "budget: 1 GPU-hour is spent"
+    spends(session.exhausted, "1 GPU-hour")
+    assert opened(path, budget, "search.resources.gpu=0.25").exhausted == session.exhausted

@@ -13,8 +13,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ogmge.checkpoint import VERSION, CheckpointError, load, save
+from tests.tells import tells
 
 STATE = {"weights": torch.linspace(0, 1, 500), "history": [{"epoch": 0, "loss": 0.1}], "name": "é", "nothing": None}
+
+
+def refused(path: Path) -> CheckpointError:
+    """The error of a file that cannot be loaded; it names the file."""
+    with pytest.raises(CheckpointError) as error:
+        load(path)
+    tells(error.value, path)
+    return error.value
 
 
 def equal(state: dict) -> bool:
@@ -56,12 +65,12 @@ def test_a_failure_while_writing_leaves_the_old_checkpoint_and_no_other_file(tmp
     assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
 
 
-def test_a_full_disk_is_told_as_what_it_is(tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_as_such(tmp_path, monkeypatch):
     """torch says `unexpected pos 832 vs 726`, and what the disk said only in passing."""
     monkeypatch.setattr(Path, "open", lambda self, mode: open("/dev/full", mode))  # noqa: SIM115
-    with pytest.raises(OSError, match=r"No space left on device: .*last\.pt") as told:
+    with pytest.raises(OSError) as error:  # noqa: PT011, its number says which
         save({"large": torch.zeros(100_000)}, tmp_path / "last.pt")
-    assert told.value.errno == errno.ENOSPC
+    assert (error.value.errno, error.value.filename) == (errno.ENOSPC, str(tmp_path / "last.pt"))
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -69,8 +78,7 @@ def test_a_full_disk_is_told_as_what_it_is(tmp_path, monkeypatch):
 def test_a_truncated_file_is_refused(written, tmp_path, share):
     raw, path = written.read_bytes(), tmp_path / "cut.pt"
     path.write_bytes(raw[: int(share * len(raw))])
-    with pytest.raises(CheckpointError, match=r"cut\.pt cannot be read"):
-        load(path)
+    assert refused(path).__cause__ is not None  # why it cannot be read
 
 
 @settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -91,8 +99,7 @@ def test_a_file_with_a_flipped_bit_is_refused_or_read_as_it_was(written, tmp_pat
 def test_any_other_file_is_refused(tmp_path, raw):
     path = tmp_path / "other.pt"
     path.write_bytes(raw)
-    with pytest.raises(CheckpointError, match=r"other\.pt"):
-        load(path)
+    refused(path)
 
 
 class Harmful:
@@ -106,25 +113,25 @@ class Harmful:
 @pytest.mark.parametrize("write", [lambda x, path: path.write_bytes(pickle.dumps(x)), torch.save])
 def test_a_pickle_that_is_not_ours_is_refused_without_running_it(tmp_path, write):
     write({"version": VERSION, "x": Harmful(tmp_path / "harm")}, tmp_path / "bad.pt")
-    with pytest.raises(CheckpointError, match=r"bad\.pt cannot be read"):
-        load(tmp_path / "bad.pt")
+    assert refused(tmp_path / "bad.pt").__cause__ is not None
     assert not (tmp_path / "harm").exists()
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("content", "facts"),
     [
-        ({"version": VERSION + 1}, f"has version {VERSION + 1} of the format, but this program reads {VERSION}"),
-        ({"weights": torch.zeros(1)}, "is no checkpoint of this project"),
-        ([1, 2], "is no checkpoint of this project"),
+        ({"version": VERSION + 1}, [f"version {VERSION + 1}", VERSION]),
+        ({"weights": torch.zeros(1)}, []),
+        ([1, 2], []),
     ],
 )
-def test_a_file_of_another_kind_is_refused(tmp_path, content, message):
+def test_a_file_of_another_kind_is_refused(tmp_path, content, facts):
     torch.save(content, tmp_path / "x.pt")
-    with pytest.raises(CheckpointError, match=rf"x\.pt {message}"):
-        load(tmp_path / "x.pt")
+    error = refused(tmp_path / "x.pt")
+    tells(error, *facts)
+    assert error.__cause__ is None  # it can be read
+    assert ("version" in str(error)) is bool(facts)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(CheckpointError, match=r"none\.pt cannot be read"):
-        load(tmp_path / "none.pt")
+    assert isinstance(refused(tmp_path / "none.pt").__cause__, FileNotFoundError)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -12,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from search.cli import main, search_command
+from tests.tells import tells
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = ", ".join(sorted(main.commands))
@@ -27,29 +29,30 @@ def asked(*words: str) -> Result:
 
 
 @pytest.mark.parametrize(
-    ("words", "sentence"),
+    ("words", "facts"),
     [
-        (["search", "verdict"], f"No such command 'verdict'. There is {COMMANDS}."),
-        (["search", "confrim", "demo"], "No such command 'confrim'. Did you mean 'confirm'?"),
-        (["search", "--xyz"], "No such option '--xyz'. There is --version, --help."),
-        (
-            ["search", "confirm", "demo", "--xyz"],
-            "No such option '--xyz'. There is --seeds, --sequential, --test, --help.",
-        ),
-        (["search", "confirm", "demo", "--seed", "3"], "No such option '--seed'. Did you mean '--seeds'?"),
-        (["search", "export", "demo", "-x"], "No such option '-x'. There is --output, --trial, --help."),
-        (["search", "probe", "demo", "--split", "tset"], "'tset' is not one of 'validation', 'test'."),
-        (["run_search.py", "x.yaml", "--dry"], "No such option '--dry'. Did you mean '--dry-run'?"),
-        (
-            ["run_search.py", "x.yaml", "--xyz"],
-            "No such option '--xyz'. There is --resume, --dry-run, --version, --help.",
-        ),
+        (["search", "verdict"], ("'verdict'", COMMANDS)),
+        (["search", "confrim", "demo"], ("'confrim'", "'confirm'")),
+        (["search", "--xyz"], ("'--xyz'", "--version, --help")),
+        (["search", "confirm", "demo", "--xyz"], ("'--xyz'", "--seeds, --sequential, --test, --help")),
+        (["search", "confirm", "demo", "--seed", "3"], ("'--seed'", "'--seeds'")),
+        (["search", "export", "demo", "-x"], ("'-x'", "--output, --trial, --help")),
+        (["search", "probe", "demo", "--split", "tset"], ("'--split'", "'tset'", "'validation', 'test'")),
+        (["run_search.py", "x.yaml", "--dry"], ("'--dry'", "'--dry-run'")),
+        (["run_search.py", "x.yaml", "--xyz"], ("'--xyz'", "--resume, --dry-run, --version, --help")),
     ],
 )
-def test_what_is_unknown_is_answered_with_what_there_is(words, sentence):
+def test_what_is_unknown_is_answered_with_what_there_is(words, facts):
     result = asked(*words)
+    _, _, message = result.output.partition("Error:")
     assert result.exit_code == 2
-    assert " ".join(result.output.split()).endswith(sentence)
+    tells(message, *facts)
+    assert named(message) == named(" ".join(facts))  # and nothing else
+
+
+def named(message: str) -> set[str]:
+    """The options and the commands in a message."""
+    return {word for word in re.findall(r"[\w-]+", message) if word in main.commands or word.startswith("-")}
 
 
 @pytest.fixture
@@ -66,24 +69,20 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("words", "sentence"),
+    ("words", "there", "meant"),
     [
-        (
-            ["export", "dmo"],
-            "no run called 'dmo' under runs/: there is demo, demo-best, vggsound; did you mean `demo`?",
-        ),
-        (["ui", "cremad"], "no run called 'cremad' under runs/: there is demo, demo-best, vggsound"),
-        (
-            ["evaluate", "palin"],
-            "no file 'palin', and no training of that name under runs/: there is demo-best, plain; "
-            "did you mean `plain`?",
-        ),
-        (["probe", "x"], "no file 'x', and no training of that name under runs/: there is demo-best, plain"),
+        (["export", "dmo"], "demo, demo-best, vggsound", "`demo`"),
+        (["ui", "cremad"], "demo, demo-best, vggsound", None),
+        (["evaluate", "palin"], "demo-best, plain", "`plain`"),
+        (["probe", "x"], "demo-best, plain", None),
     ],
 )
-def test_a_run_or_model_that_is_not_there_is_answered_with_those_that_are(runs, words, sentence):
+def test_a_run_or_model_that_is_not_there_is_answered_with_those_that_are(runs, words, there, meant):
     result = asked("search", *words)
-    assert (result.exit_code, result.output.strip()) == (2, sentence)
+    [line] = result.output.splitlines()
+    assert result.exit_code == 2
+    tells(line, f"'{words[1]}'", "runs/", there)
+    assert re.findall("`.*?`", line) == [meant] * (meant is not None)
 
 
 # ---- help ----

@@ -17,15 +17,15 @@ import pytest
 
 from search.record import Journal, TrialRecord
 from search.tracking.store import INTERRUPTED
-from tests.test_confirm_command import command, journal_of, verdict_in
-from tests.test_search import OWN, ROOT, children, search
-from tests.test_search_processes import wait_for
+from tests.searches import ONE_WORKER, ROOT, children, command, own, search, wait_for
+from tests.tells import tells
+from tests.test_confirm_command import journal_of, verdict_in
 
 pytestmark = pytest.mark.slow
 
 CONFIRM = ["confirm", "own", "--seeds", "3"]
 EPOCHS = 4
-SEARCHED = ["own.yaml", "search.trials=2", f"trial.epochs={EPOCHS}"]
+SEARCHED = ["own.yaml", "search.trials=2", f"trial.epochs={EPOCHS}", "dataset.seconds=0.2", ONE_WORKER]
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -60,7 +60,7 @@ def epochs_read(folder: Path) -> Counter[tuple[int, int]]:
 @pytest.fixture(scope="module")
 def searched(ray_instance: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("searched")
-    (folder / "own.yaml").write_text(OWN.format(kind="Logged"))
+    own("Logged", folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         assert search(*SEARCHED).exit_code == 0
@@ -113,8 +113,7 @@ def test_one_that_is_interrupted_trains_no_epoch_twice(here, whole):
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 130, output
     *_, last = [line for line in output.splitlines() if line]
-    go_on = f"uv run python -m search {shlex.join(CONFIRM)}"
-    assert last == f"interrupted; what was done is kept. Go on with:  {go_on}"
+    tells(last, "interrupted", f"uv run python -m search {shlex.join(CONFIRM)}")
     before = trainings(here)
     assert not all(trial.ended for trial in before)
     assert not (here / "runs" / "own" / "verdict.json").exists()
@@ -147,14 +146,14 @@ def test_one_that_is_killed_trains_again_what_it_was_at_and_nothing_else(here, w
 @pytest.mark.longer
 def test_one_at_the_end_of_a_search_goes_on_with_the_search_s_command(ray_instance, tmp_path, monkeypatch):
     """And `confirm` goes on with it, too."""
-    (tmp_path / "own.yaml").write_text(OWN.format(kind="Logged"))
+    own("Logged", tmp_path)
     process = start(tmp_path, str(ROOT / "run_search.py"), *SEARCHED, "confirm.seeds=2")
     wait_for_trainings(tmp_path, process, ended=1, epochs=1)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 130, output
     go_on = f"uv run run_search.py {shlex.join([*SEARCHED, 'confirm.seeds=2', '--resume'])}"
-    assert output.rstrip().endswith(f"interrupted; what was done is kept. Go on with:  {go_on}")
+    tells(output.splitlines()[-1], "interrupted", go_on)
     before = trainings(tmp_path)
     shutil.copytree(tmp_path, tmp_path / "other")
     monkeypatch.chdir(tmp_path / "other")

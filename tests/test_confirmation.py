@@ -6,6 +6,7 @@ import io
 import json
 import math
 import random
+import re
 import statistics
 from collections import Counter
 from collections.abc import Callable
@@ -23,13 +24,14 @@ from scipy import stats
 
 from ogmge import checkpoint
 from search.arms import ARMS
-from search.budget import Spent
+from search.budget import Spent, of_budget
 from search.confirmation.evidence import class_changes, document, measures, verdict_of
 from search.confirmation.plan import Plan, keep, read
 from search.confirmation.policy import Confirmation, other, twin_changes
 from search.confirmation.report import print_verdict
 from search.confirmation.seeds import fresh_seeds, redraws
 from search.folder import FolderError
+from search.labels import signed
 from search.record import Journal, SearchRecord, TrialRecord
 from search.session import Session
 from search.space import with_changes
@@ -37,6 +39,7 @@ from search.statistics.paired import paired_bootstrap, secondary
 from search.statistics.verdict import Twin, Verdict, decide, leader, verdict
 from search.statistics.words import sentences
 from search.validation import load
+from tests.tells import tells
 from tests.test_session import experiment
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -105,8 +108,9 @@ def test_the_budget_is_the_searchs_and_the_confirmations_together():
     record = SearchRecord()
     record.spent = Spent(epochs=20)
     assert confirmation("search.budget.epochs=100", spent=Spent(epochs=79)).exhausted(record) is None
-    left = confirmation("search.budget.epochs=100", spent=Spent(epochs=80))
-    assert left.exhausted(record) == "budget: 100 epochs are spent"
+    reason = confirmation("search.budget.epochs=100", spent=Spent(epochs=80)).exhausted(record)
+    assert of_budget(reason)
+    tells(reason, "100 epochs")
 
 
 # ---- pairs, and what they ask for ----
@@ -172,7 +176,8 @@ def test_where_the_pairs_make_no_claim_no_twin_is_trained(tmp_path):
     session = trained(tmp_path, policy, world(0.0, 0.0, 0.02, 5))
     assert roles(session) == {"baseline": 6, "modulated": 6}
     found = verdict_on(policy)
-    assert (found.claim, found.twin, found.word) == ("none", None, "no difference that 6 seeds can show")
+    assert (found.claim, found.twin) == ("none", None)
+    tells(found.word, "6 seeds")
 
 
 def test_a_claim_costs_a_twin_with_the_pairs_seeds_and_splits(tmp_path):
@@ -195,7 +200,8 @@ def test_a_lead_that_other_settings_make_is_none_of_the_methods(tmp_path):
     assert found.interval[0] > 0.05  # the pairs alone would say that it helps
     assert found.claim == "none"
     assert abs(found.twin.mean) < 0.01
-    assert "their other settings may make the difference" in " ".join(found.notes)
+    [note] = found.notes
+    tells(note, "helps", "modulated", "off")
 
 
 def test_where_the_baseline_leads_its_twin_has_the_modulation_switched_on(tmp_path):
@@ -274,15 +280,15 @@ def test_stopped_anywhere_and_begun_again_it_ends_as_if_it_had_not(seed, sequent
         assert verdict_on(policy) == verdict_on(whole)
 
 
-def test_a_pair_of_which_one_fails_is_left_out_and_that_is_said(tmp_path):
+def test_a_pair_of_which_one_fails_is_excluded_and_reported(tmp_path):
     policy = confirmation(seeds=7)
     value = world(0.0, 0.0, 0.02, 5)
     trained(tmp_path, policy, lambda t: None if (t.arm, t.internal["pair"]) == ("modulated", 2) else value(t))
     found = verdict_on(policy)
     assert found.paired.n == 6
     assert policy.pairs.values().pairs == (0, 1, 3, 4, 5, 6)
-    note = f"Training failed with modulated and seed {policy.seeds[2]} (ValueError: it fell over): the pair is left out"
-    assert note in " ".join(found.notes)
+    [note] = found.notes
+    tells(note, "modulated", policy.seeds[2], "ValueError: it fell over")
 
 
 def test_where_all_fail_there_is_no_verdict(tmp_path):
@@ -298,8 +304,8 @@ def test_a_budget_that_ends_before_the_twin_is_trained_leaves_nothing_claimed(tm
     assert roles(session)["twin"] == 2  # after 60 epochs of pairs
     found = verdict_on(policy)
     assert (found.claim, found.paired.n) == ("none", 6)
-    assert found.word == "no difference that 6 seeds can show, unchecked"
-    assert "so that nothing is claimed: more of it goes on (`search.budget`)" in " ".join(found.notes)
+    tells(found.word, "6 seeds", "unchecked")
+    tells(found.notes[-1], "`search.budget`")
     more = replace(policy, experiment=experiment("search.budget.epochs=500"))
     again = Session(more.experiment, Journal(tmp_path / "0.jsonl"), more)
     run_all(again, world(0.1, 0.0, 0.002, 1), random.Random(0), 1)
@@ -312,7 +318,8 @@ def test_a_budget_that_ends_in_the_middle_of_the_pairs_leaves_nothing_claimed_ei
     found = verdict_on(policy)
     assert (found.claim, found.paired.n, found.twin) == ("none", 4, None)
     assert found.interval[0] > 0
-    assert "4 seeds cannot reach 5 % in a sign-flip test" in found.notes[0]
+    tells(found.notes[0], "4 seeds", "5 %", "sign-flip", 0.125)
+    tells(found.notes[-1], "`search.budget`")
 
 
 def test_where_every_twin_fails_the_pairs_are_told_and_nothing_is_claimed(tmp_path):
@@ -321,9 +328,10 @@ def test_where_every_twin_fails_the_pairs_are_told_and_nothing_is_claimed(tmp_pa
     trained(tmp_path, policy, lambda t: None if t.internal["role"] == "twin" else value(t))
     found = verdict_on(policy)
     assert (found.claim, found.paired.n, found.twin) == ("none", 6, None)
-    assert found.word == "no difference that 6 seeds can show, unchecked"
-    assert "That training failed with every seed, so that nothing is claimed." in found.notes
-    assert "Training failed with baseline and seed" in found.notes[-1]
+    tells(found.word, "6 seeds", "unchecked")
+    assert len(found.notes) == 3  # what was to be checked, that it failed, and with what
+    assert "`search.budget`" not in " ".join(found.notes)
+    tells(found.notes[-1], "baseline", policy.seeds[0], 5, "ValueError: it fell over")
 
 
 def test_the_set_aside_is_enough_for_a_twin():
@@ -357,15 +365,17 @@ def test_a_plan_that_was_sequential_stays_so_and_says_no_more_of_earlier_looks()
 
 
 def test_fewer_seeds_than_were_planned_are_refused():
-    with pytest.raises(FolderError, match="began with 6 seeds, which cannot become 5"):
+    with pytest.raises(FolderError) as error:
         BEGUN.asked(5, sequential=False, judged=True)
+    tells(error.value, "6 seeds", 5, "--seeds")
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"seeds": 6}', "{"])
-def test_a_damaged_plan_is_a_sentence(tmp_path, text):
+def test_a_damaged_plan_is_refused(tmp_path, text):
     (tmp_path / "plan.json").write_text(text)
-    with pytest.raises(FolderError, match="is damaged, so that nobody can tell how many seeds were planned"):
+    with pytest.raises(FolderError) as error:
         read(tmp_path / "plan.json")
+    tells(error.value, tmp_path / "plan.json", "seeds")
 
 
 def test_a_claim_after_an_earlier_look_says_what_it_costs(tmp_path):
@@ -373,8 +383,7 @@ def test_a_claim_after_an_earlier_look_says_what_it_costs(tmp_path):
     trained(tmp_path, policy, world(0.1, 0.0, 0.002, 1))
     found = verdict_on(policy, Plan(8, True, {"baseline": 1, "modulated": 0}, (6,)))
     assert found.claim == "helps"
-    assert "Seeds were added after the verdict on 6 was known" in found.notes[-1]
-    assert "wrong in 5 % at most" in found.notes[-1]
+    tells(found.notes[-1], 6, "2.5 %", "5 %")
 
 
 # ---- what is written ----
@@ -453,39 +462,46 @@ def test_where_the_publisher_fixes_the_split_examples_are_redrawn(tmp_path):
     (tmp_path / "0.pt").write_bytes(b"no checkpoint")
     lost = verdict_of(policy, Plan(4, False, {}), lambda number: tmp_path / f"{number}.pt")
     assert lost.examples is None
-    assert "The examples were not redrawn" in " ".join(lost.notes)
+    assert lost.notes[: len(found.notes)] == found.notes
+    [note] = lost.notes[len(found.notes) :]
+    tells(note, tmp_path / "0.pt")
 
 
 @pytest.mark.parametrize(
-    ("gain", "said"),
+    ("gain", "word", "facts"),
     [
-        (0.1, ["Modulation helps, by ", " as it looks from 6 seeds.", "Exact sign-flip p = 0.031"]),
-        (-0.1, ["Modulation hurts, by "]),
-        (0.0, ["No difference that 6 seeds can show.", "in four cases of five; one as "]),
+        (0.1, "helps", ["10.1 points", "0.9 points", "p = 0.031"]),
+        (-0.1, "hurts", ["9.9 points", "0.9 points", "p = 0.031"]),
+        (0.0, None, ["0.9 points", 256, "p = 0.72", 0.031]),  # seeds that would show the difference seen
     ],
 )
-def test_the_screen_says_what_was_found(tmp_path, gain, said):
+def test_the_screen_says_what_was_found(tmp_path, gain, word, facts):
     policy = confirmation(seeds=6)
     trained(tmp_path, policy, world(gain, 0.0, 0.005, 5))
     console = Console(file=io.StringIO(), width=200)
     print_verdict(console, policy, verdict_on(policy), None, 61.0)
     text = console.file.getvalue()
-    assert "confirmed: 6 pairs of fresh seeds, each pair with a validation split of its own, in 1 min 01 s" in text
-    assert ("the same, modulation" in text) is (gain != 0)
-    for part in said:
-        assert part in text
+    tells(text, "simulated", "6 pairs", "validation split", "1 min 01 s")
+    assert ("modulation off" in text, "modulation on" in text) == (gain > 0, gain < 0)  # the twin's row
+    conclusion = text[text.index("method=ogm") :]
+    tells(conclusion, "6 seeds", *facts)
+    assert re.findall("helps|hurts", conclusion) == ([word] if word else [])
 
 
 def test_a_difference_that_the_twin_takes_back_is_not_counted_in_seeds(tmp_path):
     policy = confirmation(seeds=6)
     trained(tmp_path, policy, world(0.0, 0.1, 0.002, 1))
-    text = " ".join(sentences("val/accuracy", verdict_on(policy)))
-    assert "one as large as the one seen" not in text
-    assert text.startswith("No difference that 6 seeds can show.")
+    found = verdict_on(policy)
+    said = sentences("val/accuracy", found)
+    tells(said[0], "6 seeds")
+    tells(said[1], "0.3 points")
+    assert str(found.seeds_for_seen) not in re.findall(r"[\d.]*\d", " ".join(said))
 
 
 def test_seeds_that_differ_by_more_than_there_is_could_show_nothing():
-    said = " ".join(sentences("val/accuracy", verdict([0.9, 0.2], [0.1, 0.8])))
-    assert "2 seeds that differ as much as these could show no difference at all." in said
-    assert "in four cases of five" not in said
-    assert "in four cases of five" in " ".join(sentences("val/loss", verdict([9.0, 2.0], [1.0, 8.0], "min")))
+    accuracy, loss = verdict([0.9, 0.2], [0.1, 0.8]), verdict([9.0, 2.0], [1.0, 8.0], "min")
+    said = " ".join(sentences("val/accuracy", accuracy))
+    assert accuracy.detectable > 1
+    assert signed("val/accuracy", accuracy.detectable, unit=False).removeprefix("+") not in said
+    assert str(accuracy.seeds_for_seen) not in re.findall(r"[\d.]*\d", said)
+    tells(" ".join(sentences("val/loss", loss)), f"{loss.detectable:.4f}", loss.seeds_for_seen)

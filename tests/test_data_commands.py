@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shlex
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,8 +18,14 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from datasets.clips import SPLITS
+from datasets.lists import count
+from datasets.registry import find
+from datasets.store import MANIFEST, Store
 from search.cli import main, search_command
 from tests import media_trees
+from tests.searches import ONE_WORKER
+from tests.tells import tells
 
 ROOT = Path(__file__).resolve().parent.parent
 TREES: dict[str, Callable[..., dict[str, object]]] = {
@@ -34,7 +42,7 @@ SMALL = [
     "trial.batch_size=4",
     "trial.schedule={name: constant}",
     "search.trials=2",
-    "search.resources={cpu: 1, gpu: 0}",
+    ONE_WORKER,  # most of the time goes into starting them: an epoch takes half a second
     "space.modulation.start=[0]",
     "space.modulation.end=[0]",
 ]
@@ -57,44 +65,69 @@ QUICK = ("vggsound",)  # the others take the same way through the search: half a
 
 
 @pytest.fixture(scope="module", params=[n if n in QUICK else pytest.param(n, marks=LONG) for n in TREES])
-def prepared(request, ray_instance, tmp_path_factory) -> tuple[str, Path, list[str]]:
-    """A data set, the folder that its commands run in, and what they are told of where it is."""
+def prepared(request, ray_instance, tmp_path_factory) -> tuple[str, Path, dict[str, object]]:
+    """A data set, the folder that its commands run in, and its options, which say where it is."""
     name: str = request.param
     folder = tmp_path_factory.mktemp("Daten é") / name
-    given = overrides(TREES[name](folder))
-    result = run("prepare", name, *given)
+    options = TREES[name](folder)
+    result = run("prepare", name, *overrides(options))
     assert result.exit_code == 0, result.output
-    return name, folder, given
+    return name, folder, options
 
 
 def test_what_was_prepared_is_not_prepared_again(prepared, monkeypatch):
-    name, folder, given = prepared
+    name, folder, options = prepared
     monkeypatch.chdir(folder)
-    again = run("prepare", name, *given)
+    before = {file.name: file.stat().st_mtime_ns for file in (folder / "store").iterdir()}
+    again = run("prepare", name, *overrides(options))
     assert again.exit_code == 0, again.output
-    assert "of them there already" in again.output
+    assert {file.name: file.stat().st_mtime_ns for file in (folder / "store").iterdir()} == before
+    manifest = Store(folder / "store").manifest
+    said = again.output.splitlines()[-1]
+    tells(said, f"{len(manifest.clips)} clips", folder / "store", count(len(manifest.shards), "shard"))
 
 
 def test_a_check_says_what_is_there_and_draws_it(prepared, monkeypatch):
-    name, folder, given = prepared
+    name, folder, options = prepared
     monkeypatch.chdir(folder)
-    result = run("check", name, *given)
+    result = run("check", name, *overrides(options))
     assert result.exit_code == 0, result.output
-    said = ("list: ", " clips there", "train", "validation", "a search trains on ", "a model sees: ", "picture sheet: ")
-    for part in said:
-        assert part in result.output
-    picture = Image.open(folder / "runs" / "sheets" / f"{name}.png")
+    reader = find(name)(**options)
+    index, data = reader.index(), reader.open()
+    rows = [line.split() for line in result.output.splitlines()]
+    assert ["class", *SPLITS] in rows
+    of_splits = Counter(clip.split for clip in index.clips)
+    assert ["all", *(str(of_splits[split]) for split in SPLITS)] in rows
+    for label in index.classes:
+        counts = (sum((clip.label, clip.split) == (label, split) for clip in index.clips) for split in SPLITS)
+        assert [*label.split(), *map(str, counts)] in rows
+    first, *_, used, seen, picture_at = result.output.splitlines()
+    tells(first, f"{index.rows} rows", f"{len(index.clips)} clips", 0)
+    tells(used, f"{len(data.splits.train)} clips", len(data.splits.validation), len(data.splits.test))
+    tells(seen, *(f"{modality} {list(shape)}" for modality, shape in data.shapes.items()), len(index.classes))
+    sheet = Path("runs", "sheets", f"{name}.png")
+    tells(picture_at, sheet)
+    picture = Image.open(folder / sheet)
     assert len(picture.convert("L").getcolors(256) or range(300)) > 50  # no empty page
 
 
 def test_a_search_runs_on_it_as_its_file_stands(prepared, monkeypatch):
-    name, folder, given = prepared
+    name, folder, options = prepared
     monkeypatch.chdir(folder)
     seeds = "confirm.seeds=2" if name == "vggsound" else "confirm=null"
-    result = CliRunner().invoke(search_command, [file_of(name), *given, *SMALL, seeds])
+    result = CliRunner().invoke(search_command, [file_of(name), *overrides(options), *SMALL, seeds])
     assert result.exit_code == 0, result.output
-    assert "best unmodulated" in result.output
-    assert ("confirmed: 2 pairs of fresh seeds" in " ".join(result.output.split())) is (name == "vggsound")
+    with (folder / "runs" / name / "trials.csv").open(newline="") as file:
+        trials = [(trial["arm"], trial["status"]) for trial in csv.DictReader(file)]
+    assert sorted(trials) == [("baseline", "finished"), ("modulated", "finished")]
+    tells(result.output, f"runs/{name}/best.yaml")
+    assert (folder / "runs" / name / "best.yaml").exists()
+    confirmed = folder / "runs" / name / "verdict.json"
+    assert confirmed.exists() is (name == "vggsound")
+    if name == "vggsound":
+        tells(result.output, "2 pairs", "verdict.json")
+        verdict = json.loads(confirmed.read_text())
+        assert (verdict["paired"]["n"], set(verdict["arms"])) == (2, {"baseline", "modulated"})
     assert not list(folder.rglob("test_readings.jsonl"))  # the test split is not read
 
 
@@ -103,11 +136,11 @@ def test_a_search_before_prepare_says_so(ray_instance, tmp_path, monkeypatch):
     given = overrides(media_trees.vggsound(tmp_path))
     result = CliRunner().invoke(search_command, [file_of("vggsound"), *given, *SMALL])
     assert result.exit_code == 2
-    assert "not prepared" in result.stderr
-    assert "python -m search prepare" in result.stderr
+    tells(result.stderr, tmp_path / "store", MANIFEST, "python -m search prepare")
     checked = run("check", "vggsound", *given)
     assert checked.exit_code == 1
-    assert "not prepared" in checked.output
+    tells(checked.output, "24 clips", tmp_path / "store", MANIFEST, "python -m search prepare")
+    assert not list(tmp_path.rglob("*.png"))
 
 
 def test_too_many_unusable_clips_end_it_with_the_reasons_and_a_raised_limit_goes_on(
@@ -117,22 +150,26 @@ def test_too_many_unusable_clips_end_it_with_the_reasons_and_a_raised_limit_goes
     given = overrides(media_trees.vggsound(tmp_path, damaged=2, silent=1))
     result = run("prepare", "vggsound", *given)
     assert result.exit_code == 1, result.output
-    assert "cannot be decoded" in result.stderr
-    assert "no sound" in result.stderr
-    assert "max_quarantined" in result.stderr
+    tells(result.stderr, "cannot be decoded", "no sound", "`dataset.max_quarantined`")
+    assert not (tmp_path / "store" / MANIFEST).exists()
     raised = run("prepare", "vggsound", *given, "dataset.max_quarantined=0.5")
     assert raised.exit_code == 0, raised.output
-    assert "3 clips are quarantined" in raised.output
+    tells(raised.output, "21 clips", "3 clips", MANIFEST)
+    table = [line.split(maxsplit=1) for line in raised.output.splitlines()[-2:]]
+    for (often, reason), its in zip(table, (("2", "cannot be decoded"), ("1", "no sound")), strict=True):
+        assert (often, reason[: len(its[1])]) == its
+    assert len(Store(tmp_path / "store").manifest.quarantined) == 3
 
 
 def test_data_that_need_no_preparing_say_so_and_can_be_checked(ray_instance, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = run("prepare", "demo")
     assert result.exit_code == 2
-    assert "the data set digits needs no preparing" in result.stderr
+    tells(result.stderr, "digits")
+    assert len(result.stderr.strip().splitlines()) == 1
     checked = run("check", "demo")
     assert checked.exit_code == 0, checked.output
-    assert "audio [1, 129, 32], visual [1, 12, 12], 10 classes" in checked.output
+    tells(checked.output, "audio [1, 129, 32]", "visual [1, 12, 12]", "10 classes", "runs/sheets/demo.png")
     assert (tmp_path / "runs" / "sheets" / "demo.png").exists()
 
 
@@ -153,8 +190,9 @@ def test_an_interrupted_prepare_goes_on_and_says_how(ray_instance, tmp_path, mon
     output, _ = process.communicate(timeout=180)
     assert process.returncode in (0, 130), output  # it may have ended just before
     if process.returncode == 130:
-        assert f"Go on with:  uv run {shlex.join(['python', *command[1:]])}" in output
+        tells(output, f"uv run {shlex.join(['python', *command[1:]])}")
         assert "Traceback" not in output
+    there = len(list(tmp_path.rglob("shard-*.json")))
     result = run("prepare", "vggsound", *given)
     assert result.exit_code == 0, result.output
-    assert "of them there already" in result.output
+    tells(result.output.splitlines()[-1], count(there, "shard"))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import re
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.document import DEEPEST, Document, DocumentError, Dumper, dotted, override, parse, read
+from tests.tells import tells
 
 
 def value_of(text: str):
@@ -111,12 +114,9 @@ def test_what_is_written_is_read_again(value, flow):
 
 def test_keys_that_stand_twice_are_all_named_with_both_lines():
     text = "a: 1\nb:\n  c: 1\n  d: {e: 1, e: 2}\n  c: 2\nl:\n- x: 1\n  x: 2\na: 3\n"
-    assert refusal(text).splitlines() == [
-        "`b.d.e` stands twice, in lines 4 and 4: keep one of them (f.yaml)",
-        "`b.c` stands twice, in lines 3 and 5: keep one of them (f.yaml)",
-        "`l[0].x` stands twice, in lines 7 and 8: keep one of them (f.yaml)",
-        "`a` stands twice, in lines 1 and 9: keep one of them (f.yaml)",
-    ]
+    found = [("`b.d.e`", "4 and 4"), ("`b.c`", "3 and 5"), ("`l[0].x`", "7 and 8"), ("`a`", "1 and 9")]
+    for sentence, facts in zip(refusal(text).splitlines(), found, strict=True):
+        tells(sentence, "f.yaml", *facts)
 
 
 def test_the_same_key_in_two_mappings_is_no_mistake():
@@ -124,24 +124,25 @@ def test_the_same_key_in_two_mappings_is_no_mistake():
 
 
 @pytest.mark.parametrize(
-    ("text", "sentence"),
+    ("text", "line", "facts"),
     [
-        ("1: a", "a key must be text, but got 1 in line 1: put it in quotes (f.yaml)"),
-        ("a:\n  ~: 1", "a key in `a` must be text, but got ~ in line 2: put it in quotes (f.yaml)"),
-        ("a: [{yes: 1}]", "a key in `a[0]` must be text, but got yes in line 1: put it in quotes (f.yaml)"),
-        ("? [a]\n: 1", "a key must be text, but got a list in line 1: put it in quotes (f.yaml)"),
-        ("? {a: 1}\n: 1", "a key must be text, but got a mapping in line 1: put it in quotes (f.yaml)"),
+        ("1: a", 1, ["got 1"]),
+        ("a:\n  ~: 1", 2, ["`a`", "~"]),
+        ("a: [{yes: 1}]", 1, ["`a[0]`", "yes"]),
+        ("? [a]\n: 1", 1, ["list"]),
+        ("? {a: 1}\n: 1", 1, ["mapping"]),
     ],
 )
-def test_a_key_that_is_no_text_is_refused(text, sentence):
-    assert refusal(text) == sentence
+def test_a_key_that_is_no_text_is_refused(text, line, facts):
+    (sentence,) = refusal(text).splitlines()
+    tells(sentence, "key", "text", f"line {line}", "f.yaml", *facts)
 
 
 @pytest.mark.parametrize(
     ("text", "got"), [("", "NoneType"), ("# nothing", "NoneType"), ("hello", "str"), ("- a\n- b", "list"), ("3", "int")]
 )
 def test_what_is_no_mapping_is_refused(text, got):
-    assert refusal(text) == f"expected a mapping (`name: …`), but got {got} (f.yaml)"
+    tells(refusal(text), "mapping", got, "f.yaml")
 
 
 @pytest.mark.parametrize(
@@ -167,27 +168,27 @@ def test_what_is_no_mapping_is_refused(text, got):
     ],
 )
 def test_broken_yaml_is_refused_with_its_line(text, line):
-    assert refusal(text).endswith(f" (f.yaml, line {line})")
+    tells(refusal(text), f"f.yaml, line {line}")
     assert "\n" not in refusal(text)
 
 
 @pytest.mark.parametrize(
-    ("text", "sentence"),
+    ("text", "facts"),
     [
-        ("!!int foo", "expected a whole number of 64 bits, but got 'foo'"),
-        ("!!int ''", "expected a whole number of 64 bits, but got ''"),
-        ("0b_", "expected a whole number of 64 bits, but got '0b_'"),
-        ("9" * 5000, f"expected a whole number of 64 bits, but got '{'9' * 60}'"),
-        ("0x" + "f" * 5000, f"expected a whole number of 64 bits, but got '0x{'f' * 58}'"),
-        (str(2**63), f"expected a whole number of 64 bits, but got '{2**63}'"),
-        ("!!float foo", "expected a number, but got 'foo'"),
-        ("!!float ''", "expected a number, but got ''"),
-        ("!!bool maybe", "expected true or false, but got 'maybe'"),
-        (r'"\ud800"', r"expected text, but got '\ud800'"),
+        ("!!int foo", ["64 bits", "'foo'"]),
+        ("!!int ''", ["64 bits", "''"]),
+        ("0b_", ["64 bits", "'0b_'"]),
+        ("9" * 5000, ["64 bits", f"'{'9' * 60}'"]),
+        ("0x" + "f" * 5000, ["64 bits", f"'0x{'f' * 58}'"]),
+        (str(2**63), ["64 bits", f"'{2**63}'"]),
+        ("!!float foo", ["a number", "'foo'"]),
+        ("!!float ''", ["a number", "''"]),
+        ("!!bool maybe", ["true or false", "'maybe'"]),
+        (r'"\ud800"', ["text", r"'\ud800'"]),
     ],
 )
-def test_a_value_that_is_none_of_its_kind_is_refused_with_its_line(text, sentence):
-    assert refusal(f"a: 1\nb: {text}") == f"{sentence} (f.yaml, line 2)"
+def test_a_value_that_is_none_of_its_kind_is_refused_with_its_line(text, facts):
+    tells(refusal(f"a: 1\nb: {text}"), "f.yaml, line 2", *facts)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +197,7 @@ def test_a_value_that_is_none_of_its_kind_is_refused_with_its_line(text, sentenc
 )
 def test_python_tags_are_refused(tag, tmp_path):
     mark = tmp_path / "ran"
-    assert "could not determine a constructor" in refusal(f"a: {tag} ['touch {mark}']")
+    tells(refusal(f"a: {tag} ['touch {mark}']"), tag.replace("!!", "tag:yaml.org,2002:"), "f.yaml, line 1")
     assert not mark.exists()
 
 
@@ -221,7 +222,7 @@ DEEP = 20_000
     ids=["open", "lists", "mappings", "limit", "self", "self-map", "selves", "root", "merged", "bomb", "merge-bomb"],
 )
 def test_what_is_nested_without_end_is_refused(text):
-    assert refusal(text).startswith(f"expected at most {DEEPEST} levels")
+    tells(refusal(text), f"{DEEPEST} levels", "f.yaml")
 
 
 def test_aliases_and_merges_of_a_reasonable_size_are_fine():
@@ -237,12 +238,13 @@ def test_any_text_is_a_document_or_an_error_that_names_the_file(text):
         assert isinstance(parse(text, "f.yaml"), Document)
     except DocumentError as error:
         sentences = str(error).splitlines()
-    assert all("(f.yaml" in sentence for sentence in sentences)
+    for sentence in sentences:
+        tells(sentence, "f.yaml")
 
 
 @pytest.mark.parametrize("text", [r'"\Uffffffff"', r'"\U00110000"', r'"\x"', r'"\q"'])
 def test_a_character_that_cannot_be_is_refused(text):
-    assert "(f.yaml" in refusal(f"a: {text}")
+    tells(refusal(f"a: {text}"), "f.yaml")
 
 
 # ---- files ----
@@ -256,25 +258,24 @@ def test_a_file_is_read_as_utf8(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "reason"),
+    ("name", "content", "facts"),
     [
-        ("missing.yaml", None, "cannot be read: No such file or directory"),
-        ("missing/too.yaml", None, "cannot be read: No such file or directory"),
-        (".", None, "cannot be read: Is a directory"),
-        ("latin1.yaml", b"a: gr\xf6\xdfer", "cannot be read: 'utf-8' codec can't decode byte 0xf6 in position 5"),
-        ("torch.pt", b"PK\x03\x04\x00\x00\x80\x02", "cannot be read: 'utf-8' codec can't decode byte 0x80"),
-        ("zeros.bin", bytes(100), "expected text, but got the character #x00"),
-        ("list.yaml", b"- a", "expected a mapping"),
+        ("missing.yaml", None, [os.strerror(errno.ENOENT)]),
+        ("missing/too.yaml", None, [os.strerror(errno.ENOENT)]),
+        (".", None, [os.strerror(errno.EISDIR)]),
+        ("latin1.yaml", b"a: gr\xf6\xdfer", ["utf-8", "0xf6", "position 5"]),
+        ("torch.pt", b"PK\x03\x04\x00\x00\x80\x02", ["utf-8", "0x80"]),
+        ("zeros.bin", bytes(100), ["text", "#x00"]),
+        ("list.yaml", b"- a", ["mapping", "list"]),
     ],
 )
-def test_a_file_that_cannot_be_read_is_named(tmp_path, name, content, reason):
+def test_a_file_that_cannot_be_read_is_named(tmp_path, name, content, facts):
     path: Path = tmp_path / name
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(DocumentError) as refused:
         read(path)
-    assert reason in str(refused.value)
-    assert str(path) in str(refused.value)
+    tells(refused.value, path, *facts)
 
 
 # ---- places ----
@@ -415,31 +416,34 @@ def test_what_is_set_in_trial_needs_no_space():
 
 
 @pytest.mark.parametrize(
-    ("assignment", "sentence"),
+    ("assignment", "facts"),
     [
-        ("a", "expected key=value (`trial.epochs=2`), but got 'a' (command line)"),
-        ("=1", "expected key=value (`trial.epochs=2`), but got '=1' (command line)"),
-        ("", "expected key=value (`trial.epochs=2`), but got '' (command line)"),
-        ("a b=1", "expected key=value (`trial.epochs=2`), but got 'a b=1' (command line)"),
-        ("--resume", "expected key=value (`trial.epochs=2`), but got '--resume' (command line)"),
-        ("a={b: 1, b: 2}", "`a`: `b` stands twice, in lines 1 and 1: keep one of them (command line)"),
-        ("a={1: 2}", "`a`: a key must be text, but got 1 in line 1: put it in quotes (command line)"),
-        ("a=!!int x", "`a`: expected a whole number of 64 bits, but got 'x' (command line, line 1)"),
-        ("a=\udcff", "`a`: expected text, but got the character #xdcff (command line, line 1)"),
+        ("a", ["key=value", "'a'"]),
+        ("=1", ["key=value", "'=1'"]),
+        ("", ["key=value", "''"]),
+        ("a b=1", ["key=value", "'a b=1'"]),
+        ("--resume", ["key=value", "'--resume'"]),
+        ("a={b: 1, b: 2}", ["`a`", "`b`", "1 and 1"]),
+        ("a={1: 2}", ["`a`", "text", "got 1", "line 1"]),
+        ("a=!!int x", ["`a`", "64 bits", "'x'", "line 1"]),
+        ("a=\udcff", ["`a`", "text", "#xdcff", "line 1"]),
     ],
 )
-def test_an_assignment_that_cannot_be_read_is_refused(assignment, sentence):
+def test_an_assignment_that_cannot_be_read_is_refused(assignment, facts):
     with pytest.raises(DocumentError) as refused:
         override(Document("f.yaml", {}), [assignment])
-    assert str(refused.value) == sentence
+    tells(refused.value, "command line", *facts)
+    assert len(str(refused.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize(
     "text", ["[1, 2", "{a: ", "&x [*x]", "[" * DEEP, "!!python/name:os.system x", "'open", "a: b: c", "--- 1\n--- 2"]
 )
 def test_an_assignment_whose_value_is_no_yaml_is_refused(text):
-    with pytest.raises(DocumentError, match=r"^`trial\.seed`: .*\(command line.*\)$"):
+    with pytest.raises(DocumentError) as refused:
         override(Document("f.yaml", {}), [f"trial.seed={text}"])
+    tells(refused.value, "`trial.seed`", "command line")
+    assert len(str(refused.value).splitlines()) == 1
 
 
 @settings(deadline=None)

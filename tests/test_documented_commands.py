@@ -17,10 +17,13 @@ from click.testing import CliRunner
 from playwright.sync_api import expect
 
 from search.cli import main, search_command
+from search.report.facts import gather
+from search.report.words import headline
 from search.validation import load
 from tests import films
 from tests.browsers import chromium, watched
 from tests.pages import ROOT, block, blocks, commands
+from tests.tells import tells
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,9 @@ TESTED: dict[str, Run | By | Not] = {
     # nowhere
     "pip install uv": Not("it fetches from a package index; `.ci/run` begins with it"),
     "uv run pytest": WHOLE,
-    "uv run pytest -m slow": WHOLE,
+    'uv run pytest -m "slow and not longer"': WHOLE,
+    "uv run pytest -m longer": WHOLE,
+    "uv run pytest --hypothesis-profile=thorough": WHOLE,
     "uv run ruff check .": WHOLE,
     "uv run ruff format --check .": WHOLE,
     "uv run mypy": WHOLE,
@@ -207,6 +212,7 @@ def look(address: str) -> None:
     """The answer is what one sees at the address, and after three clicks from the front page; nothing leaves the
     machine."""
     front, _, _ = address.partition("#")
+    answer = headline(gather(Path("runs/demo")))
     with chromium() as browser:
         seen = watched(browser, front, viewport={"width": 1400, "height": 1000})
         page = seen.page
@@ -216,12 +222,11 @@ def look(address: str) -> None:
                 page.get_by_text("Model training", exact=True).first.click()
                 page.get_by_role("link", name="demo", exact=True).first.click()
                 page.locator(f"a[href*='{address.rpartition('/')[2]}']", has_text="demo").click(timeout=60_000)
-            expect(page.get_by_text("Does OGM-GE help on digits")).to_be_visible(timeout=60_000)
-            expect(page.get_by_role("heading", name="seeds can show")).to_be_visible()
+            expect(page.get_by_role("heading", name=answer)).to_be_visible(timeout=60_000)
         page.get_by_role("tab", name="Artifacts").click()
         page.get_by_text("report.html").first.click()
         report = page.frame_locator("iframe")
-        expect(report.get_by_role("heading", level=1)).to_contain_text("seeds can show", timeout=60_000)
+        expect(report.get_by_role("heading", level=1)).to_have_text(answer, timeout=60_000)
         report.locator("#curves").scroll_into_view_if_needed()
         expect(report.locator("#curves .main-svg").first).to_be_visible()
         assert seen.outside == []
@@ -257,8 +262,8 @@ def test_the_demos_commands_bring_an_answer_a_model_and_their_pages(ray_instance
     for command, how in TESTED.items():
         if isinstance(how, Run) and how.test == DEMO:
             said[command] = served(command) if " ui " in command else run(command, how.more)
-    assert "demo, confirmed: 2 pairs of fresh seeds" in said[f"{SEARCH} experiments/demo.yaml"]
-    assert "models:/demo-best@champion" in said[f"{COMMANDS} train runs/demo/best.yaml"]
+    tells(said[f"{SEARCH} experiments/demo.yaml"], "demo", "2 pairs")
+    tells(said[f"{COMMANDS} train runs/demo/best.yaml"], "models:/demo-best@champion")
     files = re.findall(r"^\| `(runs/.*?)`(?:, `(runs/.*?)`)? \|", (ROOT / "docs/start.md").read_text(), re.MULTILINE)
     assert len(files) == 7
     for path in (path for row in files for path in row if path):
@@ -277,14 +282,14 @@ def test_a_folder_of_clips_becomes_a_table_that_is_searched(ray_instance, tmp_pa
         clip = tmp_path / "data/mine/clips" / label / f"{who}_{number}.mp4"
         films.write(clip, films.moving(10, 64, 96, seed=number), films.chirp(0.6, 16000), rate=16000)
     made = python(block("docs/own_data.md", "python", "make_table"), HOME=str(tmp_path))
-    assert made.startswith("24 clips in ")
+    tells(made, "24 clips")
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "mine.yaml").write_text(block("docs/own_data.md", "yaml", "name: mine"))
     said = [run(command, how.more) for command, how in TESTED.items() if isinstance(how, Run) and how.test == TABLE]
-    assert "24 clips in" in said[0]
-    assert "a search trains on " in said[1]
-    assert "wall time" in said[2]
-    assert "try, confirmed: 2 pairs" in said[3]
+    tells(said[0], "24 clips")
+    tells(said[1], "runs/sheets/mine.png")
+    tells(said[2], f"{SEARCH} mine.yaml")
+    tells(said[3], "try", "2 pairs")
 
 
 @pytest.mark.slow

@@ -15,8 +15,10 @@ from ogmge.config import TrialConfig
 from ogmge.trainable import Objective
 from search.data import open_data
 from search.execution import probe
+from search.execution.cluster import own_cpus
 from search.execution.packing import Room
 from search.execution.throughput import Packing
+from search.labels import label
 from search.planning import costs, dry_run, measure
 from search.planning.forecast import Forecast
 from search.planning.measure import Cost, UnknownSize, sizes_of
@@ -24,7 +26,8 @@ from search.tracking.store import RUN_BYTES
 from search.validation import load
 from tests.own_data import Broken, Vectors
 from tests.pages import block
-from tests.test_search import DEMO, QUICK, own, search
+from tests.searches import DEMO, QUICK, own, search
+from tests.tells import tells
 
 SMALL = [*QUICK, "trial.encoder=mlp", "trial.modulation.parameters=all", "space.fusion=[concat,gated]"]
 
@@ -56,38 +59,41 @@ def test_the_demo_is_planned_and_nothing_is_started(tmp_path, monkeypatch):
     result = search(DEMO, *SMALL, "search.budget.hours=2", "--dry-run")
     assert result.exit_code == 0, result.output
     found = rows(result.stdout)
-    assert found["trials"] == ["6", "3 modulated, 3 not"]
+    trials, arms = found["trials"]
+    assert (trials, re.findall(r"\d+", arms)) == ("6", ["3", "3"])
+    tells(arms, "3 modulated")
     at_most, expected = map(int, found["epochs"])
     assert at_most == 24
     assert 14 <= expected <= 24  # grace of 1: two of an arm stopped at once, or none
     assert found["at once"][0].isdecimal()
-    assert {"wall time", "memory, a trial", "checkpoints", "MLflow"} < set(found)
+    assert {"wall time", "checkpoints", "MLflow"} < set(found)
+    assert any("memory" in name for name in found)
     assert "GPU-hours" not in found
     assert found["budget"] == ["2 hours"]
+    tells(result.stdout, "estimates", "2 configurations", "fusion=concat; fusion=gated")
     said = " ".join(result.stdout.split())
-    assert re.search(r"estimates, from \d+ steps of training and \d+ of validation with 2 configurations", said)
-    assert "(fusion=concat; fusion=gated), one at a time, after a warm-up" in said
-    assert "leave out what workers take to start and what trials at once cost each other" in said
-    assert f"next:  uv run run_search.py {DEMO}" in result.stdout
+    assert re.search(r"\d+ steps", said)
+    assert not re.search(r"\d times", said)  # what trials at once cost each other is not measured
+    tells(result.stdout, f"uv run run_search.py {DEMO}")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("arguments", "facts"),
     [
-        (["trial.epochs=two"], "`trial.epochs` must be a whole number, but got 'two' (command line)"),
-        (["search.resources.cpu=4096"], "`search.resources.cpu` asks for 4096 CPU a trial, but this machine has"),
-        (["space={}"], "there is no `space`, so there is nothing to search"),
-        (["dataset={name: tests.own_data:NotPrepared}"], "mine is not there: run `python -m search prepare`"),
-        (["search.metric=val/acc"], "`search.metric` must be one of val/accuracy, val/loss,"),
-        (["--resume"], "--dry-run is of a whole search: leave --resume out"),
+        (["trial.epochs=two"], ["`trial.epochs`", "whole number", "'two'", "command line"]),
+        (["search.resources.cpu=4096"], ["`search.resources.cpu`", "4096 CPU", f"{own_cpus()} CPU"]),
+        (["space={}"], ["`space`", "`python -m search train FILE`"]),
+        (["dataset={name: tests.own_data:NotPrepared}"], ["~/data/stores/mine", "`python -m search prepare`"]),
+        (["search.metric=val/acc"], ["`search.metric`", "val/accuracy, val/loss, val/accuracy/audio", "'val/acc'"]),
+        (["--resume"], ["--dry-run", "--resume"]),
     ],
 )
-def test_a_mistake_gets_a_sentence(tmp_path, monkeypatch, arguments, sentence):
+def test_a_mistake_gets_a_sentence(tmp_path, monkeypatch, arguments, facts):
     monkeypatch.chdir(tmp_path)
     result = search(DEMO, *arguments, "--dry-run")
     assert result.exit_code == 2
-    assert sentence in result.stderr
+    tells(result.stderr, *facts)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -95,17 +101,18 @@ def test_a_trial_that_fails_in_its_first_steps_is_told(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = search(own("Broken", tmp_path), "--dry-run")
     assert result.exit_code == 2
-    assert "`dataset`: a pass over the data fails: OSError: clip 17 is damaged" in result.stderr
+    tells(result.stderr, "`dataset`", "OSError: clip 17 is damaged")
     monkeypatch.setattr(Broken, "sizes", {"train": 9, "validation": 9}, raising=False)
     result = search(own("Broken", tmp_path), "--dry-run")
     assert result.exit_code == 2
-    assert "a trial (method=ogm fusion=concat) fails in its first steps: OSError: clip 17 is damaged" in result.stderr
+    tells(result.stderr, "method=ogm fusion=concat", "OSError: clip 17 is damaged")
+    assert "`dataset`" not in result.stderr
 
 
 def test_the_readme_shows_what_is_printed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = search(DEMO, *SMALL, "confirm={seeds: 2}", "--dry-run")
-    shown = rows(block("README.md", "text", "at most"))
+    shown = rows(block("README.md", "text", "wall time"))
     assert {"trials", "wall time"} < set(shown)
     assert set(shown) <= set(rows(result.stdout))
 
@@ -117,16 +124,16 @@ def test_cores_that_are_to_be_measured_are_measured_as_the_search_does(tmp_path,
     rates = {Packing(1, Room(2.0, 0)): 30.0, Packing(2, Room(1.0, 0)): 40.0, Packing(1, Room(1.0, 0)): 25.0}
     monkeypatch.setattr(probe.Crew, "rate", lambda crew, packing: rates[packing])
     result = search(DEMO, *SMALL, "search.resources={cpu: auto, gpu: auto}", "--dry-run")
-    said = " ".join(result.stdout.split())
-    assert "note: 2 trials at a time, with 1 core each: 1.3 times the epochs per hour of one; each core has one" in said
-    assert rows(result.stdout)["at once"] == ["2", "1 of 2 CPUs each"]
-    assert "an epoch takes 1.2 times as long" in said  # 2 x 25 / 40
+    tells(result.stdout, "2 trials", "1 core", "1.3 times", probe.FULL)  # 40 / 30
+    at_once, room = rows(result.stdout)["at once"]
+    assert at_once == "2"
+    tells(room, "1 of 2 CPUs")
+    tells(result.stdout, "1.2 times")  # as long an epoch: 2 x 25 / 40
 
 
 # ---- what is measured ----
 
 
-@pytest.mark.usefixtures("one_thread")
 def test_a_measurement_is_of_the_trial_that_the_search_runs(tmp_path):
     """Checkpoints of the size, and as many values, as a trial of the search leaves."""
     experiment = load(Path(DEMO), [*SMALL, "trial.epochs=2", "trial.schedule.milestones=[1]"])
@@ -158,18 +165,19 @@ def test_data_are_counted_unless_they_say_their_size(monkeypatch):
     demo = open_data({"name": "digits"})
     assert sizes_of(demo) == {"train": 2000, "validation": 800}
     monkeypatch.setattr(measure, "COUNT_SECONDS", -1.0)
-    with pytest.raises(UnknownSize, match="give their class an attribute `sizes`"):
+    with pytest.raises(UnknownSize) as error:
         sizes_of(Vectors())
+    tells(error.value, "-1 s", "`sizes`", "{'train': N, 'validation': N}")
 
 
 @pytest.mark.parametrize(
     ("space", "seconds", "labels"),
     [
-        ("{modulation.alpha: [0.1, 0.2]}", {}, ["as written"]),
+        ("{modulation.alpha: [0.1, 0.2]}", {}, [label({})]),
         ("{fusion: [concat, sum]}", {}, ["fusion=concat", "fusion=sum"]),
         (
             "{fusion: [concat, sum], batch_size: {low: 8, high: 64}}",
-            {"fusion=sum batch_size=8": 9.0, "fusion=concat batch_size=64": 8.0},
+            {("sum", 8): 9.0, ("concat", 64): 8.0},
             [
                 "fusion=concat batch_size=8",
                 "fusion=sum batch_size=8",
@@ -180,10 +188,10 @@ def test_data_are_counted_unless_they_say_their_size(monkeypatch):
     ],
 )
 def test_each_choice_that_weighs_is_measured_and_the_heaviest_together(monkeypatch, space, seconds, labels):
-    def measured(experiment, data, sizes, changes, device) -> Cost:
-        return cost(seconds.get(costs.label({k: v for k, v in changes.items() if k in costs.WEIGH}), 1.0))
+    def measured(trial, *others) -> Cost:
+        return cost(seconds.get((trial.fusion, trial.batch_size), 1.0))
 
-    monkeypatch.setattr(costs, "_measured", measured)
+    monkeypatch.setattr(costs, "measure", measured)
     experiment = load(Path(DEMO), [f"space={space}"])
     assert list(costs.costs_of(experiment, Vectors(), torch.device("cpu"))) == labels
 

@@ -19,6 +19,7 @@ from search.experiment import resolved, to_yaml
 from search.folder import RunFolder, identified, write
 from search.validation import load
 from tests.own_data import WithTest
+from tests.tells import tells
 
 EXPERIMENT = """
 name: {name}
@@ -98,18 +99,21 @@ def assert_of_its_best_epoch(values: dict[str, Any], file: Path) -> None:
 
 def test_the_validation_split_gives_what_training_found_and_no_reading_of_the_test_split(place):
     run = place / "runs" / "modulated"
-    assert "flatters" in said(evaluate("modulated", "--split", "validation"))
+    text = said(evaluate("modulated", "--split", "validation"))
     assert_of_its_best_epoch(found(run), run / "best.pt")
+    [note] = found(run)["notes"]  # the split chose the epoch
+    tells(text, note)
     assert (found(run)["split"], found(run)["read"], found(run)["examples"]) == ("validation", None, 90)
     assert not readings(run)
 
 
 def test_the_test_split_is_the_default_and_a_second_reading_is_said_aloud(place):
     run = place / "runs" / "modulated"
-    assert "note" not in said(evaluate("modulated"))
-    assert found(run)["split"] == "test"
-    assert readings(run) == ["evaluate runs/modulated/best.pt"]
-    assert "note: this run has read the test split before" in said(evaluate("modulated"))
+    reading = "evaluate runs/modulated/best.pt"
+    assert reading not in said(evaluate("modulated"))
+    assert (found(run)["split"], found(run)["notes"]) == ("test", [])
+    assert readings(run) == [reading]
+    tells(said(evaluate("modulated")), reading)
     assert len(readings(run)) == 2
 
 
@@ -159,9 +163,10 @@ def test_two_models_are_compared_class_by_class(place):
         assert evaluate(name, "-o", name).exit_code == 0
         separately[name] = {row["class"]: row for row in rows(place / name / "classes.csv")}
     text = said(evaluate("modulated", "--against", "plain", "-o", "both"))
-    assert "modulation ogm)" in text
-    assert "against runs/plain/best.pt" in text
-    assert "these are two trainings" in text
+    tells(text, "runs/modulated/best.pt", "modulation ogm", "against runs/plain/best.pt", "modulation none")
+    [note] = found(place / "both")["notes"]
+    tells(note, "`python -m search confirm`")
+    tells(text, note)
     changes = found(place / "both")["against"]["changes"]
     for view, path in ((changes["fused"], "accuracy"), (changes["alone"]["left"], "accuracy/left")):
         sizes = [abs(c["change"]) for c in view]
@@ -175,15 +180,14 @@ def test_two_models_are_compared_class_by_class(place):
     assert any(table.values())
     # both have read the test split, and both are told that they had
     for name in ("modulated", "plain"):
+        tells(text, f"evaluate runs/{name}/best.pt")
         assert readings(place / "runs" / name)[1] == "evaluate runs/modulated/best.pt against runs/plain/best.pt"
-    assert "this run has read the test split before" in text
-    assert "the run in runs/plain has read the test split before" in text
 
 
 def test_classes_without_an_example_are_left_out_and_said(place):
     only = "dataset.test_classes=[0,2]"
     text = said(evaluate("modulated", only, "--against", "plain"))
-    assert "1 of 3 classes have no example (b)" in text
+    tells(text, "1 of 3", "(b)")
     values = found(place / "runs" / "modulated")
     assert values["without_examples"] == ["b"]
     there = [row for row in values["classes"] if row["name"] != "b"]
@@ -228,7 +232,9 @@ def test_a_file_is_found_from_inside_its_run(place, monkeypatch):
 def test_a_run_that_one_is_in_is_not_that_of_a_file_elsewhere(place, monkeypatch):
     moved(place, "elsewhere/mine.pt")
     monkeypatch.chdir(place / "runs" / "plain")
-    assert "there is no experiment.yaml in its folder" in evaluate("../../elsewhere/mine.pt").stderr
+    result = evaluate("../../elsewhere/mine.pt")
+    assert result.exit_code == 2
+    tells(result.stderr, "../../elsewhere/mine.pt", "experiment.yaml", "--data FILE")
 
 
 def test_data_can_be_named_where_a_checkpoint_is_alone(place):
@@ -245,8 +251,8 @@ def test_a_training_of_a_confirmation_is_validated_on_the_split_that_it_drew(pla
     identified(RunFolder(place / "runs" / "modulated"), WithTest(samples=90).fingerprint)
     train(place, "modulated", "trial.seed=5", "dataset.split_seed=5", into=into)
     file = place / "runs" / "modulated" / into / "best.pt"
-    assert "note: these are not the data" not in said(evaluate(file, "--split", "validation"))
-    assert found(file.parent)["dataset"]["split_seed"] == 5
+    assert "90/0/0" not in said(evaluate(file, "--split", "validation"))  # the run's data; this training drew its own
+    assert (found(file.parent)["dataset"]["split_seed"], found(file.parent)["fingerprint"]) == (5, "90/0/5")
     assert_of_its_best_epoch(found(file.parent), file)
     said(evaluate(file, "--split", "validation", "--data", "modulated.yaml"))  # as it is asked for
     assert found(file.parent)["dataset"]["split_seed"] == 0
@@ -255,23 +261,27 @@ def test_a_training_of_a_confirmation_is_validated_on_the_split_that_it_drew(pla
 def test_other_data_than_the_runs_are_noted(place):
     run = RunFolder(place / "runs" / "modulated")
     identified(run, WithTest(samples=90).fingerprint)
-    assert "note" not in said(evaluate("modulated"))
-    assert "(fingerprint 90/0/0 then, 80/0/0 now)" in said(evaluate("modulated", "dataset.samples=80"))
+    said(evaluate("modulated"))
+    assert (found(run.path)["fingerprint"], found(run.path)["notes"]) == ("90/0/0", [])
+    text = said(evaluate("modulated", "dataset.samples=80"))
     assert found(run.path)["fingerprint"] == "80/0/0"
+    [note] = found(run.path)["notes"]
+    tells(note, "runs/modulated", "90/0/0 then", "80/0/0 now")
+    tells(text, note)
     identified(RunFolder(place / "runs" / "plain"), "0ld")
-    note = "the run in runs/plain began with (fingerprint 0ld then, 90/0/0 now)"
-    assert note in said(evaluate("modulated", "--against", "plain"))
+    text = said(evaluate("modulated", "--against", "plain"))
+    note, _ = found(run.path)["notes"]
+    tells(note, "runs/plain", "0ld then", "90/0/0 now")
+    tells(text, note)
 
 
 def test_data_that_changed_are_evaluated_on_only_where_they_are_named(place):
     identified(RunFolder(place / "runs" / "modulated"), "0ld")
     result = evaluate("modulated")
     assert result.exit_code == 2
-    assert "the data have changed since the run in runs/modulated began (fingerprint 0ld then, 90/0/0 now)" in (
-        result.output
-    )
+    tells(result.output, "runs/modulated", "0ld then", "90/0/0 now", "--data FILE")
     assert not readings(place / "runs" / "modulated")
-    assert "(fingerprint 0ld then, 90/0/0 now)" in said(evaluate("modulated", "--data", "modulated.yaml"))
+    tells(said(evaluate("modulated", "--data", "modulated.yaml")), "0ld then", "90/0/0 now")
 
 
 # ---- mistakes ----
@@ -316,40 +326,36 @@ def nothing(file: Path) -> None:
 
 VECTORS = "dataset={name: tests.own_data:Vectors}"
 WIDER = "dataset={name: tests.own_data:WithTest, shapes: {left: [8], right: [4]}}"
+BEST = "runs/modulated/best.pt"
 MISTAKES = [
-    (nothing, ["nothere"], "no file 'nothere', and no training of that name under runs/: there is modulated, plain"),
-    (nothing, ["runs/modulated/last.pt"], "runs/modulated/last.pt holds no trained model ('config' is missing)"),
-    (nothing, ["modulated.yaml", "--data", "plain.yaml"], "modulated.yaml cannot be read as a checkpoint"),
-    (nothing, ["runs"], "runs holds no best.pt: name the folder of a training, or a checkpoint's file"),
-    (a_search, ["modulated"], "name the file of one, runs/modulated/tune/0003/best.pt for that of trial 3"),
-    (truncated, ["modulated"], "runs/modulated/best.pt cannot be read as a checkpoint"),
-    (of_another_version, ["modulated"], "best.pt has version 99 of the format, but this program reads 1"),
-    (of_other_weights, ["modulated"], "runs/modulated/best.pt: its weights do not fit its model"),
-    (with_other_classes, ["modulated"], "it knows 3 classes (a, z, c), but the data have 3 classes (a, b, c), and"),
-    (with_other_classes, ["modulated"], "1 is z to it, but b in the data (--data FILE names others)"),
-    (
-        with_other_classes,
-        ["plain", "--against", "modulated"],
-        "runs/modulated/best.pt is of other data than runs/plain",
-    ),
-    (nothing, ["modulated", WIDER], "it takes left [6], right [4], but the data are left [8], right [4]"),
-    (nothing, ["modulated", VECTORS], "this data set has no test split"),
-    (nothing, ["modulated", VECTORS], "`--split validation` reads none"),
-    (alone, ["modulated"], "there is no experiment.yaml in its folder or above it: name an experiment file that does"),
-    (nothing, ["modulated", "trial.epochs=3"], "'trial.epochs=3' changes nothing here"),
-    (nothing, ["modulated", "dataset.sample=3"], "`dataset.sample` is no known key; did you mean `samples`?"),
-    (nothing, ["modulated", "--data", "nothere.yaml"], "nothere.yaml cannot be read: No such file or directory"),
-    (nothing, ["modulated", "--against", "nothere"], "no file 'nothere'"),
-    (nothing, ["modulated", "-o", "plain.yaml/out"], "plain.yaml/out cannot be written to (Not a directory)"),
+    (nothing, ["nothere"], ["'nothere'", "runs/", "modulated, plain"]),
+    (nothing, ["runs/modulated/last.pt"], ["runs/modulated/last.pt", "'config'", "best.pt"]),
+    (nothing, ["modulated.yaml", "--data", "plain.yaml"], ["modulated.yaml", "checkpoint"]),
+    (nothing, ["runs"], ["runs", "best.pt", "folder", "checkpoint"]),
+    (a_search, ["modulated"], ["runs/modulated", "runs/modulated/tune/0003/best.pt", "trial 3"]),
+    (truncated, ["modulated"], [BEST, "checkpoint"]),
+    (of_another_version, ["modulated"], [BEST, "version 99", 1]),
+    (of_other_weights, ["modulated"], [BEST, "weights"]),
+    (with_other_classes, ["modulated"], [BEST, "3 classes", "a, z, c", "a, b, c", 1, "--data FILE"]),
+    (with_other_classes, ["plain", "--against", "modulated"], [BEST, "runs/plain/experiment.yaml", "a, z, c"]),
+    (nothing, ["modulated", WIDER], [BEST, "left [6], right [4]", "left [8], right [4]"]),
+    (nothing, ["modulated", VECTORS], ["test split", "`--split validation`"]),
+    (alone, ["modulated"], [BEST, "experiment.yaml", "--data FILE"]),
+    (nothing, ["modulated", "trial.epochs=3"], ["'trial.epochs=3'", "`dataset`"]),
+    (nothing, ["modulated", "dataset.sample=3"], ["`dataset.sample`", "`samples`"]),
+    (nothing, ["modulated", "--data", "nothere.yaml"], ["nothere.yaml", "No such file"]),
+    (nothing, ["modulated", "--against", "nothere"], ["'nothere'", "runs/", "modulated, plain"]),
+    (nothing, ["modulated", "-o", "plain.yaml/out"], ["plain.yaml/out", "Not a directory", "-o FOLDER"]),
 ]
 
 
-@pytest.mark.parametrize(("do", "arguments", "sentence"), MISTAKES)
-def test_a_mistake_gets_a_sentence_before_the_test_split_is_read(place, do, arguments, sentence):
+@pytest.mark.parametrize(("do", "arguments", "facts"), MISTAKES)
+def test_a_mistake_gets_a_sentence_before_the_test_split_is_read(place, do, arguments, facts):
     do(place / "runs" / "modulated" / "best.pt")
     result = evaluate(*arguments)
     assert result.exit_code == 2, result.output
-    assert sentence in result.stderr
+    tells(result.stderr, *facts)
+    assert len(result.stderr.strip().splitlines()) == 1
     assert "Traceback" not in result.output
     assert not list(place.rglob("evaluation.json"))
     assert not list(place.rglob("test_readings.jsonl"))
@@ -358,10 +364,7 @@ def test_a_mistake_gets_a_sentence_before_the_test_split_is_read(place, do, argu
 def test_answers_that_are_no_numbers_are_named_with_their_example(place):
     result = evaluate("modulated", "dataset.broken=true")
     assert result.exit_code == 2
-    assert (
-        "runs/modulated/best.pt, test split: its fused logits are not finite for 1 of 90 examples, first for number 5"
-        in (result.stderr)
-    )
+    tells(result.stderr, BEST, "test split", "fused", "1 of 90", 5)
     assert not list(place.rglob("evaluation.json"))
 
 
@@ -369,5 +372,5 @@ def test_a_reading_that_cannot_be_put_on_record_is_none(place):
     (place / "runs" / "modulated" / "test_readings.jsonl").mkdir()
     result = evaluate("modulated")
     assert result.exit_code == 2
-    assert "test_readings.jsonl cannot be written (Is a directory)" in result.stderr
+    tells(result.stderr, "runs/modulated/test_readings.jsonl", "Is a directory")
     assert not list(place.rglob("evaluation.json"))

@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, balanced_accuracy_score
 from torch import Tensor
@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy
 
 from ogmge.evaluation import BINS, Answers, Evaluation, Unscorable, average_precision, calibration_error
 from ogmge.metrics import Tally
+from tests.tells import tells
 
 NAMES = ("audio", "visual", "text")
 
@@ -96,7 +97,6 @@ def test_the_calibration_error_is_that_of_its_definition(pairs):
     assert found == pytest.approx(calibration_by_the_definition(confidence, correct), abs=1e-12)
 
 
-@settings(deadline=None, max_examples=30)
 @given(answers())
 def test_every_score_of_every_view_is_that_of_plain_loops(given_answers):
     fused, alone, y = given_answers
@@ -124,7 +124,6 @@ def test_every_score_of_every_view_is_that_of_plain_loops(given_answers):
         assert scores.calibration_error == pytest.approx(calibration_by_the_definition(confidence, right))
 
 
-@settings(deadline=None, max_examples=30)
 @given(answers())
 def test_accuracies_are_those_of_training_and_the_macro_accuracy_scikit_learns(given_answers):
     fused, alone, y = given_answers
@@ -140,7 +139,6 @@ def test_accuracies_are_those_of_training_and_the_macro_accuracy_scikit_learns(g
         assert found.fused.macro_accuracy == pytest.approx(balanced_accuracy_score(y, fused.argmax(1)))
 
 
-@settings(deadline=None, max_examples=30)
 @given(answers())
 def test_confusions_are_the_wrong_answers_the_most_frequent_first(given_answers):
     fused, alone, y = given_answers
@@ -152,7 +150,6 @@ def test_confusions_are_the_wrong_answers_the_most_frequent_first(given_answers)
         assert first[2] > second[2] or first[:2] < second[:2]
 
 
-@settings(deadline=None, max_examples=30)
 @given(answers())
 def test_a_modality_leads_where_it_is_better_than_every_other(given_answers):
     found = evaluated(*given_answers)
@@ -170,7 +167,6 @@ def test_a_modality_leads_where_it_is_better_than_every_other(given_answers):
         assert margins == sorted(margins, reverse=True)
 
 
-@settings(deadline=None, max_examples=30)
 @given(answers(), st.integers(1, 30))
 def test_neither_the_size_of_batches_nor_the_order_of_examples_changes_a_score(given_answers, size):
     fused, alone, y = given_answers
@@ -183,29 +179,28 @@ def test_neither_the_size_of_batches_nor_the_order_of_examples_changes_a_score(g
         assert first.calibration_error == pytest.approx(second.calibration_error)
 
 
-@pytest.mark.parametrize(
-    ("bad", "whose"), [(None, "fused logits"), ("audio", "logits of audio alone"), ("visual", "logits of visual alone")]
-)
+@pytest.mark.parametrize("bad", [None, "audio", "visual"])
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_logits_that_are_not_finite_have_no_score(bad, whose, value):
+def test_logits_that_are_not_finite_have_no_score(bad, value):
     views = {name: torch.zeros(10, 3) for name in (None, "audio", "visual")}
     views[bad][[4, 8], 1] = value
     fused = views.pop(None)
-    with pytest.raises(
-        Unscorable, match=rf"{whose} are not finite for 2 of 10 examples, first for number 4 \(from 0\)"
-    ):
+    with pytest.raises(Unscorable) as error:
         evaluated(fused, views, torch.zeros(10, dtype=torch.long))
+    tells(error.value, bad or "fused", "finite", "2 of 10", 4)
 
 
-@pytest.mark.parametrize(("label", "message"), [(3, "0 to 2, but an example has 3"), (-1, "but an example has -1")])
-def test_a_class_id_that_there_is_not_has_no_score(label, message):
-    with pytest.raises(Unscorable, match=message):
+@pytest.mark.parametrize("label", [3, -1])
+def test_a_class_id_that_there_is_not_has_no_score(label):
+    with pytest.raises(Unscorable) as error:
         evaluated(torch.zeros(2, 3), {"audio": torch.zeros(2, 3)}, torch.tensor([0, label]))
+    tells(error.value, "0 to 2", label)
 
 
 def test_nothing_has_no_score():
-    with pytest.raises(Unscorable, match="no example"):
+    with pytest.raises(Unscorable) as error:
         Answers(("audio",), 3).evaluation()
+    tells(error.value, "no example")
 
 
 def test_half_precision_answers_are_scored_in_single():

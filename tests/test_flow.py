@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import simplejpeg
@@ -80,5 +82,6 @@ def test_coloured_or_larger_flow_images_become_grey_and_small(tmp_path):
 def test_folders_that_do_not_match_are_told(tmp_path):
     source = published(tmp_path, 5)
     (tmp_path / "v" / "frame000003.jpg").unlink()
-    with pytest.raises(Unusable, match=r"^cannot be decoded: 5 images of u and 4 of v"):
+    with pytest.raises(Unusable, match=r"^cannot be decoded: ") as error:
         flow(source, 4, 256, 90)
+    assert re.findall(r"\d+|\b[uv]\b", str(error.value)) == ["5", "u", "4", "v"]

@@ -55,7 +55,7 @@ def test_the_expectation_is_near_with_several_trials_at_once_and_random_results(
 
 
 @settings(deadline=None, max_examples=20)
-@given(st.integers(1, 20), st.integers(1, 50), st.integers(1, 20), st.integers(2, 5))
+@given(st.integers(1, 12), st.integers(1, 30), st.integers(1, 12), st.integers(2, 5))
 def test_it_lies_between_all_but_one_stopped_at_once_and_all_trained_to_the_end(trials, epochs, grace, factor):
     rungs = rung_epochs(grace, factor, epochs)
     asha = Asha(rungs, factor, "max")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ogmge import unimodal_logits
 from ogmge.fusion import FUSIONS, Concat, Film, Gated, Sum
+from tests.tells import tells
 
 CLASSES = 3
 NAMES = ("audio", "visual", "text", "flow")
@@ -220,15 +221,16 @@ def test_a_stand_in_takes_the_place_of_an_absent_modality(stand_in):
 
 
 @pytest.mark.parametrize(
-    ("call", "message"),
+    ("call", "facts"),
     [
-        (partial(unimodal_logits, curved, {}), "`features` must hold one modality"),
+        (partial(unimodal_logits, curved, {}), ["`features`"]),
         (
             partial(unimodal_logits, curved, {"audio": torch.ones(1, 1)}, absent={"smell": torch.ones(1)}),
-            r"\['smell'\], but the modalities are \['audio'\]",
+            ["`absent`", "['smell']", "['audio']"],
         ),
     ],
 )
-def test_what_is_wrong_is_named(call, message):
-    with pytest.raises(ValueError, match=message):
+def test_what_is_wrong_is_named(call, facts):
+    with pytest.raises(ValueError) as error:  # noqa: PT011, its facts say which
         call()
+    tells(error.value, *facts)

@@ -21,8 +21,6 @@ def test_the_examples_in_the_documentation_hold():
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({}, "as written"),
-        ({METHOD: "none"}, "as written"),
         ({METHOD: "ogm_ge"}, "method=ogm_ge"),
         ({START: 0, END: 11}, "window=0-11"),
         ({END: 11, "fusion": "sum", START: 0}, "fusion=sum window=0-11"),
@@ -36,6 +34,11 @@ def test_the_examples_in_the_documentation_hold():
 )
 def test_a_label_says_what_is_different_and_no_more(changes, text):
     assert label(changes) == text
+
+
+def test_the_label_of_a_configuration_without_changes_names_no_key():
+    assert label({}) == label({METHOD: "none"}) != ""
+    assert "=" not in label({})
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import io
 import struct
 
 import av
-import librosa
 import numpy as np
 import pytest
 import simplejpeg
@@ -16,6 +15,8 @@ from hypothesis import strategies as st
 from datasets.clips import Source
 from datasets.media import Unusable, audio, encode, evenly, frames
 from tests.films import chirp, jpegs, level, moving, numbered, texture, wav, write
+from tests.reference_audio import RATES, stored, thinned
+from tests.tells import tells
 
 CODECS = {
     "mp4": ("libx264", "aac"),
@@ -168,16 +169,15 @@ def test_sound_of_the_same_rate_is_kept_bit_for_bit(tmp_path):
     assert audio(Source("audio", (path,)), 16000, 10.0) == values.astype("<i2").tobytes()
 
 
-@pytest.mark.parametrize(("rate", "wanted"), [(44100, 16000), (48000, 22050), (16000, 22050)])
+@pytest.mark.parametrize(("rate", "wanted"), RATES)
 @pytest.mark.parametrize("codec", ["pcm_s16le", "pcm_u8", "pcm_s32le", "pcm_f32le"])
 def test_resampled_sound_is_librosas(tmp_path, rate, wanted, codec):
-    wave = chirp(1.5, rate, 2)
-    path = write(tmp_path / "a.wav", None, wave, rate=rate, codecs=("", codec))
-    expected = librosa.resample(wave.mean(axis=0), orig_sr=rate, target_sr=wanted)
+    path = write(tmp_path / "a.wav", None, chirp(1.5, rate, 2), rate=rate, codecs=("", codec))
     found = samples(audio(Source("audio", (path,)), wanted, 10.0))
     assert len(found) == round(1.5 * wanted)
     tolerance = 0.02 if codec == "pcm_u8" else 2e-4
-    assert np.abs(found - expected[: len(found)]).max() < tolerance
+    (expected,) = stored()[f"resampled {rate} {wanted}"]
+    assert np.abs(thinned(found[None])[0] - expected).max() < tolerance
 
 
 def test_sound_that_begins_after_the_pictures_is_preceded_by_silence(tmp_path):
@@ -226,27 +226,29 @@ def bad(name: str, folder, films):
 
 
 @pytest.mark.parametrize(
-    ("name", "take", "reason"),
+    ("name", "take", "kind", "facts"),
     [
-        ("empty", "frames", "empty file"),
-        ("empty", "audio", "empty file"),
-        ("text", "frames", "cannot be decoded: Invalid data"),
-        ("text", "audio", "cannot be decoded: Invalid data"),
-        ("zeros", "frames", "cannot be decoded: "),
-        ("half", "frames", "cannot be decoded: "),
-        ("half", "audio", "cannot be decoded: "),
-        ("silent", "audio", "no sound: the file has no sound track"),
-        ("blind", "frames", "no picture: the file has no frames"),
-        ("tiny", "audio", "too short: 0.05 s of sound from 0 s on"),
+        ("empty", "frames", "empty file", []),
+        ("empty", "audio", "empty file", []),
+        ("text", "frames", "cannot be decoded", ["Invalid data"]),  # FFmpeg's words
+        ("text", "audio", "cannot be decoded", ["Invalid data"]),
+        ("zeros", "frames", "cannot be decoded", []),
+        ("half", "frames", "cannot be decoded", []),
+        ("half", "audio", "cannot be decoded", []),
+        ("silent", "audio", "no sound", ["track"]),
+        ("blind", "frames", "no picture", ["frames"]),
+        ("tiny", "audio", "too short", ["0.05 s", "0 s"]),
     ],
 )
-def test_what_cannot_be_had_has_a_reason(tmp_path, films, name, take, reason):
+def test_what_cannot_be_decoded_has_a_reason(tmp_path, films, name, take, kind, facts):
+    """The kind of reason, by which reasons are counted, stands before the colon."""
     path = bad(name, tmp_path, films)
     with pytest.raises(Unusable) as found:
         audio(Source("audio", (path,)), 16000, 10.0) if take == "audio" else frames(
             Source("video", (path,)), 5, 256, 90
         )
-    assert str(found.value).startswith(reason)
+    assert str(found.value).partition(": ")[0] == kind
+    tells(found.value, *facts)
     assert str(tmp_path) not in str(found.value)  # the store's bytes do not depend on where the files lie
 
 
@@ -279,7 +281,7 @@ def test_a_file_cut_short_is_no_shorter_clip(tmp_path, codec):
         path = wav(tmp_path / "a.wav", chirp(4, 44100), 44100)
     assert len(audio(Source("audio", (path,)), 16000, 10.0)) == 2 * 64000
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
-    with pytest.raises(Unusable, match=r"^cannot be decoded: (cut short|\w)"):
+    with pytest.raises(Unusable, match=r"^cannot be decoded: "):
         audio(Source("audio", (path,)), 16000, 10.0)
     if codec == "aac":
         with pytest.raises(Unusable, match=r"^cannot be decoded: "):
@@ -338,7 +340,7 @@ def test_a_damaged_image_is_told_by_name(tmp_path):
     file.write_bytes(b"")
     with pytest.raises(Unusable, match=r"^empty file: frame000002.jpg"):
         frames(Source("images", (folder,)), 5, 256, 90)
-    with pytest.raises(Unusable, match=r"^no picture: the folder holds no JPEG file"):
+    with pytest.raises(Unusable, match=r"^no picture: .*\bJPEG\b"):
         frames(Source("images", (tmp_path,)), 5, 256, 90)
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from search.stopping.median import FEWEST, Median
 from search.stopping.peers import Run
+from tests.tells import tells
 
 
 def runs(*values: list[float], arm: str = "baseline", opens: int | None = None) -> list[Run]:
@@ -35,7 +36,7 @@ def test_a_run_that_is_worse_than_half_of_the_others_stops(mode, value, others, 
     reason = Median(1, mode).decide(run, [*there, run])
     assert (reason is None) == goes_on
     if reason:
-        assert reason == f"median: worse than half of {len(others)} other baseline trials after 2 epochs"
+        tells(reason, "median:", len(others), "baseline", "2 epochs")
 
 
 @pytest.mark.parametrize(

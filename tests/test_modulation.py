@@ -17,6 +17,7 @@ from ogmge import Modulation, Modulator, unimodal_logits
 from ogmge.fusion import Concat
 from ogmge.model import MultimodalClassifier
 from ogmge.modulation import coefficient, discrepancy_ratio, score
+from tests.tells import tells
 
 INF = math.inf
 
@@ -255,21 +256,28 @@ WITH_ONE = Modulator({"audio": nn.Conv2d(1, 1, 1)}, Modulation())
 
 
 @pytest.mark.parametrize(
-    ("call", "message"),
+    ("call", "facts"),
     [
-        (partial(Modulator, {}, Modulation()), "`encoders` must hold one"),
-        (partial(Modulator, {"audio": nn.Linear(2, 2)}, Modulation()), "'audio': it has no 4-D .* say 'all'"),
-        (partial(Modulator, {"audio": nn.BatchNorm1d(2)}, Modulation(parameters="all")), "'audio': it has no weight"),
-        (partial(Modulator, {"audio": nn.Conv2d(1, 1, 1)}, Modulation(apply="update")), "pass `optimizer=`"),
-        (partial(WITH_ONE.observe, {"smell": torch.zeros(2, 3)}, Y), r"\['audio'\], but names \['smell'\]"),
-        (partial(WITH_ONE.modulate, ALONE, epoch=0), "`logits` and `y` go together"),
-        (partial(WITH_ONE.modulate, y=Y, epoch=0), "`logits` and `y` go together"),
-        (partial(WITH_ONE.modulate, epoch=0), "nothing observed"),
+        (partial(Modulator, {}, Modulation()), ["`encoders`"]),
+        (partial(Modulator, {"audio": nn.Linear(2, 2)}, Modulation()), ["'audio'", "'conv'", "4-D", "'all'"]),
+        (
+            partial(Modulator, {"audio": nn.BatchNorm1d(2)}, Modulation(parameters="all")),
+            ["'audio'", "`parameters` = 'all'", "weight matrix"],
+        ),
+        (
+            partial(Modulator, {"audio": nn.Conv2d(1, 1, 1)}, Modulation(apply="update")),
+            ["`apply: update`", "`optimizer=`"],
+        ),
+        (partial(WITH_ONE.observe, {"smell": torch.zeros(2, 3)}, Y), ["`logits`", "['audio']", "['smell']"]),
+        (partial(WITH_ONE.modulate, ALONE, epoch=0), ["`logits`", "`y`", "both"]),
+        (partial(WITH_ONE.modulate, y=Y, epoch=0), ["`logits`", "`y`", "both"]),
+        (partial(WITH_ONE.modulate, epoch=0), ["`logits`", "`y`", "observed"]),
     ],
 )
-def test_what_is_wrong_is_named(call, message):
-    with pytest.raises(ValueError, match=message):
+def test_what_is_wrong_is_named(call, facts):
+    with pytest.raises(ValueError) as error:  # noqa: PT011, its facts say which
         call()
+    tells(error.value, *facts)
 
 
 def test_the_method_none_takes_encoders_with_nothing_to_modulate():

@@ -15,7 +15,9 @@ from search.execution.probe import Packed
 from search.experiment import ExperimentError
 from search.folder import RunFolder
 from search.planning.measure import Cost
+from tests.tells import tells
 from tests.test_session import experiment
+from tests.test_throughput import QUICK
 
 
 @pytest.mark.parametrize(
@@ -37,31 +39,17 @@ def test_as_many_run_at_once_as_fit_on_each_node(room, nodes, fit):
 
 
 @pytest.mark.parametrize(
-    ("room", "nodes", "sentence"),
+    ("room", "nodes", "facts"),
     [
-        (
-            Room(1, 1),
-            [{"CPU": 8}],
-            "`search.resources.gpu` asks for 1 GPU a trial, but Ray has no more than 8 CPU and 0 GPU here: ask for "
-            "less",
-        ),
-        (
-            Room(6, 0),
-            [{"CPU": 4}, {"CPU": 4}],
-            "`search.resources.cpu` asks for 6 CPU a trial, but Ray has no more than 4 CPU and 0 GPU on any one of its "
-            "nodes: ask for less",
-        ),
-        (
-            Room(8, 1),
-            [{"CPU": 8}, {"CPU": 4, "GPU": 1}],
-            "`search.resources` asks for 8 CPU and 1 GPU a trial, but no node of Ray has both: ask for less",
-        ),
+        (Room(1, 1), [{"CPU": 8}], ("`search.resources.gpu`", "1 GPU", "8 CPU", "0 GPU")),
+        (Room(6, 0), [{"CPU": 4}, {"CPU": 4}], ("`search.resources.cpu`", "6 CPU", "4 CPU", "0 GPU", "nodes")),
+        (Room(8, 1), [{"CPU": 8}, {"CPU": 4, "GPU": 1}], ("`search.resources`", "8 CPU", "1 GPU", "node", "both")),
     ],
 )
-def test_what_fits_nowhere_is_refused_with_what_there_is(room, nodes, sentence):
+def test_what_fits_nowhere_is_refused_with_what_there_is(room, nodes, facts):
     with pytest.raises(ResourceError) as error:
         trials_at_once(room, nodes, "Ray")
-    assert str(error.value) == sentence
+    tells(error.value, *facts, "Ray")
 
 
 @given(st.integers(1, 10**11), st.integers(10**9, 10**11), st.integers(1, 64))
@@ -79,8 +67,9 @@ def test_as_many_share_a_gpu_as_it_holds_of_the_heaviest_with_a_margin(needed, t
 
 
 def test_a_gpu_that_is_too_small_is_told_with_what_would_help():
-    with pytest.raises(ResourceError, match=r"\(batch_size=512\) takes 30.0 GB, and a GPU here has 24.0 GB: bf16"):
+    with pytest.raises(ResourceError) as error:
         fit(Peak("batch_size=512", 30 * 10**9, 24 * 10**9), 4)
+    tells(error.value, "batch_size=512", "30.0 GB", "24.0 GB", "bf16", "`trial.accumulate`")
 
 
 @pytest.mark.parametrize(
@@ -153,60 +142,54 @@ def test_what_is_found_out_on_the_gpu_is_given(pretended, monkeypatch):
 
 
 def test_more_cores_than_there_are_beside_a_gpu_are_not_waited_for(pretended):
-    with pytest.raises(ResourceError, match="asks for 3 CPU a trial, but Ray has no more than 2 CPU"):
+    with pytest.raises(ResourceError) as error:
         probe.room_for(asked("search.resources.cpu=3"), pretended)
+    tells(error.value, "`search.resources.cpu`", "3 CPU", "Ray", "2 CPU")
 
 
-def test_a_trial_that_fails_in_the_probe_is_told(pretended, monkeypatch):
-    monkeypatch.setattr(probe, "_gpu", lambda *_: ["a trial (x) fails in its first steps: OSError: y"])
-    with pytest.raises(ExperimentError, match="fails in its first steps: OSError: y"):
-        probe.room_for(asked(), pretended)
+def test_what_fails_in_the_probe_is_told(ray_instance):
+    broken = experiment("dataset={name: 'tests.own_data:Broken'}", "trial.encoder=mlp", "search.resources.cpu=auto")
+    with pytest.raises(ExperimentError) as error:
+        probe.room_for(broken, [{"CPU": 1}])
+    [sentence] = error.value.sentences
+    tells(sentence, "OSError: clip 17 is damaged")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="it can use this one")
 def test_a_gpu_that_torch_cannot_use_is_told(pretended):
-    with pytest.raises(ResourceError, match="Ray has a GPU here, and torch in a worker sees none"):
+    with pytest.raises(ResourceError) as error:
         probe.room_for(asked(), pretended)
+    tells(error.value, "GPU", "torch", "`search.resources.gpu=0`")
 
 
 @pytest.mark.parametrize(
-    ("cpu", "rates", "room", "note"),
+    ("cpu", "rates", "room", "facts"),
     [
-        (
-            2,
-            {1: 10, 2: 18, 4: 31, 8: 30},
-            Room(2, 0.25),
-            "4 trials a GPU: 3.1 times the epochs per hour of one; 8",
-        ),
-        ("auto", {1: 10, 2: 18, 4: 31, 8: 30}, Room(4, 0.25), "4 trials a GPU: 3.1 times"),
-        (
-            4,
-            {1: 10, 2: 18, 4: 31},
-            Room(4, 0.25),
-            "no more CPU: the heaviest configuration (fusion=film) takes 1.0 of its 80",
-        ),
-        (2, {1: 10, 2: 9}, Room(2, 1), "1 trial a GPU; 2 would not be faster"),
+        (2, {1: 10, 2: 18, 4: 31, 8: 30}, Room(2, 0.25), ("4 trials", "3.1 times", 8)),
+        ("auto", {1: 10, 2: 18, 4: 31, 8: 30}, Room(4, 0.25), ("4 trials", "3.1 times")),
+        (4, {1: 10, 2: 18, 4: 31}, Room(4, 0.25), ("4 trials", "CPU", "fusion=film", "1.0", "80.0 GB")),
+        (2, {1: 10, 2: 9}, Room(2, 1), ("1 trial", 2)),
     ],
 )
-def test_throughput_decides_how_many_share_a_gpu(monkeypatch, cpu, rates, room, note):
+def test_throughput_decides_how_many_share_a_gpu(monkeypatch, cpu, rates, room, facts):
     peak = Peak("fusion=film", 10**9, 80 * 10**9)
     monkeypatch.setattr(probe, "peak_of", lambda _: peak)
     monkeypatch.setattr(probe.Crew, "rate", lambda crew, packing: rates[packing.trials])
     costs = {"fusion=film": Cost(1, 1, 1.0, 10**9, 0, 0, 1, TrialConfig())}
     packed = probe.pack_gpu(experiment(f"search.resources={{gpu: auto, cpu: {cpu}}}"), costs, [{"CPU": 16, "GPU": 1}])
     assert packed.room == room
-    assert note in str(packed.note)
+    tells(packed.note, *facts)
 
 
 def test_cores_are_measured_by_a_worker_that_has_all_of_them(ray_instance, tmp_path):
     """Real processes of a real worker; which packing they take is the machine's affair."""
-    own = experiment("trial={encoder: mlp, modulation: {parameters: all}}", "search.resources.cpu=auto")
+    own = experiment(
+        f"dataset={{name: '{QUICK}'}}", "trial={encoder: mlp, modulation: {parameters: all}}", "space.fusion=[sum]",
+        "search.resources.cpu=auto",
+    )  # fmt: skip
     room, note = probe.room_for(own, [{"CPU": 2}])
     assert room in (Room(1, 0), Room(2, 0))
-    assert note is not None
-    assert note.startswith(
-        ("2 trials at a time, with 1 core each", "1 trial at a time, with 2 cores each; 2 would not")
-    )
+    tells(note, *(("2 trials", "1 core") if room.cpu == 1 else ("1 trial", "2 cores", 2)))
 
 
 def test_a_search_that_goes_on_gives_a_trial_what_it_gave_before(tmp_path, monkeypatch):

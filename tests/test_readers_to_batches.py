@@ -19,7 +19,13 @@ SHAPES = {
     "ucf101": {"visual": (3, 3, 224, 224), "flow": (3, 2, 224, 224)},
     "table": {"audio": (1, 129, 626), "visual": (3, 3, 224, 224)},
 }
-TREES = {"vggsound": {"train": 4, "test": 1}, "cremad": {"actors": 3}, "ucf101": {"groups": 3, "clips": 1}}
+TREES = {
+    "cremad": {"actors": 3},
+    "vggsound": {"train": 4, "test": 1},
+    "ave": {"train": 2, "validation": 1, "test": 1},
+    "kinetics_sounds": {"train": 2, "validation": 1, "test": 1},
+    "ucf101": {"groups": 3, "clips": 1},
+}
 
 
 def here(function, tasks):

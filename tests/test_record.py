@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import resource
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.record import Journal, SearchRecord, TrialRecord
-
-ROOT = Path(__file__).resolve().parent.parent
+from tests.tells import tells
 
 
 def epoch(number: int, **metrics: float) -> dict[str, float]:
@@ -95,13 +93,13 @@ def test_an_event_is_in_the_file_as_soon_as_it_is_appended(tmp_path):
 
 def test_a_journal_cut_at_any_byte_keeps_its_whole_lines_and_goes_on(tmp_path, raw):
     path = tmp_path / "journal.jsonl"
-    more = {"event": "started", "number": 0}
-    for cut in range(len(raw) + 1):
+    more, first = {"event": "started", "number": 0}, EVENTS[:3]
+    for cut in range(len(b"".join(raw.splitlines(keepends=True)[:3])) + 1):
         both(path, raw[:cut])
-        kept = EVENTS[: raw[:cut].count(b"\n")]
+        kept = first[: raw[:cut].count(b"\n")]
         assert read(path) == plain(record_of(kept)), cut
-        write(path, [more] if kept else EVENTS)
-        assert read(path) == plain(record_of([*kept, more] if kept else EVENTS)), cut
+        write(path, [more] if kept else first)
+        assert read(path) == plain(record_of([*kept, more] if kept else first)), cut
 
 
 def both(path: Path, first: bytes, second: bytes | None = None) -> Path:
@@ -163,19 +161,21 @@ def test_a_file_that_is_gone_is_made_again(tmp_path, raw, lost):
     assert (tmp_path / lost).read_bytes() == raw
 
 
-def test_damage_is_said(tmp_path, raw, caplog):
+def test_damage_is_reported(tmp_path, raw, caplog):
     path = both(tmp_path / "journal.jsonl", raw[:-1])
     whole = raw[:-1].rindex(b"\n") + 1
     read(path)
-    assert caplog.messages == [f"{path} is damaged after byte {whole}: what follows is dropped"]
+    [message] = caplog.messages
+    tells(message, path, f"byte {whole}")
+    assert "journal.copy.jsonl" not in message
     assert not path.with_name("journal.jsonl.damaged").exists()  # a line cut short tells nobody anything
 
 
-def test_that_the_copy_is_used_is_said(tmp_path, raw, caplog):
+def test_the_use_of_the_copy_is_reported(tmp_path, raw, caplog):
     path = both(tmp_path / "journal.jsonl", b"x\n" + raw, raw)
     read(path)
-    copy = path.with_name("journal.copy.jsonl")
-    assert caplog.messages == [f"{path} is damaged after byte 0: its copy {copy} is used"]
+    [message] = caplog.messages
+    tells(message, path, "byte 0", path.with_name("journal.copy.jsonl"))
     read(path)
     assert len(caplog.messages) == 1
 
@@ -208,24 +208,20 @@ def test_a_record_can_grow_while_it_is_looked_at():
 
 
 def test_an_event_that_does_not_fit_on_the_disk_is_not_there_in_part(tmp_path):
-    """In a process of its own, whose files may have 250 bytes."""
-    code = (
-        "import resource, signal, sys\n"
-        "from pathlib import Path\n"
-        "from search.record import Journal\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (250, 250))\n"
-        "journal = Journal(Path(sys.argv[1]))\n"
-        "for number in range(9):\n"
-        "    try:\n"
-        "        journal.append({'event': 'ended', 'number': number, 'status': 'failed', 'reason': 'x' * 10})\n"
-        "    except OSError as error:\n"
-        "        print(number, error.errno)\n"
-    )
+    """Files may have 250 bytes: of the third event's line there is room for a part."""
     path = tmp_path / "journal.jsonl"
-    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True, cwd=ROOT)
-    refused = [int(line.split()[0]) for line in done.stdout.splitlines()]
-    assert refused == list(range(len(path.read_text().splitlines()), 9))
-    assert refused
+    journal, refused = Journal(path), []
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (250, before[1]))
+    try:
+        for number in range(9):
+            try:
+                journal.append({"event": "ended", "number": number, "status": "failed", "reason": "x" * 10})
+            except OSError:
+                refused.append(number)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    journal.close()
+    assert refused == list(range(2, 9)) == list(range(len(path.read_text().splitlines()), 9))
     assert path.read_bytes().endswith(b"\n")
     assert path.with_name("journal.copy.jsonl").read_bytes() == path.read_bytes()

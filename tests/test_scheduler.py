@@ -11,6 +11,7 @@ from search.stopping.median import Median
 from search.stopping.peers import Run
 from search.stopping.scheduler import grace_of, rungs_of, scheduler_of
 from search.validation import check
+from tests.tells import tells
 
 TEXT = """
 name: rungs
@@ -25,6 +26,14 @@ def experiment(*assignments: str) -> Experiment:
     document = parse(TEXT, "rungs.yaml")
     override(document, assignments)
     return check(document)
+
+
+def refusal(*assignments: str) -> str:
+    """The one mistake that the assignments make."""
+    with pytest.raises(ExperimentError) as refused:
+        experiment(*assignments)
+    (sentence,) = refused.value.sentences
+    return sentence
 
 
 @pytest.mark.parametrize(
@@ -59,29 +68,26 @@ def test_each_name_is_a_scheduler_with_what_the_file_says():
 
 
 def test_rungs_after_the_last_epoch_are_a_mistake():
-    with pytest.raises(ExperimentError, match=r"rungs` must lie before the last of 100 epochs, but got \[8, 100\]"):
-        experiment("search.scheduler.rungs=[8, 100]")
+    found = refusal("search.scheduler.rungs=[8, 100]")
+    tells(found, "`search.scheduler.rungs`", "100 epochs", "[8, 100]", "command line")
     assert rungs_of(experiment("search.scheduler.rungs=[8, 100]", "space.epochs=[50, 200]")) == [8, 100]
 
 
 @pytest.mark.parametrize("option", ["rungs=[5]", "brackets=2"])
 @pytest.mark.parametrize("name", ["median", "none"])
-def test_what_another_scheduler_does_not_heed_is_a_mistake(name, option):
-    with pytest.raises(
-        ExperimentError, match=f"search.scheduler.{option.split('=')[0]}` is asha's, and `name` is {name}"
-    ):
-        experiment("search.scheduler.brackets=1", f"search.scheduler.name={name}", f"search.scheduler.{option}")
+def test_an_option_of_another_scheduler_is_a_mistake(name, option):
+    found = refusal("search.scheduler.brackets=1", f"search.scheduler.name={name}", f"search.scheduler.{option}")
+    tells(found, f"`search.scheduler.{option.partition('=')[0]}`", "asha", name, "command line")
 
 
 @pytest.mark.parametrize("rungs", ["[]", "[0, 3]", "[3, 3]", "[5, 3]"])
 def test_rungs_that_do_not_rise_are_a_mistake(rungs):
-    with pytest.raises(ExperimentError, match=r"search.scheduler.rungs` is wrong: epochs of at least 1, each larger"):
-        experiment(f"search.scheduler.rungs={rungs}")
+    tells(refusal(f"search.scheduler.rungs={rungs}"), "`search.scheduler.rungs`", rungs, "command line")
 
 
 def test_more_brackets_than_rungs_are_a_mistake():
     """In the last of them no trial would ever be compared."""
     words = ["search.scheduler.rungs=[2, 4]", "search.scheduler.brackets={}"]
     assert experiment(words[0], words[1].format(2))
-    with pytest.raises(ExperimentError, match=r"scheduler.brackets` must be at most 2, the number of rungs"):
-        experiment(words[0], words[1].format(3))
+    found = refusal(words[0], words[1].format(3))
+    tells(found, "`search.scheduler.brackets`", "at most 2", "[2, 4]", 3, "command line")

@@ -10,8 +10,9 @@ import torch
 
 from ogmge import checkpoint
 from search.record import Journal
+from tests.searches import children, search
 from tests.states import without
-from tests.test_search import children, search
+from tests.tells import tells
 
 GRID = """
 name: {name}
@@ -63,7 +64,7 @@ def test_a_shared_search_gives_what_one_without_gives(tmp_path: Path, monkeypatc
     spent = Journal(tmp_path / "runs/shared/tune/journal.jsonl").replay().spent
     assert (tmp_path / "killed").exists()
     assert (spent.epochs, spent.inherited) == (bound(), 13 * 6 - bound())
-    assert f"78 epochs: {bound()} trained, {78 - bound()} in common" in " ".join(done.output.split())
+    tells(done.output, "78 epochs", f"{bound()} trained", 78 - bound())
     assert not (tmp_path / "runs/shared/tune/prefixes").exists()
     parent, trials, client = children(tmp_path, "shared")
     assert parent.data.metrics["saved/epochs"] == spent.inherited

@@ -116,6 +116,13 @@ def test_a_draw_takes_some_names_and_leaves_some(names, fraction, seed):
         assert abs(len(drawn) - fraction * len(names)) <= 1
 
 
+def test_a_draw_is_by_the_seed_and_not_by_the_names():
+    names = [f"actor{n:02}" for n in range(40)]
+    draws = {frozenset(draw(names, 0.25, seed)) for seed in range(5)}
+    assert len(draws) == 5
+    assert frozenset(names[:10]) not in draws
+
+
 def test_what_is_torn_is_named_with_its_splits():
     rows = [
         Entry("a", "x", "g1", "train"),

@@ -13,7 +13,6 @@ from ogmge.config import Modulation as ModulationConfig
 from ogmge.config import TrialConfig
 from ogmge.encoders import build_encoder
 from ogmge.fusion import FUSIONS
-from ogmge.metrics import ModulationTally, Tally
 from ogmge.model import build_model
 from ogmge.training import Trainer
 
@@ -89,13 +88,17 @@ def test_a_whole_step_waits_for_nothing(precision, apply):
     )
     cpu = torch.device("cpu")
     trainer = Trainer(build_model(config, {"audio": (1, 8, 8), "visual": (3, 8, 8)}, 4), config, cpu)
-    x, y = {"audio": torch.randn(8, 1, 8, 8), "visual": torch.randn(8, 3, 8, 8)}, torch.randint(0, 4, (8,))
-    tallies = Tally(NAMES, cpu), ModulationTally(NAMES, cpu)
-    trainer._step(x, y, 0, *tallies)  # the optimizer makes its state in the first step
-    with Count() as counted:
-        trainer._step(x, y, 0, *tallies)
-    assert counted.total() > 100
-    assert not counted.waits
+    batch = {"audio": torch.randn(8, 1, 8, 8), "visual": torch.randn(8, 3, 8, 8)}, torch.randint(0, 4, (8,))
+
+    def epoch(steps: int) -> Count:
+        with Count() as counted:
+            trainer.train_epoch([batch] * steps, epoch=0)
+        return counted
+
+    epoch(1)  # the optimizer makes its state in the first step
+    short, long = epoch(1), epoch(3)
+    assert long.total() - short.total() > 200
+    assert long.waits == short.waits  # all of them are of the epoch's end
 
 
 @pytest.mark.parametrize(

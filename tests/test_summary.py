@@ -19,8 +19,9 @@ def test_a_front_is_listed_by_arm_from_the_best_in_the_first_metric():
         record.trials[number] = TrialRecord(number, arm, {}, {"fusion": "[sum]"}, "stopped", epochs)
     screen = Console(file=io.StringIO(), width=120, record=True)
     screen.print(front_table(experiment("search.metric=[val/accuracy,val/loss]", "search.mode=[max,min]"), record))
-    assert [line.split() for line in screen.export_text().splitlines()] == [
-        ["Pareto", "front", "trial", "val/accuracy", "val/loss", "configuration"],
+    head, *rows = [line.split() for line in screen.export_text().splitlines()]
+    assert head[-4:-1] == ["trial", "val/accuracy", "val/loss"]
+    assert rows == [
         ["modulated", "1", "62.5", "%", "2.0000", "fusion=[sum]"],
         ["modulated", "0", "50.0", "%", "1.0000", "fusion=[sum]"],
         ["baseline", "3", "75.0", "%", "3.0000", "fusion=[sum]"],

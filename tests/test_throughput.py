@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import doctest
+import multiprocessing
 import os
+import re
 import signal
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
@@ -14,9 +17,20 @@ from ogmge.config import Modulation, TrialConfig
 from search.execution import packing, throughput
 from search.execution.packing import Room
 from search.execution.throughput import Crew, Measured, Packing, chosen, climbed, on_a_gpu, on_cpus, said
+from tests.own_data import Vectors
+from tests.tells import tells
 
 TRIAL = TrialConfig(encoder="mlp", batch_size=16, modulation=Modulation(parameters="all"))
-OWN = {"name": "tests.own_data:Vectors"}
+QUICK = "tests.test_throughput:Quick"
+
+
+@dataclass(frozen=True)
+class Quick(Vectors):
+    """A process that opens it measures for half a second."""
+
+    def open(self) -> Quick:
+        throughput.SECONDS = 0.5
+        return self
 
 
 def measured(*rates: float | None) -> list[Measured]:
@@ -69,28 +83,35 @@ def test_denser_packings_are_tried_while_they_are_faster(rates, tried):
 
 
 @pytest.mark.parametrize(
-    ("rates", "trials", "line"),
+    ("rates", "trials", "facts"),
     [
-        ([10, 18, 31, 30], 4, "4 trials a GPU: 3.1 times the epochs per hour of one; 8 would not be faster"),
-        ([10, 18, 31], 4, "4 trials a GPU: 3.1 times the epochs per hour of one; the limit"),
-        ([10, 18, None], 2, "2 trials a GPU: 1.8 times the epochs per hour of one; 4 find no room"),
-        ([10, 18, 18.5, 18], 2, "2 trials a GPU: 1.8 times the epochs per hour of one; 8 would not be faster"),
-        ([10, 10.4], 1, "1 trial a GPU; 2 would not be faster"),
-        ([10, 10.6], 2, "2 trials a GPU: 1.1 times the epochs per hour of one; the limit"),
-        ([10], 1, "1 trial a GPU; the limit"),
-        ([None], 1, "1 trial a GPU; the limit"),
+        ([10, 18, 31, 30], 4, ("4 trials", "3.1 times", 8, "faster")),
+        ([10, 18, 31], 4, ("4 trials", "3.1 times", "the limit")),
+        ([10, 18, None], 2, ("2 trials", "1.8 times", 4, "room")),
+        ([10, 18, 18.5, 18], 2, ("2 trials", "1.8 times", 8, "faster")),
+        ([10, 10.4], 1, ("1 trial", 2, "faster")),
+        ([10, 10.6], 2, ("2 trials", "1.1 times", "the limit")),
+        ([10], 1, ("1 trial", "the limit")),
+        ([None], 1, ("1 trial", "the limit")),
     ],
 )
-def test_the_most_epochs_an_hour_are_taken(rates, trials, line):
+def test_the_most_epochs_an_hour_are_taken(rates, trials, facts):
     assert chosen(measured(*rates)).packing.trials == trials
-    assert said(measured(*rates), "the limit") == line
+    line = said(measured(*rates), "the limit")
+    tells(line, *facts, "a GPU")
+    assert figures(line) == figures(" ".join(map(str, facts)))
+    assert ("the limit" in line) is ("the limit" in facts)
+
+
+def figures(line: str) -> list[str]:
+    return sorted(re.findall(r"\d[\d.]*", line))
 
 
 def test_a_line_on_cores():
     found = [Measured(packing, rate) for packing, rate in zip(on_cpus(4), (10.0, 15.0, 14.0), strict=True)]
-    assert said(found, "") == (
-        "2 trials at a time, with 2 cores each: 1.5 times the epochs per hour of one; 4 would not be faster"
-    )
+    line = said(found, "")
+    tells(line, "2 trials", "2 cores", "1.5 times", 4, "faster")
+    assert len(figures(line)) == 4
 
 
 @given(st.lists(st.floats(0.1, 1e6) | st.none(), min_size=1, max_size=6))
@@ -105,30 +126,22 @@ def test_none_is_much_faster_than_what_is_taken_and_none_with_fewer_trials_as_fa
 # ---- measuring, with real processes ----
 
 
-@pytest.fixture
-def quick(monkeypatch):
-    """In this process only: what it starts takes its own time."""
-    monkeypatch.setattr(throughput, "SECONDS", 0.2)
-
-
-def test_a_packing_has_the_rate_of_all_its_trials():
-    with Crew(OWN, TRIAL) as crew:
-        one, two = (crew.rate(Packing(trials, Room(1, 0))) for trials in (1, 2))
-        assert len(crew._members) == 2  # the first goes on
-        processes = [process for process, _ in crew._members]
+def test_a_packing_has_the_rate_of_all_its_trials_and_none_once_a_process_has_died():
+    before = set(multiprocessing.active_children())
+    with Crew({"name": QUICK}, TRIAL) as crew:
+        one = crew.rate(Packing(1, Room(1, 0)))
+        [first] = set(multiprocessing.active_children()) - before
+        two = crew.rate(Packing(2, Room(1, 0)))
+        [second] = set(multiprocessing.active_children()) - before - {first}
+        assert first.is_alive()  # it goes on
+        os.kill(second.pid, signal.SIGKILL)
+        assert crew.rate(Packing(2, Room(1, 0))) is None
     assert one is not None
     assert two is not None
     assert one > 0 < two
-    assert not any(process.is_alive() for process in processes)
+    assert not any(process.is_alive() for process in (first, second))
 
 
-def test_a_trial_that_fails_beside_others_has_found_no_room():
+def test_a_trial_that_fails_has_found_no_room():
     with Crew({"name": "tests.own_data:Broken"}, TRIAL) as crew:
-        assert crew.rate(Packing(2, Room(1, 0))) is None
-
-
-def test_a_process_that_dies_has_found_no_room():
-    with Crew(OWN, TRIAL) as crew:
-        assert crew.rate(Packing(1, Room(1, 0))) is not None
-        os.kill(crew._members[0][0].pid, signal.SIGKILL)
         assert crew.rate(Packing(1, Room(1, 0))) is None

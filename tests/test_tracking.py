@@ -14,6 +14,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from search.experiment import Experiment
@@ -27,8 +28,9 @@ from search.tracking import runs as mlflow_runs
 from search.tracking import store as mlflow_store
 from search.tracking import tracker as tracking
 from search.tracking.curve import Curve
-from search.tracking.store import INTERRUPTED, TrackingError, connect, store_uri
+from search.tracking.store import INTERRUPTED, RunWriter, TrackingError, connect, kept_id, store_uri
 from search.tracking.tracker import Tracker
+from tests.tells import tells
 from tests.test_session import experiment, metrics_of, simulate
 
 TRIALS = "search.trials=8"
@@ -64,12 +66,14 @@ class Search:
         self.experiment: Experiment = experiment(TRIALS, f"name={self.name}", *self.options)
         self.session = Session(self.experiment, Journal(self.folder / "journal.jsonl"), Tuning(self.experiment))
         self.tracker: Tracker | None = None
+        self.threads: list[threading.Thread] = []  # the tracker's
 
     def weights(self, number: int) -> Path:
         return self.folder / str(number) / "best.pt"
 
     def track(self) -> Tracker:
         """As the runner does: the tracker hears of everything so far, then of what happens."""
+        others = threading.enumerate()
         self.tracker = Tracker(
             self.experiment,
             RunFolder(self.folder),
@@ -79,6 +83,7 @@ class Search:
             description="**What for?**",
         )
         self.tracker.connected()
+        self.threads = [thread for thread in threading.enumerate() if thread not in others]
         self.session.observers += [Trains(self), self.tracker]
         for trial in self.session.record:
             self.tracker.reported(trial)
@@ -113,8 +118,8 @@ def search(runs: Path, request: pytest.FixtureRequest) -> Search:
     return Search(runs, name)
 
 
-def client(search: Search) -> mlflow.MlflowClient:
-    return mlflow.MlflowClient(store_uri(None, search.server or search.runs))
+def client(search: Search) -> MlflowClient:
+    return MlflowClient(store_uri(None, search.server or search.runs))
 
 
 def rows(search: Search, run: Run) -> list[tuple[int, int, str, float]]:
@@ -277,8 +282,8 @@ def test_texts_longer_than_mlflow_takes_are_cut(search):
 
 def test_what_comes_at_the_same_time_goes_in_one_call(search, monkeypatch):
     monkeypatch.setattr(tracking, "EVERY_S", 60.0)
-    tracker = search.track()
-    calls = {name: fail(monkeypatch, search, name, ()) for name in ("create_run", "log_batch", "set_terminated")}
+    search.track()
+    calls = {name: fail(monkeypatch, name, ()) for name in ("create_run", "log_batch", "set_terminated")}
     simulate(search.session)
     assert search.close() is None
     assert {name: call.count for name, call in calls.items()} == {
@@ -286,22 +291,43 @@ def test_what_comes_at_the_same_time_goes_in_one_call(search, monkeypatch):
         "log_batch": 2 + 8,  # the search's settings, its curve; each trial's settings, epochs and reason
         "set_terminated": 1 + 8,
     }
-    assert not tracker._thread.is_alive()
+    assert not any(thread.is_alive() for thread in search.threads)
     check_in_line(search)
 
 
 # ---- a search that is interrupted, and goes on ----
 
 
+LAST = 10**6
+kills = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # ends threads, that is
+
+
 def kill(search: Search) -> None:
-    """Ends the tracker as a killed process would, once all it knows is delivered: nothing is closed."""
-    tracker = search.tracker
-    with tracker._changed:
-        tracker._closing = True
-        tracker._changed.notify()
-    tracker._thread.join()
-    tracker._uploads._thread.join()
+    """Ends the tracker as a killed process would, once all it knows is delivered: nothing is closed.
+
+    Its thread ends in the call that would make the run of a last trial; the uploads' waits for ever once all is sent.
+    """
+    create_run, killed = MlflowClient.create_run, threading.Event()
+
+    def last(there: MlflowClient, experiment_id: str, start_time: int, tags: dict[str, str], name: str) -> Run:
+        if tags.get("trial") == str(LAST):
+            killed.set()
+            raise SystemExit
+        return create_run(there, experiment_id, start_time, tags, name)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MlflowClient, "create_run", last)
+        search.tracker.reported(TrialRecord(LAST, "baseline", {}, {}))
+        assert killed.wait(60)
+    until(lambda: not any(thread.is_alive() for thread in search.threads) or not unsent(search))
     search.session.observers.clear()
+
+
+def unsent(search: Search) -> list[int]:
+    """Trials that have ended whose weights MLflow lacks."""
+    _, children = stored(search)
+    ended = [t.number for t in search.session.record if t.ended and search.weights(t.number).exists()]
+    return [number for number in ended if not files(search, children[number])]
 
 
 def running(search: Search) -> list[TrialRecord]:
@@ -318,10 +344,11 @@ def test_what_runs_when_a_search_is_closed_is_marked_as_interrupted(search):
     assert parent.info.status == "KILLED"
     for trial in running(search):
         run = children[trial.number]
-        assert (run.info.status, run.data.tags["stop_reason"]) == ("KILLED", "interrupted: the search can be resumed")
+        assert (run.info.status, run.data.tags["stop_reason"]) == ("KILLED", INTERRUPTED)
         check_epochs(search, run, trial.epochs)
 
 
+@kills
 def test_the_mark_is_taken_away_as_soon_as_the_search_goes_on(search):
     search.track()
     simulate(search.session, at_once=3, steps=10)
@@ -334,6 +361,7 @@ def test_the_mark_is_taken_away_as_soon_as_the_search_goes_on(search):
     assert INTERRUPTED not in {run.data.tags.get("stop_reason") for run in children.values()}
 
 
+@kills
 @pytest.mark.parametrize("ends", [("closed",), ("killed",), ("closed", "closed"), ("killed", "closed", "killed")])
 def test_a_search_that_was_stopped_and_goes_on_has_everything_once(search, ends):
     parents = set()
@@ -420,11 +448,10 @@ class Calls:
         return self._method(*args, **options)
 
 
-def fail(monkeypatch: pytest.MonkeyPatch, search: Search, method: str, calls: Container[int]) -> Calls:
+def fail(monkeypatch: pytest.MonkeyPatch, method: str, calls: Container[int]) -> Calls:
     """The store fails at these calls of the method, counted from 1."""
-    there = search.tracker._maker._client
-    found = Calls(getattr(there, method), calls)
-    monkeypatch.setattr(there, method, found)
+    found = Calls(getattr(MlflowClient, method), calls)
+    monkeypatch.setattr(MlflowClient, method, lambda *args, **options: found(*args, **options))
     return found
 
 
@@ -442,7 +469,7 @@ def fail(monkeypatch: pytest.MonkeyPatch, search: Search, method: str, calls: Co
 )
 def test_a_store_that_fails_for_a_while_gets_everything_later(search, monkeypatch, method, call):
     search.track()
-    calls = fail(monkeypatch, search, method, {call})
+    calls = fail(monkeypatch, method, {call})
     simulate(search.session)
     assert calls.failed.wait(60)
     assert search.close() is None
@@ -452,9 +479,10 @@ def test_a_store_that_fails_for_a_while_gets_everything_later(search, monkeypatc
 def test_what_failed_is_tried_again_while_the_search_goes_on(search, monkeypatch):
     monkeypatch.setattr(tracking, "AGAIN_AFTER_S", 0.01)
     search.track()
-    fail(monkeypatch, search, "log_batch", range(1, 4))
+    fail(monkeypatch, "log_batch", range(1, 4))
     simulate(search.session, steps=6)
-    there, number = client(search), search.tracker._maker._experiment_id
+    there = client(search)
+    number = there.get_experiment_by_name(search.name).experiment_id
     until(lambda: any("val/best" in run.data.metrics for run in there.search_runs([number])))
     assert search.close("KILLED") is None
 
@@ -462,13 +490,13 @@ def test_what_failed_is_tried_again_while_the_search_goes_on(search, monkeypatch
 @pytest.mark.parametrize("method", ["create_run", "log_batch", "set_terminated"])
 def test_a_store_that_stays_away_is_said_and_gets_everything_on_a_resume(search, monkeypatch, method):
     search.track()
-    fail(monkeypatch, search, method, range(1, 10**6))
-    simulate(search.session)
-    assert search.session.complete
-    lack = search.close()
-    assert (
-        lack == "MLflow lacks a part of this search (the store is away); --resume delivers it, and nothing else is lost"
-    )
+    with monkeypatch.context() as patch:
+        fail(patch, method, range(1, 10**6))
+        simulate(search.session)
+        assert search.session.complete
+        lack = search.close()
+    tells(lack, "the store is away", "--resume")
+    assert "files" not in lack
     resumed = search.again()
     resumed.track()
     assert resumed.close() is None
@@ -485,12 +513,13 @@ MANY = [
 def test_more_metrics_than_mlflow_takes_at_once_come_whole(search, monkeypatch, away):
     """150 epochs of 18 metrics, three calls after two with parameters; the second of them fails once, or for good."""
     search.track()
-    calls = fail(monkeypatch, search, "log_batch", away)
-    trial = search.session.next()
-    trial.epochs, trial.status = MANY, "finished"
-    search.tracker.reported(trial)
-    assert not away or calls.failed.wait(60)
-    lack = search.close()
+    with monkeypatch.context() as patch:
+        calls = fail(patch, "log_batch", away)
+        trial = search.session.next()
+        trial.epochs, trial.status = MANY, "finished"
+        search.tracker.reported(trial)
+        assert not away or calls.failed.wait(60)
+        lack = search.close()
     assert (lack is None) is (len(away) < 2)
     if lack:
         search = search.again()
@@ -504,15 +533,16 @@ def test_more_metrics_than_mlflow_takes_at_once_come_whole(search, monkeypatch, 
 def test_a_store_that_cannot_be_reached_is_named_and_holds_nobody_up(runs, monkeypatch):
     monkeypatch.setattr(tracking, "AGAIN_AFTER_S", 0.01)
     search = Search(runs, "unreachable", ("tracking.uri=http://127.0.0.1:9",))
-    with pytest.raises(TrackingError, match=r"^MLflow at http://127\.0\.0\.1:9 cannot be used: "):
+    with pytest.raises(TrackingError) as error:
         search.track()
+    tells(error.value, "http://127.0.0.1:9")
     search.tracker = Tracker(
         search.experiment, RunFolder(search.folder), Identity("r1", ""), search.session.record, search.weights
     )
     search.session.observers.append(search.tracker)
     simulate(search.session)
     assert search.session.complete
-    assert search.close().startswith("MLflow lacks a part of this search (MLflow at http://127.0.0.1:9 cannot be used")
+    tells(search.close(), "http://127.0.0.1:9", "--resume")
 
 
 @pytest.mark.parametrize("wanted", [True, False])
@@ -520,25 +550,22 @@ def test_how_busy_the_machine_is_is_sampled_where_it_is_asked_for(runs, monkeypa
     monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.1")
     search = Search(runs, f"busy-{wanted}", (f"tracking.system_metrics={str(wanted).lower()}",))
     for ends in (9, None):  # it is resumed, and the samples go on
-        tracker = search.track()
+        search.track()
         simulate(search.session, steps=ends)
-        until(lambda tracker=tracker: tracker._search.run_id)
-        before = cpu(search, tracker._search.run_id)
-        until(
-            lambda search=search, tracker=tracker, before=before: (
-                not wanted or len(cpu(search, tracker._search.run_id)) > len(before)
-            )
-        )
+        until(lambda search=search: kept_id(search.folder))
+        before = cpu(search)
+        until(lambda search=search, before=before: not wanted or len(cpu(search)) > len(before))
         assert search.close() is None
-        steps = cpu(search, tracker._search.run_id)
+        steps = cpu(search)
         assert bool(steps) is wanted
         assert steps == list(range(len(steps)))
         search = search.again()
 
 
-def cpu(search: Search, run_id: str) -> list[int]:
+def cpu(search: Search) -> list[int]:
     """The steps at which processors were sampled."""
-    return [metric.step for metric in client(search).get_metric_history(run_id, "system/cpu_utilization_percentage")]
+    samples = client(search).get_metric_history(kept_id(search.folder), "system/cpu_utilization_percentage")
+    return [metric.step for metric in samples]
 
 
 def test_a_run_that_mlflow_refuses_holds_nobody_up(search, monkeypatch):
@@ -551,15 +578,15 @@ def test_a_run_that_mlflow_refuses_holds_nobody_up(search, monkeypatch):
     simulate(search.session)
     until(lambda: len(statuses(search)) == 8 and "RUNNING" not in statuses(search)[1:])
     assert statuses(search)[0] == "RUNNING"
-    assert search.close().startswith("MLflow lacks a part of this search (Invalid value ")
+    tells(search.close(), "no|name", "--resume")
 
 
 @pytest.mark.parametrize("answers_to", ["create_run", "log_batch", "set_terminated"])
 def test_an_answer_that_is_lost_leaves_no_run_and_no_metric_twice(search, monkeypatch, answers_to):
     """The store does what it is asked, and says so too late."""
     monkeypatch.setattr(tracking, "AGAIN_AFTER_S", 0.0)
-    there = search.track()._maker._client
-    original, count = getattr(there, answers_to), itertools.count()
+    search.track()
+    original, count = getattr(MlflowClient, answers_to), itertools.count()
 
     def late(*args, **options):
         done = original(*args, **options)
@@ -567,11 +594,11 @@ def test_an_answer_that_is_lost_leaves_no_run_and_no_metric_twice(search, monkey
             raise Away("no answer")
         return done
 
-    monkeypatch.setattr(there, answers_to, late)
-    simulate(search.session)
-    until(lambda: len(statuses(search)) == 8 and "RUNNING" not in statuses(search))
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, answers_to, late)
+        simulate(search.session)
+        until(lambda: len(statuses(search)) == 8 and "RUNNING" not in statuses(search))
     assert next(count) >= 9
-    monkeypatch.setattr(there, answers_to, original)
     assert search.close() is None
     check_in_line(search)
 
@@ -579,8 +606,8 @@ def test_an_answer_that_is_lost_leaves_no_run_and_no_metric_twice(search, monkey
 def test_a_run_that_is_made_later_than_it_was_looked_for_goes_away_again(search, monkeypatch):
     """Of two requests the first is carried out after the second: by the end of the search, or of the next session."""
     monkeypatch.setattr(tracking, "AGAIN_AFTER_S", 0.0)
-    there = search.track()._maker._client
-    original, held, count = there.create_run, [], itertools.count(1)
+    search.track()
+    original, held, count = MlflowClient.create_run, [], itertools.count(1)
 
     def late(*args, **options):
         if next(count) in (1, 3, 5):  # the search's run, and two trials'
@@ -588,10 +615,10 @@ def test_a_run_that_is_made_later_than_it_was_looked_for_goes_away_again(search,
             raise Away("no answer")
         return original(*args, **options)
 
-    monkeypatch.setattr(there, "create_run", late)
-    simulate(search.session)
-    until(lambda: len(search.tracker._trials._known) == 8)
-    monkeypatch.setattr(there, "create_run", original)
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "create_run", late)
+        simulate(search.session)
+        until(lambda: len(statuses(search)) == 8)
     for args, options in held:
         original(*args, **options)
     assert search.close() is None
@@ -613,14 +640,14 @@ def sent(search: Search, run: Run) -> int | None:
 
 
 def test_a_slow_upload_delays_neither_metrics_nor_the_ends_of_trials(search, monkeypatch):
-    there = search.track()._maker._client
-    original, may_go = there.log_artifact, threading.Event()
+    search.track()
+    original, may_go = MlflowClient.log_artifact, threading.Event()
 
     def slow(*args, **options):
         assert may_go.wait(60)
         return original(*args, **options)
 
-    monkeypatch.setattr(there, "log_artifact", slow)
+    monkeypatch.setattr(MlflowClient, "log_artifact", slow)
     simulate(search.session)
     until(lambda: len(statuses(search)) == 8 and "RUNNING" not in statuses(search))
     _, children = stored(search)
@@ -634,12 +661,12 @@ def test_a_slow_upload_delays_neither_metrics_nor_the_ends_of_trials(search, mon
 
 def test_files_that_cannot_be_sent_are_counted_and_sent_on_a_resume(search, monkeypatch):
     search.track()
-    fail(monkeypatch, search, "log_artifact", range(1, 10**6))
-    simulate(search.session)
+    with monkeypatch.context() as patch:
+        fail(patch, "log_artifact", range(1, 10**6))
+        simulate(search.session)
+        lack = search.close()
     count = 1 + sum(bool(trial.epochs) for trial in search.session.record)
-    assert search.close() == (
-        f"MLflow lacks {count} files (the store is away); --resume delivers it, and nothing else is lost"
-    )
+    tells(lack, f"{count} files", "the store is away", "--resume")
     parent, children = stored(search)
     assert {run.info.status for run in (parent, *children.values())} == set(STATUSES.values())
     resumed = search.again()
@@ -648,13 +675,20 @@ def test_files_that_cannot_be_sent_are_counted_and_sent_on_a_resume(search, monk
     check_in_line(resumed)
 
 
+def killed(*_: object) -> None:
+    """What a thread does no more."""
+    raise SystemExit
+
+
+@kills
 @pytest.mark.parametrize("left", ["nothing", "half of it"])
 def test_weights_whose_upload_was_killed_are_sent_on_a_resume(search, monkeypatch, left):
     """The trial's run has ended by then: its status does not say that they are there."""
     search.track()
-    fail(monkeypatch, search, "log_artifact", range(1, 10**6))
-    simulate(search.session)
-    kill(search)
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_artifact", killed)
+        simulate(search.session)
+        kill(search)
     _, children = stored(search)
     assert set(statuses(search)) == set(STATUSES.values())
     halves = [children[t.number] for t in search.session.record if t.epochs and left == "half of it"]
@@ -683,3 +717,11 @@ def test_without_a_uri_all_of_it_is_below_the_folder_of_the_runs(search):
     run = stored(search)[1][0]
     file = search.runs / "mlartifacts" / run.info.run_id / "artifacts" / "best.pt"
     assert file.read_text() == "weights of 0"
+
+
+def test_more_parameters_than_a_call_takes_are_all_there(runs):
+    client, experiment_id = connect(None, runs, "many")
+    run_id = client.create_run(experiment_id).info.run_id
+    params = {f"p{number}": str(number) for number in range(250)}
+    RunWriter(client).add(run_id, params=params)
+    assert client.get_run(run_id).data.params == params

@@ -68,7 +68,6 @@ def trained(folder: Path, config: TrialConfig, place: Ranks = trainable.ALONE, *
 
 
 def worker(rank: int, folder: Path) -> None:
-    torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder / 'meet'}", rank=rank, world_size=2)
     place = Ranks(rank, 2)
     for name, config in CONFIGS.items():

@@ -17,6 +17,7 @@ from ogmge.model import build_model
 from ogmge.trainable import NonFiniteMetric, Objective, train
 from ogmge.training import NonFiniteLoss, Trainer
 from tests.states import same, without
+from tests.tells import tells
 
 CONFIG = TrialConfig(
     epochs=4,
@@ -57,26 +58,24 @@ def run(config: TrialConfig, folder: Path, stop_after: int | None = None, data=D
     return reports
 
 
-RUNS = [
-    (optimizer, schedule, precision, method, apply)
-    for optimizer in ("sgd", "adam")
-    for schedule in (Schedule("step", (2,)), Schedule("cosine"))
-    for precision in ("fp32", "bf16")
-    for method in ("ogm", "ogm_ge")
-    for apply in (("gradient",) if optimizer == "sgd" else ("update",))
+STEP, COSINE = Schedule("step", (2,)), Schedule("cosine")
+RUNS = [  # each value beside each value of the others at least once
+    ("sgd", STEP, "fp32", "ogm"),
+    ("sgd", COSINE, "bf16", "ogm_ge"),
+    ("adam", STEP, "bf16", "ogm_ge"),
+    ("adam", COSINE, "fp32", "ogm_ge"),
+    ("adam", COSINE, "bf16", "ogm"),
 ]
 
 
-@pytest.mark.parametrize(("optimizer", "schedule", "precision", "method", "apply"), RUNS)
-def test_a_run_stopped_and_started_again_is_the_uninterrupted_one(
-    tmp_path, optimizer, schedule, precision, method, apply
-):
+@pytest.mark.parametrize(("optimizer", "schedule", "precision", "method"), RUNS)
+def test_a_run_stopped_and_started_again_is_the_uninterrupted_one(tmp_path, optimizer, schedule, precision, method):
     config = replace(
         CONFIG,
         optimizer=Optimizer(optimizer, lr=0.01),
         schedule=schedule,
         precision=precision,
-        modulation=Modulation(method=method, alpha=0.5, end=2, apply=apply),
+        modulation=Modulation(method=method, alpha=0.5, end=2, apply="gradient" if optimizer == "sgd" else "update"),
     )
     whole = run(config, tmp_path / "whole")
     assert min(metrics["coefficient/audio"] for metrics in whole) < 1
@@ -121,8 +120,8 @@ def test_a_damaged_checkpoint_starts_the_trial_again_and_says_so(tmp_path, caplo
     last.write_bytes(damage(last.read_bytes()))
     with caplog.at_level(logging.WARNING):
         assert run(CONFIG, tmp_path) == whole
-    assert "begins again" in caplog.text
-    assert "last.pt" in caplog.text
+    [warning] = caplog.messages
+    tells(warning, last)
 
 
 @pytest.mark.parametrize(

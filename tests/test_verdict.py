@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from search.statistics.paired import detectable, paired, paired_bootstrap, secondary, seeds_for, sign_flip
 from search.statistics.verdict import Twin, claim_of, decide, leader, to_dict, verdict
+from tests.tells import tells
 
 NOISE = np.array([0.3, -0.8, 0.1, 0.9, -0.4, 0.6, -0.7, -0.2, 0.5, -0.3]) / 100
 
@@ -24,20 +25,23 @@ def results(gain: float, n: int = 10) -> tuple[list[float], list[float]]:
 
 @pytest.mark.parametrize("sequential", [False, True])
 @pytest.mark.parametrize(
-    ("gain", "mode", "word"),
+    ("gain", "mode", "claim"),
     [
         (0.02, "max", "helps"),
         (-0.02, "max", "hurts"),
         (0.02, "min", "hurts"),
         (-0.02, "min", "helps"),
-        (0.003, "max", "no difference that 10 seeds can show"),
-        (0.003, "min", "no difference that 10 seeds can show"),
+        (0.003, "max", "none"),
+        (0.003, "min", "none"),
     ],
 )
-def test_the_word_is_that_of_the_interval_and_of_which_way_is_better(gain, mode, word, sequential):
+def test_the_word_is_that_of_the_interval_and_of_which_way_is_better(gain, mode, claim, sequential):
     found = verdict(*results(gain), mode, sequential=sequential)
-    assert found.word == word
-    assert found.claim == (word if word in ("helps", "hurts") else "none")
+    assert found.claim == claim
+    if claim == "none":
+        tells(found.word, "10 seeds")
+    else:
+        assert found.word == claim
 
 
 def test_beside_the_word_stands_what_the_numbers_are():
@@ -106,21 +110,21 @@ def test_an_interval_that_touches_nothing_claims_nothing(interval, claims):
 
 def test_one_seed_gives_no_interval_and_no_p_and_says_so():
     found = verdict([0.9], [0.1])
-    assert found.word == "no difference that 1 seed can show"
+    assert found.claim == "none"
+    tells(found.word, "1 seed")
     assert [found.interval, found.sign_flip_p, found.detectable, found.seeds_for_seen] == [None] * 4
     [note] = found.notes
-    assert "no p-value" in note
-    assert "takes 2 seeds" in note
+    tells(note, "1 seed", "p-value", "2 seeds", "5 %", 6)
 
 
 @pytest.mark.parametrize("n", range(2, 9))
 def test_a_sign_flip_test_that_cannot_reach_five_per_cent_gives_no_p_and_says_so(n):
     found = verdict(*results(0.001, n))
-    said = any("sign-flip" in note and f"{n} seeds cannot reach 5 %" in note for note in found.notes)
-    assert (found.sign_flip_p is None, said) == (n < 6, n < 6)
+    assert (found.sign_flip_p is None, bool(found.notes)) == (n < 6, n < 6)
+    for note in found.notes:
+        tells(note, f"{n} seeds", "5 %", "sign-flip", f"{found.smallest_p:g}", 6)
     assert found.smallest_p == 2 ** (1 - n)
     assert found.interval is not None
-    assert not any("that takes 5" in note for note in found.notes)
 
 
 @pytest.mark.parametrize("gain", [0.0, 0.05])
@@ -129,14 +133,19 @@ def test_seeds_that_change_nothing_are_one_result(gain, sequential):
     found = verdict([0.8 + gain] * 10, [0.8] * 10, sequential=sequential)
     assert found.claim == "none"
     assert [found.interval, found.sign_flip_p, found.evidence, found.detectable] == [None] * 4
-    assert "count as one result" in found.notes[0]
+    [note] = found.notes
+    tells(note, "10 differences", "p-value")
 
 
 @pytest.mark.parametrize("n", range(2, 8))
 def test_too_few_seeds_to_be_clear_at_any_number_say_so(n):
     a, b = results(0.5, n)
-    found = verdict(a, b, sequential=True)
-    assert (found.claim == "none", any("that takes 5" in note for note in found.notes)) == (n < 5, n < 5)
+    found, fixed = (verdict(a, b, sequential=sequential) for sequential in (True, False))
+    assert (found.claim == "none", found.notes[:1] != fixed.notes[:1]) == (n < 5, n < 5)
+    if n < 5:
+        [note] = found.notes
+        assert note.startswith(fixed.notes[0])
+        tells(note.removeprefix(fixed.notes[0]), f"{n} seeds", 5)
     assert found.evidence >= 20 or n < 5
 
 
@@ -173,19 +182,16 @@ def test_a_claim_has_to_hold_against_the_better_configurations_twin(gain, of, tw
     assert found.claim == claim
     assert found.twin.mean == pytest.approx(sign * twin_gain, abs=0.003)
     first = verdict(a, b, mode, sequential=sequential)
-    assert any("luck of the search" in note for note in found.notes) == (first.claim != claim)
-    assert any("Not checked" in note for note in first.notes) == (first.claim != "none")
+    assert len(found.notes) == int(first.claim != claim)  # that the twin does not show the same
+    assert len(first.notes) == int(first.claim != "none")  # that there is no twin yet
+    for note in found.notes:
+        tells(note, first.claim, "modulated" if first.claim == "helps" else "baseline")
 
 
 def test_a_note_says_which_configuration_is_to_be_trained_with_its_modulation_switched():
-    assert (
-        "best modulated configuration against itself with the modulation switched off"
-        in verdict(*results(0.02)).notes[0]
-    )
-    assert (
-        "best baseline configuration against itself with the modulation switched on"
-        in verdict(*results(-0.02)).notes[0]
-    )
+    for gain, arm, switched in ((0.02, "modulated", "off"), (-0.02, "baseline", "on")):
+        [note] = verdict(*results(gain)).notes
+        tells(note, f"best {arm}", f"switched {switched}")
 
 
 def test_where_modulation_does_nothing_the_luck_of_a_search_is_no_claim():
@@ -240,13 +246,20 @@ def test_the_figures_in_the_documentation_are_those_that_were_measured():
         found = [row[3:5] for row in measured if row[1:3] == [seeds, on]]
         return [", ".join(rate.split(" (")[0] for rate in row) for row in found]
 
-    for n in ("3", "5", "10"):
-        assert shown[f"{n} seeds"] == rates(n, "pairs and twin")
-    assert shown["until clear, up to 30"] == rates("up to 30", "pairs and twin")
-    assert shown["10 seeds, the pairs alone"] == rates("10", "pairs alone")
     naive = [row for row in measured if len(row) == 3 and "%" in row[1]]
-    assert shown["best of the search above one untuned run"] == [row[1].split(" (")[0] for row in naive]
-    assert shown["tuned against untuned, 10 seeds each"] == [row[2].split(" (")[0] for row in naive]
+    expected = [
+        ("3 seeds", rates("3", "pairs and twin")),
+        ("5 seeds", rates("5", "pairs and twin")),
+        ("10 seeds", rates("10", "pairs and twin")),
+        ("30", rates("up to 30", "pairs and twin")),
+        ("10 seeds", rates("10", "pairs alone")),
+        ("untuned", [row[1].split(" (")[0] for row in naive]),
+        ("10 seeds", [row[2].split(" (")[0] for row in naive]),
+    ]
+    found = [row for row in text if len(row) == 4 and row[1].endswith("%")]
+    assert [row[1:] for row in found] == [figures for _, figures in expected]
+    for row, (label, _) in zip(found, expected, strict=True):
+        tells(row[0], label)
     for row in measured:
         if row[1] == "pairs and twin" and len(row) == 7:
             *rest, until, median = row[2:]

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 
-from ogmge.config import Modulation, TrialConfig
 from ogmge.trainable import VALIDATION_ACCURACY
-from search.execution import worker
+from search.execution import ray_tune
 from search.execution.device import device_for
-from search.execution.ray_tune import _Decisions
+from search.execution.packing import Room
 from search.execution.worker import Setup, out_of_memory
 from search.folder import trial_folder
-from search.sharing.sharing import Order
+from search.policy import Tuning
+from search.record import Journal
+from search.session import Session
 from search.storage import Storage
-from tests.test_session import opened
+from search.validation import load
+from tests.searches import own
+from tests.tells import tells
 
 
 @pytest.fixture
@@ -73,28 +74,18 @@ def test_only_a_lack_of_memory_is_one(error, expected):
     assert out_of_memory(error) is expected
 
 
-def test_what_a_worker_warns_of_goes_along_with_its_reports_and_is_told_of_the_trial(
-    threads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-):
+def test_a_worker_s_warning_is_told_of_its_trial(ray_instance: None, tmp_path: Path, caplog: pytest.LogCaptureFixture):
     """A checkpoint that cannot be read: the trial begins again."""
-    reports: list[dict] = []
-    monkeypatch.setattr(worker.tune, "report", reports.append)
+    experiment = load(Path(own("Vectors", tmp_path)), ["search.trials=2"])
+    journal = Journal(tmp_path / "journal.jsonl")
+    session = Session(experiment, journal, Tuning(experiment))
     folder = trial_folder(tmp_path, 0)
     folder.mkdir()
     (folder / "last.pt").write_bytes(b"damaged")
-    trial = TrialConfig(epochs=2, batch_size=32, encoder="mlp", modulation=Modulation(parameters="all"))
-    dataset = {"name": "tests.own_data:Vectors", "samples": 32}
-    setup = Setup(dataset, VALIDATION_ACCURACY, tmp_path, None, Storage(str(tmp_path)))
-    order = {"sharing": asdict(Order()), "dataset": {}}
-    worker.run_trial({"number": 0, "trial": asdict(trial), "cpu": 1.0, "gpu": 0.0, **order}, setup)
-    first, second = reports
-    [said] = first["notes"]
-    assert "last.pt cannot be read as a checkpoint" in said
-    assert said.endswith("the trial begins again")
-    assert second["notes"] == []
-
-    session = opened(tmp_path / "journal.jsonl")
-    session.started(session.next().number)
+    setup = Setup(experiment.dataset, VALIDATION_ACCURACY, tmp_path, None, Storage(str(tmp_path)))
     with caplog.at_level(logging.WARNING, "search"):
-        _Decisions(session, []).on_trial_result(None, SimpleNamespace(config={"number": 0, "gpu": 0.0}), first)
-    assert caplog.messages[-1] == f"trial 0: {said}"
+        ray_tune.run(session, setup, [Room(1, 0)], at_once=1)
+    journal.close()
+    [told] = caplog.messages
+    tells(told, "trial 0", folder / "last.pt", "checkpoint")
+    assert [metrics["epoch"] for metrics in session.record.trials[0].epochs] == [0, 1, 2]

@@ -1,0 +1,234 @@
+"""Entries of the catalogue: how what is printed is provoked, and how it is written down."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import re
+import shlex
+import signal
+import sys
+import tempfile
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from rich.console import Console
+
+from search.cli import main, search_command
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+WIDTH = 80
+RENEW = "uv run python -m tests.wording"
+PROGRAMS = {"run_search.py": search_command, "python -m search": main}
+MEASURED = (
+    (r"\b0x[0-9a-f]{6,}\b", "<address>"),
+    (r"\S+ clips/s [-\d:]+", "<speed>"),
+    (r"(clips in \S+, )\d+ s", r"\1<time>"),
+    (r"has [\d,]+ bytes, and [\d,]+ were written", "has <size> bytes, and <size> were written"),
+)
+ENVIRONMENT = (  # variables that change what is printed
+    "FORCE_COLOR",
+    "TTY_COMPATIBLE",
+    "TTY_INTERACTIVE",
+    "RAY_ADDRESS",
+    "MLFLOW_TRACKING_URI",
+    "OGMGE_STORES",
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Something that is printed.
+
+    Args:
+        title: unique in the catalogue.
+        asked: what leads to it, in Markdown.
+        printed: what is printed, without what depends on the machine.
+        code: the exit code of the command; None where there is no command.
+    """
+
+    title: str
+    asked: str
+    printed: str
+    code: int | None = None
+
+    def __str__(self) -> str:
+        end = "" if self.code is None else f"\n[exit code {self.code}]"
+        return f"## {self.title}\n\n{self.asked}{self.printed.rstrip()}{end}\n```\n"
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """Entries that belong together.
+
+    Args:
+        name: of its module and its file.
+        title: heading of the file.
+        entries: provokes them.
+    """
+
+    name: str
+    title: str
+    entries: Callable[[], Iterator[Entry]]
+
+    @property
+    def file(self) -> Path:
+        """Where it is written down."""
+        return HERE / f"{self.name}.md"
+
+
+def provoked(chapter: Chapter) -> list[Entry]:
+    """Provoke all entries of a chapter; neither Ray nor a training starts meanwhile."""
+    threads = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ENVIRONMENT:
+            patch.delenv(name, raising=False)
+        patch.setenv("COLUMNS", str(WIDTH))
+        patch.setenv("NO_PROXY", "127.0.0.1")
+        patch.setattr("ray.init", _refused)
+        patch.setattr("ogmge.trainable.train", _refused)
+        try:
+            return list(chapter.entries())
+        finally:
+            torch.set_num_threads(threads)  # a dry run takes as many as a trial would
+
+
+def written(chapter: Chapter, entries: list[Entry]) -> str:
+    """Return a chapter as its file holds it."""
+    note = f"`{RENEW}` writes this file; what depends on the machine is in angle brackets."
+    return "\n".join([f"# {chapter.title}\n\n{note}\n", *map(str, entries)])
+
+
+def _refused(*_: object, **__: object) -> None:
+    raise AssertionError("the catalogue starts neither Ray nor a training")
+
+
+# ---- kinds of entries ----
+
+
+def commanded(title: str, line: str, *lay: Callable[[], object], file: str | None = None, given: str = "") -> Entry:
+    """Run a command in a new folder, in this process.
+
+    Args:
+        title: of the entry.
+        line: the command, without `uv run`.
+        lay: lay out in the working folder what is there before.
+        file: content of `mine.yaml`.
+        given: what else is there, in a sentence.
+    """
+    with new_folder() as folder:
+        if file is not None:
+            Path("mine.yaml").write_text(file, encoding="utf-8")
+        for step in lay:
+            step()
+        printed, code = _run(line)
+        printed = plain(printed, folder)
+    shown = f"```yaml\n{file.rstrip()}\n```\n\n" if file is not None else ""
+    return Entry(title, f"{_sentence(given)}{shown}```console\n$ uv run {line}\n", printed, code)
+
+
+def called(title: str, code: str, names: dict[str, object]) -> Entry:
+    """Run Python that raises or warns.
+
+    Args:
+        title: of the entry.
+        code: as a user would write it.
+        names: what has been imported or made before.
+    """
+    with new_folder() as folder, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            exec(code, dict(names))  # it is shown as it runs
+            raised = ""
+        except Exception as error:
+            raised = f"{type(error).__name__}: {error}"
+        said = [f"{w.category.__name__}: {w.message}" for w in caught if issubclass(w.category, UserWarning)]
+        printed = plain("\n".join([*said, raised]), folder)
+    return Entry(title, f"```python\n{code.strip()}\n```\n\n```text\n", printed)
+
+
+def drawn(title: str, given: str, text: str) -> Entry:
+    """Take what a pure function made of made-up results.
+
+    Args:
+        title: of the entry.
+        given: what was made up, in a sentence.
+        text: what came out.
+    """
+    return Entry(title, f"{_sentence(given)}```text\n", "\n".join(line.rstrip() for line in text.splitlines()))
+
+
+def nothing() -> None:
+    """Lay out nothing."""
+
+
+def on_screen(draw: Callable[[Console], object]) -> str:
+    """Return what is printed to a console that is no terminal."""
+    file = io.StringIO()
+    draw(Console(file=file, width=WIDTH))
+    return file.getvalue()
+
+
+def _sentence(text: str) -> str:
+    return f"{text}\n\n" if text else ""
+
+
+# ---- running ----
+
+
+@contextmanager
+def new_folder() -> Iterator[Path]:
+    """Work in an empty folder; where modules are looked for is as before afterwards."""
+    before, path = Path.cwd(), list(sys.path)
+    with tempfile.TemporaryDirectory() as name:
+        os.chdir(name)
+        try:
+            yield Path(name)
+        finally:
+            os.chdir(before)
+            sys.path[:] = path
+
+
+@contextmanager
+def _logs_of_its_own() -> Iterator[None]:
+    """Let a command set up its log as in a process of its own, and leave signals as they were."""
+    root, stop = logging.getLogger(), signal.getsignal(signal.SIGTERM)
+    handlers, level, root.handlers = root.handlers, root.level, []
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        root.handlers = handlers
+        root.setLevel(level)
+        signal.signal(signal.SIGTERM, stop)
+
+
+def _run(line: str) -> tuple[str, int]:
+    """Return what a command prints, as on a terminal, and its exit code."""
+    program = next(name for name in PROGRAMS if line.startswith(name))
+    words = shlex.split(line.removeprefix(program))
+    with _logs_of_its_own():
+        result = CliRunner().invoke(PROGRAMS[program], words, prog_name=program, terminal_width=WIDTH)
+    output = result.output
+    if result.exc_info is not None and not isinstance(result.exception, SystemExit | None):
+        output += "".join(traceback.format_exception(*result.exc_info))
+    return "\n".join(text.rstrip() for text in output.splitlines()), result.exit_code
+
+
+def plain(text: str, folder: Path) -> str:
+    """Replace what depends on the machine: folders, addresses in memory, times that were measured."""
+    for place, name in ((folder.resolve(), "<tmp>"), (folder, "<tmp>"), (ROOT, "<project>"), (Path.home(), "<home>")):
+        text = re.sub(rf"{re.escape(str(place))}(?![\w.-])", name, text)
+    for pattern, name in MEASURED:
+        text = re.sub(pattern, name, text)
+    return text

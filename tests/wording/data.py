@@ -1,0 +1,364 @@
+"""Mistakes in the publishers' files, in tables of one's own, and in what was prepared of them."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from datasets.prepare import prepare
+from datasets.vggsound import VGGSound
+from tests import media_trees
+from tests.wording.catalogue import Chapter, Entry, commanded, nothing
+
+CHECK, PREPARE = "python -m search check mine.yaml", "python -m search prepare mine.yaml"
+
+
+def file(name: str, source: str, *more: str) -> str:
+    """Return an experiment on data that a publisher's files, or a table, hold."""
+    options = ", ".join([f"name: {name}", f"source: {source}", "store: store", *more])
+    return f"name: mine\ndataset: {{{options}}}\n"
+
+
+def put(path: str, *rows: str) -> None:
+    """Write a list, or a file of which only the name matters."""
+    place = Path(path)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
+
+
+def shown(path: str, rows: Sequence[str]) -> str:
+    """Return a list as the catalogue shows it."""
+    return f"`{path}`:\n\n```text\n" + "\n".join(rows) + "\n```"
+
+
+# ---- VGGSound ----
+
+LIST = "VGGSound/vggsound.csv"
+CLIPS = ("aaaaaaaaaaa,0,dog barking,train", "bbbbbbbbbbb,10,playing harp,train", "ccccccccccc,20,playing harp,test")
+VIDEOS = ("aaaaaaaaaaa_000000", "bbbbbbbbbbb_000010", "ccccccccccc_000020")
+
+
+def vggsound(rows: Sequence[str], videos: Sequence[str] = VIDEOS) -> None:
+    """Lay out a list and files that are called as videos are."""
+    put(LIST, *rows)
+    for name in videos:
+        put(f"VGGSound/{name}.mp4")
+
+
+def in_latin_1() -> None:
+    put(LIST)
+    Path(LIST).write_bytes("aaaaaaaaaaa,0,aboiement à minuit,train\n".encode("latin-1"))
+
+
+BROKEN = (
+    "aaaaaaaaaaa,0,child speech, kid speaking,train",
+    "bbbbbbbbbbb,ten,playing harp,train",
+    "ccccccccccc,20,playing harp,tset",
+    'ddddddddddd,30,"playing harp,train',
+    ",40,playing harp,train",
+    "eeeeeeeeeee,-5,playing harp,train",
+)
+AGAIN = (*CLIPS, CLIPS[0], "bbbbbbbbbbb,10,dog barking,train", "ccccccccccc,20,playing harp,train")
+
+VGGSOUND: list[tuple[str, Sequence[str], Sequence[str]]] = [
+    ("Rows of the list are broken", BROKEN, VIDEOS),
+    ("No video is there", CLIPS, ()),
+    ("A class has no video", CLIPS, VIDEOS[1:]),
+    ("Rows come again, with another label and in another split", AGAIN, VIDEOS),
+]
+
+
+# ---- the other publishers' ----
+
+
+def ave(rows: Sequence[str]) -> None:
+    put("AVE/Annotations.txt", "Church bell&aaaaaaaaaaa&good&0&10", "Frying (food)&bbbbbbbbbbb&good&0&10")
+    put("AVE/trainSet.txt", "Church bell&aaaaaaaaaaa&good&0&10")
+    put("AVE/testSet.txt", "Frying (food)&bbbbbbbbbbb&good&0&10")
+    if rows:
+        put("AVE/valSet.txt", *rows)
+
+
+def cremad(rows: Sequence[str], content: str = "") -> None:
+    put("CREMA-D/processedResults/summaryTable.csv", *rows)
+    put("CREMA-D/VideoFlash/1001_IEO_HAP_HI.flv", content)
+    put("CREMA-D/AudioWAV/1001_IEO_HAP_HI.wav")
+
+
+def not_fetched(rows: Sequence[str]) -> None:
+    cremad(["", "FileName"], rows[0])
+
+
+def kinetics(rows: Sequence[str]) -> None:
+    for name in ("train.csv", "validate.csv", "test.csv"):
+        put(f"kinetics/{name}", *rows)
+
+
+def ucf101(rows: Sequence[str]) -> None:
+    put("UCF101/ucfTrainTestlist/classInd.txt", "1 ApplyEyeMakeup", "2 Archery")
+    put("UCF101/ucfTrainTestlist/trainlist01.txt", *rows)
+    put("UCF101/ucfTrainTestlist/testlist01.txt", "Archery/v_Archery_g01_c01.avi")
+
+
+Lay = Callable[[Sequence[str]], None]
+RESULTS, TRAINING = "CREMA-D/processedResults/summaryTable.csv", "UCF101/ucfTrainTestlist/trainlist01.txt"
+
+PUBLISHERS: list[tuple[str, str, Lay, str, Sequence[str]]] = [
+    (
+        "AVE's rows are broken",
+        file("ave", "AVE"),
+        ave,
+        "AVE/valSet.txt",
+        ["Church bell&c&good&2&2", "Church bell&d&0&2", "Church bell&e&good&soon&10"],
+    ),
+    (
+        "Names of CREMA-D's clips that cannot be",
+        file("cremad", "CREMA-D"),
+        cremad,
+        RESULTS,
+        [",FileName,VoiceVote", "1,1001_IEO_JOY_HI,A", "2,1001-IEO,A"],
+    ),
+    (
+        "CREMA-D was not fetched by git-lfs",
+        file("cremad", "CREMA-D"),
+        not_fetched,
+        "CREMA-D/VideoFlash/1001_IEO_HAP_HI.flv",
+        ["version https://git-lfs.github.com/spec/v1"],
+    ),
+    (
+        "A class of Kinetics is misspelt",
+        file("kinetics_sounds", "kinetics", "classes: [bowling, absailing]"),
+        kinetics,
+        "kinetics/train.csv",
+        ["label,youtube_id,time_start", "bowling,aaaaaaaaaaa,1", "abseiling,bbbbbbbbbbb,2"],
+    ),
+    (
+        "A list of Kinetics has no labels",
+        file("kinetics_sounds", "kinetics"),
+        kinetics,
+        "kinetics/train.csv",
+        ["youtube_id,time_start,time_end,split", "aaaaaaaaaaa,1,11,test"],
+    ),
+    (
+        "A division of UCF101 has no lists",
+        file("ucf101", "UCF101", "split: 3"),
+        ucf101,
+        TRAINING,
+        ["Archery/v_Archery_g08_c01.avi 2"],
+    ),
+    (
+        "UCF101's rows are broken",
+        file("ucf101", "UCF101"),
+        ucf101,
+        TRAINING,
+        [
+            "Archery/v_Archery_g08_c01.avi 1",
+            "Archer/v_Archery_g08_c02.avi 2",
+            "Archery/v_Archery_g08_c03.avi",
+            "Archery/Archery_c04.avi 2",
+        ],
+    ),
+]
+
+
+# ---- tables ----
+
+COLUMNS, HEAD, ROW = "video: film", "film,label,split,from,to", "a.mp4,cat,train,0,10"
+
+
+def table(rows: Sequence[str]) -> None:
+    put("clips.csv", HEAD, *rows)
+    for name in ("a", "b", "c"):
+        put(f"{name}.mp4")
+
+
+WRONG = [
+    ",cat,train,0,10",
+    "a.mp4,,train,0,10",
+    "b.mp4,cat,tset,0,10",
+    "c.mp4,cat,val,10,4",
+    "c.mp4,cat",
+    "a.mp4,cat,val,x,",
+]
+TABLES: list[tuple[str, str, Sequence[str]]] = [
+    ("A column of the table is misspelt", f"{COLUMNS}, label: clas", [ROW]),
+    ("The table's rows are broken", f"{COLUMNS}, begin: from, end: to", WRONG),
+    ("No row of the table is for validation", COLUMNS, [ROW]),
+    (
+        "The table has rows for validation, and others are to be held out",
+        f"{COLUMNS}, validation_fraction: 0.1",
+        [ROW, "b.mp4,cat,val,0,10"],
+    ),
+    ("A label of the table is no class", f"{COLUMNS}, classes: [cats, dogs]", [ROW, "b.mp4,cat,val,0,10"]),
+    ("The table has no rows", COLUMNS, []),
+]
+
+
+# ---- preparing, and what was prepared ----
+
+
+class Videos:
+    """Nine videos that can be decoded, and the store that is made of them.
+
+    Args:
+        folder: where they are, to be copied.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        media_trees.vggsound(folder, train=2, test=1, mirror=False)
+        options = VGGSound(source=str(folder / "VGGSound"), store="")
+        prepare("vggsound", options.index(), options.settings(), folder / "store", parallel=map)
+
+    def alone(self) -> None:
+        """Copy the videos to the working folder."""
+        shutil.copytree(self.folder / "VGGSound", "VGGSound")
+
+    def with_store(self) -> None:
+        """Copy the videos and the store."""
+        shutil.copytree(self.folder, ".", dirs_exist_ok=True)
+
+
+def unusable() -> None:
+    """Make the first videos unusable, each for another reason."""
+    first, second, third, fourth, *_ = sorted(Path("VGGSound").glob("*.mp4"))
+    media_trees.damage(first)
+    media_trees.film(second, 0, 0, silent=True)
+    third.write_bytes(b"")
+    fourth.write_text("<html>Video unavailable</html>")
+
+
+def without_shard() -> None:
+    Path("store/shard-00000.arrow").unlink()
+
+
+def cut_short() -> None:
+    shard = Path("store/shard-00000.arrow")
+    shard.write_bytes(shard.read_bytes()[:-100])
+
+
+def with_a_bit_flipped() -> None:
+    shard = Path("store/shard-00000.arrow")
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+
+
+def damaged_manifest() -> None:
+    manifest = Path("store/manifest.json")
+    manifest.write_text(manifest.read_text(encoding="utf-8").replace("dog", "cat"), encoding="utf-8")
+
+
+def relabelled() -> None:
+    text = Path(LIST).read_text(encoding="utf-8")
+    Path(LIST).write_text(text.replace("dog barking,train", "playing harp,train", 1), encoding="utf-8")
+
+
+def file_at_the_store() -> None:
+    Path("store").touch()
+
+
+CAN = file("vggsound", "VGGSound")
+FEWER_FRAMES = file("vggsound", "VGGSound", "stored_frames: 5")
+ALLOWED = file("vggsound", "VGGSound", "max_quarantined: 0.5")
+UNKNOWN = CAN.replace("store: store", "store: 'cloud://bucket/vggsound'")
+SECRET = CAN.replace("store: store", "store: 's3://me:secret@bucket/vggsound'")
+FROM_A_CLUSTER = CAN.replace("store: store", "store: 's3://bucket/vggsound'") + "search: {address: '10.0.0.1:6379'}\n"
+SEARCHED = FEWER_FRAMES + "space: {fusion: [concat, sum]}\n"
+
+VIDEOS_ALONE: list[tuple[str, str, str, str, Callable[[], None]]] = [
+    ("Videos are prepared", PREPARE, CAN, "", nothing),
+    ("Videos cannot be used", PREPARE, CAN, "Four of nine videos are unusable.", unusable),
+    ("Videos cannot be used, and more of them are allowed", PREPARE, ALLOWED, "Four of nine are unusable.", unusable),
+    ("A file is where the store is to be", PREPARE, CAN, "`store` is a file.", file_at_the_store),
+    ("A store at a URI that nobody knows", PREPARE, UNKNOWN, "", nothing),
+    ("A store at a URI with a password in it", PREPARE, SECRET, "", nothing),
+    ("A store at a URI that a cluster is to prepare", PREPARE, FROM_A_CLUSTER, "", nothing),
+]
+PREPARED: list[tuple[str, str, str, str, Callable[[], None]]] = [
+    ("Videos are prepared a second time", PREPARE, CAN, "All was prepared already.", nothing),
+    ("What was prepared is checked", CHECK, CAN, "All was prepared already.", nothing),
+    ("Another setting for the same store", PREPARE, FEWER_FRAMES, "`store` has 10 frames of each video.", nothing),
+    ("The list has another label", PREPARE, CAN, "All was prepared already.", relabelled),
+    ("The manifest of a store was edited", CHECK, CAN, "`store/manifest.json` was edited.", damaged_manifest),
+    ("A shard is missing", CHECK, CAN, "`store/shard-00000.arrow` was deleted.", without_shard),
+    ("A shard is cut short", CHECK, CAN, "`store/shard-00000.arrow` was copied in part.", cut_short),
+    ("A shard is damaged", CHECK, CAN, "A bit of `store/shard-00000.arrow` is flipped.", with_a_bit_flipped),
+]
+
+
+@contextmanager
+def in_this_process() -> Iterator[None]:
+    """Let `prepare` make its shards here rather than on Ray."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("search.execution.cluster.local_ray", nullcontext)
+        patch.setattr("search.prepare.ray_map", map)
+        yield
+
+
+def entries() -> Iterator[Entry]:
+    yield commanded("The folder of the videos does not exist", CHECK, file=file("vggsound", "VGGSound"))
+    yield commanded(
+        "The list is missing",
+        CHECK,
+        partial(put, "VGGSound/aaaaaaaaaaa_000000.mp4"),
+        file=file("vggsound", "VGGSound"),
+    )
+    yield commanded(
+        "The list is not in UTF-8",
+        CHECK,
+        in_latin_1,
+        file=file("vggsound", "VGGSound"),
+        given="The list was saved in Latin-1.",
+    )
+    for title, rows, videos in VGGSOUND:
+        there = f"{shown(LIST, rows)}\n\nVideos: {', '.join(videos) or 'none'}."
+        yield commanded(title, CHECK, partial(vggsound, rows, videos), file=file("vggsound", "VGGSound"), given=there)
+    for title, text, lay, path, rows in PUBLISHERS:
+        yield commanded(title, CHECK, partial(lay, rows), file=text, given=shown(path, rows))
+    for title, options, rows in TABLES:
+        given = shown("clips.csv", [HEAD, *rows])
+        yield commanded(title, CHECK, partial(table, rows), file=file("table", "clips.csv", options), given=given)
+    yield commanded(
+        "A table is called `.parquet` and is none",
+        CHECK,
+        partial(put, "clips.parquet", HEAD),
+        file=file("table", "clips.parquet", COLUMNS),
+        given=shown("clips.parquet", [HEAD]),
+    )
+    with TemporaryDirectory() as folder, in_this_process():
+        yield from _preparing(Videos(Path(folder)))
+
+
+def _preparing(videos: Videos) -> Iterator[Entry]:
+    """Yield what is said of videos, and of the store made of them."""
+    for begun, rows in ((videos.alone, VIDEOS_ALONE), (videos.with_store, PREPARED)):
+        for title, line, text, given, lay in rows:
+            yield commanded(title, line, begun, lay, file=text, given=given)
+    with ExitStack() as held:
+        yield commanded(
+            "Another process prepares in the same folder",
+            PREPARE,
+            videos.with_store,
+            partial(_prepare_beside, held),
+            file=CAN,
+            given="Another process prepares in `store`.",
+        )
+    yield commanded("Data that need no preparing", PREPARE, file="name: mine\ndataset: {name: digits}\n")
+
+
+def _prepare_beside(held: ExitStack) -> None:
+    lock = os.open("store/lock", os.O_RDWR)
+    held.callback(os.close, lock)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+
+
+CHAPTER = Chapter("data", "Data", entries)

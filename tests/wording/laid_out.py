@@ -1,0 +1,157 @@
+"""Runs as searches and trainings leave them, laid out by hand: nothing is trained for it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ogmge import checkpoint, trainable
+from search.arms import ARMS, Arm
+from search.data import fingerprint_of, open_data
+from search.document import override, parse
+from search.experiment import Experiment, resolved, to_yaml
+from search.folder import Identity, RunFolder, write
+from search.record import Journal
+from search.space import METHOD, dimensions
+from search.statistics.verdict import to_dict, verdict
+from search.validation import check
+
+TRIAL = """\
+name: {name}
+dataset: {{name: 'tests.wording.own:Tested'}}
+trial: {{epochs: 3, encoder: mlp, modulation: {{method: ogm, alpha: 0.5, end: 2, parameters: all}}}}
+"""
+SEARCH = """\
+name: demo
+dataset: {name: 'tests.wording.own:Tested'}
+trial: {epochs: 3, encoder: mlp, modulation: {method: ogm, alpha: 0.5, end: 2, parameters: all}}
+space: {fusion: [concat, sum], optimizer.lr: [1e-3, 1e-2]}
+search: {trials: 4, scheduler: {name: none}}
+"""
+
+# number of the trial -> its arm, its choices by place, the accuracies of its epochs, its end, and why
+Trials = list[tuple[Arm, tuple[int, int], list[float], str, str]]
+FINISHED: Trials = [
+    ("modulated", (0, 1), [0.5, 0.7, 0.8], "finished", ""),
+    ("baseline", (0, 1), [0.5, 0.6, 0.75], "finished", ""),
+    ("modulated", (1, 0), [0.4], "failed", "NonFiniteLoss: the loss is not finite"),
+    ("baseline", (1, 0), [0.4, 0.5, 0.55], "finished", ""),
+]
+NOTHING: Trials = [(arm, places, [], "failed", "RuntimeError: CUDA error") for arm, places, *_ in FINISHED]
+NOISE = [0.0031, -0.0083, 0.0012, 0.0094, -0.0041, 0.0063]  # no two sums of them are the same
+
+
+def experiment(text: str, *assignments: str) -> Experiment:
+    """The experiment in a text, with assignments put over it."""
+    document = parse(text, "mine.yaml")
+    override(document, assignments)
+    return check(document)
+
+
+# ---- a training ----
+
+
+def trained(name: str, *assignments: str, folder: str = "") -> None:
+    """Lay out the run of a training, or a training in the folder of a run; its model always answers `horse`."""
+    found = experiment(TRIAL.format(name=name), *assignments)
+    run = RunFolder(Path("runs", name))
+    _begin(run, found)
+    data = open_data(found.dataset)
+    model = trainable.start(found.trial, data, torch.device("cpu")).model
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+        for parameter in [p for p in model.parameters() if p.shape == (len(data.classes),)][-1:]:
+            parameter[-1] = 1
+    state = {
+        "model": model.state_dict(),
+        "config": asdict(found.trial),
+        "shapes": {modality: list(shape) for modality, shape in data.shapes.items()},
+        "classes": list(data.classes),
+        "metrics": {"epoch": 2, "val/accuracy": 1 / 3},
+        "correct": torch.arange(60) % 3 == 2,
+        "targets": torch.arange(60, dtype=torch.int32) % 3,
+    }
+    checkpoint.save(state, run.path / folder / trainable.BEST)
+
+
+def altered(name: str, **values: Any) -> None:
+    """Replace parts of the checkpoint of a run."""
+    file = Path("runs", name, trainable.BEST)
+    torch.save({**torch.load(file, weights_only=True), **values}, file)
+
+
+# ---- a search ----
+
+
+def searched(trials: Trials = FINISHED, *assignments: str) -> RunFolder:
+    """Lay out the run of a search, `runs/demo`."""
+    found, run = experiment(SEARCH, *assignments), RunFolder(Path("runs/demo"))
+    _begin(run, found)
+    journal = Journal(run.journal)
+    for number, (arm, places, accuracies, status, reason) in enumerate(trials):
+        journal.append({"event": "suggested", "number": number, "arm": arm, **_choices(found, arm, places)})
+        journal.append({"event": "started", "number": number})
+        for epoch in range(len(accuracies)):
+            journal.append({"event": "reported", "number": number, "metrics": metrics(accuracies[: epoch + 1])})
+        if status != "running":
+            journal.append({"event": "ended", "number": number, "status": status, "reason": reason})
+    journal.close()
+    return run
+
+
+def metrics(accuracies: list[float]) -> dict[str, float]:
+    """What an epoch reports, made up from the accuracies so far."""
+    accuracy = accuracies[-1]
+    alone = {"val/accuracy/audio": accuracy - 0.1, "val/accuracy/visual": accuracy - 0.2}
+    steering = {"ratio/audio": 2.0, "ratio/visual": 0.5, "coefficient/audio": 0.5, "coefficient/visual": 1.0}
+    spent = {"epoch": len(accuracies) - 1, "best": max(accuracies), "seconds": 10.0}
+    return {"train/loss": 1.0, "val/loss": 1 - accuracy, "val/accuracy": accuracy, **alone, **steering, **spent}
+
+
+def confirmed(gain: float = 0.02) -> None:
+    """Leave a verdict on six seeds in `runs/demo`, and the plan that led to it."""
+    baseline = [0.75 + 0.01 * (seed % 3) for seed in range(len(NOISE))]
+    modulated = [value + gain + noise for value, noise in zip(baseline, NOISE, strict=True)]
+    run = RunFolder(Path("runs/demo"))
+    arms = {arm: {"trial": ARMS.index(arm) ^ 1, "changes": {}, "median_epochs": 2, "seeds": len(NOISE)} for arm in ARMS}
+    pairs = [
+        {"seed": 7 + i, "modulated": m, "baseline": b} for i, (m, b) in enumerate(zip(modulated, baseline, strict=True))
+    ]
+    more = {"pairs": pairs, "arms": arms, "best": "modulated", "twin_of": None, "test": None}
+    write(run.verdict, json.dumps({**to_dict(verdict(modulated, baseline)), **more}))
+    plan = {"seeds": len(NOISE), "sequential": False, "trials": {arm: arms[arm]["trial"] for arm in ARMS}, "fixed": []}
+    journal = Journal(run.confirmation.journal)
+    journal.append(
+        {
+            "event": "suggested",
+            "number": 0,
+            "arm": "baseline",
+            "internal": {"pair": 0, "role": "baseline"},
+            "changes": {"seed": 7},
+        }
+    )
+    journal.close()
+    write(run.confirmation.path / "plan.json", json.dumps(plan))
+
+
+def _begin(run: RunFolder, found: Experiment) -> None:
+    run.path.mkdir(parents=True, exist_ok=True)
+    write(run.experiment, to_yaml(resolved(found)))
+    identity = Identity("0123456789abcdef", fingerprint_of(open_data(found.dataset)))
+    write(run.identity, json.dumps(asdict(identity)))
+
+
+def _choices(found: Experiment, arm: Arm, places: tuple[int, int]) -> dict[str, Any]:
+    """A configuration as an arm's study samples it, and as changes of the trial."""
+    internal: dict[str, Any] = {}
+    changes: dict[str, Any] = {} if arm == "modulated" else {METHOD: "none"}
+    searched_over = dimensions(found.space, found.trial, modulated=arm == "modulated")
+    for place, dimension in zip((*places, 0, 0), searched_over, strict=False):
+        internal |= dimension.at(place)
+        changes |= dimension.decode(internal)
+    return {"internal": internal, "changes": changes}

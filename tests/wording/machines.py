@@ -1,0 +1,204 @@
+"""Mistakes with processors, clusters and budgets, and what is said of how trials are packed and stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ogmge.config import TrialConfig
+from search.budget import Spent, exhausted
+from search.execution.cluster import ray_for
+from search.execution.packing import Peak, Room, fit, trials_at_once
+from search.execution.probe import FULL, NO_GPU
+from search.execution.throughput import Measured, Packing, on_a_gpu, on_cpus, said
+from search.experiment import Budget
+from search.planning.forecast import Forecast
+from search.planning.measure import Cost
+from search.planning.shared import Shared
+from search.stopping.asha import Asha
+from search.stopping.median import Median
+from search.stopping.peers import Run
+from search.tracking.store import connect
+from tests.wording.catalogue import Chapter, Entry, commanded, drawn
+from tests.wording.laid_out import SEARCH, experiment
+
+PLAN = "run_search.py mine.yaml --dry-run"
+NOBODY = "127.0.0.1:1"
+
+# ---- what a machine or a cluster does not have ----
+
+LINES: list[tuple[str, str]] = [
+    ("More cores than there are", f"{PLAN} search.resources.cpu=64"),
+    ("A GPU, and there is none", f"{PLAN} search.resources.gpu=0.5"),
+    ("A cluster where nobody answers", f"{PLAN} search.address={NOBODY}"),
+    ("The cluster of a job, outside of a job", f"{PLAN} search.address=auto"),
+]
+NODES: Sequence[dict[str, float]] = [{"CPU": 16.0}, {"CPU": 2.0, "GPU": 1.0}]
+
+
+def no_node(*_: object) -> None:
+    trials_at_once(Room(8, 0.5), NODES, "the cluster")
+
+
+def too_large(*_: object) -> None:
+    fit(Peak("encoder=torchvision:vit_l_16 batch_size=256", 31_000_000_000, 24_000_000_000), 4)
+
+
+def fails(*_: object, **__: object) -> None:
+    raise RuntimeError("the size of tensor a (512) must match the size of tensor b (256)")
+
+
+def no_storage(*_: object, **__: object) -> None:
+    with ray_for(experiment(SEARCH), {}, {"search.storage": "mine.yaml/checkpoints"}):
+        pass
+
+
+def no_mlflow(*_: object, **__: object) -> None:
+    connect(f"http://{NOBODY}", Path("runs"), "demo")
+
+
+MACHINES: list[tuple[str, str, str, str, Callable[..., object]]] = [
+    (
+        "Cores and a GPU that no node has both",
+        f"{PLAN} search.resources.cpu=8 search.resources.gpu=0.5",
+        "One node of the cluster has 16 CPUs, the other 2 and a GPU.",
+        "search.planning.dry_run.forecast",
+        no_node,
+    ),
+    (
+        "A model that is too large for the GPU",
+        f"{PLAN} search.resources.gpu=auto",
+        "A GPU of 24 GB is here; the model takes 31 GB.",
+        "search.planning.dry_run.forecast",
+        too_large,
+    ),
+    ("A trial fails in its first steps", PLAN, "", "ogmge.trainable.train", fails),
+    (
+        "Checkpoints where they cannot be",
+        "run_search.py mine.yaml search.storage=mine.yaml/checkpoints",
+        "",
+        "search.runner.search",
+        no_storage,
+    ),
+    (
+        "MLflow where nobody answers",
+        f"run_search.py mine.yaml tracking.uri=http://{NOBODY}",
+        "",
+        "search.runner.search",
+        no_mlflow,
+    ),
+]
+
+# ---- dry runs ----
+
+COST = Cost(16, 5, 2.5, 1_200_000_000, 20_000_000, 10_000_000, 15, TrialConfig())
+FORECAST = Forecast(
+    trials={"baseline": 12, "modulated": 12},
+    epochs_at_most=288,
+    epochs_expected=221.0,
+    at_once=2,
+    cpus=2.0,
+    gpu=0.0,
+    costs={"fusion=concat": COST, "fusion=gated": replace(COST, epoch_seconds=4.0)},
+    artifacts=True,
+    shared=Shared(0.1, 3),
+    beginnings_at_most=20e9,
+)
+MEASURED = "4 trials at a time, with 1 core each: 3.1 times the epochs per hour of one; each core has one"
+PLANS: list[tuple[str, str, Forecast]] = [
+    ("A dry run", "search.budget.hours=2", FORECAST),
+    (
+        "A dry run with a confirmation, packed as was measured",
+        "confirm.seeds=6 search.resources.cpu=auto",
+        replace(FORECAST, confirmation=(18, 12), longest=12, crowding=1.25, note=MEASURED),
+    ),
+    (
+        "A dry run in which nothing can be shared",
+        "search.scheduler.name=none",
+        replace(FORECAST, shared=Shared(prevented_by=("optimizer.lr",)), artifacts=False),
+    ),
+    (
+        "A dry run in which little can be shared",
+        "",
+        replace(FORECAST, shared=Shared(0.1, 3, limited_by=("modulation.alpha", "modulation.start"))),
+    ),
+]
+
+# ---- packing ----
+
+GPU_PACKINGS, CPU_PACKINGS = on_a_gpu("auto", 8, 8), on_cpus(4)
+LIMIT = "there is no more memory: the heaviest configuration (fusion=gated) takes 5.1 of its 24.0 GB"
+
+
+def packed(packings: Sequence[Packing], *rates: float | None) -> list[Measured]:
+    return [Measured(packing, rate) for packing, rate in zip(packings, rates, strict=False)]
+
+
+PACKED: list[tuple[str, str, str]] = [
+    ("One trial a GPU", "A second one at the same time makes both slower.", said(packed(GPU_PACKINGS, 100, 90), LIMIT)),
+    (
+        "Several trials a GPU",
+        "Four at a time make the most epochs.",
+        said(packed(GPU_PACKINGS, 100, 190, 310, 300), LIMIT),
+    ),
+    ("A GPU without room for more", "Four at a time fail.", said(packed(GPU_PACKINGS, 100, 190, None), LIMIT)),
+    ("A GPU that is full", "Two are as many as there is memory for.", said(packed(GPU_PACKINGS[:2], 100, 190), LIMIT)),
+    ("A trial on all cores", "Two at a time are slower.", said(packed(CPU_PACKINGS, 100, 90), FULL)),
+    ("A trial on each core", "Each step is faster.", said(packed(CPU_PACKINGS, 100, 150, 240), FULL)),
+    ("A GPU is asked for, and there is none", "With `gpu: auto`.", NO_GPU),
+]
+
+# ---- why a trial, or a search, stops ----
+
+OTHERS = [Run(number, "baseline", None, [0.5 + number / 20] * 9) for number in range(1, 6)]
+MODULATED = [Run(number, "modulated", number % 2, [0.5 + number / 20] * 9) for number in range(6, 11)]
+ASHA, MEDIAN = Asha([3, 9], 3, "max"), Median(3, "max")
+
+
+def stopped(rule: Asha | Median, run: Run) -> str:
+    return str(rule.decide(run, [run, *OTHERS, *MODULATED]))
+
+
+BASELINE, OPEN, CLOSED = (
+    Run(0, "baseline", None, [0.1] * 3),
+    Run(0, "modulated", 0, [0.1] * 3),
+    Run(0, "modulated", 9, [0.1] * 3),
+)
+BUDGET, ASIDE = Budget(hours=2, gpu_hours=1, epochs=100), Spent(wall_seconds=1800.0, gpu_seconds=900.0, epochs=20)
+REASONS: list[tuple[str, str, str | None]] = [
+    ("ASHA stops a baseline trial", "After three epochs it is the worst of six.", stopped(ASHA, BASELINE)),
+    ("ASHA stops a modulated trial", "Its window is open, and it is the worst.", stopped(ASHA, OPEN)),
+    ("ASHA stops a trial before its window opens", "It is the worst.", stopped(ASHA, CLOSED)),
+    ("The median rule stops a trial", "It is worse than the median.", stopped(MEDIAN, BASELINE)),
+    ("The hours of the budget are spent", "Two hours.", exhausted(BUDGET, Spent(wall_seconds=7200.0))),
+    ("The GPU-hour of the budget is spent", "One GPU-hour.", exhausted(BUDGET, Spent(gpu_seconds=3600.0))),
+    (
+        "The epochs of the budget are spent but for the confirmation's",
+        "100 epochs, 20 of them for the confirmation.",
+        exhausted(BUDGET, Spent(epochs=80), ASIDE),
+    ),
+]
+
+
+def entries() -> Iterator[Entry]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("search.planning.dry_run.own_cpus", lambda: 2)
+        patch.setattr("torch.cuda.device_count", lambda: 0)
+        for title, line in LINES:
+            yield commanded(title, line, file=SEARCH, given="The machine has 2 CPUs and no GPU.")
+    for title, line, given, name, call in MACHINES:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(name, call)
+            yield commanded(title, line, file=SEARCH, given=given)
+    for title, words, forecast in PLANS:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("search.planning.dry_run.forecast", lambda *_, found=forecast: found)
+            yield commanded(title, f"{PLAN} {words}".rstrip(), file=SEARCH, given="The steps were measured before.")
+    for title, given, text in [*PACKED, *REASONS]:
+        yield drawn(title, given, str(text))
+
+
+CHAPTER = Chapter("machines", "Machines, budgets, and why a trial stops", entries)

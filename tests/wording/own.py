@@ -1,0 +1,106 @@
+"""A data set, encoders and heads as users bring them, some of them with a mistake."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+Batch = tuple[dict[str, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Two modalities and three classes, of which each has as many samples."""
+
+    samples: int = 60
+
+    shapes: ClassVar[Mapping[str, tuple[int, ...]]] = {"audio": (6,), "visual": (4,)}
+    classes: ClassVar[Sequence[str]] = ("cat", "dog", "horse")
+
+    @property
+    def fingerprint(self) -> str:
+        return f"vectors-{self.samples}"
+
+    def open(self) -> Vectors:
+        return self
+
+    def train(self, *, batch_size: int, seed: int, epoch: int) -> Iterator[Batch]:
+        return self.validation(batch_size=batch_size)
+
+    def validation(self, *, batch_size: int) -> Iterator[Batch]:
+        for y in (torch.arange(self.samples) % 3).split(batch_size):
+            yield {name: torch.zeros(len(y), *shape) for name, shape in self.shapes.items()}, y
+
+
+@dataclass(frozen=True)
+class Tested(Vectors):
+    """The same with a test split."""
+
+    def test(self, *, batch_size: int, reason: str) -> Iterator[Batch]:
+        return self.validation(batch_size=batch_size)
+
+
+@dataclass(frozen=True)
+class Whole(Tested):
+    """The same, and it can train on its validation samples."""
+
+    def all_for_training(self) -> Whole:
+        return self
+
+
+@dataclass(frozen=True)
+class Renamed(Tested):
+    """The same, and one class is called otherwise."""
+
+    classes: ClassVar[Sequence[str]] = ("cat", "dog", "pony")
+
+
+@dataclass(frozen=True)
+class Wider(Tested):
+    """The same, and one modality is wider."""
+
+    shapes: ClassVar[Mapping[str, tuple[int, ...]]] = {"audio": (8,), "visual": (4,)}
+
+
+@dataclass(frozen=True)
+class Broken(Tested):
+    """The same, and a sample is not a number."""
+
+    def validation(self, *, batch_size: int) -> Iterator[Batch]:
+        for x, y in super().validation(batch_size=batch_size):
+            x["audio"][5] = torch.nan
+            yield x, y
+
+
+@dataclass(frozen=True)
+class Pictures(Vectors):
+    """Sounds as spectrograms, and pictures."""
+
+    shapes: ClassVar[Mapping[str, tuple[int, ...]]] = {"audio": (1, 8, 8), "visual": (3, 8, 8)}
+
+
+def fails(shape: tuple[int, ...]) -> nn.Module:
+    raise RuntimeError("no licence for this encoder")
+
+
+def no_module(shape: tuple[int, ...]) -> str:
+    return "resnet18"
+
+
+def not_flat(shape: tuple[int, ...]) -> nn.Module:
+    return nn.Identity()
+
+
+def narrow_head(dims: Mapping[str, int], classes: int) -> nn.Module:
+    return Narrow()
+
+
+class Narrow(nn.Module):
+    """Makes two logits, however many classes there are."""
+
+    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+        return next(iter(features.values()))[:, :2]

@@ -1,0 +1,179 @@
+"""Screens of a search that runs, that is done, and that is reported, all of made-up results."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from ogmge.config import Modulation
+from search.answer import Interval, bests
+from search.folder import RunFolder
+from search.policy import Tuning
+from search.probing.report import ALONE, Accuracy, Encoder, Report, Row, notes, table
+from search.progress import Progress, of_search
+from search.record import Journal
+from search.report import words
+from search.report.facts import gather
+from search.session import Session
+from search.summary import print_files, print_summary
+from tests.wording.catalogue import Chapter, Entry, commanded, drawn, new_folder, on_screen
+from tests.wording.laid_out import FINISHED, NOTHING, SEARCH, Trials, confirmed, experiment, metrics, searched
+
+# ---- a search that runs ----
+
+RUNNING: Trials = [*FINISHED[:3], ("baseline", (1, 0), [0.4, 0.45], "running", "")]
+STOPPED: Trials = [
+    ("modulated", (0, 1), [0.5, 0.7, 0.8], "finished", ""),
+    ("baseline", (0, 1), [0.5, 0.6, 0.75], "finished", ""),
+    ("modulated", (1, 0), [0.4], "stopped", "asha: 2nd of 2 trials with an open window after 1 epochs, 1 may go on"),
+    ("baseline", (1, 0), [0.4, 0.5], "stopped", "budget: 9 epochs are spent"),
+]
+BUDGET = "search.budget={hours: 2, epochs: 50}"
+
+
+def session_of(trials: Trials, *assignments: str) -> Session:
+    asked, run = experiment(SEARCH, *assignments), searched(trials, *assignments)
+    return Session(asked, Journal(run.journal), Tuning(asked))
+
+
+def live(trials: Trials, *assignments: str) -> str:
+    """Return the live table, a minute and a half after the start."""
+    session = session_of(trials, *assignments)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("search.progress.time.monotonic", lambda: 0.0)
+        progress = Progress(session, of_search(session), Console(file=io.StringIO()), 2)
+        patch.setattr("search.progress.time.monotonic", lambda: 95.0)
+        return on_screen(lambda console: console.print(progress.table()))
+
+
+def logged() -> str:
+    """Return lines of a log, in which nothing is live."""
+    session = session_of(FINISHED[:2])
+    return on_screen(partial(_log, session))
+
+
+def _log(session: Session, console: Console) -> None:
+    with Progress(session, of_search(session), console, 2) as progress:
+        session.observers.append(progress)
+        for accuracy, status, reason in ((0.6, "stopped", "asha"), (0.0, "failed", "RuntimeError: CUDA error")):
+            trial = session.next()
+            assert trial is not None
+            trial.changes |= {"fusion": "sum", "optimizer.lr": 0.001}
+            session.started(trial.number)
+            if accuracy:
+                session.reported(trial.number, metrics([accuracy]))
+            session.ended(trial.number, status, reason)
+
+
+LIVE: list[tuple[str, str, Callable[[], str]]] = [
+    ("A search begins", "No trial has begun.", partial(live, [])),
+    ("A search runs", "Three trials have ended, and one runs.", partial(live, RUNNING)),
+    ("A search with a budget runs", "Three trials have ended, and one runs.", partial(live, RUNNING, BUDGET)),
+    ("A search runs without a terminal", "One trial is stopped early, and one fails.", logged),
+]
+
+# ---- a search that is done ----
+
+INTERVAL = Interval(0.05, 0.012, 0.088, 397)
+
+
+def summary(trials: Trials, interval: Interval | None, *assignments: str, verdict: bool = False) -> str:
+    """Return what is printed at the end of a search."""
+    session = session_of(trials, *assignments)
+    best = bests(session.record, session.experiment.search.objective)
+    if verdict:
+        confirmed()
+
+    def draw(console: Console) -> None:
+        print_summary(console, session, best, interval, 173.0)
+        print_files(console, RunFolder(Path("runs/demo")), session.experiment, found=bool(best))
+
+    return on_screen(draw)
+
+
+TWO = ("search.metric=[val/accuracy,val/loss]", "search.mode=[max,min]")
+DONE: list[tuple[str, str, Callable[[], str]]] = [
+    ("A search is done", "Three of four trials came to a result.", partial(summary, FINISHED, INTERVAL)),
+    ("A search with two metrics is done", "The same.", partial(summary, FINISHED, None, *TWO)),
+    (
+        "A search is done whose budget is spent",
+        "It had 9 epochs, and 8 trials were planned.",
+        partial(summary, STOPPED, None, "search.budget.epochs=9", "search.trials=8"),
+    ),
+    (
+        "A search is done, and one arm has no result",
+        "Both baselines failed.",
+        partial(summary, [FINISHED[0], NOTHING[1]], None),
+    ),
+    ("A search is done, and nothing came of it", "All trials failed.", partial(summary, NOTHING, None)),
+    ("A search is done that was confirmed", "There is a verdict.", partial(summary, FINISHED, None, verdict=True)),
+]
+
+# ---- the report ----
+
+
+def reported(trials: Trials, *, busy: bool = False, gain: float | None = None) -> str:
+    """Return the words at the top of the page, and what to do next."""
+    run = searched(trials)
+    if gain is not None:
+        confirmed(gain)
+    facts = replace(gather(run.path, busy=busy), made=datetime(2026, 1, 2, 3, 4, tzinfo=UTC))
+    commands = [f"{what}: {command}" for what, command in words.commands(facts)]
+    spent = [f"{name}: {text}" for name, text in words.spent(facts)]
+    return "\n\n".join([words.headline(facts), *words.paragraphs(facts), "\n".join(spent), "\n".join(commands)])
+
+
+REPORTED: list[tuple[str, str, Callable[[], str]]] = [
+    ("The report on a search that runs", "One of four trials runs.", partial(reported, RUNNING, busy=True)),
+    ("The report on a search that was stopped", "One of four trials did not end.", partial(reported, RUNNING)),
+    ("The report on a search that nobody confirmed", "It is done.", partial(reported, FINISHED)),
+    ("The report on a search that helps", "It is confirmed.", partial(reported, FINISHED, gain=0.02)),
+    ("The report on a search that hurts", "It is confirmed.", partial(reported, FINISHED, gain=-0.03)),
+    ("The report on a search without a difference", "It is confirmed.", partial(reported, FINISHED, gain=-0.0024)),
+    ("The report on a search without results", "All trials failed.", partial(reported, NOTHING)),
+]
+
+# ---- probes ----
+
+
+def probed() -> str:
+    """Return the table of probes of two models, and of encoders that were trained alone."""
+
+    def encoder(probe: float, head: float, *, converged: bool = True) -> Encoder:
+        return Encoder(Path("best.pt"), Accuracy(probe, probe, probe), Accuracy(head, head, head), 1e-4, converged)
+
+    both = {"audio": encoder(0.66, 0.62), "visual": encoder(0.51, 0.48)}
+    plain = {"audio": encoder(0.68, 0.66), "visual": encoder(0.34, 0.31, converged=False)}
+    single = {"audio": encoder(0.7, 0.7), "visual": encoder(0.6, 0.6)}
+    rows = [
+        Row("modulated", Modulation(), Accuracy(0.88, 0.85, 0.9), both),
+        Row("plain", Modulation("none"), Accuracy(0.86, 0.83, 0.88), plain),
+        Row(ALONE, Modulation("none"), None, single),
+    ]
+    report = Report("validation", 800, 2000, 10, 0.12, rows, None)
+
+    def draw(console: Console) -> None:
+        console.print(table(report))
+        for note in notes(report):
+            console.print(f"note: {note}")
+
+    return on_screen(draw)
+
+
+def entries() -> Iterator[Entry]:
+    probes = ("Probes of two models, and encoders trained alone", "One fit did not converge.", probed)
+    for title, given, draw in [*LIVE, *DONE, *REPORTED, probes]:
+        with new_folder():
+            text = draw()
+        yield drawn(title, given, text)
+    yield commanded("The page on a run is written", "python -m search report demo", searched)
+
+
+CHAPTER = Chapter("screens", "Screens", entries)
