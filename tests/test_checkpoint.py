@@ -52,6 +52,14 @@ def test_a_new_checkpoint_takes_the_place_of_the_old(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
 
 
+def test_the_old_checkpoint_is_not_written_in(tmp_path):
+    """Whoever reads it meanwhile, or was killed while writing, finds a whole one."""
+    save({"number": 1}, tmp_path / "last.pt")
+    os.link(tmp_path / "last.pt", tmp_path / "old.pt")
+    save({"number": 2}, tmp_path / "last.pt")
+    assert [load(tmp_path / name)["number"] for name in ("old.pt", "last.pt")] == [1, 2]
+
+
 class Unsaveable:
     def __reduce__(self):
         raise RuntimeError("cannot be saved")
