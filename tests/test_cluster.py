@@ -40,6 +40,7 @@ DEMO = ROOT / "experiments" / "demo.yaml"
 VGGSOUND = ROOT / "experiments" / "vggsound.yaml"
 MINE = """
 import os
+import time
 import ogmge
 from ogmge.encoders import small_conv
 
@@ -50,6 +51,11 @@ def small(shape):
     node = ray.get_runtime_context().get_node_id() if "RAY_RAYLET_PID" in os.environ else "driver"
     with open(os.environ["OGMGE_SEEN"], "a") as seen:
         print(node, ogmge.__file__, __file__, file=seen)
+    until = time.monotonic() + 120
+    while node != "driver" and time.monotonic() < until:  # else the node that is ready first may train both trials
+        if len({line.split(" ", 1)[0] for line in open(os.environ["OGMGE_SEEN"])} - {"driver"}) > 1:
+            break
+        time.sleep(0.1)
     return small_conv(shape)
 """
 
