@@ -289,8 +289,8 @@ def test_what_fails_in_a_process_is_told_by_its_reason(ray_instance, here):
 def test_a_training_of_two_processes_that_was_killed_goes_on(here):
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from search.cli import main; main()"
     options = ["train", "trial.yaml", "trial.epochs=40", "--no-test"]
-    command = [sys.executable, "-c", code, *options, "--workers", "2", "search.resources.cpu=1"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    program = [sys.executable, "-c", code, *options, "--workers", "2", "search.resources.cpu=1"]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         seen = []
         for line in process.stdout:
             seen.append(line)
@@ -299,7 +299,7 @@ def test_a_training_of_two_processes_that_was_killed_goes_on(here):
         process.kill()
     known = len(checkpoint.load(here / "runs/alone/last.pt")["history"])
     assert known >= 3, seen
-    result = command(*[*options, "search.resources.cpu=1", "--resume"])
+    result = command(*options, "search.resources.cpu=1", "--resume")
     assert result.exit_code == 0, result.output
     assert [m["epoch"] for m in checkpoint.load(here / "runs/alone/last.pt")["history"]] == list(range(40))
     client = mlflow.MlflowClient(f"sqlite:///{here / 'runs' / 'mlflow.db'}")
