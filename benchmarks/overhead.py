@@ -28,6 +28,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.cpu_time import measured
+
 if TYPE_CHECKING:
     from search.session import Observer, Session
 
@@ -174,7 +176,6 @@ def apart(variant: str, trials: int) -> Cost:
     return Cost(**json.loads(done.stdout.splitlines()[-1]))
 
 
-SPENT = "; import resource; u = resource.getrusage(resource.RUSAGE_SELF); print(u.ru_utime + u.ru_stime)"
 STARTS = {
     "import torch": "import torch",
     "import ray.tune": "from ray import tune",
@@ -200,10 +201,12 @@ def first_epoch() -> None:
 def show_starts(rounds: int) -> None:
     """CPU seconds of fresh processes, the least of some rounds."""
     found: dict[str, float] = {}
-    for _ in range(max(3, rounds)):
-        for name, code in STARTS.items():
-            done = subprocess.run([sys.executable, "-c", code + SPENT], capture_output=True, text=True, check=True)
-            found[name] = min(found.get(name, float("inf")), float(done.stdout.splitlines()[-1]))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for _ in range(max(3, rounds)):
+            for start, code in STARTS.items():
+                used = measured([sys.executable, "-c", code], folder=folder, environment={}, out=folder / "out")
+                found[start] = min(found.get(start, used.cpu), used.cpu)
     print(f"\n{'a worker process':22}{'CPU s':>6}")
     for name, seconds in found.items():
         print(f"{name:22}{seconds:6.2f}")

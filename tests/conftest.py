@@ -8,8 +8,6 @@ import os
 # two cores, which takes ten times as long. Tests that are about threads set them themselves.
 os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
-os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # seven processes that nobody has work for
-
 import logging
 import shutil
 import signal
@@ -31,12 +29,15 @@ settings.load_profile("quick")  # `--hypothesis-profile=thorough` takes the othe
 
 LONGEST = (
     "test_search",
-    "test_search_processes",
+    "test_confirm_command",
     "test_confirm_processes",
     "test_cluster",
+    "test_search_processes",
+    "test_report_browser",
+    "test_train_command",
+    "test_sampler",
     "test_data_commands",
     "test_tracking",
-    "test_training_resume",
     "test_prepare",
 )
 

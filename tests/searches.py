@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from subprocess import Popen
+from subprocess import PIPE, STDOUT, Popen
 
 import mlflow
 from click.testing import CliRunner, Result
@@ -15,14 +17,6 @@ from search.cli import main, search_command
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = str(ROOT / "experiments" / "demo.yaml")
-QUICK = [
-    "search.trials=6",
-    "trial.epochs=4",
-    "trial.schedule.milestones=[3]",
-    "search.scheduler={name: asha, grace_epochs: 1}",
-    "confirm=null",
-]
-
 OWN = """
 name: own
 dataset: {{name: tests.own_data:{kind}}}
@@ -38,6 +32,7 @@ search: {{trials: 4, scheduler: {{name: none}}}}
 """
 ONE_WORKER = "search.resources={cpu: 2, gpu: 0}"  # starting a second one costs seconds, and shows nothing more
 STOPPING = ["search.trials=6", "trial.epochs=4", "search.scheduler={name: asha, grace_epochs: 1}"]
+QUICK = [*STOPPING, "trial.schedule.milestones=[3]", "confirm=null"]  # over the demo
 FINISHED = ["own.yaml", *STOPPING, "search.resources={cpu: 0.5, gpu: 0.5}"]
 
 
@@ -77,6 +72,12 @@ def children(folder: Path, name: str) -> tuple[mlflow.entities.Run, list[mlflow.
     trials = [r for r in runs if r.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id]
     assert len(trials) == len(runs) - 1
     return parents[0], sorted(trials, key=lambda r: int(r.data.tags["trial"])), client
+
+
+def start(folder: Path, *arguments: str) -> Popen[str]:
+    """Start Python in a process of its own, in a folder, with this project to import."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return Popen([sys.executable, *arguments], cwd=folder, env=environment, text=True, stdout=PIPE, stderr=STDOUT)
 
 
 def wait_for(process: Popen[str] | None, what: Callable[[], bool]) -> None:

@@ -53,7 +53,7 @@ def test_a_new_checkpoint_takes_the_place_of_the_old(tmp_path):
 
 
 def test_the_old_checkpoint_is_not_written_in(tmp_path):
-    """Whoever reads it meanwhile, or was killed while writing, finds a whole one."""
+    """A reader finds a whole file at any time, also after the writer was killed."""
     save({"number": 1}, tmp_path / "last.pt")
     os.link(tmp_path / "last.pt", tmp_path / "old.pt")
     save({"number": 2}, tmp_path / "last.pt")

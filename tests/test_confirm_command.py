@@ -66,9 +66,9 @@ def test_the_verdict_is_that_of_the_results_in_the_journal(confirmed):
 def test_the_screen_says_what_three_seeds_cannot(confirmed):
     folder, result = confirmed
     written = verdict_in(folder)
-    tells(said(result), "own", "3 fresh seeds", "3 pairs", "left alone", "right alone", "5 %", "runs/own/verdict.json")
-    tells(said(result), f"{100 * abs(written['paired']['mean']):.1f}")
-    tells(said(result), "uv run python -m search train runs/own/best.yaml")
+    tells(result.output, "own", "3 fresh seeds", "3 pairs", "left alone", "right alone", "5 %", "runs/own/verdict.json")
+    tells(result.output, f"{100 * abs(written['paired']['mean']):.1f}")
+    tells(result.output, "uv run python -m search train runs/own/best.yaml")
 
 
 def test_each_training_is_a_child_run_and_the_search_has_the_verdict(confirmed):
@@ -126,7 +126,7 @@ def test_what_is_done_is_not_done_again(confirmed, tmp_path, monkeypatch):
     result = command("confirm", "own")
     assert result.exit_code == 0, result.output
     assert (journal_of(folder).read_bytes(), verdict_in(folder)) == before
-    tells(said(result), "3 pairs")
+    tells(result.output, "3 pairs")
 
 
 def test_the_test_split_is_read_once_for_all_models_and_on_record(confirmed, tmp_path, monkeypatch):
@@ -143,14 +143,14 @@ def test_the_test_split_is_read_once_for_all_models_and_on_record(confirmed, tmp
             right = [model.logits(x)[0].argmax(1) == y for x, y in Drawn().test(batch_size=96, reason="check")]
             assert value == pytest.approx(float(torch.cat(right).double().mean()))
     values = [f"{100 * test[arm]['mean']:.1f}" for arm in ("modulated", "baseline")]
-    tells(said(result), "test split", "96 examples", *values)
+    tells(result.output, "test split", "96 examples", *values)
     readings = folder / "runs" / "own" / "test_readings.jsonl"
     assert json.loads(readings.read_text())["reason"] == "confirmation, 3 seeds of each arm"
     parent, _, _ = children(folder, "own")
     assert parent.data.metrics["test/modulated"] == test["modulated"]["mean"]
     for more in (["--test"], []):  # they are known by now
         result = command("confirm", "own", *more)
-        tells(said(result), "test split", *values)
+        tells(result.output, "test split", *values)
     assert len(readings.read_text().splitlines()) == 1
 
 
@@ -167,7 +167,7 @@ def test_more_seeds_later_are_judged_as_added(confirmed, tmp_path, monkeypatch):
     assert written["test"]["seeds"] == written["paired"]["n"]
     refused = command("confirm", "own", "--seeds", "4")
     assert refused.exit_code == 2
-    tells(said(refused), 5, 4)
+    tells(refused.output, 5, 4)
 
 
 def test_seeds_can_be_added_until_it_is_clear_after_a_verdict_but_not_without_an_end(confirmed, tmp_path, monkeypatch):
@@ -176,7 +176,7 @@ def test_seeds_can_be_added_until_it_is_clear_after_a_verdict_but_not_without_an
     epochs += sum(len(t.epochs) for t in Journal(journal_of(folder)).replay())
     endless = command("confirm", "own", "--sequential")
     assert endless.exit_code == 2
-    tells(said(endless), "--sequential", "search.budget")
+    tells(endless.output, "--sequential", "search.budget")
     assert command("confirm", "own").exit_code == 0  # and nothing came of it
     assert verdict_in(folder)["sequential"] is False
     result = command("confirm", "own", "--sequential", f"search.budget.epochs={epochs + 40}", ONE_WORKER)
@@ -186,7 +186,7 @@ def test_seeds_can_be_added_until_it_is_clear_after_a_verdict_but_not_without_an
     assert written["paired"]["n"] > 3
     endless = command("confirm", "own")
     assert endless.exit_code == 2
-    tells(said(endless), "--sequential", "search.budget")
+    tells(endless.output, "--sequential", "search.budget")
 
 
 def test_a_number_of_seeds_that_nothing_was_trained_for_can_become_another(there):
@@ -220,7 +220,7 @@ def test_export_writes_the_best_or_the_trial_that_is_asked_for(confirmed, tmp_pa
     folder = again(confirmed, tmp_path, monkeypatch)
     result = command("export", "own", "-o", "it.yaml")
     assert result.exit_code == 0, result.output
-    tells(said(result), "uv run python -m search train it.yaml")
+    tells(result.output, "uv run python -m search train it.yaml")
     best = load(folder / "runs" / "own" / "best.yaml")
     assert load(Path("it.yaml")) == best
     other = next(n for n in range(6) if n not in [a["trial"] for a in verdict_in(folder)["arms"].values()])
@@ -247,7 +247,7 @@ def test_export_writes_the_best_or_the_trial_that_is_asked_for(confirmed, tmp_pa
 def test_a_mistake_gets_a_sentence(there, arguments, facts):
     result = command(*arguments)
     assert (result.exit_code, result.exception.__class__) == (2, SystemExit)
-    tells(said(result), *facts)
+    tells(result.output, *facts)
     assert "Traceback" not in result.output
 
 
@@ -259,7 +259,7 @@ def test_a_run_in_progress_is_left_alone(there):
         fcntl.flock(lock, fcntl.LOCK_EX)
         result = command("confirm", "own")
     assert result.exit_code == 2
-    tells(said(result), "runs/own", "another process")
+    tells(result.output, "runs/own", "another process")
 
 
 def keep_events(folder: Path, wanted) -> None:
@@ -273,7 +273,7 @@ def test_a_search_that_is_not_done_is_to_be_done_first(there):
     keep_events(there, lambda event: (event["event"], event["number"]) != ("ended", 2))
     result = command("confirm", "own")
     assert result.exit_code == 2
-    tells(said(result), "runs/own", "5 of 6")
+    tells(result.output, "runs/own", "5 of 6")
 
 
 @pytest.mark.parametrize(("arms", "missing"), [(["baseline"], ["modulated"]), ([], ["baseline", "modulated"])])
@@ -283,13 +283,13 @@ def test_without_both_arms_there_is_nothing_to_compare(there, arms, missing):
     keep_events(there, lambda event: event["number"] not in out or event["event"] != "reported")
     result = command("confirm", "own")
     assert result.exit_code == 2
-    tells(said(result), "runs/own", *(f"no {arm}" for arm in missing))
+    tells(result.output, "runs/own", *(f"no {arm}" for arm in missing))
     assert not any(f"no {arm}" in said(result) for arm in arms)
     assert not (there / "runs" / "own" / "confirm" / "plan.json").exists()
     if not arms:
         exported = command("export", "own")
         assert exported.exit_code == 2
-        tells(said(exported), "runs/own", "runs/own/trials.csv")
+        tells(exported.output, "runs/own", "runs/own/trials.csv")
 
 
 def test_data_that_changed_since_are_refused(there):
@@ -297,7 +297,7 @@ def test_data_that_changed_since_are_refused(there):
     (there / "runs" / "own" / "run.json").write_text(text.replace("drawn-96-0-0", "drawn-97-0-0"))
     for result in (command("confirm", "own"), search(*FINISHED, "search.trials=8", "--resume")):
         assert result.exit_code == 2
-        tells(said(result), "runs/own", "fingerprint", "drawn-97-0-0", "drawn-96-0-0")
+        tells(result.output, "runs/own", "fingerprint", "drawn-97-0-0", "drawn-96-0-0")
 
 
 def test_a_data_set_without_a_test_split_says_so(there):
@@ -308,7 +308,7 @@ def test_a_data_set_without_a_test_split_says_so(there):
         (there / "runs" / "own" / file).write_text(text)
     result = command("confirm", "own", "--seeds", "2", "--test")
     assert result.exit_code == 2
-    tells(said(result), "`test(*, batch_size, reason)`")
+    tells(result.output, "`test(*, batch_size, reason)`")
     assert not (there / "runs" / "own" / "confirm").exists()
 
 
@@ -318,7 +318,7 @@ def test_what_comes_of_the_test_split_costs_no_verdict(confirmed, tmp_path, monk
     (folder / "runs" / "own" / "confirm" / "tune" / "0000" / "best.pt").unlink()
     result = command("confirm", "own", "--test")
     assert result.exit_code == 2
-    tells(said(result), "confirm/tune/0000/best.pt")
+    tells(result.output, "confirm/tune/0000/best.pt")
     assert verdict_in(folder)["paired"]["n"] == 3
 
 
@@ -331,7 +331,7 @@ def test_a_search_confirms_what_it_found_where_it_is_asked_to(ray_instance, tmp_
     for more in ([], ["--resume"]):  # the second time says it again
         result = search(*words, *more)
         assert result.exit_code == 0, result.output
-        tells(said(result), "2 pairs")
+        tells(result.output, "2 pairs")
         assert said(result).count("next:") == 1
         assert verdict_in(tmp_path)["paired"]["n"] == 2
         assert load(tmp_path / "runs" / "own" / "best.yaml").origin.seeds == 2
@@ -347,7 +347,7 @@ def test_a_search_that_goes_on_and_finds_a_better_one_puts_its_confirmation_asid
     assert (run / "confirm.1" / "verdict.json").exists()
     assert not (run / "verdict.json").exists()
     assert load(run / "best.yaml").origin.seeds == 1
-    tells(said(result), "uv run python -m search confirm own")
+    tells(result.output, "uv run python -m search confirm own")
     parent, before, _ = children(folder, "own")
     assert parent.data.tags["verdict"] == "none yet: the search has another best since it was confirmed"
     result = command("confirm", "own", "--seeds", "2", ONE_WORKER)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import shutil
 import signal
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -17,7 +15,7 @@ import pytest
 
 from search.record import Journal, TrialRecord
 from search.tracking.store import INTERRUPTED
-from tests.searches import ONE_WORKER, ROOT, children, command, own, search, wait_for
+from tests.searches import ONE_WORKER, ROOT, children, command, own, search, start, wait_for
 from tests.tells import tells
 from tests.test_confirm_command import journal_of, verdict_in
 
@@ -26,14 +24,6 @@ pytestmark = pytest.mark.slow
 CONFIRM = ["confirm", "own", "--seeds", "3"]
 EPOCHS = 4
 SEARCHED = ["own.yaml", "search.trials=2", f"trial.epochs={EPOCHS}", "dataset.seconds=0.2", ONE_WORKER]
-
-
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    program = [sys.executable, *arguments]
-    return subprocess.Popen(
-        program, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
 
 
 def wait_for_trainings(folder: Path, process: subprocess.Popen[str], ended: int, epochs: int) -> None:

@@ -482,7 +482,7 @@ def test_the_screen_says_what_was_found(tmp_path, gain, word, facts):
     print_verdict(console, policy, verdict_on(policy), None, 61.0)
     text = console.file.getvalue()
     tells(text, "simulated", "6 pairs", "validation split", "1 min 01 s")
-    assert ("modulation off" in text, "modulation on" in text) == (gain > 0, gain < 0)  # the twin's row
+    assert ("modulation off" in text, "modulation on" in text) == (gain > 0, gain < 0)  # the ablation's row
     conclusion = text[text.index("method=ogm") :]
     tells(conclusion, "6 seeds", *facts)
     assert re.findall("helps|hurts", conclusion) == ([word] if word else [])

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.searches import ROOT
 
 
 @pytest.mark.parametrize("module", ["search.cli", "search.execution.cluster"])

@@ -92,10 +92,10 @@ def test_a_place_that_refuses_is_named(tmp_path, s3):
     with pytest.raises(RemoteError) as error:
         Remote("file:///proc/x").put(mine, "a")
     tells(error.value, "file:///proc/x", "written", os.strerror(errno.ENOENT))
-    nobody = s3("x").replace("//bucket/", "//nobody/")
+    missing = s3("x").replace("//bucket/", "//missing/")
     with pytest.raises(RemoteError, match="NO_SUCH_BUCKET") as error:
-        Remote(nobody).put(mine, "a")
-    tells(error.value, nobody, "written")
+        Remote(missing).put(mine, "a")
+    tells(error.value, missing, "written")
 
 
 def test_a_path_is_the_same_wherever_a_worker_is_at_home(monkeypatch, tmp_path):

@@ -22,7 +22,6 @@ from tests.searches import (
     command,
     journal_in,
     own,
-    said,
     search,
 )
 from tests.tells import tells
@@ -34,8 +33,8 @@ def test_a_search_says_what_it_found_and_where_it_is(searched):
     folder, result = searched
     record = Journal(folder / "runs/own/tune/journal.jsonl").replay()
     best = [f"{100 * max(t.best for t in record if t.arm == arm):.1f}" for arm in ("modulated", "baseline")]
-    tells(said(result), "modulated", "unmodulated", *best, *MODALITIES, "runs/own/best.yaml")
-    tells(said(result), "uv run python -m search confirm own", "uv run python -m search train runs/own/best.yaml")
+    tells(result.output, "modulated", "unmodulated", *best, *MODALITIES, "runs/own/best.yaml")
+    tells(result.output, "uv run python -m search confirm own", "uv run python -m search train runs/own/best.yaml")
 
 
 def test_a_search_leaves_its_files(searched, monkeypatch):
@@ -177,7 +176,7 @@ def test_a_loss_that_is_not_a_number_fails_its_trial_and_the_search_goes_on(ray_
         assert run.info.status == ("FAILED" if run in failed else "FINISHED")
     for run in failed:
         tells(run.data.tags["error"], "epoch 0", "step 1", "1e+30")
-    tells(said(result), "4 failed")
+    tells(result.output, "4 failed")
 
 
 def test_a_search_in_which_every_trial_fails_says_why(ray_instance, tmp_path, monkeypatch):

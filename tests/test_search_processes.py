@@ -14,9 +14,10 @@ import pytest
 
 from search.record import Journal
 from search.tracking.store import INTERRUPTED
-from tests.searches import ONE_WORKER, ROOT, STOPPING, children, own, search, wait_for
+from tests.searches import ONE_WORKER, ROOT, STOPPING, children, own, search, start, wait_for
 from tests.tells import tells
 
+RUN = str(ROOT / "run_search.py")
 SLOW = ["own.yaml", *STOPPING, "dataset.seconds=0.2", ONE_WORKER]
 
 
@@ -25,13 +26,7 @@ def here(ray_instance: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """A folder with an experiment whose epochs take a moment."""
     own("Logged", tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     return tmp_path
-
-
-def start(*arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, str(ROOT / "run_search.py"), *arguments]
-    return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
 def wait_for_epochs(folder: Path, process: subprocess.Popen[str], epochs: int) -> None:
@@ -53,7 +48,7 @@ def check_resumed(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_a_search_that_was_killed_goes_on(here):
-    process = start(*SLOW)
+    process = start(here, RUN, *SLOW)
     wait_for_epochs(here, process, 5)
     process.kill()
     process.wait()
@@ -68,7 +63,7 @@ def test_a_search_that_was_killed_goes_on(here):
     "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=[pytest.mark.slow, pytest.mark.longer])]
 )
 def test_a_search_that_is_interrupted_says_how_to_go_on(here, number):
-    process = start(*SLOW)
+    process = start(here, RUN, *SLOW)
     wait_for_epochs(here, process, 3)
     process.send_signal(number)
     output, _ = process.communicate(timeout=120)
@@ -90,7 +85,7 @@ def test_a_search_that_is_interrupted_says_how_to_go_on(here, number):
 def test_ctrl_c_a_second_time_stops_at_once(here):
     """Within an epoch that would take ten minutes; none of Ray's processes stays."""
     words = [own("Endless", here), f"dataset.marker={here / 'reading'}", ONE_WORKER]
-    process = start(*words)
+    process = start(here, RUN, *words)
     wait_for(process, (here / "reading").exists)
     process.send_signal(signal.SIGINT)
     first = process.stdout.readline()

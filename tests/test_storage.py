@@ -18,7 +18,7 @@ from search.record import Journal
 from search.storage import Storage, storage_of
 from search.validation import load
 from tests.own_data import Batch, Vectors
-from tests.searches import ONE_WORKER, children, journal_in, own, said, search
+from tests.searches import ONE_WORKER, children, journal_in, own, search
 from tests.tells import tells
 
 
@@ -120,7 +120,7 @@ def test_a_search_keeps_its_trials_at_a_uri(ray_instance, tmp_path, monkeypatch)
     assert result.exit_code == 0, result.output
     (run,) = there.iterdir()
     assert run.name == (tmp_path / "runs" / "own" / "storage").read_text()
-    tells(said(result), run.name, there.as_uri(), "96 validation examples")
+    tells(result.output, run.name, there.as_uri(), "96 validation examples")
     assert sorted(str(p.relative_to(run)) for p in run.rglob("*.pt")) == ["0000/best.pt", "0001/best.pt"]
     assert not list(Path(tempfile.gettempdir()).glob(f"{run.name}*"))
     _, trials, client = children(tmp_path, "own")

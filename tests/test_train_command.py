@@ -85,9 +85,9 @@ def test_a_training_reads_the_test_split_once_and_leaves_a_model_that_predicts_i
     client = mlflow.MlflowClient(f"sqlite:///{here / 'runs' / 'mlflow.db'}")
     assert [m.step for m in client.get_metric_history(run.info.run_id, "val/accuracy")] == [0, 1, 2]  # each once
     best = checkpoint.load(here / "runs/alone/best.pt")["metrics"]
-    tells(said(result), "test/accuracy", f"{100 * accuracy:.1f} %", "left", "right")
-    tells(said(result), "val/accuracy", f"{100 * best['val/accuracy']:.1f} %", f"epoch {best['epoch']:.0f}")
-    tells(said(result), "40.0 %", "60.0 %", "models:/alone@champion")  # what the file expects
+    tells(result.output, "test/accuracy", f"{100 * accuracy:.1f} %", "left", "right")
+    tells(result.output, "val/accuracy", f"{100 * best['val/accuracy']:.1f} %", f"epoch {best['epoch']:.0f}")
+    tells(result.output, "40.0 %", "60.0 %", "models:/alone@champion")  # what the file expects
 
     torch.save([x["left"], x["right"]], here / "x.pt")
     (here / "elsewhere").mkdir()
@@ -108,7 +108,7 @@ def test_a_training_reads_the_test_split_once_and_leaves_a_model_that_predicts_i
     for arguments, code, what in (
         (["models:/alone@champion", "--split", "validation"], 0, "runs/alone/evaluation.json"),
         (["models:/alone/7"], 2, "models:/alone/7"),
-        (["models:/nobody@champion"], 2, "models:/nobody@champion"),
+        (["models:/missing@champion"], 2, "models:/missing@champion"),
     ):
         evaluated = command("evaluate", *arguments)
         assert (evaluated.exit_code, what in said(evaluated)) == (code, True), evaluated.output
@@ -128,7 +128,7 @@ def test_with_all_data_it_ends_after_the_confirmations_median_epoch_and_validate
     best = checkpoint.load(here / "runs/alone/best.pt")
     assert best["metrics"]["epoch"] == 1
     assert not any(name.startswith("val/") for name in best["metrics"])
-    tells(said(result), "2 epochs")
+    tells(result.output, "2 epochs")
     run = the_run(here, "alone")
     assert (run.data.params["all_data"], run.data.params["epochs_trained"]) == ("true", "2")
     assert run.data.tags["test"] == "not read"
@@ -163,7 +163,7 @@ def test_a_mistake_gets_a_sentence(here, arguments, facts):
     (here / "broken.yaml").write_text("name: [")
     result = train(*arguments)
     assert (result.exit_code, type(result.exception)) == (2, SystemExit)
-    tells(said(result), *facts)
+    tells(result.output, *facts)
     assert not (here / "runs/alone").exists()
 
 
@@ -171,7 +171,7 @@ def test_a_resumed_training_is_trained_as_it_was_begun(here):
     assert train("best.yaml", "--no-test").exit_code == 0
     result = train("best.yaml", "--resume", "--all-data")
     assert result.exit_code == 2
-    tells(said(result), "'all_data': False", "'epochs': None")
+    tells(result.output, "'all_data': False", "'epochs': None")
 
 
 def test_a_resumed_training_is_on_the_data_that_it_was_begun_with(here):
@@ -180,7 +180,7 @@ def test_a_resumed_training_is_on_the_data_that_it_was_begun_with(here):
     identity.write_text(identity.read_text().replace("drawn-96-0-0", "drawn-97-0-0"))
     for result in (train("trial.yaml", "--resume"), command("evaluate", "alone")):
         assert result.exit_code == 2
-        tells(said(result), "runs/alone", "fingerprint", "drawn-97-0-0", "drawn-96-0-0")
+        tells(result.output, "runs/alone", "fingerprint", "drawn-97-0-0", "drawn-96-0-0")
     assert not (here / "runs/alone/test_readings.jsonl").exists()
 
 
@@ -259,7 +259,7 @@ def test_two_processes_of_ray_train_train_what_one_does(ray_instance, here):
 def test_more_processes_than_there_ever_is_room_for_are_refused(ray_instance, here):
     result = train("trial.yaml", "--workers", "3", "search.resources.cpu=1")
     assert result.exit_code == 2
-    tells(said(result), "--workers", 3, "1 CPU", "`search.resources.cpu`", 2)
+    tells(result.output, "--workers", 3, "1 CPU", "`search.resources.cpu`", 2)
     assert not (here / "runs/alone").exists()
 
 

@@ -279,7 +279,7 @@ VIDEOS_ALONE: list[tuple[str, str, str, str, Callable[[], None]]] = [
     ("Videos cannot be used", PREPARE, CAN, "Four of nine videos are unusable.", unusable),
     ("Videos cannot be used, and more of them are allowed", PREPARE, ALLOWED, "Four of nine are unusable.", unusable),
     ("A file is where the store is to be", PREPARE, CAN, "`store` is a file.", file_at_the_store),
-    ("A store at a URI that nobody knows", PREPARE, UNKNOWN, "", nothing),
+    ("A store at a URI of an unknown kind", PREPARE, UNKNOWN, "", nothing),
     ("A store at a URI with a password in it", PREPARE, SECRET, "", nothing),
     ("A store at a URI that a cluster is to prepare", PREPARE, FROM_A_CLUSTER, "", nothing),
 ]

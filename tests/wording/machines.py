@@ -26,14 +26,14 @@ from tests.wording.catalogue import Chapter, Entry, commanded, drawn
 from tests.wording.laid_out import SEARCH, experiment
 
 PLAN = "run_search.py mine.yaml --dry-run"
-NOBODY = "127.0.0.1:1"
+UNREACHABLE = "127.0.0.1:1"
 
 # ---- what a machine or a cluster does not have ----
 
 LINES: list[tuple[str, str]] = [
     ("More cores than there are", f"{PLAN} search.resources.cpu=64"),
     ("A GPU, and there is none", f"{PLAN} search.resources.gpu=0.5"),
-    ("A cluster where nobody answers", f"{PLAN} search.address={NOBODY}"),
+    ("A cluster that does not answer", f"{PLAN} search.address={UNREACHABLE}"),
     ("The cluster of a job, outside of a job", f"{PLAN} search.address=auto"),
 ]
 NODES: Sequence[dict[str, float]] = [{"CPU": 16.0}, {"CPU": 2.0, "GPU": 1.0}]
@@ -57,7 +57,7 @@ def no_storage(*_: object, **__: object) -> None:
 
 
 def no_mlflow(*_: object, **__: object) -> None:
-    connect(f"http://{NOBODY}", Path("runs"), "demo")
+    connect(f"http://{UNREACHABLE}", Path("runs"), "demo")
 
 
 MACHINES: list[tuple[str, str, str, str, Callable[..., object]]] = [
@@ -84,8 +84,8 @@ MACHINES: list[tuple[str, str, str, str, Callable[..., object]]] = [
         no_storage,
     ),
     (
-        "MLflow where nobody answers",
-        f"run_search.py mine.yaml tracking.uri=http://{NOBODY}",
+        "MLflow does not answer",
+        f"run_search.py mine.yaml tracking.uri=http://{UNREACHABLE}",
         "",
         "search.runner.search",
         no_mlflow,

@@ -133,7 +133,7 @@ def reported(trials: Trials, *, busy: bool = False, gain: float | None = None) -
 REPORTED: list[tuple[str, str, Callable[[], str]]] = [
     ("The report on a search that runs", "One of four trials runs.", partial(reported, RUNNING, busy=True)),
     ("The report on a search that was stopped", "One of four trials did not end.", partial(reported, RUNNING)),
-    ("The report on a search that nobody confirmed", "It is done.", partial(reported, FINISHED)),
+    ("The report on an unconfirmed search", "It is done.", partial(reported, FINISHED)),
     ("The report on a search that helps", "It is confirmed.", partial(reported, FINISHED, gain=0.02)),
     ("The report on a search that hurts", "It is confirmed.", partial(reported, FINISHED, gain=-0.03)),
     ("The report on a search without a difference", "It is confirmed.", partial(reported, FINISHED, gain=-0.0024)),

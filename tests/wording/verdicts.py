@@ -38,7 +38,7 @@ class Results:
 
     Args:
         modulated, baseline: one for each seed.
-        twin: of the better configuration with its modulation switched; None where it was not trained.
+        ablation: of the better configuration with its modulation switched; None where it was not trained.
         failed: seeds, by place, with which the modulated training failed.
         assignments: put over the experiment.
         plan: what was planned, if not as many seeds as there are results.
@@ -47,7 +47,7 @@ class Results:
 
     modulated: Sequence[float]
     baseline: Sequence[float]
-    twin: Sequence[float] | None = None
+    ablation: Sequence[float] | None = None
     failed: Sequence[int] = ()
     assignments: Sequence[str] = ()
     plan: Plan | None = None
@@ -56,7 +56,7 @@ class Results:
     @property
     def given(self) -> str:
         """The results as a table."""
-        rows = {"modulated": self.modulated, "unmodulated": self.baseline, "modulation switched": self.twin or ()}
+        rows = {"modulated": self.modulated, "unmodulated": self.baseline, "modulation switched": self.ablation or ()}
         lines = [f"| {name} | {' | '.join(f'{v:.1f}' for v in values)} |" for name, values in rows.items() if values]
         head = f"| | {' | '.join(f'seed {seed}' for seed in range(7, 7 + len(self.baseline)))} |"
         return "\n".join([head, "|---" * (1 + len(self.baseline)) + "|", *lines])
@@ -80,7 +80,7 @@ def screen(results: Results) -> str:
     seeds = range(7, 7 + plan.seeds)
     policy = Confirmation(asked, BEST, list(seeds), Spent(), sequential=plan.sequential, limited=False)
     rows: list[tuple[Role, Sequence[float]]] = [("baseline", results.baseline), ("modulated", results.modulated)]
-    for role, values in [*rows, *([("twin", results.twin)] if results.twin else [])]:
+    for role, values in [*rows, *([("twin", results.ablation)] if results.ablation else [])]:
         for place, value in enumerate(values):
             policy.restore(_trained(policy, role, place, value, failed=role == "modulated" and place in results.failed))
     found = verdict_of(policy, plan, lambda number: Path("nowhere"))
