@@ -13,33 +13,52 @@ import shutil
 import signal
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import Result
 from hypothesis import settings
-from sqlalchemy import event
-from sqlalchemy.engine import Engine
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling, LoadScopeScheduling
 
 import search.execution.environment  # noqa: F401, before a test's module imports Ray
+
+if TYPE_CHECKING:
+    from tests.two_processes import TwoProcesses
 
 settings.register_profile("quick", max_examples=30, deadline=None)
 settings.register_profile("thorough", max_examples=300, deadline=None)
 settings.load_profile("quick")  # `--hypothesis-profile=thorough` takes the other
 
-LONGEST = (
+RAY = (  # these share one Ray and one finished search, which take half a minute to make
     "test_search",
     "test_confirm_command",
-    "test_confirm_processes",
-    "test_cluster",
     "test_search_processes",
-    "test_report_browser",
-    "test_train_command",
-    "test_sampler",
+    "test_storage",
     "test_data_commands",
-    "test_tracking",
-    "test_prepare",
+    "test_packing",
+    "test_cluster",
+    "test_train_command",
+    "test_worker",
 )
+TOGETHER = {**dict.fromkeys(RAY, "ray"), "test_distributed": "ranks", "test_training_distributed": "ranks"}
+LONGEST = (*RAY, "test_prepare", "test_sampler", "test_probing", "test_report_browser", "test_throughput")
+
+
+class OneRay(LoadScopeScheduling):
+    """Gives all files of a group to one of the two processes of tests, and any other file to either."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = Path(nodeid.partition("::")[0]).stem
+        return TOGETHER.get(file, file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """The slow tests start Rays of their own, for the most part: there it is better to have two processes of them."""
+    return OneRay(config, log) if "not slow" in config.option.markexpr else LoadFileScheduling(config, log)
 
 
 def pytest_configure() -> None:
@@ -54,14 +73,33 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def hurried_sqlite() -> None:
-    """SQLite, below MLflow, does not wait for the disk, which takes as long as all the rest: no power fails here."""
+def hurried_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """SQLite, below MLflow, does not wait for the disk, and MLflow's fifty migrations of an empty database run once.
+
+    No power fails here, and what the migrations made is copied to each further database.
+    """
+    from mlflow.store.db import utils
+    from sqlalchemy import Engine, create_engine, event
 
     def hurry(connection: object, _: object) -> None:
         if isinstance(connection, sqlite3.Connection):
             connection.execute("PRAGMA synchronous = OFF")
 
     event.listen(Engine, "connect", hurry)
+    migrated = tmp_path_factory.mktemp("migrated") / "mlflow.db"
+    migrate = utils._initialize_tables
+
+    def copy_tables(engine: Engine) -> None:
+        if engine.dialect.name != "sqlite":
+            return migrate(engine)
+        if not migrated.exists():
+            migrate(create_engine(f"sqlite:///{migrated}"))
+        with closing(sqlite3.connect(migrated)) as source, closing(engine.raw_connection()) as target:
+            source.backup(target.driver_connection)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(utils, "_initialize_tables", copy_tables)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -70,6 +108,15 @@ def ray_instance() -> Iterator[None]:
 
     with local_ray(cpus=2, gpus=1):  # where there is no GPU it is a pretended one, which can be shared all the same
         yield
+
+
+@pytest.fixture(scope="session")
+def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoProcesses]:
+    from tests.two_processes import TwoProcesses
+
+    both = TwoProcesses(tmp_path_factory.mktemp("ranks"))
+    yield both
+    both.end()
 
 
 @pytest.fixture(scope="session")

@@ -189,13 +189,6 @@ def test_seeds_can_be_added_until_it_is_clear_after_a_verdict_but_not_without_an
     tells(endless.output, "--sequential", "search.budget")
 
 
-def test_a_number_of_seeds_that_nothing_was_trained_for_can_become_another(there):
-    assert command("confirm", "own", "--seeds", "5", "search.resources.cpu=64").exit_code == 2
-    result = command("confirm", "own", "--seeds", "2", ONE_WORKER)
-    assert result.exit_code == 0, result.output
-    assert verdict_in(there)["sequential"] is False
-
-
 def test_a_confirmation_that_cannot_begin_leaves_the_searchs_run_in_mlflow_as_it_was(there):
     assert command("confirm", "own", "search.resources.cpu=64").exit_code == 2
     time.sleep(1)
@@ -350,8 +343,10 @@ def test_a_search_that_goes_on_and_finds_a_better_one_puts_its_confirmation_asid
     tells(result.output, "uv run python -m search confirm own")
     parent, before, _ = children(folder, "own")
     assert parent.data.tags["verdict"] == "none yet: the search has another best since it was confirmed"
-    result = command("confirm", "own", "--seeds", "2", ONE_WORKER)
+    assert command("confirm", "own", "--seeds", "5", "search.resources.cpu=64").exit_code == 2
+    result = command("confirm", "own", "--seeds", "2", ONE_WORKER)  # nothing was trained for the five
     assert result.exit_code == 0, result.output
+    assert verdict_in(folder)["sequential"] is False
     parent, runs, _ = children(folder, "own")
     assert parent.data.tags["verdict"] == verdict_in(folder)["word"]
     old = {r.info.run_id for r in before}

@@ -96,7 +96,7 @@ def check_confirmed(folder: Path, whole: Path, before: list[TrialRecord]) -> Non
         assert "stop_reason" not in run.data.tags
 
 
-def test_one_that_is_interrupted_trains_no_epoch_twice(here, whole):
+def test_one_that_is_interrupted_and_then_killed_trains_again_what_it_was_at_when_killed_and_nothing_else(here, whole):
     process = start(here, "-m", "search", *CONFIRM)
     wait_for_trainings(here, process, ended=1, epochs=2)
     process.send_signal(signal.SIGINT)
@@ -104,30 +104,25 @@ def test_one_that_is_interrupted_trains_no_epoch_twice(here, whole):
     assert process.returncode == 130, output
     *_, last = [line for line in output.splitlines() if line]
     tells(last, "interrupted", f"uv run python -m search {shlex.join(CONFIRM)}")
-    before = trainings(here)
-    assert not all(trial.ended for trial in before)
+    interrupted = trainings(here)
+    assert not all(trial.ended for trial in interrupted)
     assert not (here / "runs" / "own" / "verdict.json").exists()
     parent, runs, _ = children(here, "own")
     assert parent.info.status == "KILLED"
     assert "RUNNING" not in {run.info.status for run in runs}
     assert INTERRUPTED in {run.data.tags.get("stop_reason") for run in runs}
-    result = command(*CONFIRM)
-    assert result.exit_code == 0, result.output
-    check_confirmed(here, whole, before)
-    assert epochs_read(here) == epochs_read(whole)
 
-
-def test_one_that_is_killed_trains_again_what_it_was_at_and_nothing_else(here, whole):
     process = start(here, "-m", "search", *CONFIRM)
-    wait_for_trainings(here, process, ended=2, epochs=1)
+    wait_for_trainings(here, process, ended=3, epochs=1)
     process.kill()
     process.communicate()
-    before = trainings(here)
-    running = [trial for trial in before if not trial.ended]
+    killed = trainings(here)
+    running = [trial for trial in killed if not trial.ended]
     assert running
     result = command(*CONFIRM)
     assert result.exit_code == 0, result.output
-    check_confirmed(here, whole, before)
+    for before in (interrupted, killed):
+        check_confirmed(here, whole, before)
     again = epochs_read(here) - epochs_read(whole)
     at = Counter((t.changes["seed"], epoch) for t in running for epoch in range(len(t.epochs), EPOCHS))
     assert not again - at

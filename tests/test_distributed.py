@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
@@ -15,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ogmge import Modulation, Modulator, unimodal_logits
 from ogmge.fusion import Concat
 from ogmge.model import MultimodalClassifier
+from tests.two_processes import TwoProcesses
 
 METHODS = ("ogm", "ogm_ge")
 STEPS, BATCH, RANKS = 5, 8, 2
@@ -54,16 +53,13 @@ def run(method: str, rank: int = 0, ranks: int = 1) -> dict[str, Tensor]:
 
 
 def worker(rank: int, folder: Path) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder / 'meet'}", rank=rank, world_size=RANKS)
     torch.save({method: run(method, rank, RANKS) for method in METHODS}, folder / f"{rank}.pt")
-    dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
-def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, Tensor]]]:
+def ranks(two_processes: TwoProcesses, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, Tensor]]]:
     folder = tmp_path_factory.mktemp("ranks")
-    mp.spawn(worker, args=(folder,), nprocs=RANKS)
+    two_processes(worker, folder)
     return [torch.load(folder / f"{rank}.pt") for rank in range(RANKS)]
 
 

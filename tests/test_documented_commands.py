@@ -23,6 +23,7 @@ from search.validation import load
 from tests import films
 from tests.browsers import chromium, watched
 from tests.pages import ROOT, block, blocks, commands
+from tests.searches import ONE_WORKER
 from tests.tells import tells
 
 
@@ -62,7 +63,7 @@ ONE_CORE = "search.resources.cpu=1 search.resources.gpu=0"
 
 TESTED: dict[str, Run | By | Not] = {
     # in this order
-    f"{SEARCH} experiments/demo.yaml": Run(DEMO, "search.trials=2 trial.epochs=1 confirm.seeds=2"),
+    f"{SEARCH} experiments/demo.yaml": Run(DEMO, f"search.trials=2 trial.epochs=1 confirm.seeds=2 '{ONE_WORKER}'"),
     f"{COMMANDS} confirm demo": Run(DEMO),
     f"{COMMANDS} confirm demo --test": Run(DEMO),
     f"{COMMANDS} export demo -o best.yaml": Run(DEMO),
@@ -190,7 +191,7 @@ def test_every_option_that_is_shown_is_one(command):
 def run(command: str, more: str = "") -> str:
     """What a command of ours says, in this process; it must succeed."""
     group = search_command if command.startswith(SEARCH) else main
-    result = CliRunner().invoke(group, [*words(command), *more.split()])
+    result = CliRunner().invoke(group, [*words(command), *shlex.split(more)])
     assert result.exit_code == 0, f"{command}\n{result.output}"
     return result.output
 

@@ -188,19 +188,6 @@ def test_a_search_in_which_every_trial_fails_says_why(ray_instance, tmp_path, mo
     assert {run.info.status for run in (parent, *trials)} == {"FAILED"}
 
 
-def test_a_worker_that_is_killed_costs_the_epoch_it_was_in(ray_instance, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    marker = tmp_path / "killed"
-    result = search(own("Deadly", tmp_path), f"dataset.marker={marker}", "search.trials=2", ONE_WORKER)
-    assert result.exit_code == 0, result.output
-    assert marker.exists()
-    _, trials, client = children(tmp_path, "own")
-    for run in trials:
-        assert [m.step for m in client.get_metric_history(run.info.run_id, "val/loss")] == [0, 1, 2]
-    starts = Counter(e["number"] for e in journal_in(tmp_path / "runs/own/tune") if e["event"] == "started")
-    assert sorted(starts.values()) == [1, 2]
-
-
 @pytest.mark.parametrize(("cpu", "again"), [(1, 1), pytest.param(0.5, 2, marks=[pytest.mark.slow, pytest.mark.longer])])
 def test_a_trial_that_runs_out_of_memory_goes_on_with_more(ray_instance, tmp_path, monkeypatch, cpu, again):
     """It needs two CPUs: twice as many are tried each time."""

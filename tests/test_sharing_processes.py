@@ -10,7 +10,7 @@ import torch
 
 from ogmge import checkpoint
 from search.record import Journal
-from tests.searches import children, search
+from tests.searches import ONE_WORKER, children, search
 from tests.states import without
 from tests.tells import tells
 
@@ -55,7 +55,7 @@ def test_a_shared_search_gives_what_one_without_gives(tmp_path: Path, monkeypatc
         (tmp_path / f"{name}.yaml").write_text(GRID.format(name=name, kind=kind))
     done = search("shared.yaml", f"dataset.marker={tmp_path / 'killed'}")
     assert done.exit_code == 0, done.output
-    assert search("alone.yaml", "search.share_prefixes=false").exit_code == 0
+    assert search("alone.yaml", "search.share_prefixes=false", ONE_WORKER).exit_code == 0
     shared, alone = (result(tmp_path / "runs" / name / "tune") for name in ("shared", "alone"))
     assert shared.keys() == alone.keys()
     for changes, (said, weights) in shared.items():

@@ -111,13 +111,16 @@ def test_two_runs_of_one_name_do_not_meet(tmp_path):
     assert storage_of(experiment, folders[0]) == first  # when it is resumed
 
 
-def test_a_search_keeps_its_trials_at_a_uri(ray_instance, tmp_path, monkeypatch):
-    """One of its workers is killed in the second epoch; it goes on from the first."""
+def test_a_worker_that_is_killed_costs_the_epoch_it_was_in_of_a_search_that_keeps_its_trials_at_a_uri(
+    ray_instance, tmp_path, monkeypatch
+):
+    """Killed in the second epoch, its trial goes on from the first."""
     monkeypatch.chdir(tmp_path)
     there = tmp_path / "Daten é"
     words = [f"dataset.marker={tmp_path / 'killed'}", "search.trials=2", f"search.storage={there.as_uri()}", ONE_WORKER]
     result = search(own("Deadly", tmp_path), *words)
     assert result.exit_code == 0, result.output
+    assert (tmp_path / "killed").exists()
     (run,) = there.iterdir()
     assert run.name == (tmp_path / "runs" / "own" / "storage").read_text()
     tells(result.output, run.name, there.as_uri(), "96 validation examples")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from search.execution.ray_train import Job
 from search.tracking.registry import registered
 from search.validation import load
 from tests.own_data import Drawn
-from tests.searches import ROOT, command, said
+from tests.searches import command, said, start
 from tests.tells import tells
 
 TRIAL = """
@@ -240,22 +241,6 @@ def test_the_last_epoch_is_reported_whatever_an_earlier_report_takes(ray_instanc
     assert told == [0, 1]
 
 
-@pytest.mark.slow
-def test_two_processes_of_ray_train_train_what_one_does(ray_instance, here):
-    """Scores, coefficient and noise are the whole batch's: nine samples, of which one process has five."""
-    for name, workers in (("one", "1"), ("two", "2")):
-        result = train("trial.yaml", f"name={name}", "--workers", workers, "search.resources.cpu=1")
-        assert result.exit_code == 0, result.output
-    one, two = (checkpoint.load(here / "runs" / name / "best.pt") for name in ("one", "two"))
-    left = {key: value for key, value in one["metrics"].items() if key != "seconds"}
-    assert left == pytest.approx({k: v for k, v in two["metrics"].items() if k != "seconds"}, rel=1e-3, abs=1e-5)
-    assert min(left["coefficient/left"], left["coefficient/right"]) < 1
-    for key, value in one["model"].items():
-        assert torch.allclose(value, two["model"][key], rtol=1e-3, atol=1e-4), key
-    runs = [the_run(here, name) for name in ("one", "two")]
-    assert runs[0].data.metrics["test/accuracy"] == pytest.approx(runs[1].data.metrics["test/accuracy"], abs=0.011)
-
-
 def test_more_processes_than_there_ever_is_room_for_are_refused(ray_instance, here):
     result = train("trial.yaml", "--workers", "3", "search.resources.cpu=1")
     assert result.exit_code == 2
@@ -286,22 +271,28 @@ def test_what_fails_in_a_process_is_told_by_its_reason(ray_instance, here):
 
 
 @pytest.mark.slow
-def test_a_training_of_two_processes_that_was_killed_goes_on(here):
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from search.cli import main; main()"
-    options = ["train", "trial.yaml", "trial.epochs=40", "--no-test"]
-    program = [sys.executable, "-c", code, *options, "--workers", "2", "search.resources.cpu=1"]
-    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        seen = []
-        for line in process.stdout:
-            seen.append(line)
-            if line.startswith("epoch  3/40"):
-                break
-        process.kill()
-    known = len(checkpoint.load(here / "runs/alone/last.pt")["history"])
-    assert known >= 3, seen
-    result = command(*options, "search.resources.cpu=1", "--resume")
-    assert result.exit_code == 0, result.output
-    assert [m["epoch"] for m in checkpoint.load(here / "runs/alone/last.pt")["history"]] == list(range(40))
+def test_two_processes_of_which_the_first_command_is_killed_train_what_one_does(ray_instance, here):
+    """Scores, coefficient and noise are the whole batch's: nine samples, of which one process has five."""
+    options = ["train", "trial.yaml", "trial.epochs=30", "search.resources.cpu=1"]
+    two = [*options, "name=two", "--workers", "2"]
+    process = start(here, "-m", "search", *two)
+    seen = list(itertools.takewhile(lambda line: not line.startswith("epoch  3/30"), process.stdout))
+    process.kill()
+    process.communicate()
+    known = len(checkpoint.load(here / "runs/two/last.pt")["history"])
+    assert 3 <= known < 30, seen
+    for again in ([*two, "--resume"], [*options, "name=one"]):
+        result = command(*again)
+        assert result.exit_code == 0, result.output
     client = mlflow.MlflowClient(f"sqlite:///{here / 'runs' / 'mlflow.db'}")
-    history = client.get_metric_history(the_run(here, "alone").info.run_id, "val/accuracy")
-    assert sorted(m.step for m in history) == list(range(40))
+    history = client.get_metric_history(the_run(here, "two").info.run_id, "val/accuracy")
+    assert sorted(m.step for m in history) == list(range(30))
+    one, two = (checkpoint.load(here / "runs" / name / "last.pt") for name in ("one", "two"))
+    for alone, both in zip(one["history"], two["history"], strict=True):
+        timeless = [{k: v for k, v in metrics.items() if k != "seconds"} for metrics in (alone, both)]
+        assert timeless[0] == pytest.approx(timeless[1], rel=1e-3, abs=1e-4)
+    assert min(min(m["coefficient/left"], m["coefficient/right"]) for m in one["history"]) < 1
+    for key, value in one["trainer"]["model"].items():
+        assert torch.allclose(value, two["trainer"]["model"][key], rtol=1e-3, atol=1e-4), key
+    runs = [the_run(here, name) for name in ("one", "two")]
+    assert runs[0].data.metrics["test/accuracy"] == pytest.approx(runs[1].data.metrics["test/accuracy"], abs=0.011)

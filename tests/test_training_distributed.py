@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,13 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor
 
 from ogmge import checkpoint, ranks, trainable
 from ogmge.config import Modulation, Optimizer, TrialConfig
 from ogmge.ranks import Part, Ranks, part_of
 from ogmge.training import NonFiniteLoss
+from tests.two_processes import TwoProcesses
 
 SHAPES = {"left": (6,), "right": (4,)}
 CONFIG = TrialConfig(
@@ -68,7 +67,6 @@ def trained(folder: Path, config: TrialConfig, place: Ranks = trainable.ALONE, *
 
 
 def worker(rank: int, folder: Path) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{folder / 'meet'}", rank=rank, world_size=2)
     place = Ranks(rank, 2)
     for name, config in CONFIGS.items():
         # the second process has a folder of its own, in which there is nothing
@@ -80,18 +78,16 @@ def worker(rank: int, folder: Path) -> None:
     except NonFiniteLoss as error:
         torch.save([error.epoch, error.step], folder / f"bad-{rank}.history")
     dist.barrier()
-    dist.destroy_process_group()
-    os._exit(0)  # all is written; what torch tears down at the end of a process, it now and then aborts in
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def runs(two_processes: TwoProcesses, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ranks")
     for name, config in CONFIGS.items():
         trained(folder / name, config)
     trained(folder / "resumed-0", replace(CONFIG, epochs=1))  # one process begins what two go on with
     trained(folder / "blind", CONFIG, objective=None)
-    mp.spawn(worker, args=(folder,), nprocs=2)
+    two_processes(worker, folder)
     return folder
 
 

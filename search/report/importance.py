@@ -8,7 +8,6 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
-from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import create_trial
 
 from search.arms import ARMS, Arm
@@ -58,6 +57,8 @@ def _shares(facts: Facts, arm: Arm) -> dict[str, float]:
     ]
     if len(trials) < FEWEST or not paths or len({t.best for t in trials}) < 2:
         return {}
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances  # a second, for scikit-learn's trees
+
     spread = {path: _distribution(trials, path) for path in paths}
     study = optuna.create_study()
     for trial in trials:

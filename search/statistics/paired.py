@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
-from scipy.optimize import brentq
 from scipy.special import stdtr, stdtrit
 
 CONFIDENCE = 0.95
@@ -202,8 +200,10 @@ def power_of(difference: float, sd: float, n: int, alpha: float = 1 - CONFIDENCE
 
 
 def _power(noncentrality: float, n: int, alpha: float) -> float:
+    from scipy.stats import nct  # a second, which every command would wait for
+
     critical = float(stdtrit(n - 1, 1 - alpha / 2))
-    there, opposite = (float(stats.nct.sf(critical, n - 1, s * noncentrality)) for s in (1, -1))
+    there, opposite = (float(nct.sf(critical, n - 1, s * noncentrality)) for s in (1, -1))
     return there + opposite
 
 
@@ -217,6 +217,8 @@ def detectable(sd: float, n: int, power: float = POWER, alpha: float = 1 - CONFI
         power: above alpha.
         alpha: of the test.
     """
+    from scipy.optimize import brentq  # as above
+
     high = 4.0
     while _power(high, n, alpha) < power:
         high *= 2

@@ -28,7 +28,6 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 EMPTY_BYTES, RUN_BYTES, VALUE_BYTES = 950_000, 10_000, 280  # of SQLite, seen in MLflow 3.17.2 after the demo's search
 ENTRIES_A_CALL = 1000  # metrics, parameters and tags: MLflow's limit
-PARAMETERS_A_CALL = 100  # ditto
 PARAMETER_LENGTH = 6000  # ditto
 NAME_LENGTH, DIGEST_LENGTH = 500, 36  # of a data set, ditto
 SECTIONS = {
@@ -140,9 +139,6 @@ class RunWriter:
         from mlflow.entities import Metric, Param, RunTag
 
         listed = [Param(key, value) for key, value in (params or {}).items()]
-        while len(listed) > PARAMETERS_A_CALL:
-            self.client.log_batch(run_id, params=listed[:PARAMETERS_A_CALL])
-            del listed[:PARAMETERS_A_CALL]
         marks = [RunTag(key, value) for key, value in (tags or {}).items()]
         room = ENTRIES_A_CALL - len(listed) - len(marks)
         first = values[: max(1, room // max((len(v.metrics) for v in values), default=1))]
