@@ -121,7 +121,7 @@ TESTED: dict[str, Run | By | Not] = {
     ),
     f"{SEARCH} experiments/vggsound.yaml": By("test_data_commands", "test_a_search_runs_on_it_as_its_file_stands"),
     f"{COMMANDS} train runs/demo/best.yaml name=all-gpus --workers 2": By(
-        "test_train_command", "test_two_processes_of_ray_train_train_what_one_does"
+        "test_train_command", "test_two_processes_of_which_the_first_command_is_killed_train_what_one_does"
     ),
     f"{SEARCH} experiments/vggsound.yaml search.address=HOST:PORT": CLUSTER,
     "uv run python -c \"from pyarrow import fs; fs.copy_files('/shared/stores/vggsound', "

@@ -27,6 +27,7 @@ from ogmge.ranks import Ranks
 from ogmge.training import NonFiniteLoss
 from search.data import open_data
 from search.execution.cluster import nodes
+from search.execution.mailbox import Mailbox
 from search.execution.packing import ResourceError, Room, trials_at_once
 from search.folder import FolderError
 from search.storage import Storage
@@ -103,27 +104,6 @@ def _alone_in(folder: Path) -> Iterator[None]:
         yield
 
 
-class _Mailbox:
-    """What the processes tell whoever started them; an actor."""
-
-    def __init__(self) -> None:
-        self._news: list[dict[str, Any]] = []
-        self._over = False
-
-    def put(self, news: dict[str, Any]) -> None:
-        self._news.append(news)
-        self._over = self._over or "failure" in news
-
-    def take(self) -> list[dict[str, Any]]:
-        """What came since the last call."""
-        news, self._news = self._news, []
-        return news
-
-    def over(self) -> bool:
-        """Whether the training has failed, so that another try of it, as after a death, is in vain."""
-        return self._over
-
-
 def _loop(config: dict[str, Any]) -> None:
     """In each process."""
     job: Job = config["job"]
@@ -190,7 +170,7 @@ def train(job: Job, workers: int, cpu: float, gpu: bool, report: trainable.Repor
             f"--workers asks for {workers} processes of {room} each (`search.resources.cpu`), but Ray has room for "
             f"{most}: ask for fewer, or for less"
         )
-    mailbox: Any = ray.remote(num_cpus=0)(_Mailbox).remote()
+    mailbox: Any = ray.remote(num_cpus=0)(Mailbox).remote()
     resources = {"CPU": cpu, **({"GPU": 1.0} if gpu else {})}
     trainer = TorchTrainer(
         _loop,
