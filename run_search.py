@@ -15,7 +15,7 @@ def main() -> None:
         where = found.origin if found else "nowhere"
         print(f"the package `datasets` is found at {where}, but must be {ROOT / 'datasets'}", file=sys.stderr)
         sys.exit(2)
-    from search.cli import search_command
+    from search.cli.main import search_command
 
     search_command(prog_name="run_search.py", complete_var="_SEARCH_COMPLETE")
 

@@ -19,13 +19,13 @@ from typing import Any
 
 import torch
 
-from ogmge.trainable import Data, train
-from search.arms import Arm, arm_of
-from search.data import open_data
-from search.experiment import Experiment
-from search.sampler import ArmStudy
-from search.space import START, Changes, with_changes
-from search.validation import load
+from ogmge.fit import Data, train
+from search.experiment.arms import Arm, arm_of
+from search.experiment.load import load
+from search.experiment.schema import Experiment
+from search.experiment.space import START, Changes, with_changes
+from search.run.open_data import open_data
+from search.tuner.study import ArmStudy
 
 METRIC = "val/accuracy"
 FILE = Path(__file__).with_name("demo_curves.csv")

@@ -26,14 +26,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from datasets.clips import Clip, Index, Source, SplitName
-from datasets.host import Draw
-from datasets.loading import StoreData, open_store
-from datasets.memory import order
-from datasets.prepare import prepare
-from datasets.settings import Audio, Frames
-from datasets.store import Store
-from tests import films
+from datasets.index.clips import Clip, Index, Source, SplitName
+from datasets.loader.decode import Draw
+from datasets.loader.in_memory import order
+from datasets.loader.loader import StoreData, open_store
+from datasets.store.prepare import prepare
+from datasets.store.settings import Audio, Frames
+from datasets.store.store import Store
+from tests.support import films
 
 SETTINGS = {
     "audio": Audio(sample_rate_hz=16000, seconds=5, n_fft=256, hop=128),

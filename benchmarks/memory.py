@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.overhead import EPOCHS, ours
 
 if TYPE_CHECKING:
-    from search.record import TrialRecord
-    from search.session import Session
+    from search.run.journal import TrialRecord
+    from search.tuner.tuner import Session
 
 KB = 1024
 

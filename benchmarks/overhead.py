@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.cpu_time import measured
 
 if TYPE_CHECKING:
-    from search.session import Observer, Session
+    from search.tuner.tuner import Observer, Session
 
 EPOCHS = 5
 VARIANTS = ("none", "ours", "bare", "callback", "tune")
@@ -70,18 +70,18 @@ def ours(trials: int, folder: Path, *, tracked: bool, watch: Callable[[Session],
         tracked: whether MLflow records it.
         watch: makes another observer of its session.
     """
-    from ogmge.trainable import Objective
-    from search.execution.cluster import local_ray
-    from search.execution.packing import Room
-    from search.execution.ray_tune import run
-    from search.execution.worker import Setup
-    from search.folder import Identity, RunFolder
-    from search.policy import Tuning
-    from search.record import Journal
-    from search.session import Session
-    from search.storage import Storage
+    from ogmge.fit import Objective
+    from search.backend.cluster import local_ray
+    from search.backend.resources import Room
+    from search.backend.tune import run
+    from search.backend.worker import Setup
+    from search.experiment.load import load
+    from search.run.checkpoints import Storage
+    from search.run.folder import Identity, RunFolder
+    from search.run.journal import Journal
     from search.tracking.tracker import Tracker
-    from search.validation import load
+    from search.tuner.policy import Tuning
+    from search.tuner.tuner import Session
 
     overrides = [f"search.trials={trials}", f"trial.epochs={EPOCHS}", "search.scheduler={name: none}"]
     experiment = load(
@@ -187,15 +187,15 @@ def first_epoch() -> None:
     """Import what a worker imports, and train an epoch of a tiny trial as it does."""
     import torch
 
-    import search.execution.worker  # noqa: F401, with Ray Tune
-    from datasets.memory import InMemory, Split
-    from ogmge import trainable
+    import search.backend.worker  # noqa: F401, with Ray Tune
+    from datasets.loader.in_memory import InMemory, Split
+    from ogmge import fit
     from ogmge.config import Modulation, TrialConfig
 
     split = Split({name: torch.zeros(8, 4) for name in ("a", "b")}, torch.arange(8) % 2)
     config = TrialConfig(epochs=1, batch_size=4, encoder="mlp", modulation=Modulation(parameters="all"))
     with tempfile.TemporaryDirectory() as folder:
-        trainable.train(config, InMemory(["0", "1"], split, split, ""), lambda metrics: None, folder=Path(folder))
+        fit.train(config, InMemory(["0", "1"], split, split, ""), lambda metrics: None, folder=Path(folder))
 
 
 def show_starts(rounds: int) -> None:

@@ -28,10 +28,10 @@ import torch
 from torch import Tensor
 
 from benchmarks import step
-from datasets.prefetch import prefetched
+from datasets.loader.prefetch import prefetched
 from ogmge.config import Modulation, Optimizer, TrialConfig
 from ogmge.model import build_model
-from ogmge.training import Batch, Trainer
+from ogmge.trainer import Batch, Trainer
 
 CLASSES = 6
 FASTER, COSTS = 3.0, 1.05  # the goals

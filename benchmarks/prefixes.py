@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 
 from ogmge import checkpoint
-from search.record import Journal, SearchRecord
+from search.run.journal import Journal, SearchRecord
 
 ROOT = Path(__file__).resolve().parent.parent
 STARTS, ENDS, WHOLE = (0, 10, 20, 30), (40, 50, 60, 80), 100

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from benchmarks.curves import SEEDS, Curve
-from search.arms import ARMS, Arm, plan
-from search.stopping.peers import Run, Scheduler
+from search.experiment.arms import ARMS, Arm, plan
+from search.tuner.pruners.peers import Run, Scheduler
 
 
 @dataclass(frozen=True)

@@ -39,11 +39,11 @@ from benchmarks.replay import (
     try_all,
     winner,
 )
-from search.arms import ARMS, Arm
-from search.stopping.asha import Asha, rung_epochs
-from search.stopping.median import Median
-from search.stopping.peers import Run, Scheduler
-from search.stopping.scheduler import NoStopping, grace_of
+from search.experiment.arms import ARMS, Arm
+from search.tuner.pruners.asha import Asha, rung_epochs
+from search.tuner.pruners.median import Median
+from search.tuner.pruners.peers import Run, Scheduler
+from search.tuner.pruners.pruner import NoStopping, grace_of
 
 WITHIN = 0.5  # points of the best, and what rounding makes of them
 ROUNDING = 1e-9

@@ -34,7 +34,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.cpu_time import ROOT, Used, measured
-from search.statistics.paired import paired
+from search.verdict.paired import paired
 
 AT_ONCE = 2  # trainings, and cores
 OF_TUNE, OF_GRID = 1 / 2, 1 / 4  # of the CPU-hours: the goals

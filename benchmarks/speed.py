@@ -23,7 +23,7 @@ from benchmarks.step import timed
 from ogmge.config import Modulation, Precision, TrialConfig
 from ogmge.model import build_model
 from ogmge.modulation import unimodal_logits
-from ogmge.training import Batch, Trainer
+from ogmge.trainer import Batch, Trainer
 
 CLASSES = 10
 DEMO = {"audio": (1, 32, 32), "visual": (3, 32, 32)}

@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from datasets.digits import Digits
+from datasets.publishers.digits import Digits
 from ogmge.config import Modulation, Optimizer, Schedule, TrialConfig
-from ogmge.trainable import train
+from ogmge.fit import train
 
 
 def trial(values: dict[str, Any], epochs: int, seed: int = 0) -> TrialConfig:

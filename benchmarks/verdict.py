@@ -25,15 +25,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta
 
-from search.answer import best_of
-from search.arms import ARMS, Arm, arm_of
-from search.record import SearchRecord, TrialRecord
-from search.statistics import anytime
-from search.statistics.paired import power_of, prediction_interval
-from search.statistics.verdict import Claim, Twin, decide, leader
-from search.stopping.peers import Run, Scheduler
-from search.stopping.scheduler import scheduler_of
-from search.validation import load
+from search.experiment.arms import ARMS, Arm, arm_of
+from search.experiment.load import load
+from search.run.best import best_of
+from search.run.journal import SearchRecord, TrialRecord
+from search.tuner.pruners.peers import Run, Scheduler
+from search.tuner.pruners.pruner import scheduler_of
+from search.verdict import anytime
+from search.verdict.decide import Claim, Twin, decide, leader
+from search.verdict.paired import power_of, prediction_interval
 
 Array = NDArray[np.float64]
 TRIALS, EPOCHS, AT_ONCE = 24, 12, 2

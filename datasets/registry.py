@@ -12,13 +12,13 @@ class DatasetError(RuntimeError):
 
 
 BUILT_IN: dict[str, str] = {  # where the class is: imported only when it is asked for
-    "digits": "datasets.digits:Digits",
-    "cremad": "datasets.cremad:CremaD",
-    "vggsound": "datasets.vggsound:VGGSound",
-    "ave": "datasets.ave:AVE",
-    "kinetics_sounds": "datasets.kinetics_sounds:KineticsSounds",
-    "ucf101": "datasets.ucf101:UCF101",
-    "table": "datasets.table:Table",
+    "digits": "datasets.publishers.digits:Digits",
+    "cremad": "datasets.publishers.cremad:CremaD",
+    "vggsound": "datasets.publishers.vggsound:VGGSound",
+    "ave": "datasets.publishers.ave:AVE",
+    "kinetics_sounds": "datasets.publishers.kinetics_sounds:KineticsSounds",
+    "ucf101": "datasets.publishers.ucf101:UCF101",
+    "table": "datasets.publishers.table:Table",
 }
 
 

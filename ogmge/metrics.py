@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ogmge.distributed import ALONE, Ranks
 from ogmge.modulation import ModulationStats
-from ogmge.ranks import ALONE, Ranks
 
 
 class Answered(NamedTuple):

@@ -1,5 +1,5 @@
 """`python -m search`."""
 
-from search.cli import main
+from search.cli.main import main
 
 main(prog_name="python -m search", complete_var="_SEARCH_COMPLETE")

@@ -23,35 +23,44 @@ from hypothesis import settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling, LoadScopeScheduling
 
-import search.execution.environment  # noqa: F401, before a test's module imports Ray
+import search.backend.environment  # noqa: F401, before a test's module imports Ray
 
 if TYPE_CHECKING:
-    from tests.two_processes import TwoProcesses
+    from tests.support.two_processes import TwoProcesses
 
 settings.register_profile("quick", max_examples=30, deadline=None)
 settings.register_profile("thorough", max_examples=300, deadline=None)
 settings.load_profile("quick")  # `--hypothesis-profile=thorough` takes the other
 
 RAY = (  # these share one Ray and one finished search, which take half a minute to make
-    "test_search",
-    "test_confirm_command",
-    "test_search_processes",
-    "test_storage",
-    "test_data_commands",
-    "test_packing",
-    "test_cluster",
-    "test_train_command",
-    "test_worker",
+    "search/commands/test_search.py",
+    "search/commands/test_confirm.py",
+    "search/commands/test_search_processes.py",
+    "search/run/test_checkpoints.py",
+    "search/commands/test_prepare_and_check.py",
+    "search/backend/test_resources.py",
+    "search/backend/test_cluster.py",
+    "search/commands/test_train.py",
+    "search/backend/test_worker.py",
 )
-TOGETHER = {**dict.fromkeys(RAY, "ray"), "test_distributed": "ranks", "test_training_distributed": "ranks"}
-LONGEST = (*RAY, "test_prepare", "test_sampler", "test_probing", "test_report_browser", "test_throughput")
+RANKS = ("ogmge/test_distributed.py", "ogmge/test_fit_distributed.py")  # these share two processes
+TOGETHER = dict.fromkeys(RAY, "ray") | dict.fromkeys(RANKS, "ranks")
+LONGEST = (
+    *RAY,
+    "datasets/test_prepare.py",
+    "search/tuner/test_study.py",
+    "search/commands/test_probe.py",
+    "search/report/test_report_browser.py",
+    "search/backend/test_throughput.py",
+)
+TESTS = Path(__file__).parent
 
 
 class OneRay(LoadScopeScheduling):
     """Gives all files of a group to one of the two processes of tests, and any other file to either."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = Path(nodeid.partition("::")[0]).stem
+        file = nodeid.partition("::")[0].removeprefix("tests/")
         return TOGETHER.get(file, file)
 
 
@@ -68,8 +77,8 @@ def pytest_configure() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files go to two processes in this order: a long one at the end would run alone."""
-    place = {name: index for index, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: place.get(item.path.stem, len(LONGEST)))
+    place = {TESTS / name: index for index, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path, len(LONGEST)))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -104,7 +113,7 @@ def hurried_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def ray_instance() -> Iterator[None]:
-    from search.execution.cluster import local_ray
+    from search.backend.cluster import local_ray
 
     with local_ray(cpus=2, gpus=1):  # where there is no GPU it is a pretended one, which can be shared all the same
         yield
@@ -112,7 +121,7 @@ def ray_instance() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoProcesses]:
-    from tests.two_processes import TwoProcesses
+    from tests.support.two_processes import TwoProcesses
 
     both = TwoProcesses(tmp_path_factory.mktemp("ranks"))
     yield both
@@ -146,7 +155,7 @@ def searched(ray_instance: None, tmp_path_factory: pytest.TempPathFactory) -> tu
 
     Six trials, some of them stopped early, each on half of a pretended GPU.
     """
-    from tests.searches import FINISHED, own, search
+    from tests.support.searches import FINISHED, own, search
 
     folder = tmp_path_factory.mktemp("searched")
     with pytest.MonkeyPatch.context() as patch:
@@ -160,7 +169,7 @@ def searched(ray_instance: None, tmp_path_factory: pytest.TempPathFactory) -> tu
 @pytest.fixture(scope="session")
 def confirmed(searched: tuple[Path, Result], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
     """The finished search, confirmed with three seeds: its folder, and what that printed."""
-    from tests.searches import ONE_WORKER, command
+    from tests.support.searches import ONE_WORKER, command
 
     folder = tmp_path_factory.mktemp("confirmed") / "copy"
     shutil.copytree(searched[0], folder)

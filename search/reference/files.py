@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from search.reference.json_schema import experiment_schema
 from search.reference.page import page
-from search.reference.schema import experiment_schema
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 

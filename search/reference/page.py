@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from search.reference.schema import Schema, definition
+from search.reference.json_schema import Schema, definition
 from search.reference.words import joined, takes
 
 _HEAD = """\

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from search.reference.json_schema import Schema
 from search.reference.members import members
-from search.reference.schema import Schema
 
 _NAMES = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false", "null": "null"}
 _LIMITS = {"minimum": "of at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}

@@ -12,20 +12,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from datasets.remote import RemoteError
+from datasets.store.remote import RemoteError
 from ogmge import checkpoint
-from search import answer
-from search.arms import ARMS, Arm
-from search.confirmation.pairs import PAIR
-from search.experiment import Experiment, ExperimentError
-from search.export import confirmed
-from search.folder import FolderError, RunFolder, at_work, fingerprint_in
-from search.policy import Tuning
-from search.record import SearchRecord, read
-from search.statistics.verdict import Verdict, from_dict
-from search.storage import storage_of
-from search.test_split import readings
-from search.validation import load
+from search.experiment.arms import ARMS, Arm
+from search.experiment.load import load
+from search.experiment.schema import Experiment, ExperimentError
+from search.report.export import confirmed
+from search.run import best as answer
+from search.run.checkpoints import storage_of
+from search.run.folder import FolderError, RunFolder, at_work, fingerprint_in
+from search.run.journal import SearchRecord, read
+from search.run.test_log import readings
+from search.tuner.policy import Tuning
+from search.verdict.decide import Verdict, from_dict
+from search.verdict.pairs import PAIR
 
 
 @dataclass(frozen=True)

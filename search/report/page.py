@@ -10,14 +10,16 @@ from typing import Any
 
 import jinja2
 
-from search.folder import FolderError, RunFolder, write
-from search.report import confirmed, effects, table, words
-from search.report.curves import curves, window_of
+from search.report import table
+from search.report import text as words
 from search.report.facts import Facts, gather
-from search.report.figure import Figure
-from search.report.importance import importance
 from search.report.markdown import markdown
-from search.report.modalities import by_modality
+from search.report.plots import effects, seeds
+from search.report.plots.curves import curves, window_of
+from search.report.plots.figure import Figure
+from search.report.plots.importance import importance
+from search.report.plots.modalities import by_modality
+from search.run.folder import FolderError, RunFolder, write
 
 log = logging.getLogger(__name__)
 
@@ -33,11 +35,11 @@ def context(facts: Facts) -> dict[str, Any]:
     """What the template shows, by name."""
     plots: dict[str, Figure | None] = {
         "curves": curves(facts),
-        "seeds": confirmed.seeds(facts),
+        "seeds": seeds.seeds(facts),
         "alpha": effects.alpha(facts),
         "window": effects.window(facts),
         "importance": importance(facts),
-        "classes": confirmed.classes(facts),
+        "classes": seeds.classes(facts),
     }
     several = {"modalities": by_modality(facts), "slices": effects.slices(facts)}
     drawn = [figure for figure in plots.values() if figure is not None] + [

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from search.labels import duration, modalities_in, shown, text
-from search.record import TrialRecord
+from search.experiment.formatting import duration, modalities_in, shown, text
+from search.experiment.space import END, START, is_number
 from search.report.facts import Facts
-from search.space import END, START, is_number
-from search.statistics.words import TITLES
+from search.run.journal import TrialRecord
+from search.verdict.text import TITLES
 
 WORDS = {
     "waiting": "to go on",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from search.budget import Spent
-from search.record import Moment, SearchRecord
+from search.run.budget import Spent
+from search.run.journal import Moment, SearchRecord
 
 EPOCHS, WALL_HOURS = "spent/epochs", "spent/wall_hours"
 

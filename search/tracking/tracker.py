@@ -14,12 +14,12 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from search.experiment import Experiment
-from search.folder import Identity, RunFolder
-from search.record import SearchRecord, TrialRecord
-from search.tracking.runs import RUN_ID, TRIALS, Kind, Ledger, Results, SearchRun, TrialRuns
-from search.tracking.store import ID_FILE, Maker, RunWriter, TrackingError, TrainedOn, connect, store_uri, versions
+from search.experiment.schema import Experiment
+from search.run.folder import Identity, RunFolder
+from search.run.journal import SearchRecord, TrialRecord
+from search.tracking.client import ID_FILE, Maker, RunWriter, TrackingError, TrainedOn, connect, store_uri, versions
 from search.tracking.system import SystemMetrics
+from search.tracking.trial_runs import RUN_ID, TRIALS, Kind, Ledger, Results, SearchRun, TrialRuns
 from search.tracking.uploads import Uploads
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from search.tracking.store import kept_id, store_uri
+from search.tracking.client import kept_id, store_uri
 
 HOST = "127.0.0.1"
 START_S = 120

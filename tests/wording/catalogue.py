@@ -22,7 +22,7 @@ import torch
 from click.testing import CliRunner
 from rich.console import Console
 
-from search.cli import main, search_command
+from search.cli.main import main, search_command
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -95,7 +95,7 @@ def provoked(chapter: Chapter) -> list[Entry]:
         patch.setenv("COLUMNS", str(WIDTH))
         patch.setenv("NO_PROXY", "127.0.0.1")
         patch.setattr("ray.init", _refused)
-        patch.setattr("ogmge.trainable.train", _refused)
+        patch.setattr("ogmge.fit.train", _refused)
         try:
             return list(chapter.entries())
         finally:

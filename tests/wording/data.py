@@ -13,9 +13,9 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from datasets.prepare import prepare
-from datasets.vggsound import VGGSound
-from tests import media_trees
+from datasets.publishers.vggsound import VGGSound
+from datasets.store.prepare import prepare
+from tests.support import media_trees
 from tests.wording.catalogue import Chapter, Entry, commanded, nothing
 
 CHECK, PREPARE = "python -m search check mine.yaml", "python -m search prepare mine.yaml"
@@ -299,8 +299,8 @@ PREPARED: list[tuple[str, str, str, str, Callable[[], None]]] = [
 def in_this_process() -> Iterator[None]:
     """Let `prepare` make its shards here rather than on Ray."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("search.execution.cluster.local_ray", nullcontext)
-        patch.setattr("search.prepare.ray_map", map)
+        patch.setattr("search.backend.cluster.local_ray", nullcontext)
+        patch.setattr("search.commands.prepare.ray_map", map)
         yield
 
 

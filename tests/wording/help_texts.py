@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
 
-from search.cli import PROJECT, main
+from search.cli.main import PROJECT, main
 from tests.wording.catalogue import Chapter, Entry, commanded
 
 

@@ -9,16 +9,16 @@ from typing import Any
 
 import torch
 
-from ogmge import checkpoint, trainable
-from search.arms import ARMS, Arm
-from search.data import fingerprint_of, open_data
-from search.document import override, parse
-from search.experiment import Experiment, resolved, to_yaml
-from search.folder import Identity, RunFolder, write
-from search.record import Journal
-from search.space import METHOD, dimensions
-from search.statistics.verdict import to_dict, verdict
-from search.validation import check
+from ogmge import checkpoint, fit
+from search.experiment.arms import ARMS, Arm
+from search.experiment.load import check
+from search.experiment.schema import Experiment, resolved, to_yaml
+from search.experiment.space import METHOD, dimensions
+from search.experiment.yaml_source import override, parse
+from search.run.folder import Identity, RunFolder, write
+from search.run.journal import Journal
+from search.run.open_data import fingerprint_of, open_data
+from search.verdict.decide import to_dict, verdict
 
 TRIAL = """\
 name: {name}
@@ -61,7 +61,7 @@ def trained(name: str, *assignments: str, folder: str = "") -> None:
     run = RunFolder(Path("runs", name))
     _begin(run, found)
     data = open_data(found.dataset)
-    model = trainable.start(found.trial, data, torch.device("cpu")).model
+    model = fit.start(found.trial, data, torch.device("cpu")).model
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
@@ -76,12 +76,12 @@ def trained(name: str, *assignments: str, folder: str = "") -> None:
         "correct": torch.arange(60) % 3 == 2,
         "targets": torch.arange(60, dtype=torch.int32) % 3,
     }
-    checkpoint.save(state, run.path / folder / trainable.BEST)
+    checkpoint.save(state, run.path / folder / fit.BEST)
 
 
 def altered(name: str, **values: Any) -> None:
     """Replace parts of the checkpoint of a run."""
-    file = Path("runs", name, trainable.BEST)
+    file = Path("runs", name, fit.BEST)
     torch.save({**torch.load(file, weights_only=True), **values}, file)
 
 

@@ -9,19 +9,19 @@ from pathlib import Path
 import pytest
 
 from ogmge.config import TrialConfig
-from search.budget import Spent, exhausted
-from search.execution.cluster import ray_for
-from search.execution.packing import Peak, Room, fit, trials_at_once
-from search.execution.probe import FULL, NO_GPU
-from search.execution.throughput import Measured, Packing, on_a_gpu, on_cpus, said
-from search.experiment import Budget
-from search.planning.forecast import Forecast
-from search.planning.measure import Cost
-from search.planning.shared import Shared
-from search.stopping.asha import Asha
-from search.stopping.median import Median
-from search.stopping.peers import Run
-from search.tracking.store import connect
+from search.backend.autopack import FULL, NO_GPU
+from search.backend.cluster import ray_for
+from search.backend.resources import Peak, Room, fit, trials_at_once
+from search.backend.step_cost import Cost
+from search.backend.throughput import Measured, Packing, on_a_gpu, on_cpus, said
+from search.dry_run.forecast import Forecast
+from search.dry_run.prefix_savings import Shared
+from search.experiment.schema import Budget
+from search.run.budget import Spent, exhausted
+from search.tracking.client import connect
+from search.tuner.pruners.asha import Asha
+from search.tuner.pruners.median import Median
+from search.tuner.pruners.peers import Run
 from tests.wording.catalogue import Chapter, Entry, commanded, drawn
 from tests.wording.laid_out import SEARCH, experiment
 
@@ -65,29 +65,29 @@ MACHINES: list[tuple[str, str, str, str, Callable[..., object]]] = [
         "Cores and a GPU that no node has both",
         f"{PLAN} search.resources.cpu=8 search.resources.gpu=0.5",
         "One node of the cluster has 16 CPUs, the other 2 and a GPU.",
-        "search.planning.dry_run.forecast",
+        "search.commands.dry_run.forecast",
         no_node,
     ),
     (
         "A model that is too large for the GPU",
         f"{PLAN} search.resources.gpu=auto",
         "A GPU of 24 GB is here; the model takes 31 GB.",
-        "search.planning.dry_run.forecast",
+        "search.commands.dry_run.forecast",
         too_large,
     ),
-    ("A trial fails in its first steps", PLAN, "", "ogmge.trainable.train", fails),
+    ("A trial fails in its first steps", PLAN, "", "ogmge.fit.train", fails),
     (
         "Checkpoints where they cannot be",
         "run_search.py mine.yaml search.storage=mine.yaml/checkpoints",
         "",
-        "search.runner.search",
+        "search.commands.search.search",
         no_storage,
     ),
     (
         "MLflow does not answer",
         f"run_search.py mine.yaml tracking.uri=http://{UNREACHABLE}",
         "",
-        "search.runner.search",
+        "search.commands.search.search",
         no_mlflow,
     ),
 ]
@@ -185,7 +185,7 @@ REASONS: list[tuple[str, str, str | None]] = [
 
 def entries() -> Iterator[Entry]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("search.planning.dry_run.own_cpus", lambda: 2)
+        patch.setattr("search.commands.dry_run.own_cpus", lambda: 2)
         patch.setattr("torch.cuda.device_count", lambda: 0)
         for title, line in LINES:
             yield commanded(title, line, file=SEARCH, given="The machine has 2 CPUs and no GPU.")
@@ -195,7 +195,7 @@ def entries() -> Iterator[Entry]:
             yield commanded(title, line, file=SEARCH, given=given)
     for title, words, forecast in PLANS:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("search.planning.dry_run.forecast", lambda *_, found=forecast: found)
+            patch.setattr("search.commands.dry_run.forecast", lambda *_, found=forecast: found)
             yield commanded(title, f"{PLAN} {words}".rstrip(), file=SEARCH, given="The steps were measured before.")
     for title, given, text in [*PACKED, *REASONS]:
         yield drawn(title, given, str(text))

@@ -13,7 +13,7 @@ from ogmge import Modulation, Modulator, checkpoint, fusion, unimodal_logits
 from ogmge.config import TrialConfig
 from ogmge.encoders import build_encoder
 from ogmge.model import build_model
-from ogmge.training import Trainer
+from ogmge.trainer import Trainer
 from tests.wording.catalogue import Chapter, Entry, called, commanded, nothing
 from tests.wording.laid_out import TRIAL, altered, trained
 

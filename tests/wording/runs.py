@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from search.confirmation.runner import Outcome as Confirmed
-from search.runner import Outcome
+from search.commands.confirm import Outcome as Confirmed
+from search.commands.search import Outcome
 from tests.wording.catalogue import Chapter, Entry, commanded, nothing
 from tests.wording.laid_out import FINISHED, NOTHING, SEARCH, TRIAL, confirmed, searched, trained
 
@@ -195,7 +195,7 @@ def entries() -> Iterator[Entry]:
         yield commanded("A search that another process goes on with", GO_ON, lay, file=SEARCH, given=given)
     for title, given, end in ENDS:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("search.runner.search", end)
+            patch.setattr("search.commands.search.search", end)
             yield commanded(title, "run_search.py mine.yaml", file=SEARCH, given=given)
     for title, line, given, lay in FOLLOWING:
         yield commanded(title, line, lay, given=given)

@@ -13,16 +13,16 @@ import pytest
 from rich.console import Console
 
 from ogmge.config import Modulation
-from search.answer import Interval, bests
-from search.folder import RunFolder
-from search.policy import Tuning
-from search.probing.report import ALONE, Accuracy, Encoder, Report, Row, notes, table
-from search.progress import Progress, of_search
-from search.record import Journal
-from search.report import words
+from search.console.progress import Progress, of_search
+from search.console.summary import print_files, print_summary
+from search.models.linear_probe import ALONE, Accuracy, Encoder, Report, Row, notes, table
+from search.report import text as words
 from search.report.facts import gather
-from search.session import Session
-from search.summary import print_files, print_summary
+from search.run.best import Interval, bests
+from search.run.folder import RunFolder
+from search.run.journal import Journal
+from search.tuner.policy import Tuning
+from search.tuner.tuner import Session
 from tests.wording.catalogue import Chapter, Entry, commanded, drawn, new_folder, on_screen
 from tests.wording.laid_out import FINISHED, NOTHING, SEARCH, Trials, confirmed, experiment, metrics, searched
 
@@ -47,9 +47,9 @@ def live(trials: Trials, *assignments: str) -> str:
     """Return the live table, a minute and a half after the start."""
     session = session_of(trials, *assignments)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("search.progress.time.monotonic", lambda: 0.0)
+        patch.setattr("search.console.progress.time.monotonic", lambda: 0.0)
         progress = Progress(session, of_search(session), Console(file=io.StringIO()), 2)
-        patch.setattr("search.progress.time.monotonic", lambda: 95.0)
+        patch.setattr("search.console.progress.time.monotonic", lambda: 95.0)
         return on_screen(lambda console: console.print(progress.table()))
 
 

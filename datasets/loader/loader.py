@@ -1,0 +1,295 @@
+"""From a store to batches: threads read and decode, and the device does all that can be done to many samples at once.
+
+The batches are the same bits whatever the number of threads, and wherever in an epoch one begins.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import torch
+from torch import Tensor
+
+from datasets.index.splits import hold_out
+from datasets.loader import transforms
+from datasets.loader.decode import Draw, Host, Pictures, Share, Task, samples
+from datasets.loader.in_memory import Batch, order
+from datasets.loader.prefetch import prefetched
+from datasets.loader.spectrograms import MEL_BINS, log_spectrogram, mel_filter_bank
+from datasets.registry import DatasetError
+from datasets.store import cache
+from datasets.store.remote import RemoteError
+from datasets.store.settings import Audio, Frames, Settings
+from datasets.store.store import Entry, Store
+
+# Read by torch when it first allocates a large tensor on a CPU. A batch of 100 MB has 28,000 pages of 4 kB, and the
+# kernel takes longer to bring these in than we do to fill them; huge pages are 500 times fewer.
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+
+SHARE = 8  # samples that a thread makes at a time; the same for all, so that it changes no bit
+
+
+def features(wave: Tensor, how: Audio) -> Tensor:
+    """What a model sees of sounds, int16 [B, samples]: float32 [B, 1, bins, frames]."""
+    wave = wave.float() / 32768
+    if how.feature == "mel_filter_bank":
+        return mel_filter_bank(wave, sample_rate_hz=how.sample_rate_hz, n_fft=how.n_fft, hop=how.hop)
+    return log_spectrogram(wave, n_fft=how.n_fft, hop=how.hop)
+
+
+def shape(how: Audio | Frames, *, flow: bool = False) -> tuple[int, ...]:
+    """Of what a model sees of one sample: [1, bins, frames], [C, H, W] or [T, C, H, W].
+
+    >>> shape(Audio(sample_rate_hz=22050, seconds=3, n_fft=512, hop=353)), shape(Frames(count=3))
+    ((1, 257, 188), (3, 3, 224, 224))
+    """
+    if isinstance(how, Frames):
+        image = (2 if flow else 3, how.crop, how.crop)
+        return image if how.count == 1 else (how.count, *image)
+    if how.feature == "mel_filter_bank":
+        return 1, MEL_BINS, max(1, samples(how) // how.hop)
+    return 1, how.n_fft // 2 + 1, 1 + samples(how) // how.hop
+
+
+def shown(shares: Sequence[Share], settings: Settings, shapes: dict[str, tuple[int, ...]]) -> Batch:
+    """A batch of what the host made, on the device where the shares are."""
+    y = torch.cat([share.y for share in shares]) if shares else torch.zeros(0, dtype=torch.int64)
+    x = {m: torch.empty(len(y), *sample, device=y.device) for m, sample in shapes.items()}
+    together = [shares] if y.is_cuda else [[share] for share in shares]  # the caches of a CPU hold one share
+    first = 0
+    for group in together:
+        part = slice(first, first + sum(len(share.y) for share in group))
+        first = part.stop
+        for modality, how in settings.items():
+            given = [share.x[modality] for share in group]
+            if isinstance(how, Audio):
+                x[modality][part] = features(torch.cat([g for g in given if isinstance(g, Tensor)]), how)
+            else:
+                _frames([g for g in given if isinstance(g, Pictures)], how, x[modality][part])
+    return x, y
+
+
+def _frames(parts: Sequence[Pictures], how: Frames, out: Tensor) -> None:
+    """Writes what a model sees of frames to `out`, [B, C, H, W] or [B, T, C, H, W]."""
+    out = out.view(-1, *out.shape[-3:])
+    first = 0
+    for part in parts:
+        squares, mirrored = part.pixels, part.mirrored
+        if part.boxes is not None:
+            squares = transforms.crop_batch(squares, part.boxes, how.crop, mirrored)
+        squares = squares.view(-1, *out.shape[1:])
+        frames = None if mirrored is None else mirrored.view(len(squares), -1)[:, 0]
+        transforms.normalised(squares, frames, out=out[first : first + len(squares)])
+        first += len(squares)
+
+
+def moved(share: Share, device: torch.device) -> Share:
+    """A share on a device. The host does not wait for it where the share is in pinned memory."""
+
+    def there(value: Tensor) -> Tensor:
+        return value.to(device, non_blocking=True)
+
+    x: dict[str, Tensor | Pictures] = {}
+    for modality, part in share.x.items():
+        if isinstance(part, Tensor):
+            x[modality] = there(part)
+        else:
+            boxes = None if part.boxes is None else there(part.boxes)
+            x[modality] = Pictures(there(part.pixels), boxes, None if part.mirrored is None else there(part.mirrored))
+    return Share(x, there(share.y))
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Which clips of a store are for what."""
+
+    train: tuple[Entry, ...]
+    validation: tuple[Entry, ...]
+    test: tuple[Entry, ...]
+
+
+class StoreData:
+    """Batches of a store; made by `open_store`.
+
+    Args:
+        host: reads and decodes.
+        splits: of the store's clips.
+        device: where batches come out.
+        workers: threads that read and decode.
+        rank, world: of how many processes that train together this is which; each makes its part of every batch.
+    """
+
+    def __init__(
+        self, host: Host, splits: Splits, device: torch.device, workers: int, *, rank: int = 0, world: int = 1
+    ) -> None:
+        self.host, self.splits, self.device, self.workers = host, splits, device, workers
+        self.rank, self.world = rank, world
+
+    def part(self, rank: int, world: int) -> StoreData:
+        """The same data for one of `world` processes: the batches are cut as `torch.tensor_split` does, and only this
+        process's part of each is read."""
+        return StoreData(self.host, self.splits, self.device, self.workers, rank=rank, world=world)
+
+    def all_for_training(self) -> StoreData:
+        """The same data with the validation clips among those that are trained on, and none to validate on."""
+        splits = Splits((*self.splits.train, *self.splits.validation), (), self.splits.test)
+        return StoreData(self.host, splits, self.device, self.workers, rank=self.rank, world=self.world)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Modality -> shape of one sample."""
+        return {m: shape(how, flow=m in self.host.flow) for m, how in self.host.settings.items()}
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, by id."""
+        return self.host.store.classes
+
+    @property
+    def fingerprint(self) -> str:
+        """Of what is trained and validated on: the store, what is shown of it, and what was held out."""
+        digest = hashlib.blake2b(self.host.store.fingerprint.encode(), digest_size=8)
+        digest.update(repr(list(self.host.settings.items())).encode())
+        for part in (self.splits.train, self.splits.validation):
+            digest.update(json.dumps([entry.id for entry in part]).encode())
+        return digest.hexdigest()
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Samples of the splits that a search reads."""
+        return {"train": len(self.splits.train), "validation": len(self.splits.validation)}
+
+    def train(self, *, batch_size: int, seed: int, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Shuffled, augmented batches of `batch_size`; what is left over at the end of a pass is left out of it.
+
+        Args:
+            batch_size: samples.
+            seed, epoch: decide the order and every augmentation.
+            start: batches to skip; those that follow are what they would have been.
+
+        Raises:
+            StoreError: the store is damaged.
+        """
+        clips = self.splits.train
+        whole = len(clips) - len(clips) % batch_size or len(clips)
+        shuffled = [clips[i] for i in order(len(clips), seed, epoch)[:whole].tolist()]
+        return self._batches(shuffled[start * batch_size :], batch_size, Draw(seed, epoch))
+
+    def validation(self, *, batch_size: int) -> Iterator[Batch]:
+        """Each validation clip once, in the list's order: even frames, whole pictures, the middle of the sound."""
+        return self._batches(self.splits.validation, batch_size, None)
+
+    def test(self, *, batch_size: int, reason: str) -> Iterator[Batch]:
+        """Each test clip once, as in `validation`. Put on record in the store, with the time; see `copies.record`.
+
+        Raises:
+            ValueError: no reason.
+            DatasetError: there are no test clips, or the reading cannot be put on record.
+        """
+        if not reason.strip():
+            raise ValueError("`reason` must say what the test clips are read for")
+        if not self.splits.test:
+            raise DatasetError(f"{self.host.store.folder} holds no clip of a test split, and one is asked for")
+        line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "reason": reason}
+        try:
+            cache.record(self.host.store, line)
+        except (OSError, RemoteError) as error:
+            where = self.host.store.origin or self.host.store.folder
+            raise DatasetError(
+                f"{where}/{cache.READINGS}.jsonl cannot be written ({getattr(error, 'strerror', error)}), and each "
+                "reading of test clips must be on record: let it be written to"
+            ) from error
+        return self._batches(self.splits.test, batch_size, None)
+
+    def _cut(self, entries: Sequence[Entry], batch_size: int) -> Iterator[Sequence[Entry]]:
+        """This process's part of each batch."""
+        for first in range(0, len(entries), batch_size):
+            batch = entries[first : first + batch_size]
+            each, more = divmod(len(batch), self.world)
+            begin = self.rank * each + min(self.rank, more)
+            yield batch[begin : begin + each + (self.rank < more)]
+
+    def tasks(self, entries: Sequence[Entry], batch_size: int, draw: Draw | None) -> Iterator[Task]:
+        """What threads are to make, batch after batch; no share is of two batches."""
+        for batch in self._cut(entries, batch_size):
+            for begin in range(0, len(batch), SHARE):
+                yield Task(batch[begin : begin + SHARE], draw)
+
+    def _batches(self, entries: Sequence[Entry], batch_size: int, draw: Draw | None) -> Iterator[Batch]:
+        """While a batch is used, the next one is made, and two shares more for each thread."""
+        tasks, shapes = self.tasks(entries, batch_size, draw), self.shapes
+        ahead = -(-batch_size // SHARE) + 2 * self.workers
+        made = prefetched(self.host.share, tasks, threads=self.workers, ahead=ahead)
+        with closing(made):
+            for batch in self._cut(entries, batch_size):
+                shares = [moved(next(made), self.device) for _ in range(0, len(batch), SHARE)]
+                yield shown(shares, self.host.settings, shapes)
+
+
+def open_store(
+    store: str,
+    settings: Settings,
+    *,
+    held_out_fraction: float | None,
+    split_seed: int = 0,
+    device: torch.device | None = None,
+    workers: int | None = None,
+) -> StoreData:
+    """Data of a store that `prepare` made.
+
+    Args:
+        store: its folder, `~` is the user's home; or its URI.
+        settings: modality -> how it is stored and shown, in the order that models follow.
+        held_out_fraction: what is taken off the training split for validation where the publisher has no validation
+            split in the store; None where there must be one.
+        split_seed: another one holds out other clips.
+        device: where batches come out; a GPU if there is one.
+        workers: threads that read and decode; torch's number of threads by default.
+
+    Raises:
+        StoreError: not prepared, damaged, or with other settings.
+        DatasetError: no clips to train or to validate on.
+    """
+    opened = cache.opened(store)
+    opened.check_settings(settings)
+    splits = _splits(opened, held_out_fraction, split_seed)
+    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    flow = frozenset(m for m, how in settings.items() if isinstance(how, Frames) and _grey(opened, splits.train[0], m))
+    host = Host(opened, settings, flow, crops=device.type == "cpu", pinned=device.type == "cuda")
+    return StoreData(host, splits, device, workers or torch.get_num_threads())
+
+
+def _grey(store: Store, entry: Entry, modality: str) -> bool:
+    """Whether a modality's JPEGs are grey, which is how flow is stored, and nothing else."""
+    import simplejpeg
+
+    return bool(simplejpeg.decode_jpeg_header(store.blobs(entry, modality, [0])[0])[2] == "Gray")
+
+
+def _splits(store: Store, fraction: float | None, seed: int) -> Splits:
+    parts: dict[str, list[Entry]] = {"train": [], "validation": [], "test": []}
+    for entry in store.entries():
+        parts[entry.split].append(entry)
+    train, validation = parts["train"], parts["validation"]
+    if not validation and fraction is not None:
+        held = hold_out(train, fraction, seed)
+        train, validation = [e for e in train if e.id not in held], [e for e in train if e.id in held]
+    wrong = []
+    if not train:
+        wrong.append(f"{store.folder} holds no clip to train on: look at the publisher's list, and prepare it again")
+    if not validation:
+        how = (
+            "none of its clips is of the publisher's validation split"
+            if fraction is None
+            else f"a share of {fraction:g} of its {len(train)} training clips is less than one"
+        )
+        wrong.append(f"{store.folder} holds no clip to validate on: {how}")
+    if wrong:
+        raise DatasetError("\n".join(wrong))
+    return Splits(tuple(train), tuple(validation), tuple(parts["test"]))

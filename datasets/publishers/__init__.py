@@ -1,0 +1,1 @@
+"""Data sets in their publishers' layouts, as they come."""

@@ -1,0 +1,78 @@
+"""Optical flow as grey JPEGs, u0 v0 u1 v1 …: the publisher's, or computed from the film.
+
+A displacement of -20 to 20 pixels from a frame to the next is a grey level of 0 to 255, the publishers' own scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.index.clips import Source
+from datasets.store.encode import Pixels, Unusable, encode, evenly, film, listed, pixels, small
+
+BOUND_PX = 20.0
+
+
+def flow(source: Source, per_clip: int, short_side: int, quality: int) -> list[bytes]:
+    """`per_clip` pairs of grey JPEGs, evenly spaced: of two folders (u, v), or computed from a film.
+
+    Raises:
+        Unusable: there are none, or they cannot be decoded.
+        OSError: a file cannot be read.
+    """
+    if len(source.paths) == 1:
+        images = [image for pair in _computed(source, per_clip, short_side) for image in pair]
+        return [encode(image, quality) for image in images]
+    pairs = _pairs(*source.paths)
+    chosen = [file for i in evenly(len(pairs), per_clip) for file in pairs[i]]
+    return [small(file, short_side, quality, grey=True) for file in chosen]
+
+
+def grey(displacement: NDArray[np.float32]) -> Pixels:
+    """Pixels of displacement to grey levels.
+
+    >>> grey(np.array([-30, -20, 0, 20, 30], np.float32)).tolist()
+    [0, 0, 128, 255, 255]
+    """
+    level = (np.clip(displacement, -BOUND_PX, BOUND_PX) + BOUND_PX) * (255 / (2 * BOUND_PX))
+    return np.asarray(np.rint(level), np.uint8)
+
+
+def _pairs(across: Path, down: Path) -> list[tuple[Path, Path]]:
+    u, v = listed(across), listed(down)
+    if [f.name for f in u] != [f.name for f in v]:
+        raise Unusable(f"cannot be decoded: {len(u)} images of u and {len(v)} of v, not of the same names")
+    return list(zip(u, v, strict=True))
+
+
+def _computed(source: Source, per_clip: int, short_side: int) -> Iterator[tuple[Pixels, Pixels]]:
+    """By dense inverse search (Kroeger et al., ECCV 2016) between frames of the stored size."""
+    import cv2
+
+    starts: set[int] = set()
+
+    def choose(there: int) -> list[int]:
+        starts.update(evenly(there - 1, per_clip))
+        return sorted(starts | {i + 1 for i in starts})
+
+    search: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    found, before, at = 0, None, -1
+    try:
+        for position, frame in film(source, choose):
+            shown = pixels(frame, short_side, "gray")
+            if before is not None and at in starts and position == at + 1:
+                moved = search.calc(before, shown, None)
+                found += 1
+                yield grey(moved[..., 0]), grey(moved[..., 1])
+            before, at = shown, position
+    finally:
+        cv2.setNumThreads(threads)
+    if not found:
+        raise Unusable("too short: no two frames that follow each other, and flow needs two")

@@ -1,0 +1,229 @@
+"""A shard: some clips of a data set, decoded one after the other into one Arrow file that is whole or not there.
+
+Beside `shard-00003.arrow` lies `shard-00003.json`: size, sha256, and which clips could not be had, and why. Imports
+neither torch nor the registry: the processes that prepare need neither.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from datasets.index.clips import Clip
+from datasets.store.encode import Unusable, audio, frames
+from datasets.store.settings import Audio, Frames, Settings
+
+BATCH_BYTES = 32 * 2**20  # of blobs in a record batch: what a process holds in memory, twice
+TEMPORARY = ".part"
+UNREADABLE = "cannot be read"  # begins the reason where a file may be there again another time
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What a shard holds.
+
+    Args:
+        file: its name in the store's folder.
+        key: of the store's list of clips and settings.
+        bytes, sha256: of the file.
+        rows: clips in it.
+        quarantined: ids that are not in it, and why.
+    """
+
+    file: str
+    key: str
+    bytes: int
+    sha256: str
+    rows: int
+    quarantined: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def to_be_read_again(self) -> bool:
+        """Whether a file of a clip could not be read, as when a disk is not mounted."""
+        return any(reason.startswith(UNREADABLE) for _, reason in self.quarantined)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A shard that is to be made.
+
+    Args:
+        folder: of the store.
+        number: of the shard.
+        key: of the store's list of clips and settings; written into the shard.
+        clips: in order, all of them decided by the list.
+        labels: class ids of the clips.
+        settings: modality -> how it is stored.
+    """
+
+    folder: Path
+    number: int
+    key: str
+    clips: tuple[Clip, ...]
+    labels: tuple[int, ...]
+    settings: Mapping[str, Frames | Audio]
+
+
+@dataclass(frozen=True)
+class Made:
+    """What came of a task: a shard, or a sentence that says why there is none.
+
+    Args:
+        clips: how many the task had.
+        skipped: the shard was there already.
+    """
+
+    number: int
+    clips: int
+    shard: Shard | None
+    skipped: bool = False
+    error: str = ""
+
+
+def make(task: Task) -> Made:
+    """Makes a shard, if it is not there already, whole and with no clip that could not be read when it was made.
+
+    What the disk refuses to take is told in the result.
+    """
+    done = task.folder / f"shard-{task.number:05d}.json"
+    try:
+        there = found(done)
+        if there is not None and there.key == task.key and not there.to_be_read_again:
+            return Made(task.number, len(task.clips), there, skipped=True)
+        shard = _written(task, done.with_suffix(".arrow"))
+        write(done, json.dumps(asdict(shard), indent=1, ensure_ascii=False).encode())
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        return Made(task.number, len(task.clips), None, error=f"{done.stem}: {error.strerror or error}{where}")
+    return Made(task.number, len(task.clips), shard)
+
+
+def found(done: Path) -> Shard | None:
+    """The shard that a file of `make` describes; None where one of the two files is missing, cut short or damaged."""
+    try:
+        values = json.loads(done.read_bytes())
+        shard = Shard(**{**values, "quarantined": tuple((i, reason) for i, reason in values["quarantined"])})
+        arrow = done.with_name(shard.file)
+        whole = arrow.stat().st_size == shard.bytes and digest(arrow) == shard.sha256
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return None
+    return shard if whole else None
+
+
+def checksum(blob: bytes | memoryview, id: str, place: int, count: int) -> int:
+    """crc32 of a blob and of whose it is, which of how many: where damaged offsets lead is not taken for it."""
+    from zlib_ng import zlib_ng
+
+    return zlib_ng.crc32(blob, zlib_ng.crc32(f"{place}/{count}/{id}".encode()))
+
+
+def digest(path: Path) -> str:
+    """sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write(path: Path, content: bytes) -> None:
+    """A file that is there whole, on the disk, or as it was before."""
+    replace(path, lambda file: file.write(content))
+
+
+def replace(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
+    """`fill` writes a file under a temporary name beside `path`, which then becomes `path`."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY}")
+    try:
+        with temporary.open("wb") as file:
+            fill(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync(path.parent)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _sync(folder: Path) -> None:
+    """Brings a folder's names to the disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _written(task: Task, path: Path) -> Shard:
+    quarantined: list[tuple[str, str]] = []
+    rows = 0
+
+    def fill(file: IO[bytes]) -> None:
+        nonlocal rows
+        import pyarrow as pa
+
+        schema = _schema(task)
+        with pa.ipc.new_file(file, schema, options=pa.ipc.IpcWriteOptions(use_threads=False)) as out:
+            for batch in _batches(task, quarantined):
+                rows += len(batch["id"])
+                out.write_batch(pa.record_batch([pa.array(batch[f.name], f.type) for f in schema], schema=schema))
+
+    replace(path, fill)
+    return Shard(path.name, task.key, path.stat().st_size, digest(path), rows, tuple(quarantined))
+
+
+def _schema(task: Task) -> Any:
+    import pyarrow as pa
+
+    columns = [("id", pa.string()), ("label", pa.int32()), ("split", pa.string()), ("group", pa.string())]
+    for modality in task.settings:
+        columns += [(modality, pa.list_(pa.large_binary())), (f"{modality}.crc32", pa.list_(pa.uint32()))]
+    return pa.schema(columns, metadata={"key": task.key, "shard": str(task.number)})
+
+
+def _batches(task: Task, quarantined: list[tuple[str, str]]) -> Iterator[dict[str, list[Any]]]:
+    """Column -> values of some clips; what cannot be had goes to `quarantined`."""
+    batch, held = _empty(task.settings), 0
+    for clip, label in zip(task.clips, task.labels, strict=True):
+        try:
+            blobs = {modality: _blobs(clip, modality, how) for modality, how in task.settings.items()}
+        except Unusable as reason:
+            quarantined.append((clip.id, str(reason)))
+            continue
+        except OSError as error:
+            quarantined.append((clip.id, f"{UNREADABLE}: {error.strerror or error} ({error.filename})"))
+            continue
+        except (ValueError, LookupError, ArithmeticError, NotImplementedError) as error:  # FFmpeg's, PyAV's, OpenCV's
+            quarantined.append((clip.id, f"cannot be decoded: {type(error).__name__}: {error}"))
+            continue
+        for name, value in (("id", clip.id), ("label", label), ("split", clip.split), ("group", clip.group)):
+            batch[name].append(value)
+        for modality, parts in blobs.items():
+            batch[modality].append(parts)
+            batch[f"{modality}.crc32"].append([checksum(part, clip.id, i, len(parts)) for i, part in enumerate(parts)])
+            held += sum(map(len, parts))
+        if held >= BATCH_BYTES:
+            yield batch
+            batch, held = _empty(task.settings), 0
+    if batch["id"]:
+        yield batch
+
+
+def _empty(settings: Settings) -> dict[str, list[Any]]:
+    columns = ["id", "label", "split", "group", *settings, *(f"{modality}.crc32" for modality in settings)]
+    return {name: [] for name in columns}
+
+
+def _blobs(clip: Clip, modality: str, how: Frames | Audio) -> list[bytes]:
+    source = clip.sources[modality]
+    if isinstance(how, Audio):
+        return [audio(source, how.sample_rate_hz, how.stored_seconds)]
+    if source.kind == "flow":
+        from datasets.store.optical_flow import flow
+
+        return flow(source, how.per_clip, how.short_side, how.quality)
+    return frames(source, how.per_clip, how.short_side, how.quality)

@@ -1,0 +1,221 @@
+"""A whole training run: epochs, checkpoints, reports. What a search calls for each trial."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+
+from ogmge import checkpoint
+from ogmge.config import TrialConfig
+from ogmge.distributed import ALONE, Ranks, part
+from ogmge.metrics import Answered
+from ogmge.model import build_model
+from ogmge.trainer import Batch, Trainer
+
+log = logging.getLogger(__name__)
+
+Report = Callable[[dict[str, float]], None]
+
+LAST, BEST = "last.pt", "best.pt"  # in a training's folder
+UNANSWERED = Answered(torch.zeros(0, dtype=torch.bool), torch.zeros(0, dtype=torch.int64))
+
+
+class Data(Protocol):
+    """What is trained on. Batches are (modality -> [B, *shape], class ids [B]), on any device."""
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Modality -> shape of one sample, in the order that the model and all reports follow."""
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Names of the classes, by id."""
+
+    def train(self, *, batch_size: int, seed: int, epoch: int) -> Iterable[Batch]:
+        """One pass over the training set, in an order that (seed, epoch) determine."""
+
+    def validation(self, *, batch_size: int) -> Iterable[Batch]:
+        """The validation set, each sample once, always in the same order."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What makes one epoch better than another."""
+
+    metric: str = "val/accuracy"
+    mode: Literal["max", "min"] = "max"
+
+    def better(self, new: float, old: float | None) -> bool:
+        """Whether `new` beats `old`; equal does not, so that of equal epochs the first counts."""
+        return old is None or (new > old if self.mode == "max" else new < old)
+
+
+VALIDATION_ACCURACY = Objective()
+
+
+class NonFiniteMetric(RuntimeError):
+    """A metric came out infinite or not a number."""
+
+    def __init__(self, metric: str, value: float, epoch: int) -> None:
+        super().__init__(f"{metric} is {value} at epoch {epoch}: the model has diverged, lower the learning rate")
+
+
+def start(config: TrialConfig, data: Data, device: torch.device, ranks: Ranks = ALONE) -> Trainer:
+    """The trainer of a trial before its first epoch.
+
+    Raises:
+        ConfigError: a model that cannot be built for these data.
+        ValueError: a modulation that finds nothing to modulate.
+    """
+    return Trainer(build_model(config, data.shapes, len(data.classes)), config, device, ranks)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """A checkpoint; None where there is none, or none that can be read."""
+    if not path.exists():
+        return None
+    try:
+        return checkpoint.load(path)
+    except checkpoint.CheckpointError as error:
+        log.warning("%s; the trial begins again", error)
+        return None
+
+
+def _restore(trainer: Trainer, path: Path) -> tuple[list[dict[str, float]], int]:
+    """The epochs behind us, their state loaded; and how many of them another training did. The first process reads: the
+    others may not see its files."""
+    state = trainer.ranks.first(_read(path) if trainer.ranks.rank == 0 else None)
+    if state is None:
+        return [], 0
+    trainer.load_state_dict(state["trainer"])
+    history: list[dict[str, float]] = state["history"]
+    return history, state.get("inherited", 0)
+
+
+# ---- for trainings that begin alike ----
+
+
+def left_by(folder: Path) -> dict[str, Any]:
+    """What another training with the same beginning needs to go on from the last epoch of the one in a folder.
+
+    Raises:
+        checkpoint.CheckpointError: there is none, or it cannot be read.
+    """
+    return {"last": checkpoint.load(folder / LAST), "best": checkpoint.load(folder / BEST)}
+
+
+def inherit(state: Mapping[str, Any], config: TrialConfig, folder: Path) -> int:
+    """Has a training that has not begun go on from there: `train` reports those epochs as its own, with `inherited`.
+
+    Args:
+        state: of a training that is the same as this one up to there (`ogmge.prefix_keys.keys`), see `left_by`.
+        config: of this one.
+        folder: likewise.
+
+    Returns:
+        how many epochs were inherited.
+    """
+    epochs = len(state["last"]["history"])
+    checkpoint.save({**state["best"], "config": asdict(config)}, folder / BEST)
+    checkpoint.save({**state["last"], "inherited": epochs}, folder / LAST)  # last: it says that both are there
+    return epochs
+
+
+def _run_epoch(
+    trainer: Trainer, data: Data, epoch: int, objective: Objective | None
+) -> tuple[dict[str, float], Answered]:
+    """Its metrics, and which validation samples were right at its end: none where nothing is validated."""
+    config = trainer.config
+    began = time.perf_counter()
+    batches = data.train(batch_size=config.batch_size, seed=config.seed, epoch=epoch)
+    metrics, answered = trainer.train_epoch(batches, epoch), UNANSWERED
+    if objective is not None:
+        validation, answered = trainer.evaluate(data.validation(batch_size=config.batch_size))
+        metrics |= validation
+        for name in ("val/loss", objective.metric):
+            if not math.isfinite(metrics[name]):
+                raise NonFiniteMetric(name, metrics[name], epoch)
+    return {"epoch": epoch, **metrics, "seconds": time.perf_counter() - began}, answered
+
+
+def _weights(trainer: Trainer, data: Data, metrics: dict[str, float], answered: Answered) -> dict[str, Any]:
+    return {
+        "model": trainer.model.state_dict(),
+        "config": asdict(trainer.config),
+        "shapes": {name: list(shape) for name, shape in data.shapes.items()},
+        "classes": list(data.classes),
+        "metrics": metrics,
+        "correct": answered.correct.cpu(),
+        "targets": answered.targets.cpu().to(torch.int32),
+    }
+
+
+def train(
+    config: TrialConfig,
+    data: Data,
+    report: Report,
+    *,
+    folder: Path,
+    objective: Objective | None = VALIDATION_ACCURACY,
+    device: torch.device | None = None,
+    ranks: Ranks = ALONE,
+    epochs: int | None = None,
+) -> None:
+    """Trains from the last checkpoint in `folder` to the end, and reports each epoch.
+
+    After each epoch `folder/last.pt` holds all that the next depends on, and `folder/best.pt` the weights of the best
+    epoch so far with its metrics. A run that was stopped after any epoch and is started again on a CPU ends with the
+    same bits as one that was not; the epochs before are reported again, as they were.
+
+    Args:
+        config: the trial.
+        data: see `Data`.
+        report: called after each epoch with its metrics: `epoch` (from 0), `train/…`, `val/…`, `ratio/NAME`,
+            `coefficient/NAME`, `learning_rate`, `seconds`, and `best`, the best of the objective so far; and with
+            `inherited` = 1 where another training did it, see `inherit`.
+        folder: for the checkpoints; made where it is missing.
+        objective: validation accuracy by default; None validates nothing, and the last epoch counts as the best.
+        device: the CPU by default.
+        ranks: this process's place among those that train the model together, each on its part of every batch. All of
+            them call this with the same arguments and `torch.distributed` begun; all report, and the first one writes.
+        epochs: end after so many, with the schedule of all of `config.epochs`.
+
+    Raises:
+        ConfigError, ValueError: see `start`.
+        NonFiniteLoss, NonFiniteMetric: training diverged.
+    """
+    if config.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which cuBLAS reads when it starts
+    if torch.are_deterministic_algorithms_enabled() != config.deterministic:  # the call imports torch.compile: 5 s
+        torch.use_deterministic_algorithms(config.deterministic, warn_only=True)
+    data = part(data, ranks)
+    trainer = start(config, data, device or torch.device("cpu"), ranks)
+    history, inherited = _restore(trainer, folder / LAST)
+    best: float | None = None
+    for epoch, metrics in enumerate(history):
+        best = metrics.get("best")
+        report({**metrics, "inherited": 1.0} if epoch < inherited else metrics)
+    for epoch in range(len(history), min(config.epochs, epochs or config.epochs)):
+        metrics, answered = _run_epoch(trainer, data, epoch, objective)
+        if objective is None or objective.better(metrics[objective.metric], best):
+            best = None if objective is None else metrics[objective.metric]
+            _save(ranks, _weights(trainer, data, metrics, answered), folder / BEST)
+        if best is not None:
+            metrics["best"] = best
+        history.append(metrics)
+        state = {"trainer": trainer.state_dict(), "history": history, "inherited": inherited}
+        _save(ranks, state, folder / LAST)
+        report(metrics)
+
+
+def _save(ranks: Ranks, state: dict[str, Any], path: Path) -> None:
+    if ranks.rank == 0:
+        checkpoint.save(state, path)

@@ -1,0 +1,226 @@
+"""Linear probes: what a linear classifier can read from the features of a frozen encoder.
+
+An encoder that was trained jointly may be worse than one that was trained alone on the same modality; the OGM-GE paper
+(arXiv 2203.15332, section 1) takes this as the sign that it was left behind. The model's own head does not tell, since
+it was fitted to all features together. So each encoder gets a classifier of its own (Alain and Bengio, 2016, arXiv
+1610.01644): multinomial logistic regression, which has one optimum, and no seed or learning rate that could be lucky.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from ogmge.inference import Trained
+from ogmge.modulation import unimodal_logits
+from ogmge.optimizer import eager
+from ogmge.trainer import Batch
+
+WEIGHT_DECAYS = (10.0, 1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
+HELD_OUT = 5  # one in so many training samples, to choose the weight decay with
+ITERATIONS = 1000  # at most
+GRADIENT = 1e-5  # largest entry at which an optimum is one
+CLOSE = 1e-4  # ditto, at which it is as good as one
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A multinomial logistic regression.
+
+    Args:
+        weight: [K, D].
+        bias: [K].
+        converged: whether the gradient is small; if not, it ended at the largest number of iterations.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    converged: bool
+
+
+@dataclass(frozen=True)
+class LinearProbe:
+    """A linear classifier on an encoder's features.
+
+    Args:
+        mean, scale: [D], of the training features; a feature that never changes has a scale of 1.
+        fit: on standardised features.
+        weight_decay: that it was fitted with.
+    """
+
+    mean: Tensor
+    scale: Tensor
+    fit: Fit
+    weight_decay: float
+
+    def logits(self, features: Tensor) -> Tensor:
+        """[N, D] -> [N, K], float64."""
+        return ((features.double() - self.mean) / self.scale) @ self.fit.weight.T + self.fit.bias
+
+
+@dataclass(frozen=True)
+class Right:
+    """Which samples a model got right, bool [N] each, in their order.
+
+    Args:
+        fused: by the whole model.
+        alone: by what its head says of each modality alone (`ogmge.unimodal_logits`).
+        probed: by a linear probe of each encoder.
+    """
+
+    fused: Tensor
+    alone: dict[str, Tensor]
+    probed: dict[str, Tensor]
+
+
+def frozen_features(
+    models: Sequence[Trained], batches: Iterable[Batch], device: torch.device
+) -> tuple[list[dict[str, Tensor]], Tensor]:
+    """What the encoders of some models make of the same samples, in one pass over them, without gradients.
+
+    Args:
+        models: on the device, in evaluation mode; they stay as they are.
+        batches: modality -> [B, *shape], and class ids [B].
+        device: where the features are kept: 4 bytes x N x D for each encoder.
+
+    Returns:
+        For each model modality -> features [N, D_u] in float32; and class ids [N].
+
+    Raises:
+        ValueError: there is no sample, or a feature is infinite or not a number.
+    """
+    parts: list[dict[str, list[Tensor]]] = [{name: [] for name in model.names} for model in models]
+    labels: list[Tensor] = []
+    for x, y in batches:
+        there = {name: value.to(device) for name, value in x.items()}
+        labels.append(y.to(device))
+        for model, kept in zip(models, parts, strict=True):
+            for name, value in model.features(there).items():
+                kept[name].append(value)
+    if not labels:
+        raise ValueError("there is no sample to compute features of")
+    found = [{name: torch.cat(values) for name, values in kept.items()} for kept in parts]
+    for name, value in (item for features in found for item in features.items()):
+        if not bool(value.isfinite().all()):
+            raise ValueError(f"the encoder of {name} gives features that are infinite or not a number")
+    return found, torch.cat(labels)
+
+
+def logistic_regression(x: Tensor, y: Tensor, classes: int, weight_decay: float, start: Fit | None = None) -> Fit:
+    """The W [K, D] and b [K] with the smallest mean cross-entropy of W x + b plus weight_decay / 2 · |W|².
+
+    By L-BFGS with a line search over all samples at once; b is not decayed. scikit-learn's `C` for the same problem is
+    1 / (N · weight_decay).
+
+    Args:
+        x: [N, D], float64.
+        y: class ids [N].
+        classes: K.
+        weight_decay: above 0, which makes W the only one.
+        start: where the search begins; at zero by default.
+    """
+    shape = (classes, x.shape[1])
+    weight = x.new_zeros(shape) if start is None else start.weight.clone()
+    bias = x.new_zeros(classes) if start is None else start.bias.clone()
+    for parameter in (weight, bias):
+        parameter.requires_grad_()
+    optimizer = eager(torch.optim.LBFGS)(
+        [weight, bias],
+        max_iter=ITERATIONS,
+        max_eval=2 * ITERATIONS,
+        tolerance_grad=GRADIENT,
+        tolerance_change=1e-14,
+        history_size=20,
+        line_search_fn="strong_wolfe",
+    )
+
+    def loss() -> float:
+        optimizer.zero_grad()
+        value = cross_entropy(x @ weight.T + bias, y) + weight_decay / 2 * weight.square().sum()
+        value.backward()
+        return float(value.detach())
+
+    with torch.enable_grad():
+        optimizer.step(loss)
+        loss()
+    assert weight.grad is not None
+    assert bias.grad is not None
+    steepest = max(float(weight.grad.abs().max()), float(bias.grad.abs().max()))
+    return Fit(weight.detach(), bias.detach(), steepest < CLOSE)
+
+
+def _held_out(y: Tensor, seed: int) -> Tensor:
+    """A fifth of the samples, of each class a fifth to the nearest sample: bool [N]; a function of the seed."""
+    drawn = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed)).to(y.device)
+    by_class = drawn[y[drawn].argsort(stable=True)]
+    held = torch.zeros(len(y), dtype=torch.bool, device=y.device)
+    held[by_class[HELD_OUT - 1 :: HELD_OUT]] = True
+    return held
+
+
+def _standard(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation over the samples, [D] each."""
+    scale = features.std(dim=0, correction=0)
+    return features.mean(dim=0), torch.where(scale > 0, scale, 1.0)
+
+
+def fit(
+    features: Tensor,
+    y: Tensor,
+    classes: int,
+    *,
+    weight_decays: Sequence[float] = WEIGHT_DECAYS,
+    seed: int = 0,
+) -> LinearProbe:
+    """A linear probe: logistic regression on standardised features.
+
+    The weight decay is lowered, from the largest on, as long as that lowers the cross-entropy on a fifth of the
+    training samples, after fitting to the rest. Then all of them are fitted with it. No others are seen.
+
+    Args:
+        features: of the training set, [N, D].
+        y: class ids [N].
+        classes: K.
+        weight_decays: to choose from.
+        seed: decides which samples are held out.
+
+    Raises:
+        ValueError: fewer than five samples.
+    """
+    if len(y) < HELD_OUT:
+        raise ValueError(f"a linear probe takes {HELD_OUT} training samples or more, but there are {len(y)}")
+    mean, scale = _standard(features.double())
+    x = (features.double() - mean) / scale
+    held = _held_out(y, seed)
+    best, lowest, found = max(weight_decays), math.inf, None
+    for decay in sorted(weight_decays, reverse=True):
+        found = logistic_regression(x[~held], y[~held], classes, decay, found)  # begins where the one before ended
+        loss = float(cross_entropy(x[held] @ found.weight.T + found.bias, y[held]))
+        if loss >= lowest:
+            break
+        best, lowest = decay, loss
+    return LinearProbe(mean, scale, logistic_regression(x, y, classes, best), best)
+
+
+@torch.no_grad()
+def right(model: Trained, probes: dict[str, LinearProbe], features: dict[str, Tensor], y: Tensor) -> Right:
+    """Which samples a model, its head for each modality alone, and its probes get right.
+
+    Args:
+        model: whose features these are.
+        probes: modality -> fitted to the training set's features.
+        features: modality -> [N, D_u], of other samples.
+        y: their class ids [N].
+    """
+    fused = model.model.head(features)
+    alone = unimodal_logits(model.model.head, features)
+    return Right(
+        fused.argmax(dim=1) == y,
+        {name: logits.argmax(dim=1) == y for name, logits in alone.items()},
+        {name: probe.logits(features[name]).argmax(dim=1) == y for name, probe in probes.items()},
+    )

@@ -1,0 +1,77 @@
+"""What each kind of trial of a search costs: those configurations are measured that decide how heavy one is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from ogmge.fit import Data
+from search.backend.step_cost import Cost, UnknownSize, measure, sizes_of
+from search.experiment.formatting import label
+from search.experiment.schema import Experiment, ExperimentError
+from search.experiment.space import METHOD, Changes, Entry, Range, methods, with_changes
+
+# paths, or what starts them
+WEIGH = ("encoder", "modalities", "fusion", "batch_size", "accumulate", "precision", "optimizer.name")
+
+
+def _choices(experiment: Experiment) -> dict[str, list[Any]]:
+    """The choices that decide how heavy a trial is, by path; of a range, its ends."""
+
+    def listed(entry: Entry) -> list[Any]:
+        return [entry.low, entry.high] if isinstance(entry, Range) else entry
+
+    return {path: listed(entry) for path, entry in experiment.space.items() if path.startswith(WEIGH)}
+
+
+def costs_of(experiment: Experiment, data: Data, device: torch.device) -> dict[str, Cost]:
+    """By label: the first choice of each path, each other choice by itself, and the heaviest of each together.
+
+    Heaviest is what takes the most memory on a GPU, and the most time on a CPU.
+
+    Raises:
+        ExperimentError: a trial fails in its first steps.
+    """
+    base: Changes = {METHOD: methods(experiment.space, experiment.trial)[0]}
+    choices, sizes = _choices(experiment), _sizes(experiment, data)
+    first = {path: values[0] for path, values in choices.items()}
+    found: dict[str, Cost] = {}
+
+    def cost(changes: Changes) -> Cost:
+        name = label(changes)
+        if name not in found:
+            found[name] = _measured(experiment, data, sizes, {**base, **changes}, device)
+        return found[name]
+
+    def weight(path: str, value: Any) -> float:
+        known = cost({**first, path: value})
+        return known.peak_bytes if device.type == "cuda" else known.epoch_seconds
+
+    weights = {path: [weight(path, value) for value in values] for path, values in choices.items()}
+    cost({path: choices[path][w.index(max(w))] for path, w in weights.items()})
+    return found
+
+
+def _sizes(experiment: Experiment, data: Data) -> Mapping[str, int]:
+    try:
+        return sizes_of(data)
+    except UnknownSize as error:
+        raise ExperimentError(experiment.name, [f"`dataset`: {error}"]) from error
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ExperimentError(experiment.name, [f"`dataset`: a pass over the data fails: {reason}"]) from error
+
+
+def _measured(
+    experiment: Experiment, data: Data, sizes: Mapping[str, int], changes: Changes, device: torch.device
+) -> Cost:
+    objective = experiment.search.objective
+    try:
+        return measure(with_changes(experiment.trial, changes), data, sizes, objective, device)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ExperimentError(
+            experiment.name, [f"a trial ({label(changes)}) fails in its first steps: {reason}"]
+        ) from error

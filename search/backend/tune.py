@@ -1,0 +1,187 @@
+"""Ray Tune as the engine of a `Session`: processes, resources and retries are Ray's, decisions the session's."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Protocol
+
+import search.backend.environment  # isort: skip # noqa: F401, it sets what `ray.tune` reads when it is imported
+
+from ray import tune
+from ray.exceptions import OutOfMemoryError
+from ray.tune import PlacementGroupFactory
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from search.backend.interrupt import Interrupt
+from search.backend.resources import Room
+from search.backend.worker import Setup, run_trial
+from search.experiment.space import with_changes
+from search.tuner.tuner import Session
+
+log = logging.getLogger(__name__)
+
+WORKER_RETRIES = 3  # of a worker that died; a training that fails is not tried again
+
+
+class Trainable(Protocol):
+    """Trains one trial in a worker and reports `{"metrics": [{name: value}], "left": [(key, bytes)], "notes": [text]}`
+    after each epoch: of those that it inherited all at once, what it has left for others, and what it warns of.
+
+    Lists, as Tune keeps statistics of every number that it finds in a dict: 50 kB a trial, which nobody asks for.
+    """
+
+    def __call__(self, config: dict[str, Any], setup: Setup) -> None: ...
+
+
+class _Suggestions(Searcher):
+    """Hands the session's trials to Tune, each with the room that it is due."""
+
+    def __init__(self, session: Session, rooms: Sequence[Room]) -> None:
+        super().__init__()
+        self._session, self._rooms = session, rooms
+
+    def suggest(self, trial_id: str) -> Any:
+        trial = self._session.next()
+        if trial is None:  # one that runs may still come back, for more memory
+            return str(Searcher.FINISHED) if self._session.over else None
+        config = with_changes(self._session.experiment.trial, trial.changes)
+        room = self._rooms[min(trial.crowded, len(self._rooms) - 1)]
+        dataset = dict(self._session.policy.dataset(trial))
+        sharing = asdict(self._session.order(trial.number))
+        return {
+            "number": trial.number,
+            "trial": asdict(config),
+            "dataset": dataset,
+            "sharing": sharing,
+            **asdict(room),
+        }
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Nothing: the session hears of it from `_Decisions` and `_Workers`, which know why."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: what there is to know is in the journal."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing, see `save`."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+def _out_of_memory(session: Session, rooms: Sequence[Room], number: int, reason: str) -> None:
+    """Has the trial run again with more room, as long as there is more."""
+    tried = session.record.trials[number].crowded
+    if tried + 1 < len(rooms):
+        session.crowded(number)
+    else:
+        session.ended(number, "failed", f"out of memory, with {rooms[-1]} at last: {reason}")
+
+
+class _Decisions(FIFOScheduler):
+    """Tells the session what came, and Tune what the session decided."""
+
+    def __init__(self, session: Session, rooms: Sequence[Room]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._session, self._rooms = session, rooms
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        number = trial.config["number"]
+        for text in result.get("notes", ()):
+            log.warning("trial %d: %s", number, text)
+        if "halt" in result:
+            self._session.halt(str(result["halt"]))
+            return str(TrialScheduler.STOP)
+        if "out_of_memory" in result:
+            _out_of_memory(self._session, self._rooms, number, str(result["out_of_memory"]))
+            return str(TrialScheduler.STOP)
+        if "failure" in result:
+            self._session.ended(number, "failed", str(result["failure"]))
+            return str(TrialScheduler.STOP)
+        for key, size in result.get("left", ()):
+            self._session.shared(number, key, size)
+        told = (self._session.reported(number, metrics, trial.config["gpu"]) for metrics in result["metrics"])
+        reason = next(filter(None, told), None)
+        if self._session.halted:
+            return str(TrialScheduler.STOP)  # and it goes on when the search is resumed
+        if reason is None:
+            return str(TrialScheduler.CONTINUE)
+        self._session.ended(number, "stopped", reason)
+        return str(TrialScheduler.STOP)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
+        number = trial.config["number"]
+        if len(self._session.record.trials[number].epochs) == trial.config["trial"]["epochs"]:
+            self._session.ended(number, "finished")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class _Workers(tune.Callback):
+    """Tells the session when a worker begins with a trial, and when the last of them that may try has died."""
+
+    def __init__(self, session: Session, rooms: Sequence[Room], interrupt: Interrupt) -> None:
+        self._session, self._rooms, self._interrupt = session, rooms, interrupt
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        self._interrupt.listen()
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._session.started(trial.config["number"])
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        error = trial.get_error()
+        cause = str(error or "no reason is known").strip().splitlines()[0]
+        if isinstance(error, OutOfMemoryError):  # Ray ended it, to save the node
+            _out_of_memory(self._session, self._rooms, trial.config["number"], cause)
+            return
+        reason = f"its worker died {WORKER_RETRIES + 1} times, the last time so: {cause}"
+        self._session.ended(trial.config["number"], "failed", reason)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+def _request(config: dict[str, Any]) -> PlacementGroupFactory:
+    return PlacementGroupFactory([{"CPU": config["cpu"], "GPU": config["gpu"]}])
+
+
+def run(session: Session, setup: Setup, rooms: Sequence[Room], at_once: int, trainable: Trainable = run_trial) -> None:
+    """Runs the session's trials until there is none left, or a signal asks to stop. Ray must be running.
+
+    Args:
+        session: says what is next and takes the results.
+        setup: what every trial gets.
+        rooms: what each is given at first, and each time it has run out of memory.
+        at_once: trials at the same time, each in the first of them.
+        trainable: called in a worker with a trial's config and the setup.
+    """
+    if not session.left:
+        return
+    interrupt = Interrupt()
+    tuner = tune.Tuner(
+        tune.with_resources(functools.partial(trainable, setup=setup), _request),
+        tune_config=tune.TuneConfig(
+            search_alg=_Suggestions(session, rooms),
+            scheduler=_Decisions(session, rooms),
+            num_samples=-1,
+            max_concurrent_trials=at_once,  # else actors start singly
+            reuse_actors=True,
+            trial_dirname_creator=lambda trial: f"{trial.config['number']:04d}",
+        ),
+        run_config=tune.RunConfig(
+            name="ray",
+            storage_path=str(setup.folder),
+            verbose=0,
+            callbacks=[_Workers(session, rooms, interrupt)],
+            failure_config=tune.FailureConfig(max_failures=WORKER_RETRIES),
+        ),
+    )
+    with interrupt.handled():
+        tuner.fit()

@@ -1,0 +1,109 @@
+"""What a Ray worker does with a trial."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray import tune
+
+from datasets.store.remote import RemoteError
+from ogmge import fit
+from search.backend.device import device_for
+from search.backend.notices import noted
+from search.backend.prefix_store import PrefixStore
+from search.backend.prefix_worker import Beginnings
+from search.experiment.space import trial_from
+from search.run.checkpoints import Storage
+from search.run.folder import FULL
+from search.run.open_data import open_data
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all trials of a search share.
+
+    Args:
+        dataset: the experiment's, resolved.
+        objective: see `ogmge.fit.Objective`.
+        folder: absolute, on the driver's machine: of what Tune itself writes.
+        here: the folder from which the data set's relative paths go; None where it has none that a trial needs.
+        storage: of the trials' checkpoints.
+    """
+
+    dataset: dict[str, Any]
+    objective: fit.Objective
+    folder: Path
+    here: Path | None
+    storage: Storage
+
+
+@functools.lru_cache(maxsize=1)
+def _open(options: str) -> fit.Data:
+    return open_data(json.loads(options))
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether it was memory that a trial lacked: a GPU's, or the machine's."""
+    cpu = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return cpu or isinstance(error, torch.OutOfMemoryError | MemoryError)
+
+
+def run_trial(config: dict[str, Any], setup: Setup) -> None:
+    """Trains the trial `config["number"]` as `config["trial"]` says, from its last checkpoint where there is one.
+
+    It has `config["cpu"]` cores and `config["gpu"]` of a GPU, `config["dataset"]` goes over the data set's options, and
+    `config["sharing"]` says which epochs it may take from other trials, and which it is to leave for them.
+    Every failure of the training is reported with its reason, and is no failure of the worker: only a worker that dies
+    is tried again. A full disk, or a store or storage that cannot be reached, is no failure of the trial: it halts the
+    search, which can be resumed; nor is a lack of memory: the trial is run again with more. What is warned of on the
+    way goes along with the reports.
+    """
+    with noted() as notices:
+        _run(config, setup, lambda result: tune.report({**result, "notes": notices.take()}))
+
+
+def _run(config: dict[str, Any], setup: Setup, tell: Callable[[dict[str, Any]], None]) -> None:
+    try:
+        if setup.here is not None:
+            os.chdir(setup.here)  # another node's workers begin elsewhere
+        trial, beginnings = trial_from(config["trial"]), Beginnings(PrefixStore(setup.storage), config["sharing"])
+        with setup.storage.training(config["number"]) as (folder, keep):
+            inherited = beginnings.take(trial, folder)
+            told: list[dict[str, float]] = []
+
+            def report(metrics: dict[str, float]) -> None:
+                told.append(metrics)
+                if metrics["epoch"] + 1 < inherited:  # they go in one report
+                    return
+                keep()
+                left = beginnings.leave(int(metrics["epoch"]) + 1, folder)
+                tell({"metrics": list(told), "left": left})
+                told.clear()
+
+            fit.train(
+                trial,
+                _open(json.dumps({**setup.dataset, **config["dataset"]}, sort_keys=True)),
+                report,
+                folder=folder,
+                objective=setup.objective,
+                device=device_for(config["cpu"], config["gpu"]),
+            )
+    except RemoteError as error:
+        tell({"halt": str(error)})
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            tell({"halt": f"{error.strerror}: {error.filename}"})
+            return
+        said = f"{type(error).__name__}: {error}"
+        if out_of_memory(error):
+            tell({"out_of_memory": said})
+            return
+        tell({"failure": said, "traceback": traceback.format_exc()})

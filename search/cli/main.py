@@ -1,0 +1,444 @@
+"""The command line: what people type, what they are told, and the exit code.
+
+0 done, 1 the search or the training failed, 2 a mistake in what was asked for, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import signal
+import sys
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal, get_args
+
+import click
+
+import search.backend.environment  # noqa: F401, before a user's module can import Ray
+from search.cli.completion import assignments, runs
+from search.cli.errors import Command, Group
+
+RUNS = Path("runs")
+_RUN, _MODEL = runs(RUNS, "experiment.yaml"), runs(RUNS, "best.pt")
+PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
+DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _mistakes() -> tuple[type[Exception], ...]:
+    from datasets.registry import DatasetError
+    from ogmge.checkpoint import CheckpointError
+    from search.backend.cluster import ClusterError
+    from search.backend.resources import ResourceError
+    from search.commands.confirm import ConfirmationError
+    from search.experiment.schema import ExperimentError
+    from search.models.lookup import ModelError
+    from search.report.export import ExportError
+    from search.run.folder import FolderError
+    from search.tracking.client import TrackingError
+
+    return (
+        ExperimentError,
+        DatasetError,
+        FolderError,
+        ResourceError,
+        ClusterError,
+        TrackingError,
+        ConfirmationError,
+        ExportError,
+        CheckpointError,
+        ModelError,
+    )
+
+
+def _tell(error: Exception) -> None:
+    sentences: Sequence[str] = getattr(error, "sentences", [str(error)])
+    if len(sentences) > 1:
+        _say(f"{len(sentences)} mistakes:")
+    for sentence in sentences:
+        _say(f"- {sentence}" if len(sentences) > 1 else sentence)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def _exit_codes(resume: str) -> Iterator[None]:
+    """Mistakes become sentences, an interruption says how to go on."""
+    if sys.stderr.isatty():
+        _say("loading …")  # torch, Ray and MLflow take seconds
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    logging.getLogger("datasets.store.cache").setLevel(logging.INFO)  # what takes long is said
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        _say(f"\ninterrupted; what was done is kept. Go on with:  {resume}")
+        sys.exit(INTERRUPTED)
+    except _mistakes() as error:
+        _tell(error)
+        sys.exit(MISTAKE)
+    except OSError as error:
+        from search.run.folder import FULL
+
+        if error.errno not in FULL:
+            raise
+        said = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+        _say(f"no room ({said}): what was done is kept. Make room, and go on with:  {resume}")
+        sys.exit(FAILED)
+
+
+def _command(program: str, file: Path | str, assignments: Sequence[str], *flags: str) -> str:
+    return f"uv run {program} {shlex.join([str(file), *assignments, *flags])}"
+
+
+def _experiment(command: Callable[..., None]) -> Callable[..., None]:
+    command = click.argument("assignments", metavar="[KEY=VALUE]...", nargs=-1, shell_complete=assignments)(command)
+    return click.argument("file", type=click.Path(dir_okay=False, path_type=Path))(command)
+
+
+def _resumable(command: Callable[..., None]) -> Callable[..., None]:
+    return click.option("--resume", is_flag=True, help="Go on with the run of this name that was stopped.")(command)
+
+
+def _version(context: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked and not context.resilient_parsing:
+        project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
+        click.echo(f"{project['name']} {project['version']}")
+        context.exit()
+
+
+_versioned = click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version and exit."
+)
+
+
+@click.command(cls=Command)
+@_experiment
+@_resumable
+@click.option("--dry-run", is_flag=True, help="Measure a few steps, say what a search would take.")
+@_versioned
+def search_command(file: Path, assignments: tuple[str, ...], resume: bool, dry_run: bool) -> None:
+    """Search the experiment in FILE: does OGM-GE help on these data, with which settings, and by how much?
+
+    Trials run in two arms, without and with modulation, tuned just as hard. KEY=VALUE pairs replace parts of the file
+    by dotted path (docs/keys.md has them all); a part of `trial` that is set this way is searched no more:
+
+    \b
+        run_search.py experiments/demo.yaml --dry-run
+        run_search.py experiments/demo.yaml name=long search.trials=64
+        run_search.py experiments/demo.yaml 'space.optimizer.lr=[1e-3,1e-2]'
+
+    What comes out is in runs/NAME: best.yaml, trials.csv, experiment.yaml with every default; every metric of every
+    epoch is in MLflow (`python -m search ui NAME`). Ctrl-C stops, and --resume goes on from the epoch it was at.
+
+    Exit codes: 0 done, 1 the search failed, 2 a mistake in what was asked for, 130 interrupted.
+    """
+    from rich.console import Console
+
+    if dry_run and resume:
+        raise click.UsageError("--dry-run is of a whole search: leave --resume out")
+    if dry_run:
+        _plan(file, assignments)
+        return
+    go_on = _command("run_search.py", file, assignments, "--resume")
+    with _exit_codes(go_on):
+        from search.commands.search import search
+        from search.experiment.load import load
+
+        outcome = search(load(file, assignments), RUNS, Console(), resume=resume)
+        failure = None if outcome.answered else f"the search failed: {outcome.failure}"
+        _end(outcome.halted, outcome.complete, failure, go_on)
+        if (sure := outcome.confirmed) is not None:
+            _end(sure.halted, sure.complete, sure.failure and f"there is no verdict: {sure.failure}", go_on)
+
+
+def _end(halted: str | None, complete: bool, failure: str | None, go_on: str) -> None:
+    """Says how it ended, where that was not well."""
+    if halted:
+        _say(f"halted ({halted}): what was done is kept. Mend that, and go on with:  {go_on}")
+        sys.exit(FAILED)
+    if not complete:
+        raise KeyboardInterrupt
+    if failure:
+        _say(failure)
+        sys.exit(FAILED)
+
+
+def _plan(file: Path, assignments: tuple[str, ...]) -> None:
+    from rich.console import Console
+
+    with _exit_codes(_command("run_search.py", file, assignments, "--dry-run")):
+        from search.commands.dry_run import dry_run
+        from search.experiment.load import load
+
+        dry_run(load(file, assignments), Console())
+        click.echo(f"\nnext:  {_command('run_search.py', file, assignments)}")
+
+
+@click.group(cls=Group)
+@_versioned
+def main() -> None:
+    """What there is beside the search itself (`run_search.py FILE`).
+
+    `python -m search COMMAND --help` says more of each. bash completes it all, behind
+    `source search/cli/completion.bash`.
+    """
+
+
+def _run_and_changes(command: Callable[..., None]) -> Callable[..., None]:
+    command = click.argument("assignments", metavar="[KEY=VALUE]...", nargs=-1, shell_complete=assignments)(command)
+    return click.argument("run", shell_complete=_RUN)(command)
+
+
+@main.command(short_help="Train the best of each arm with fresh seeds, for the verdict.")
+@_run_and_changes
+@click.option("--seeds", type=click.IntRange(min=1), help="Fresh seeds for each arm; the file's, or 10.")
+@click.option("--sequential", is_flag=True, help="Add seeds until it is clear, --seeds at most, or the budget is gone.")
+@click.option("--test", is_flag=True, help="Read the test split once, with all models, at the end.")
+def confirm(run: str, assignments: tuple[str, ...], seeds: int | None, sequential: bool, test: bool) -> None:
+    """Train the best configuration of each arm of RUN again with fresh seeds, in pairs, and say whether OGM-GE helps.
+
+    RUN is an experiment's name or its folder. KEY=VALUE pairs may change where it runs (`search.address`,
+    `search.resources`) and the budget. Stopped at any point, the same command goes on. docs/verdict.md says how to read
+    what comes out, and how often it is wrong.
+
+    \b
+        python -m search confirm vggsound
+        python -m search confirm vggsound --seeds 20 --test
+        python -m search confirm vggsound --sequential search.budget.hours=100
+    """
+    from rich.console import Console
+
+    flags = [*(["--seeds", str(seeds)] if seeds else []), *["--sequential"] * sequential, *["--test"] * test]
+    go_on = _command("python -m search confirm", run, assignments, *flags)
+    with _exit_codes(go_on):
+        from search.commands.confirm import Ask, confirm_run
+        from search.run.folder import find
+
+        ended = confirm_run(find(run, RUNS), assignments, Console(), Ask(seeds, sequential, test))
+        _end(ended.halted, ended.complete, ended.failure and f"there is no verdict: {ended.failure}", go_on)
+
+
+_OUTPUT = click.Path(dir_okay=False, path_type=Path)
+
+
+@main.command(short_help="Write the best configuration of a search as a file.")
+@click.argument("run", shell_complete=_RUN)
+@click.option("-o", "--output", type=_OUTPUT, default=Path("best.yaml"), show_default=True, help="The file.")
+@click.option("--trial", type=click.IntRange(min=0), help="This one rather than the best.")
+def export(run: str, output: Path, trial: int | None) -> None:
+    """Write the best configuration of RUN as an experiment file that trains as it stands.
+
+    It is the better of the two in the confirmation, where there is one; else the best of the search.
+    """
+    with _exit_codes(_command("python -m search export", run, ())):
+        from search.report.export import export_run
+        from search.run.folder import find
+
+        click.echo(export_run(find(run, RUNS), output, trial))
+        click.echo(f"\nnext:  {_command('python -m search train', output, ())}")
+
+
+@main.command(short_help="Train one configuration to the end, and register the model.")
+@_experiment
+@_resumable
+@click.option("--workers", type=click.IntRange(min=1), help="Processes that train it; one for each GPU, or one.")
+@click.option("--all-data", is_flag=True, help="Train on the validation samples, too.")
+@click.option("--epochs", type=click.IntRange(min=1), help="End after so many, with the schedule of all of them.")
+@click.option("--no-test", is_flag=True, help="Leave the test split unread.")
+def train(
+    file: Path,
+    assignments: tuple[str, ...],
+    resume: bool,
+    workers: int | None,
+    all_data: bool,
+    epochs: int | None,
+    no_test: bool,
+) -> None:
+    """Train the trial that FILE holds, a search's best.yaml for one, in runs/NAME.
+
+    At the end the test split is read, once, and the model is registered in MLflow as `models:/NAME@champion`. With
+    --all-data nothing is left to choose an epoch by: training ends after the median best epoch of the confirmation's
+    runs, which best.yaml has.
+
+    \b
+        python -m search train runs/demo/best.yaml
+        python -m search train runs/demo/best.yaml name=all --all-data --workers 4
+        python -m search train experiments/demo.yaml trial.modulation.method=none
+    """
+    from rich.console import Console
+
+    flags = [*(["--workers", str(workers)] if workers else []), *["--all-data"] * all_data]
+    flags += [*(["--epochs", str(epochs)] if epochs else []), *["--no-test"] * no_test]
+    with _exit_codes(_command("python -m search train", file, assignments, *flags, "--resume")):
+        from ogmge.fit import NonFiniteMetric
+        from ogmge.trainer import NonFiniteLoss
+        from search.backend.ddp import TrainingFailed
+        from search.commands import train as final
+        from search.experiment.load import load
+
+        how = final.How(resume, workers, all_data, epochs, not no_test)
+        try:
+            final.train(load(file, assignments), RUNS, Console(), how)
+        except (NonFiniteLoss, NonFiniteMetric, TrainingFailed) as error:
+            _say(str(error))
+            sys.exit(FAILED)
+
+
+Split = Literal["test", "validation"]
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+@main.command(short_help="Say what a model reaches on the test split, class by class.")
+@click.argument("model", shell_complete=_MODEL)
+@click.argument("assignments", metavar="[KEY=VALUE]...", nargs=-1, shell_complete=assignments)
+@click.option("--split", type=click.Choice(get_args(Split)), default="test", show_default=True, help="Of what.")
+@click.option("--data", type=_OUTPUT, help="Experiment file that names the data; that of the model's run.")
+@click.option(
+    "--against",
+    metavar="MODEL",
+    shell_complete=_MODEL,
+    help="Another model, of the same classes: where do they differ?",
+)
+@click.option("-o", "--output", type=_FOLDER, help="Folder of the files; that of the checkpoint.")
+def evaluate(
+    model: str, assignments: tuple[str, ...], split: Split, data: Path | None, against: str | None, output: Path | None
+) -> None:
+    """Say what MODEL reaches on the test split: fused, each modality alone, and class by class.
+
+    MODEL is a training's name or folder, a checkpoint, or `models:/NAME@champion`. The data are those of its run;
+    KEY=VALUE pairs may change them (`dataset.store`). Each reading of the test split is put on record. docs/evaluate.md
+    says what the numbers mean.
+
+    \b
+        python -m search evaluate demo-best
+        python -m search evaluate demo-best --against plain
+        python -m search evaluate runs/demo/tune/0003/best.pt --split validation
+        python -m search evaluate mine.pt --data experiments/demo.yaml -o mine
+    """
+    from rich.console import Console
+
+    options = {"--split": split, "--data": data, "--against": against, "--output": output}
+    flags = [part for name, value in options.items() if value is not None for part in (name, str(value))]
+    with _exit_codes(_command("python -m search evaluate", model, assignments, *flags)):
+        from search.commands.evaluate import Ask
+        from search.commands.evaluate import evaluate as evaluate_model
+
+        evaluate_model(model, RUNS, Console(), Ask(split, data, assignments, against, output))
+
+
+@main.command(short_help="Say how good each encoder of a model is by itself.")
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True, shell_complete=_MODEL)
+@click.option("--data", type=_OUTPUT, metavar="FILE", help="Take the data of this experiment file.")
+@click.option(
+    "--split", type=click.Choice(["validation", "test"]), default="validation", show_default=True, help="Of what."
+)
+@click.option(
+    "--unimodal", is_flag=True, help="Train an encoder on each modality alone, too: the first MODEL's settings."
+)
+def probe(models: tuple[str, ...], data: Path | None, split: str, unimodal: bool) -> None:
+    """Say how good each encoder of MODEL is by itself: a linear classifier on its frozen features.
+
+    MODEL is the name or folder of a run that trained one model, or a checkpoint (best.pt). Several stand side by side.
+    --unimodal trains what they are to be compared with, beside the first MODEL, and goes on where it was stopped.
+    docs/probe.md says how to read what comes out.
+
+    \b
+        python -m search probe demo-best --unimodal
+        python -m search probe plain modulated
+        python -m search probe runs/demo/tune/0003/best.pt --split test
+    """
+    from rich.console import Console
+
+    flags = [*models, *(["--data", str(data)] if data else []), "--split", split, *["--unimodal"] * unimodal]
+    with _exit_codes(_command("python -m search", "probe", flags)):
+        from ogmge.fit import NonFiniteMetric
+        from ogmge.trainer import NonFiniteLoss
+        from search.commands.probe import Ask, run
+
+        try:
+            run(Ask(models, data, split == "test", unimodal), RUNS, Console())
+        except (NonFiniteLoss, NonFiniteMetric) as error:
+            _say(f"a training alone failed: {error}")
+            sys.exit(FAILED)
+
+
+@main.command(short_help="Make the store of a data set from the publisher's files.")
+@_experiment
+def prepare(file: Path, assignments: tuple[str, ...]) -> None:
+    """Make the store of FILE's data set from the publisher's files, on all cores.
+
+    Stopped at any point and started again it goes on where it was. Clips that cannot be used are quarantined with the
+    reason; more of them than `dataset.max_quarantined` end it with exit code 1.
+    """
+    from rich.console import Console
+
+    with _exit_codes(_command("python -m search prepare", file, assignments)):
+        from datasets.store.prepare import TooManyQuarantined
+        from search.commands import prepare as preparing
+        from search.experiment.load import load
+
+        try:
+            preparing.run(load(file, assignments), Console())
+        except TooManyQuarantined as error:
+            _say(str(error))
+            sys.exit(FAILED)
+
+
+@main.command(short_help="Say what of a data set is there, and draw a few samples.")
+@_experiment
+def check(file: Path, assignments: tuple[str, ...]) -> None:
+    """Say what of FILE's data set is there, what is missing or torn apart, and draw a few samples.
+
+    Exit code 1 where it cannot be trained on yet.
+    """
+    from rich.console import Console
+
+    with _exit_codes(_command("python -m search check", file, assignments)):
+        from search.commands import check as checking
+        from search.experiment.load import load
+
+        if not checking.check(load(file, assignments), RUNS / "sheets", Console()):
+            sys.exit(FAILED)
+
+
+@main.command(short_help="Write one page on a search: the verdict, what was spent, plots.")
+@click.argument("run", shell_complete=_RUN)
+@click.option("-o", "--output", type=_OUTPUT, help="The file; report.html in the run's folder.")
+def report(run: str, output: Path | None) -> None:
+    """Write one page on RUN: the verdict, what was searched and spent, and plots. It needs no network.
+
+    RUN may still be running: the page is of what there is by now. A search writes it at its end, too.
+    """
+    with _exit_codes(_command("python -m search report", run, ())):
+        from search.report.page import report as write_report
+        from search.run.folder import find
+
+        click.echo(f"{write_report(find(run, RUNS), output)}: open it in a browser")
+
+
+@main.command(short_help="Open MLflow's page on a search.")
+@click.argument("run", shell_complete=_RUN)
+@click.option("--port", default=5000, show_default=True, help="Where; any other that is free, should it be taken.")
+def ui(run: str, port: int) -> None:
+    """Open MLflow's page on RUN, an experiment's name or its folder. To this machine only."""
+    from rich.console import Console
+
+    with _exit_codes(_command("python -m search ui", run, ())):
+        import yaml
+
+        from search.run.folder import find
+        from search.tracking.ui import serve
+
+        folder = find(run, RUNS)
+        values: dict[str, Any] = yaml.safe_load((folder / "experiment.yaml").read_text(encoding="utf-8"))
+        sys.exit(serve(folder, folder.parent, values["tracking"]["uri"], port, Console()))

@@ -1,0 +1,122 @@
+"""`python -m search check FILE`: what of a data set is there, what is missing, and what it looks like."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from datasets import registry
+from datasets.index.clips import SPLITS, Index
+from datasets.index.splits import torn
+from datasets.loader.contact_sheet import sheet, varied
+from datasets.loader.loader import StoreData
+from datasets.store.cache import opened
+from datasets.store.store import StoreError, reasons
+from search.experiment.schema import Experiment
+from search.run.open_data import open_data
+
+SHOWN = 5  # ids named of each kind
+SMALLEST_CLASSES = 10
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" … and {len(names) - SHOWN:,} more" if len(names) > SHOWN else "")
+
+
+def index_lines(index: Index) -> list[str]:
+    """What the publisher's list and the files say."""
+    expected = f" of {index.expected_rows:,} that are known of" if index.expected_rows else ""
+    lines = [f"list: {index.rows:,} rows{expected}, {len(index.clips):,} clips there, {len(index.missing):,} missing"]
+    if index.missing:
+        lines.append(f"missing: {_some(index.missing)}")
+    lines += [f"note: {note}" for note in index.notes]
+    found = torn(index.clips)
+    if found.ids:
+        lines.append(f"in more than one split: {len(found.ids):,} ids ({_some(list(found.ids))})")
+    if found.groups:
+        lines.append(f"torn apart by the split: {len(found.groups):,} groups ({_some(list(found.groups))})")
+    empty = sorted(set(index.classes) - {clip.label for clip in index.clips})
+    if empty:
+        lines.append(f"classes with no clip: {_some(empty)}")
+    return lines
+
+
+def class_table(index: Index) -> Table:
+    """Clips of each class in each split: of many classes those with the fewest."""
+    counts = Counter((clip.label, clip.split) for clip in index.clips)
+    totals = Counter(clip.label for clip in index.clips)
+    order = sorted(index.classes, key=lambda label: (totals[label], label))
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
+    table.add_column("class")
+    for split in SPLITS:
+        table.add_column(split, justify="right")
+    shown = order if len(order) <= 2 * SMALLEST_CLASSES else order[:SMALLEST_CLASSES]
+    for label in shown:
+        table.add_row(Text(label), *(f"{counts[label, split]:,}" for split in SPLITS))
+    if len(shown) < len(order):
+        most = f"{totals[order[-1]]:,}"
+        table.add_row(Text(f"… {len(order) - len(shown)} classes more, the largest has {most}"), "", "", "")
+    all_splits = Counter(clip.split for clip in index.clips)
+    table.add_row("all", *(f"{all_splits[split]:,}" for split in SPLITS), style="bold")
+    return table
+
+
+def store_lines(options: Any) -> tuple[list[str], bool]:
+    """What was prepared, and whether it is whole.
+
+    Raises:
+        StoreError: nothing was, or it cannot be opened.
+    """
+    store = opened(options.store)
+    manifest = store.manifest
+    lines = [
+        f"store: {store.origin or store.folder}, {len(manifest.clips):,} clips in {len(manifest.shards)} shards, "
+        f"{len(manifest.quarantined):,} quarantined",
+        *reasons(manifest.quarantined),
+    ]
+    wrong = store.verify()
+    return lines + wrong, not wrong
+
+
+def check(experiment: Experiment, sheets: Path, console: Console) -> bool:
+    """Says what is there; writes a picture sheet of what a model sees. Returns whether it can be trained on.
+
+    Args:
+        experiment: its data set is looked at.
+        sheets: folder of the picture sheet.
+        console: where it is said.
+
+    Raises:
+        DatasetError: the publisher's files or lists are not what they should be.
+    """
+    options = registry.options(experiment.dataset)
+    whole = True
+    if hasattr(options, "index"):
+        index = options.index()
+        console.print(Text("\n".join(index_lines(index))), soft_wrap=True)
+        console.print(class_table(index))
+        try:
+            lines, whole = store_lines(options)
+        except StoreError as error:
+            console.print(Text(str(error), style="yellow"), soft_wrap=True)
+            return False
+        console.print(Text("\n".join(lines)), soft_wrap=True)
+        if not whole:
+            return False
+    data = open_data(experiment.dataset)
+    path = sheets / f"{experiment.name}.png"
+    x, y = next(iter(data.validation(batch_size=100)))
+    sheet(*varied(x, y), data.classes, path)
+    if isinstance(data, StoreData):
+        parts = data.splits
+        used = f"a search trains on {len(parts.train):,} clips, validates on {len(parts.validation):,}"
+        console.print(Text(f"{used}, and does not read the test split's {len(parts.test):,}"), soft_wrap=True)
+    shapes = ", ".join(f"{modality} {list(shape)}" for modality, shape in data.shapes.items())
+    console.print(Text(f"a model sees: {shapes}, {len(data.classes)} classes\npicture sheet: {path}"), soft_wrap=True)
+    return whole

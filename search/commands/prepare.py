@@ -1,0 +1,152 @@
+"""`python -m search prepare FILE`: a publisher's files to a store, on all cores that Ray has, here or on a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any, TypeVar
+
+import ray
+from ray.exceptions import NodeDiedError, OutOfMemoryError, WorkerCrashedError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from datasets import registry
+from datasets.index.list_files import count
+from datasets.store.cache import staged, upload
+from datasets.store.prepare import Report, prepare
+from datasets.store.remote import Remote, is_uri
+from datasets.store.store import MANIFEST, reasons
+from search.backend.cluster import ray_for
+from search.experiment.formatting import duration
+from search.experiment.schema import Experiment, ExperimentError
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+def ray_map(function: Callable[[In], Out], tasks: Sequence[In]) -> Iterator[Out]:
+    """The function's results as they come, one task a core; few more tasks than cores are on their way.
+
+    A task whose worker died is tried again. Ray must be running.
+
+    Raises:
+        BrokenProcessPool: its workers died each time, or were killed for want of memory.
+    """
+    ahead = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
+    remote = ray.remote(num_cpus=1, max_retries=3)(function)
+    rest = iter(tasks)
+    running: list[Any] = []
+    try:
+        while True:
+            running += [remote.remote(task) for _, task in zip(range(ahead - len(running)), rest, strict=False)]
+            if not running:
+                return
+            done, running = ray.wait(running, num_returns=1)
+            yield ray.get(done[0])
+    except (WorkerCrashedError, OutOfMemoryError, NodeDiedError) as error:
+        raise BrokenProcessPool(str(error)) from error
+    finally:
+        for reference in running:
+            ray.cancel(reference, force=True)
+
+
+def options_of(experiment: Experiment) -> Any:
+    """The experiment's data set, as one that is prepared from files.
+
+    Raises:
+        ExperimentError: it is none.
+    """
+    options = registry.options(experiment.dataset)
+    if not all(hasattr(options, method) for method in ("index", "settings")):
+        name = experiment.dataset["name"]
+        raise ExperimentError(experiment.name, [f"the data set {name} needs no preparing: search it as it is"])
+    return options
+
+
+class _Speed(ProgressColumn):
+    """Clips a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.1f} clips/s" if task.speed else "-- clips/s")
+
+
+def run(experiment: Experiment, console: Console) -> None:
+    """Prepares the experiment's data set, or goes on with it, under one progress bar.
+
+    Raises:
+        DatasetError, ExperimentError: what is wrong with the files, the lists or the store.
+        TooManyQuarantined: more clips than allowed cannot be used.
+    """
+    options = options_of(experiment)
+    index = options.index()
+    folder = _folder(experiment, options.store)
+    for note in index.notes:
+        console.print(Text(f"note: {note}"), soft_wrap=True)
+    console.print(
+        Text(f"{len(index.clips):,} clips are there, {len(index.missing):,} of the list are not"), soft_wrap=True
+    )
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Speed(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[lost]} quarantined"),
+    )
+    read, written = {"dataset.source": options.source}, {"dataset.store": str(folder)}
+    with (
+        ray_for(experiment, read, written),
+        Progress(*columns, console=console, speed_estimate_period=300) as bar,
+    ):
+        task = bar.add_task("", total=len(index.clips), lost=0)
+
+        def progress(done: int, total: int, lost: int) -> None:
+            bar.update(task, completed=done, total=total, lost=lost)
+
+        report = prepare(
+            experiment.dataset["name"],
+            index,
+            options.settings(),
+            folder,
+            parallel=ray_map,
+            max_quarantined=options.max_quarantined,
+            progress=progress,
+        )
+    _say(report, folder, console)
+    if is_uri(options.store):
+        upload(folder, options.store)
+        console.print(Text(f"copied to {options.store}"), soft_wrap=True)
+
+
+def _folder(experiment: Experiment, store: str) -> Path:
+    """Where the store is made: at its path, or on this machine first where it is to go to a URI.
+
+    Raises:
+        ExperimentError: a cluster is to prepare it, whose nodes do not see this machine's disk.
+        RemoteError: nothing can be put to the URI.
+    """
+    if not is_uri(store):
+        return Path(store).expanduser()
+    if experiment.search.address != "local":
+        copy = f"""python -c "from pyarrow import fs; fs.copy_files('FOLDER', '{store}')\""""
+        raise ExperimentError(
+            experiment.name,
+            [
+                f"`dataset.store` must be a folder that all nodes see where a cluster prepares it, but got {store}: "
+                f"prepare with dataset.store=FOLDER, then copy that there: {copy}"
+            ],
+        )
+    Remote(store).exists(MANIFEST)
+    return staged(store)
+
+
+def _say(report: Report, folder: Path, console: Console) -> None:
+    before = f", {count(report.skipped_shards, 'shard')} of them there already" if report.skipped_shards else ""
+    console.print(Text(f"{report.clips:,} clips in {folder}, {duration(report.seconds)}{before}"), soft_wrap=True)
+    if report.quarantined:
+        console.print(
+            Text(f"{len(report.quarantined):,} clips are quarantined (manifest.json lists them):"), soft_wrap=True
+        )
+        console.print(Text("\n".join(reasons(report.quarantined))), soft_wrap=True)

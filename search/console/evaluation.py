@@ -1,0 +1,138 @@
+"""An evaluation on the screen: in all, and the few classes that say most."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from torch import Tensor
+
+from ogmge.evaluation import Scores, ranked
+from search.experiment.formatting import percent, shown, signed
+from search.models.evaluation import Evaluated, Result
+
+TOP = 5  # classes named of each kind
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """The first column is the names', in grey."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
+    for heading in headings:
+        table.add_column(Text(heading), overflow="fold")
+    for name, *cells in rows:
+        table.add_row(Text(name, style="dim"), *map(Text, cells))
+    return table
+
+
+def _views(which: Evaluated) -> list[str]:
+    return ["fused", *(f"{name} alone" for name in which.found.alone)]
+
+
+def totals_table(result: Result) -> Table:
+    """Each view of the model."""
+    found = result.of.found
+
+    def row(name: str, metric: str) -> list[str]:
+        return [name, *(shown(metric, getattr(scores, metric)) for scores in found.views)]
+
+    rows = [
+        row("accuracy", "accuracy"),
+        row("macro accuracy", "macro_accuracy"),
+        row("mean average precision", "mean_average_precision"),
+        row("calibration error", "calibration_error"),
+    ]
+    return _table(["", *_views(result.of)], rows)
+
+
+def hardest_table(result: Result) -> Table:
+    """The classes of which least is right."""
+    found = result.of.found
+    lowest = [k for k, _ in ranked(-found.fused.class_accuracy)][:TOP]
+    rows = [
+        [
+            result.classes[k],
+            f"{int(found.counts[k]):,}",
+            *(percent(float(scores.class_accuracy[k])) for scores in found.views),
+            f"{float(found.fused.average_precision[k]):.4f}",
+        ]
+        for k in lowest
+    ]
+    return _table(["lowest", "examples", *_views(result.of), "AP"], rows)
+
+
+def confusions_table(result: Result) -> Table:
+    """The most frequent confusions."""
+    names = result.classes
+    rows = [[names[i], names[j], f"{count:,}"] for i, j, count in result.of.found.confusions()[:TOP]]
+    return _table(["confused", "with", "examples"], rows)
+
+
+def leads_table(result: Result) -> Table:
+    """The classes that each modality alone answers best."""
+    rows = []
+    for name, led in result.of.found.leaders().items():
+        first = "\n".join(f"{result.classes[k]} {signed('accuracy', margin)}" for k, margin in led[:TOP])
+        rows.append([name, f"{len(led)} of {len(result.classes) - len(result.empty)}", first])
+    return _table(["alone", "leads in", "furthest ahead"], rows)
+
+
+def against_table(result: Result) -> Table:
+    """Both models, and the classes between which they differ most."""
+    assert result.against is not None
+    fused, alone = result.changes()
+    one, other = result.of.found, result.against.found
+    changes = [("fused", one.fused, other.fused, fused)]
+    changes += [(f"{name} alone", one.alone[name], other.alone[name], change) for name, change in alone.items()]
+    rows = [_compared(result, *each) for each in changes]
+    return _table(["accuracy", "this", "against", "difference", "gained most", "lost most"], rows)
+
+
+def _compared(result: Result, name: str, one: Scores, other: Scores, change: Tensor) -> list[str]:
+    def most(values: Tensor) -> str:
+        first = [k for k, value in ranked(values) if value > 0][:TOP]
+        return "\n".join(f"{result.classes[k]} {signed('accuracy', float(change[k]), unit=False)}" for k in first)
+
+    difference = signed("accuracy", one.accuracy - other.accuracy)
+    return [name, percent(one.accuracy), percent(other.accuracy), difference, most(change), most(-change)]
+
+
+def _title(which: Evaluated) -> str:
+    epoch = "" if which.model.epoch is None else f"epoch {which.model.epoch}, "
+    return f"{which.model.file} ({epoch}modulation {which.model.trained.config.modulation.method})"
+
+
+def print_result(console: Console, result: Result, folder: Path) -> None:
+    """Prints what matters; the rest is in the files."""
+    found = result.of.found
+    console.print(
+        Text(
+            f"\n{_title(result.of)}: {result.split} split, {found.examples:,} examples, {len(result.classes)} classes\n"
+        ),
+        soft_wrap=True,
+    )
+    tables = [totals_table(result), hardest_table(result)]
+    if found.confusions():
+        tables.append(confusions_table(result))
+    if len(found.alone) > 1:
+        tables.append(leads_table(result))
+    for table in tables:
+        console.print(table)
+        console.print()
+    if result.against is not None:
+        console.print(Text(f"against {_title(result.against)}\n"), soft_wrap=True)
+        console.print(against_table(result))
+        console.print()
+    if result.empty:
+        names = ", ".join(result.empty[:TOP]) + (", …" if len(result.empty) > TOP else "")
+        sentence = (
+            f"{len(result.empty)} of {len(result.classes)} classes have no example ({names}): means leave them out"
+        )
+        console.print(Text(f"note: {sentence}", style="yellow"), soft_wrap=True)
+    for note in result.notes:
+        console.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
+    files = {"everything": "evaluation.json", "by class": "classes.csv", "confusions": "confusions.csv"}
+    for what, name in files.items():
+        console.print(Text(f"{what:<16}{folder / name}"), soft_wrap=True)

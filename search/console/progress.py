@@ -1,0 +1,177 @@
+"""What a person sees while a search runs: a live table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from search.experiment.formatting import duration, label, modalities, modalities_in, percent, shown
+from search.run.best import bests
+from search.run.budget import left
+from search.run.journal import Status, TrialRecord
+from search.tuner.tuner import Session
+
+ENOUGH = 4  # trials that have ended, to say how long the others will take
+QUIET_S = 60.0  # after so long without a line a log gets one
+WORDS: dict[Status, str] = {"finished": "finished", "stopped": "stopped early", "failed": "failed"}
+
+
+@dataclass(frozen=True)
+class View:
+    """What is said of a session.
+
+    Args:
+        name: of all of it.
+        noun: what it runs, in the plural.
+        what: a trial is, in a line.
+        found: so far, in lines.
+        left: of the budget: how much, and of what.
+    """
+
+    name: str
+    noun: str
+    what: Callable[[TrialRecord], str]
+    found: Callable[[], list[str]]
+    left: Callable[[], list[tuple[float, str]]]
+
+
+def of_search(session: Session) -> View:
+    """Of a search: the best of each arm."""
+    objective = session.experiment.search.objective
+
+    def found() -> list[str]:
+        return [
+            f"best {arm:<9}  {shown(objective.metric, best.value)}   trial {best.trial.number}: "
+            f"{label(best.trial.changes)}"
+            for arm, best in bests(session.record, objective).items()
+        ]
+
+    def unspent() -> list[tuple[float, str]]:
+        return left(session.experiment.search.budget, session.record.spent)
+
+    return View(session.experiment.name, "trials", lambda trial: label(trial.changes), found, unspent)
+
+
+class Progress:
+    """An observer of a session that shows it; a context manager for the time it does.
+
+    Args:
+        session: what is shown.
+        view: how.
+        console: where.
+        at_once: how many trials run at the same time.
+    """
+
+    def __init__(self, session: Session, view: View, console: Console, at_once: int) -> None:
+        self._session, self._view, self._console, self._at_once = session, view, console, at_once
+        self._metric = session.experiment.search.objective.metric
+        self._began = self._said = time.monotonic()
+        self._epochs_before = session.record.spent.epochs
+        self._live: Live | None = None
+
+    def __enter__(self) -> Progress:
+        if self._console.is_terminal:
+            self._live = Live(console=self._console, get_renderable=self.table, refresh_per_second=4, transient=True)
+            self._live.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.__exit__(kind, error, trace)
+
+    def started(self, trial: TrialRecord) -> None:
+        """Nothing: the live table shows what runs."""
+
+    def reported(self, trial: TrialRecord) -> None:
+        """The counts now and then, where nothing is live and no trial has ended for long."""
+        if self._live is None and time.monotonic() - self._said >= QUIET_S:
+            self._say(self._counts())
+
+    def ended(self, trial: TrialRecord) -> None:
+        """A line, where nothing is live."""
+        if self._live is None:
+            what = WORDS[trial.status] + (f" ({trial.reason})" if trial.status == "failed" else "")
+            count = self._session.record.ended
+            line = Text(
+                f"[{count}/{self._session.policy.planned}] {trial.arm} {trial.number}: {self._view.what(trial)}: "
+                f"{what} after {len(trial.epochs)} epochs, {self._metric} {shown(self._metric, trial.best)}"
+            )
+            self._say(line)
+
+    def _say(self, line: Text) -> None:
+        self._said = time.monotonic()
+        self._console.print(line, soft_wrap=True)
+
+    # ---- the live table ----
+
+    def table(self) -> RenderableType:
+        """Counts, the trials that run, and the best of each arm."""
+        trials = list(self._session.record.trials.values())
+        running = [t for t in trials if t.status == "running"]
+        parts: list[RenderableType] = [self._counts()]
+        parts.append(self._running(running) if running else Text("  starting workers …", style="dim"))
+        parts += [Text(f"  {line}") for line in self._view.found()]
+        return Group(*parts)
+
+    def _counts(self) -> Text:
+        """How many trials there are and how they ended, what was spent, and what is left, in a line."""
+        record, spent = self._session.record, self._session.record.spent
+        by = {status: record.count(status) for status in WORDS}
+        running = record.count("running")
+        ended, planned = sum(by.values()), self._session.policy.planned
+        said = [f"{n} {WORDS[status]}" for status, n in by.items() if n] + [f"{running} running"] * bool(running)
+        parts = [f"{ended} of {planned} {self._view.noun} ended" + (f" ({', '.join(said)})" if said else "")]
+        parts.append(f"{spent.epochs} epochs" + (f" and {spent.inherited} in common" if spent.inherited else ""))
+        if spent.gpu_seconds:
+            saved = f" and {spent.saved_gpu_seconds / 3600:.3g} saved" if spent.saved_gpu_seconds else ""
+            parts.append(f"{spent.gpu_seconds / 3600:.3g} GPU-hours{saved}")
+        parts.append(duration(time.monotonic() - self._began))
+        text = Text.assemble((self._view.name, "bold"), f"  {'   '.join(parts)}")
+        if (seconds := self._to_go(list(record))) is not None:
+            text.append(f", about {duration(seconds)} to go", style="dim")
+        if unspent := self._view.left():
+            text.append(f"   budget left: {', '.join(f'{much:.3g} {unit}' for much, unit in unspent)}", style="dim")
+        return text
+
+    def _to_go(self, trials: list[TrialRecord]) -> float | None:
+        """Seconds until all trials have ended, if those to come take as many epochs as those that did, at the rate of
+        this session; None until four have ended."""
+        ended = [len(t.epochs) - t.inherited for t in trials if t.ended]
+        trained = self._session.record.spent.epochs - self._epochs_before
+        coming = self._session.policy.planned - len(ended)
+        if len(ended) < ENOUGH or not trained or not coming:
+            return None
+        begun = sum(len(t.epochs) - t.inherited for t in trials if not t.ended)
+        epochs = max(0.0, coming * sum(ended) / len(ended) - begun)
+        return epochs * (time.monotonic() - self._began) / trained
+
+    def _running(self, running: list[TrialRecord]) -> Table:
+        table = Table(box=None, pad_edge=True, header_style="dim")
+        names = modalities_in(t.epochs[-1] for t in self._session.record if t.epochs)
+        table.add_column("trial", justify="right")
+        table.add_column("arm", no_wrap=True)
+        table.add_column("what differs", overflow="fold", ratio=1)
+        for heading in ("epoch", self._metric, *names):
+            table.add_column(Text(heading), justify="right", no_wrap=True)
+        table.add_column(Text("k " + "/".join(names) if names else "k"), justify="right", no_wrap=True)
+        for trial in running[: max(self._at_once, 8)]:
+            table.add_row(*map(Text, self._row(trial, names)))  # a string would be read as markup
+        return table
+
+    def _row(self, trial: TrialRecord, names: list[str]) -> list[str]:
+        last = trial.epochs[-1] if trial.epochs else {}
+        epochs = int(trial.changes.get("epochs", self._session.experiment.trial.epochs))
+        own = modalities(last)
+        alone = [percent(last[f"val/accuracy/{name}"]) if name in own else "" for name in names]
+        k = "/".join(f"{last[f'coefficient/{name}']:.2f}" if name in own else "-" for name in names) if last else ""
+        fused = shown(self._metric, last.get(self._metric))
+        return [str(trial.number), trial.arm, self._view.what(trial), f"{len(trial.epochs)}/{epochs}", fused, *alone, k]

@@ -1,0 +1,185 @@
+"""The end of a search on the screen: what was found, what it is worth, where things are, what to do next."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from search.experiment.arms import ARMS, Arm
+from search.experiment.formatting import duration, label, modalities_in, percent, shown, signed
+from search.experiment.schema import Experiment
+from search.run.best import Best, Interval, effort_of, front_of
+from search.run.checkpoints import storage_of
+from search.run.folder import RunFolder
+from search.run.journal import SearchRecord
+from search.tuner.tuner import Session
+from search.verdict.text import TITLES
+
+
+def bests_head(best: dict[Arm, Best]) -> list[str]:
+    """Above the columns of the best trials, in the order of `bests_rows`."""
+    return [f"best {TITLES[arm]}" for arm in reversed(ARMS) if arm in best]
+
+
+def bests_rows(experiment: Experiment, record: SearchRecord, best: dict[Arm, Best]) -> list[tuple[str, list[str]]]:
+    """The best trial of each arm, side by side, the modulated one's first: name of the row, its cells."""
+    metric = experiment.search.objective.metric
+    shown_arms = [arm for arm in reversed(ARMS) if arm in best]
+    rows: list[tuple[str, list[str]]] = [
+        (metric, [shown(metric, best[arm].value) for arm in shown_arms]),
+    ]
+    if metric != "val/accuracy":
+        rows.append(("val/accuracy", [percent(best[arm].metrics["val/accuracy"]) for arm in shown_arms]))
+    for name in modalities_in(best[arm].metrics for arm in shown_arms):
+        key = f"val/accuracy/{name}"
+        rows.append((f"  {name} alone", [shown(key, best[arm].metrics.get(key)) for arm in shown_arms]))
+    rows.append(("configuration", [label(best[arm].trial.changes) for arm in shown_arms]))
+    rows.append(
+        ("trial", [f"{best[arm].trial.number}, at epoch {int(best[arm].metrics['epoch'])}" for arm in shown_arms])
+    )
+    effort = {arm: effort_of(record, arm) for arm in shown_arms}
+    rows.append(("out of", [f"{effort[arm].trials} trials, {effort[arm].epochs} epochs" for arm in shown_arms]))
+    return rows
+
+
+def bests_table(experiment: Experiment, record: SearchRecord, best: dict[Arm, Best]) -> Table:
+    """The same for the screen."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
+    table.add_column("")
+    for heading in bests_head(best):
+        table.add_column(heading, overflow="fold")
+    for name, cells in bests_rows(experiment, record, best):
+        folded = [cell.replace(" ", "\n") if name == "configuration" else cell for cell in cells]
+        table.add_row(Text(name, style="dim"), *map(Text, folded))
+    return table
+
+
+def front_table(experiment: Experiment, record: SearchRecord) -> Table:
+    """The trade-offs between several objectives: each arm's Pareto front, from the best to the worst in the first."""
+    objectives = experiment.search.objectives
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
+    for heading in ("Pareto front", "trial", *(o.metric for o in objectives)):
+        table.add_column(Text(heading), no_wrap=True)
+    table.add_column("configuration", overflow="fold")
+    for arm in reversed(ARMS):
+        front = [(trial, trial.best_epoch(objectives[0].metric) or {}) for trial in front_of(record, arm, objectives)]
+        front.sort(key=lambda found: found[1][objectives[0].metric], reverse=objectives[0].mode == "max")
+        for trial, best in front:
+            values = [shown(o.metric, best[o.metric]) for o in objectives]
+            table.add_row(*map(Text, (arm, str(trial.number), *values, label(trial.changes))))
+    return table
+
+
+def worth(experiment: Experiment, best: dict[Arm, Best], interval: Interval | None) -> str:
+    """What the difference between the arms is worth, with one seed each."""
+    metric = experiment.search.objective.metric
+    if len(best) < len(ARMS):
+        missing = next(arm for arm in ARMS if arm not in best)
+        return (
+            f"No {missing} trial came to a result, so there is nothing to compare with: see the reasons in trials.csv."
+        )
+    difference = best["modulated"].value - best["baseline"].value
+    text = f"With modulation {metric} is {signed(metric, difference)}"
+    if interval is not None:
+        text += (
+            f" (95 % interval over the same {interval.examples} validation examples: "
+            f"{signed(metric, interval.low)} to {signed(metric, interval.high)})"
+        )
+    return (
+        f"{text}. These are two training runs with one seed each, both picked as the best by this very validation set: "
+        "that is a lead, no evidence that modulation helps or hurts. Only fresh seeds can tell."
+    )
+
+
+def cut_short(session: Session) -> str | None:
+    """What the budget left of the plan, where it ended the search before all of it was done."""
+    reason = session.exhausted
+    stopped = sum(trial.status == "stopped" and trial.reason == reason for trial in session.record)
+    planned = session.policy.planned
+    unstarted = max(0, planned - len(session.record.trials))
+    if reason is None or not (stopped or unstarted):
+        return None
+    done = f"{reason.capitalize()}. It stopped {stopped} of the trials, and {unstarted} of the plan's {planned}"
+    return f"{done} were not started: the same command with more of `search.budget` and --resume goes on with them."
+
+
+def ends(record: SearchRecord) -> str:
+    """How the trials ended."""
+    early = f"{record.count('stopped')} stopped early, {record.count('failed')} failed"
+    return f"{record.count('finished')} trained to the end, {early}"
+
+
+def effort(experiment: Experiment, record: SearchRecord) -> str:
+    """Where the epochs went: what was asked for, trained, taken over, and left out by early stopping."""
+    whole = experiment.trial.epochs
+    missing = {t.number: int(t.changes.get("epochs", whole)) - len(t.epochs) for t in record}
+    left = sum(missing[t.number] for t in record if t.ended)
+    coming, spent = sum(missing.values()) - left, record.spent
+    parts = [f"{spent.epochs} trained"]
+    if spent.inherited:
+        parts.append(f"{spent.inherited} in common with another trial and trained there")
+    if left:
+        parts.append(f"{left} left out")
+    if coming:
+        parts.append(f"{coming} to come of trials that have begun")
+    text = f"{spent.epochs + spent.inherited + left + coming} epochs: {', '.join(parts)}"
+    if spent.gpu_seconds:
+        text += (
+            f"; {spent.gpu_seconds / 3600:.3g} GPU-hours spent, {spent.saved_gpu_seconds / 3600:.3g} saved by sharing"
+        )
+    return text
+
+
+def print_summary(
+    console: Console,
+    session: Session,
+    best: dict[Arm, Best],
+    interval: Interval | None,
+    seconds: float,
+) -> None:
+    """Prints all of it."""
+    experiment, record = session.experiment, session.record
+    console.print(
+        f"\n[bold]{experiment.name}[/bold]: {len(record.trials)} trials in {duration(seconds)}: {ends(record)}\n",
+        highlight=False,
+    )
+    console.print(Text(f"{effort(experiment, record)}\n"))
+    if sentence := cut_short(session):
+        console.print(Text(f"{sentence}\n"))
+    if best:
+        console.print(bests_table(experiment, record, best))
+        console.print()
+        if len(experiment.search.objectives) > 1:
+            console.print(front_table(experiment, record))
+            console.print()
+    console.print(Text(worth(experiment, best, interval)))
+
+
+def print_files(console: Console, folder: RunFolder, experiment: Experiment, *, found: bool) -> None:
+    """Where everything is, and the next commands.
+
+    Args:
+        found: whether there is a best configuration.
+    """
+    tracking = experiment.tracking.uri or str(folder.path.parent / "mlflow.db")
+    files = {
+        "configuration": folder.best,
+        "verdict": folder.verdict,
+        "report": folder.report,
+        "all trials": folder.trials,
+        "weights, logs": folder.tune if experiment.search.storage is None else storage_of(experiment, folder).shown,
+        "MLflow": tracking,
+    }
+    confirmed = folder.verdict.exists()
+    commands = [f"train {folder.best}", f"ui {experiment.name}"]
+    if not found:
+        del files["configuration"], commands[0]
+    elif not confirmed:
+        commands.insert(0, f"confirm {experiment.name}")
+    for name, place in (("verdict", folder.verdict), ("report", folder.report)):
+        if not place.exists():
+            del files[name]
+    listed = "\n".join(f"{name:<16}{place}" for name, place in files.items())
+    following = "\n       ".join(f"uv run python -m search {command}" for command in commands)
+    console.print(Text(f"\n{listed}\n\nnext:  {following}"), soft_wrap=True)

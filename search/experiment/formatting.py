@@ -1,0 +1,142 @@
+"""Configurations and numbers in few words, for people to read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from search.experiment.space import END, METHOD, START, Entry, Range
+
+
+def text(value: Any) -> str:
+    """Of a setting, in few letters.
+
+    >>> text(0.217543), text(["audio", "visual"]), text("sum"), text(None), text([1, 2])
+    ('0.218', 'audio,visual', 'sum', 'null', '[1, 2]')
+    """
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    if isinstance(value, list | tuple) and value and all(isinstance(v, str) for v in value):
+        return ",".join(value)
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def label(changes: Mapping[str, Any]) -> str:
+    """What makes a trial different, by dotted path, in one line.
+
+    >>> label({"fusion": "sum", "optimizer.lr": 0.01, "modulation.method": "ogm", "modulation.alpha": 0.21754,
+    ...        "modulation.start": 2, "modulation.end": 7})
+    'fusion=sum lr=0.01 method=ogm alpha=0.218 window=2-7'
+    >>> label({"fusion": "sum", "modulation.method": "none"})
+    'fusion=sum'
+    >>> label({"modalities": ["audio"]})
+    'modalities=audio'
+    """
+    words = []
+    for path, value in changes.items():
+        if path == METHOD and value == "none":
+            continue
+        if path == START:
+            words.append(f"window={value}-{changes[END]}")
+        elif path != END:
+            words.append(f"{path.rpartition('.')[2]}={text(value)}")
+    return " ".join(words) or "as written"
+
+
+def of_space(entry: Entry) -> str:
+    """What is searched at a path: choices, or a range.
+
+    >>> of_space(["sum", 0.1]), of_space(Range(low=0, high=6, step=2)), of_space(Range(low=0.05, high=1.5, log=True))
+    ('sum, 0.1', '0 to 6 in steps of 2', '0.05 to 1.5 on a logarithmic scale')
+    """
+    if not isinstance(entry, Range):
+        return ", ".join(map(text, entry))
+    how = " on a logarithmic scale" if entry.log else f" in steps of {entry.step:g}" if entry.step else ""
+    return f"{entry.low:g} to {entry.high:g}{how}"
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings by dotted path.
+
+    >>> flat({"fusion": "sum", "optimizer": {"lr": 0.1}})
+    {'fusion': 'sum', 'optimizer.lr': 0.1}
+    """
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found
+
+
+def duration(seconds: float) -> str:
+    """
+    >>> duration(8), duration(95), duration(7322)
+    ('8 s', '1 min 35 s', '2 h 02 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def size(count: float) -> str:
+    """
+    >>> size(812), size(2_314_536), size(7.8e10)
+    ('812 bytes', '2.3 MB', '78.0 GB')
+    """
+    for unit, bytes_ in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= bytes_:
+            return f"{count / bytes_:.1f} {unit}"
+    return f"{count:.0f} bytes"
+
+
+def modalities(metrics: Mapping[str, float], split: str = "val") -> list[str]:
+    """The modalities' names, as metrics of a split have them."""
+    start = f"{split}/accuracy/"
+    return [key.removeprefix(start) for key in metrics if key.startswith(start)]
+
+
+def modalities_in(several: Iterable[Mapping[str, float]]) -> list[str]:
+    """Those of any of several epochs' metrics, in the order in which they come."""
+    return list(dict.fromkeys(name for metrics in several for name in modalities(metrics)))
+
+
+def configuration(changes: Mapping[str, Any]) -> str:
+    """What is trained, whatever the seed.
+
+    >>> configuration({"fusion": "sum", "seed": 3})
+    'fusion=sum'
+    """
+    return label({path: value for path, value in changes.items() if path != "seed"})
+
+
+def percent(value: float) -> str:
+    """
+    >>> percent(0.87654)
+    '87.7 %'
+    """
+    return f"{100 * value:.1f} %"
+
+
+def shown(metric: str, value: float | None) -> str:
+    """A value of the metric: an accuracy in per cent, anything else as a number.
+
+    >>> shown("val/accuracy", 0.5), shown("val/loss", 0.5), shown("val/loss", None)
+    ('50.0 %', '0.5000', '-')
+    """
+    if value is None:
+        return "-"
+    return percent(value) if "accuracy" in metric else f"{value:.4f}"
+
+
+def signed(metric: str, difference: float, *, unit: bool = True) -> str:
+    """A difference in the metric: of accuracies in points.
+
+    >>> signed("val/accuracy", 0.0123), signed("val/accuracy", -0.01, unit=False), signed("val/loss", 0.5)
+    ('+1.2 points', '-1.0', '+0.5000')
+    """
+    if "accuracy" not in metric:
+        return f"{difference:+.4f}"
+    return f"{100 * difference:+.1f} points" if unit else f"{100 * difference:+.1f}"

@@ -1,0 +1,349 @@
+"""The search space: what an experiment file's `space` means, and how a study samples it.
+
+A study's space is flat and static, so that a sampler can see how alpha goes with everything else. Choices among numbers
+are sampled by their rank, which keeps their order. A window is sampled as a valid one: its start first, then its end as
+a place among the ends that this start allows, so that no invalid trial is ever started.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from typing import Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from ogmge.config import ConfigError, TrialConfig
+from search.experiment.messages import meant
+
+Internal = dict[str, Any]  # what a study samples, by name
+Changes = dict[str, Any]  # what it means for the trial, by dotted path
+
+METHOD, START, END = "modulation.method", "modulation.start", "modulation.end"
+
+_COUPLED = (("batch_size", "accumulate"), ("schedule.name", "schedule.milestones"))  # what one may be, the other says
+
+_TRIAL = TypeAdapter(TrialConfig)
+
+
+class Range(BaseModel):
+    """An interval: `low` and `high`, both included; in steps, or on a logarithmic scale."""
+
+    model_config = ConfigDict(
+        strict=True, frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+    low: int | float
+    """The least that is tried."""
+    high: int | float
+    """The most, itself included; above `low`."""
+    step: int | float | None = Field(default=None, gt=0)
+    """From one value to the next, counted from `low`; null is any number between, and of whole numbers every one."""
+    log: bool = False
+    """Whether as many trials fall between 1 and 10 as between 10 and 100; `low` is then above 0, and `step` null."""
+
+
+Entry = list[Any] | Range
+
+
+def is_number(value: Any) -> bool:
+    """Whether a setting is one; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def trial_from(values: Mapping[str, Any]) -> TrialConfig:
+    """A trial from plain values.
+
+    Raises:
+        pydantic.ValidationError: they do not make one.
+    """
+    return _TRIAL.validate_json(json.dumps(values))
+
+
+def with_changes(trial: TrialConfig, changes: Changes) -> TrialConfig:
+    """The trial with each dotted path of `changes` set to its value.
+
+    Raises:
+        pydantic.ValidationError: the result is no valid trial.
+    """
+    values = asdict(trial)
+    for path, value in changes.items():
+        *way, last = path.split(".")
+        target = values
+        for part in way:
+            target = target[part]
+        target[last] = copy.deepcopy(value)
+    return trial_from(values)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of some values. Numbers are sampled by their rank, anything else as a category."""
+
+    path: str
+    values: tuple[Any, ...]
+
+    @property
+    def _ranked(self) -> bool:
+        return all(map(is_number, self.values))
+
+    def distributions(self) -> dict[str, BaseDistribution]:
+        if self._ranked:
+            return {self.path: IntDistribution(0, len(self.values) - 1)}
+        return {self.path: CategoricalDistribution([json.dumps(v) for v in self.values])}
+
+    @property
+    def count(self) -> float:
+        return len(self.values)
+
+    def decode(self, internal: Internal) -> Changes:
+        sampled = internal[self.path]
+        value = sorted(self.values)[sampled] if self._ranked else json.loads(sampled)
+        return {self.path: value}
+
+    def at(self, place: int) -> Internal:
+        """The value at a place below `count`, as it is sampled."""
+        return {self.path: place if self._ranked else json.dumps(self.values[place])}
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A number between two others."""
+
+    path: str
+    range: Range
+    integer: bool
+
+    def distributions(self) -> dict[str, BaseDistribution]:
+        r = self.range
+        if self.integer:
+            return {self.path: IntDistribution(int(r.low), int(r.high), log=r.log, step=int(r.step or 1))}
+        return {self.path: FloatDistribution(float(r.low), float(r.high), log=r.log, step=r.step)}
+
+    @property
+    def _step(self) -> float | None:
+        return self.range.step or (1 if self.integer else None)
+
+    @property
+    def count(self) -> float:
+        if self._step is None:
+            return math.inf
+        low, high, width = (Decimal(str(v)) for v in (self.range.low, self.range.high, self._step))
+        return float((high - low) // width + 1)  # as floats 0.3 // 0.1 is 2.0
+
+    def decode(self, internal: Internal) -> Changes:
+        return {self.path: internal[self.path]}
+
+    def at(self, place: int) -> Internal:
+        """The value at a place below `count`, which is finite."""
+        value = Decimal(str(self.range.low)) + place * Decimal(str(self._step))
+        return {self.path: int(value) if self.integer else float(value)}
+
+
+@dataclass(frozen=True)
+class Window:
+    """A valid pair of first and last epoch, out of `pairs`."""
+
+    pairs: tuple[tuple[int, int], ...]
+
+    @property
+    def _ends(self) -> dict[int, list[int]]:
+        ends: dict[int, list[int]] = {}
+        for start, end in sorted(self.pairs):
+            ends.setdefault(start, []).append(end)
+        return ends
+
+    def distributions(self) -> dict[str, BaseDistribution]:
+        ends = self._ends
+        found: dict[str, BaseDistribution] = {}
+        if len(ends) > 1:
+            found[START] = IntDistribution(0, len(ends) - 1)
+        if any(len(e) > 1 for e in ends.values()):
+            found[END] = FloatDistribution(0.0, 1.0)
+        return found
+
+    @property
+    def count(self) -> float:
+        return len(self.pairs)
+
+    def decode(self, internal: Internal) -> Changes:
+        ends = self._ends
+        start = list(ends)[internal.get(START, 0)]
+        allowed = ends[start]
+        place = min(int(internal.get(END, 0.0) * len(allowed)), len(allowed) - 1)
+        return {START: start, END: allowed[place]}
+
+    def at(self, place: int) -> Internal:
+        """The pair at a place below `count`, as it is sampled."""
+        ends = self._ends
+        start, end = sorted(self.pairs)[place]
+        allowed = ends[start]
+        found: Internal = {START: list(ends).index(start), END: (allowed.index(end) + 0.5) / len(allowed)}
+        return {path: value for path, value in found.items() if path in self.distributions()}
+
+
+Dimension = Choice | Interval | Window
+
+
+def _existing(trial: TrialConfig, path: str) -> Any:
+    """The trial's own value at a dotted path.
+
+    Raises:
+        KeyError: there is no such path, or it names a whole section.
+    """
+    value: Any = asdict(trial)
+    for part in path.split("."):
+        if not isinstance(value, dict) or part not in value:
+            raise KeyError(path)
+        value = value[part]
+    if isinstance(value, dict):
+        raise KeyError(path)
+    return value
+
+
+def paths(trial: TrialConfig) -> list[str]:
+    """Every dotted path that can be searched."""
+
+    def walk(value: dict[str, Any], prefix: str) -> list[str]:
+        found: list[str] = []
+        for key, inner in value.items():
+            if "." not in key:  # a modality's name may hold one, and then it has no path
+                found += walk(inner, f"{prefix}{key}.") if isinstance(inner, dict) else [f"{prefix}{key}"]
+        return found
+
+    return walk(asdict(trial), "")
+
+
+def _integer(trial: TrialConfig, path: str) -> bool:
+    return type(_existing(trial, path)) is int
+
+
+def _reason(error: ValidationError) -> str:
+    first = error.errors()[0]
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, ConfigError):
+        return cause.problems[0].expected
+    plain = first["msg"].removeprefix("Input should be ")
+    return plain.replace("valid integer", "whole number").replace("valid array", "list")
+
+
+def _fits(trial: TrialConfig, path: str, value: Any) -> str | None:
+    """None where `value` can stand at `path`, else what was expected. The two ends of a window are judged apart."""
+    changes: Changes = {path: value}
+    if path == START and isinstance(value, int):
+        changes[END] = max(value, trial.modulation.end)
+    if path == END and isinstance(value, int):
+        changes = {START: 0, END: value}
+    try:
+        with_changes(trial, changes)
+    except ValidationError as error:
+        return _reason(error)
+    return None
+
+
+def _range_problem(entry: Range, integer: bool) -> str | None:
+    if entry.low >= entry.high:
+        return f"a range with `low` below `high`, but got {entry.low} and {entry.high}"
+    if entry.log and entry.low <= 0:
+        return f"a range with `low` above 0 where `log` is true, but got {entry.low}"
+    if entry.log and entry.step is not None:
+        return "a range with either `log` or `step`"
+    if integer and not all(isinstance(v, int) for v in (entry.low, entry.high, entry.step or 1)):
+        return "a range of whole numbers"
+    return None
+
+
+def entry_problems(trial: TrialConfig, path: str, entry: Entry) -> list[tuple[tuple[str | int, ...], str]]:
+    """What is wrong with one entry of the space: (path below the entry, what it must be)."""
+    if isinstance(entry, list) and not entry:
+        return [((), "a list of one choice or more, but it is empty")]
+    if isinstance(entry, Range):
+        if isinstance(_existing(trial, path), str | tuple | bool):
+            return [((), "a list of choices: this is no number")]
+        if problem := _range_problem(entry, _integer(trial, path)):
+            return [((), problem)]
+    found: list[tuple[tuple[str | int, ...], str]] = []
+    for index, value in enumerate([entry.low, entry.high] if isinstance(entry, Range) else entry):
+        if expected := _fits(trial, path, value):
+            key: str | int = index if isinstance(entry, list) else ("low", "high")[index]
+            found.append(((key,), f"{expected}, but got {value!r}{meant(expected, value)}"))
+    return found
+
+
+def clashes(space: Mapping[str, Entry], trial: TrialConfig) -> list[tuple[str, str]]:
+    """Where two entries, each fine by itself, allow what cannot stand together: (path, what it must be)."""
+    found: dict[str, str] = {}
+    for one, other in _COUPLED:
+        for first, second in itertools.product(_extremes(space.get(one)), _extremes(space.get(other))):
+            try:
+                with_changes(trial, {one: first, other: second})
+            except ValidationError as error:
+                found[other] = f"{_reason(error)}, but got {second!r} beside `{one}` {first!r}"
+    return list(found.items())
+
+
+def _extremes(entry: Entry | None) -> list[Any]:
+    return [] if entry is None else [entry.low, entry.high] if isinstance(entry, Range) else entry
+
+
+def most_epochs(space: Mapping[str, Entry], trial: TrialConfig) -> int:
+    """The longest that a trial can be."""
+    return _epochs(space, trial)[1]
+
+
+def _epochs(space: Mapping[str, Entry], trial: TrialConfig) -> tuple[int, int]:
+    """The fewest and the most epochs a trial can have."""
+    entry = space.get("epochs")
+    if entry is None:
+        return trial.epochs, trial.epochs
+    values = [entry.low, entry.high] if isinstance(entry, Range) else entry
+    return int(min(values)), int(max(values))
+
+
+def _listed(space: Mapping[str, Entry], path: str, otherwise: int, epochs: int) -> list[int]:
+    """What is asked for at `path`; of a range, no more than one epoch past the end of training."""
+    entry = space.get(path)
+    if entry is None:
+        return [otherwise]
+    if isinstance(entry, Range):
+        low, step = int(entry.low), int(entry.step or 1)
+        return list(range(low, min(int(entry.high), max(low, epochs - 1 + step)) + 1, step))
+    return [int(v) for v in entry]
+
+
+def windows(space: Mapping[str, Entry], trial: TrialConfig) -> tuple[tuple[int, int], ...]:
+    """Every (start, end) with start <= end that opens during training; an end past the last epoch is the last epoch."""
+    fewest, most = _epochs(space, trial)
+    starts = _listed(space, START, trial.modulation.start, most)
+    ends = {min(end, most - 1) for end in _listed(space, END, trial.modulation.end, most)}
+    return tuple(sorted({(s, e) for s in starts for e in ends if s <= e and s < fewest}))
+
+
+def _dimension(trial: TrialConfig, path: str, entry: Entry) -> Dimension:
+    if isinstance(entry, Range):
+        return Interval(path, entry, _integer(trial, path))
+    distinct: Sequence[Any] = [v for i, v in enumerate(entry) if v not in entry[:i]]
+    return Choice(path, tuple(distinct))
+
+
+def methods(space: Mapping[str, Entry], trial: TrialConfig) -> list[str]:
+    """The modulating methods a search is to compare with `none`; empty where it names none."""
+    entry = space.get(METHOD, [trial.modulation.method])
+    return list(dict.fromkeys(m for m in entry if m != "none")) if isinstance(entry, list) else []
+
+
+def dimensions(space: Mapping[str, Entry], trial: TrialConfig, *, modulated: bool) -> list[Dimension]:
+    """What an arm's study samples: all but the modulation for the baseline, everything for the other."""
+    found = [_dimension(trial, p, e) for p, e in space.items() if not p.startswith("modulation.")]
+    if not modulated:
+        return found
+    found.append(Choice(METHOD, tuple(methods(space, trial))))
+    own = {METHOD, START, END}
+    found += [_dimension(trial, p, e) for p, e in space.items() if p.startswith("modulation.") and p not in own]
+    return [*found, Window(windows(space, trial))]

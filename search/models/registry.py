@@ -1,0 +1,104 @@
+"""MLflow's registry of models: a trained one is registered under the experiment's name, as its champion."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Collection
+from contextlib import redirect_stderr
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ogmge import inference
+from ogmge.fit import BEST
+from ogmge.inference import Trained
+from search.backend.cluster import ROOT, sources
+from search.tracking.client import TrackingError, store_uri, versions
+
+ALIAS = "champion"
+NEEDED = ("torch", "torchvision", "numpy", "mlflow")
+EXAMPLES = 2
+
+
+def register(name: str, run_id: str, weights: Path, uri: str, modules: Collection[str], about: str) -> str:
+    """Keeps the model with its run, registers it, and gives it the alias; returns its URI.
+
+    Args:
+        name: of the registered model.
+        run_id: of the training.
+        weights: the checkpoint.
+        uri: of MLflow's store.
+        modules: of the user's, that the model is made of.
+        about: the model, in Markdown: its description.
+    """
+    import mlflow
+
+    model = inference.load(weights)
+    mlflow.set_tracking_uri(uri)
+    example = {key: np.zeros((EXAMPLES, *shape), np.float32) for key, shape in model.shapes.items()}
+    known = versions()
+    with mlflow.start_run(run_id=run_id), redirect_stderr(io.StringIO()):  # it tells what it does, and a progress bar
+        info = mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(Path(__file__).with_name("pyfunc.py")),
+            artifacts={"weights": str(weights)},
+            code_paths=[str(ROOT / "ogmge"), *sources(modules)],
+            pip_requirements=[f"{package}=={known[f'version.{package}'].partition('+')[0]}" for package in NEEDED],
+            signature=_signature(model),
+            input_example=example,
+            registered_model_name=name,
+        )
+    client = mlflow.MlflowClient()
+    client.update_model_version(name, info.registered_model_version, about)
+    client.update_registered_model(name, about)
+    client.set_registered_model_alias(name, ALIAS, info.registered_model_version)
+    return f"models:/{name}@{ALIAS}"
+
+
+def _signature(model: Trained) -> Any:
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema, TensorSpec
+
+    inputs: list[ColSpec | TensorSpec] = [
+        TensorSpec(np.dtype(np.float32), (-1, *shape), name) for name, shape in model.shapes.items()
+    ]
+    outputs: list[ColSpec | TensorSpec] = [
+        TensorSpec(np.dtype(np.float32), (-1, len(model.classes)), "probabilities"),
+        TensorSpec(np.dtype(np.int64), (-1,), "class_id"),
+    ]
+    return ModelSignature(Schema(inputs), Schema(outputs))
+
+
+def registered(uri: str, runs: Path) -> Path:
+    """The checkpoint of a registered model: that of the training here which made it, else MLflow's copy of it.
+
+    MLflow's store is that of the runs' folder, or what MLFLOW_TRACKING_URI says.
+
+    Args:
+        uri: `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
+        runs: the folder of the runs.
+
+    Raises:
+        TrackingError: there is no such model.
+    """
+    import mlflow
+
+    store = store_uri(os.environ.get("MLFLOW_TRACKING_URI"), runs)
+    mlflow.set_tracking_uri(store)
+    name, _, which = uri.removeprefix("models:/").replace("@", "/@").partition("/")
+    client = mlflow.MlflowClient(store)
+    try:
+        if which.startswith("@"):
+            version = client.get_model_version_by_alias(name, which.removeprefix("@"))
+        else:
+            version = client.get_model_version(name, which)
+        made_by = str(version.run_id)
+        here = next((path for path in runs.glob("*/mlflow.json") if made_by in path.read_text()), None)
+        if here is not None and (here.parent / BEST).is_file():
+            return here.parent / BEST
+        with redirect_stderr(io.StringIO()):
+            return Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{version.version}/artifacts/best.pt"))
+    except Exception as error:  # MLflow raises its own, requests', sqlalchemy's …
+        raise TrackingError(f"{uri} cannot be had from MLflow at {store}: {str(error).splitlines()[0]}") from error

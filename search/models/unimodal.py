@@ -1,0 +1,135 @@
+"""Encoders trained alone, each on one modality, with the settings of a trial: what joint training is compared with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.text import Text
+
+from ogmge import fit, inference
+from ogmge.config import ConfigError, TrialConfig
+from ogmge.fit import BEST, LAST
+from ogmge.inference import Trained
+from search.experiment.formatting import shown
+from search.models.lookup import Model, ModelError
+from search.run.folder import write
+from search.run.open_data import fingerprint_of
+from search.tracking.client import TrackingError, TrainedOn, kept_id
+from search.tracking.training_run import Recorder, store_of
+
+
+def alone(config: TrialConfig, modality: str) -> TrialConfig:
+    """The same training on one modality: no modulation, and a linear head, which fusions are with one modality."""
+    return replace(
+        config, modalities=(modality,), modulation=replace(config.modulation, method="none"), fusion="concat"
+    )
+
+
+def _objective(model: Model) -> fit.Objective:
+    """Which epoch is the best: the run's own objective, where a single modality has such a metric."""
+    own = model.experiment.search.objective if model.experiment else fit.Objective()
+    return own if own.metric in ("val/accuracy", "val/loss") else fit.Objective()
+
+
+def _claim(folder: Path, config: TrialConfig, data: fit.Data, objective: fit.Objective) -> None:
+    """Sees that what is in the folder is a part of this training.
+
+    Raises:
+        ModelError: it is of another.
+    """
+    note = folder / "training.json"
+    about = {"trial": asdict(config), "objective": asdict(objective), "fingerprint": fingerprint_of(data)}
+    wanted = json.dumps(about, sort_keys=True)
+    if (folder / LAST).exists() and (not note.exists() or note.read_text(encoding="utf-8") != wanted):
+        raise ModelError(f"{folder} holds a training with other settings or on other data: delete it, or move it away")
+    folder.mkdir(parents=True, exist_ok=True)
+    write(note, wanted)
+
+
+def check(model: Model, data: fit.Data) -> None:
+    """Builds what `train` is to train, to see that it can be.
+
+    Raises:
+        ModelError: it cannot.
+    """
+    if len(model.trained.names) < 2:
+        [only] = model.trained.names
+        raise ModelError(f"{model.file} takes one modality, {only}, and was trained alone: leave --unimodal out")
+    for name in model.trained.names:
+        try:
+            fit.start(alone(model.trained.config, name), data, torch.device("cpu"))
+        except ConfigError as error:
+            raise ModelError(f"{name} cannot be trained alone with the settings of {model.file}: {error}") from error
+
+
+def train(model: Model, data: fit.Data, folder: Path, device: torch.device, console: Console) -> list[Trained]:
+    """Trains an encoder on each of the model's modalities, or goes on with it; returns their best epochs.
+
+    Args:
+        model: whose settings are taken.
+        data: what is trained on.
+        folder: each has a folder in it, of its modality's name.
+        device: where they train.
+        console: where their epochs are told.
+
+    Raises:
+        ModelError: a folder holds another training.
+        NonFiniteLoss, NonFiniteMetric: training diverged.
+    """
+    objective = _objective(model)
+    trials = {name: alone(model.trained.config, name) for name in model.trained.names}
+    for name, config in trials.items():
+        _claim(folder / name, config, data, objective)
+    for name, config in trials.items():
+        with _recorded(model, folder / name, config, data, console) as deliver:
+            tell = partial(_told, console, f"{name} alone", config.epochs, objective.metric)
+            report = partial(_report, [], tell, deliver)
+            fit.train(config, data, report, folder=folder / name, objective=objective, device=device)
+    return [inference.load(folder / name / BEST, device) for name in trials]
+
+
+Deliver = Callable[[list[dict[str, float]]], None]
+
+
+@contextmanager
+def _recorded(model: Model, folder: Path, config: TrialConfig, data: fit.Data, console: Console) -> Iterator[Deliver]:
+    """A run in MLflow, under that of the search or training which the model is of; none where it is of none."""
+    run, experiment = model.run, model.experiment
+    if run is None or experiment is None:
+        yield lambda history: None
+        return
+    [modality] = config.modalities or ()
+    tags = {"kind": "probe", "modality": modality, "model": str(model.file)}
+    if (parent := kept_id(run.path)) is not None:
+        tags["mlflow.parentRunId"] = parent
+    try:
+        store = store_of(experiment, run.path.parent)
+        trained_on = TrainedOn(experiment.dataset, fingerprint_of(data))
+        recorder = Recorder(store, f"probe {modality} alone", folder, asdict(config), tags, trained_on)
+    except TrackingError as error:  # of a run that is over: its MLflow may be gone, and the probes are not MLflow's
+        console.print(Text(f"note: this training is not recorded ({error})", style="yellow"))
+        yield lambda history: None
+        return
+    with recorder:
+        yield recorder.deliver
+    if recorder.trouble is not None:
+        console.print(Text(f"note: MLflow lacks a part of this training ({recorder.trouble})", style="yellow"))
+
+
+def _report(history: list[dict[str, float]], tell: fit.Report, deliver: Deliver, metrics: dict[str, float]) -> None:
+    history.append(metrics)
+    tell(metrics)
+    deliver(history)
+
+
+def _told(console: Console, title: str, epochs: int, metric: str, metrics: dict[str, float]) -> None:
+    epoch = f"{int(metrics['epoch']) + 1:>{len(str(epochs))}}/{epochs}"
+    line = f"{title}  epoch {epoch}  {metric} {shown(metric, metrics[metric])}  {metrics['seconds']:.1f} s"
+    console.print(Text(line), soft_wrap=True)

@@ -1,1 +1,0 @@
-"""Linear probes of trained encoders, beside encoders that were trained alone."""

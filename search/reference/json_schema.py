@@ -1,0 +1,170 @@
+"""The JSON schema of the experiment file, for editors and for the page of its keys.
+
+Like the file's own check it takes nothing that is unknown; it says nothing of what must agree, such as a window's ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import core_schema
+
+from datasets import registry
+from ogmge.config import ENCODER_NAMES, FUSION_NAMES
+from search.experiment.schema import Experiment
+from search.experiment.space import Range
+from search.reference.docstrings import arguments, flowing, summary
+from search.reference.limits import limits, refuses
+from search.reference.members import members
+
+Schema = dict[str, Any]
+
+_OWN = {"type": "string", "pattern": ":"}
+_NAMES = {"encoder": ENCODER_NAMES, "fusion": FUSION_NAMES}
+_MODALITIES = ("encoder", "weights")  # those that may be mappings, whose parts can be searched one by one
+_DEFS = "#/$defs/"
+
+
+class _Described(GenerateJsonSchema):
+    """pydantic's, with what the dataclasses' docstrings and checks say."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> Schema:
+        found = super().default_schema(schema)
+        if isinstance(found.get("default"), dict):  # a section's: each of its keys has its own
+            del found["default"]
+        return found
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> Schema:
+        found = super().model_schema(schema)
+        for value in (found, *found["properties"].values()):
+            if "description" in value:
+                value["description"] = flowing(value["description"])
+        return found
+
+    def dataclass_schema(self, schema: core_schema.DataclassSchema) -> Schema:
+        found, kind = super().dataclass_schema(schema), schema["cls"]
+        found["description"] = summary(kind)
+        said = arguments(kind)
+        for key, value in found["properties"].items():
+            if key in said:
+                value["description"] = said[key]
+            for number in _numbers(value):
+                number.update(limits(refuses(kind, key), whole=number["type"] == "integer"))
+        return found
+
+
+def definition(root: Schema, schema: Schema) -> Schema | None:
+    """The section of the file that a key holds, where it holds one."""
+    for member in members(schema):
+        if "$ref" in member:
+            found: Schema = root["$defs"][member["$ref"].removeprefix(_DEFS)]
+            return found
+    return None
+
+
+def _numbers(schema: Schema) -> list[Schema]:
+    """Those of its members that are of numbers."""
+    return [member for member in members(schema) if member.get("type") in ("integer", "number")]
+
+
+def _of(kind: type) -> tuple[Schema, Schema]:
+    """The schema of a class, and of those that it is made of."""
+    found = TypeAdapter(kind).json_schema(schema_generator=_Described)
+    return found, found.pop("$defs", {})
+
+
+def _named(value: Schema, names: tuple[str, ...]) -> None:
+    """Makes a text one of some names, or the place of something of one's own; in a mapping each of its values."""
+    for member in value.get("anyOf", [value]):
+        text = member.get("additionalProperties", member)
+        del text["type"]
+        text["anyOf"] = [{"enum": list(names)}, _OWN | {"title": "package.module:factory"}]
+
+
+def _dataset(described: str) -> tuple[Schema, Schema]:
+    """The section `dataset`: of each built-in one its options; of one's own anything."""
+    choices: list[Schema] = []
+    definitions: Schema = {}
+    for name in registry.BUILT_IN:
+        kind = registry.find(name)
+        options, parts = _of(kind)
+        options["properties"]["name"]["description"] = options["description"]
+        options["required"] = ["name", *options.get("required", [])]
+        definitions |= {kind.__name__: options, **parts}
+        choices.append({"$ref": _DEFS + kind.__name__})
+    said = {"title": "package.module:Class", "description": "A class of one's own, whose fields are the options."}
+    own: Schema = {"type": "object", "properties": {"name": _OWN | said}, "required": ["name"]}
+    return {"description": described, "oneOf": [*choices, own]}, definitions
+
+
+def _searchable(schema: Schema, definitions: Schema, place: str, prefix: str = "") -> Iterator[tuple[str, str, Schema]]:
+    """Dotted path, place in the schema, and schema of each key below `trial`."""
+    for key, value in schema["properties"].items():
+        if "$ref" in value:
+            inner = definitions[value["$ref"].removeprefix(_DEFS)]
+            yield from _searchable(inner, definitions, value["$ref"], f"{prefix}{key}.")
+        else:
+            yield prefix + key, f"{place}/properties/{key}", value
+
+
+def _space(described: str, trial: str, definitions: Schema) -> Schema:
+    """The section `space`: for each key of `trial` choices of what it takes, and of a number a range."""
+    interval, _ = _of(Range)
+    properties: Schema = {}
+    parts: Schema = {}
+    for path, place, value in _searchable(definitions[trial.removeprefix(_DEFS)], definitions, trial):
+        choices = _choices({"$ref": place})
+        ranged = [_range(interval, place, number["type"]) for number in _numbers(value)]
+        properties[path] = {"description": value["description"], "anyOf": [choices, *ranged]}
+        if path in _MODALITIES:
+            mapping = next(i for i, member in enumerate(value["anyOf"]) if "additionalProperties" in member)
+            of_one = _choices({"$ref": f"{place}/anyOf/{mapping}/additionalProperties"})
+            parts[rf"^{path}\.[^.]+$"] = {"description": f"{value['description']} Of one modality.", **of_one}
+    return {
+        "description": described,
+        "type": "object",
+        "properties": properties,
+        "patternProperties": parts,
+        "additionalProperties": False,
+    }
+
+
+def _choices(items: Schema) -> Schema:
+    return {"type": "array", "items": items, "minItems": 1}
+
+
+def _range(interval: Schema, place: str, kind: str) -> Schema:
+    said = {key: {"description": value["description"]} for key, value in interval["properties"].items()}
+    step = {"anyOf": [{"type": kind, "exclusiveMinimum": 0}, {"type": "null"}], "default": None}
+    properties = {
+        "low": {"$ref": place} | said["low"],
+        "high": {"$ref": place} | said["high"],
+        "step": step | said["step"],
+        "log": interval["properties"]["log"],
+    }
+    return {
+        "type": "object",
+        "description": interval["description"],
+        "properties": properties,
+        "required": interval["required"],
+        "additionalProperties": False,
+    }
+
+
+def experiment_schema() -> Schema:
+    """The JSON schema (draft 2020-12) of an experiment file."""
+    root, definitions = _of(Experiment)
+    properties = root["properties"]
+    trial = properties["trial"]["$ref"]
+    for key, names in _NAMES.items():
+        _named(definitions[trial.removeprefix(_DEFS)]["properties"][key], names)
+    properties["dataset"], more = _dataset(properties["dataset"]["description"])
+    properties["space"] = _space(properties["space"]["description"], trial, definitions)
+    definitions.pop(Range.__name__)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **root, "$defs": {**definitions, **more}}

@@ -1,0 +1,201 @@
+"""What a search leaves for others: the best configuration as an experiment of its own, all trials as a table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from search.experiment.arms import ARMS
+from search.experiment.formatting import shown
+from search.experiment.load import load
+from search.experiment.schema import Experiment, Origin, resolved, to_yaml
+from search.experiment.space import with_changes
+from search.run.best import bests, front_of, winner
+from search.run.folder import RunFolder, fingerprint_in, locked, write
+from search.run.journal import Journal, SearchRecord, TrialRecord
+from search.tracking.client import versions
+
+
+class ExportError(ValueError):
+    """A configuration that cannot be exported: a sentence."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A trial to be exported, and what is known of its configuration.
+
+    Args:
+        trial: of the search.
+        metrics: of its best epoch.
+        confirmed: its part of `verdict.json`, where it was confirmed.
+        verdict: the word, likewise.
+    """
+
+    trial: TrialRecord
+    metrics: Mapping[str, float]
+    confirmed: Mapping[str, Any] | None
+    verdict: str | None
+
+
+def chosen(experiment: Experiment, record: SearchRecord, folder: RunFolder, number: int | None = None) -> Chosen:
+    """The trial to export: the one asked for, else the confirmation's better, else the search's best.
+
+    Raises:
+        ExportError: there is no such trial, or it has no result.
+    """
+    verdict = confirmed(folder)
+    objective = experiment.search.objective
+    if number is None and verdict is not None:
+        number = int(verdict["arms"][verdict["best"]]["trial"])
+    if number is None:
+        best = bests(record, objective)
+        if not best:
+            raise ExportError(f"no trial of the search in {folder.path} came to a result: see {folder.trials}")
+        number = winner(best, objective.mode).trial.number
+    trial = record.trials.get(number)
+    metrics = trial.best_epoch(objective.metric) if trial is not None else None
+    if trial is None or metrics is None:
+        what = "is no trial" if trial is None else "is a trial without a result"
+        raise ExportError(
+            f"{number} {what} of the search in {folder.path}: it has {len(record.trials)}, from 0, and {folder.trials} "
+            "lists them"
+        )
+    if verdict is None or verdict["arms"][trial.arm]["trial"] != number:
+        return Chosen(trial, metrics, None, None)
+    return Chosen(trial, metrics, {**verdict["arms"][trial.arm], **verdict["paired"][trial.arm]}, verdict["word"])
+
+
+def confirmed(folder: RunFolder) -> dict[str, Any] | None:
+    """What `verdict.json` says, where there is one that can be read."""
+    try:
+        found = json.loads(folder.verdict.read_text(encoding="utf-8"))
+        _ = found["word"], found["best"], [found["arms"][arm]["trial"] + found["paired"][arm]["mean"] for arm in ARMS]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return dict(found)
+
+
+def best_experiment(experiment: Experiment, found: Chosen, fingerprint: str, place: Path) -> str:
+    """An experiment file that trains a configuration as it stands, and says where it came from.
+
+    Args:
+        experiment: what was searched.
+        found: the configuration.
+        fingerprint: of the data.
+        place: where the file is to be.
+    """
+    objective, origin = experiment.search.objective, _origin(experiment, found, fingerprint)
+    alone = experiment.model_copy(
+        update={
+            "name": f"{experiment.name[:95]}-best",
+            "trial": with_changes(experiment.trial, found.trial.changes),
+            "origin": origin,
+        }
+    )
+    values = resolved(alone)
+    del values["space"], values["confirm"]
+    values["search"] = asdict(objective)  # it says which epoch is the best
+    train = shlex.join(["uv", "run", "python", "-m", "search", "train", str(place)])
+    return f"# {_headline(origin, found)}\n# Train it: {train}\n" + to_yaml(values)
+
+
+def _origin(experiment: Experiment, found: Chosen, fingerprint: str) -> Origin:
+    metric = experiment.search.objective.metric
+    sure = found.confirmed or {}
+    prediction = sure.get("prediction")
+    return Origin(
+        run=experiment.name,
+        trial=found.trial.number,
+        arm=found.trial.arm,
+        metric=metric,
+        value=sure.get("mean", found.metrics[metric]),
+        seeds=sure.get("seeds", 1),
+        prediction=None if prediction is None else (prediction["low"], prediction["high"]),
+        epochs=sure.get("median_epochs", int(found.metrics["epoch"]) + 1),
+        verdict=found.verdict,
+        fingerprint=fingerprint,
+        versions={name.removeprefix("version."): text for name, text in versions().items()},
+    )
+
+
+def _headline(origin: Origin, found: Chosen) -> str:
+    value = shown(origin.metric, origin.value)
+    name = f"Trial {origin.trial} ({origin.arm}) of the search `{origin.run}`: {origin.metric} {value}"
+    if found.confirmed is None:
+        return f"{name} at epoch {int(found.metrics['epoch'])}, one seed."
+    sure = f"{name}, the mean of {origin.seeds} fresh seeds."
+    if origin.prediction is None:
+        return sure
+    low, high = (shown(origin.metric, end) for end in origin.prediction)
+    return f"{sure}\n# One more training comes out between {low} and {high} in 95 %."
+
+
+def write_best(experiment: Experiment, record: SearchRecord, folder: RunFolder) -> None:
+    """Leaves `best.yaml` in the run's folder."""
+    write(
+        folder.best,
+        best_experiment(experiment, chosen(experiment, record, folder), fingerprint_in(folder), folder.best),
+    )
+
+
+def trials_table(experiment: Experiment, record: SearchRecord) -> str:
+    """All trials as CSV: what they were, how they ended, the metrics of their best epoch.
+
+    Where there are several objectives, also whether a trial is on the Pareto front of its arm.
+    """
+    metric, objectives = experiment.search.objective.metric, experiment.search.objectives
+    fronts = {t.number for arm in ARMS for t in front_of(record, arm, objectives)} if len(objectives) > 1 else None
+    rows = []
+    for trial in record:
+        row = {
+            "trial": trial.number,
+            "arm": trial.arm,
+            "status": trial.status,
+            "epochs_trained": len(trial.epochs) - trial.inherited,
+            "epochs_inherited": trial.inherited,
+            **trial.changes,
+        }
+        best = trial.best_epoch(metric)
+        if best is not None:
+            row |= {"best_epoch": int(best["epoch"])}
+            row |= {key: value for key, value in best.items() if key not in ("epoch", "best", "inherited")}
+        if fronts is not None:
+            row |= {"pareto_front": "yes" if trial.number in fronts else "no"}
+        row |= {"seconds": round(sum(m["seconds"] for m in trial.epochs if "inherited" not in m), 3)}
+        row |= {"reason": "\n".join(trial.reason.splitlines())}  # csv leaves a bare carriage return unquoted
+        rows.append(row)
+    columns = list(dict.fromkeys(key for row in rows for key in row if key != "reason"))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*columns, "reason"], restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def export_run(path: Path, output: Path, number: int | None) -> str:
+    """Writes a configuration of the run in a folder to a file; returns what it says of itself.
+
+    Raises:
+        ExportError: there is no result to export, or the file cannot be written.
+    """
+    folder = RunFolder(path)
+    experiment = load(folder.experiment)
+    if not folder.journal.exists():
+        raise ExportError(f"there is no search in {path}: `run_search.py FILE` makes one")
+    with locked(folder):
+        journal = Journal(folder.journal)
+        record = journal.replay()
+        journal.close()
+        found = chosen(experiment, record, folder, number)
+        text = best_experiment(experiment, found, fingerprint_in(folder), output)
+    try:
+        write(output, text)
+    except OSError as error:
+        raise ExportError(f"{output} cannot be written: {error.strerror}") from error
+    return f"{output}: {text.splitlines()[0].removeprefix('# ')}"

@@ -1,0 +1,1 @@
+"""The report's plots, each with what it says in words."""

@@ -1,0 +1,137 @@
+"""What a search found: the best trial of each arm, and what the difference between them is worth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import ge
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+from torch import Tensor
+
+from ogmge import checkpoint
+from ogmge.fit import Objective
+from search.experiment.arms import ARMS, Arm
+from search.run.journal import SearchRecord, TrialRecord
+
+METRIC = "val/accuracy"
+
+
+@dataclass(frozen=True)
+class Best:
+    """An arm's best trial."""
+
+    trial: TrialRecord
+    metrics: dict[str, float]  # of its best epoch
+    value: float
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What was spent on an arm."""
+
+    trials: int
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean difference with its two-sided 95 % interval over the validation examples."""
+
+    mean: float
+    low: float
+    high: float
+    examples: int
+
+
+def best_of(record: SearchRecord, arm: Arm, metric: str, mode: str) -> Best | None:
+    """The arm's best trial, the first of equal ones; None where none has an epoch to show."""
+    sign = 1 if mode == "max" else -1
+    candidates = [t for t in record if t.arm == arm and t.status in ("finished", "stopped") and t.best is not None]
+    if not candidates:
+        return None
+    trial = max(candidates, key=lambda t: (sign * (t.best or 0.0), -t.number))
+    metrics = trial.best_epoch(metric)
+    assert metrics is not None
+    return Best(trial, metrics, metrics[metric])
+
+
+def bests(record: SearchRecord, objective: Objective) -> dict[Arm, Best]:
+    """The best trial of each arm that has a result."""
+    found = {arm: best_of(record, arm, objective.metric, objective.mode) for arm in ARMS}
+    return {arm: best for arm, best in found.items() if best is not None}
+
+
+def front_of(record: SearchRecord, arm: Arm, objectives: Sequence[Objective]) -> list[TrialRecord]:
+    """The arm's Pareto front: the trials than which no other is as good in every objective and better in one.
+
+    A trial stands there with its best epoch, by the first objective: the one whose weights are kept. Of trials that
+    are equal in all of them the first counts.
+    """
+    points: dict[int, tuple[float, ...]] = {}
+    for trial in record:
+        best = trial.best_epoch(objectives[0].metric)
+        if trial.arm == arm and trial.status in ("finished", "stopped") and best is not None:
+            points[trial.number] = tuple(best[o.metric] * (1 if o.mode == "max" else -1) for o in objectives)
+    return [
+        record.trials[n] for n, point in points.items() if not any(_beats(p, m, point, n) for m, p in points.items())
+    ]
+
+
+def _beats(mine: tuple[float, ...], number: int, theirs: tuple[float, ...], other: int) -> bool:
+    return all(map(ge, mine, theirs)) and (mine != theirs or number < other)
+
+
+def effort_of(record: SearchRecord, arm: Arm) -> Effort:
+    mine = [t for t in record if t.arm == arm]
+    return Effort(len(mine), sum(len(t.epochs) for t in mine))
+
+
+def winner(best: dict[Arm, Best], mode: str) -> Best:
+    """The better of the arms' best. Equal ones go to the baseline, which is the simpler."""
+    sign = 1 if mode == "max" else -1
+    order = [best[arm] for arm in ARMS if arm in best]
+    return max(order, key=lambda b: sign * b.value)
+
+
+def lead(best: Mapping[Arm, Best], metric: str, weights: Callable[[int], Path]) -> Interval | None:
+    """What the best of the two arms differ by over the validation examples, where it is accuracy that was searched.
+
+    Args:
+        best: of each arm.
+        metric: that was searched.
+        weights: trial number -> file of its best epoch's weights.
+
+    Raises:
+        CheckpointError, RemoteError: a model's answers are not to be had.
+    """
+    if metric != METRIC or len(best) < len(ARMS):
+        return None
+    correct = {arm: checkpoint.load(weights(b.trial.number))["correct"] for arm, b in best.items()}
+    return paired_interval(correct["modulated"], correct["baseline"])
+
+
+def class_accuracy(state: Mapping[str, Any]) -> Tensor:
+    """The share of each class's validation samples that are right, of a checkpoint: float64 [K], NaN where it has none.
+
+    Raises:
+        KeyError: the checkpoint is of a version that kept no class ids.
+    """
+    classes, targets = len(state["classes"]), state["targets"]
+    found: Tensor = targets[state["correct"]].bincount(minlength=classes).double() / targets.bincount(minlength=classes)
+    return found
+
+
+def paired_interval(modulated: Tensor, baseline: Tensor) -> Interval:
+    """The difference in accuracy of two models on the same examples, by the normal approximation.
+
+    Args:
+        modulated, baseline: which examples each got right, bool [N].
+    """
+    difference = modulated.double() - baseline.double()
+    mean, examples = float(difference.mean()), len(difference)
+    half = NormalDist().inv_cdf(0.975) * float(difference.std(correction=0)) / math.sqrt(examples)
+    return Interval(mean, mean - half, mean + half, examples)

@@ -1,0 +1,311 @@
+"""The folder of a run, `runs/NAME`: what is where in it, and who may work in it."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import yaml
+
+from ogmge.fit import LAST
+from search.experiment.formatting import flat
+from search.experiment.messages import hint
+from search.experiment.schema import Experiment, resolved, to_yaml
+
+MAY_CHANGE = (  # on resume
+    "search.trials",
+    "search.resources.cpu",
+    "search.resources.gpu",
+    "search.budget.hours",
+    "search.budget.gpu_hours",
+    "search.budget.epochs",
+    "search.address",
+    "search.share_prefixes",
+    "search.prefixes.max_gb",
+)
+
+
+UNKNOWN = "unknown"  # the fingerprint of data that have none
+LOCK_ATTEMPTS = 5  # `at_work` holds the lock of a folder for a moment
+FULL = (errno.ENOSPC, errno.EDQUOT)  # no room on the disk, or no more for this user
+
+
+class FolderError(ValueError):
+    """A run folder that cannot be used as asked: a sentence that says how it can."""
+
+
+def trial_folder(tune: Path, number: int) -> Path:
+    """The folder of a trial's checkpoints, below that of all trials."""
+    return tune / f"{number:04d}"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where a run's files are.
+
+    Args:
+        path: as people are shown it, relative where it was given so.
+    """
+
+    path: Path
+
+    @property
+    def experiment(self) -> Path:
+        return self.path / "experiment.yaml"
+
+    @property
+    def tune(self) -> Path:
+        return self.path / "tune"
+
+    @property
+    def journal(self) -> Path:
+        return self.tune / "journal.jsonl"
+
+    @property
+    def packing(self) -> Path:
+        """What a trial is given, where that was measured."""
+        return self.tune / "packing.json"
+
+    @property
+    def storage(self) -> Path:
+        """Holds the name of the run's folder in `search.storage`."""
+        return self.path / "storage"
+
+    @property
+    def training(self) -> Path:
+        """How a training run by itself is trained, once an epoch of it was."""
+        return self.path / "train.json"
+
+    @property
+    def begun(self) -> bool:
+        """Whether a trial was started, or an epoch trained."""
+        files = (self.journal, self.path / LAST, self.training)
+        return any(file.stat().st_size for file in files if file.exists())
+
+    @property
+    def best(self) -> Path:
+        return self.path / "best.yaml"
+
+    @property
+    def trials(self) -> Path:
+        return self.path / "trials.csv"
+
+    @property
+    def verdict(self) -> Path:
+        return self.path / "verdict.json"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def readings(self) -> Path:
+        """Of the test split, a line each."""
+        return self.path / "test_readings.jsonl"
+
+    @property
+    def identity(self) -> Path:
+        """What the run began with: see `identified`."""
+        return self.path / "run.json"
+
+    @property
+    def confirmation(self) -> RunFolder:
+        """That of the confirmation's trainings."""
+        return RunFolder(self.path / "confirm")
+
+    def trial(self, number: int) -> Path:
+        """The folder of a trial's checkpoints."""
+        return trial_folder(self.tune, number)
+
+
+def write(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def changed(experiment: Experiment, path: Path, also: Collection[str] = ()) -> list[str]:
+    """What of an experiment may not differ from the one in a file and does, in words.
+
+    Args:
+        experiment: as it is now.
+        path: of the file.
+        also: what may not differ either, though it may in a resumed search.
+
+    Raises:
+        FolderError: the file is damaged.
+    """
+    try:
+        before, now = flat(yaml.safe_load(path.read_text(encoding="utf-8"))), flat(resolved(experiment))
+    except (yaml.YAMLError, UnicodeDecodeError, AttributeError) as error:
+        raise FolderError(
+            f"{path} is damaged, so that nobody can tell whether this is the same experiment: delete it if you know "
+            "that it is, and repeat this command"
+        ) from error
+    may = set(MAY_CHANGE).difference(also)
+    different = [key for key in {**before, **now} if before.get(key) != now.get(key) and key not in may]
+    return [f"`{key}` was {before.get(key)!r} and is {now.get(key)!r}" for key in different]
+
+
+def _check(folder: RunFolder, experiment: Experiment, resume: bool) -> None:
+    if not resume:
+        if folder.path.exists() and any(p.name != ".lock" for p in folder.path.iterdir()):
+            raise FolderError(
+                f"{folder.path} exists already: continue it with --resume, or take another name "
+                f"(name={experiment.name}-2)"
+            )
+        return
+    if not (folder.experiment.exists() or folder.begun):
+        raise FolderError(f"there is nothing to resume in {folder.path}: start without --resume")
+    if folder.experiment.exists() and (different := changed(experiment, folder.experiment)):
+        raise FolderError(
+            f"a resumed run keeps what it began with ({folder.experiment}), but {'; '.join(different)}: "
+            "put that back, or take another name"
+        )
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What makes a run this one.
+
+    Args:
+        run: an id that no other has.
+        fingerprint: of its data.
+    """
+
+    run: str
+    fingerprint: str
+
+
+def unchanged(then: str, now: str, since: str, otherwise: str) -> None:
+    """Sees that the data which a file or a run's folder names are what they were.
+
+    Where they are not, whoever asked is refused, and can say what is meant: put the data back, or name these ones in so
+    many words (another run, `--data`, `dataset.…=…`, a file without `origin`), which nobody refuses. A note would come
+    too late: a training would be of other data than its search, and a split of today may hold what a model was trained
+    on then, so that its scores are too good and nothing in them shows it.
+
+    Args:
+        then, now: fingerprints; what is "unknown" then cannot be told from anything.
+        since: what it is that was then.
+        otherwise: what is wrong with others, and how to go on.
+
+    Raises:
+        FolderError: the data have changed.
+    """
+    if then not in (UNKNOWN, now):
+        raise FolderError(f"the data have changed since {since} (fingerprint {then} then, {now} now), {otherwise}")
+
+
+def identified(folder: RunFolder, fingerprint: str) -> Identity:
+    """The run's identity, made with the first call; it stays that of data with this fingerprint.
+
+    Raises:
+        FolderError: the data are others by now, or the file is damaged.
+    """
+    if not folder.identity.exists():
+        made = Identity(secrets.token_hex(8), fingerprint)
+        write(folder.identity, json.dumps(asdict(made)) + "\n")
+        return made
+    try:
+        known = json.loads(folder.identity.read_text(encoding="utf-8"))
+        made = Identity(str(known["run"]), str(known["fingerprint"]))
+    except (ValueError, TypeError, KeyError) as error:
+        raise FolderError(
+            f"{folder.identity} is damaged, so that nobody can tell whether the data are the same: delete it if you "
+            "know that they are, and repeat this command"
+        ) from error
+    unchanged(
+        made.fingerprint,
+        fingerprint,
+        f"the run in {folder.path} began",
+        "and results on different data say nothing together: put the data back, or begin another run",
+    )
+    return made
+
+
+def fingerprint_in(folder: RunFolder) -> str:
+    """Of the data of the run, as far as it is known."""
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        return str(json.loads(folder.identity.read_text(encoding="utf-8"))["fingerprint"])
+    return UNKNOWN
+
+
+@contextmanager
+def locked(folder: RunFolder) -> Iterator[None]:
+    """The folder for this process alone.
+
+    Raises:
+        FolderError: another process is at work in it.
+    """
+    with (folder.path / ".lock").open("w") as lock:
+        for left in reversed(range(LOCK_ATTEMPTS)):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if not left:
+                    said = f"another process is at work in {folder.path}: wait for it, or stop it"
+                    raise FolderError(said) from error
+            time.sleep(0.1)
+        yield
+
+
+def at_work(folder: RunFolder) -> bool:
+    """Whether a process is, in the folder of a run."""
+    try:
+        with (folder.path / ".lock").open("r") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # there is no lock
+    return False
+
+
+@contextmanager
+def claimed(folder: RunFolder, experiment: Experiment, *, resume: bool) -> Iterator[None]:
+    """The folder for this process alone, with the resolved experiment in it.
+
+    A new folder in which nothing happened before an error goes away again, so that a mended command can be repeated.
+
+    Raises:
+        FolderError: it is another run's, there is nothing to resume, or what is resumed was another experiment.
+    """
+    _check(folder, experiment, resume)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        write(folder.experiment, to_yaml(resolved(experiment)))
+        try:
+            yield
+        except BaseException:
+            if not resume and not folder.begun:
+                shutil.rmtree(folder.path)
+            raise
+
+
+def find(run: str, runs: Path) -> Path:
+    """The folder that a user means by an experiment's name or a folder.
+
+    Raises:
+        FolderError: there is none; names those there are.
+    """
+    for candidate in (runs / run, Path(run)):
+        if (candidate / "experiment.yaml").exists():
+            return candidate
+    there = sorted(p.parent.name for p in runs.glob("*/experiment.yaml"))
+    known = f"there is {', '.join(there)}" if there else "there is none yet"
+    raise FolderError(f"no run called {run!r} under {runs}/: {known}{hint(run, there)}")

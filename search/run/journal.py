@@ -1,0 +1,279 @@
+"""What happened in a search, as events in a journal: a file that only grows, from which everything can be rebuilt."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import shutil
+import sys
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from search.experiment.arms import Arm
+from search.run.budget import Spent, of_budget
+
+log = logging.getLogger(__name__)
+
+Status = Literal["waiting", "running", "finished", "stopped", "failed"]
+ENDED = ("finished", "stopped", "failed")
+
+
+@dataclass
+class TrialRecord:
+    """One trial: what it is, and what came of it so far.
+
+    Args:
+        number: from 0, in the order of the suggestions.
+        arm: see `search.arms`.
+        internal: what the study sampled.
+        changes: what differs from the experiment's `trial`, by dotted path.
+        crowded: how often it ran out of memory and was begun again with more room.
+    """
+
+    number: int
+    arm: Arm
+    internal: dict[str, Any]
+    changes: dict[str, Any]
+    status: Status = "waiting"
+    epochs: list[dict[str, float]] = field(default_factory=list)
+    reason: str = ""
+    crowded: int = 0
+    bests: list[float] = field(default_factory=list)  # the best of the objective so far, after each epoch
+
+    @property
+    def ended(self) -> bool:
+        return self.status in ENDED
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether it was the budget that stopped it, so that it goes on once there is more."""
+        return self.status == "stopped" and of_budget(self.reason)
+
+    @property
+    def inherited(self) -> int:
+        """Epochs that another trial trained."""
+        return sum("inherited" in metrics for metrics in self.epochs)
+
+    @property
+    def best(self) -> float | None:
+        """The best of the objective so far."""
+        return self.epochs[-1]["best"] if self.epochs else None
+
+    def best_epoch(self, metric: str) -> dict[str, float] | None:
+        """The metrics of the best epoch, the first of equal ones."""
+        return next((m for m in self.epochs if m[metric] == self.best), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What a search had spent when a trial ended, or at a round number of epochs.
+
+    Args:
+        spent: by then.
+        ended: the trial, where one did.
+    """
+
+    spent: Spent
+    ended: int | None
+
+    @property
+    def epochs(self) -> int:
+        """That were trained."""
+        return self.spent.epochs
+
+
+def is_round(epochs: int) -> bool:
+    """Of 64 to 128 numbers in each doubling, so that of any search some hundreds are.
+
+    >>> [n for n in (1, 127, 128, 129, 130, 255, 256, 258, 260) if is_round(n)]
+    [1, 127, 128, 130, 256, 260]
+    """
+    return epochs % (1 << max(0, epochs.bit_length() - 7)) == 0
+
+
+class SearchRecord:
+    """All trials of a search, by number, as the events so far have it.
+
+    Attributes:
+        trials: number -> trial.
+        spent: so far.
+        moments: what was spent when, in order.
+    """
+
+    def __init__(self) -> None:
+        self.trials: dict[int, TrialRecord] = {}
+        self.spent = Spent()
+        self.moments: list[Moment] = []
+
+    def apply(self, event: dict[str, Any]) -> None:
+        """Takes in one event; an epoch that is known already changes nothing."""
+        number = event["number"]
+        self.spent.wall_seconds = event.get("wall_seconds", self.spent.wall_seconds)
+        if event["event"] == "suggested":
+            self.trials[number] = TrialRecord(number, cast(Arm, event["arm"]), event["internal"], event["changes"])
+            return
+        trial = self.trials[number]
+        if event["event"] == "started":
+            trial.status = "running"
+        elif event["event"] == "reported":
+            if event["metrics"]["epoch"] == len(trial.epochs):
+                names = map(sys.intern, event["metrics"])  # one text for all epochs of all trials
+                trial.epochs.append(dict(zip(names, event["metrics"].values(), strict=True)))
+                trial.bests.append(event["metrics"]["best"])
+                before = self.spent.epochs
+                self.spent.epoch(event["metrics"], event.get("gpu", 0.0))
+                if self.spent.epochs > before and is_round(self.spent.epochs):
+                    self._remember(None)
+        elif event["event"] == "reopened":
+            trial.status, trial.reason = "waiting", ""
+            self.moments = [replace(m, ended=None) if m.ended == number else m for m in self.moments]
+        elif event["event"] == "crowded":
+            trial.status, trial.crowded = "waiting", trial.crowded + 1
+        elif event["event"] == "ended":
+            trial.reason, trial.status = event["reason"], event["status"]  # others look: the reason is there first
+            self._remember(number)
+
+    def count(self, status: Status) -> int:
+        """Of trials that are so."""
+        return sum(trial.status == status for trial in self)
+
+    @property
+    def ended(self) -> int:
+        """Trials that are over."""
+        return sum(trial.ended for trial in self)
+
+    def complete(self, planned: int, *, exhausted: bool) -> bool:
+        """Whether every trial has ended, and there will be no other.
+
+        Args:
+            planned: trials in all.
+            exhausted: whether the budget is, so that those that were begun are all there will be.
+        """
+        return self.ended == len(self.trials) and (self.ended >= planned or exhausted)
+
+    def _remember(self, ended: int | None) -> None:
+        self.moments.append(Moment(replace(self.spent), ended))
+
+    def __iter__(self) -> Iterator[TrialRecord]:
+        return iter(list(self.trials.values()))  # a copy: others look while the search goes on
+
+
+def _line(event: dict[str, Any]) -> bytes:
+    text = json.dumps(event)
+    return f'{text[:-1]}, "crc": {zlib.crc32(text.encode())}}}\n'.encode()
+
+
+def _event(line: bytes) -> dict[str, Any] | None:
+    """The event of a line; None where it is not as it was written."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(event, dict) or "crc" not in event:
+        return None
+    del event["crc"]
+    return event if _line(event) == line else None
+
+
+def _sound(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """A file's events up to its first damage, and how many bytes they take."""
+    events: list[dict[str, Any]] = []
+    size = 0
+    if path.exists():
+        with path.open("rb") as file:
+            for line in file:
+                event = _event(line)
+                if event is None:
+                    break
+                events.append(event)
+                size += len(line)
+    return events, size
+
+
+def _files(path: Path) -> tuple[Path, Path]:
+    """A journal and its copy."""
+    return path, path.with_name(f"{path.stem}.copy{path.suffix}")
+
+
+def read(path: Path) -> SearchRecord:
+    """The record that a journal's events make by now, while another process may be writing it; nothing is changed.
+
+    Args:
+        path: of the journal; where there is none the record is empty.
+    """
+    record = SearchRecord()
+    for event in max((_sound(file)[0] for file in _files(path)), key=len):
+        record.apply(event)
+    return record
+
+
+class Journal:
+    """A file of events, a line of JSON with its checksum each, and a copy: where one is damaged, the other is read.
+
+    Where both are, what follows the damage is dropped; a file from which more is lost than a line that was cut short
+    is kept as `NAME.damaged`.
+
+    Args:
+        path: made with its folder where it is missing; the copy lies beside it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files = _files(path)
+        found = {file: _sound(file) for file in files}
+        source = max(files, key=lambda file: len(found[file][0]))  # the first of equal ones
+        events, size = found[source]
+        self._record = SearchRecord()
+        for event in events:
+            self._record.apply(event)
+        self._mend(path, found[path][1], source)
+        for file in files:
+            if found[file][1] != size:
+                shutil.copyfile(source, file)
+        self._files = [file.open("ab", buffering=0) for file in files]
+        for handle in self._files:
+            handle.truncate(size)
+
+    @staticmethod
+    def _mend(path: Path, sound: int, source: Path) -> None:
+        """Says what is lost, and keeps it where it may be of use."""
+        lost = path.read_bytes()[sound:] if path.exists() else b""
+        if lost.count(b"\n"):
+            shutil.copyfile(path, path.with_name(f"{path.name}.damaged"))
+        if source != path:
+            log.warning("%s is damaged after byte %d: its copy %s is used", path, sound, source)
+        elif lost:
+            log.warning("%s is damaged after byte %d: what follows is dropped", path, sound)
+
+    def replay(self) -> SearchRecord:
+        """The record that the file's events made when it was opened; whoever asks goes on with it."""
+        return self._record
+
+    def append(self, event: dict[str, Any]) -> None:
+        """Hands an event to the operating system, so that a killed process loses none.
+
+        Raises:
+            OSError: it cannot be written; the files are then as they were before.
+        """
+        line = _line(event)
+        end = os.fstat(self._files[0].fileno()).st_size
+        try:
+            for file in self._files:
+                if file.write(line) < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            for file in self._files:
+                with suppress(OSError):
+                    file.truncate(end)
+            raise
+
+    def close(self) -> None:
+        for file in self._files:
+            file.close()

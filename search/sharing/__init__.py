@@ -1,1 +1,0 @@
-"""Trainings that begin alike do it once: who can go on from whose beginning, and where these lie."""

@@ -1,0 +1,234 @@
+"""MLflow's store: where runs are recorded, and how what we record is written."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import platform
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from search.experiment.formatting import flat
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import DatasetInput, Run
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # a server's, whenever a run ends
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # asked for twice, a run is made twice: see `Maker`
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+
+EMPTY_BYTES, RUN_BYTES, VALUE_BYTES = 950_000, 10_000, 280  # of SQLite, seen in MLflow 3.17.2 after the demo's search
+ENTRIES_A_CALL = 1000  # metrics, parameters and tags: MLflow's limit
+PARAMETER_LENGTH = 6000  # ditto
+NAME_LENGTH, DIGEST_LENGTH = 500, 36  # of a data set, ditto
+SECTIONS = {
+    "learning_rate": "optimizer/learning_rate",
+    "seconds": "time/seconds",
+    "best": "val/best",
+}  # of the page's charts
+TRAINING_PAGE = {"mlflow.experimentKind": "custom_model_development"}  # else MLflow opens its page for chats
+PACKAGES = ("torch", "torchvision", "ray", "optuna", "mlflow", "numpy")
+INTERRUPTED = "interrupted: the search can be resumed"  # a run's `stop_reason`
+ID_FILE = "mlflow.json"  # in a run's folder: which run in MLflow is its own
+
+
+class TrackingError(RuntimeError):
+    """MLflow's store cannot be reached or written."""
+
+
+def store_uri(uri: str | None, runs: Path) -> str:
+    """The tracking URI: the experiment's own, or SQLite in the folder of the runs."""
+    return uri or f"sqlite:///{(runs / 'mlflow.db').resolve()}"
+
+
+def connect(uri: str | None, runs: Path, name: str) -> tuple[MlflowClient, str]:
+    """MLflow's client, and the id of the experiment called `name`, which is made where it is missing.
+
+    Raises:
+        TrackingError: the store cannot be reached.
+    """
+    import mlflow
+
+    for noisy in ("mlflow", "alembic", "urllib3"):
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)  # what they raise is ours to tell
+    runs.mkdir(parents=True, exist_ok=True)
+    artifacts = None if uri else (runs / "mlartifacts").resolve().as_uri()
+    try:
+        with (runs / ".mlflow.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # two searches that begin together make one data base
+            client = mlflow.MlflowClient(store_uri(uri, runs))
+            known = client.get_experiment_by_name(name)
+            if known is not None and known.lifecycle_stage == "deleted":
+                client.restore_experiment(known.experiment_id)
+            return client, known.experiment_id if known else client.create_experiment(name, artifacts, TRAINING_PAGE)
+    except Exception as error:  # MLflow raises its own, requests', sqlalchemy's …
+        raise TrackingError(f"MLflow at {store_uri(uri, runs)} cannot be used: {error}") from error
+
+
+def kept_id(folder: Path) -> str | None:
+    """The id of the run of a search, or of a training, in whose folder we are; None where it is not known."""
+    with suppress(OSError, ValueError, TypeError, AttributeError, StopIteration):
+        return str(next(iter(json.loads((folder / ID_FILE).read_text(encoding="utf-8")).values())))
+    return None
+
+
+def versions() -> dict[str, str]:
+    """Python and the packages that results depend on."""
+    found = {"version.python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[f"version.{package}"] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def parameters(values: Mapping[str, Any]) -> dict[str, str]:
+    """Nested values as MLflow's parameters, by dotted path."""
+    texts = {key: v if isinstance(v, str) else json.dumps(v) for key, v in flat(values).items()}
+    return {key: text[:PARAMETER_LENGTH] for key, text in texts.items()}
+
+
+@dataclass(frozen=True)
+class Values:
+    """Metrics of a run at a step.
+
+    Args:
+        step: of MLflow's axis.
+        time: when they came, in milliseconds; written again with the same, they are not there twice.
+        metrics: name -> value.
+    """
+
+    step: int
+    time: int
+    metrics: Mapping[str, float]
+
+
+def milliseconds() -> int:
+    """Now."""
+    return int(time.time() * 1000)
+
+
+class RunWriter:
+    """Writes what our runs are made of; each call may raise whatever MLflow does."""
+
+    def __init__(self, client: MlflowClient) -> None:
+        self.client = client
+
+    def add(
+        self,
+        run_id: str,
+        values: Sequence[Values] = (),
+        params: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> int:
+        """Parameters, tags, and the first of the values: as many as go in one call. Returns how many.
+
+        A step is there whole or not at all, so that after a failure the next call can begin where this one did. What is
+        given again changes nothing.
+        """
+        from mlflow.entities import Metric, Param, RunTag
+
+        listed = [Param(key, value) for key, value in (params or {}).items()]
+        marks = [RunTag(key, value) for key, value in (tags or {}).items()]
+        room = ENTRIES_A_CALL - len(listed) - len(marks)
+        first = values[: max(1, room // max((len(v.metrics) for v in values), default=1))]
+        metrics = [Metric(key, value, v.time, v.step) for v in first for key, value in v.metrics.items()]
+        self.client.log_batch(run_id, metrics=metrics, params=listed, tags=marks)
+        return len(first)
+
+    def known_epochs(self, run_id: str) -> int:
+        """How many epochs the run has."""
+        history = self.client.get_metric_history(run_id, "train/loss")
+        return 1 + max((m.step for m in history), default=-1)
+
+
+def of_epoch(metrics: Mapping[str, float], time: int) -> Values:
+    """Every metric of an epoch, at the step of the epoch."""
+    named = {SECTIONS.get(k, k): v for k, v in metrics.items() if k not in ("epoch", "inherited")}
+    return Values(int(metrics["epoch"]), time, named)
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """The data of a run.
+
+    Args:
+        dataset: the experiment's section.
+        fingerprint: of the data.
+    """
+
+    dataset: Mapping[str, Any]
+    fingerprint: str
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """By which runs are found."""
+        return {"dataset": str(self.dataset["name"]), "dataset.fingerprint": self.fingerprint}
+
+    def input(self) -> DatasetInput:
+        """As MLflow's page lists data sets."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        name, digest = str(self.dataset["name"])[:NAME_LENGTH], self.fingerprint[:DIGEST_LENGTH]
+        found = Dataset(name, digest, "local", json.dumps(dict(self.dataset), default=str))
+        return DatasetInput(found, [InputTag("mlflow.data.context", "training")])
+
+
+class Maker:
+    """Makes runs, each once: a call that failed may have been carried out all the same, if only its answer was lost.
+
+    Args:
+        client: of MLflow.
+        experiment_id: of the experiment that the runs are made in.
+    """
+
+    def __init__(self, client: MlflowClient, experiment_id: str) -> None:
+        self._client, self._experiment_id = client, experiment_id
+        self._doubtful: dict[str, str | None] = {}  # what finds a run -> the one that counts
+
+    def make(self, same: str, name: str, tags: Mapping[str, str], start_time: int | None = None) -> str:
+        """A run's id.
+
+        Args:
+            same: the filter that finds this run and no other.
+            name, tags, start_time: the run's.
+        """
+        found = next(self.find(same), None) if same in self._doubtful else None
+        try:
+            run = found or self._client.create_run(self._experiment_id, start_time, dict(tags), name)
+        except Exception:
+            self._doubtful[same] = None
+            raise
+        run_id = str(run.info.run_id)
+        if same in self._doubtful:
+            self._doubtful[same] = run_id
+        return run_id
+
+    def find(self, same: str) -> Iterator[Run]:
+        """All runs there are of a filter, the oldest first."""
+        token = None
+        while True:
+            page = self._client.search_runs(
+                [self._experiment_id], same, order_by=["attributes.start_time"], page_token=token
+            )
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def tidy(self) -> None:
+        """Takes away what calls whose answers were lost have made, where another was made since."""
+        for same, counts in self._doubtful.items():
+            for run in self.find(same) if counts else ():
+                if run.info.run_id != counts:
+                    self._client.delete_run(run.info.run_id)

@@ -1,0 +1,143 @@
+"""What a session runs, and what it makes of the results: tuning, by Optuna's studies and early stopping."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from search.experiment.arms import ARMS, Arm, plan
+from search.experiment.schema import Experiment
+from search.experiment.space import START, Changes, Internal, most_epochs
+from search.run.budget import ended_by, exhausted, set_aside
+from search.run.journal import SearchRecord, TrialRecord
+from search.tuner.prefixes.siblings import Sibling, siblings
+from search.tuner.pruners.peers import Run, Scheduler
+from search.tuner.pruners.pruner import scheduler_of
+from search.tuner.study import ArmStudy
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """What a trial is to be.
+
+    Args:
+        arm: of the trial.
+        internal: as the policy notes it.
+        changes: of the experiment's trial.
+    """
+
+    arm: Arm
+    internal: Internal
+    changes: Changes
+
+
+class Policy(Protocol):
+    """Decides on trials from their results and from nothing else, so that a resume can replay it."""
+
+    @property
+    def planned(self) -> int:
+        """Trials in all, as far as the results so far ask for."""
+
+    def restore(self, trial: TrialRecord) -> None:
+        """A trial from before a resume."""
+
+    def suggest(self, number: int) -> Suggestion:
+        """What trial `number` is to be."""
+
+    def dataset(self, trial: TrialRecord) -> Mapping[str, Any]:
+        """Options of the data set that are the trial's own."""
+
+    def stop(self, trial: TrialRecord, record: SearchRecord) -> str | None:
+        """Why a trial is to stop after its last epoch; None to go on."""
+
+    def tell(self, trial: TrialRecord) -> None:
+        """A trial has ended."""
+
+    def exhausted(self, record: SearchRecord) -> str | None:
+        """Why nothing more is run, where that is so before all of it is done. The record alone says so, no clock."""
+
+    # ---- for trials that begin alike, see `search.sharing` ----
+
+    @property
+    def more(self) -> bool:
+        """Whether trials may still be suggested, as far as anybody can tell."""
+
+    def foreseen(self, number: int) -> bool:
+        """Whether no result that is still to come can change what trial `number`, the next one, is to be."""
+
+    def siblings(self, trial: TrialRecord) -> list[Sibling]:
+        """All configurations that may be suggested at any time and begin as this trial does."""
+
+
+class Tuning:
+    """The search itself: a study for each arm, one scheduler, one budget.
+
+    Args:
+        experiment: its space and `search`.
+    """
+
+    def __init__(self, experiment: Experiment) -> None:
+        search = experiment.search
+        self._experiment = experiment
+        self.studies: dict[Arm, ArmStudy] = {arm: ArmStudy(experiment, arm) for arm in ARMS}
+        capacity = {arm: study.capacity for arm, study in self.studies.items()}
+        self.arms: list[Arm] = plan(search.trials, search.baseline_share, capacity)
+        self._scheduler: Scheduler = scheduler_of(experiment)
+        self._runs: dict[int, Run] = {}
+        self._exhausted: str | None = None
+        self._suggested: set[int] = set()
+        self._opened = False
+
+    @property
+    def planned(self) -> int:
+        return len(self.arms)
+
+    def restore(self, trial: TrialRecord) -> None:
+        self._suggested.add(trial.number)
+        self.studies[trial.arm].add(trial)
+
+    def suggest(self, number: int) -> Suggestion:
+        self._suggested.add(number)
+        arm = self.arms[number]
+        return Suggestion(arm, *self.studies[arm].suggest(number))
+
+    def dataset(self, trial: TrialRecord) -> Mapping[str, Any]:
+        return {}
+
+    def stop(self, trial: TrialRecord, record: SearchRecord) -> str | None:
+        return self._scheduler.decide(self._run(trial), map(self._run, record))
+
+    def _run(self, trial: TrialRecord) -> Run:
+        """What early stopping knows of a trial; one that failed is known up to its failure."""
+        if trial.number not in self._runs:
+            start = trial.changes.get(START, self._experiment.trial.modulation.start)
+            opens = None if trial.arm == "baseline" else start
+            self._runs[trial.number] = Run(trial.number, trial.arm, opens, trial.bests)
+        return self._runs[trial.number]
+
+    def tell(self, trial: TrialRecord) -> None:
+        self.studies[trial.arm].tell(trial)
+
+    def exhausted(self, record: SearchRecord) -> str | None:
+        """Once it is so it stays so, also when the search is opened again: what is set aside is an estimate, which may
+        fall again."""
+        budget = self._experiment.search.budget
+        if not self._opened:
+            self._opened = True
+            self._exhausted = next((t.reason for t in record if t.cut_short and ended_by(budget, t.reason)), None)
+        confirm, trial = self._experiment.confirm, self._experiment.trial
+        trainings = confirm.trainings if confirm else 0
+        aside = set_aside(trainings, most_epochs(self._experiment.space, trial), record.spent)
+        self._exhausted = self._exhausted or exhausted(budget, record.spent, aside)
+        return self._exhausted
+
+    @property
+    def more(self) -> bool:
+        return len(self._suggested) < len(self.arms)
+
+    def foreseen(self, number: int) -> bool:
+        return self.studies[self.arms[number]].foreseen
+
+    def siblings(self, trial: TrialRecord) -> list[Sibling]:
+        return siblings(self._experiment.space, self._experiment.trial, trial.changes)

@@ -1,0 +1,1 @@
+"""Epochs that several trials share are trained once: who waits for whom, and goes on from where."""

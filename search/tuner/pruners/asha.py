@@ -1,0 +1,91 @@
+"""Asynchronous successive halving (Li et al., *A System for Massively Parallel Hyperparameter Tuning*, MLSys 2020)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from search.tuner.pruners.peers import Mode, Run, better, kind, peers
+
+
+def rung_epochs(grace_epochs: int, reduction_factor: int, epochs: int, drops: Collection[int] = ()) -> list[int]:
+    """After how many epochs trials are compared: the grace, then a factor apart, below the whole training.
+
+    The epoch after a drop of the learning rate is one as well: before it a high rate hides what a trial is worth.
+
+    Args:
+        grace_epochs: the first rung.
+        reduction_factor: how far the rungs are apart.
+        epochs: of the whole training.
+        drops: epochs, counted from 0, at whose begin the learning rate falls.
+
+    >>> rung_epochs(3, 3, 100), rung_epochs(3, 3, 100, drops=[70])
+    ([3, 9, 27, 81], [3, 9, 27, 71, 81])
+    """
+    found = {drop + 1 for drop in drops if grace_epochs < drop + 1 < epochs}
+    rung = grace_epochs
+    while rung < epochs:
+        found.add(rung)
+        rung *= reduction_factor
+    return sorted(found)
+
+
+@dataclass(frozen=True)
+class Asha:
+    """Stops a run that is not among the best 1 / `reduction_factor` of its peers at a rung.
+
+    A rung that falls into the grace of a run whose window has just opened is put off to the grace's end: the run is
+    then to be among as many of the best, at that epoch; who stopped at the rung counts as worse.
+
+    Args:
+        rungs: numbers of epochs trained, see `rung_epochs`.
+        reduction_factor: one run in so many goes on.
+        mode: whether more or less of the value is better.
+        grace_epochs: in which a run whose window has just opened is compared with nobody.
+        brackets: of how many a trial draws one; in bracket b the first b rungs are left out, and trials are compared
+            within their bracket. The chance of each is `reduction_factor` times that of the next.
+        seed: of that draw.
+    """
+
+    rungs: Sequence[int]
+    reduction_factor: int
+    mode: Mode
+    grace_epochs: int = 1
+    brackets: int = 1
+    seed: int = 0
+
+    def bracket(self, number: int) -> int:
+        """That of trial `number`, drawn from the seed."""
+        digest = hashlib.blake2b(f"{self.seed}/{number}".encode(), digest_size=8).digest()
+        weights = [self.reduction_factor**-b for b in range(self.brackets)]
+        left = int.from_bytes(digest) / 2**64 * sum(weights)
+        for b, weight in enumerate(weights):
+            left -= weight
+            if left < 0:
+                return b
+        return self.brackets - 1
+
+    def decide(self, run: Run, runs: Iterable[Run]) -> str | None:
+        """See `Scheduler`."""
+        trained, bracket = len(run.values), self.bracket(run.number)
+        rungs = [r for r in self.rungs[bracket:] if run.due(r, self.grace_epochs) == trained]
+        if not rungs:
+            return None
+        rung = rungs[-1]
+        there = [o for o in peers(run, runs, rung, self.grace_epochs) if self.bracket(o.number) == bracket]
+        rivals = [o.values[trained - 1] for o in there if len(o.values) >= trained]
+        place, of = 1 + sum(better(value, run.values[-1], self.mode) for value in rivals), 1 + len(there)
+        go_on = max(1, of // self.reduction_factor)
+        if place <= go_on:
+            return None
+        return f"asha: {ordinal(place)} of {of} {kind(run, rung)} after {trained} epochs, {go_on} may go on"
+
+
+def ordinal(n: int) -> str:
+    """
+    >>> [ordinal(n) for n in (1, 2, 3, 4, 11, 22)]
+    ['1st', '2nd', '3rd', '4th', '11th', '22nd']
+    """
+    ending = "th" if 10 <= n % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
+    return f"{n}{ending}"

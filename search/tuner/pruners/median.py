@@ -1,0 +1,37 @@
+"""The median rule (Golovin et al., *Google Vizier: A Service for Black-Box Optimization*, KDD 2017)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from statistics import median
+
+from search.tuner.pruners.peers import Mode, Run, better, kind, peers
+
+FEWEST = 4  # peers whose median says something
+
+
+@dataclass(frozen=True)
+class Median:
+    """Stops a run whose best so far is worse than the median of its peers' best after as many epochs.
+
+    Args:
+        grace_epochs: trained before a run is compared at all, and again when its window opens.
+        mode: whether more or less of the value is better.
+    """
+
+    grace_epochs: int
+    mode: Mode
+
+    def decide(self, run: Run, runs: Iterable[Run]) -> str | None:
+        """See `Scheduler`."""
+        trained = len(run.values)
+        if trained < self.grace_epochs or run.due(trained, self.grace_epochs) > trained:
+            return None
+        there = peers(run, runs, trained, self.grace_epochs)
+        if len(there) < FEWEST:
+            return None
+        middle = median(o.values[trained - 1] for o in there)
+        if not better(middle, run.values[-1], self.mode):
+            return None
+        return f"median: worse than half of {len(there)} other {kind(run, trained)} after {trained} epochs"

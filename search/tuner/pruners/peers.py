@@ -1,0 +1,71 @@
+"""What early stopping knows of a trial, and which trials it is compared with.
+
+Until its window opens, a modulated trial is an unmodulated run: it is compared with all runs that are unmodulated up
+to that epoch, for its other settings. Once open, it has a grace, in which it is compared with nobody, and then stands
+among those whose windows are open as well. The baseline is compared with itself alone: what the other arm does never
+ends one of its trials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from search.experiment.arms import Arm
+
+Mode = Literal["max", "min"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trial so far.
+
+    Args:
+        number: of the trial.
+        arm: which of the two.
+        opens: the first epoch that is modulated, counted from 0; None where none is.
+        values: the best of the objective so far, after each epoch.
+    """
+
+    number: int
+    arm: Arm
+    opens: int | None
+    values: Sequence[float]
+
+    def open_at(self, trained: int) -> bool:
+        """Whether any of the first `trained` epochs is modulated."""
+        return self.opens is not None and self.opens < trained
+
+    def due(self, rung: int, grace_epochs: int) -> int:
+        """When the run is compared that would be after `rung` epochs: at once, or at the end of its window's grace."""
+        return max(rung, self.opens + grace_epochs) if self.opens is not None and self.opens < rung else rung
+
+
+class Scheduler(Protocol):
+    """Early stopping: a function of results and of nothing else, so that a simulator or a resume can replay it."""
+
+    def decide(self, run: Run, runs: Iterable[Run]) -> str | None:
+        """None to go on, or why the run stops after its last epoch. `runs` are all there are, itself among them."""
+
+
+def peers(run: Run, runs: Iterable[Run], rung: int, grace_epochs: int) -> list[Run]:
+    """Those with which `run` is compared at a rung, as far as they came to it by now; not itself."""
+    due = run.due(rung, grace_epochs)
+    others = (other for other in runs if other.number != run.number)
+    there = [o for o in others if o.due(rung, grace_epochs) <= min(due, len(o.values))]
+    if run.arm == "baseline":
+        return [other for other in there if other.arm == "baseline"]
+    return [other for other in there if other.open_at(rung) == run.open_at(rung)]
+
+
+def kind(run: Run, trained: int) -> str:
+    """What its peers are, in words."""
+    if run.arm == "baseline":
+        return "baseline trials"
+    return "trials with an open window" if run.open_at(trained) else "runs without modulation so far"
+
+
+def better(value: float, than: float, mode: Mode) -> bool:
+    """Whether one value beats another."""
+    return value > than if mode == "max" else value < than

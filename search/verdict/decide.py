@@ -1,0 +1,277 @@
+"""The verdict: whether the method helps, from the best configuration of each arm, trained again with fresh seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from numpy.typing import ArrayLike
+from pydantic import TypeAdapter
+
+from search.experiment.arms import Arm
+from search.tuner.pruners.peers import Mode
+from search.verdict import anytime
+from search.verdict.paired import (
+    CONFIDENCE,
+    Paired,
+    Range,
+    Secondary,
+    detectable,
+    paired,
+    paired_bootstrap,
+    secondary,
+    seeds_for,
+    sign_flip,
+    smallest_p,
+)
+
+Claim = Literal["helps", "hurts", "none"]
+
+
+@dataclass(frozen=True)
+class Twin:
+    """The better of the two configurations with its modulation switched, trained with the pairs' seeds and splits.
+
+    Two arms that were searched apart end with configurations that differ in more than the modulation, and the better
+    may owe its lead to these other settings: where the method changes nothing, that is the luck of one search. A twin
+    differs in the modulation alone. See docs/verdict.md.
+
+    Args:
+        of: the arm whose configuration it is; a twin of the modulated one is not modulated, one of the baseline's has
+            the modulation of the best modulated configuration.
+        values: results [n].
+    """
+
+    of: Arm
+    values: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What n pairs of fresh seeds say. Values are in the metric's unit, differences are modulated - baseline.
+
+    Args:
+        claim: what is said of the method.
+        word: the same in words: "helps", "hurts", "no difference that 10 seeds can show".
+        mode: whether more or less of the metric is better.
+        sequential: whether seeds were added until it was clear.
+        interval: the one that decides: the paired t interval or, where sequential, the confidence sequence's. None
+            where there is none.
+        paired: the pairs: each arm's mean and sd, the difference, its t interval.
+        twin_interval, twin: the better configuration against itself with the modulation switched, modulated -
+            unmodulated, likewise.
+        sign_flip_p: exact; None where n is too small for it to reach 5 %.
+        smallest_p: the smallest that n allows.
+        detectable: the smallest true difference that n pairs show in 80 % of cases, given the sd that was seen.
+        seeds_for_seen: pairs that would show a true difference as large as the one seen in 80 % of cases.
+        evidence: against "no difference", valid whenever one looks (see `search.verdict.anytime`), where sequential.
+        alone: each modality by itself, secondary.
+        examples: the difference in accuracy over redrawn examples, where the publisher fixes the split.
+        notes: sentences that whoever reads the verdict must see.
+    """
+
+    claim: Claim
+    word: str
+    mode: Mode
+    sequential: bool
+    interval: tuple[float, float] | None
+    paired: Paired
+    twin_interval: tuple[float, float] | None
+    twin: Paired | None
+    sign_flip_p: float | None
+    smallest_p: float
+    detectable: float | None
+    seeds_for_seen: int | None
+    evidence: float | None
+    alone: dict[str, Secondary]
+    examples: Range | None
+    notes: tuple[str, ...]
+
+
+_VERDICT = TypeAdapter(Verdict)
+
+
+def leader(pairs: Paired, mode: Mode) -> Arm:
+    """The arm with the better mean, the baseline where they are equal: that whose twin is to be trained."""
+    return "modulated" if (pairs.mean > 0 if mode == "max" else pairs.mean < 0) else "baseline"
+
+
+def claim_of(interval: tuple[float, float] | None, mode: Mode) -> Claim:
+    """What an interval of modulated - baseline shows: nothing where 0 lies in it, or where there is none."""
+    if interval is None or interval[0] <= 0 <= interval[1]:
+        return "none"
+    return "helps" if (interval[0] > 0) == (mode == "max") else "hurts"
+
+
+def interval_of(pairs: Paired, *, sequential: bool) -> tuple[float, float] | None:
+    """The interval that decides: the paired t interval, or the confidence sequence's where seeds are added."""
+    if pairs.low is None or pairs.high is None or not pairs.sd:
+        return None
+    if not sequential:
+        return pairs.low, pairs.high
+    half = anytime.half_width(pairs.sd, pairs.n)
+    return None if half is None else (pairs.mean - half, pairs.mean + half)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is said of the method, and the intervals it rests on.
+
+    Args:
+        claim: what is said.
+        first: what the pairs alone say.
+        paired, twin: the pairs, and the twin's.
+        interval, twin_interval: of modulated - baseline; None where there is none.
+    """
+
+    claim: Claim
+    first: Claim
+    paired: Paired
+    interval: tuple[float, float] | None
+    twin: Paired | None
+    twin_interval: tuple[float, float] | None
+
+
+def decide(
+    modulated: Sequence[float],
+    baseline: Sequence[float],
+    mode: Mode = "max",
+    *,
+    sequential: bool = False,
+    twin: Twin | None = None,
+) -> Decision:
+    """The decision of `verdict`, which see, without what stands beside it."""
+    pairs = paired(modulated, baseline)
+    interval = interval_of(pairs, sequential=sequential)
+    first = claim_of(interval, mode)
+    if twin is None:
+        return Decision(first, first, pairs, interval, None, None)
+    against = paired(modulated, twin.values) if twin.of == "modulated" else paired(twin.values, baseline)
+    twin_interval = interval_of(against, sequential=sequential)
+    agree = twin.of == leader(pairs, mode) and claim_of(twin_interval, mode) == first
+    return Decision(first if agree else "none", first, pairs, interval, against, twin_interval)
+
+
+def verdict(
+    modulated: Sequence[float],
+    baseline: Sequence[float],
+    mode: Mode = "max",
+    *,
+    sequential: bool = False,
+    twin: Twin | None = None,
+    alone: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None,
+    correct: tuple[ArrayLike, ArrayLike] | None = None,
+) -> Verdict:
+    """The verdict on 2n results, or on 3n with a twin.
+
+    The method *helps* or *hurts* where the two-sided 95 % interval of modulated - baseline does not hold 0, and, once
+    there is a twin, where the twin's shows the same. Where the method changes nothing the twin's does so in 2.5 % a
+    side at most, so that both together do not either, whatever the configurations are (an intersection-union test:
+    Berger, *Multiparameter Hypothesis Testing and Acceptance Sampling*, Technometrics 1982).
+
+    Args:
+        modulated, baseline: the metric's values [n], of the same seed at the same place.
+        mode: whether more or less of it is better.
+        sequential: whether n depended on the results.
+        twin: of `leader(…)`, with the pairs' seeds. A twin of the other arm supports no claim.
+        alone: modality -> its accuracies [n] in the modulated and the baseline arm.
+        correct: which examples the modulated and the baseline models got right, bool [n, N] each, where all pairs have
+            the same N validation examples.
+
+    Raises:
+        ValueError: results that are not finite or not in pairs.
+    """
+    found = decide(modulated, baseline, mode, sequential=sequential, twin=twin)
+    differences = [a - b for a, b in zip(modulated, baseline, strict=True)]
+    n, sd = found.paired.n, found.paired.sd
+    return Verdict(
+        found.claim,
+        f"no difference that {_seeds(n)} can show" if found.claim == "none" else found.claim,
+        mode,
+        sequential,
+        found.interval,
+        found.paired,
+        found.twin_interval,
+        found.twin,
+        sign_flip(differences) if smallest_p(n) <= 1 - CONFIDENCE and sd else None,
+        smallest_p(n),
+        detectable(sd, n) if sd else None,
+        seeds_for(found.paired.mean, sd) if sd else None,
+        _evidence(differences) if sequential and sd else None,
+        secondary(alone or {}),
+        None if correct is None else paired_bootstrap(*correct),
+        tuple(_notes(found, sequential=sequential)),
+    )
+
+
+def _evidence(differences: Sequence[float]) -> float:
+    return math.exp(min(700.0, float(anytime.log_evidence(differences)[-1])))
+
+
+def _seeds(n: int) -> str:
+    return "1 seed" if n == 1 else f"{n} seeds"
+
+
+def _notes(found: Decision, *, sequential: bool) -> list[str]:
+    notes = [_too_few(found.paired, sequential=sequential), _of_twin(found)]
+    return [note for note in notes if note]
+
+
+def _too_few(pairs: Paired, *, sequential: bool) -> str:
+    """What the pairs are too few for."""
+    n = pairs.n
+    if n == 1:
+        return (
+            "1 seed has no spread, so there is no interval and no p-value: an interval takes 2 seeds, a sign-flip test "
+            "that can reach 5 % takes 6."
+        )
+    if not pairs.sd:
+        return (
+            f"All {n} differences are the same: seeds that change nothing count as one result, so there is no interval "
+            "and no p-value."
+        )
+    notes = []
+    if smallest_p(n) > 1 - CONFIDENCE:
+        notes.append(
+            f"{n} seeds cannot reach 5 % in a sign-flip test, whose smallest p would be {smallest_p(n):g}: no p-value "
+            "is given; it takes 6."
+        )
+    if sequential and anytime.half_width(pairs.sd, n) is None:
+        notes.append(f"{n} seeds cannot be clear when one may stop at any number of them: that takes 5.")
+    return " ".join(notes)
+
+
+def _of_twin(found: Decision) -> str:
+    """What the twin makes of the pairs' claim."""
+    if found.first == "none" or (found.twin is not None and found.claim != "none"):
+        return ""
+    better, switched = ("modulated", "off") if found.first == "helps" else ("baseline", "on")
+    if found.twin is None:
+        return (
+            f"Not checked: the best {better} configuration against itself with the modulation switched {switched}. The "
+            "two configurations may differ in more than the modulation, and owe their difference to that."
+        )
+    return (
+        f"The two configurations differ, but that the modulation {found.first} does not show when the best {better} "
+        f"one is trained with the modulation switched {switched}: their other settings may make the difference, and "
+        "these were the luck of the search."
+    )
+
+
+def from_dict(plain: Mapping[str, Any]) -> Verdict:
+    """The verdict that `to_dict` made these values of, whatever else is beside them.
+
+    Raises:
+        ValueError: they are of another version, or were changed.
+    """
+    return _VERDICT.validate_python({field.name: plain.get(field.name) for field in fields(Verdict)})
+
+
+def to_dict(found: Verdict) -> dict[str, Any]:
+    """As plain as JSON: dicts, lists, strings, whole numbers, finite floats, None."""
+    plain = asdict(found)
+    for name, value in plain.items():
+        plain[name] = list(value) if isinstance(value, tuple) else value
+    return plain

@@ -1,0 +1,119 @@
+"""What a confirmation trains, as the policy of a session."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from search.experiment.arms import Arm
+from search.experiment.schema import Experiment
+from search.experiment.space import METHOD, Changes
+from search.run.budget import Spent, exhausted
+from search.run.journal import SearchRecord, TrialRecord
+from search.tuner.policy import Suggestion
+from search.tuner.prefixes.siblings import Sibling
+from search.verdict.pairs import Pairs, Role
+from search.verdict.seeds import SPLIT_SEED, redraws
+
+SEED = "seed"  # path into a trial
+MODULATION = "modulation."  # ditto, what it begins with
+
+
+def twin_changes(best: Mapping[Arm, Changes], of: Arm) -> Changes:
+    """A configuration with its modulation switched: off, or as in the best modulated one."""
+    if of == "modulated":
+        return {**best[of], METHOD: "none"}
+    switched = {path: value for path, value in best["modulated"].items() if path.startswith(MODULATION)}
+    return {**best[of], **switched}
+
+
+def other(arm: Arm) -> Arm:
+    """The other one."""
+    return "baseline" if arm == "modulated" else "modulated"
+
+
+@dataclass
+class Confirmation:
+    """The policy that trains pairs: both of a pair have the same seed, first weights, order of the data and split.
+
+    Args:
+        experiment: what was searched.
+        best: the configuration of each arm, as changes of the experiment's trial.
+        seeds: of the pairs, as many as there may be.
+        spent: by the search.
+        sequential: see `Pairs`.
+        limited: whether the experiment's budget is that of the search and the confirmation together; else it was the
+            search's alone.
+
+    Attributes:
+        pairs: how far they are.
+    """
+
+    experiment: Experiment
+    best: Mapping[Arm, Changes]
+    seeds: Sequence[int]
+    spent: Spent
+    sequential: bool = False
+    limited: bool = True
+    pairs: Pairs = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.pairs = Pairs(len(self.seeds), self.experiment.search.objective.mode, sequential=self.sequential)
+
+    @property
+    def planned(self) -> int:
+        return self.pairs.trainings
+
+    def restore(self, trial: TrialRecord) -> None:
+        self.pairs.take(*_place(trial), trial)
+
+    def suggest(self, number: int) -> Suggestion:
+        pair, role = self.pairs.hand_out()
+        of = self.pairs.twin_of
+        if role != "twin":
+            arm, changes = role, self.best[role]
+        else:
+            assert of is not None
+            arm, changes = other(of), twin_changes(self.best, of)
+        return Suggestion(arm, {"pair": pair, "role": role}, {**changes, SEED: self.seeds[pair]})
+
+    def dataset(self, trial: TrialRecord) -> Mapping[str, Any]:
+        return {SPLIT_SEED: trial.changes[SEED]} if redraws(self.experiment.dataset) else {}
+
+    def stop(self, trial: TrialRecord, record: SearchRecord) -> str | None:
+        """None: all are trained to the end."""
+
+    def tell(self, trial: TrialRecord) -> None:
+        self.pairs.take(*_place(trial), trial)
+
+    def exhausted(self, record: SearchRecord) -> str | None:
+        return exhausted(self.experiment.search.budget, self.spent + record.spent) if self.limited else None
+
+    @property
+    def more(self) -> bool:
+        return self.pairs.more
+
+    def foreseen(self, number: int) -> bool:
+        return True
+
+    def siblings(self, trial: TrialRecord) -> list[Sibling]:
+        """Of the same seed: the pair, and the twins of both."""
+        every = [*self.best.values(), *(twin_changes(self.best, arm) for arm in self.best)]
+        return [Sibling({**changes, SEED: trial.changes[SEED]}) for changes in every]
+
+
+def _place(trial: TrialRecord) -> tuple[int, Role]:
+    return trial.internal["pair"], trial.internal["role"]
+
+
+def title(trial: TrialRecord) -> str:
+    """Of a training of a confirmation, in MLflow and on the screen."""
+    pair, role = _place(trial)
+    return f"confirm {pair:02} {role}"
+
+
+def marks(trial: TrialRecord) -> dict[str, str]:
+    """What a training of a confirmation is in it, as tags in MLflow."""
+    pair, role = _place(trial)
+    return {"pair": str(pair), "role": role}

@@ -1,0 +1,106 @@
+"""Files by name at paths and URIs: in a folder, through a file:// URI, and in a real S3 server's bucket."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from pyarrow import fs
+
+from datasets.store import remote
+from datasets.store.remote import Remote, RemoteError, whereabouts
+from tests.support.tells import tells
+
+
+@pytest.fixture(params=["path", "file", "s3"])
+def place(request, tmp_path) -> Remote:
+    folder = tmp_path / "Daten é #1"
+    if request.param == "s3":
+        return Remote(request.getfixturevalue("s3")(f"Daten %C3%A9 {tmp_path.name}".replace(" ", "%20")))
+    return Remote(str(folder) if request.param == "path" else folder.as_uri())
+
+
+def test_what_was_put_is_there_whole_under_its_name(place, tmp_path):
+    mine, back = tmp_path / "mine", tmp_path / "back"
+    mine.write_bytes(os.urandom(5 * 2**20))
+    name = "run-1f/0003/last é.pt"
+    assert not place.exists(name)
+    assert place.read(name) is None
+    assert not place.get(name, back)
+    assert not back.exists()
+    place.put(mine, name)
+    assert place.exists(name)
+    assert not place.exists("run-1f/0003")  # a folder is no file
+    assert place.get(name, back)
+    assert back.read_bytes() == place.read(name) == mine.read_bytes()
+    mine.write_bytes(b"shorter")
+    place.put(mine, name)  # over the one before
+    assert place.get(name, back)
+    assert back.read_bytes() == b"shorter"
+    place.delete(name)
+    place.delete(name)  # as often as one likes
+    assert not place.exists(name)
+
+
+def test_a_file_that_is_cut_short_while_it_is_written_is_not_there(tmp_path, monkeypatch):
+    """The name is given when all of it is written; what was there before stays until then."""
+    mine = tmp_path / "mine"
+    mine.write_bytes(b"before")
+    Remote(str(tmp_path)).put(mine, "there/kept")
+    mine.write_bytes(b"0123456789")
+    monkeypatch.setattr(remote, "CHUNK_BYTES", 4)
+
+    def refused(*paths: str) -> None:
+        raise OSError("the connection is gone")
+
+    whole = fs.LocalFileSystem()
+
+    class Cut:
+        type_name = whole.type_name
+        create_dir, open_output_stream, delete_file = whole.create_dir, whole.open_output_stream, whole.delete_file
+        move = staticmethod(refused)
+
+    monkeypatch.setattr(fs, "FileSystem", SimpleNamespace(from_uri=lambda uri: (Cut(), str(tmp_path))))
+    place = Remote(tmp_path.as_uri())
+    with pytest.raises(RemoteError) as error:
+        place.put(mine, "there/kept")
+    tells(error.value, tmp_path.as_uri(), "the connection is gone")
+    assert [(file.name, file.read_bytes()) for file in (tmp_path / "there").iterdir()] == [("kept", b"before")]
+
+
+@pytest.mark.parametrize(
+    ("where", "facts"),  # some of them pyarrow's words
+    [
+        ("nothing://bucket/x", ["Unrecognized filesystem type", "s3://bucket/folder"]),
+        ("file://host/x", ["Unsupported hostname", "file:///folder"]),
+        ("s3://key:word@bucket/x", ["password", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "~/.aws/credentials"]),
+        ("abfs://box@account/x?client_secret=word", ["password", "AWS_SECRET_ACCESS_KEY"]),
+    ],
+)
+def test_a_uri_that_cannot_be_opened_is_refused(where, facts):
+    with pytest.raises(RemoteError) as error:
+        Remote(where)
+    tells(error.value, where, *facts)
+
+
+def test_a_place_that_refuses_is_named(tmp_path, s3):
+    mine = tmp_path / "mine"
+    mine.touch()
+    with pytest.raises(RemoteError) as error:
+        Remote("file:///proc/x").put(mine, "a")
+    tells(error.value, "file:///proc/x", "written", os.strerror(errno.ENOENT))
+    missing = s3("x").replace("//bucket/", "//missing/")
+    with pytest.raises(RemoteError, match="NO_SUCH_BUCKET") as error:
+        Remote(missing).put(mine, "a")
+    tells(error.value, missing, "written")
+
+
+def test_a_path_is_the_same_wherever_a_worker_is_at_home(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    assert whereabouts("a/b") == str(Path(tmp_path, "a", "b"))
+    assert whereabouts("~/stores") == "/home/me/stores"
+    assert whereabouts("s3://bucket/~/a?region=x") == "s3://bucket/~/a?region=x"

@@ -1,0 +1,90 @@
+"""What the pages show of files and code is what the program takes."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from search.backend.preflight import rehearse
+from search.experiment.load import load
+from search.run.open_data import open_data
+from tests.support.pages import PAGES, ROOT, anchors, blocks, name_of
+from tests.support.tells import tells
+
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+EXECUTED = {  # how many examples of a page, and the file of the tests that execute them
+    "README.md": (1, "docs/test_readme"),
+    "docs/mlflow.md": (2, "docs/test_commands"),
+    "docs/own_data.md": (2, "docs/test_readme"),
+    "docs/plugin.md": (5, "docs/test_examples"),
+}
+EXPERIMENTS = [(name_of(page), text) for page in PAGES for text in blocks(name_of(page), "yaml")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_somewhere(page: Path):
+    for link in LINK.findall(page.read_text(encoding="utf-8")):
+        path, _, anchor = link.partition("#")
+        if not path.startswith(("http:", "https:")):
+            there = (page.parent / path).resolve() if path else page
+            assert there.is_file(), link
+            assert not anchor or anchor in anchors(there), link
+
+
+def test_every_page_can_be_reached_from_the_readme():
+    linked = set(LINK.findall((ROOT / "README.md").read_text(encoding="utf-8")))
+    assert [name_of(page) for page in PAGES[2:] if name_of(page) not in linked] == []
+
+
+def test_every_python_example_is_one_that_a_test_executes():
+    shown = {name_of(page): len(blocks(name_of(page), "python")) for page in PAGES}
+    assert {page: count for page, count in shown.items() if count} == {p: n for p, (n, _) in EXECUTED.items()}
+    for page, (_, file) in EXECUTED.items():
+        assert page in (ROOT / "tests" / f"{file}.py").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("page", "text"), EXPERIMENTS, ids=lambda value: value.partition("\n")[0])
+def test_every_experiment_file_that_is_shown_is_valid(tmp_path, monkeypatch, page, text):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "mine.py").write_text(blocks("docs/own_data.md", "python")[1])
+    (tmp_path / "shown.yaml").write_text(text)
+    experiment = load(tmp_path / "shown.yaml")
+    sys.modules.pop("mine", None)
+    assert text.startswith(f"name: {experiment.name}\n")
+
+
+@pytest.fixture
+def plugged(tmp_path, monkeypatch, capsys) -> tuple[dict, str]:
+    """The page on the plug-in, executed from its top to its end as one script, and what that printed."""
+    names: dict = {}
+    with torch.random.fork_rng():
+        for number, code in enumerate(blocks("docs/plugin.md", "python")[:4]):
+            exec(compile(code, f"docs/plugin.md, example {number}", "exec"), names)
+    return names, capsys.readouterr().out
+
+
+def test_the_plug_in_holds_back_the_modality_that_leads_within_the_window(plugged):
+    names, printed = plugged
+    found = [re.findall(r"'(\w+)': ([\d.e-]+)", line) for line in printed.splitlines()]
+    k = [{name: float(value) for name, value in line} for line in found]
+    assert len(k) == 5
+    assert all(k[epoch] == {"audio": 1.0, "visual": 1.0} for epoch in (0, 4))
+    assert all(k[epoch]["audio"] < 0.7 < k[epoch]["visual"] for epoch in (1, 2, 3))
+    assert names["modulator"].state_dict() == {"step": 1}
+
+
+def test_an_encoder_and_a_fusion_of_ones_own_make_models_of_a_search(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    parts = blocks("docs/plugin.md", "python")[4]
+    assert parts.startswith("# parts.py\n")
+    (tmp_path / "parts.py").write_text(parts)
+    (tmp_path / "parts.yaml").write_text(*blocks("docs/plugin.md", "yaml"))
+    experiment = load(tmp_path / "parts.yaml")
+    [note] = rehearse(experiment, open_data(experiment.dataset))
+    sys.modules.pop("parts")
+    tells(note, "AdamW")

@@ -1,0 +1,318 @@
+"""A Ray cluster that is there already: two real nodes on this machine, with a token."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import ray
+from click.testing import CliRunner
+from pyarrow import fs
+
+from datasets import registry
+from datasets.store.prepare import prepare
+from datasets.store.remote import Remote, RemoteError
+from search.backend import cluster
+from search.backend.cluster import ClusterError, check_nodes, local_ray, own_modules, sources
+from search.cli.main import main
+from search.experiment.load import load
+from search.run.checkpoints import KEPT
+from search.run.folder import RunFolder
+from search.run.journal import read
+from tests.search.commands.test_prepare_and_check import SMALL
+from tests.support import media_trees
+from tests.support.tells import tells
+
+ROOT = Path(__file__).resolve().parents[3]
+DEMO = ROOT / "experiments" / "demo.yaml"
+VGGSOUND = ROOT / "experiments" / "vggsound.yaml"
+MINE = """
+import os
+import time
+import ogmge
+from ogmge.encoders import small_conv
+
+
+def small(shape):
+    import ray
+
+    node = ray.get_runtime_context().get_node_id() if "RAY_RAYLET_PID" in os.environ else "driver"
+    with open(os.environ["OGMGE_SEEN"], "a") as seen:
+        print(node, ogmge.__file__, __file__, file=seen)
+    until = time.monotonic() + 120
+    while node != "driver" and time.monotonic() < until:  # else the node that is ready first may train both trials
+        if len({line.split(" ", 1)[0] for line in open(os.environ["OGMGE_SEEN"])} - {"driver"}) > 1:
+            break
+        time.sleep(0.1)
+    return small_conv(shape)
+"""
+
+
+RAY_START = """
+import sys
+from ray._private import services
+from ray.scripts.scripts import start
+
+services.resolve_ip_for_localhost = lambda host: host  # else it listens to the whole network
+start([*sys.argv[1:], "--node-ip-address=127.0.0.1"])
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.mark.parametrize("address", ["somewhere", "host:port", "ray://127.0.0.1:10001", ""])
+def test_an_address_that_is_none_is_a_mistake(address):
+    result = CliRunner().invoke(main, ["prepare", str(VGGSOUND), f"search.address='{address}'"])
+    assert result.exit_code == 2
+    tells(result.output, "`search.address`", repr(address), "`local`", "`auto`", "host:port", "(command line)")
+
+
+def test_where_nobody_answers_is_told_at_once(tmp_path, monkeypatch):
+    given = media_trees.vggsound(tmp_path)
+    where = [f"dataset.{key}={json.dumps(value)}" for key, value in given.items()]
+    address = f"127.0.0.1:{free_port()}"
+    monkeypatch.setenv("RAY_ADDRESS", address)  # as in a job
+    monkeypatch.setattr(ray, "init", None)  # Ray's own attempt takes more than a minute
+    for written in (address, "auto"):
+        result = CliRunner().invoke(main, ["prepare", str(VGGSOUND), *where, f"search.address={written}"])
+        assert result.exit_code == 2, result.output
+        tells(result.output, address, "`search.address`", os.strerror(errno.ECONNREFUSED))
+    monkeypatch.delenv("RAY_ADDRESS")
+    result = CliRunner().invoke(main, ["prepare", str(VGGSOUND), *where, "search.address=auto"])
+    assert result.exit_code == 2, result.output
+    tells(result.output, "`search.address`", "RAY_ADDRESS", "host:port", "''")
+
+
+def test_the_users_modules_are_those_that_the_experiment_names():
+    own = load(
+        DEMO,
+        [
+            "dataset={name: 'tests.support.own_data:Vectors'}",
+            "trial.encoder={left: mlp, right: 'mine.nets:small'}",
+            "space.fusion=[concat, 'heads:best', 'ogmge.fusion:Sum']",
+        ],
+    )
+    assert own_modules(own) == {"tests", "mine", "heads"}
+    assert own_modules(load(DEMO, ["trial.encoder=torchvision:resnet18"])) == set()
+
+
+def test_what_is_installed_is_not_sent(tmp_path, monkeypatch):
+    (tmp_path / "heads.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert sources({"heads", "numpy"}) == [str(tmp_path / "heads.py")]
+
+
+def test_what_nodes_do_not_see_or_have_is_told_for_each(ray_instance, tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "NEEDED", ("torch", "no_such_package"))
+    seen, store = tmp_path / "seen", (tmp_path / "store").as_uri()
+    read = {"dataset.source": str(tmp_path / "unseen"), "dataset.store": store}
+    with pytest.raises(ClusterError) as told:
+        check_nodes(read, {"search.storage": seen.as_uri()})
+    first, second, third = str(told.value).splitlines()
+    tells(first, tmp_path / "unseen", "`dataset.source`")
+    tells(second, store, "`dataset.store`")
+    tells(third, "no_such_package")
+    for line in (first, second, third):
+        tells(line, ray.nodes()[0]["NodeManagerAddress"])
+    assert list(seen.iterdir()) == []  # the marks are gone
+    monkeypatch.setattr(cluster, "NEEDED", ("torch",))
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "manifest.json").touch()
+    check_nodes({"dataset.source": str(tmp_path), "dataset.store": store}, {"the folder of the run": str(seen)})
+    assert list(seen.iterdir()) == []
+
+
+def test_what_a_node_cannot_write_to_is_told(tmp_path):
+    """A node may see what another one wrote, and be refused."""
+    (tmp_path / ".seen-1").touch()
+    there = cluster.Remote
+
+    class ReadOnly(there):
+        def put(self, file: Path, name: str) -> None:
+            raise RemoteError("file:///x cannot be written to (Permission denied)")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cluster, "Remote", ReadOnly)
+        told = cluster._lacking({}, {"search.storage": (tmp_path.as_uri(), ".seen-1")}, ())
+    [line] = told
+    tells(line, "`search.storage`", "file:///x cannot be written to (Permission denied)")
+    [line] = cluster._lacking({}, {"search.storage": (tmp_path.as_uri(), ".seen-2")}, ())
+    tells(line, "`search.storage`", tmp_path.as_uri())
+    assert cluster._lacking({}, {"search.storage": (tmp_path.as_uri(), ".seen-1")}, ()) == []
+    assert [file.name for file in tmp_path.iterdir()] == [".seen-1"]
+
+
+def test_a_store_at_a_uri_is_not_prepared_by_a_cluster(tmp_path):
+    given = media_trees.vggsound(tmp_path)
+    words = [f"dataset.source={json.dumps(given['source'])}", "dataset.store=s3://bucket/x", "search.address=here:1"]
+    result = CliRunner().invoke(main, ["prepare", str(VGGSOUND), *words])
+    assert result.exit_code == 2
+    tells(result.stderr, "`dataset.store`", "s3://bucket/x", "fs.copy_files('FOLDER', 's3://bucket/x')")
+
+
+def listening(root: int) -> set[str]:
+    """Addresses that a process and all below it listen at, as the kernel writes them."""
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
+    family = {root}
+    while more := {pid for pid, parent in parents.items() if parent in family} - family:
+        family |= more
+    links = set()
+    for pid in family:
+        for link in Path(f"/proc/{pid}/fd").glob("*"):
+            with contextlib.suppress(OSError):
+                links.add(os.readlink(link))
+    rows = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()]
+    return {row[1].partition(":")[0] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in links}
+
+
+def test_a_ray_of_our_own_listens_to_this_machine_only(ray_instance):
+    ray.get(ray.remote(lambda: None).remote())  # a worker is there
+    assert {address[-8:] for address in listening(os.getpid())} == {"0100007F"}  # 127.0.0.1, also written as IPv6
+
+
+def test_cpus_are_those_that_this_process_may_use():
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(before)})
+        assert cluster.own_cpus() == 1
+    finally:
+        os.sched_setaffinity(0, before)
+    assert 1 <= cluster.own_cpus() <= len(before)
+
+
+def test_a_ray_that_somebody_left_running_is_not_joined(monkeypatch):
+    """`ray.init` joins what RAY_ADDRESS names, or whatever runs on the machine."""
+    asked = {}
+
+    def init(**options):
+        asked.update(options)
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
+    with local_ray():
+        assert asked["address"] == "local"
+
+
+# ---- two real nodes ----
+
+
+@contextlib.contextmanager
+def node(folder: Path, *arguments: str) -> Iterator[None]:
+    """`ray start` in the foreground, with everything that it starts."""
+    log = folder / f"{secrets.token_hex(4)}.log"
+    command = [sys.executable, "-c", RAY_START, "--block", "--disable-usage-stats", *arguments]
+    without = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # workers get what is sent
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True, cwd=folder, env=without)
+    try:
+        until = time.monotonic() + 90
+        while b"Ray runtime started" not in log.read_bytes():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < until, log.read_text()
+            time.sleep(0.2)
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def two_nodes(s3: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a cluster of two nodes with a core each; its token is in the environment, and S3's keys."""
+    folder = tmp_path_factory.mktemp("cluster")
+    port = free_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "token")
+        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as short:
+            # a socket's path may have 107 characters, and pytest's folders are long
+            head = ("--head", f"--port={port}", "--num-cpus=1", "--include-dashboard=false", f"--temp-dir={short}")
+            with node(folder, *head), node(folder, f"--address=127.0.0.1:{port}", "--num-cpus=1"):
+                yield f"127.0.0.1:{port}"
+
+
+def command(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A command as a user types it, in `folder`."""
+    return subprocess.run(
+        [sys.executable, *words],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+def test_a_cluster_prepares_a_store_and_searches_a_copy_of_it_with_all_nodes(two_nodes, s3, tmp_path):
+    """From files to an answer: prepared in a folder, copied to S3, planned, searched with checkpoints in S3."""
+    given = media_trees.vggsound(tmp_path / "Daten é", train=4)
+    where = [f"dataset.{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items()]
+    done = command(tmp_path, "-m", "search", "prepare", str(VGGSOUND), *where, f"search.address={two_nodes}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = Path(str(given["store"]))
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    options = registry.options({"name": "vggsound", **given})
+    assert prepare("vggsound", options.index(), options.settings(), folder, parallel=map).skipped_shards > 0
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before  # as if prepared here
+
+    fs.copy_files(str(folder), s3("stores/vggsound"))
+    for name in ("start", "bin"):  # Ray's workers find modules in the script's folder and the working one by themselves
+        (tmp_path / name).mkdir()
+    (tmp_path / "bin" / "mine.py").write_text(MINE)
+    (tmp_path / "start" / "here.py").write_text("from search.cli.main import search_command; search_command()")
+    words = [*where, f"dataset.store={s3('stores/vggsound')}", f"search.storage={s3('runs')}", *SMALL]
+    words += ["trial.encoder=mine:small", "space.optimizer.lr=[1e-3,1e-2]", f"search.address={two_nodes}"]
+    words += ["search.resources={cpu: 1, gpu: 0}"]  # a node has one core
+    told = {"OGMGE_STORES": str(tmp_path / "copies"), "OGMGE_SEEN": str(tmp_path / "seen")}
+    told["PYTHONPATH"] = f"{ROOT}:{tmp_path / 'bin'}"
+    search = [str(tmp_path / "start" / "here.py"), str(VGGSOUND), *words]
+    planned = command(tmp_path, *search, "--dry-run", **told)
+    assert planned.returncode == 0, planned.stdout + planned.stderr
+    tells(planned.stdout, "2 1 of 2 CPUs", "nodes")  # at once; and what is said of the nodes' speed
+    assert len([*(tmp_path / "copies").iterdir()]) == 1
+    (tmp_path / "seen").unlink()  # by the models that were measured here
+    done = command(tmp_path, *search, **told)
+    assert done.returncode == 0, done.stdout + done.stderr
+    record = read(RunFolder(tmp_path / "runs" / "vggsound").journal)
+    assert [trial.status for trial in record] == ["finished", "finished"]
+    seen = [line.split(" ", 1) for line in (tmp_path / "seen").read_text().splitlines()]
+    workers = {node: ours for node, ours in seen if node != "driver"}
+    assert len(workers) == 2  # both nodes trained
+    assert all(ours.count("py_modules") == 2 for ours in workers.values())  # our code was sent, and the user's
+    run = Remote(s3(f"runs/{(tmp_path / 'runs' / 'vggsound' / 'storage').read_text()}"))
+    kept = {f"{trial}/{file}": run.exists(f"{trial}/{file}") for trial in ("0000", "0001") for file in KEPT}
+    assert kept == {"0000/best.pt": True, "0000/last.pt": False, "0001/best.pt": True, "0001/last.pt": False}
+
+
+@pytest.mark.slow
+def test_a_wrong_token_is_told(two_nodes, tmp_path):
+    words = ["-m", "search", "prepare", str(VGGSOUND), f"search.address={two_nodes}"]
+    words += [f"dataset.{key}={json.dumps(value)}" for key, value in media_trees.vggsound(tmp_path / "tree").items()]
+    done = command(tmp_path, *words, RAY_AUTH_TOKEN="0" * 64, RAY_NUM_REDIS_GET_RETRIES="2")
+    assert done.returncode == 2, done.stdout + done.stderr
+    tells(done.stderr, two_nodes, "RAY_AUTH_TOKEN")
+    assert "Traceback" not in done.stderr

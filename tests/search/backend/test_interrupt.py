@@ -1,0 +1,29 @@
+"""Ctrl-C while Tune runs, whose own handlers come between."""
+
+from __future__ import annotations
+
+import signal
+
+from search.backend.interrupt import STOPPING, Interrupt
+
+
+def test_a_second_ctrl_c_is_heard_from_the_moment_of_the_first(capfd):
+    """Tune gives Ctrl-C back once it is told to stop, and the next step of its loop may be long in coming."""
+    interrupt = Interrupt()
+    told = []
+
+    def tune_stops(number, frame):
+        told.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = signal.signal(signal.SIGUSR1, tune_stops)
+    try:
+        with interrupt.handled():
+            interrupt.listen()
+            signal.raise_signal(signal.SIGINT)
+            assert told == [signal.SIGUSR1]
+            assert signal.getsignal(signal.SIGINT) is interrupt
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    assert capfd.readouterr().err == STOPPING

@@ -1,0 +1,118 @@
+"""What the command line says of itself, and of what it is asked and does not know."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from search.cli.main import main, search_command
+from tests.support.tells import tells
+
+ROOT = Path(__file__).resolve().parents[3]
+COMMANDS = ", ".join(sorted(main.commands))
+
+
+def asked(*words: str) -> Result:
+    """A command line as it is typed behind `uv run`."""
+    program, command = ("run_search.py", search_command) if words[0] == "run_search.py" else ("python -m search", main)
+    return CliRunner().invoke(command, list(words[1:]), prog_name=program, terminal_width=80)
+
+
+# ---- mistakes name the choices ----
+
+
+@pytest.mark.parametrize(
+    ("words", "facts"),
+    [
+        (["search", "verdict"], ("'verdict'", COMMANDS)),
+        (["search", "confrim", "demo"], ("'confrim'", "'confirm'")),
+        (["search", "--xyz"], ("'--xyz'", "--version, --help")),
+        (["search", "confirm", "demo", "--xyz"], ("'--xyz'", "--seeds, --sequential, --test, --help")),
+        (["search", "confirm", "demo", "--seed", "3"], ("'--seed'", "'--seeds'")),
+        (["search", "export", "demo", "-x"], ("'-x'", "--output, --trial, --help")),
+        (["search", "probe", "demo", "--split", "tset"], ("'--split'", "'tset'", "'validation', 'test'")),
+        (["run_search.py", "x.yaml", "--dry"], ("'--dry'", "'--dry-run'")),
+        (["run_search.py", "x.yaml", "--xyz"], ("'--xyz'", "--resume, --dry-run, --version, --help")),
+    ],
+)
+def test_what_is_unknown_is_answered_with_what_there_is(words, facts):
+    result = asked(*words)
+    _, _, message = result.output.partition("Error:")
+    assert result.exit_code == 2
+    tells(message, *facts)
+    assert named(message) == named(" ".join(facts))  # and nothing else
+
+
+def named(message: str) -> set[str]:
+    """The options and the commands in a message."""
+    return {word for word in re.findall(r"[\w-]+", message) if word in main.commands or word.startswith("-")}
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with runs of some names, of which two were trained by themselves."""
+    for name in ("demo", "demo-best", "vggsound"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "experiment.yaml").touch()
+    for name in ("demo-best", "plain"):
+        (tmp_path / "runs" / name).mkdir(exist_ok=True)
+        (tmp_path / "runs" / name / "best.pt").touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "there", "meant"),
+    [
+        (["export", "dmo"], "demo, demo-best, vggsound", "`demo`"),
+        (["ui", "cremad"], "demo, demo-best, vggsound", None),
+        (["evaluate", "palin"], "demo-best, plain", "`plain`"),
+        (["probe", "x"], "demo-best, plain", None),
+    ],
+)
+def test_a_run_or_model_that_is_not_there_is_answered_with_those_that_are(runs, words, there, meant):
+    result = asked("search", *words)
+    [line] = result.output.splitlines()
+    assert result.exit_code == 2
+    tells(line, f"'{words[1]}'", "runs/", there)
+    assert re.findall("`.*?`", line) == [meant] * (meant is not None)
+
+
+# ---- help ----
+
+HELP = [["run_search.py"], ["search"], *(["search", name] for name in main.commands)]
+
+
+@pytest.mark.parametrize("words", HELP, ids=" ".join)
+def test_help_fits_one_screen(words):
+    lines = asked(*words, "--help").output.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert len(lines) <= (24 if words == ["search"] else 40)
+
+
+def test_each_command_is_told_in_a_line_of_its_own():
+    lines = asked("search", "--help").output.splitlines()
+    for name, command in main.commands.items():
+        assert f"  {name:<10}{command.short_help}" in lines
+        assert command.short_help.endswith(".")
+        assert not command.short_help.endswith("..")
+
+
+@pytest.mark.parametrize("words", HELP[1:], ids=" ".join)
+def test_each_option_says_what_it_is_for(words):
+    command = main.commands[words[1]] if len(words) > 1 else main
+    assert not [p.name for p in command.params if isinstance(p, click.Option) and not p.help]
+
+
+@pytest.mark.parametrize("program", [["run_search.py"], ["-m", "search"]])
+def test_the_version_is_that_of_the_project(program):
+    done = subprocess.run([sys.executable, *program, "--version"], cwd=ROOT, capture_output=True, text=True, check=True)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert done.stdout == f"{project['name']} {project['version']}\n"

@@ -1,0 +1,126 @@
+"""Searches in processes of their own, each with a Ray of its own: killed, interrupted, stopped at once."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from search.run.journal import Journal
+from search.tracking.client import INTERRUPTED
+from tests.support.searches import ONE_WORKER, ROOT, STOPPING, children, own, search, start, wait_for
+from tests.support.tells import tells
+
+RUN = str(ROOT / "run_search.py")
+SLOW = ["own.yaml", *STOPPING, "dataset.seconds=0.2", ONE_WORKER]
+
+
+@pytest.fixture
+def here(ray_instance: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with an experiment whose epochs take a moment."""
+    own("Logged", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def wait_for_epochs(folder: Path, process: subprocess.Popen[str], epochs: int) -> None:
+    journal = folder / "runs" / "own" / "tune" / "journal.jsonl"
+    wait_for(process, lambda: journal.exists() and journal.read_text().count('"reported"') >= epochs)
+
+
+def check_resumed(folder: Path) -> None:
+    """The whole search is there, each epoch of each trial once."""
+    parent, trials, client = children(folder, "own")
+    assert parent.info.status == "FINISHED"
+    assert len(trials) == 6
+    for run in trials:
+        steps = [m.step for m in client.get_metric_history(run.info.run_id, "val/loss")]
+        assert steps == list(range(len(steps)))
+        assert run.info.status in ("FINISHED", "KILLED")
+        assert run.data.tags.get("stop_reason") != INTERRUPTED
+
+
+@pytest.mark.slow
+def test_a_search_that_was_killed_goes_on(here):
+    process = start(here, RUN, *SLOW)
+    wait_for_epochs(here, process, 5)
+    process.kill()
+    process.wait()
+    known = [len(t.epochs) for t in Journal(here / "runs/own/tune/journal.jsonl").replay()]
+    assert sum(known) >= 5
+    resumed = search(*SLOW, "--resume")
+    assert resumed.exit_code == 0, resumed.output
+    check_resumed(here)
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=[pytest.mark.slow, pytest.mark.longer])]
+)
+def test_a_search_that_is_interrupted_says_how_to_go_on(here, number):
+    process = start(here, RUN, *SLOW)
+    wait_for_epochs(here, process, 3)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, output
+    begin, *middle, last = [line for line in output.splitlines() if line]
+    tells(begin, "own", "6 trials")
+    (stopping,) = [line for line in middle if not re.match(r"\[\d/6\] ", line)]  # and no word of Ray's
+    tells(stopping, "stopping", "Ctrl-C")
+    tells(last, "interrupted", f"uv run run_search.py {shlex.join(SLOW)} --resume")
+    parent, trials, _ = children(here, "own")
+    assert parent.info.status == "KILLED"
+    assert INTERRUPTED in {run.data.tags.get("stop_reason") for run in trials}
+    assert "RUNNING" not in {run.info.status for run in trials}
+    assert search(*SLOW, "--resume").exit_code == 0
+    check_resumed(here)
+
+
+@pytest.mark.slow
+def test_ctrl_c_a_second_time_stops_at_once(here):
+    """Within an epoch that would take ten minutes; none of Ray's processes stays."""
+    words = [own("Endless", here), f"dataset.marker={here / 'reading'}", ONE_WORKER]
+    process = start(here, RUN, *words)
+    wait_for(process, (here / "reading").exists)
+    process.send_signal(signal.SIGINT)
+    first = process.stdout.readline()
+    while "stopping" not in first:
+        first = process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130
+    (line,) = output.strip().splitlines()
+    tells(line, "stopped at once", "--resume")
+    wait_for(None, lambda: not alive(int((here / "reading").read_text())))
+    (here / "reading").write_text("over")
+    resumed = search(*words, "--resume")
+    assert resumed.exit_code == 0, resumed.output
+    _, trials, _ = children(here, "own")
+    assert [run.info.status for run in trials] == ["FINISHED"] * 4
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_another_package_called_datasets_is_named(tmp_path):
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets" / "__init__.py").touch()
+    code = (
+        "import sys, runpy\n"
+        f"sys.path[:0] = [{str(tmp_path)!r}]\n"
+        "import datasets\n"
+        f"runpy.run_path({str(ROOT / 'run_search.py')!r}, run_name='__main__')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    tells(done.stderr, "`datasets`", tmp_path, ROOT / "datasets")

@@ -1,0 +1,299 @@
+"""`train`, as users start it: in one process, in several by Ray Train, and its model from MLflow's registry."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import mlflow
+import pytest
+import ray
+import torch
+from click.testing import Result
+
+from ogmge import checkpoint, inference
+from ogmge import fit as trainable
+from search.backend import ddp
+from search.backend.ddp import Job
+from search.experiment.load import load
+from search.models.registry import registered
+from tests.support.own_data import Drawn
+from tests.support.searches import command, said, start
+from tests.support.tells import tells
+
+TRIAL = """
+name: alone
+dataset: {{name: tests.support.own_data:{kind}{options}}}
+trial:
+  epochs: 3
+  batch_size: 9
+  encoder: mlp
+  modulation: {{method: ogm_ge, alpha: 0.5, start: 0, end: 1, parameters: all}}
+  optimizer: {{lr: 5e-2}}
+"""
+ORIGIN = """
+origin: {run: own, trial: 3, arm: modulated, metric: val/accuracy, value: 0.5, seeds: 6, prediction: [0.4, 0.6],
+         epochs: 2, verdict: helps, fingerprint: drawn-96-0-0, versions: {python: 3.11.7}}
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "trial.yaml").write_text(TRIAL.format(kind="Drawn", options=""))
+    (tmp_path / "best.yaml").write_text(TRIAL.format(kind="Drawn", options="") + ORIGIN)
+    return tmp_path
+
+
+def train(*arguments: str) -> Result:
+    return command("train", *arguments)
+
+
+def the_run(folder: Path, name: str) -> mlflow.entities.Run:
+    client = mlflow.MlflowClient(f"sqlite:///{folder / 'runs' / 'mlflow.db'}")
+    (run,) = client.search_runs([client.get_experiment_by_name(name).experiment_id])
+    return run
+
+
+PREDICT = """
+import sys, mlflow, numpy as np, torch
+mlflow.set_tracking_uri(sys.argv[1])
+model = mlflow.pyfunc.load_model("models:/alone@champion")
+left, right = torch.load(sys.argv[2], weights_only=True)
+found = model.predict({"left": left.numpy(), "right": right.numpy()})
+torch.save({name: torch.as_tensor(value) for name, value in found.items()}, sys.argv[3])
+try:
+    model.predict({"left": left.numpy()[:, :2], "right": right.numpy()})
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+def test_a_training_reads_the_test_split_once_and_leaves_a_model_that_predicts_in_a_fresh_process(here):
+    result = train("best.yaml")
+    assert result.exit_code == 0, result.output
+    run = the_run(here, "alone")
+    (line,) = (here / "runs/alone/test_readings.jsonl").read_text().splitlines()
+    ((x, y),) = Drawn().test(batch_size=96, reason="check")
+    model = inference.load(here / "runs/alone/best.pt")
+    accuracy = float((model.logits(x)[0].argmax(1) == y).double().mean())
+    assert json.loads(line)["reason"] == "final training"
+    assert run.data.metrics["test/accuracy"] == pytest.approx(accuracy)
+    assert (run.data.tags["test"], run.info.status) == ("read", "FINISHED")
+    client = mlflow.MlflowClient(f"sqlite:///{here / 'runs' / 'mlflow.db'}")
+    assert [m.step for m in client.get_metric_history(run.info.run_id, "val/accuracy")] == [0, 1, 2]  # each once
+    best = checkpoint.load(here / "runs/alone/best.pt")["metrics"]
+    tells(result.output, "test/accuracy", f"{100 * accuracy:.1f} %", "left", "right")
+    tells(result.output, "val/accuracy", f"{100 * best['val/accuracy']:.1f} %", f"epoch {best['epoch']:.0f}")
+    tells(result.output, "40.0 %", "60.0 %", "models:/alone@champion")  # what the file expects
+
+    torch.save([x["left"], x["right"]], here / "x.pt")
+    (here / "elsewhere").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", PREDICT, f"sqlite:///{here / 'runs/mlflow.db'}", str(here / "x.pt"), str(here / "y.pt")],
+        cwd=here / "elsewhere",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = torch.load(here / "y.pt", weights_only=True)
+    expected = model.logits(x)[0].softmax(1)
+    assert torch.allclose(found["probabilities"], expected, atol=1e-6)
+    assert found["class_id"].equal(expected.argmax(1))
+    assert "MlflowException" in done.stdout  # the signature knows the shapes
+
+    for arguments, code, what in (
+        (["models:/alone@champion", "--split", "validation"], 0, "runs/alone/evaluation.json"),
+        (["models:/alone/7"], 2, "models:/alone/7"),
+        (["models:/missing@champion"], 2, "models:/missing@champion"),
+    ):
+        evaluated = command("evaluate", *arguments)
+        assert (evaluated.exit_code, what in said(evaluated)) == (code, True), evaluated.output
+    (here / "runs/alone/best.pt").rename(here / "moved.pt")
+    copy = registered("models:/alone@champion", Path("runs"))
+    assert copy.read_bytes() == (here / "moved.pt").read_bytes()
+    (here / "moved.pt").rename(here / "runs/alone/best.pt")
+
+    again = train("best.yaml", "--resume")
+    assert again.exit_code == 0, again.output
+    assert len((here / "runs/alone/test_readings.jsonl").read_text().splitlines()) == 2
+
+
+def test_with_all_data_it_ends_after_the_confirmations_median_epoch_and_validates_nothing(here):
+    result = train("best.yaml", "--all-data", "--no-test")
+    assert result.exit_code == 0, result.output
+    best = checkpoint.load(here / "runs/alone/best.pt")
+    assert best["metrics"]["epoch"] == 1
+    assert not any(name.startswith("val/") for name in best["metrics"])
+    tells(result.output, "2 epochs")
+    run = the_run(here, "alone")
+    assert (run.data.params["all_data"], run.data.params["epochs_trained"]) == ("true", "2")
+    assert run.data.tags["test"] == "not read"
+    assert not (here / "runs/alone/test_readings.jsonl").exists()
+    trial, told = load(here / "trial.yaml").trial, []
+    trainable.train(trial, Drawn(samples=192), told.append, folder=here / "same", objective=None, epochs=2)
+    same = checkpoint.load(here / "same/best.pt")["model"]
+    assert all(value.equal(best["model"][key]) for key, value in same.items())
+
+
+def test_a_data_set_without_a_test_split_is_trained_on_all_the_same(here):
+    (here / "trial.yaml").write_text(TRIAL.format(kind="Vectors", options=""))
+    result = train("trial.yaml")
+    assert result.exit_code == 0, result.output
+    assert not (here / "runs/alone/test_readings.jsonl").exists()
+    assert the_run(here, "alone").data.tags["test"] == "not read"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "facts"),
+    [
+        (["trial.yaml", "--all-data"], ["--all-data", "confirm"]),
+        (["vectors.yaml", "--all-data"], ["--all-data", "validation"]),
+        (["trial.yaml", "--workers", "10"], ["`trial.batch_size`", "--workers", 10, 9]),
+        (["best.yaml", "dataset.samples=90"], ["`own`", "drawn-96-0-0", "drawn-90-0-0"]),
+        (["best.yaml", "origin.seeds=six"], ["`origin.seeds`", "whole number", "'six'"]),
+        (["broken.yaml"], ["broken.yaml", "line 1"]),
+    ],
+)
+def test_a_mistake_gets_a_sentence(here, arguments, facts):
+    (here / "vectors.yaml").write_text(TRIAL.format(kind="Vectors", options=""))
+    (here / "broken.yaml").write_text("name: [")
+    result = train(*arguments)
+    assert (result.exit_code, type(result.exception)) == (2, SystemExit)
+    tells(result.output, *facts)
+    assert not (here / "runs/alone").exists()
+
+
+def test_a_resumed_training_is_trained_as_it_was_begun(here):
+    assert train("best.yaml", "--no-test").exit_code == 0
+    result = train("best.yaml", "--resume", "--all-data")
+    assert result.exit_code == 2
+    tells(result.output, "'all_data': False", "'epochs': None")
+
+
+def test_a_resumed_training_is_on_the_data_that_it_was_begun_with(here):
+    assert train("trial.yaml", "--no-test").exit_code == 0
+    identity = here / "runs/alone/run.json"
+    identity.write_text(identity.read_text().replace("drawn-96-0-0", "drawn-97-0-0"))
+    for result in (train("trial.yaml", "--resume"), command("evaluate", "alone")):
+        assert result.exit_code == 2
+        tells(result.output, "runs/alone", "fingerprint", "drawn-97-0-0", "drawn-96-0-0")
+    assert not (here / "runs/alone/test_readings.jsonl").exists()
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"run_id": "gone"}'])
+def test_a_resumed_training_that_mlflow_does_not_know_is_recorded_anew(here, text):
+    assert train("trial.yaml", "--no-test", "trial.epochs=1").exit_code == 0
+    before = the_run(here, "alone").info.run_id
+    (here / "runs/alone/mlflow.json").write_text(text)
+    result = train("trial.yaml", "--no-test", "trial.epochs=1", "--resume")
+    assert result.exit_code == 0, result.output
+    client = mlflow.MlflowClient(f"sqlite:///{here / 'runs' / 'mlflow.db'}")
+    client.delete_run(before)
+    assert the_run(here, "alone").data.metrics.keys() >= {"train/loss", "val/accuracy"}
+
+
+def test_what_was_read_stays_on_record(here):
+    assert train("trial.yaml").exit_code == 0
+    assert train("trial.yaml", "--resume", "--no-test").exit_code == 0
+    assert the_run(here, "alone").data.tags["test"] == "read"
+
+
+def test_a_training_whose_checkpoints_are_elsewhere_goes_on_after_an_interruption(here):
+    (here / "trial.yaml").write_text(TRIAL.format(kind="Interrupted", options=""))
+    options = ["trial.yaml", "--no-test", f"search.storage={here / 'shared'}"]
+    assert train(*options).exit_code == 130
+    (here / "over").touch()
+    result = train(*options, "--resume")
+    assert result.exit_code == 0, result.output
+    assert len(checkpoint.load(next((here / "shared").rglob("last.pt")))["history"]) == 3
+
+
+def test_the_last_epoch_is_reported_whatever_an_earlier_report_takes(ray_instance, here, monkeypatch):
+    """As where MLflow is slow: meanwhile training ends."""
+    told, go_on = [], threading.Event()
+
+    class Trainer:
+        """Of Ray Train's, what is used."""
+
+        def __init__(self, loop, *, train_loop_config, **more):
+            self.mailbox = train_loop_config["mailbox"]
+
+        def fit(self):
+            ray.get(self.mailbox.put.remote({"metrics": {"epoch": 0}}))
+            assert go_on.wait(60)
+            ray.get(self.mailbox.put.remote({"metrics": {"epoch": 1}}))
+
+    def report(metrics):
+        told.append(metrics["epoch"])
+        go_on.set()
+        for thread in threading.enumerate():
+            if thread.name == "ray-train":
+                thread.join(60)
+
+    monkeypatch.setattr(ddp, "TorchTrainer", Trainer)
+    job = Job(load(here / "trial.yaml").trial, {}, None, None, False, None, here, None)
+    ddp.train(job, 1, 1, False, report)
+    assert told == [0, 1]
+
+
+def test_more_processes_than_there_ever_is_room_for_are_refused(ray_instance, here):
+    result = train("trial.yaml", "--workers", "3", "search.resources.cpu=1")
+    assert result.exit_code == 2
+    tells(result.output, "--workers", 3, "1 CPU", "`search.resources.cpu`", 2)
+    assert not (here / "runs/alone").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.longer
+def test_processes_of_which_one_dies_begin_again_at_the_last_epoch(ray_instance, here):
+    options = f", marker: {here / 'died'}"
+    (here / "trial.yaml").write_text(TRIAL.format(kind="Deadly", options=options))
+    result = train("trial.yaml", "--workers", "2", "search.resources.cpu=1")
+    assert result.exit_code == 0, result.output
+    assert (here / "died").exists()
+    assert [line.split()[1] for line in result.output.splitlines() if line.startswith("epoch")] == ["1/3", "2/3", "3/3"]
+    history = checkpoint.load(here / "runs/alone/last.pt")["history"]
+    assert [m["epoch"] for m in history] == [0, 1, 2]
+
+
+@pytest.mark.slow
+@pytest.mark.longer
+def test_what_fails_in_a_process_is_told_by_its_reason(ray_instance, here):
+    (here / "trial.yaml").write_text(TRIAL.format(kind="Broken", options=""))
+    result = train("trial.yaml", "--workers", "2", "search.resources.cpu=1")
+    assert (result.exit_code, said(result)) == (1, "OSError: clip 17 is damaged")
+    assert the_run(here, "alone").info.status == "FAILED"
+
+
+@pytest.mark.slow
+def test_two_processes_of_which_the_first_command_is_killed_train_what_one_does(ray_instance, here):
+    """Scores, coefficient and noise are the whole batch's: nine samples, of which one process has five."""
+    options = ["train", "trial.yaml", "trial.epochs=30", "search.resources.cpu=1"]
+    two = [*options, "name=two", "--workers", "2"]
+    process = start(here, "-m", "search", *two)
+    seen = list(itertools.takewhile(lambda line: not line.startswith("epoch  3/30"), process.stdout))
+    process.kill()
+    process.communicate()
+    known = len(checkpoint.load(here / "runs/two/last.pt")["history"])
+    assert 3 <= known < 30, seen
+    for again in ([*two, "--resume"], [*options, "name=one"]):
+        result = command(*again)
+        assert result.exit_code == 0, result.output
+    client = mlflow.MlflowClient(f"sqlite:///{here / 'runs' / 'mlflow.db'}")
+    history = client.get_metric_history(the_run(here, "two").info.run_id, "val/accuracy")
+    assert sorted(m.step for m in history) == list(range(30))
+    one, two = (checkpoint.load(here / "runs" / name / "last.pt") for name in ("one", "two"))
+    for alone, both in zip(one["history"], two["history"], strict=True):
+        timeless = [{k: v for k, v in metrics.items() if k != "seconds"} for metrics in (alone, both)]
+        assert timeless[0] == pytest.approx(timeless[1], rel=1e-3, abs=1e-4)
+    assert min(min(m["coefficient/left"], m["coefficient/right"]) for m in one["history"]) < 1
+    for key, value in one["trainer"]["model"].items():
+        assert torch.allclose(value, two["trainer"]["model"][key], rtol=1e-3, atol=1e-4), key
+    runs = [the_run(here, name) for name in ("one", "two")]
+    assert runs[0].data.metrics["test/accuracy"] == pytest.approx(runs[1].data.metrics["test/accuracy"], abs=0.011)

@@ -1,0 +1,28 @@
+"""What a search says at its end."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from search.console.summary import front_table
+from search.run.journal import SearchRecord, TrialRecord
+from tests.search.tuner.test_tuner import experiment
+
+
+def test_a_front_is_listed_by_arm_from_the_best_in_the_first_metric():
+    record = SearchRecord()
+    found = [("modulated", 0.5, 1.0), ("modulated", 0.625, 2.0), ("modulated", 0.5, 1.5), ("baseline", 0.75, 3.0)]
+    for number, (arm, accuracy, loss) in enumerate(found):
+        epochs = [{"epoch": 0, "val/accuracy": accuracy, "val/loss": loss, "best": accuracy}]
+        record.trials[number] = TrialRecord(number, arm, {}, {"fusion": "[sum]"}, "stopped", epochs)
+    screen = Console(file=io.StringIO(), width=120, record=True)
+    screen.print(front_table(experiment("search.metric=[val/accuracy,val/loss]", "search.mode=[max,min]"), record))
+    head, *rows = [line.split() for line in screen.export_text().splitlines()]
+    assert head[-4:-1] == ["trial", "val/accuracy", "val/loss"]
+    assert rows == [
+        ["modulated", "1", "62.5", "%", "2.0000", "fusion=[sum]"],
+        ["modulated", "0", "50.0", "%", "1.0000", "fusion=[sum]"],
+        ["baseline", "3", "75.0", "%", "3.0000", "fusion=[sum]"],
+    ]

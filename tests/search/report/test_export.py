@@ -1,0 +1,166 @@
+"""What a search leaves: an experiment file that trains the best as it was, and a table that any program reads."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from search.experiment.arms import ARMS
+from search.experiment.load import load
+from search.experiment.schema import Experiment
+from search.experiment.space import with_changes
+from search.report.export import Chosen, best_experiment, trials_table
+from search.run.best import Best, best_of
+from search.run.folder import write
+from search.run.journal import SearchRecord, TrialRecord
+from tests.search.tuner.test_tuner import experiment, opened, simulate
+from tests.support.tells import tells
+
+
+def written(asked: Experiment, best: Best) -> str:
+    return best_experiment(asked, Chosen(best.trial, best.metrics, None, None), "f1n9e2", Path("runs/demo/best.yaml"))
+
+
+def exported(asked: Experiment, best: Best) -> Experiment:
+    """The best as it comes out of its file."""
+    with TemporaryDirectory() as folder:
+        write(Path(folder) / "best.yaml", written(asked, best))
+        return load(Path(folder) / "best.yaml")
+
+
+OPTIONS = [
+    (),
+    ("search.metric=val/loss", "search.mode=min"),
+    ("search.metric=val/accuracy/audio", "search.seed=3", "search.sampler=random"),
+    ("tracking.uri=http://localhost:5000", "tracking.checkpoints=none"),
+    ("dataset.snr_db=[-1e-3,1.0e+2]", "dataset.seed=5"),
+    ("trial.encoder={audio: small_conv, visual: resnet18}", "trial.weights={audio: null, visual: DEFAULT}"),
+    ("trial.schedule={name: step, milestones: [1, 3], gamma: 0.5}", "trial.precision=bf16", "trial.seed=7"),
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_best_yaml_trains_an_arms_best_as_it_was_and_searches_nothing(tmp_path, options):
+    session = opened(tmp_path / "journal.jsonl", *options)
+    simulate(session)
+    asked = session.experiment
+    for arm in ARMS:
+        best = best_of(session.record, arm, asked.search.metric, asked.search.mode)
+        found = exported(asked, best)
+        assert found.trial == with_changes(asked.trial, best.trial.changes)
+        assert (found.trial.modulation.method == "none") is (arm == "baseline")
+        assert (found.name, found.space) == ("simulated-best", {})
+        assert (found.dataset, found.tracking) == (asked.dataset, asked.tracking)
+        assert (found.search.metric, found.search.mode) == (asked.search.metric, asked.search.mode)
+
+
+def best_with(changes: dict) -> Best:
+    return Best(TrialRecord(3, "modulated", {}, changes), {"epoch": 7, "val/accuracy": 0.875}, 0.875)
+
+
+@settings(deadline=None)
+@given(alpha=st.floats(0, 1e300), lr=st.floats(1e-300, 1e300), start=st.integers(0, 4))
+def test_numbers_come_through_to_the_last_bit(alpha, lr, start):
+    changes = {"modulation.alpha": alpha, "optimizer.lr": lr, "modulation.start": start, "modulation.end": 4}
+    assert exported(experiment(), best_with(changes)).trial == with_changes(experiment().trial, changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"weights": "1e3"},
+        {"weights": 'no: #1, [it\'s] "so"'},
+        {"weights": "naïve/größe.pt"},
+        {"encoder": {"audio": "small_conv", "visual": "my.models:make"}},
+        {"schedule.milestones": [1, 2]},
+        {"weights": None},
+    ],
+)
+def test_texts_and_lists_come_through(changes):
+    assert exported(experiment(), best_with(changes)).trial == with_changes(experiment().trial, changes)
+
+
+def test_the_longest_name_that_a_search_can_have_has_a_best(tmp_path):
+    longest = experiment(f"name={'n' * 100}")
+    assert exported(longest, best_with({})).name.endswith("n-best")
+
+
+def test_best_yaml_says_what_it_is_and_how_to_train_it():
+    lines = written(experiment(), best_with({})).splitlines()
+    head = lines[: next(n for n, line in enumerate(lines) if not line.startswith("#"))]
+    tells("\n".join(head), "Trial 3", "modulated", "`simulated`", "val/accuracy 87.5 %", "epoch 7", "one seed")
+    assert sum(line.endswith(" uv run python -m search train runs/demo/best.yaml") for line in head) == 1
+
+
+# ---- trials.csv ----
+
+
+def rows_of(asked: Experiment, record: SearchRecord) -> list[dict[str, str]]:
+    """The table as Python's csv and everything like it reads it from the file."""
+    with TemporaryDirectory() as folder:
+        write(Path(folder) / "trials.csv", trials_table(asked, record))
+        with (Path(folder) / "trials.csv").open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file, strict=True))
+
+
+def test_the_table_has_a_row_for_each_trial(tmp_path):
+    session = opened(tmp_path / "journal.jsonl")
+    simulate(session)
+    rows = rows_of(session.experiment, session.record)
+    assert [row["trial"] for row in rows] == [str(n) for n in range(14)]
+    assert {row["status"] for row in rows} == {"finished", "stopped", "failed"}
+    for row, trial in zip(rows, session.record, strict=True):
+        assert (row["arm"], row["status"], row["reason"]) == (trial.arm, trial.status, trial.reason)
+        assert {path: row[path] for path in trial.changes} == {p: str(v) for p, v in trial.changes.items()}
+        assert float(row["seconds"]) == int(row["epochs_trained"]) == len(trial.epochs)
+        best = trial.best_epoch("val/accuracy")
+        shown = {"val/accuracy": "", "val/loss": "", "best_epoch": ""}
+        if best is not None:
+            shown = {"val/accuracy": str(best["val/accuracy"]), "val/loss": str(best["val/loss"])}
+            shown["best_epoch"] = str(best["epoch"])
+        assert {column: row[column] for column in shown} == shown
+    failed = [row for row in rows if row["status"] == "failed"]
+    assert [row["epochs_trained"] for row in failed] == ["0", "1"]
+    assert {row["reason"] for row in failed} == {'ValueError: clip 17, "a\n[red]b"'}
+
+
+def test_how_long_a_trial_was_to_train_and_how_long_it_did_are_told_apart():
+    record = SearchRecord()
+    epochs = [{"epoch": 0, "val/accuracy": 0.5, "best": 0.5, "seconds": 2.0}]
+    record.trials[0] = TrialRecord(0, "baseline", {}, {"epochs": 8}, "stopped", epochs)
+    (row,) = rows_of(experiment(), record)
+    assert (row["epochs"], row["epochs_trained"]) == ("8", "1")
+
+
+@settings(deadline=None)
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")), min_size=1, max_size=5))
+def test_any_reason_stays_in_its_cell(reasons):
+    record = SearchRecord()
+    for number, reason in enumerate(reasons):
+        record.trials[number] = TrialRecord(number, "baseline", {}, {"fusion": "sum"}, "failed", [], reason)
+    rows = rows_of(experiment(), record)
+    assert [row["reason"] for row in rows] == ["\n".join(reason.splitlines()) for reason in reasons]
+    assert {(row["fusion"], row["status"], len(row)) for row in rows} == {("sum", "failed", len(rows[0]))}
+
+
+def test_where_there_are_several_metrics_the_table_says_who_is_on_the_front():
+    several = ("search.metric=[val/accuracy,val/loss]", "search.mode=[max,min]")
+    record = SearchRecord()
+    for number, (accuracy, loss) in enumerate([(0.5, 1.0), (0.6, 2.0), (0.5, 1.5)]):
+        epochs = [{"epoch": 0, "val/accuracy": accuracy, "val/loss": loss, "best": accuracy, "seconds": 1.0}]
+        record.trials[number] = TrialRecord(number, "baseline", {}, {}, "finished", epochs)
+    record.trials[3] = TrialRecord(3, "modulated", {}, {}, "failed", [])
+    assert [row["pareto_front"] for row in rows_of(experiment(*several), record)] == ["yes", "yes", "no", "no"]
+    assert "pareto_front" not in rows_of(experiment(), record)[0]
+    best = written(experiment(*several), best_with({}))
+    assert yaml.safe_load(best)["search"] == {"metric": "val/accuracy", "mode": "max"}
+
+
+def test_a_search_without_a_trial_has_a_table_without_a_row():
+    assert rows_of(experiment(), SearchRecord()) == []

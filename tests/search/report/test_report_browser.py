@@ -1,0 +1,186 @@
+"""The report in a real browser: what is to be seen, that it needs no network, and that everybody can use it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from search.report.facts import gather
+from search.report.page import report
+from tests.search.report.test_report import EVIL, answers, confirm, run_in
+from tests.support.browsers import Watched, chromium, watched
+from tests.support.tells import tells
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A search with a verdict, classes, and names that are markup."""
+    run = run_in(
+        tmp_path_factory.mktemp("runs") / "simulated", f"space.fusion={json.dumps(['sum', 'film', 'mine:' + EVIL])}"
+    )
+    facts = gather(run.path)
+    for arm in ("modulated", "baseline"):
+        answers(facts, arm, [True, arm == "modulated", False, False, True], [EVIL, "@ink"])
+    confirm(run, 0.1)
+    return report(run.path)
+
+
+@pytest.fixture(params=["light", pytest.param("dark", marks=pytest.mark.slow)])
+def seen(browser: Browser, file: Path, request: pytest.FixtureRequest) -> Iterator[Watched]:
+    found = watched(browser, file.as_uri(), viewport={"width": 1280, "height": 900}, color_scheme=request.param)
+    found.page.goto(file.as_uri())
+    yield found
+    assert found.troubles == []
+    assert found.outside == []
+    found.page.close()
+
+
+def drawn(page: Page, name: str) -> None:
+    """Waits until a plot is there."""
+    page.locator(f"#{name}").scroll_into_view_if_needed()
+    page.wait_for_selector(f"#{name} .main-svg")
+
+
+def test_the_verdict_is_what_one_sees_first(seen):
+    page = seen.page
+    tells(page.inner_text("h1"), "helps")
+    box = page.locator("h1").bounding_box()
+    assert box["y"] < 200
+    tells(page.inner_text("main section:first-of-type"), "10.2 points")
+    assert page.title() == f"simulated: {page.inner_text('h1')}"
+
+
+def test_every_plot_is_drawn_once_it_comes_into_view(seen):
+    page = seen.page
+    names = page.eval_on_selector_all(".plot", "plots => plots.map(plot => plot.id)")
+    assert {"curves", "seeds", "alpha", "window", "accuracy", "ratio", "coefficient", "classes", "slice0"} <= set(names)
+    for name in names:
+        drawn(page, name)
+        size = page.locator(f"#{name} .main-svg").first.bounding_box()
+        assert size["width"] > 200
+        assert size["height"] > 100
+    assert page.locator("#curves .scatterlayer .trace").count() >= 4
+    assert page.title() == f"simulated: {page.inner_text('h1')}"  # nothing of the users' was run
+
+
+def test_what_the_user_wrote_is_seen_as_it_was_written(seen):
+    page = seen.page
+    drawn(page, "classes")
+    labels = page.locator("#classes .ytick text").all_text_contents()
+    assert labels == ["@ink", EVIL]
+    assert page.locator("main img").count() == 0
+
+
+def test_the_table_sorts_and_filters_by_mouse_and_keyboard(seen):
+    page = seen.page
+    column = page.locator("#table thead th", has_text="val/accuracy").first
+    place = page.locator("#table thead th").all_inner_texts().index(column.inner_text())
+
+    def values() -> list[float]:
+        cells = page.locator(f"#table tbody tr:visible td:nth-child({place + 1})").all_inner_texts()
+        return [float(text.removesuffix(" %")) for text in cells if text != "-"]
+
+    before = values()
+    column.locator("button").click()
+    assert values() == sorted(before)
+    column.locator("button").focus()
+    page.keyboard.press("Enter")
+    assert values() == sorted(before, reverse=True)
+    assert column.get_attribute("aria-sort") == "descending"
+    page.fill("#find", "film")
+    shown = page.locator("#table tbody tr:visible").all_inner_texts()
+    assert shown
+    assert all("film" in text for text in shown)
+    tells(page.inner_text("#count"), len(shown))
+    page.fill("#find", "")
+    page.select_option("#arm", "baseline")
+    page.select_option("#status", "stopped")
+    rows = page.locator("#table tbody tr:visible").all()
+    assert {(row.get_attribute("data-arm"), row.get_attribute("data-status")) for row in rows} == {
+        ("baseline", "stopped")
+    }
+
+
+def test_a_trial_that_is_chosen_in_the_table_is_shown_in_the_curves_with_its_window(seen):
+    page = seen.page
+    drawn(page, "curves")
+    before = page.locator("#curves .scatterlayer .trace").count()
+    button = page.locator("#table .trial").nth(2)
+    button.focus()
+    page.keyboard.press("Space")
+    page.wait_for_function(f"document.querySelectorAll('#curves .scatterlayer .trace').length === {before + 1}")
+    assert button.get_attribute("aria-pressed") == "true"
+    tells(page.text_content("#curves .legend"), f"trial {button.inner_text()}")
+    button.click()
+    page.wait_for_function(f"document.querySelectorAll('#curves .scatterlayer .trace').length === {before}")
+
+
+def test_nothing_stands_in_the_way_of_whoever_cannot_see_or_use_a_mouse(seen):
+    page = seen.page
+    for name in page.eval_on_selector_all(".plot", "plots => plots.map(plot => plot.id)"):
+        drawn(page, name)
+    page.eval_on_selector_all("details", "all => all.forEach(one => one.open = true)")
+    assert seen.audit() == []
+    page.evaluate("scrollTo(0, 0); document.activeElement.blur()")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.locator("nav a[href='#trials']").focus()
+    page.keyboard.press("Enter")
+    reached = []
+    for _ in range(5):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.id || document.activeElement.textContent"))
+    assert reached[:3] == ["find", "arm", "status"]
+    assert "trial" in reached[4]  # by the region that scrolls to the first column's head
+
+
+def test_a_phone_scrolls_in_one_direction_only(browser, file):
+    seen = watched(browser, file.as_uri(), viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
+    seen.page.goto(file.as_uri())
+    seen.page.evaluate("dispatchEvent(new Event('beforeprint'))")  # all plots
+    seen.page.wait_for_timeout(500)
+    assert seen.page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert seen.page.locator("h1").bounding_box()["width"] <= 390
+    seen.page.close()
+
+
+def test_on_paper_all_plots_and_trials_are_there(browser, file, tmp_path):
+    seen = watched(browser, file.as_uri(), color_scheme="dark")
+    seen.page.goto(file.as_uri())
+    paper = seen.page.pdf(format="A4")
+    assert paper.startswith(b"%PDF")
+    undrawn = seen.page.eval_on_selector_all(".plot", "all => all.filter(p => !p.querySelector('.main-svg')).length")
+    assert undrawn == 0
+    seen.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert seen.page.eval_on_selector("#curves .xtitle", "text => getComputedStyle(text).fill") == "rgb(28, 36, 48)"
+    seen.page.emulate_media(media="print")
+    assert seen.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert not seen.page.locator(".filters").is_visible()
+    seen.page.close()
+
+
+@pytest.mark.parametrize("trials", [1, pytest.param(1000, marks=pytest.mark.slow)])
+def test_it_opens_with_one_trial_and_with_a_thousand(browser, tmp_path, trials):
+    words = ("space.optimizer.lr={low: 1e-4, high: 1e-1, log: true}", "search.sampler=random", "trial.epochs=30")
+    if trials == 1:
+        run = run_in(tmp_path / "one", steps=3, at_once=1)
+    else:
+        run = run_in(tmp_path / "many", *words, f"search.trials={trials}")
+    file = report(run.path)
+    assert file.stat().st_size < 15e6
+    seen = watched(browser, file.as_uri())
+    seen.page.goto(file.as_uri())  # within 30 s, as all that is waited for
+    assert seen.page.locator("#table tbody tr").count() == trials
+    drawn(seen.page, "curves")
+    assert seen.troubles == []
+    seen.page.close()

@@ -1,0 +1,231 @@
+"""A run's folder: whose it is, what may be resumed in it, and what is left of a mistake."""
+
+from __future__ import annotations
+
+import errno
+import re
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from search.experiment.load import load
+from search.run.folder import FolderError, RunFolder, claimed, find, write
+from search.run.journal import Journal
+from tests.search.tuner.test_tuner import experiment
+from tests.support.tells import tells
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    return RunFolder(tmp_path / "runs" / "simulated")
+
+
+def begin(folder: RunFolder, *assignments: str) -> None:
+    """A run of which one event is known, and which has ended."""
+    with claimed(folder, experiment(*assignments), resume=False):
+        journal = Journal(folder.journal)
+        journal.append({"event": "suggested"})
+        journal.close()
+
+
+def content(folder: RunFolder) -> dict[str, str]:
+    return {str(p.relative_to(folder.path)): p.read_text() for p in folder.path.rglob("*") if p.is_file()}
+
+
+def test_a_claimed_folder_holds_the_experiment_with_every_default(folder):
+    asked = experiment("trial.schedule={name: step, milestones: [2]}")
+    with claimed(folder, asked, resume=False):
+        assert load(folder.experiment) == asked
+        assert "weight_decay" in folder.experiment.read_text()
+
+
+@pytest.mark.parametrize("name", ["experiment.yaml", "notes.txt"])
+def test_a_folder_with_something_in_it_is_not_begun_anew(folder, name):
+    folder.path.mkdir(parents=True)
+    (folder.path / name).write_text("mine")
+    with pytest.raises(FolderError) as error, claimed(folder, experiment(), resume=False):
+        pass
+    tells(error.value, folder.path, "--resume", "name=simulated-2")
+    assert content(folder) == {name: "mine"}
+
+
+def test_an_empty_folder_or_one_with_a_lock_that_nobody_holds_is_free(folder):
+    folder.path.mkdir(parents=True)
+    (folder.path / ".lock").touch()
+    begin(folder)
+    assert folder.begun
+
+
+@pytest.mark.parametrize("damage", [b"name: [", b"- 7", b"\xff\xfe\x00"])
+def test_a_damaged_experiment_is_reported_and_can_be_made_again_from_the_command(folder, damage):
+    with claimed(folder, experiment(), resume=False):
+        folder.tune.mkdir()
+        folder.journal.write_text("begun")
+    whole = folder.experiment.read_bytes()
+    folder.experiment.write_bytes(damage)
+    with pytest.raises(FolderError) as error, claimed(folder, experiment(), resume=True):
+        pass
+    tells(error.value, folder.experiment)
+    assert error.value.__cause__ is not None  # why it cannot be read
+    folder.experiment.unlink()
+    with claimed(folder, experiment(), resume=True):
+        assert folder.experiment.read_bytes() == whole
+
+
+def test_what_was_never_begun_cannot_be_resumed(folder):
+    with pytest.raises(FolderError) as error, claimed(folder, experiment(), resume=True):
+        pass
+    tells(error.value, folder.path, "--resume")
+    assert "name=" not in str(error.value)
+    assert not folder.path.exists()
+
+
+RATES = [0.001, 0.01, 0.1]
+CHANGED = [  # on the resume; what differs, what it was and what it is
+    (("trial.epochs=6",), {"trial.epochs": (5, 6)}),
+    (("search.seed=1",), {"search.seed": (0, 1)}),
+    (("dataset.snr_db=[0,1]",), {"dataset.snr_db": ([-18.0, -10.0], [0.0, 1.0])}),
+    (("space.fusion=[sum]",), {"space.fusion": (["concat", "sum", "film"], ["sum"])}),
+    (("space.batch_size=[32,64]",), {"space.batch_size": (None, [32, 64])}),
+    (("trial.optimizer.lr=1.0",), {"trial.optimizer.lr": (0.001, 1.0), "space.optimizer.lr": (RATES, None)}),
+    (
+        ("tracking.uri=http://x", "search.mode=min"),
+        {"search.mode": ("max", "min"), "tracking.uri": (None, "http://x")},
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "different"), CHANGED)
+def test_another_experiment_is_not_resumed_and_every_difference_is_named(folder, changes, different):
+    begin(folder)
+    before = content(folder)
+    with pytest.raises(FolderError) as error, claimed(folder, experiment(*changes), resume=True):
+        pass
+    tells(error.value, folder.experiment)
+    _, *named = re.split(r"`([\w.]+)`", str(error.value))
+    assert named[::2] == list(different)
+    for said, values in zip(named[1::2], different.values(), strict=True):
+        tells(said, *map(repr, values))
+        was, now = (said.index(repr(value)) for value in values)
+        assert was < now
+    assert content(folder) == before
+
+
+@pytest.mark.parametrize("change", ["search.trials=30", "search.resources.cpu=2", "search.resources.gpu=0.5"])
+def test_a_resume_may_ask_for_more_trials_or_other_resources_and_writes_that_down(folder, change):
+    begin(folder)
+    changed = experiment(change)
+    with claimed(folder, changed, resume=True):
+        assert load(folder.experiment) == changed
+    with claimed(folder, changed, resume=True):
+        pass
+
+
+def fail(folder: RunFolder, error: type[BaseException], files: dict[str, str], *, resume: bool = False) -> None:
+    """A run that leaves these files, and then fails."""
+    with claimed(folder, experiment(), resume=resume):
+        for name, text in files.items():
+            (folder.path / name).parent.mkdir(exist_ok=True)
+            (folder.path / name).write_text(text)
+        raise error
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_new_folder_in_which_nothing_happened_goes_away_with_the_error(folder, error):
+    with pytest.raises(error):
+        fail(folder, error, {"tune/journal.jsonl": "", "mlflow.json": "{}"})
+    assert not folder.path.exists()
+    begin(folder)
+
+
+@pytest.mark.parametrize("file", ["tune/journal.jsonl", "last.pt"])
+def test_a_new_folder_in_which_something_happened_stays(folder, file):
+    with pytest.raises(KeyboardInterrupt):
+        fail(folder, KeyboardInterrupt, {file: "something"})
+    assert (folder.path / file).read_text() == "something"
+    with claimed(folder, experiment(), resume=True):
+        pass
+
+
+def test_a_resumed_folder_stays_whatever_happens(folder):
+    with claimed(folder, experiment(), resume=False):
+        pass
+    with pytest.raises(ZeroDivisionError):
+        fail(folder, ZeroDivisionError, {}, resume=True)
+    assert load(folder.experiment) == experiment()
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from search.run.folder import RunFolder, claimed
+from tests.search.tuner.test_tuner import experiment
+with claimed(RunFolder(Path(sys.argv[1])), experiment(), resume=True):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_second_process_is_refused_until_the_first_has_ended_even_by_a_kill(folder):
+    begin(folder)
+    before = content(folder)
+    command = [sys.executable, "-c", HOLD, str(folder.path)]
+    with subprocess.Popen(command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(FolderError) as error, claimed(folder, experiment(), resume=True):
+            pass
+        tells(error.value, folder.path)
+        assert isinstance(error.value.__cause__, BlockingIOError)
+        assert content(folder) == before
+        holder.kill()
+    with claimed(folder, experiment(), resume=True):
+        pass
+
+
+def test_a_run_is_found_by_its_name_or_its_folder(tmp_path, monkeypatch):
+    runs = tmp_path / "runs"
+    for name in ("one", "two"):
+        begin(RunFolder(runs / name), f"name={name}")
+    monkeypatch.chdir(tmp_path)
+    assert find("one", Path("runs")) == Path("runs/one")
+    assert find("runs/two", Path("runs")) == Path("runs/two")
+    assert find(str(runs / "two"), Path("elsewhere")) == runs / "two"
+    with pytest.raises(FolderError) as error:
+        find("three", Path("runs"))
+    tells(error.value, "'three'", "runs/", "one, two")
+    assert len(re.findall(r"\b(one|two)\b", str(error.value))) == 2  # neither is suggested
+    with pytest.raises(FolderError) as error:
+        find("one", Path("nowhere"))
+    tells(error.value, "'one'", "nowhere/")
+    assert "two" not in str(error.value)
+
+
+def test_a_write_that_fails_leaves_the_file_as_it_was(tmp_path):
+    path = tmp_path / "trials.csv"
+    write(path, "été\n")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))  # as a disk that is full
+    try:
+        with pytest.raises(OSError) as error:  # noqa: PT011, its number says which
+            write(path, "x" * 100_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert error.value.errno == errno.EFBIG
+    assert path.read_text() == "été\n"
+    assert [p.name for p in tmp_path.iterdir()] == ["trials.csv"]
+
+
+def test_what_no_text_can_hold_is_written_in_its_place(tmp_path):
+    write(tmp_path / "trials.csv", "a\udc80b")
+    assert (tmp_path / "trials.csv").read_text() == "a\\udc80b"
+
+
+def test_a_trials_checkpoints_have_a_folder_of_its_number():
+    assert RunFolder(Path("runs/x")).trial(12) == Path("runs/x/tune/0012")

@@ -1,0 +1,227 @@
+"""The journal: what was written is read again, however much of the file a crash has left."""
+
+from __future__ import annotations
+
+import resource
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from search.run.journal import Journal, SearchRecord, TrialRecord
+from tests.support.tells import tells
+
+
+def epoch(number: int, **metrics: float) -> dict[str, float]:
+    return {"epoch": number, "val/accuracy": 0.5, "best": 0.5, "seconds": 1.0} | metrics
+
+
+def suggested(number: int) -> dict:
+    return {
+        "event": "suggested",
+        "number": number,
+        "arm": ("modulated", "baseline")[number % 2],
+        "internal": {"fusion": '"sum"', "optimizer.lr": 1},
+        "changes": {"fusion": "sum", "optimizer.lr": 0.1},
+    }
+
+
+EVENTS = [
+    suggested(0),
+    {"event": "started", "number": 0},
+    {"event": "reported", "number": 0, "metrics": epoch(0)},
+    suggested(1),
+    {"event": "started", "number": 1},
+    {"event": "ended", "number": 1, "status": "failed", "reason": "ValueError: »é« in\nclip 17"},
+    {"event": "reported", "number": 0, "metrics": epoch(1, best=0.75)},
+    {"event": "ended", "number": 0, "status": "finished", "reason": ""},
+]
+
+
+def record_of(events: list[dict]) -> SearchRecord:
+    record = SearchRecord()
+    for event in events:
+        record.apply(event)
+    return record
+
+
+def plain(record: SearchRecord) -> list[dict]:
+    return [asdict(trial) for trial in record]
+
+
+def write(path: Path, events: list[dict]) -> None:
+    journal = Journal(path)
+    for event in events:
+        journal.append(event)
+    journal.close()
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A whole journal as bytes."""
+    path = tmp_path_factory.mktemp("journal") / "made" / "journal.jsonl"
+    write(path, EVENTS)
+    return path.read_bytes()
+
+
+def read(path: Path) -> list[dict]:
+    journal = Journal(path)
+    journal.close()
+    return plain(journal.replay())
+
+
+def test_what_happened_is_read_again(tmp_path, raw):
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(raw)
+    assert read(path) == plain(record_of(EVENTS))
+    modulated, baseline = record_of(EVENTS)
+    assert (modulated.status, modulated.best, len(modulated.epochs)) == ("finished", 0.75, 2)
+    assert (baseline.status, baseline.best, baseline.reason) == ("failed", None, "ValueError: »é« in\nclip 17")
+    assert baseline.changes == {"fusion": "sum", "optimizer.lr": 0.1}
+
+
+def test_an_event_is_in_the_file_as_soon_as_it_is_appended(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    journal = Journal(path)
+    for count, event in enumerate(EVENTS, start=1):
+        journal.append(event)
+        assert len(path.read_bytes().splitlines()) == count
+
+
+def test_a_journal_cut_at_any_byte_keeps_its_whole_lines_and_goes_on(tmp_path, raw):
+    path = tmp_path / "journal.jsonl"
+    more, first = {"event": "started", "number": 0}, EVENTS[:3]
+    for cut in range(len(b"".join(raw.splitlines(keepends=True)[:3])) + 1):
+        both(path, raw[:cut])
+        kept = first[: raw[:cut].count(b"\n")]
+        assert read(path) == plain(record_of(kept)), cut
+        write(path, [more] if kept else first)
+        assert read(path) == plain(record_of([*kept, more] if kept else first)), cut
+
+
+def both(path: Path, first: bytes, second: bytes | None = None) -> Path:
+    """The journal's file and its copy, the same if no other is given."""
+    path.write_bytes(first)
+    path.with_name("journal.copy.jsonl").write_bytes(first if second is None else second)
+    return path
+
+
+def damaged(raw: bytes, place: int, garbage: bytes) -> bytes:
+    lines = raw.splitlines(keepends=True)
+    return b"".join([*lines[:place], garbage, b"\n", *lines[place:]])
+
+
+some_garbage = st.binary().filter(lambda g: b"{" not in g) | st.sampled_from(
+    [b"7", b"null", b"[1, 2]", b'"x"', b'{"a": 1', b'{"event": "started", "number": 0}', b'{"event": "x", "crc": 1}']
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(garbage=some_garbage, place=st.integers(0, len(EVENTS)))
+def test_what_follows_damage_in_both_files_is_dropped(raw, garbage, place):
+    """Neither it nor what follows counts, the journal goes on from there, and what was lost can be looked at."""
+    with TemporaryDirectory() as folder:
+        path = both(Path(folder) / "journal.jsonl", damaged(raw, place, garbage))
+        assert read(path) == plain(record_of(EVENTS[:place]))
+        assert path.with_name("journal.jsonl.damaged").read_bytes() == damaged(raw, place, garbage)
+        write(path, EVENTS[place:])
+        assert read(path) == plain(record_of(EVENTS))
+
+
+@settings(deadline=None, max_examples=100)
+@given(garbage=some_garbage, place=st.integers(0, len(EVENTS)), first=st.booleans(), cut=st.integers(0, 40))
+def test_of_two_files_the_sound_one_counts_and_the_other_is_mended(raw, garbage, place, first, cut):
+    """Also where the sound one was cut short in the line that it was at."""
+    bad, good = damaged(raw, place, garbage), raw[: len(raw) - cut]
+    kept = EVENTS[: max(place, good.count(b"\n"))]
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "journal.jsonl"
+        both(path, *((bad, good) if first else (good, bad)))
+        assert read(path) == plain(record_of(kept))
+        whole = raw[: len(b"".join(raw.splitlines(keepends=True)[: len(kept)]))]
+        assert path.read_bytes() == path.with_name("journal.copy.jsonl").read_bytes() == whole
+
+
+def test_a_number_that_has_changed_on_the_disk_is_damage(tmp_path, raw):
+    flipped = raw.replace(b"0.75", b"0.85")
+    assert flipped != raw
+    path = both(tmp_path / "journal.jsonl", flipped)
+    assert read(path) == plain(record_of(EVENTS[:6]))
+    assert read(both(path, flipped, raw)) == plain(record_of(EVENTS))
+
+
+@pytest.mark.parametrize("lost", ["journal.jsonl", "journal.copy.jsonl"])
+def test_a_file_that_is_gone_is_made_again(tmp_path, raw, lost):
+    path = both(tmp_path / "journal.jsonl", raw)
+    (tmp_path / lost).unlink()
+    assert read(path) == plain(record_of(EVENTS))
+    assert (tmp_path / lost).read_bytes() == raw
+
+
+def test_damage_is_reported(tmp_path, raw, caplog):
+    path = both(tmp_path / "journal.jsonl", raw[:-1])
+    whole = raw[:-1].rindex(b"\n") + 1
+    read(path)
+    [message] = caplog.messages
+    tells(message, path, f"byte {whole}")
+    assert "journal.copy.jsonl" not in message
+    assert not path.with_name("journal.jsonl.damaged").exists()  # a line cut short tells nobody anything
+
+
+def test_the_use_of_the_copy_is_reported(tmp_path, raw, caplog):
+    path = both(tmp_path / "journal.jsonl", b"x\n" + raw, raw)
+    read(path)
+    [message] = caplog.messages
+    tells(message, path, "byte 0", path.with_name("journal.copy.jsonl"))
+    read(path)
+    assert len(caplog.messages) == 1
+
+
+@pytest.mark.parametrize(("number", "taken"), [(0, False), (1, False), (2, True), (3, False)])
+def test_only_the_epoch_that_is_next_is_taken_in(number, taken):
+    record = record_of([suggested(0)])
+    for metrics in (epoch(0), epoch(1), epoch(number, best=0.9)):
+        record.apply({"event": "reported", "number": 0, "metrics": metrics})
+    assert [m["epoch"] for m in record.trials[0].epochs] == [0, 1, *[2] * taken]
+    assert record.trials[0].best == (0.9 if taken else 0.5)
+
+
+@pytest.mark.parametrize(
+    ("values", "mode", "best"),
+    [([0.1, 0.4, 0.4, 0.2], max, 1), ([0.4, 0.1, 0.1], min, 1), ([0.3], max, 0), ([0.0, 0.0], max, 0), ([], max, None)],
+)
+def test_the_best_epoch_is_the_first_of_equal_ones(values, mode, best):
+    epochs = [epoch(i, **{"val/loss": v}, best=mode(values[: i + 1])) for i, v in enumerate(values)]
+    trial = TrialRecord(0, "baseline", {}, {}, epochs=epochs)
+    found = trial.best_epoch("val/loss")
+    assert (found and found["epoch"]) == best
+
+
+def test_a_record_can_grow_while_it_is_looked_at():
+    record = record_of([suggested(0)])
+    for _ in record:
+        record.apply(suggested(1))
+    assert [trial.number for trial in record] == [0, 1]
+
+
+def test_an_event_that_does_not_fit_on_the_disk_is_not_there_in_part(tmp_path):
+    """Files may have 250 bytes: of the third event's line there is room for a part."""
+    path = tmp_path / "journal.jsonl"
+    journal, refused = Journal(path), []
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (250, before[1]))
+    try:
+        for number in range(9):
+            try:
+                journal.append({"event": "ended", "number": number, "status": "failed", "reason": "x" * 10})
+            except OSError:
+                refused.append(number)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    journal.close()
+    assert refused == list(range(2, 9)) == list(range(len(path.read_text().splitlines()), 9))
+    assert path.read_bytes().endswith(b"\n")
+    assert path.with_name("journal.copy.jsonl").read_bytes() == path.read_bytes()

@@ -1,0 +1,593 @@
+"""Trials that begin alike, without processes: each epoch is trained once, whatever ends when and whoever is killed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import re
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ogmge import checkpoint, fit
+from ogmge.prefix_keys import keys
+from search.backend.prefix_store import PrefixStore
+from search.backend.prefix_worker import Beginnings
+from search.console.summary import effort
+from search.dry_run.prefix_savings import in_common
+from search.experiment.load import check, load
+from search.experiment.schema import Experiment
+from search.experiment.space import with_changes
+from search.experiment.yaml_source import override, parse
+from search.report.export import trials_table
+from search.run.budget import Spent
+from search.run.checkpoints import Storage
+from search.run.journal import Journal, TrialRecord
+from search.tracking.curve import Curve
+from search.tuner.policy import Policy, Suggestion, Tuning
+from search.tuner.prefixes import siblings as related
+from search.tuner.prefixes.sharing import Sharing
+from search.tuner.prefixes.siblings import preventing, siblings
+from search.tuner.prefixes.tree import branches, parting
+from search.tuner.tuner import Session
+from search.verdict.policy import Confirmation
+from tests.support.own_data import Vectors
+from tests.support.states import SECONDS, same, without
+from tests.support.tells import tells
+
+LOCAL = (*SECONDS, "inherited")  # of a trial, whoever else shares it
+
+GRID = """
+name: shared
+dataset: {name: "tests.support.own_data:Vectors"}
+trial:
+  epochs: 6
+  batch_size: 32
+  encoder: mlp
+  modulation: {end: 5, parameters: all}
+  optimizer: {lr: 0.1}
+space:
+  modulation.alpha: [0.2, 0.9]
+  modulation.start: [0, 1, 3]
+  modulation.end: [3, 4, 5]
+search: {trials: 100, sampler: grid, scheduler: {name: none}, prefixes: {max_gb: 1}}
+"""
+
+
+def experiment(*words: str) -> Experiment:
+    document = parse(GRID, "shared.yaml")
+    override(document, words)
+    return check(document)
+
+
+class Machine:
+    """Trains nothing, and keeps beginnings: what workers and a disk do, an epoch at a time."""
+
+    def __init__(
+        self,
+        asked: Experiment,
+        journal: Path,
+        left: dict[str, int] | None = None,
+        gb: float = 1e3,
+        policy: Policy | None = None,
+        share: bool = True,
+    ) -> None:
+        self.session = Session(asked, Journal(journal), policy or Tuning(asked))
+        self.left = {} if left is None else left  # key -> bytes, on the disk
+        self.most = 0  # bytes at any time
+        self.trained = 0
+        self.sharing = Sharing(self.session.policy, asked.trial, "", self.drop, gb * 1e9, dict(self.left))
+        if share:
+            self.session.share(self.sharing)
+
+    def drop(self, key: str) -> None:
+        del self.left[key]
+
+    def keys(self, trial: TrialRecord) -> list[str]:
+        return keys(with_changes(self.session.experiment.trial, trial.changes), "{}")
+
+    def worker(self, trial: TrialRecord, fails: bool = False) -> Iterator[None]:
+        self.session.started(trial.number)
+        own, order = self.keys(trial), self.session.order(trial.number)
+        begun = max((own.index(key) for key in order.inherits if key in self.left), default=0)
+        begun = max(begun, len(trial.epochs))
+        for epoch in range(len(own) - 1):
+            if epoch >= begun:
+                yield
+                self.trained += 1
+                if fails and epoch == 2:
+                    self.session.ended(trial.number, "failed", "no reason")
+                    return
+            if (key := order.leaves.get(epoch + 1)) is not None and epoch + 1 > begun:
+                self.left.setdefault(key, 10**8)
+                self.most = max(self.most, sum(self.left.values()))
+                self.session.shared(trial.number, key, 10**8)
+            value = self.value(trial, own[epoch + 1])
+            metrics = {"epoch": epoch, "val/accuracy": value, "val/loss": -value, "seconds": 1.0}
+            best = max(value, trial.best or 0.0)
+            inherited = {"inherited": 1.0} if epoch < begun else {}
+            gpu = self.session.experiment.search.resources.gpu
+            if reason := self.session.reported(trial.number, {**metrics, "best": best, **inherited}, gpu):
+                self.session.ended(trial.number, "stopped", reason)
+                return
+        self.session.ended(trial.number, "finished")
+
+    def value(self, trial: TrialRecord, key: str) -> float:
+        """Of the objective, by the state: the same where that is."""
+        return int(key[:6], 16) / 2**24
+
+    def run(self, at_once: int = 2, steps: int | None = None, failing: frozenset[int] = frozenset()) -> None:
+        for _ in islice(self._run(at_once, failing), steps):
+            pass
+
+    def _run(self, at_once: int, failing: frozenset[int]) -> Iterator[None]:
+        running: list[Iterator[None]] = []
+        while True:
+            while len(running) < at_once and (trial := self.session.next()) is not None:
+                running.append(self.worker(trial, trial.number in failing))
+            if not running:
+                return
+            current = running.pop(0)
+            running += [current for _ in islice(current, 1)]
+            yield
+
+    def bound(self) -> int:
+        """Epochs that are not alike, of all trials."""
+        return len({key for trial in self.session.record for key in self.keys(trial)[1:]})
+
+
+def grids_of(alphas: list[list[float]], most: int) -> st.SearchStrategy[list[str]]:
+    """Grids with at most so many starts, and one end more."""
+    choices = st.lists(st.integers(0, 5), min_size=1, max_size=most, unique=True)
+    return st.builds(
+        lambda alphas, starts, ends, lengths, drops: [
+            f"space.modulation.alpha={alphas}",
+            f"space.modulation.start={starts}",
+            f"space.modulation.end={sorted({*ends, 5})}",
+            f"space.epochs={lengths}",
+            *([f"space.schedule.milestones={drops}", "trial.schedule={name: step, milestones: [3]}"] if drops else []),
+        ],
+        st.sampled_from(alphas),
+        choices,
+        choices,
+        st.sampled_from([[6], [6, 8]]),
+        st.sampled_from([[], [[3], [4]]]),
+    )
+
+
+grids = grids_of([[0.5], [0.2, 0.9], [0.1, 0.2, 0.3]], most=4)
+
+
+@settings(max_examples=40, deadline=None)
+@given(grids, st.sampled_from(["grid", "random", "qmc", "tpe"]), st.integers(1, 4))
+def test_each_epoch_is_trained_once(grid: list[str], sampler: str, at_once: int) -> None:
+    """Whoever comes first, however many train at once; and nothing is left behind."""
+    with TemporaryDirectory() as folder:
+        machine = Machine(experiment(*grid, f"search.sampler={sampler}", "search.trials=60"), Path(folder, "j.jsonl"))
+        machine.run(at_once)
+        assert machine.session.complete
+        record = machine.session.record
+        assert sorted(record.trials) == list(range(machine.session.policy.planned))
+        assert machine.trained == record.spent.epochs == machine.bound()
+        assert record.spent.inherited == sum(trial.inherited for trial in record)
+        asked = sum(len(machine.keys(trial)) - 1 for trial in record)
+        assert record.spent.epochs + record.spent.inherited == asked == sum(len(trial.epochs) for trial in record)
+        assert not machine.left
+
+
+@settings(max_examples=30, deadline=None)
+@given(grids, st.integers(1, 3), st.lists(st.integers(0, 60), max_size=3))
+def test_a_killed_search_goes_on_with_the_beginnings_that_are_there(
+    grid: list[str], at_once: int, kills: list[int]
+) -> None:
+    """No epoch is trained twice, as no trial was in the middle of one."""
+    with TemporaryDirectory() as folder:
+        asked, path, left, trained = experiment(*grid), Path(folder, "j.jsonl"), {}, 0
+        for steps in [*kills, None]:
+            machine = Machine(asked, path, left)
+            machine.run(at_once, steps)
+            trained += machine.trained
+        whole = Machine(asked, Path(folder, "whole.jsonl"))
+        whole.run(1)
+        ends = [
+            {n: (t.status, [m["val/accuracy"] for m in t.epochs]) for n, t in m.session.record.trials.items()}
+            for m in (machine, whole)
+        ]
+        assert ends[0] == ends[1]
+        assert trained == machine.session.record.spent.epochs == machine.bound()
+        assert not machine.left
+
+
+@settings(max_examples=30, deadline=None)
+@given(grids, st.integers(1, 3), st.frozensets(st.integers(0, 30)))
+def test_a_leader_that_fails_holds_nobody_up(grid: list[str], at_once: int, failing: frozenset[int]) -> None:
+    with TemporaryDirectory() as folder:
+        machine = Machine(experiment(*grid), Path(folder, "j.jsonl"))
+        machine.run(at_once, failing=failing)
+        assert machine.session.complete
+        assert not machine.left
+
+
+@settings(max_examples=20, deadline=None)
+@given(grids, st.integers(1, 3), st.sampled_from([0.05, 0.1, 0.3]))
+def test_beginnings_take_no_more_room_than_they_may(grid: list[str], at_once: int, gb: float) -> None:
+    """But for those that running trials are to begin with, and the one that is just written by each."""
+    with TemporaryDirectory() as folder:
+        machine = Machine(experiment(*grid), Path(folder, "j.jsonl"), gb=gb)
+        machine.run(at_once)
+        assert machine.session.complete
+        assert machine.most <= gb * 1e9 + 2 * at_once * 1e8
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    grids,
+    st.sampled_from(["tpe", "random", "grid"]),
+    st.sampled_from(["{name: asha, grace_epochs: 1, reduction_factor: 2}", "{name: median, grace_epochs: 2}"]),
+)
+def test_with_one_trial_at_a_time_a_search_finds_the_same_without(grid: list[str], sampler: str, how: str) -> None:
+    """The same trials, stopped by the same rule after the same epochs, for the same reasons."""
+    with TemporaryDirectory() as folder:
+        asked = experiment(*grid, f"search.sampler={sampler}", "search.trials=24", f"search.scheduler={how}")
+        found = []
+        for share in (True, False):
+            machine = Machine(asked, Path(folder, f"{share}.jsonl"), share=share)
+            machine.run(1)
+            record = machine.session.record
+            found.append([(t.number, t.changes, t.status, t.reason, t.bests) for t in record])
+        assert found[0] == found[1]
+
+
+def test_early_stopping_judges_a_trial_by_what_it_inherits(tmp_path: Path) -> None:
+    """And at most as many epochs are trained as without stopping."""
+    words = ["search.scheduler={name: asha, grace_epochs: 1, reduction_factor: 2}"]
+    machine = Machine(experiment(*words), tmp_path / "j.jsonl")
+    machine.run(2)
+    stopped = [trial for trial in machine.session.record if trial.status == "stopped"]
+    assert machine.session.complete
+    assert any(0 < trial.inherited == len(trial.epochs) for trial in stopped)
+    assert machine.trained <= machine.bound()
+
+
+def test_a_trial_waits_for_its_leader_while_others_run(tmp_path: Path) -> None:
+    """The sampler leaves the order open, so that a later trial which nobody leads goes first."""
+    words = ["space.optimizer.lr=[0.1,0.2]", "space.modulation.start=[3]", "space.modulation.end=[5]"]
+    machine = Machine(experiment(*words, "search.baseline_share=0.3"), tmp_path / "j.jsonl")
+    first = machine.session.next()
+    handed = [machine.session.next()]
+    assert first is not None
+    rates = [trial.changes["optimizer.lr"] for trial in (first, handed[0]) if trial]
+    assert sorted(rates) == [0.1, 0.2]
+    assert machine.session.next() is None  # two trunks, two leaders
+    machine.session.started(first.number)
+    for epoch in range(3):
+        if key := machine.session.order(first.number).leaves.get(epoch + 1):
+            machine.session.shared(first.number, key, 1)
+        machine.session.reported(first.number, {"epoch": epoch, "val/accuracy": 0.5, "best": 0.5, "seconds": 1.0})
+    following = machine.session.next()
+    assert following is not None
+    assert following.changes["optimizer.lr"] == first.changes["optimizer.lr"]
+
+
+def test_what_needs_results_does_not_pile_up(tmp_path: Path) -> None:
+    """Of trials that a sampler would draw otherwise with more results, no more wait than run."""
+    words = ["search.sampler=tpe", "search.trials=19", "space.modulation.start=[5]", "space.modulation.end=[5]"]
+    asked = experiment(
+        *words,
+        "space.modulation.alpha=[0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9]",
+        "space.modulation.method=[ogm,ogm_ge]",
+    )
+    drawn = []
+
+    class Counted(Tuning):
+        def suggest(self, number: int) -> Suggestion:
+            drawn.append(number)
+            return super().suggest(number)
+
+    machine = Machine(asked, tmp_path / "j.jsonl", policy=Counted(asked))
+    first = machine.session.next()
+    assert first is not None
+    machine.session.started(first.number)
+    assert machine.session.next() is None
+    assert len(drawn) == 4 + 1  # tpe's first trials of the arm, and one more
+
+
+def test_a_continuous_range_from_the_start_on_prevents_sharing() -> None:
+    asked = experiment("space.optimizer.lr={low: 0.01, high: 0.1}", "search.sampler=random")
+    assert preventing(asked.space, asked.trial) == ["optimizer.lr"]
+    assert siblings(asked.space, asked.trial, {"optimizer.lr": 0.05, "modulation.method": "none"}) == []
+
+
+def test_with_a_continuous_alpha_trials_share_what_comes_before_the_window(tmp_path: Path) -> None:
+    words = ["space.modulation.alpha={low: 0.1, high: 1.0}", "search.sampler=random", "search.trials=20"]
+    machine = Machine(experiment(*words), tmp_path / "j.jsonl")
+    machine.run(2)
+    record = machine.session.record
+    assert machine.trained == machine.bound()
+    starts = {trial.number: trial.changes.get("modulation.start", 6) for trial in record}
+    assert all(trial.inherited in (0, 1, 3) and trial.inherited <= starts[trial.number] for trial in record)
+    assert record.spent.inherited > 0
+
+
+def test_a_space_too_large_to_look_through_still_shares_what_comes_before_windows() -> None:
+    steps = "{low: 0, high: 5, step: 0.001}"
+    asked = experiment(f"space.modulation.alpha={steps}")
+    found = siblings(asked.space, asked.trial, {"modulation.method": "none"})
+    assert len(found) <= related.MOST
+    chains = [keys(with_changes(asked.trial, sibling.changes)) for sibling in found]
+    assert {1, 3} <= set(branches(chains))
+
+
+def test_where_marks_part() -> None:
+    assert parting(("a", "b", "c"), [("a", "x"), ("a", "b"), ("z",)]) == [0, 1]
+    assert parting(("a", "b"), [("a", "b", "c")]) == [1]
+    assert parting((), [("a",)]) == []
+
+
+class Claim(Machine):
+    """Where what is modulated is clearly better."""
+
+    def value(self, trial: TrialRecord, key: str) -> float:
+        return super().value(trial, key) / 100 + (0.5 if trial.arm == "modulated" else 0.1)
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_a_twin_goes_on_from_its_pair(tmp_path: Path, at_once: int) -> None:
+    """The modulated training of a pair and its twin are the same until the window opens."""
+    asked = experiment("search.metric=val/accuracy")
+    best = {"modulated": {"modulation.start": 3, "modulation.alpha": 0.9}, "baseline": {"optimizer.lr": 0.2}}
+    best["baseline"]["modulation.method"] = "none"
+    policy = Confirmation(asked, best, [11, 12, 13, 14, 15, 16], Spent())
+    machine = Claim(asked, tmp_path / "j.jsonl", policy=policy)
+    machine.run(at_once)
+    roles = {trial.internal["role"]: trial.inherited for trial in machine.session.record}
+    assert machine.session.complete
+    assert roles == {"modulated": 0, "baseline": 0, "twin": 3}
+    assert machine.trained == machine.bound() == 6 * (6 + 6 + 3)
+    assert not machine.left
+
+
+# ---- files ----
+
+
+def trained(asked: Experiment, changes: dict, folder: Path, order: dict, store: PrefixStore) -> list[dict]:
+    """As a worker does it; what it reported."""
+    config, said = with_changes(asked.trial, changes), []
+    beginnings = Beginnings(store, order)
+    beginnings.take(config, folder)
+
+    def report(metrics: dict[str, float]) -> None:
+        beginnings.leave(int(metrics["epoch"]) + 1, folder)
+        said.append(metrics)
+
+    fit.train(config, Vectors(), report, folder=folder)
+    return said
+
+
+@settings(max_examples=3, deadline=None)
+@given(grids_of([[0.5], [0.2, 0.9]], most=2))
+def test_a_shared_search_is_that_without_to_the_bit(grid: list[str]) -> None:
+    """Metrics, the best weights, the last state; each trial of the grid trained on its own beside it."""
+    with TemporaryDirectory() as name:
+        folder, asked = Path(name), experiment(*grid)
+        session = Session(asked, Journal(folder / "j.jsonl"), Tuning(asked))
+        store = PrefixStore(Storage(name))
+        session.share(Sharing(session.policy, asked.trial, "", store.drop, 1e9, {}))
+        while (trial := session.next()) is not None:
+            order = session.order(trial.number)
+            session.started(trial.number)
+            mine, alone = folder / f"{trial.number}", folder / f"{trial.number}-alone"
+            with_order = {"inherits": order.inherits, "leaves": order.leaves}
+            said = trained(asked, trial.changes, mine, with_order, store)
+            for metrics in said:
+                if key := order.leaves.get(int(metrics["epoch"]) + 1):
+                    session.shared(trial.number, key, 1)
+                session.reported(trial.number, metrics)
+            session.ended(trial.number, "finished")
+            assert without(said, LOCAL) == without(
+                trained(asked, trial.changes, alone, {"inherits": (), "leaves": {}}, PrefixStore(Storage(str(alone)))),
+                LOCAL,
+            )
+            for file in ("best.pt", "last.pt"):
+                one, other = (checkpoint.load(place / file) for place in (mine, alone))
+                assert same(one, other, LOCAL), file
+        assert session.record.spent.epochs <= sum(len(t.epochs) for t in session.record)
+        assert not list((folder / "prefixes").glob("*.pt"))
+
+
+@pytest.fixture
+def beginning(tmp_path: Path) -> tuple[Experiment, PrefixStore, Path]:
+    """A store in which a training has left its first two epochs, under `key`."""
+    asked, store = experiment(), PrefixStore(Storage(str(tmp_path)))
+    trained(asked, {"modulation.method": "none"}, tmp_path / "first", {"inherits": (), "leaves": {2: "key"}}, store)
+    return asked, store, tmp_path
+
+
+def test_a_beginning_has_the_epochs_that_it_says(beginning) -> None:
+    asked, store, folder = beginning
+    assert store.sizes().keys() == {"key"}
+    said = trained(asked, {"modulation.start": 2}, folder / "second", {"inherits": ("key",), "leaves": {}}, store)
+    assert [metrics.get("inherited") for metrics in said] == [1.0, 1.0, None, None, None, None]
+    best = checkpoint.load(folder / "second" / "best.pt")
+    assert best["config"]["modulation"]["start"] == 2
+
+
+def test_an_interrupted_heir_tells_again_what_it_inherited(beginning) -> None:
+    asked, store, folder = beginning
+    order = {"inherits": ("key",), "leaves": {2: "other", 4: "more"}}
+    first = trained(asked, {"modulation.start": 2}, folder / "second", order, store)
+    again = trained(
+        asked, {"modulation.start": 2}, folder / "second", {"inherits": ("key",), "leaves": {2: "x"}}, store
+    )
+    assert first == again
+    assert store.sizes().keys() == {"key", "other", "more"}  # and not `x`: what lies there has six epochs by now
+
+
+def test_a_damaged_beginning_is_dropped_and_trained_again(beginning, caplog) -> None:
+    asked, store, folder = beginning
+    path = folder / "prefixes" / "key.pt"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    order = {"inherits": ("key",), "leaves": {2: "key"}}
+    with caplog.at_level(logging.WARNING):
+        said = trained(asked, {"modulation.start": 2}, folder / "second", order, store)
+    assert not any("inherited" in metrics for metrics in said)
+    [warning] = caplog.messages
+    tells(warning, path)
+    assert store.get("key") is not None  # left anew
+
+
+def test_the_first_of_two_that_leave_the_same_stays(beginning) -> None:
+    asked, store, folder = beginning
+    before = (folder / "prefixes" / "key.pt").stat()
+    trained(asked, {"modulation.start": 3}, folder / "second", {"inherits": (), "leaves": {2: "key"}}, store)
+    assert (folder / "prefixes" / "key.pt").stat() == before
+
+
+def test_a_beginning_that_cannot_be_written_costs_nothing_but_time(tmp_path: Path, caplog) -> None:
+    (tmp_path / "prefixes").write_text("no folder")
+    asked, store = experiment(), PrefixStore(Storage(str(tmp_path)))
+    with caplog.at_level(logging.WARNING):
+        said = trained(
+            asked, {"modulation.method": "none"}, tmp_path / "a", {"inherits": (), "leaves": {2: "key"}}, store
+        )
+    assert len(said) == 6
+    [warning] = caplog.messages
+    tells(warning, tmp_path / "prefixes")
+
+
+def test_beginnings_at_a_uri(tmp_path: Path) -> None:
+    store, here = (
+        PrefixStore(Storage((tmp_path / "there").as_uri(), "run-1")),
+        PrefixStore(Storage(str(tmp_path / "here"))),
+    )
+    for place in (store, here):
+        assert place.sizes() == {}
+        size = place.put("key", {"last": {}, "best": {}})
+        assert place.sizes() == {"key": size}
+        assert place.put("key", {"last": {"other": 1}, "best": {}}) == size or place is store
+        assert place.get("key") == {"version": 1, "last": {}, "best": {}}
+        assert place.get("none") is None
+        place.put("second", {"last": {}})
+        place.drop("second")
+        assert place.sizes().keys() == {"key"}
+        place.clear()
+        assert place.sizes() == {}
+
+
+def test_a_number_of_threads_makes_another_training(tmp_path: Path) -> None:
+    from search.backend.prefix_context import code, context_of
+    from search.backend.resources import Room
+
+    asked = experiment()
+    one = context_of(asked, "data", Room(1, 0), [])
+    assert one == context_of(asked, "data", Room(1, 0), [])
+    module = tmp_path / "mine.py"
+    module.write_text("a = 1")
+    before = code([str(module)])
+    others = [
+        context_of(asked, "data", Room(2, 0), []),
+        context_of(asked, "data", Room(1, 0.5), []),
+        context_of(asked, "other data", Room(1, 0), []),
+        context_of(asked, "data", Room(1, 0), [str(module)]),
+        context_of(experiment("search.metric=val/loss"), "data", Room(1, 0), []),
+    ]
+    assert len({one, *others}) == 6
+    module.write_text("a = 2")
+    assert code([str(module)]) != before
+
+
+def test_a_trial_that_ran_out_of_memory_shares_nothing(tmp_path: Path) -> None:
+    """It goes on with more threads, so that nothing of it is the same to the bit."""
+    machine = Machine(experiment(), tmp_path / "j.jsonl")
+    trial = machine.session.next()
+    assert trial is not None
+    assert machine.session.order(trial.number).leaves
+    machine.session.started(trial.number)
+    machine.session.crowded(trial.number)
+    again = machine.session.next()
+    assert again is trial
+    assert not machine.session.order(trial.number).leaves
+
+
+# ---- what is said of it ----
+
+
+@pytest.fixture
+def grid(tmp_path: Path) -> Machine:
+    """A search that is done: 27 modulated trials and one without."""
+    machine = Machine(experiment("space.modulation.start=[0, 1, 3]", "search.resources.gpu=0.5"), tmp_path / "j.jsonl")
+    machine.run(2)
+    return machine
+
+
+def test_epochs_are_counted_once(grid: Machine) -> None:
+    """Each of them took a second on half a GPU."""
+    spent, asked = grid.session.record.spent, 6 * len(grid.session.record.trials)
+    assert (spent.epochs, spent.inherited) == (grid.bound(), asked - grid.bound())
+    assert (spent.gpu_seconds, spent.saved_seconds) == (spent.epochs / 2, spent.inherited)
+    assert spent.saved_gpu_seconds == spent.inherited / 2
+    text = effort(grid.session.experiment, grid.session.record)
+    hours = [f"{seconds / 3600:.3g}" for seconds in (spent.gpu_seconds, spent.saved_gpu_seconds)]
+    tells(text, f"{asked} epochs", f"{spent.epochs} trained", f"{hours[0]} GPU-hours")
+    assert re.findall(r"[\d.]*\d", text) == [f"{asked}", f"{spent.epochs}", f"{spent.inherited}", *hours]
+
+
+def test_mlflow_has_the_curve_of_what_was_saved(grid: Machine) -> None:
+    record = grid.session.record
+    step, values = max(Curve(record, "max").end().items())
+    assert step == record.spent.epochs
+    assert values["saved/epochs"] == record.spent.inherited
+    assert values["saved/training_hours"] == record.spent.saved_seconds / 3600
+    assert values["saved/gpu_hours"] == record.spent.saved_gpu_seconds / 3600
+
+
+def test_the_table_of_trials_says_who_trained(grid: Machine) -> None:
+    rows = list(csv.DictReader(io.StringIO(trials_table(grid.session.experiment, grid.session.record))))
+    trials = grid.session.record.trials
+    assert [int(row["epochs_inherited"]) for row in rows] == [trials[int(row["trial"])].inherited for row in rows]
+    assert all(int(row["epochs_trained"]) + int(row["epochs_inherited"]) == 6 for row in rows)
+    assert all(float(row["seconds"]) == int(row["epochs_trained"]) for row in rows)
+    assert "inherited" not in rows[0]
+
+
+def test_a_plan_foresees_it(grid: Machine) -> None:
+    asked = grid.session.experiment
+    found = in_common(asked, grid.session.policy.arms)
+    epochs = 6 * len(grid.session.record.trials)
+    assert round(epochs * (1 - found.part)) == grid.bound()
+    assert grid.most <= found.beginnings * 10**8
+    assert (found.prevented_by, found.limited_by) == ((), ())
+    off = experiment("search.share_prefixes=false")
+    assert in_common(off, grid.session.policy.arms).part == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "prevented", "limited"),
+    [
+        (["space.optimizer.lr={low: 0.01, high: 0.1}"], ("optimizer.lr",), ()),
+        (["space.modulation.alpha={low: 0.1, high: 1.0}"], (), ("modulation.alpha",)),
+        (["space.modulation.alpha={low: 0.1, high: 1.0, step: 0.1}"], (), ()),
+    ],
+)
+def test_a_plan_names_the_ranges_that_prevent_it(words: list[str], prevented: tuple, limited: tuple) -> None:
+    asked = experiment(*words, "search.sampler=random")
+    found = in_common(asked, Tuning(asked).arms)
+    assert (found.prevented_by, found.limited_by) == (prevented, limited)
+    assert (found.part == 0) == bool(prevented)
+
+
+@pytest.mark.parametrize("file", sorted(path.name for path in Path("experiments").glob("*.yaml")))
+def test_trials_of_the_shipped_files_begin_alike(file: str) -> None:
+    """Learning rates are choices, and windows open in steps."""
+    asked = load(Path("experiments", file))
+    found = in_common(asked, Tuning(asked).arms)
+    assert found.prevented_by == ()
+    assert found.part > 0.02

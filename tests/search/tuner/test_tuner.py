@@ -1,0 +1,468 @@
+"""The search without processes: a simulated engine drives it, is killed, and goes on."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import logging
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from search.experiment.load import check
+from search.experiment.schema import Experiment
+from search.experiment.yaml_source import override, parse
+from search.run.journal import Journal, SearchRecord, TrialRecord
+from search.tuner.policy import Tuning
+from search.tuner.tuner import Session
+from tests.search.tuner.test_study import created_studies
+from tests.support.tells import tells
+
+SIMULATED = """
+name: simulated
+dataset: {name: digits}
+trial: {epochs: 5, encoder: small_conv, modulation: {end: 4}}
+space:
+  fusion: [concat, sum, film]
+  optimizer.lr: [1e-3, 1e-2, 1e-1]
+  modulation.method: [ogm, ogm_ge]
+  modulation.alpha: {low: 0.05, high: 1.5, log: true}
+  modulation.start: {low: 0, high: 3}
+  modulation.end: {low: 1, high: 4}
+search: {trials: 14, scheduler: {grace_epochs: 1, reduction_factor: 2}}
+"""
+
+
+def experiment(*assignments: str) -> Experiment:
+    document = parse(SIMULATED, "simulated.yaml")
+    override(document, assignments)
+    return check(document)
+
+
+def opened(path: Path, *assignments: str) -> Session:
+    asked = experiment(*assignments)
+    return Session(asked, Journal(path), Tuning(asked))
+
+
+# ---- the simulated engine; other tests use it too ----
+
+
+def fails_at(trial: TrialRecord) -> int | None:
+    """The epoch that a trial does not survive."""
+    return trial.number % 2 if trial.number % 7 == 4 else None
+
+
+def metrics_of(session: Session, trial: TrialRecord, epoch: int) -> dict[str, float]:
+    """Made up from the trial's configuration and the epoch, so that it is the same again after a restart."""
+    search = session.experiment.search
+    key = json.dumps(trial.changes, sort_keys=True).encode()
+    values = []
+    for e in range(epoch + 1):
+        chance = int.from_bytes(hashlib.blake2b(key + bytes([e % 256]), digest_size=4).digest()) / 2**32
+        accuracy = (chance + key[-3] / 256 + e) / (e + 3)
+        alone = {"val/accuracy/audio": accuracy / 2, "val/accuracy/visual": accuracy / 3}
+        values.append({"val/loss": 1 - accuracy, "val/accuracy": accuracy, **alone})
+    best = (max if search.mode == "max" else min)(v[search.metric] for v in values)
+    k = {"coefficient/audio": 0.5, "coefficient/visual": 1.0, "ratio/audio": 1.5, "ratio/visual": 0.75}
+    return {"epoch": epoch, "train/loss": 2.0, **values[-1], **k, "seconds": 1.0, "best": best}
+
+
+def worker(session: Session, trial: TrialRecord) -> Iterator[None]:
+    """Trains an epoch each time it is asked to. One that follows another tells the epochs before again."""
+    session.started(trial.number)
+    gpu = session.experiment.search.resources.gpu
+    for epoch in range(session.experiment.trial.epochs):
+        yield
+        if epoch == fails_at(trial):
+            session.ended(trial.number, "failed", 'ValueError: clip 17, "a\n[red]b"')
+            return
+        if reason := session.reported(trial.number, metrics_of(session, trial, epoch), gpu):
+            session.ended(trial.number, "stopped", reason)
+            return
+    session.ended(trial.number, "finished")
+
+
+def simulate(session: Session, at_once: int = 2, steps: int | None = None) -> None:
+    """Runs the search as Ray would, to the end or for some steps."""
+    for _ in islice(_engine(session, at_once), steps):
+        pass
+
+
+def _engine(session: Session, at_once: int) -> Iterator[None]:
+    running: list[Iterator[None]] = []
+    while True:
+        while len(running) < at_once and (trial := session.next()) is not None:
+            running.append(worker(session, trial))
+        if not running:
+            return
+        current = running.pop(0)
+        for _ in islice(current, 1):
+            running.append(current)
+        yield
+
+
+def events(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def results(record: SearchRecord) -> list[tuple]:
+    return [(t.arm, t.changes, t.status, t.reason, t.epochs) for t in record]
+
+
+def check_whole(session: Session, path: Path) -> None:
+    """Every planned trial once, each with its epochs from 0 on, and an end."""
+    assert session.complete
+    assert (session.left, session.next()) == (0, None)
+    assert [t.number for t in session.record] == list(range(len(session.policy.arms)))
+    assert [t.arm for t in session.record] == session.policy.arms
+    for trial in session.record:
+        assert trial.ended
+        assert [m["epoch"] for m in trial.epochs] == list(range(len(trial.epochs)))
+        assert trial.status != "finished" or len(trial.epochs) == session.experiment.trial.epochs
+        assert trial.status != "failed" or len(trial.epochs) == fails_at(trial)
+    counts = Counter((e["event"], e["number"], e.get("metrics", {}).get("epoch")) for e in events(path))
+    again = {number for event, number, _ in counts if event == "reopened"}
+    twice = {(event, number) for (event, number, _), count in counts.items() if count > 1 and event != "started"}
+    assert twice <= {("ended", number) for number in again}
+    for arm in ("baseline", "modulated"):
+        had = [json.dumps(t.changes, sort_keys=True) for t in session.record if t.arm == arm]
+        assert len(set(had)) == len(had)
+
+
+# ---- a search ----
+
+
+@pytest.mark.parametrize("at_once", [1, 4])
+@pytest.mark.parametrize(
+    "options", [(), ("search.sampler=random",), ("search.metric=val/loss", "search.mode=min"), ("search.seed=1",)]
+)
+def test_a_search_ends_with_every_planned_trial(tmp_path, options, at_once):
+    session = opened(tmp_path / "journal.jsonl", *options)
+    assert (session.complete, session.left) == (False, 14)
+    simulate(session, at_once)
+    check_whole(session, tmp_path / "journal.jsonl")
+    assert Counter(t.arm for t in session.record) == {"baseline": 7, "modulated": 7}
+    assert {t.status for t in session.record} == {"finished", "stopped", "failed"}
+
+
+def test_trials_are_stopped_at_the_rungs_and_only_there(tmp_path):
+    session = opened(tmp_path / "journal.jsonl")
+    simulate(session)
+    stopped = [t for t in session.record if t.status == "stopped"]
+    assert {len(t.epochs) for t in stopped} <= {1, 2, 4}
+    assert all(re.search(rf"\b{len(t.epochs)} epochs?\b", t.reason) for t in stopped)
+    assert all(("baseline" in t.reason) == (t.arm == "baseline") for t in stopped)
+
+
+@pytest.mark.parametrize(("mode", "stopped"), [("max", 0.4), ("min", 0.6)])
+def test_it_is_the_worse_trial_that_is_stopped(tmp_path, mode, stopped):
+    session = opened(tmp_path / "journal.jsonl", f"search.mode={mode}", "search.baseline_share=0.01")
+    session.next()
+    session.reported(0, {"epoch": 0, "best": 0.5})
+    for best in (0.4, 0.6):
+        reason = session.reported(session.next().number, {"epoch": 0, "best": best})
+        assert (reason is not None) is (best == stopped)
+
+
+def test_without_a_scheduler_none_is_stopped(tmp_path):
+    session = opened(tmp_path / "journal.jsonl", "search.scheduler.name=none")
+    simulate(session)
+    assert {t.status for t in session.record} == {"finished", "failed"}
+
+
+def test_an_arm_gets_no_more_trials_than_its_space_holds(tmp_path):
+    space = "space={modulation.method: [ogm, ogm_ge], fusion: [concat, sum]}"
+    session = opened(tmp_path / "journal.jsonl", space)
+    simulate(session)
+    check_whole(session, tmp_path / "journal.jsonl")
+    assert Counter(t.arm for t in session.record) == {"baseline": 2, "modulated": 4}
+
+
+# ---- killed and opened again ----
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The journal of a search with three trials at once that nothing disturbed."""
+    path = tmp_path_factory.mktemp("whole") / "journal.jsonl"
+    simulate(opened(path), at_once=3)
+    return path
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with one trial at a time."""
+    path = tmp_path_factory.mktemp("alone") / "journal.jsonl"
+    simulate(opened(path), at_once=1)
+    return path
+
+
+@settings(deadline=None, max_examples=25)
+@given(place=st.floats(0, 1), again=st.floats(0, 1))
+def test_a_search_killed_at_any_point_loses_no_trial_and_counts_none_twice(whole, place, again):
+    """Killed, resumed, killed again and resumed; the journal cut in the middle of a line as often as not."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "journal.jsonl"
+        path.write_bytes(whole.read_bytes())
+        for share in (place, again):
+            path.write_bytes(path.read_bytes()[: round(share * path.stat().st_size)])
+            session = opened(path)
+            before = {
+                t.number: result for t, result in zip(session.record, results(session.record), strict=True) if t.ended
+            }
+            assert session.left == len(session.policy.arms) - len(before)
+            simulate(session, at_once=3)
+            check_whole(session, path)
+            assert {n: results(session.record)[n] for n in before} == before
+
+
+NUMBERS = "space={batch_size: [8, 16, 32, 64], optimizer.lr: [1e-3, 1e-2, 1e-1], modulation.start: [0, 1, 2]}"
+
+
+@pytest.mark.parametrize(
+    "options", [(), *((f"search.sampler={name}", NUMBERS) for name in ("grid", "qmc", "cmaes", "nsga2"))]
+)
+@pytest.mark.filterwarnings("ignore:.* is experimental")
+def test_a_search_killed_between_two_trials_epochs_is_the_one_that_was_not(tmp_path, options):
+    """One trial at a time, so that nothing depends on which is faster: the same suggestions, epochs and stops."""
+    path = tmp_path / "whole.jsonl"
+    simulate(opened(path, *options), at_once=1)
+    expected = results(Journal(path).replay())
+    lines = path.read_text().splitlines(keepends=True)
+    for count in range(0, len(lines), 5):
+        if count and json.loads(lines[count]).get("status") == "stopped":
+            continue  # decided, and killed before that was written: the trial goes on to the next rung
+        cut = tmp_path / f"{count}.jsonl"
+        cut.write_text("".join(lines[:count]))
+        session = opened(cut, *options)
+        simulate(session, at_once=1)
+        assert results(session.record) == expected, count
+
+
+def test_an_interrupted_trial_comes_before_a_new_one_whether_it_was_started_or_not(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    first = opened(path)
+    for _ in range(3):
+        first.next()
+    first.started(0)
+    first.reported(0, metrics_of(first, first.record.trials[0], 0))
+    first.started(1)
+    first.ended(1, "failed", "no reason")
+    again = opened(path)
+    assert again.left == 14 - 1
+    assert [again.next().number for _ in range(3)] == [0, 2, 3]
+    assert again.record.trials[2].changes == first.record.trials[2].changes
+
+
+def test_the_rungs_are_there_again(tmp_path):
+    """A trial after a resume is ranked among those before."""
+    path = tmp_path / "journal.jsonl"
+    options = ("search.baseline_share=0.01", "search.scheduler.reduction_factor=3", "space.modulation.start=[0]")
+    before = opened(path, *options)
+    for accuracy in (0.9, 0.8):
+        trial = before.next()
+        before.reported(trial.number, {"epoch": 0, "val/accuracy": accuracy, "best": accuracy, "seconds": 1.0})
+    before.ended(0, "finished")
+    session = opened(path, *options)
+    assert session.next().number == 1
+    trial = session.next()
+    reason = session.reported(trial.number, {"epoch": 0, "val/accuracy": 0.85, "best": 0.85, "seconds": 1.0})
+    tells(reason, "asha:", "2nd of 3", "open window")
+
+
+@pytest.mark.parametrize("event", range(1, 12))
+def test_what_cannot_be_written_down_has_not_happened_and_halts_the_search(tmp_path, alone, event):
+    """The disk is full from some event on; when there is room, the search ends as if nothing had been."""
+    path, left = tmp_path / "journal.jsonl", event
+
+    class Full(Journal):
+        def append(self, happened):
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            super().append(happened)
+
+    session = Session(experiment(), Full(path), Tuning(experiment()))
+    simulate(session, at_once=1)
+    tells(session.halted, os.strerror(errno.ENOSPC), path)
+    assert not session.complete
+    assert len(events(path)) == event
+    again = opened(path)
+    simulate(again, at_once=1)
+    assert again.complete
+    assert results(again.record) == results(Journal(alone).replay())
+
+
+@pytest.mark.parametrize("scheduler", ["{name: median}", "{rungs: [4], grace_epochs: 2}"])
+def test_a_trial_that_has_trained_to_the_end_is_never_stopped_early(tmp_path, scheduler):
+    """Not by the median, and not at a rung that its window's grace has put off to the end."""
+    options = (f"search.scheduler={scheduler}", "search.baseline_share=0.01", "space.modulation.start=[3]")
+    session = opened(tmp_path / "journal.jsonl", *options)
+    for number in range(6):
+        trial = session.next()
+        for epoch in range(5):
+            told = {"epoch": epoch, "val/accuracy": 0.5, "best": 0.5 - number / 100 * (epoch == 4), "seconds": 1.0}
+            reason = session.reported(trial.number, told)
+        assert reason is None
+
+
+def test_a_trial_that_was_killed_before_it_could_be_stopped_stops_after_the_resume(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    options = ("search.baseline_share=0.01", "space.modulation.start=[0]")
+    before = opened(path, *options)
+    best, worse = before.next(), before.next()
+    before.reported(best.number, {"epoch": 0, "val/accuracy": 0.9, "best": 0.9, "seconds": 1.0})
+    told = {"epoch": 0, "val/accuracy": 0.1, "best": 0.1, "seconds": 1.0}
+    reason = before.reported(worse.number, told)
+    assert reason
+    session = opened(path, *options)
+    assert session.reported(worse.number, told) == reason
+    assert len(session.record.trials[worse.number].epochs) == 1
+
+
+@pytest.mark.parametrize(("trials", "expected"), [(18, 18), (30, 24), (14, 14), (4, 14)])
+def test_another_number_of_trials_on_a_resume_adds_some_or_takes_none_away(tmp_path, whole, trials, expected):
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(whole.read_bytes())
+    before = results(Journal(path).replay())
+    session = opened(path, f"search.trials={trials}")
+    assert session.left == expected - 14  # of 30, the baseline's nine configurations and fifteen others
+    assert session.complete is (expected == 14)
+    simulate(session)
+    assert session.complete
+    assert results(session.record)[:14] == before
+    assert [t.arm for t in session.record][: len(session.policy.arms)] == session.policy.arms
+    assert len(session.record.trials) == expected
+
+
+# ---- what is told twice, or by a broken observer ----
+
+
+def test_epochs_that_a_second_worker_tells_again_change_nothing(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    session = opened(path)
+    trial, rival = session.next(), None
+    seen = Watcher()
+    session.observers.append(seen)
+    session.started(trial.number)
+    for epoch in (0, 1):
+        assert session.reported(trial.number, metrics_of(session, trial, epoch)) is None
+    while rival is None or rival.arm != trial.arm:
+        rival = session.next()
+    session.reported(rival.number, metrics_of(session, rival, 0) | {"best": 2.0})  # the first one would stop now
+    written, told = path.read_bytes(), list(seen.told)
+    for epoch in (0, 1):
+        assert session.reported(trial.number, metrics_of(session, trial, epoch) | {"best": 0.0}) is None
+    assert (path.read_bytes(), seen.told) == (written, told)
+    session.reported(trial.number, metrics_of(session, trial, 2))
+    assert [m["epoch"] for m in trial.epochs] == [0, 1, 2]
+
+
+def test_a_trial_that_ran_out_of_memory_is_handed_out_again_and_is_no_result(tmp_path, monkeypatch):
+    """Also after a resume, and when all others have been handed out."""
+    path, studies = tmp_path / "journal.jsonl", created_studies(monkeypatch)
+    session = opened(path, "search.trials=2")
+    crowded, other = session.next(), session.next()
+    session.reported(crowded.number, metrics_of(session, crowded, 0))
+    assert (session.next(), session.over) == (None, False)
+    session.crowded(crowded.number)
+    session.ended(other.number, "finished")
+    assert (crowded.crowded, crowded.status, session.left, session.complete) == (1, "waiting", 1, False)
+    states = [trial.state.name for study in studies for trial in study.trials]
+    assert sorted(states) == ["FAIL", "RUNNING"]  # the other one told no epoch
+    resumed = opened(path, "search.trials=2")
+    for later in (session, resumed):
+        again = later.next()
+        assert (again.number, again.crowded, len(again.epochs)) == (crowded.number, 1, 1)
+        assert (later.next(), later.over) == (None, False)
+    session.ended(crowded.number, "finished")
+    assert session.over
+
+
+def test_of_two_ends_the_first_counts(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    session = opened(path)
+    seen = Watcher()
+    session.observers.append(seen)
+    trial = session.next()
+    session.reported(trial.number, metrics_of(session, trial, 0))
+    session.ended(trial.number, "stopped", "asha")
+    session.ended(trial.number, "failed", "its worker died")
+    assert (trial.status, trial.reason) == ("stopped", "asha")
+    assert [e["event"] for e in events(path)] == ["suggested", "reported", "ended"]
+    assert seen.told == [("reported", 0), ("ended", 0)]
+
+
+class Watcher:
+    """Writes down what it is told, with what the record had at that time."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, int]] = []
+
+    def started(self, trial: TrialRecord) -> None:
+        assert trial.status == "running"
+        self.told.append(("started", trial.number))
+
+    def reported(self, trial: TrialRecord) -> None:
+        self.told.append(("reported", trial.number))
+
+    def ended(self, trial: TrialRecord) -> None:
+        assert trial.ended
+        self.told.append(("ended", trial.number))
+
+
+class Broken:
+    def __getattr__(self, name: str):
+        raise OSError("the disk is full")
+
+
+def test_observers_are_told_everything_in_the_order_of_the_journal(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    session = opened(path)
+    seen = Watcher()
+    session.observers.append(seen)
+    simulate(session)
+    assert seen.told == [(e["event"], e["number"]) for e in events(path) if e["event"] != "suggested"]
+
+
+def test_an_observer_that_fails_is_named_once_and_disturbs_nobody(tmp_path, caplog):
+    path = tmp_path / "journal.jsonl"
+    session = opened(path)
+    seen = Watcher()
+    session.observers += [Broken(), seen]
+    with caplog.at_level(logging.WARNING):
+        simulate(session)
+    check_whole(session, path)
+    assert len(seen.told) == sum(e["event"] != "suggested" for e in events(path))
+    (said,) = caplog.records
+    tells(said.message, "Broken")
+    assert str(said.exc_info[1]) == "the disk is full"
+
+
+def test_the_journal_is_ahead_of_the_observers(tmp_path):
+    """What an observer has seen is in the file already: a crash in between loses nothing that was shown."""
+    path = tmp_path / "journal.jsonl"
+    session = opened(path)
+    written: list[bool] = []
+
+    class Looks(Watcher):
+        def reported(self, trial: TrialRecord) -> None:
+            last = events(path)[-1]
+            written.append(
+                (last["event"], last["number"], last["metrics"]) == ("reported", trial.number, trial.epochs[-1])
+            )
+
+    session.observers.append(Looks())
+    simulate(session, steps=10)
+    assert written
+    assert all(written)

@@ -1,0 +1,507 @@
+"""What a confirmation trains: pairs that differ in nothing but the configuration, with seeds nobody has seen."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import random
+import re
+import statistics
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+from scipy import stats
+
+from ogmge import checkpoint
+from search.console.verdict import print_verdict
+from search.experiment.arms import ARMS
+from search.experiment.formatting import signed
+from search.experiment.load import load
+from search.experiment.space import with_changes
+from search.run.budget import Spent, of_budget
+from search.run.folder import FolderError
+from search.run.journal import Journal, SearchRecord, TrialRecord
+from search.tuner.tuner import Session
+from search.verdict.decide import Twin, Verdict, decide, leader, verdict
+from search.verdict.evidence import class_changes, document, measures, verdict_of
+from search.verdict.paired import paired_bootstrap, secondary
+from search.verdict.plan import Plan, keep, read
+from search.verdict.policy import Confirmation, other, twin_changes
+from search.verdict.seeds import fresh_seeds, redraws
+from search.verdict.text import sentences
+from tests.search.tuner.test_tuner import experiment
+from tests.support.tells import tells
+
+ROOT = Path(__file__).resolve().parents[3]
+BEST = {
+    "baseline": {"fusion": "sum", "modulation.method": "none"},
+    "modulated": {"fusion": "film", "modulation.method": "ogm", "seed": 3},
+}
+
+
+def confirmation(*assignments: str, seeds: int = 3, spent: Spent | None = None) -> Confirmation:
+    return Confirmation(experiment(*assignments), BEST, fresh_seeds(0, {0, 3}, seeds), spent or Spent())
+
+
+@given(st.integers(0, 2**31), st.integers(0, 20), st.integers(0, 20))
+def test_seeds_are_fresh_each_another_and_more_of_them_add_to_the_same(seed, some, more):
+    first = fresh_seeds(seed, set(), 3)
+    found = fresh_seeds(seed, {first[1]}, some + more)
+    assert len(set(found)) == some + more
+    assert first[1] not in found
+    assert found[:some] == fresh_seeds(seed, {first[1]}, some)
+    assert found[:2] == [first[0], first[2]][: some + more]
+    assert all(0 <= s < 2**31 for s in found)
+
+
+def test_both_of_a_pair_have_one_seed_and_one_split_and_their_arms_configuration(tmp_path):
+    policy = confirmation()
+    session = Session(policy.experiment, Journal(tmp_path / "journal.jsonl"), policy)
+    trials = [session.next() for _ in range(session.left)]
+    assert session.next() is None
+    assert [trial.arm for trial in trials] == list(ARMS) * 3
+    for first, second in zip(trials[::2], trials[1::2], strict=True):
+        assert first.changes["seed"] == second.changes["seed"] not in (0, 3)
+        assert policy.dataset(first) == policy.dataset(second) == {"split_seed": first.changes["seed"]}
+    assert len({trial.changes["seed"] for trial in trials}) == 3
+    for trial in trials:
+        assert {**trial.changes, "seed": 3} == {**BEST[trial.arm], "seed": 3}
+        assert with_changes(policy.experiment.trial, trial.changes).seed == trial.changes["seed"]
+
+
+@pytest.mark.parametrize(
+    ("file", "ours"),
+    [*((name, True) for name in ("demo", "cremad", "vggsound", "ucf101")), ("ave", False), ("kinetics_sounds", False)],
+)
+def test_of_the_shipped_files_those_whose_publisher_says_what_is_for_validation_keep_that(file, ours):
+    assert redraws(load(ROOT / "experiments" / f"{file}.yaml").dataset) is ours
+
+
+@pytest.mark.parametrize(
+    ("dataset", "ours"),
+    [
+        ({"name": "digits", "split_seed": 0}, True),
+        ({"name": "vggsound", "split_seed": 0, "validation_fraction": 0.1}, True),
+        ({"name": "table", "split_seed": 0, "validation_fraction": None}, False),  # the publisher's
+        ({"name": "ave"}, False),
+    ],
+)
+def test_a_split_is_drawn_anew_where_it_is_ours(dataset, ours):
+    assert redraws(dataset) is ours
+    policy = Confirmation(experiment().model_copy(update={"dataset": dataset}), BEST, [7], Spent())
+    asked = policy.suggest(0)
+    trial = TrialRecord(0, asked.arm, asked.internal, asked.changes)
+    assert policy.dataset(trial) == ({"split_seed": 7} if ours else {})
+
+
+def test_the_budget_is_the_searchs_and_the_confirmations_together():
+    record = SearchRecord()
+    record.spent = Spent(epochs=20)
+    assert confirmation("search.budget.epochs=100", spent=Spent(epochs=79)).exhausted(record) is None
+    reason = confirmation("search.budget.epochs=100", spent=Spent(epochs=80)).exhausted(record)
+    assert of_budget(reason)
+    tells(reason, "100 epochs")
+
+
+# ---- pairs, and what they ask for ----
+
+
+def run_all(session: Session, value: Callable[[TrialRecord], float | None], rng: random.Random, at_once: int) -> None:
+    """Trains what the session hands out, so many at once, which end in any order; None is a training that fails."""
+    running: list[TrialRecord] = []
+    while True:
+        while len(running) < at_once and (trial := session.next()) is not None:
+            running.append(trial)
+            session.started(trial.number)
+        if not running:
+            return
+        trial = running.pop(rng.randrange(len(running)))
+        found = value(trial)
+        if found is None:
+            session.ended(trial.number, "failed", "ValueError: it fell over\nhere")
+            continue
+        for epoch in range(5):
+            reached = found - 0.01 * abs(epoch - 3)  # the best is the fourth
+            metrics = {"epoch": epoch, "best": found if epoch >= 3 else reached, "val/accuracy": reached}
+            alone = {"val/accuracy/audio": reached - 0.2, "val/accuracy/visual": reached / 2}
+            reason = session.reported(trial.number, {**metrics, **alone, "seconds": 1.0})
+            if reason is not None:
+                session.ended(trial.number, "stopped", reason)
+                break
+        session.ended(trial.number, "finished")
+
+
+def world(gain: float, other: float, noise: float, seed: int) -> Callable[[TrialRecord], float]:
+    """Accuracies: what modulation gains, what the modulated arm's other settings gain, and the noise of a seed."""
+
+    def value(trial: TrialRecord) -> float:
+        draw = random.Random(f"{seed}/{trial.changes['seed']}/{trial.internal['role']}").gauss(0, noise)
+        mine = trial.changes["fusion"] == BEST["modulated"]["fusion"]
+        return 0.5 + gain * (trial.arm == "modulated") + other * mine + draw
+
+    return value
+
+
+def trained(tmp_path: Path, policy: Confirmation, value: Callable, seed: int = 0, at_once: int = 2) -> Session:
+    path = tmp_path / f"{len(list(tmp_path.iterdir()))}.jsonl"
+    session = Session(policy.experiment, Journal(path), policy)
+    run_all(session, value, random.Random(seed), at_once)
+    assert session.complete
+    return session
+
+
+def roles(session: Session) -> Counter[str]:
+    return Counter(trial.internal["role"] for trial in session.record)
+
+
+def verdict_on(policy: Confirmation, plan: Plan | None = None) -> Verdict:
+    plan = plan or Plan(len(policy.seeds), policy.sequential, {"baseline": 1, "modulated": 0})
+    found = verdict_of(policy, plan, lambda number: pytest.fail("no weights are looked at"))
+    assert found is not None
+    return found
+
+
+def test_where_the_pairs_make_no_claim_no_twin_is_trained(tmp_path):
+    policy = confirmation(seeds=6)
+    session = trained(tmp_path, policy, world(0.0, 0.0, 0.02, 5))
+    assert roles(session) == {"baseline": 6, "modulated": 6}
+    found = verdict_on(policy)
+    assert (found.claim, found.twin) == ("none", None)
+    tells(found.word, "6 seeds")
+
+
+def test_a_claim_costs_a_twin_with_the_pairs_seeds_and_splits(tmp_path):
+    policy = confirmation(seeds=6)
+    session = trained(tmp_path, policy, world(0.1, 0.0, 0.002, 1))
+    assert roles(session) == {"baseline": 6, "modulated": 6, "twin": 6}
+    twins = [t for t in session.record if t.internal["role"] == "twin"]
+    assert [t.changes["seed"] for t in twins] == list(policy.seeds)
+    for trial in twins:
+        assert trial.arm == "baseline"
+        assert {**trial.changes, "seed": 3} == {**BEST["modulated"], "modulation.method": "none"}
+        assert policy.dataset(trial) == {"split_seed": trial.changes["seed"]}
+    assert (verdict_on(policy).claim, verdict_on(policy).word) == ("helps", "helps")
+
+
+def test_a_lead_that_other_settings_make_is_none_of_the_methods(tmp_path):
+    policy = confirmation(seeds=6)
+    trained(tmp_path, policy, world(0.0, 0.1, 0.002, 1))
+    found = verdict_on(policy)
+    assert found.interval[0] > 0.05  # the pairs alone would say that it helps
+    assert found.claim == "none"
+    assert abs(found.twin.mean) < 0.01
+    [note] = found.notes
+    tells(note, "helps", "modulated", "off")
+
+
+def test_where_the_baseline_leads_its_twin_has_the_modulation_switched_on(tmp_path):
+    policy = confirmation(seeds=6)
+    session = trained(tmp_path, policy, world(-0.1, 0.0, 0.002, 1))
+    twin = next(t for t in session.record if t.internal["role"] == "twin")
+    assert (twin.arm, twin.changes["fusion"], twin.changes["modulation.method"]) == ("modulated", "sum", "ogm")
+    assert verdict_on(policy).claim == "hurts"
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 5), st.sampled_from([0.0, 0.01, 0.05]), st.booleans(), st.integers(1, 7), st.integers(0, 999))
+def test_the_verdict_does_not_depend_on_who_ends_first(seed, gain, sequential, at_once, order):
+    """Nor on how many train at once; what is more, some of them in vain, where seeds are added until it is clear."""
+    with TemporaryDirectory() as folder:
+        found = []
+        for slots, shuffled in ((1, 0), (at_once, order)):
+            policy = confirmation(seeds=14)
+            policy = replace(policy, sequential=sequential)
+            trained(Path(folder), policy, world(gain, 0.0, 0.02, seed), shuffled, slots)
+            found.append((policy.pairs.clear_at, policy.pairs.twin_of, verdict_on(policy)))
+        assert found[0] == found[1]
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 999), st.sampled_from([0.0, 0.02, 0.05]))
+def test_seeds_are_added_until_both_the_pairs_and_the_twin_are_clear_at_the_same_number(seed, gain):
+    with TemporaryDirectory() as folder:
+        policy = replace(confirmation(seeds=12), sequential=True)
+        value = world(gain, 0.0, 0.02, seed)
+        trained(Path(folder), policy, value)
+    every = {role: [value_of(policy, value, pair, role) for pair in range(12)] for role in ("modulated", "baseline")}
+    first = None  # straight from the rule
+    of = None
+    for n in range(2, 13):
+        m, b = every["modulated"][:n], every["baseline"][:n]
+        alone = decide(m, b, sequential=True)
+        if of is None and alone.first != "none":
+            of = leader(alone.paired, "max")
+        if of is not None:
+            twin = Twin(of, [value_of(policy, value, pair, "twin", of) for pair in range(n)])
+            if decide(m, b, sequential=True, twin=twin).claim != "none":
+                first = n
+                break
+    assert (policy.pairs.clear_at, policy.pairs.twin_of) == (first, of)
+    found = verdict_on(policy)
+    assert found.paired.n == (first or 12)
+    assert (found.claim == "none") is (first is None)
+
+
+def value_of(policy: Confirmation, value: Callable, pair: int, role: str, of: str | None = None) -> float:
+    arm = role if of is None else other(of)
+    changes = policy.best[role] if of is None else twin_changes(policy.best, of)
+    return value(TrialRecord(0, arm, {"pair": pair, "role": role}, {**changes, "seed": policy.seeds[pair]}))
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 99), st.booleans(), st.sampled_from([0.0, 0.05]), st.data())
+def test_stopped_anywhere_and_begun_again_it_ends_as_if_it_had_not(seed, sequential, gain, data):
+    def fresh() -> Confirmation:
+        return replace(confirmation(seeds=7), sequential=sequential)
+
+    with TemporaryDirectory() as folder:
+        whole = fresh()
+        session = trained(Path(folder), whole, world(gain, 0.0, 0.02, seed), at_once=1)
+        lines = (Path(folder) / "0.jsonl").read_bytes().splitlines(keepends=True)
+        cut = data.draw(st.integers(0, len(lines)))
+        (Path(folder) / "cut.jsonl").write_bytes(b"".join(lines[:cut]))
+        policy = fresh()
+        again = Session(policy.experiment, Journal(Path(folder) / "cut.jsonl"), policy)
+        run_all(again, world(gain, 0.0, 0.02, seed), random.Random(0), 1)
+        assert again.complete
+        assert [(t.arm, t.internal, t.changes, t.epochs) for t in again.record] == [
+            (t.arm, t.internal, t.changes, t.epochs) for t in session.record
+        ]
+        assert verdict_on(policy) == verdict_on(whole)
+
+
+def test_a_pair_of_which_one_fails_is_excluded_and_reported(tmp_path):
+    policy = confirmation(seeds=7)
+    value = world(0.0, 0.0, 0.02, 5)
+    trained(tmp_path, policy, lambda t: None if (t.arm, t.internal["pair"]) == ("modulated", 2) else value(t))
+    found = verdict_on(policy)
+    assert found.paired.n == 6
+    assert policy.pairs.values().pairs == (0, 1, 3, 4, 5, 6)
+    [note] = found.notes
+    tells(note, "modulated", policy.seeds[2], "ValueError: it fell over")
+
+
+def test_where_all_fail_there_is_no_verdict(tmp_path):
+    policy = confirmation(seeds=2)
+    trained(tmp_path, policy, lambda trial: None)
+    assert verdict_of(policy, Plan(2, False, {}), lambda number: Path()) is None
+
+
+def test_a_budget_that_ends_before_the_twin_is_trained_leaves_nothing_claimed(tmp_path):
+    policy = replace(confirmation("search.budget.epochs=70", seeds=6), spent=Spent())
+    session = trained(tmp_path, policy, world(0.1, 0.0, 0.002, 1), at_once=1)
+    assert session.exhausted
+    assert roles(session)["twin"] == 2  # after 60 epochs of pairs
+    found = verdict_on(policy)
+    assert (found.claim, found.paired.n) == ("none", 6)
+    tells(found.word, "6 seeds", "unchecked")
+    tells(found.notes[-1], "`search.budget`")
+    more = replace(policy, experiment=experiment("search.budget.epochs=500"))
+    again = Session(more.experiment, Journal(tmp_path / "0.jsonl"), more)
+    run_all(again, world(0.1, 0.0, 0.002, 1), random.Random(0), 1)
+    assert verdict_on(more).claim == "helps"
+
+
+def test_a_budget_that_ends_in_the_middle_of_the_pairs_leaves_nothing_claimed_either(tmp_path):
+    policy = confirmation("search.budget.epochs=47", seeds=6)
+    trained(tmp_path, policy, world(0.1, 0.0, 0.002, 1), at_once=1)
+    found = verdict_on(policy)
+    assert (found.claim, found.paired.n, found.twin) == ("none", 4, None)
+    assert found.interval[0] > 0
+    tells(found.notes[0], "4 seeds", "5 %", "sign-flip", 0.125)
+    tells(found.notes[-1], "`search.budget`")
+
+
+def test_where_every_twin_fails_the_pairs_are_told_and_nothing_is_claimed(tmp_path):
+    policy = confirmation(seeds=6)
+    value = world(0.1, 0.0, 0.002, 1)
+    trained(tmp_path, policy, lambda t: None if t.internal["role"] == "twin" else value(t))
+    found = verdict_on(policy)
+    assert (found.claim, found.paired.n, found.twin) == ("none", 6, None)
+    tells(found.word, "6 seeds", "unchecked")
+    assert len(found.notes) == 3  # what was to be checked, that it failed, and with what
+    assert "`search.budget`" not in " ".join(found.notes)
+    tells(found.notes[-1], "baseline", policy.seeds[0], 5, "ValueError: it fell over")
+
+
+def test_the_set_aside_is_enough_for_a_twin():
+    assert experiment("confirm.seeds=7").confirm.trainings == 3 * 7
+
+
+# ---- the plan ----
+
+BEGUN = Plan(6, False, {"baseline": 1, "modulated": 0})
+
+
+@pytest.mark.parametrize(
+    ("seeds", "sequential", "judged", "then"),
+    [
+        (6, False, True, BEGUN),
+        (10, False, True, replace(BEGUN, seeds=10, sequential=True, fixed=(6,))),
+        (6, True, True, replace(BEGUN, sequential=True, fixed=(6,))),
+        (20, True, True, replace(BEGUN, seeds=20, sequential=True, fixed=(6,))),
+        (10, False, False, replace(BEGUN, seeds=10, sequential=True)),
+    ],
+)
+def test_seeds_that_are_added_are_judged_by_the_rule_for_that(tmp_path, seeds, sequential, judged, then):
+    assert BEGUN.asked(seeds, sequential=sequential, judged=judged) == then
+    keep(tmp_path / "plan.json", then)
+    assert read(tmp_path / "plan.json") == then
+
+
+def test_a_plan_that_was_sequential_stays_so_and_says_no_more_of_earlier_looks():
+    plan = Plan(20, True, {"baseline": 1, "modulated": 0})
+    assert plan.asked(30, sequential=False, judged=True) == replace(plan, seeds=30)
+
+
+def test_fewer_seeds_than_were_planned_are_refused():
+    with pytest.raises(FolderError) as error:
+        BEGUN.asked(5, sequential=False, judged=True)
+    tells(error.value, "6 seeds", 5, "--seeds")
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"seeds": 6}', "{"])
+def test_a_damaged_plan_is_refused(tmp_path, text):
+    (tmp_path / "plan.json").write_text(text)
+    with pytest.raises(FolderError) as error:
+        read(tmp_path / "plan.json")
+    tells(error.value, tmp_path / "plan.json", "seeds")
+
+
+def test_a_claim_after_an_earlier_look_says_what_it_costs(tmp_path):
+    policy = replace(confirmation(seeds=8), sequential=True)
+    trained(tmp_path, policy, world(0.1, 0.0, 0.002, 1))
+    found = verdict_on(policy, Plan(8, True, {"baseline": 1, "modulated": 0}, (6,)))
+    assert found.claim == "helps"
+    tells(found.notes[-1], 6, "2.5 %", "5 %")
+
+
+# ---- what is written ----
+
+
+def answers(folder: Path, policy: Confirmation, number: int) -> Path:
+    """A checkpoint with what a model answered to 40 samples of two classes; of a third there is none."""
+    generator = torch.Generator().manual_seed(number)
+    state = {"classes": ["cough", "laugh", "sneeze"], "targets": (torch.arange(40) % 2).to(torch.int32)}
+    checkpoint.save({**state, "correct": torch.rand(40, generator=generator) < 0.7}, folder / f"{number}.pt")
+    return folder / f"{number}.pt"
+
+
+def test_without_a_models_answers_nothing_is_said_of_classes(tmp_path):
+    policy = confirmation(seeds=2)
+    trained(tmp_path, policy, world(0.1, 0.0, 0.01, 1))
+    kept = partial(answers, tmp_path, policy)
+    assert len(class_changes(policy, policy.pairs.values(), kept)) == 2
+    lost = class_changes(policy, policy.pairs.values(), lambda number: kept(number) if number else tmp_path / "none.pt")
+    assert lost == []
+
+
+def test_the_document_has_all_that_the_verdict_rests_on(tmp_path):
+    policy = confirmation(seeds=6)
+    trained(tmp_path, policy, world(0.1, 0.0, 0.01, 1))
+    found, plan = verdict_on(policy), Plan(6, False, {"baseline": 1, "modulated": 0})
+    kept = partial(answers, tmp_path, policy)
+    written = json.loads(json.dumps(document(policy, plan, found, kept), allow_nan=False))
+    assert [row["seed"] for row in written["pairs"]] == list(policy.seeds)
+    assert set(written["pairs"][0]) == {"seed", "modulated", "baseline", "twin"}
+    values = [row["modulated"] for row in written["pairs"]]
+    assert written["paired"]["modulated"]["mean"] == pytest.approx(statistics.mean(values))
+    assert (written["best"], written["claim"], written["twin_of"]) == ("modulated", "helps", "modulated")
+    arm = written["arms"]["modulated"]
+    assert (arm["trial"], arm["changes"], arm["median_epochs"]) == (0, BEST["modulated"], 4)
+    half = stats.t.ppf(0.975, 5) * statistics.stdev(values) * math.sqrt(1 + 1 / 6)
+    assert arm["prediction"]["high"] - arm["prediction"]["mean"] == pytest.approx(half)
+    assert set(written["alone"]) == {"audio", "visual"}
+    assert written["alone"]["audio"]["holm_p"] is not None
+    assert [row["class"] for row in written["classes"]] == ["cough", "laugh"]  # of "sneeze" there is no sample
+    for k, row in enumerate(written["classes"]):
+        shares = {arm: [] for arm in ARMS}
+        for pair in range(6):
+            for arm in ARMS:
+                state = checkpoint.load(kept(policy.pairs.trial(pair, arm).number))
+                own = [
+                    right
+                    for right, y in zip(state["correct"].tolist(), state["targets"].tolist(), strict=True)
+                    if y == k
+                ]
+                shares[arm].append(sum(own) / len(own))
+        other = ([0.0] * 6, [1.0] * 6)
+        expected = secondary({"one": (shares["modulated"], shares["baseline"]), "other": other})["one"]
+        assert row["mean"] == pytest.approx(expected.paired.mean)
+        assert (row["low"], row["high"]) == pytest.approx((expected.paired.low, expected.paired.high))
+    numbers = measures(found)
+    assert numbers["verdict/difference"] == found.paired.mean
+    assert numbers["verdict/seeds"] == 6
+    assert all(isinstance(value, float) for value in numbers.values())
+
+
+def test_where_the_publisher_fixes_the_split_examples_are_redrawn(tmp_path):
+    """With the answers that each model's checkpoint has."""
+    publishers = experiment().model_copy(update={"dataset": {"name": "ave"}})
+    policy = replace(confirmation(seeds=4), experiment=publishers)
+    trained(tmp_path, policy, world(0.0, 0.0, 0.02, 5))
+    right = {
+        t.number: torch.rand(50, generator=torch.Generator().manual_seed(t.number)) < 0.7
+        for t in (policy.pairs.trial(p, arm) for p in range(4) for arm in ARMS)
+    }
+    for number, correct in right.items():
+        checkpoint.save({"correct": correct}, tmp_path / f"{number}.pt")
+    found = verdict_of(policy, Plan(4, False, {}), lambda number: tmp_path / f"{number}.pt")
+    rows = {arm: torch.stack([right[policy.pairs.trial(p, arm).number] for p in range(4)]).numpy() for arm in ARMS}
+    assert found.examples == paired_bootstrap(rows["modulated"], rows["baseline"])
+    (tmp_path / "0.pt").write_bytes(b"no checkpoint")
+    lost = verdict_of(policy, Plan(4, False, {}), lambda number: tmp_path / f"{number}.pt")
+    assert lost.examples is None
+    assert lost.notes[: len(found.notes)] == found.notes
+    [note] = lost.notes[len(found.notes) :]
+    tells(note, tmp_path / "0.pt")
+
+
+@pytest.mark.parametrize(
+    ("gain", "word", "facts"),
+    [
+        (0.1, "helps", ["10.1 points", "0.9 points", "p = 0.031"]),
+        (-0.1, "hurts", ["9.9 points", "0.9 points", "p = 0.031"]),
+        (0.0, None, ["0.9 points", 256, "p = 0.72", 0.031]),  # seeds that would show the difference seen
+    ],
+)
+def test_the_screen_says_what_was_found(tmp_path, gain, word, facts):
+    policy = confirmation(seeds=6)
+    trained(tmp_path, policy, world(gain, 0.0, 0.005, 5))
+    console = Console(file=io.StringIO(), width=200)
+    print_verdict(console, policy, verdict_on(policy), None, 61.0)
+    text = console.file.getvalue()
+    tells(text, "simulated", "6 pairs", "validation split", "1 min 01 s")
+    assert ("modulation off" in text, "modulation on" in text) == (gain > 0, gain < 0)  # the ablation's row
+    conclusion = text[text.index("method=ogm") :]
+    tells(conclusion, "6 seeds", *facts)
+    assert re.findall("helps|hurts", conclusion) == ([word] if word else [])
+
+
+def test_a_difference_that_the_twin_takes_back_is_not_counted_in_seeds(tmp_path):
+    policy = confirmation(seeds=6)
+    trained(tmp_path, policy, world(0.0, 0.1, 0.002, 1))
+    found = verdict_on(policy)
+    said = sentences("val/accuracy", found)
+    tells(said[0], "6 seeds")
+    tells(said[1], "0.3 points")
+    assert str(found.seeds_for_seen) not in re.findall(r"[\d.]*\d", " ".join(said))
+
+
+def test_seeds_that_differ_by_more_than_there_is_could_show_nothing():
+    accuracy, loss = verdict([0.9, 0.2], [0.1, 0.8]), verdict([9.0, 2.0], [1.0, 8.0], "min")
+    said = " ".join(sentences("val/accuracy", accuracy))
+    assert accuracy.detectable > 1
+    assert signed("val/accuracy", accuracy.detectable, unit=False).removeprefix("+") not in said
+    assert str(accuracy.seeds_for_seen) not in re.findall(r"[\d.]*\d", said)
+    tells(" ".join(sentences("val/loss", loss)), f"{loss.detectable:.4f}", loss.seeds_for_seen)

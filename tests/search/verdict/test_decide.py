@@ -1,0 +1,267 @@
+"""What is said of the method, and that nothing is said where nothing can be."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from search.verdict.decide import Twin, claim_of, decide, leader, to_dict, verdict
+from search.verdict.paired import detectable, paired, paired_bootstrap, secondary, seeds_for, sign_flip
+from tests.support.tells import tells
+
+NOISE = np.array([0.3, -0.8, 0.1, 0.9, -0.4, 0.6, -0.7, -0.2, 0.5, -0.3]) / 100
+
+
+def results(gain: float, n: int = 10) -> tuple[list[float], list[float]]:
+    """n pairs, the modulated better by about `gain`, the difference's sd about 0.9 points."""
+    baseline = 0.8 + 0.01 * np.sin(np.arange(n))
+    return (baseline + gain + np.resize(NOISE, n)).tolist(), baseline.tolist()
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+@pytest.mark.parametrize(
+    ("gain", "mode", "claim"),
+    [
+        (0.02, "max", "helps"),
+        (-0.02, "max", "hurts"),
+        (0.02, "min", "hurts"),
+        (-0.02, "min", "helps"),
+        (0.003, "max", "none"),
+        (0.003, "min", "none"),
+    ],
+)
+def test_the_word_is_that_of_the_interval_and_of_which_way_is_better(gain, mode, claim, sequential):
+    found = verdict(*results(gain), mode, sequential=sequential)
+    assert found.claim == claim
+    if claim == "none":
+        tells(found.word, "10 seeds")
+    else:
+        assert found.word == claim
+
+
+def test_beside_the_word_stands_what_the_numbers_are():
+    a, b = results(0.02)
+    differences = [x - y for x, y in zip(a, b, strict=True)]
+    answers = tuple(np.random.default_rng(0).random((10, 80)) < p for p in (0.8, 0.7))
+    alone = {"audio": results(0.01), "visual": results(0.0)}
+    found = verdict(a, b, alone=alone, correct=answers)
+    pairs = paired(a, b)
+    assert found.paired == pairs
+    assert found.interval == (pairs.low, pairs.high)
+    assert found.sign_flip_p == sign_flip(differences)
+    assert found.smallest_p == 2**-9
+    assert found.detectable == detectable(pairs.sd, 10)
+    assert found.seeds_for_seen == seeds_for(pairs.mean, pairs.sd)
+    assert found.alone == secondary(alone)
+    assert found.examples == paired_bootstrap(*answers)
+    assert (found.evidence, found.twin, found.twin_interval) == (None, None, None)
+
+
+accuracies = st.integers(0, 100).map(lambda correct: correct / 100)
+pairs_of = st.lists(st.tuples(accuracies, accuracies), min_size=1, max_size=12)
+OPPOSITE = {"helps": "hurts", "hurts": "helps", "none": "none"}
+
+
+@given(pairs_of, st.sampled_from(["max", "min"]), st.booleans(), st.randoms())
+def test_swapping_the_arms_or_the_mode_turns_the_claim_and_the_order_of_seeds_changes_none(
+    found, mode, sequential, random
+):
+    a, b = zip(*found, strict=True)
+    pairs = paired(a, b)
+    assume(not pairs.sd or abs(pairs.p - 0.05) > 1e-6)
+    claim = decide(a, b, mode, sequential=sequential).claim
+    assert decide(b, a, mode, sequential=sequential).claim == OPPOSITE[claim]
+    assert decide(a, b, "min" if mode == "max" else "max", sequential=sequential).claim == OPPOSITE[claim]
+    shuffled = zip(*random.sample(found, len(found)), strict=True)
+    assert decide(*shuffled, mode, sequential=sequential).claim == claim
+    assert decide([7 * x for x in a], [7 * x for x in b], mode, sequential=sequential).claim == claim
+
+
+@given(pairs_of)
+def test_an_interval_for_every_number_of_seeds_asks_for_more_than_one_for_this_number(found):
+    a, b = zip(*found, strict=True)
+    sequential, fixed = (decide(a, b, sequential=s) for s in (True, False))
+    assert sequential.claim in (fixed.claim, "none")
+    if sequential.interval is not None:
+        assert sequential.interval[0] < fixed.interval[0] < fixed.interval[1] < sequential.interval[1]
+
+
+def test_the_leader_is_the_better_arm_and_the_baseline_where_they_are_equal():
+    better, equal = paired([0.6, 0.7], [0.5, 0.5]), paired([0.5, 0.5], [0.5, 0.5])
+    assert [leader(better, "max"), leader(better, "min")] == ["modulated", "baseline"]
+    assert [leader(equal, "max"), leader(equal, "min")] == ["baseline", "baseline"]
+
+
+@pytest.mark.parametrize(
+    ("interval", "claims"),
+    [(None, "none"), ((0.0, 1.0), "none"), ((-1.0, 0.0), "none"), ((0.1, 1.0), "helps"), ((-1.0, -0.1), "hurts")],
+)
+def test_an_interval_that_touches_nothing_claims_nothing(interval, claims):
+    assert (claim_of(interval, "max"), claim_of(interval, "min")) == (claims, OPPOSITE[claims])
+
+
+# ---- too few ----
+
+
+def test_one_seed_gives_no_interval_and_no_p_and_says_so():
+    found = verdict([0.9], [0.1])
+    assert found.claim == "none"
+    tells(found.word, "1 seed")
+    assert [found.interval, found.sign_flip_p, found.detectable, found.seeds_for_seen] == [None] * 4
+    [note] = found.notes
+    tells(note, "1 seed", "p-value", "2 seeds", "5 %", 6)
+
+
+@pytest.mark.parametrize("n", range(2, 9))
+def test_a_sign_flip_test_that_cannot_reach_five_per_cent_gives_no_p_and_says_so(n):
+    found = verdict(*results(0.001, n))
+    assert (found.sign_flip_p is None, bool(found.notes)) == (n < 6, n < 6)
+    for note in found.notes:
+        tells(note, f"{n} seeds", "5 %", "sign-flip", f"{found.smallest_p:g}", 6)
+    assert found.smallest_p == 2 ** (1 - n)
+    assert found.interval is not None
+
+
+@pytest.mark.parametrize("gain", [0.0, 0.05])
+@pytest.mark.parametrize("sequential", [False, True])
+def test_seeds_that_change_nothing_are_one_result(gain, sequential):
+    found = verdict([0.8 + gain] * 10, [0.8] * 10, sequential=sequential)
+    assert found.claim == "none"
+    assert [found.interval, found.sign_flip_p, found.evidence, found.detectable] == [None] * 4
+    [note] = found.notes
+    tells(note, "10 differences", "p-value")
+
+
+@pytest.mark.parametrize("n", range(2, 8))
+def test_too_few_seeds_to_be_clear_at_any_number_say_so(n):
+    a, b = results(0.5, n)
+    found, fixed = (verdict(a, b, sequential=sequential) for sequential in (True, False))
+    assert (found.claim == "none", found.notes[:1] != fixed.notes[:1]) == (n < 5, n < 5)
+    if n < 5:
+        [note] = found.notes
+        assert note.startswith(fixed.notes[0])
+        tells(note.removeprefix(fixed.notes[0]), f"{n} seeds", 5)
+    assert found.evidence >= 20 or n < 5
+
+
+# ---- the twin ----
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+@pytest.mark.parametrize("mode", ["max", "min"])
+@pytest.mark.parametrize(
+    ("gain", "of", "twin_gain", "claim"),
+    [
+        # how much better the modulated configuration is; whose twin; how much better the modulated of the two is
+        (0.02, "modulated", 0.02, "helps"),
+        (0.02, "modulated", 0.0, "none"),
+        (0.02, "modulated", -0.02, "none"),
+        (0.02, "baseline", 0.02, "none"),  # that is not the leader
+        (-0.02, "baseline", -0.02, "hurts"),
+        (-0.02, "baseline", 0.0, "none"),
+        (-0.02, "baseline", 0.02, "none"),
+        (-0.02, "modulated", -0.02, "none"),
+        (0.0, "modulated", 0.02, "none"),
+        (0.0, "baseline", 0.02, "none"),
+    ],
+)
+def test_a_claim_has_to_hold_against_the_better_configurations_twin(gain, of, twin_gain, claim, mode, sequential):
+    a, b = results(gain)
+    if of == "modulated":
+        twin = [x - twin_gain + e for x, e in zip(a, NOISE[::-1], strict=True)]
+    else:
+        twin = [x + twin_gain + e for x, e in zip(b, NOISE[::-1], strict=True)]
+    sign = 1 if mode == "max" else -1
+    a, b, twin = ([sign * x for x in values] for values in (a, b, twin))
+    found = verdict(a, b, mode, sequential=sequential, twin=Twin(of, twin))
+    assert found.claim == claim
+    assert found.twin.mean == pytest.approx(sign * twin_gain, abs=0.003)
+    first = verdict(a, b, mode, sequential=sequential)
+    assert len(found.notes) == int(first.claim != claim)  # that the twin does not show the same
+    assert len(first.notes) == int(first.claim != "none")  # that there is no twin yet
+    for note in found.notes:
+        tells(note, first.claim, "modulated" if first.claim == "helps" else "baseline")
+
+
+def test_a_note_says_which_configuration_is_to_be_trained_with_its_modulation_switched():
+    for gain, arm, switched in ((0.02, "modulated", "off"), (-0.02, "baseline", "on")):
+        [note] = verdict(*results(gain)).notes
+        tells(note, f"best {arm}", f"switched {switched}")
+
+
+def test_where_modulation_does_nothing_the_luck_of_a_search_is_no_claim():
+    """Configurations two points apart for reasons other than the modulation: their twins undo it."""
+    rng = np.random.default_rng(0)
+    claims = {"pairs": 0, "twin": 0}
+    for lead in rng.choice([-2.0, 2.0], 300):
+        a, b = lead + rng.normal(0, 1, 10), rng.normal(0, 1, 10)
+        of = leader(paired(a, b), "max")
+        twin = Twin(of, (lead if of == "modulated" else 0.0) + rng.normal(0, 1, 10))
+        claims["pairs"] += decide(a, b).claim != "none"
+        claims["twin"] += decide(a, b, twin=twin).claim != "none"
+    assert claims["pairs"] > 250
+    assert claims["twin"] <= 0.05 * 300
+
+
+# ---- as JSON ----
+
+
+@settings(max_examples=30, deadline=None)  # each solves for what is detectable
+@given(pairs_of, st.booleans(), st.booleans())
+def test_a_verdict_is_plain_json_with_finite_numbers(found, sequential, with_twin):
+    a, b = zip(*found, strict=True)
+    twin = Twin("modulated", b) if with_twin else None
+    given_all = verdict(a, b, sequential=sequential, twin=twin, alone={"audio": (a, b)}, correct=([[True, False]],) * 2)
+    plain = to_dict(given_all)
+    assert json.loads(json.dumps(plain, allow_nan=False)) == plain
+    assert set(plain) == set(given_all.__dataclass_fields__)
+
+
+def test_evidence_beyond_all_numbers_stays_finite():
+    a = [1.0 + 1e-4 * (i % 2) for i in range(300)]
+    assert np.isfinite(verdict(a, [0.0] * 300, sequential=True).evidence)
+
+
+# ---- the documentation ----
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip(" *") for cell in line.strip().strip("|").split("|")]
+
+
+def test_the_figures_in_the_documentation_are_those_that_were_measured():
+    measured = [cells(line) for line in (ROOT / "benchmarks/verdict.md").read_text().splitlines() if line[:1] == "|"]
+    text = [cells(line) for line in (ROOT / "docs/verdict.md").read_text().splitlines() if line[:1] == "|"]
+    shown = {row[0]: row[1:] for row in text}
+
+    def rates(seeds: str, on: str) -> list[str]:
+        """*helps*, *hurts* in each space, without their intervals."""
+        found = [row[3:5] for row in measured if row[1:3] == [seeds, on]]
+        return [", ".join(rate.split(" (")[0] for rate in row) for row in found]
+
+    naive = [row for row in measured if len(row) == 3 and "%" in row[1]]
+    expected = [
+        ("3 seeds", rates("3", "pairs and twin")),
+        ("5 seeds", rates("5", "pairs and twin")),
+        ("10 seeds", rates("10", "pairs and twin")),
+        ("30", rates("up to 30", "pairs and twin")),
+        ("10 seeds", rates("10", "pairs alone")),
+        ("untuned", [row[1].split(" (")[0] for row in naive]),
+        ("10 seeds", [row[2].split(" (")[0] for row in naive]),
+    ]
+    found = [row for row in text if len(row) == 4 and row[1].endswith("%")]
+    assert [row[1:] for row in found] == [figures for _, figures in expected]
+    for row, (label, _) in zip(found, expected, strict=True):
+        tells(row[0], label)
+    for row in measured:
+        if row[1] == "pairs and twin" and len(row) == 7:
+            *rest, until, median = row[2:]
+            unit = "point" if row[0] == "1" else "points"
+            assert shown[f"{row[0]} {unit}"] == [*rest, f"{until} ({median})"]
