@@ -80,7 +80,7 @@ def ours(trials: int, folder: Path, *, tracked: bool, watch: Callable[[Session],
     from search.run.folder import Identity, RunFolder
     from search.run.journal import Journal
     from search.tracking.tracker import Tracker
-    from search.tuner.policy import Tuning
+    from search.tuner.search_policy import Tuning
     from search.tuner.tuner import Session
 
     overrides = [f"search.trials={trials}", f"trial.epochs={EPOCHS}", "search.scheduler={name: none}"]

@@ -40,10 +40,11 @@ from benchmarks.replay import (
     winner,
 )
 from search.experiment.arms import ARMS, Arm
-from search.tuner.pruners.asha import Asha, rung_epochs
+from search.experiment.rungs import grace_of, rung_epochs
+from search.tuner.pruners.asha import Asha
 from search.tuner.pruners.median import Median
 from search.tuner.pruners.peers import Run, Scheduler
-from search.tuner.pruners.pruner import NoStopping, grace_of
+from search.tuner.pruners.pruner import NoStopping
 
 WITHIN = 0.5  # points of the best, and what rounding makes of them
 ROUNDING = 1e-9

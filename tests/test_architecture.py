@@ -1,10 +1,11 @@
-"""Imports go one way: `ogmge`, `datasets` -> `search` -> `run_search.py`; and the light packages stay light."""
+"""Imports go one way, from the top floor down; and the light packages stay light."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,27 @@ PACKAGES = ("ogmge", "datasets", "search")
 MAY_IMPORT = {"ogmge": {"ogmge"}, "datasets": {"datasets"}, "search": set(PACKAGES)}
 HEAVY = {"ray", "mlflow", "optuna", "pydantic", "rich", "click", "yaml"}
 ONLY_WHERE_USED = {"librosa", "sklearn", "torchvision", "pyarrow", "av", "simplejpeg", "zlib_ng", "cv2", "soxr", "PIL"}
+FLOORS = {  # of folders, from the top down
+    "search": [
+        {"cli"},
+        {"commands"},
+        {"report"},
+        {"console"},
+        {"models", "dry_run"},
+        {"backend", "verdict"},
+        {"tracking", "tuner"},
+        {"run", "reference"},
+        {"experiment"},
+    ],
+    "datasets": [{"publishers"}, {"loader"}, {"store"}, {"index"}, {"registry"}],
+}
+AT_HOME = {  # a library -> where in `search` it may be imported
+    "ray": ("backend",),
+    "mlflow": ("tracking", "models"),
+    "optuna": ("tuner", "report/plots/importance.py"),
+    "rich": ("cli", "commands", "console"),
+    "click": ("cli", "commands", "console"),
+}
 
 
 def imports(path: Path, *, top_level_only: bool = False) -> set[str]:
@@ -31,6 +53,58 @@ def imports(path: Path, *, top_level_only: bool = False) -> set[str]:
 
 def files(package: str) -> list[Path]:
     return sorted((ROOT / package).rglob("*.py"))
+
+
+def modules(path: Path) -> set[str]:
+    """The modules of ours that a file imports, anywhere in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return {name for name in found if name.partition(".")[0] in PACKAGES}
+
+
+def floor(package: str, folder: str) -> int:
+    """Of a folder, or of a file beside the folders; the top is 0."""
+    return next(number for number, folders in enumerate(FLOORS[package]) if folder in folders)
+
+
+@pytest.mark.parametrize("package", FLOORS)
+def test_a_folder_imports_from_lower_floors_only(package: str) -> None:
+    folders = {part for names in FLOORS[package] for part in names}
+    wrong = []
+    for file in files(package):
+        home = file.relative_to(ROOT / package).parts[0].removesuffix(".py")
+        if home not in folders:  # `__init__`, `__main__` and `datasets.memory`, a name for users
+            continue
+        for name in modules(file):
+            there = [*name.split("."), ""][1]
+            if name.startswith(f"{package}.") and there in folders - {home}:
+                wrong += [(str(file.relative_to(ROOT)), name)] * (floor(package, there) <= floor(package, home))
+    assert wrong == []
+
+
+@pytest.mark.parametrize("package", FLOORS)
+def test_every_folder_has_a_floor(package: str) -> None:
+    there = {path.name for path in (ROOT / package).iterdir() if list(path.glob("*.py"))}
+    assert there == {folder for names in FLOORS[package] for folder in names} - {"registry"}
+
+
+def test_beside_the_folders_of_search_there_are_two_files() -> None:
+    assert {file.name for file in (ROOT / "search").glob("*.py")} == {"__init__.py", "__main__.py"}
+
+
+def test_no_two_files_of_search_have_the_same_name() -> None:
+    named = Counter(file.name for file in files("search"))
+    assert [name for name, count in named.items() if count > 1 and not name.startswith("__")] == []
+
+
+@pytest.mark.parametrize("library", AT_HOME)
+def test_a_library_is_imported_where_it_is_at_home(library: str) -> None:
+    users = [str(file.relative_to(ROOT / "search")) for file in files("search") if library in imports(file)]
+    assert [user for user in users if not user.startswith(AT_HOME[library])] == []
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -1,14 +1,10 @@
-"""Warnings that come while something else is shown: kept, and told once at the end."""
+"""Warnings that come while something else is shown are kept for later."""
 
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-from rich.console import Console
-from rich.text import Text
 
 OURS = ("search", "ogmge", "datasets")
 
@@ -44,15 +40,3 @@ def noted() -> Iterator[Notices]:
     finally:
         logging.captureWarnings(False)
         root.handlers = [handler for handler in root.handlers if handler is not notices] + plain
-
-
-@contextmanager
-def told_at_the_end(console: Console) -> Iterator[None]:
-    """Tells each once, with how often it came."""
-    with noted() as notices:
-        try:
-            yield
-        finally:
-            for text, count in Counter(notices.take()).items():
-                often = f" ({count} times)" if count > 1 else ""
-                console.print(Text(f"note: {text}{often}", style="yellow"), soft_wrap=True)

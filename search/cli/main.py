@@ -12,6 +12,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal, get_args
@@ -177,7 +178,7 @@ def _plan(file: Path, assignments: tuple[str, ...]) -> None:
     from rich.console import Console
 
     with _exit_codes(_command("run_search.py", file, assignments, "--dry-run")):
-        from search.commands.dry_run import dry_run
+        from search.commands.estimate import dry_run
         from search.experiment.load import load
 
         dry_run(load(file, assignments), Console())
@@ -436,9 +437,10 @@ def ui(run: str, port: int) -> None:
     with _exit_codes(_command("python -m search ui", run, ())):
         import yaml
 
+        from search.console.notes import print_line
         from search.run.folder import find
         from search.tracking.ui import serve
 
         folder = find(run, RUNS)
         values: dict[str, Any] = yaml.safe_load((folder / "experiment.yaml").read_text(encoding="utf-8"))
-        sys.exit(serve(folder, folder.parent, values["tracking"]["uri"], port, Console()))
+        sys.exit(serve(folder, folder.parent, values["tracking"]["uri"], port, partial(print_line, Console())))

@@ -14,13 +14,13 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.text import Text
 
 from ogmge.checkpoint import CheckpointError
 from ogmge.fit import Data
 from search.commands.run_trials import train_all
+from search.console.notes import print_note
 from search.console.summary import print_files
-from search.console.verdict import of_confirmation, print_verdict
+from search.console.verdict_table import of_confirmation, print_verdict
 from search.experiment.arms import ARMS, Arm
 from search.experiment.load import load
 from search.experiment.schema import Experiment
@@ -35,13 +35,13 @@ from search.run.open_data import fingerprint_of, open_data
 from search.run.test_log import check_test, read_test
 from search.tracking.tracker import Tracker
 from search.tracking.trial_runs import Kind, Results
-from search.tuner.policy import Tuning
+from search.tuner.search_policy import Tuning
 from search.tuner.tuner import Session
 from search.verdict import plan as plans
+from search.verdict.confirm_policy import SEED, Confirmation, marks, title
 from search.verdict.decide import Verdict
 from search.verdict.evidence import Weights, document, measures, trials_of, verdict_of
 from search.verdict.plan import UNTIL_CLEAR, Plan
-from search.verdict.policy import SEED, Confirmation, marks, title
 from search.verdict.seeds import fresh_seeds
 
 log = logging.getLogger(__name__)
@@ -207,7 +207,7 @@ def confirm(searched: Searched, console: Console, ask: Ask, *, limited: bool) ->
         print_verdict(console, policy, found, wanted["test"], time.monotonic() - began)
         print_files(console, folder, experiment, found=True)
     for missing in filter(None, (left.lack, lack)):
-        console.print(Text(f"note: {missing}", style="yellow"))
+        print_note(console, missing)
     return Outcome(session.complete, session.halted, None if found else _failure(session))
 
 
@@ -303,7 +303,8 @@ def _test(searched: Searched, policy: Confirmation, weights: Weights, console: C
     values = policy.pairs.values()
     files = {arm: [weights(t.number) for t in trials_of(policy, values, arm)] for arm in reversed(ARMS)}
     reason = f"confirmation, {len(values.pairs)} seeds of each arm"
-    batches, line = read_test(searched.data, searched.folder, reason, policy.experiment.trial.batch_size, console)
+    note, batch_size = partial(print_note, console), policy.experiment.trial.batch_size
+    batches, line = read_test(searched.data, searched.folder, reason, batch_size, note)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         return {**test_scores(files, batches, device), "read": line}

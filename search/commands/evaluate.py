@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from datasets.registry import DatasetError
 from ogmge.evaluation import Answers, Unscorable
 from ogmge.fit import Data
 from ogmge.trainer import Batch
-from search.console.evaluation import print_result
+from search.console.evaluation_table import print_result
+from search.console.notes import print_note
 from search.experiment.load import load as load_experiment
 from search.experiment.schema import Experiment
 from search.models.evaluation import Evaluated, Result, Split
@@ -169,8 +171,8 @@ def _read(
     elsewhere = [o.folder for o in others if o.folder.path.resolve() != model.folder.path.resolve()]
     try:
         for folder in elsewhere:
-            tell_earlier(folder, console, f"the run in {folder.path}")
-        batches, line = read_test(data, model.folder, reason, size, console)
+            tell_earlier(folder, partial(print_note, console), f"the run in {folder.path}")
+        batches, line = read_test(data, model.folder, reason, size, partial(print_note, console))
         for folder in elsewhere:
             record(folder, line)
     except DatasetError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from ogmge.fit import BEST
 from ogmge.inference import Trained
 from ogmge.linear_probe import fit, frozen_features, right
 from ogmge.trainer import Batch
+from search.console.notes import print_line, print_note
+from search.console.probe_table import table
 from search.models import unimodal as alone
-from search.models.linear_probe import ALONE, Report, Row, accuracy, chance, document, encoders, notes, table
+from search.models.linear_probe import ALONE, Report, Row, accuracy, chance, document, encoders, notes
 from search.models.lookup import Model, ModelError, checkpoint_of, load
 from search.models.probe_data import data_for
 from search.models.probe_plot import draw
@@ -63,14 +66,15 @@ def run(ask: Ask, runs: Path, console: Console) -> None:
     folder = models[0].file.parent / "probe"
     folder.mkdir(exist_ok=True)
     with locked(RunFolder(folder)):
-        singles = alone.train(models[0], data, folder, device, console) if ask.unimodal else []
+        tell, note = partial(print_line, console), partial(print_note, console)
+        singles = alone.train(models[0], data, folder, device, tell, note) if ask.unimodal else []
         report = _probed(models, singles, data, folder, ask, console)
         write(folder / "probe.json", json.dumps(document(report), indent=2) + "\n")
         draw(report, folder / "probe.png")
     console.print()
     console.print(table(report))
-    for note in notes(report):
-        console.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
+    for text in notes(report):
+        print_note(console, text)
     console.print(
         Text(f"\nnumbers         {folder / 'probe.json'}\nplot            {folder / 'probe.png'}"), soft_wrap=True
     )
@@ -110,5 +114,5 @@ def _batches(
         return data.validation(batch_size=size), None
     reason = f"linear probes of {', '.join(model.name for model in models)}"
     runs = {model.folder.path: model.folder for model in models}
-    found = [read_test(data, run, reason, size, console) for run in runs.values()]
+    found = [read_test(data, run, reason, size, partial(print_note, console)) for run in runs.values()]
     return found[-1]

@@ -10,17 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.text import Text
 
 from datasets.store.remote import is_uri
 from search.backend.autopack import room_for
 from search.backend.cluster import nodes, own_modules, ray_for, sources
-from search.backend.notices import told_at_the_end
 from search.backend.prefix_context import context_of
 from search.backend.prefix_store import PrefixStore
 from search.backend.resources import Room, fixed, larger, trials_at_once
 from search.backend.tune import run
 from search.backend.worker import Setup
+from search.console.notes import notes_at_the_end, print_note
 from search.console.progress import Progress, View
 from search.experiment.schema import Experiment
 from search.run.checkpoints import Storage
@@ -75,7 +74,7 @@ def train_all(
     experiment = session.experiment
     dataset, here = everywhere(experiment.dataset)
     setup = Setup(dataset, experiment.search.objective, folder.tune.resolve(), here, storage)
-    with told_at_the_end(console), engine(experiment, dataset, here, storage.where) if session.left else nullcontext():
+    with notes_at_the_end(console), engine(experiment, dataset, here, storage.where) if session.left else nullcontext():
         rooms, at_once = _rooms(experiment, folder, console) if session.left else ([], 0)
         tracker.connected()
         session.observers += [tracker, _Tidy(storage)]
@@ -127,7 +126,7 @@ def _rooms(experiment: Experiment, folder: RunFolder, console: Console) -> tuple
     there = nodes()
     room, note = _room(experiment, folder, there)
     if note is not None:
-        console.print(Text(f"note: {note}", style="yellow"))
+        print_note(console, note)
     return larger(room, max(node.get("CPU", 0) for node in there)), trials_at_once(room, there, "Ray")
 
 

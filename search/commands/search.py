@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 
 from rich.console import Console
-from rich.text import Text
 
 from datasets.store.remote import RemoteError
 from ogmge.checkpoint import CheckpointError
@@ -18,6 +17,7 @@ from search.backend.preflight import searchable
 from search.commands.confirm import Ask, Searched, confirm, retire
 from search.commands.confirm import Outcome as Confirmed
 from search.commands.run_trials import train_all
+from search.console.notes import print_note
 from search.console.progress import of_search
 from search.console.summary import print_files, print_summary
 from search.experiment.arms import ARMS, Arm
@@ -31,7 +31,7 @@ from search.run.journal import Journal
 from search.run.open_data import fingerprint_of
 from search.tracking.tracker import Tracker
 from search.tracking.trial_runs import Results
-from search.tuner.policy import Tuning
+from search.tuner.search_policy import Tuning
 from search.tuner.tuner import Session
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
     folder = RunFolder(runs / experiment.name)
     data, notes = searchable(experiment)
     for note in notes:
-        console.print(Text(f"note: {note}", style="yellow"))
+        print_note(console, note)
     with claimed(folder, experiment, resume=resume):
         identity = identified(folder, fingerprint_of(data))
         journal = Journal(folder.journal)
@@ -97,7 +97,7 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
             interval = _lead(experiment, weights, best)
             print_summary(console, session, best, interval, time.monotonic() - began)
         for missing in filter(None, (left.lack, lack)):
-            console.print(Text(f"note: {missing}", style="yellow"))
+            print_note(console, missing)
         if _goes_on(experiment, outcome):
             searched = Searched(experiment, folder, identity, data, session.record)
             return replace(outcome, confirmed=confirm(searched, console, Ask(), limited=True))

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ from search.backend.ddp import Job
 from search.backend.preflight import rehearse
 from search.backend.resources import even
 from search.commands.run_trials import engine, everywhere
+from search.console.notes import print_note
 from search.experiment.formatting import modalities, percent, shown
 from search.experiment.schema import Experiment, ExperimentError
 from search.models.registry import register
@@ -63,7 +65,7 @@ def train(experiment: Experiment, runs: Path, console: Console, how: How | None 
     how = how or How()
     data, fingerprint = _data(experiment)
     for note in rehearse(experiment.model_copy(update={"space": {}}), data):
-        console.print(Text(f"note: {note}", style="yellow"))
+        print_note(console, note)
     folder = RunFolder(runs / experiment.name)
     job = _job(experiment, folder, how, data)
     with claimed(folder, experiment, resume=how.resume):
@@ -89,7 +91,7 @@ def train(experiment: Experiment, runs: Path, console: Console, how: How | None 
     console.print(Text(f"\n{said}"), soft_wrap=True)
     console.print(_files(experiment, folder, model), soft_wrap=True)
     if recorder.trouble is not None:
-        console.print(Text(f"note: MLflow lacks a part of this run ({recorder.trouble})", style="yellow"))
+        print_note(console, f"MLflow lacks a part of this run ({recorder.trouble})")
 
 
 def _data(experiment: Experiment) -> tuple[fit.Data, str]:
@@ -233,10 +235,11 @@ def _test(
         return None
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = inference.load(folder.path / BEST, device)
+    note = partial(print_note, console)
     try:
-        batches, _ = read_test(data, folder, "final training", experiment.trial.batch_size, console)
+        batches, _ = read_test(data, folder, "final training", experiment.trial.batch_size, note)
     except DatasetError as error:
-        console.print(Text(f"note: {error}", style="yellow"))
+        note(str(error))
         return None
     [tally] = inference.tallied([model], batches, device)
     return tally.result("test")

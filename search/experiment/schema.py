@@ -15,7 +15,8 @@ from ogmge.fit import Objective
 from search.experiment import space as spaces
 from search.experiment.arms import Arm
 from search.experiment.yaml_source import Dumper
-from search.tuner import samplers
+
+SamplerName = Literal["tpe", "random", "grid", "qmc", "gp", "cmaes", "nsga2"]
 
 
 class ExperimentError(ValueError):
@@ -122,7 +123,7 @@ class Search(_Section):
     """Trials of both arms together."""
     baseline_share: float = Field(default=0.5, gt=0, lt=1)
     """The part of the trials that train without modulation."""
-    sampler: samplers.Name = "tpe"
+    sampler: SamplerName = "tpe"
     """Optuna's sampler; `grid` tries every configuration of a finite space in an order drawn at random."""
     scheduler: Scheduler = Scheduler()
     seed: int = Field(default=0, ge=0)

@@ -1,4 +1,4 @@
-"""The search space: what an experiment file's `space` means, and how a study samples it.
+"""The search space: what an experiment file's `space` means, and how a configuration of it is written for a sampler.
 
 A study's space is flat and static, so that a sampler can see how alpha goes with everything else. Choices among numbers
 are sampled by their rank, which keeps their order. A window is sampled as a valid one: its start first, then its end as
@@ -16,7 +16,6 @@ from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import Any
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ogmge.config import ConfigError, TrialConfig
@@ -90,13 +89,14 @@ class Choice:
     values: tuple[Any, ...]
 
     @property
-    def _ranked(self) -> bool:
+    def is_ranked(self) -> bool:
+        """Whether the values are numbers, which are sampled by their rank."""
         return all(map(is_number, self.values))
 
-    def distributions(self) -> dict[str, BaseDistribution]:
-        if self._ranked:
-            return {self.path: IntDistribution(0, len(self.values) - 1)}
-        return {self.path: CategoricalDistribution([json.dumps(v) for v in self.values])}
+    @property
+    def is_category(self) -> bool:
+        """Whether there is more than one value, without an order."""
+        return not self.is_ranked and len(self.values) > 1
 
     @property
     def count(self) -> float:
@@ -104,12 +104,12 @@ class Choice:
 
     def decode(self, internal: Internal) -> Changes:
         sampled = internal[self.path]
-        value = sorted(self.values)[sampled] if self._ranked else json.loads(sampled)
+        value = sorted(self.values)[sampled] if self.is_ranked else json.loads(sampled)
         return {self.path: value}
 
     def at(self, place: int) -> Internal:
         """The value at a place below `count`, as it is sampled."""
-        return {self.path: place if self._ranked else json.dumps(self.values[place])}
+        return {self.path: place if self.is_ranked else json.dumps(self.values[place])}
 
 
 @dataclass(frozen=True)
@@ -119,12 +119,6 @@ class Interval:
     path: str
     range: Range
     integer: bool
-
-    def distributions(self) -> dict[str, BaseDistribution]:
-        r = self.range
-        if self.integer:
-            return {self.path: IntDistribution(int(r.low), int(r.high), log=r.log, step=int(r.step or 1))}
-        return {self.path: FloatDistribution(float(r.low), float(r.high), log=r.log, step=r.step)}
 
     @property
     def _step(self) -> float | None:
@@ -153,27 +147,25 @@ class Window:
     pairs: tuple[tuple[int, int], ...]
 
     @property
-    def _ends(self) -> dict[int, list[int]]:
+    def ends(self) -> dict[int, list[int]]:
+        """Start -> the ends that it allows, both in rising order."""
         ends: dict[int, list[int]] = {}
         for start, end in sorted(self.pairs):
             ends.setdefault(start, []).append(end)
         return ends
 
-    def distributions(self) -> dict[str, BaseDistribution]:
-        ends = self._ends
-        found: dict[str, BaseDistribution] = {}
-        if len(ends) > 1:
-            found[START] = IntDistribution(0, len(ends) - 1)
-        if any(len(e) > 1 for e in ends.values()):
-            found[END] = FloatDistribution(0.0, 1.0)
-        return found
+    @property
+    def sampled(self) -> list[str]:
+        """Which of start and end are sampled: those that vary."""
+        varies = {START: len(self.ends) > 1, END: any(len(allowed) > 1 for allowed in self.ends.values())}
+        return [path for path, there in varies.items() if there]
 
     @property
     def count(self) -> float:
         return len(self.pairs)
 
     def decode(self, internal: Internal) -> Changes:
-        ends = self._ends
+        ends = self.ends
         start = list(ends)[internal.get(START, 0)]
         allowed = ends[start]
         place = min(int(internal.get(END, 0.0) * len(allowed)), len(allowed) - 1)
@@ -181,11 +173,11 @@ class Window:
 
     def at(self, place: int) -> Internal:
         """The pair at a place below `count`, as it is sampled."""
-        ends = self._ends
+        ends = self.ends
         start, end = sorted(self.pairs)[place]
         allowed = ends[start]
         found: Internal = {START: list(ends).index(start), END: (allowed.index(end) + 0.5) / len(allowed)}
-        return {path: value for path, value in found.items() if path in self.distributions()}
+        return {path: value for path, value in found.items() if path in self.sampled}
 
 
 Dimension = Choice | Interval | Window

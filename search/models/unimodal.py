@@ -10,8 +10,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.text import Text
 
 from ogmge import fit, inference
 from ogmge.config import ConfigError, TrialConfig
@@ -23,6 +21,8 @@ from search.run.folder import write
 from search.run.open_data import fingerprint_of
 from search.tracking.client import TrackingError, TrainedOn, kept_id
 from search.tracking.training_run import Recorder, store_of
+
+Tell = Callable[[str], None]
 
 
 def alone(config: TrialConfig, modality: str) -> TrialConfig:
@@ -69,7 +69,7 @@ def check(model: Model, data: fit.Data) -> None:
             raise ModelError(f"{name} cannot be trained alone with the settings of {model.file}: {error}") from error
 
 
-def train(model: Model, data: fit.Data, folder: Path, device: torch.device, console: Console) -> list[Trained]:
+def train(model: Model, data: fit.Data, folder: Path, device: torch.device, tell: Tell, note: Tell) -> list[Trained]:
     """Trains an encoder on each of the model's modalities, or goes on with it; returns their best epochs.
 
     Args:
@@ -77,7 +77,8 @@ def train(model: Model, data: fit.Data, folder: Path, device: torch.device, cons
         data: what is trained on.
         folder: each has a folder in it, of its modality's name.
         device: where they train.
-        console: where their epochs are told.
+        tell: given a line for each epoch.
+        note: given what MLflow lacks in the end.
 
     Raises:
         ModelError: a folder holds another training.
@@ -88,9 +89,9 @@ def train(model: Model, data: fit.Data, folder: Path, device: torch.device, cons
     for name, config in trials.items():
         _claim(folder / name, config, data, objective)
     for name, config in trials.items():
-        with _recorded(model, folder / name, config, data, console) as deliver:
-            tell = partial(_told, console, f"{name} alone", config.epochs, objective.metric)
-            report = partial(_report, [], tell, deliver)
+        with _recorded(model, folder / name, config, data, note) as deliver:
+            told = partial(_told, tell, f"{name} alone", config.epochs, objective.metric)
+            report = partial(_report, [], told, deliver)
             fit.train(config, data, report, folder=folder / name, objective=objective, device=device)
     return [inference.load(folder / name / BEST, device) for name in trials]
 
@@ -99,7 +100,7 @@ Deliver = Callable[[list[dict[str, float]]], None]
 
 
 @contextmanager
-def _recorded(model: Model, folder: Path, config: TrialConfig, data: fit.Data, console: Console) -> Iterator[Deliver]:
+def _recorded(model: Model, folder: Path, config: TrialConfig, data: fit.Data, note: Tell) -> Iterator[Deliver]:
     """A run in MLflow, under that of the search or training which the model is of; none where it is of none."""
     run, experiment = model.run, model.experiment
     if run is None or experiment is None:
@@ -114,13 +115,13 @@ def _recorded(model: Model, folder: Path, config: TrialConfig, data: fit.Data, c
         trained_on = TrainedOn(experiment.dataset, fingerprint_of(data))
         recorder = Recorder(store, f"probe {modality} alone", folder, asdict(config), tags, trained_on)
     except TrackingError as error:  # of a run that is over: its MLflow may be gone, and the probes are not MLflow's
-        console.print(Text(f"note: this training is not recorded ({error})", style="yellow"))
+        note(f"this training is not recorded ({error})")
         yield lambda history: None
         return
     with recorder:
         yield recorder.deliver
     if recorder.trouble is not None:
-        console.print(Text(f"note: MLflow lacks a part of this training ({recorder.trouble})", style="yellow"))
+        note(f"MLflow lacks a part of this training ({recorder.trouble})")
 
 
 def _report(history: list[dict[str, float]], tell: fit.Report, deliver: Deliver, metrics: dict[str, float]) -> None:
@@ -129,7 +130,6 @@ def _report(history: list[dict[str, float]], tell: fit.Report, deliver: Deliver,
     deliver(history)
 
 
-def _told(console: Console, title: str, epochs: int, metric: str, metrics: dict[str, float]) -> None:
+def _told(tell: Tell, title: str, epochs: int, metric: str, metrics: dict[str, float]) -> None:
     epoch = f"{int(metrics['epoch']) + 1:>{len(str(epochs))}}/{epochs}"
-    line = f"{title}  epoch {epoch}  {metric} {shown(metric, metrics[metric])}  {metrics['seconds']:.1f} s"
-    console.print(Text(line), soft_wrap=True)
+    tell(f"{title}  epoch {epoch}  {metric} {shown(metric, metrics[metric])}  {metrics['seconds']:.1f} s")

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from search.reference.json_schema import experiment_schema
-from search.reference.page import page
+from search.reference.keys import page
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 

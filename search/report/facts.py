@@ -23,7 +23,7 @@ from search.run.checkpoints import storage_of
 from search.run.folder import FolderError, RunFolder, at_work, fingerprint_in
 from search.run.journal import SearchRecord, read
 from search.run.test_log import readings
-from search.tuner.policy import Tuning
+from search.tuner.search_policy import Tuning
 from search.verdict.decide import Verdict, from_dict
 from search.verdict.pairs import PAIR
 

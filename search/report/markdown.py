@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from search.report.facts import Facts
-from search.report.text import best, commands, confirmed, headline, paragraphs, searched, spent
+from search.report.sentences import best, commands, confirmed, headline, paragraphs, searched, spent
 
 LONGEST, MOST = 400, 5000  # characters of a cell, and of all of it: MLflow's limit
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import jinja2
 
+from search.report import sentences as words
 from search.report import table
-from search.report import text as words
 from search.report.facts import Facts, gather
 from search.report.markdown import markdown
-from search.report.plots import effects, seeds
+from search.report.plots import effects, seed_pairs
 from search.report.plots.curves import curves, window_of
 from search.report.plots.figure import Figure
 from search.report.plots.importance import importance
@@ -35,11 +35,11 @@ def context(facts: Facts) -> dict[str, Any]:
     """What the template shows, by name."""
     plots: dict[str, Figure | None] = {
         "curves": curves(facts),
-        "seeds": seeds.seeds(facts),
+        "seeds": seed_pairs.seeds(facts),
         "alpha": effects.alpha(facts),
         "window": effects.window(facts),
         "importance": importance(facts),
-        "classes": seeds.classes(facts),
+        "classes": seed_pairs.classes(facts),
     }
     several = {"modalities": by_modality(facts), "slices": effects.slices(facts)}
     drawn = [figure for figure in plots.values() if figure is not None] + [

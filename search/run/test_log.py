@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
-
-from rich.console import Console
-from rich.text import Text
 
 from datasets.registry import DatasetError
 from ogmge.trainer import Batch
@@ -29,7 +26,7 @@ def check_test(data: Any) -> None:
 
 
 def read_test(
-    data: Any, folder: RunFolder, reason: str, batch_size: int, console: Console
+    data: Any, folder: RunFolder, reason: str, batch_size: int, note: Callable[[str], None]
 ) -> tuple[Iterable[Batch], dict[str, str]]:
     """The test split's batches, and the line that puts the reading on record in the run's folder.
 
@@ -38,28 +35,25 @@ def read_test(
         folder: of the run that it is read for.
         reason: what for.
         batch_size: samples.
-        console: where an earlier reading is told.
+        note: told of each earlier reading.
 
     Raises:
         DatasetError: the data have no test split.
     """
     check_test(data)
-    tell_earlier(folder, console, "this run")
+    tell_earlier(folder, note, "this run")
     batches = data.test(batch_size=batch_size, reason=f"{folder.path.name}: {reason}")
     line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "reason": reason}
     record(folder, line)
     return batches, line
 
 
-def tell_earlier(folder: RunFolder, console: Console, who: str) -> None:
+def tell_earlier(folder: RunFolder, note: Callable[[str], None], who: str) -> None:
     """Says which readings there were for a run, which is called `who`."""
     for line in readings(folder):
-        console.print(
-            Text(
-                f"note: {who} has read the test split before ({line['time']}, {line['reason']}): whatever is chosen "
-                "by what it says is no longer tested by it",
-                style="yellow",
-            )
+        note(
+            f"{who} has read the test split before ({line['time']}, {line['reason']}): whatever is chosen by what it "
+            "says is no longer tested by it"
         )
 
 

@@ -8,11 +8,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-
-from rich.console import Console
-from rich.text import Text
 
 from search.tracking.client import kept_id, store_uri
 
@@ -64,11 +62,11 @@ def _end(server: subprocess.Popen[bytes]) -> None:
             server.wait(timeout=10)
 
 
-def serve(folder: Path, runs: Path, uri: str | None, port: int, console: Console) -> int:
+def serve(folder: Path, runs: Path, uri: str | None, port: int, tell: Callable[[str], None]) -> int:
     """Serves until Ctrl-C, to this machine only; returns the exit code."""
     store = store_uri(uri, runs)
     if uri is not None and uri.startswith("http"):
-        console.print(Text(f"the runs are at {uri}: open it in a browser"))
+        tell(f"the runs are at {uri}: open it in a browser")
         return 0
     port = _free_port(port)
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store, "--host", HOST]
@@ -78,11 +76,11 @@ def serve(folder: Path, runs: Path, uri: str | None, port: int, console: Console
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
     try:
-        console.print("starting MLflow's page …")
+        tell("starting MLflow's page …")
         if not _wait_for(server, port):
-            console.print(Text(f"MLflow's server did not start: {' '.join(command)}", style="red"))
+            tell(f"MLflow's server did not start: {' '.join(command)}")
             return 1
-        console.print(Text(f"{page(folder, store, port)}   (Ctrl-C ends it)"), soft_wrap=True)
+        tell(f"{page(folder, store, port)}   (Ctrl-C ends it)")
         server.wait()
         return server.returncode
     except KeyboardInterrupt:

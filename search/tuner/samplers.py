@@ -1,4 +1,4 @@
-"""Optuna's samplers by name: what each cannot do, and how each is made anew for a trial from the results so far.
+"""Optuna's samplers by name: how each is made anew for a trial from the results so far.
 
 tpe and random are asked in the arm's study as it is. The others are asked in a study of their own, made for the one
 question: gp, cmaes and nsga2 learn nothing from a trial that was stopped early, as most are, and are told the best that
@@ -14,10 +14,8 @@ import math
 import random as chance
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import (
     BaseSampler,
     CmaEsSampler,
@@ -31,10 +29,9 @@ from optuna.samplers import (
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from threadpoolctl import threadpool_limits
 
-from search.experiment.space import Dimension, Internal, Interval
-
-Name = Literal["tpe", "random", "grid", "qmc", "gp", "cmaes", "nsga2"]
-Distributions = dict[str, BaseDistribution]
+from search.experiment.schema import SamplerName
+from search.experiment.space import Dimension, Internal
+from search.tuner.distributions import Distributions
 
 
 @dataclass(frozen=True)
@@ -136,7 +133,7 @@ def fixed(params: Internal) -> BaseSampler:
     return PartialFixedSampler(params, RandomSampler())
 
 
-SAMPLERS: dict[Name, Callable[[Known, int], BaseSampler]] = {
+SAMPLERS: dict[SamplerName, Callable[[Known, int], BaseSampler]] = {
     "tpe": tpe,
     "random": random,
     "gp": gp,
@@ -169,41 +166,9 @@ def qmc(distributions: Distributions, seed: int) -> Iterator[Internal]:
 
 
 def sequence(
-    name: Name, dimensions: Sequence[Dimension], distributions: Distributions, seed: int
+    name: SamplerName, dimensions: Sequence[Dimension], distributions: Distributions, seed: int
 ) -> Iterator[Internal] | None:
     """The sequence of a sampler that is one, else None."""
     if name == "grid":
         return grid(dimensions, seed)
     return qmc(distributions, seed) if name == "qmc" else None
-
-
-# ---- what they cannot do ----
-
-
-def refusal(name: Name, dimensions: Sequence[Dimension], *, several: bool = False) -> str | None:
-    """What is wrong with a sampler, as the experiment file's mistake; None where nothing is.
-
-    Args:
-        name: of the sampler.
-        dimensions: that are searched.
-        several: whether there is more than one objective.
-    """
-    if name == "cmaes" and several:
-        *others, last = [other for other in get_args(Name) if other != "cmaes"]
-        return f"must be {', '.join(others)} or {last} for several metrics, but got 'cmaes': it takes one"
-    if name == "grid" and (endless := [d.path for d in dimensions if isinstance(d, Interval) and d.count == math.inf]):
-        return _refused(name, "no `step` in", endless, "give it a `step`, or a list of choices")
-    if name == "cmaes" and (categories := [path for d in dimensions for path in _categories(d)]):
-        return _refused(name, "choices that are not all numbers in", categories, "it takes numbers, or one choice")
-    return None
-
-
-def _categories(dimension: Dimension) -> list[str]:
-    found = dimension.distributions().items()
-    return [path for path, d in found if isinstance(d, CategoricalDistribution) and not d.single()]
-
-
-def _refused(name: Name, found: str, paths: list[str], cure: str) -> str:
-    *others, last = [other for other in get_args(Name) if other not in ("grid", "cmaes")]
-    where = " and ".join(f"`{path}`" for path in paths)
-    return f"must be {', '.join(others)} or {last} for this space, but got {name!r} with {found} {where}: {cure}"

@@ -9,7 +9,6 @@ import math
 import warnings
 
 import optuna
-from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
@@ -18,6 +17,7 @@ from search.experiment.arms import Arm
 from search.experiment.schema import Experiment
 from search.experiment.space import METHOD, Changes, Dimension, Internal, dimensions
 from search.run.journal import TrialRecord
+from search.tuner.distributions import Distributions, distributions
 from search.tuner.samplers import SAMPLERS, Known, fixed, random, sequence
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -49,9 +49,9 @@ class ArmStudy:
         self._arm = arm
         self._search = experiment.search
         self._dimensions: list[Dimension] = dimensions(experiment.space, experiment.trial, modulated=arm == "modulated")
-        self._distributions: dict[str, BaseDistribution] = {}
+        self._distributions: Distributions = {}
         for dimension in self._dimensions:
-            self._distributions |= dimension.distributions()
+            self._distributions |= distributions(dimension)
         directions = [DIRECTIONS[objective.mode] for objective in self._search.objectives]
         self._study = optuna.create_study(directions=directions)
         self._values: dict[int, list[float]] = {}  # Optuna's number -> the objectives

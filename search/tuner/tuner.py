@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 from search.experiment.schema import Experiment
 from search.run.journal import Journal, SearchRecord, Status, TrialRecord
-from search.tuner.policy import Policy
 from search.tuner.prefixes.sharing import Order, Sharing
+from search.tuner.search_policy import Policy
 
 log = logging.getLogger(__name__)
 

@@ -19,11 +19,11 @@ from search.experiment.arms import ARMS, Arm
 from search.experiment.formatting import modalities
 from search.run.best import METRIC, class_accuracy
 from search.run.journal import TrialRecord
+from search.verdict.confirm_policy import Confirmation
 from search.verdict.decide import Verdict, leader, to_dict, verdict
 from search.verdict.paired import Range, prediction_interval, secondary
 from search.verdict.pairs import Values
 from search.verdict.plan import Plan
-from search.verdict.policy import Confirmation
 from search.verdict.seeds import redraws
 
 Weights = Callable[[int], Path]

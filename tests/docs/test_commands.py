@@ -19,7 +19,7 @@ from playwright.sync_api import expect
 from search.cli.main import main, search_command
 from search.experiment.load import load
 from search.report.facts import gather
-from search.report.text import headline
+from search.report.sentences import headline
 from tests.support import films
 from tests.support.browsers import chromium, watched
 from tests.support.pages import ROOT, block, blocks, commands

@@ -65,14 +65,14 @@ MACHINES: list[tuple[str, str, str, str, Callable[..., object]]] = [
         "Cores and a GPU that no node has both",
         f"{PLAN} search.resources.cpu=8 search.resources.gpu=0.5",
         "One node of the cluster has 16 CPUs, the other 2 and a GPU.",
-        "search.commands.dry_run.forecast",
+        "search.commands.estimate.forecast",
         no_node,
     ),
     (
         "A model that is too large for the GPU",
         f"{PLAN} search.resources.gpu=auto",
         "A GPU of 24 GB is here; the model takes 31 GB.",
-        "search.commands.dry_run.forecast",
+        "search.commands.estimate.forecast",
         too_large,
     ),
     ("A trial fails in its first steps", PLAN, "", "ogmge.fit.train", fails),
@@ -185,7 +185,7 @@ REASONS: list[tuple[str, str, str | None]] = [
 
 def entries() -> Iterator[Entry]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("search.commands.dry_run.own_cpus", lambda: 2)
+        patch.setattr("search.commands.estimate.own_cpus", lambda: 2)
         patch.setattr("torch.cuda.device_count", lambda: 0)
         for title, line in LINES:
             yield commanded(title, line, file=SEARCH, given="The machine has 2 CPUs and no GPU.")
@@ -195,7 +195,7 @@ def entries() -> Iterator[Entry]:
             yield commanded(title, line, file=SEARCH, given=given)
     for title, words, forecast in PLANS:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("search.commands.dry_run.forecast", lambda *_, found=forecast: found)
+            patch.setattr("search.commands.estimate.forecast", lambda *_, found=forecast: found)
             yield commanded(title, f"{PLAN} {words}".rstrip(), file=SEARCH, given="The steps were measured before.")
     for title, given, text in [*PACKED, *REASONS]:
         yield drawn(title, given, str(text))

@@ -13,15 +13,16 @@ import pytest
 from rich.console import Console
 
 from ogmge.config import Modulation
+from search.console.probe_table import table
 from search.console.progress import Progress, of_search
 from search.console.summary import print_files, print_summary
-from search.models.linear_probe import ALONE, Accuracy, Encoder, Report, Row, notes, table
-from search.report import text as words
+from search.models.linear_probe import ALONE, Accuracy, Encoder, Report, Row, notes
+from search.report import sentences as words
 from search.report.facts import gather
 from search.run.best import Interval, bests
 from search.run.folder import RunFolder
 from search.run.journal import Journal
-from search.tuner.policy import Tuning
+from search.tuner.search_policy import Tuning
 from search.tuner.tuner import Session
 from tests.wording.catalogue import Chapter, Entry, commanded, drawn, new_folder, on_screen
 from tests.wording.laid_out import FINISHED, NOTHING, SEARCH, Trials, confirmed, experiment, metrics, searched

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search.console.verdict import print_verdict
+from search.console.verdict_table import print_verdict
 from search.experiment.arms import Arm
 from search.run.budget import Spent
 from search.run.journal import TrialRecord
+from search.verdict.confirm_policy import Confirmation, twin_changes
 from search.verdict.evidence import verdict_of
 from search.verdict.pairs import Role
 from search.verdict.plan import Plan
-from search.verdict.policy import Confirmation, twin_changes
 from tests.wording.catalogue import Chapter, Entry, drawn, on_screen
 from tests.wording.laid_out import experiment, metrics
 

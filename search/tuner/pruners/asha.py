@@ -3,32 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from search.tuner.pruners.peers import Mode, Run, better, kind, peers
-
-
-def rung_epochs(grace_epochs: int, reduction_factor: int, epochs: int, drops: Collection[int] = ()) -> list[int]:
-    """After how many epochs trials are compared: the grace, then a factor apart, below the whole training.
-
-    The epoch after a drop of the learning rate is one as well: before it a high rate hides what a trial is worth.
-
-    Args:
-        grace_epochs: the first rung.
-        reduction_factor: how far the rungs are apart.
-        epochs: of the whole training.
-        drops: epochs, counted from 0, at whose begin the learning rate falls.
-
-    >>> rung_epochs(3, 3, 100), rung_epochs(3, 3, 100, drops=[70])
-    ([3, 9, 27, 81], [3, 9, 27, 71, 81])
-    """
-    found = {drop + 1 for drop in drops if grace_epochs < drop + 1 < epochs}
-    rung = grace_epochs
-    while rung < epochs:
-        found.add(rung)
-        rung *= reduction_factor
-    return sorted(found)
 
 
 @dataclass(frozen=True)

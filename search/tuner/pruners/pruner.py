@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from search.experiment.rungs import grace_of, rungs_of
 from search.experiment.schema import Experiment
-from search.experiment.space import most_epochs
-from search.tuner.pruners.asha import Asha, rung_epochs
+from search.tuner.pruners.asha import Asha
 from search.tuner.pruners.median import Median
 from search.tuner.pruners.peers import Run, Scheduler
 
@@ -17,26 +17,6 @@ class NoStopping:
     def decide(self, run: Run, runs: Iterable[Run]) -> str | None:
         """None, always."""
         return None
-
-
-def grace_of(experiment: Experiment) -> int:
-    """`search.scheduler.grace_epochs`, or a third of the longest trial."""
-    asked = experiment.search.scheduler.grace_epochs
-    return asked or max(1, most_epochs(experiment.space, experiment.trial) // 3)
-
-
-def rungs_of(experiment: Experiment) -> list[int]:
-    """After how many epochs ASHA compares: as the file says, else from the grace, the factor and the learning rate."""
-    scheduler, schedule = experiment.search.scheduler, experiment.trial.schedule
-    if scheduler.rungs is not None:
-        return list(scheduler.rungs)
-    known = schedule.name == "step" and not any(path.startswith("schedule.") for path in experiment.space)
-    return rung_epochs(
-        grace_of(experiment),
-        scheduler.reduction_factor,
-        most_epochs(experiment.space, experiment.trial),
-        schedule.milestones if known else (),
-    )
 
 
 def scheduler_of(experiment: Experiment) -> Scheduler:

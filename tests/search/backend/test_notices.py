@@ -9,7 +9,8 @@ import warnings
 import pytest
 from rich.console import Console
 
-from search.backend.notices import noted, told_at_the_end
+from search.backend.notices import noted
+from search.console.notes import notes_at_the_end
 from tests.support.tells import tells
 
 
@@ -18,7 +19,7 @@ def test_ours_are_told_once_at_the_end_and_the_libraries_never(capsys: pytest.Ca
     handler = logging.StreamHandler()
     logging.getLogger().addHandler(handler)
     try:
-        with told_at_the_end(screen):
+        with notes_at_the_end(screen):
             for number in (1, 2):
                 logging.getLogger("search.x").warning("damaged: %s", "[red]this")
                 logging.getLogger("ogmge.y").warning("of trial %d", number)
@@ -43,7 +44,7 @@ def test_they_are_told_also_where_it_ends_in_an_error_and_then_all_is_as_before(
     before = list(root.handlers)
 
     def interrupted() -> None:
-        with told_at_the_end(screen):
+        with notes_at_the_end(screen):
             logging.getLogger("datasets").warning("a clip")
             raise KeyboardInterrupt
 

@@ -17,7 +17,7 @@ from search.experiment.load import load
 from search.run.checkpoints import Storage
 from search.run.folder import trial_folder
 from search.run.journal import Journal
-from search.tuner.policy import Tuning
+from search.tuner.search_policy import Tuning
 from search.tuner.tuner import Session
 from tests.support.searches import own
 from tests.support.tells import tells

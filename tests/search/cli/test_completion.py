@@ -14,7 +14,7 @@ import pytest
 from search.cli.completion import assignments
 from search.cli.main import main
 from search.reference.json_schema import experiment_schema
-from search.reference.page import sections
+from search.reference.keys import sections
 
 ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = ROOT / "search" / "cli" / "completion.bash"

@@ -23,7 +23,7 @@ from search.experiment.formatting import modalities
 from search.experiment.space import with_changes
 from search.run.best import best_of
 from search.run.journal import Journal
-from search.tuner.policy import Tuning
+from search.tuner.search_policy import Tuning
 from search.tuner.tuner import Session
 from tests.search.tuner.test_tuner import experiment
 from tests.support.tells import tells

@@ -13,7 +13,7 @@ from search.console.progress import Progress, of_search
 from search.experiment.arms import ARMS
 from search.experiment.formatting import duration
 from search.run.journal import Journal
-from search.tuner.policy import Tuning
+from search.tuner.search_policy import Tuning
 from search.tuner.tuner import Session
 from tests.search.tuner.test_tuner import experiment, opened, simulate
 from tests.support.tells import tells

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from search.dry_run import forecast
 from search.dry_run.forecast import expected_epochs
-from search.tuner.pruners.asha import Asha, rung_epochs
+from search.experiment.rungs import rung_epochs
+from search.tuner.pruners.asha import Asha
 from search.tuner.pruners.peers import Run
 from search.tuner.pruners.pruner import NoStopping
 

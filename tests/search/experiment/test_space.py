@@ -39,6 +39,7 @@ from search.experiment.space import (
     with_changes,
 )
 from search.experiment.yaml_source import Document
+from search.tuner.distributions import distributions
 from tests.support.tells import tells
 
 TRIAL = TrialConfig(epochs=12, modulation=Modulation(start=0, end=11))
@@ -49,7 +50,7 @@ TRIAL = TrialConfig(epochs=12, modulation=Modulation(start=0, end=11))
 @given(st.permutations([3e-3, 1e-2, 3e-2, 1e-1, 1]))
 def test_choices_among_numbers_keep_their_order_however_they_are_written(values):
     choice = Choice("optimizer.lr", tuple(values))
-    assert choice.distributions() == {"optimizer.lr": IntDistribution(0, 4)}
+    assert distributions(choice) == {"optimizer.lr": IntDistribution(0, 4)}
     decoded = [choice.decode({"optimizer.lr": rank})["optimizer.lr"] for rank in range(5)]
     assert decoded == [3e-3, 1e-2, 3e-2, 1e-1, 1]
 
@@ -69,7 +70,7 @@ def test_choices_among_numbers_keep_their_order_however_they_are_written(values)
 )
 def test_choices_among_anything_else_are_categories_that_stand_for_themselves(values):
     choice = Choice("path", values)
-    (distribution,) = choice.distributions().values()
+    (distribution,) = distributions(choice).values()
     assert isinstance(distribution, CategoricalDistribution)
     assert [choice.decode({"path": category}) for category in distribution.choices] == [{"path": v} for v in values]
     assert choice.count == len(values)
@@ -97,8 +98,8 @@ def test_a_choice_written_twice_is_one():
 @pytest.mark.filterwarnings("ignore:The distribution is specified by")
 def test_a_range_is_sampled_as_it_is_written(path, entry, distribution, count):
     every = dimensions({path: Range(**entry)}, TRIAL, modulated=True)
-    (found,) = (dimension for dimension in every if path in dimension.distributions())
-    assert found.distributions() == {path: distribution}
+    (found,) = (dimension for dimension in every if path in distributions(dimension))
+    assert distributions(found) == {path: distribution}
     assert found.count == count
 
 
@@ -111,9 +112,9 @@ _pairs = st.sets(st.tuples(_epoch, _epoch).map(sorted).map(tuple), min_size=1, m
 @given(_pairs)
 def test_a_window_is_every_pair_and_none_beside(pairs):
     window = Window(tuple(pairs))
-    distributions = window.distributions()
-    starts = range(distributions[START].high + 1) if START in distributions else [0]
-    ends = [i / 200 for i in range(201)] if END in distributions else [0.0]
+    found = distributions(window)
+    starts = range(found[START].high + 1) if START in found else [0]
+    ends = [i / 200 for i in range(201)] if END in found else [0.0]
     decoded = [window.decode({START: start, END: end}) for start in starts for end in ends]
     assert {(changes[START], changes[END]) for changes in decoded} == pairs
     assert window.count == len(pairs)
@@ -142,7 +143,7 @@ def test_a_later_place_is_a_later_start_and_a_later_end_in_whatever_order_pairs_
     ],
 )
 def test_of_a_window_only_what_there_is_to_choose_is_sampled(pairs, sampled):
-    assert set(Window(tuple(pairs)).distributions()) == sampled
+    assert set(distributions(Window(tuple(pairs)))) == sampled
 
 
 @pytest.mark.parametrize(
@@ -183,7 +184,7 @@ SPACE: dict[str, Entry] = {
 
 
 def sampled(found: list[Dimension]) -> set[str]:
-    return {path for dimension in found for path in dimension.distributions()}
+    return {path for dimension in found for path in distributions(dimension)}
 
 
 def test_the_baseline_samples_everything_but_the_modulation():
@@ -439,8 +440,8 @@ def in_entry(value: Any, entry: Entry) -> bool:
 @pytest.mark.filterwarnings("ignore:The distribution is specified by")
 def test_all_that_is_sampled_from_a_space_that_is_taken_makes_valid_trials(experiment, modulated, data):
     found = dimensions(experiment.space, experiment.trial, modulated=modulated)
-    distributions = {path: d for dimension in found for path, d in dimension.distributions().items()}
-    changes = decoded(found, {path: draw_from(d, data.draw) for path, d in distributions.items()})
+    sampled_from = {path: d for dimension in found for path, d in distributions(dimension).items()}
+    changes = decoded(found, {path: draw_from(d, data.draw) for path, d in sampled_from.items()})
     trial = with_changes(experiment.trial, changes if modulated else {**changes, METHOD: "none"})
     for path, entry in experiment.space.items():
         if modulated or not path.startswith("modulation."):
@@ -457,10 +458,10 @@ def test_all_that_is_sampled_from_a_space_that_is_taken_makes_valid_trials(exper
 @pytest.mark.filterwarnings("ignore:The distribution is specified by")
 def test_optuna_samples_what_the_dimensions_decode(experiment, seed):
     found = dimensions(experiment.space, experiment.trial, modulated=True)
-    distributions = {path: d for dimension in found for path, d in dimension.distributions().items()}
+    sampled_from = {path: d for dimension in found for path, d in distributions(dimension).items()}
     study = optuna.create_study(sampler=RandomSampler(seed=seed))
     for _ in range(4):
-        with_changes(experiment.trial, decoded(found, study.ask(distributions).params))
+        with_changes(experiment.trial, decoded(found, study.ask(sampled_from).params))
 
 
 @settings(deadline=None, max_examples=60)
@@ -471,8 +472,8 @@ def test_an_arm_counts_as_many_configurations_as_it_can_sample(experiment):
     for dimension in found:
         if isinstance(dimension, Window) or dimension.count > 50:
             continue
-        (path,) = dimension.distributions()
-        assert dimension.count == len(everything(dimension, dimension.distributions()[path], path))
+        (path,) = distributions(dimension)
+        assert dimension.count == len(everything(dimension, distributions(dimension)[path], path))
     pairs = [d for d in found if isinstance(d, Window)]
     assert pairs[0].count == len(windows(experiment.space, experiment.trial)) > 0
 
@@ -494,9 +495,9 @@ def test_each_place_is_another_configuration_and_one_that_optuna_could_have_samp
     for dimension in dimensions(experiment.space, experiment.trial, modulated=True):
         if dimension.count > 200:
             continue
-        distributions = dimension.distributions()
+        sampled_from = distributions(dimension)
         found = [dimension.at(place) for place in range(int(dimension.count))]
         for internal in found:
-            assert internal.keys() == distributions.keys()
-            assert all(d._contains(d.to_internal_repr(internal[path])) for path, d in distributions.items())
+            assert internal.keys() == sampled_from.keys()
+            assert all(d._contains(d.to_internal_repr(internal[path])) for path, d in sampled_from.items())
         assert len({json.dumps(dimension.decode(internal)) for internal in found}) == dimension.count

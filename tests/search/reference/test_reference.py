@@ -26,7 +26,7 @@ from search.reference import limits, words
 from search.reference.docstrings import arguments, summary
 from search.reference.files import DOCS, generated
 from search.reference.json_schema import experiment_schema
-from search.reference.page import Key, sections
+from search.reference.keys import Key, sections
 from tests.support.tells import tells
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -23,17 +23,17 @@ from search.cli.main import main
 from search.experiment.arms import ARMS
 from search.experiment.formatting import signed
 from search.experiment.schema import resolved, to_yaml
+from search.report import sentences as words
 from search.report import table
-from search.report import text as words
 from search.report.facts import Facts, gather
 from search.report.markdown import markdown
 from search.report.page import first_words, leave, plotly, report
 from search.report.plots import effects
-from search.report.plots import seeds as confirmed
+from search.report.plots import seed_pairs as confirmed
 from search.report.plots.curves import MOST_POINTS, curves, window_of
 from search.report.plots.importance import importance
 from search.report.plots.modalities import by_modality
-from search.report.text import headline
+from search.report.sentences import headline
 from search.run.folder import RunFolder, at_work, identified, locked
 from search.run.journal import Journal, read
 from search.tuner.tuner import Session

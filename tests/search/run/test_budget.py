@@ -20,7 +20,7 @@ from search.run.budget import Spent, exhausted, of_budget, set_aside
 from search.run.folder import RunFolder, claimed
 from search.run.journal import Journal
 from search.tracking.curve import Curve
-from search.tuner.policy import Tuning
+from search.tuner.search_policy import Tuning
 from search.tuner.tuner import Session
 from tests.search.tuner.test_study import created_studies
 from tests.search.tuner.test_tuner import check_whole, events, experiment, opened, results, simulate

@@ -28,7 +28,7 @@ from search.tracking import trial_runs as mlflow_runs
 from search.tracking.client import INTERRUPTED, RunWriter, TrackingError, connect, kept_id, store_uri
 from search.tracking.curve import Curve
 from search.tracking.tracker import Tracker
-from search.tuner.policy import Tuning
+from search.tuner.search_policy import Tuning
 from search.tuner.tuner import Session
 from tests.search.tuner.test_tuner import experiment, metrics_of, simulate
 from tests.support.tells import tells

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from search.experiment.load import check
+from search.experiment.rungs import grace_of, rungs_of
 from search.experiment.schema import Experiment, ExperimentError
 from search.experiment.yaml_source import override, parse
 from search.tuner.pruners.asha import Asha
 from search.tuner.pruners.median import Median
 from search.tuner.pruners.peers import Run
-from search.tuner.pruners.pruner import grace_of, rungs_of, scheduler_of
+from search.tuner.pruners.pruner import scheduler_of
 from tests.support.tells import tells
 
 TEXT = """

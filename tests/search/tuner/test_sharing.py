@@ -30,13 +30,13 @@ from search.run.budget import Spent
 from search.run.checkpoints import Storage
 from search.run.journal import Journal, TrialRecord
 from search.tracking.curve import Curve
-from search.tuner.policy import Policy, Suggestion, Tuning
 from search.tuner.prefixes import siblings as related
 from search.tuner.prefixes.sharing import Sharing
 from search.tuner.prefixes.siblings import preventing, siblings
 from search.tuner.prefixes.tree import branches, parting
+from search.tuner.search_policy import Policy, Suggestion, Tuning
 from search.tuner.tuner import Session
-from search.verdict.policy import Confirmation
+from search.verdict.confirm_policy import Confirmation
 from tests.support.own_data import Vectors
 from tests.support.states import SECONDS, same, without
 from tests.support.tells import tells

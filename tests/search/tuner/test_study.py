@@ -17,12 +17,11 @@ from optuna.trial import TrialState
 
 from search.experiment.arms import ARMS
 from search.experiment.load import check
-from search.experiment.schema import Experiment
+from search.experiment.schema import Experiment, SamplerName
 from search.experiment.space import METHOD, with_changes
 from search.experiment.yaml_source import override, parse
 from search.run.journal import Journal, TrialRecord
-from search.tuner.policy import Tuning
-from search.tuner.samplers import Name
+from search.tuner.search_policy import Tuning
 from search.tuner.study import ArmStudy
 from search.tuner.tuner import Session
 from tests.support.tells import tells
@@ -97,7 +96,7 @@ def created_studies(monkeypatch: pytest.MonkeyPatch) -> list[optuna.Study]:
 
 
 some_ends = st.lists(st.tuples(st.sampled_from(ENDS), st.floats(0, 1)), min_size=1, max_size=20)
-NAMES = get_args(Name)
+NAMES = get_args(SamplerName)
 LEARNERS = ["tpe", "gp", "cmaes", "nsga2"]
 slow_gp = pytest.param("gp", marks=pytest.mark.slow)  # it takes 0.2 s for a suggestion
 sampler = pytest.mark.parametrize("name", [slow_gp if name == "gp" else name for name in NAMES])

@@ -22,7 +22,7 @@ from search.experiment.load import check
 from search.experiment.schema import Experiment
 from search.experiment.yaml_source import override, parse
 from search.run.journal import Journal, SearchRecord, TrialRecord
-from search.tuner.policy import Tuning
+from search.tuner.search_policy import Tuning
 from search.tuner.tuner import Session
 from tests.search.tuner.test_study import created_studies
 from tests.support.tells import tells

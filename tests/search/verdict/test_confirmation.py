@@ -23,7 +23,7 @@ from rich.console import Console
 from scipy import stats
 
 from ogmge import checkpoint
-from search.console.verdict import print_verdict
+from search.console.verdict_table import print_verdict
 from search.experiment.arms import ARMS
 from search.experiment.formatting import signed
 from search.experiment.load import load
@@ -32,11 +32,11 @@ from search.run.budget import Spent, of_budget
 from search.run.folder import FolderError
 from search.run.journal import Journal, SearchRecord, TrialRecord
 from search.tuner.tuner import Session
+from search.verdict.confirm_policy import Confirmation, other, twin_changes
 from search.verdict.decide import Twin, Verdict, decide, leader, verdict
 from search.verdict.evidence import class_changes, document, measures, verdict_of
 from search.verdict.paired import paired_bootstrap, secondary
 from search.verdict.plan import Plan, keep, read
-from search.verdict.policy import Confirmation, other, twin_changes
 from search.verdict.seeds import fresh_seeds, redraws
 from search.verdict.text import sentences
 from tests.search.tuner.test_tuner import experiment

@@ -11,8 +11,8 @@ from search.experiment.schema import Experiment
 from search.experiment.space import METHOD, Changes
 from search.run.budget import Spent, exhausted
 from search.run.journal import SearchRecord, TrialRecord
-from search.tuner.policy import Suggestion
 from search.tuner.prefixes.siblings import Sibling
+from search.tuner.search_policy import Suggestion
 from search.verdict.pairs import Pairs, Role
 from search.verdict.seeds import SPLIT_SEED, redraws
 

@@ -17,6 +17,7 @@ from search.backend.device import device_for
 from search.backend.preflight import searchable
 from search.backend.resources import ResourceError, Room, fixed, trials_at_once
 from search.backend.step_cost import Cost
+from search.console.notes import print_note
 from search.dry_run.forecast import Forecast, expected_epochs
 from search.dry_run.prefix_savings import in_common
 from search.experiment.arms import ARMS, Arm, plan
@@ -182,10 +183,10 @@ def dry_run(experiment: Experiment, console: Console) -> None:
     """
     data, notes = searchable(experiment)
     for note in notes:
-        console.print(Text(f"note: {note}", style="yellow"))
+        print_note(console, note)
     found = forecast(experiment, data)
     if found.note:
-        console.print(Text(f"note: {found.note}", style="yellow"))
+        print_note(console, found.note)
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
     for heading in (experiment.name, "at most", "expected"):
         table.add_column(Text(heading), overflow="fold")

@@ -11,6 +11,7 @@ from rich.text import Text
 from torch import Tensor
 
 from ogmge.evaluation import Scores, ranked
+from search.console.notes import print_note
 from search.experiment.formatting import percent, shown, signed
 from search.models.evaluation import Evaluated, Result
 
@@ -130,9 +131,9 @@ def print_result(console: Console, result: Result, folder: Path) -> None:
         sentence = (
             f"{len(result.empty)} of {len(result.classes)} classes have no example ({names}): means leave them out"
         )
-        console.print(Text(f"note: {sentence}", style="yellow"), soft_wrap=True)
+        print_note(console, sentence)
     for note in result.notes:
-        console.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
+        print_note(console, note)
     files = {"everything": "evaluation.json", "by class": "classes.csv", "confusions": "confusions.csv"}
     for what, name in files.items():
         console.print(Text(f"{what:<16}{folder / name}"), soft_wrap=True)

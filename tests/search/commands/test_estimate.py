@@ -18,7 +18,7 @@ from search.backend.cluster import own_cpus
 from search.backend.resources import Room
 from search.backend.step_cost import Cost, UnknownSize, sizes_of
 from search.backend.throughput import Packing
-from search.commands import dry_run
+from search.commands import estimate
 from search.dry_run.forecast import Forecast
 from search.experiment.formatting import label
 from search.experiment.load import load
@@ -120,7 +120,7 @@ def test_the_readme_shows_what_is_printed(tmp_path, monkeypatch):
 def test_cores_that_are_to_be_measured_are_measured_as_the_search_does(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("ray.init", lambda **options: pytest.fail("Ray was started"))
-    monkeypatch.setattr(dry_run, "own_cpus", lambda: 2)
+    monkeypatch.setattr(estimate, "own_cpus", lambda: 2)
     rates = {Packing(1, Room(2.0, 0)): 30.0, Packing(2, Room(1.0, 0)): 40.0, Packing(1, Room(1.0, 0)): 25.0}
     monkeypatch.setattr(autopack.Crew, "rate", lambda crew, packing: rates[packing])
     result = search(DEMO, *SMALL, "search.resources={cpu: auto, gpu: auto}", "--dry-run")
@@ -221,9 +221,9 @@ def test_the_reckoning():
 
 
 def test_without_early_stopping_all_is_expected(monkeypatch):
-    monkeypatch.setattr(dry_run, "costs_of", lambda *_: {"a": cost()})
-    found = dry_run.forecast(load(Path(DEMO), ["search.scheduler.name=none"]), Vectors())
+    monkeypatch.setattr(estimate, "costs_of", lambda *_: {"a": cost()})
+    found = estimate.forecast(load(Path(DEMO), ["search.scheduler.name=none"]), Vectors())
     assert found.epochs_expected == found.epochs_at_most == 288
-    stopped = dry_run.forecast(load(Path(DEMO)), Vectors())
+    stopped = estimate.forecast(load(Path(DEMO)), Vectors())
     assert 200 < stopped.epochs_expected < 240
     assert (stopped.confirmation, stopped.longest) == ((18, 12), 12)

@@ -15,8 +15,8 @@ from search.experiment.formatting import configuration, duration, shown
 from search.run.budget import left
 from search.run.journal import TrialRecord
 from search.tuner.tuner import Session
+from search.verdict.confirm_policy import Confirmation, title
 from search.verdict.decide import Verdict
-from search.verdict.policy import Confirmation, title
 from search.verdict.seeds import redraws
 from search.verdict.text import HEADINGS, TITLES, sentences, test_sentence, verdict_rows
 

@@ -1,0 +1,33 @@
+"""Plain lines, and notes: what is said beside the answer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.text import Text
+
+from search.backend.notices import noted
+
+
+def print_note(console: Console, text: str) -> None:
+    """Print a note, on one line however wide the screen is."""
+    console.print(Text(f"note: {text}", style="yellow"), soft_wrap=True)
+
+
+def print_line(console: Console, text: str) -> None:
+    """Print a text on one line however wide the screen is, as it is: nothing in it is markup."""
+    console.print(Text(text), soft_wrap=True)
+
+
+@contextmanager
+def notes_at_the_end(console: Console) -> Iterator[None]:
+    """Keep the warnings that come meanwhile, and print each once, with how often it came."""
+    with noted() as notices:
+        try:
+            yield
+        finally:
+            for text, count in Counter(notices.take()).items():
+                print_note(console, f"{text} ({count} times)" if count > 1 else text)
