@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import step
-from datasets.loader.prefetch import prefetched
+from datasets.loader.prefetch import prefetch
 from ogmge.config import Modulation, Optimizer, TrialConfig
 from ogmge.model import build_model
 from ogmge.trainer import Batch, Trainer
@@ -105,7 +105,7 @@ class Mapped:
         """One pass, in batches of the full size; while one is used the next ones are made."""
         order = torch.randperm(self.setting.samples, generator=torch.Generator().manual_seed(seed))
         parts = [part for part in order.split(self.setting.batch) if len(part) == self.setting.batch]
-        with closing(prefetched(self._gathered, parts, threads=self.threads, ahead=2 * self.threads)) as made:
+        with closing(prefetch(self._gathered, parts, threads=self.threads, ahead=2 * self.threads)) as made:
             for part, x in zip(parts, made, strict=True):
                 there = {name: value.to(self.setting.device, non_blocking=True) for name, value in x.items()}
                 there["visual"] = there["visual"].float().mul_(1 / 127.5).sub_(1.0)

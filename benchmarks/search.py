@@ -34,7 +34,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.cpu_time import ROOT, Used, measured
-from search.verdict.paired import paired
+from search.verdict.paired import t_interval
 
 AT_ONCE = 2  # trainings, and cores
 OF_TUNE, OF_GRID = 1 / 2, 1 / 4  # of the CPU-hours: the goals
@@ -265,7 +265,7 @@ def quality(fresh: dict[str, Sequence[float]]) -> str:
     """
     lines = ["Of these the best, with fresh seeds: mean and standard deviation"]
     for name, values in fresh.items():
-        alone = paired(values, [0.0] * len(values)).modulated
+        alone = t_interval(values, [0.0] * len(values)).modulated
         spread = "" if alone.sd is None else f" ± {100 * alone.sd:.1f}"
         lines.append(f"{name:6}{100 * alone.mean:.1f}{spread} %, n = {len(values)}")
     return "\n".join(lines)
@@ -285,7 +285,7 @@ def goals(results: dict[str, Result], fresh: dict[str, Sequence[float]]) -> str:
 
 def _no_worse(other: str, ours: Sequence[float], theirs: Sequence[float]) -> str:
     """Missed only where the seeds show it: where the 95 % interval of the paired difference is below 0."""
-    found = paired([100 * value for value in ours], [100 * value for value in theirs])
+    found = t_interval([100 * value for value in ours], [100 * value for value in theirs])
     error = "" if found.sd is None else f" ± {found.sd / math.sqrt(found.n):.2f}"
     if found.mean >= 0:
         word = "holds"

@@ -247,7 +247,7 @@ def config_from(values: Mapping[str, Any]) -> TrialConfig:
     return TrialConfig(**{name: parts[name](**value) if name in parts else value for name, value in values.items()})
 
 
-def selected(config: TrialConfig, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+def select_modalities(config: TrialConfig, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
     """The modalities that a trial takes, out of those of the data and in their order: name -> shape of one sample.
 
     Raises:

@@ -77,11 +77,11 @@ class Evaluation:
         ahead, who = torch.stack([s.class_accuracy for s in self.alone.values()]).topk(2, dim=0)
         for place, name in enumerate(self.alone):
             margins = (ahead[0] - ahead[1]).where(who[0] == place, 0)
-            found[name] = [(k, margin) for k, margin in ranked(margins) if margin > 0]
+            found[name] = [(k, margin) for k, margin in rank_classes(margins) if margin > 0]
         return found
 
 
-def ranked(values: Tensor) -> list[tuple[int, float]]:
+def rank_classes(values: Tensor) -> list[tuple[int, float]]:
     """(class id, value) of values [K], the largest first, of equal ones by id; NaN is left out.
 
     >>> ranked(torch.tensor([0.5, float("nan"), 2.0, 0.5]))

@@ -103,7 +103,7 @@ def _restore(trainer: Trainer, path: Path) -> tuple[list[dict[str, float]], int]
 # ---- for trainings that begin alike ----
 
 
-def left_by(folder: Path) -> dict[str, Any]:
+def prefix_state(folder: Path) -> dict[str, Any]:
     """What another training with the same beginning needs to go on from the last epoch of the one in a folder.
 
     Raises:

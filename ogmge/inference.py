@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ogmge import checkpoint
-from ogmge.config import ConfigError, TrialConfig, config_from, selected
+from ogmge.config import ConfigError, TrialConfig, config_from, select_modalities
 from ogmge.metrics import Tally
 from ogmge.model import MultimodalClassifier, build_model
 from ogmge.modulation import unimodal_logits
@@ -75,12 +75,12 @@ class Trained:
         if list(classes) != list(self.classes):
             pairs = enumerate(zip(self.classes, classes, strict=False))
             other = next((f", and {k} is {a} to it, but {b} in the data" for k, (a, b) in pairs if a != b), "")
-            return f"it knows {_listed(self.classes)}, but the data have {_listed(classes)}{other}"
+            return f"it knows {_format_classes(self.classes)}, but the data have {_format_classes(classes)}{other}"
         there = {name: tuple(shapes[name]) for name in self.shapes if name in shapes}
         return None if there == self.shapes else f"it takes {_sizes(self.shapes)}, but the data are {_sizes(shapes)}"
 
 
-def tallied(models: Sequence[Trained], batches: Iterable[Batch], device: torch.device) -> list[Tally]:
+def tally_all(models: Sequence[Trained], batches: Iterable[Batch], device: torch.device) -> list[Tally]:
     """What each model makes of the same batches, which are gone through once.
 
     Args:
@@ -101,7 +101,7 @@ def _sizes(shapes: Mapping[str, tuple[int, ...]]) -> str:
     return ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
 
 
-def _listed(classes: Sequence[str]) -> str:
+def _format_classes(classes: Sequence[str]) -> str:
     first = ", ".join(list(classes)[:5])
     return f"{len(classes)} classes ({first}{', …' if len(classes) > 5 else ''})"
 
@@ -116,7 +116,7 @@ def load(path: Path, device: torch.device | None = None) -> Trained:
     try:
         config = config_from(state["config"])
         shapes = {name: tuple(shape) for name, shape in state["shapes"].items()}
-        taken = selected(config, shapes)
+        taken = select_modalities(config, shapes)
         # the first weights need not be there any more: others come over them
         model = build_model(replace(config, weights=None), shapes, len(state["classes"]))
         model.load_state_dict(state["model"])

@@ -78,7 +78,7 @@ class Right:
     probed: dict[str, Tensor]
 
 
-def frozen_features(
+def extract_features(
     models: Sequence[Trained], batches: Iterable[Batch], device: torch.device
 ) -> tuple[list[dict[str, Tensor]], Tensor]:
     """What the encoders of some models make of the same samples, in one pass over them, without gradients.
@@ -154,7 +154,7 @@ def logistic_regression(x: Tensor, y: Tensor, classes: int, weight_decay: float,
     return Fit(weight.detach(), bias.detach(), steepest < CLOSE)
 
 
-def _held_out(y: Tensor, seed: int) -> Tensor:
+def _hold_out(y: Tensor, seed: int) -> Tensor:
     """A fifth of the samples, of each class a fifth to the nearest sample: bool [N]; a function of the seed."""
     drawn = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed)).to(y.device)
     by_class = drawn[y[drawn].argsort(stable=True)]
@@ -196,7 +196,7 @@ def fit(
         raise ValueError(f"a linear probe takes {HELD_OUT} training samples or more, but there are {len(y)}")
     mean, scale = _standard(features.double())
     x = (features.double() - mean) / scale
-    held = _held_out(y, seed)
+    held = _hold_out(y, seed)
     best, lowest, found = max(weight_decays), math.inf, None
     for decay in sorted(weight_decays, reverse=True):
         found = logistic_regression(x[~held], y[~held], classes, decay, found)  # begins where the one before ended

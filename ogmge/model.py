@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from ogmge.config import ConfigError, Problem, TrialConfig, selected
+from ogmge.config import ConfigError, Problem, TrialConfig, select_modalities
 from ogmge.encoders import build_encoder, initialise, per_modality
 from ogmge.fusion import FUSIONS
 
@@ -69,7 +69,7 @@ def build_model(config: TrialConfig, shapes: Mapping[str, tuple[int, ...]], clas
     Raises:
         ConfigError: an encoder, weights or a fusion that cannot be had or do not fit the data; and see `selected`.
     """
-    taken, every = selected(config, shapes), tuple(shapes)
+    taken, every = select_modalities(config, shapes), tuple(shapes)
     kinds = per_modality(config.encoder, tuple(taken), every, "encoder")
     weights = per_modality(config.weights, tuple(taken), every, "weights")
     encoders: dict[str, nn.Module] = {}

@@ -29,7 +29,7 @@ ADAPTIVE = {"Adam", "AdamW", "Adamax", "NAdam", "RAdam", "SparseAdam", "Adagrad"
 
 
 @contextmanager
-def _undisturbed(head: Head, device: torch.device) -> Iterator[nn.Module | None]:
+def _in_eval_mode(head: Head, device: torch.device) -> Iterator[nn.Module | None]:
     """The head in eval mode, put back afterwards module by module; the random number generators likewise."""
     owner = head if isinstance(head, nn.Module) else getattr(head, "__self__", None)
     module = owner if isinstance(owner, nn.Module) else None
@@ -89,7 +89,7 @@ def unimodal_logits(
     if unknown := sorted(set(absent or {}) - set(features)):
         raise ValueError(f"`absent` names {unknown}, but the modalities are {sorted(features)}")
     device = next(iter(features.values())).device
-    with _undisturbed(head, device) as module:
+    with _in_eval_mode(head, device) as module:
         present = {name: _in_dtype_of(module, feature.detach()) for name, feature in features.items()}
         nothing = {name: torch.zeros_like(feature) for name, feature in present.items()}
         for name, stand_in in (absent or {}).items():
@@ -182,7 +182,7 @@ def _noise(tensors: list[Tensor], seed: int) -> list[Tensor]:
     return noise
 
 
-def _modulated_parameters(name: str, encoder: nn.Module, which: str) -> list[nn.Parameter]:
+def _parameters_to_modulate(name: str, encoder: nn.Module, which: str) -> list[nn.Parameter]:
     chosen = [p for p in encoder.parameters() if p.ndim >= 2 and (which == "all" or p.ndim == 4)]
     if not chosen and any(p.requires_grad for p in encoder.parameters()):
         raise ValueError(
@@ -236,7 +236,7 @@ class Modulator:
         self.names = tuple(encoders)
         self._parameters: list[list[nn.Parameter]] = [[] for _ in self.names]
         if modulation.method != "none":
-            self._parameters = [_modulated_parameters(n, e, modulation.parameters) for n, e in encoders.items()]
+            self._parameters = [_parameters_to_modulate(n, e, modulation.parameters) for n, e in encoders.items()]
         self._seed = seed
         self._group = process_group
         self._step = 0

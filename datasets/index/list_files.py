@@ -84,7 +84,7 @@ def read(
                 continue
             found.append(parse(row))
         except ValueError as error:
-            broken.append(f"{path}, line {number}: expected {expected}, but got {_shown(line)}: {error}")
+            broken.append(f"{path}, line {number}: expected {expected}, but got {_format_line(line)}: {error}")
     refuse_broken(broken)
     if not found:
         raise DatasetError(f"{path}: expected rows of {expected}, but the file has none")
@@ -116,7 +116,7 @@ def read_columns(path: Path, columns: Sequence[str], parse: Callable[[Mapping[st
             if absent:
                 raise DatasetError(
                     f"{path}: expected a first row with the columns {', '.join(columns)}, but got "
-                    f"{_shown(','.join(row))}: no {', '.join(absent)}"
+                    f"{_format_line(','.join(row))}: no {', '.join(absent)}"
                 )
             return None
         if len(row) != len(names):
@@ -130,7 +130,7 @@ def read_columns(path: Path, columns: Sequence[str], parse: Callable[[Mapping[st
     return rows
 
 
-def _shown(line: str) -> str:
+def _format_line(line: str) -> str:
     return repr(line if len(line) <= 90 else f"{line[:60]} … {line[-20:]}")
 
 

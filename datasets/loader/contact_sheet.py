@@ -17,7 +17,7 @@ TILE, GAP, CAPTION = 160, 8, 16
 DARK = np.array([[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]], dtype=float)  # low to high
 
 
-def _scaled(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _scale(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """To [0, 1], the lowest and the highest hundredth cut off."""
     low, high = np.quantile(values, [0.01, 0.99])
     scaled: NDArray[np.float64] = np.clip((values - low) / max(high - low, 1e-12), 0.0, 1.0)
@@ -26,7 +26,7 @@ def _scaled(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _heat(values: NDArray[np.float64]) -> Pixels:
     """[H, W] as colours; of a spectrogram the low frequencies are on top."""
-    place = _scaled(values) * (len(DARK) - 1)
+    place = _scale(values) * (len(DARK) - 1)
     below = np.minimum(place.astype(int), len(DARK) - 2)
     part = (place - below)[..., None]
     colours: Pixels = (DARK[below] * (1 - part) + DARK[below + 1] * part).astype(np.uint8)
@@ -45,7 +45,7 @@ def tiles(sample: Tensor) -> list[Pixels]:
     if values.ndim == 4:
         return [tile for frame in sample for tile in tiles(frame)]
     if values.shape[0] == 3:
-        return [(_scaled(values.transpose(1, 2, 0)) * 255).astype(np.uint8)]
+        return [(_scale(values.transpose(1, 2, 0)) * 255).astype(np.uint8)]
     return [_heat(channel) for channel in values]
 
 
@@ -81,7 +81,7 @@ def sheet(x: Mapping[str, Tensor], y: Tensor, classes: Sequence[str], path: Path
     page.save(path, format="PNG")
 
 
-def varied(x: Mapping[str, Tensor], y: Tensor, rows: int = 8) -> tuple[dict[str, Tensor], Tensor]:
+def choose_samples(x: Mapping[str, Tensor], y: Tensor, rows: int = 8) -> tuple[dict[str, Tensor], Tensor]:
     """Of a batch, `rows` samples of as many classes as it holds: the first of each, then the second …"""
     counts: Counter[int] = Counter()
     rank = []

@@ -20,7 +20,7 @@ from datasets.index.splits import hold_out
 from datasets.loader import transforms
 from datasets.loader.decode import Draw, Host, Pictures, Share, Task, samples
 from datasets.loader.in_memory import Batch, order
-from datasets.loader.prefetch import prefetched
+from datasets.loader.prefetch import prefetch
 from datasets.loader.spectrograms import MEL_BINS, log_spectrogram, mel_filter_bank
 from datasets.registry import DatasetError
 from datasets.store import cache
@@ -57,7 +57,7 @@ def shape(how: Audio | Frames, *, flow: bool = False) -> tuple[int, ...]:
     return 1, how.n_fft // 2 + 1, 1 + samples(how) // how.hop
 
 
-def shown(shares: Sequence[Share], settings: Settings, shapes: dict[str, tuple[int, ...]]) -> Batch:
+def make_batch(shares: Sequence[Share], settings: Settings, shapes: dict[str, tuple[int, ...]]) -> Batch:
     """A batch of what the host made, on the device where the shares are."""
     y = torch.cat([share.y for share in shares]) if shares else torch.zeros(0, dtype=torch.int64)
     x = {m: torch.empty(len(y), *sample, device=y.device) for m, sample in shapes.items()}
@@ -85,11 +85,11 @@ def _frames(parts: Sequence[Pictures], how: Frames, out: Tensor) -> None:
             squares = transforms.crop_batch(squares, part.boxes, how.crop, mirrored)
         squares = squares.view(-1, *out.shape[1:])
         frames = None if mirrored is None else mirrored.view(len(squares), -1)[:, 0]
-        transforms.normalised(squares, frames, out=out[first : first + len(squares)])
+        transforms.normalise(squares, frames, out=out[first : first + len(squares)])
         first += len(squares)
 
 
-def moved(share: Share, device: torch.device) -> Share:
+def move(share: Share, device: torch.device) -> Share:
     """A share on a device. The host does not wait for it where the share is in pinned memory."""
 
     def there(value: Tensor) -> Tensor:
@@ -225,11 +225,11 @@ class StoreData:
         """While a batch is used, the next one is made, and two shares more for each thread."""
         tasks, shapes = self.tasks(entries, batch_size, draw), self.shapes
         ahead = -(-batch_size // SHARE) + 2 * self.workers
-        made = prefetched(self.host.share, tasks, threads=self.workers, ahead=ahead)
+        made = prefetch(self.host.share, tasks, threads=self.workers, ahead=ahead)
         with closing(made):
             for batch in self._cut(entries, batch_size):
-                shares = [moved(next(made), self.device) for _ in range(0, len(batch), SHARE)]
-                yield shown(shares, self.host.settings, shapes)
+                shares = [move(next(made), self.device) for _ in range(0, len(batch), SHARE)]
+                yield make_batch(shares, self.host.settings, shapes)
 
 
 def open_store(
@@ -256,7 +256,7 @@ def open_store(
         StoreError: not prepared, damaged, or with other settings.
         DatasetError: no clips to train or to validate on.
     """
-    opened = cache.opened(store)
+    opened = cache.local_store(store)
     opened.check_settings(settings)
     splits = _splits(opened, held_out_fraction, split_seed)
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")

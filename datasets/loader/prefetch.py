@@ -12,7 +12,7 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
-def prefetched(
+def prefetch(
     function: Callable[[Task], Result], tasks: Iterable[Task], *, threads: int, ahead: int
 ) -> Generator[Result, None, None]:
     """The results in the tasks' order; at most `ahead` of them are made or waiting before they are asked for.

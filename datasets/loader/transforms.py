@@ -119,7 +119,7 @@ def resize_weights(begin: Tensor, length: Tensor, there: int, size: int) -> Tens
     return weight / weight.sum(dim=2, keepdim=True)
 
 
-def normalised(pictures: Tensor, mirrored: Tensor | None, out: Tensor | None = None) -> Tensor:
+def normalise(pictures: Tensor, mirrored: Tensor | None, out: Tensor | None = None) -> Tensor:
     """Colours minus ImageNet's mean over its deviation; flow from -1 to 1, across negated where it was mirrored.
 
     Args:

@@ -105,12 +105,12 @@ class CremaD:
         table = source / "processedResults" / "summaryTable.csv"
         notes = []
         if table.is_file():
-            ids = list_files.read_columns(table, ["FileName"], lambda row: _parsed(row["FileName"])[0])
+            ids = list_files.read_columns(table, ["FileName"], lambda row: _parse(row["FileName"])[0])
         else:
             ids = [name for name in there if ID.fullmatch(name)]
             notes = [f"no {table.relative_to(source)}: the clips are those found"]
         test = splits.draw((name[:4] for name in ids), self.test_fraction, TEST_SEED)
-        rows = [_listed(name, "test" if name[:4] in test else "train") for name in ids]
+        rows = [_listed_clip(name, "test" if name[:4] in test else "train") for name in ids]
         said = f"split: by speaker, test {', '.join(sorted(test))} ({build.split_counts(rows)})"
         return rows, [*notes, said]
 
@@ -134,7 +134,7 @@ class CremaD:
         )
 
 
-def _parsed(name: str) -> tuple[str, str]:
+def _parse(name: str) -> tuple[str, str]:
     """A clip's id and its emotion."""
     found = ID.fullmatch(name)
     if found is None:
@@ -144,18 +144,18 @@ def _parsed(name: str) -> tuple[str, str]:
     return name, found[2]
 
 
-def _listed(name: str, split: SplitName) -> build.Listed:
-    return build.Listed(name, _parsed(name)[1], split, group=name[:4])
+def _listed_clip(name: str, split: SplitName) -> build.Listed:
+    return build.Listed(name, _parse(name)[1], split, group=name[:4])
 
 
 def _authors(source: Path, name: str, split: SplitName) -> list[build.Listed]:
     def row(cells: list[str]) -> build.Listed:
         if len(cells) != 2:
             raise ValueError(f"it has {list_files.count(len(cells), 'cell')}")
-        id_, emotion = _parsed(cells[0])
+        id_, emotion = _parse(cells[0])
         if emotion != cells[1]:
             raise ValueError(f"the id says {emotion}, the second cell {cells[1]}")
-        return _listed(id_, split)
+        return _listed_clip(id_, split)
 
     path = build.list_file(source, name, f"{split}_list")
     return list_files.read(path, row, expected="id,EMOTION", header={"id", "filename", "emotion", "label"})

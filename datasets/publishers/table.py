@@ -114,7 +114,7 @@ class Table:
             sources.setdefault(row.id, files)
 
         def find(row: build.Listed) -> Mapping[str, Source] | None:
-            whole = {name: _placed(path.parent, source) for name, source in sources[row.id].items()}
+            whole = {name: _place(path.parent, source) for name, source in sources[row.id].items()}
             return whole if all(source.paths[0].exists() for source in whole.values()) else None
 
         return build.gather(
@@ -225,7 +225,7 @@ class Table:
         )
 
 
-def _placed(folder: Path, source: Source) -> Source:
+def _place(folder: Path, source: Source) -> Source:
     """A source with its path from the table's folder; a folder is one of pictures."""
     path = folder / source.paths[0].expanduser()
     if source.kind == "video" and path.is_dir():

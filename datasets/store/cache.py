@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 from datasets.store import shards
 from datasets.store.remote import Remote, RemoteError, is_uri
 from datasets.store.shards import TEMPORARY, Shard
-from datasets.store.store import MANIFEST, Manifest, Store, StoreError, unprepared
+from datasets.store.store import MANIFEST, Manifest, Store, StoreError, not_prepared
 
 FOLDER = "OGMGE_STORES"  # environment variable: where the copies are
 READINGS = "test_readings"
@@ -36,7 +36,7 @@ def home() -> Path:
     return Path(os.environ.get(FOLDER) or f"{cache}/ogmge/stores").expanduser().absolute()
 
 
-def opened(store: str) -> Store:
+def local_store(store: str) -> Store:
     """The store at a path, or this machine's copy of the one at a URI, which is made where it is not there yet.
 
     Raises:
@@ -91,7 +91,7 @@ def upload(folder: Path, store: str) -> None:
         folder.rename(_folder_of(there.manifest, there.fingerprint))
 
 
-def staged(store: str) -> Path:
+def staging_folder(store: str) -> Path:
     """Where a store that is to go to a URI is prepared on this machine."""
     return home() / f"prepare-{hashlib.sha256(store.encode()).hexdigest()[:16]}"
 
@@ -105,10 +105,10 @@ def _copy(store: str) -> Path:
     remote = Remote(store)
     content = remote.read(MANIFEST)
     if content is None:
-        raise unprepared(store)
+        raise not_prepared(store)
     manifest, fingerprint = Manifest.parse(content, f"{store}/{MANIFEST}")
     folder = _folder_of(manifest, fingerprint)
-    with _locked(folder):
+    with _lock(folder):
         lacking = [shard for shard in manifest.shards if _size(folder / shard.file) != shard.bytes]
         if lacking:
             log.info("copying %s to %s once: %.3g GB", store, folder, sum(s.bytes for s in lacking) / 1e9)
@@ -139,7 +139,7 @@ def _fetch(remote: Remote, shard: Shard, folder: Path) -> None:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _lock(folder: Path) -> Iterator[None]:
     """The folder for this process alone: others that want the same copy wait for it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

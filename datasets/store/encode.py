@@ -54,7 +54,7 @@ def frames(source: Source, per_clip: int, short_side: int, quality: int) -> list
         OSError: a file cannot be read.
     """
     if source.kind == "images":
-        files = listed(source.paths[0])
+        files = list_pictures(source.paths[0])
         return [small(files[i], short_side, quality, grey=False) for i in evenly(len(files), per_clip)]
     shots = film(source, lambda there: evenly(there, per_clip))
     return [encode(pixels(shot, short_side, "rgb24"), quality) for _, shot in shots]
@@ -69,12 +69,12 @@ def audio(source: Source, sample_rate_hz: int, stored_seconds: float) -> bytes:
         Unusable: there is no sound, or it cannot be decoded, or is too short.
         OSError: the file cannot be read.
     """
-    with opened(source.paths[0]) as container:
+    with open_media(source.paths[0]) as container:
         if not container.streams.audio:
             raise Unusable("no sound: the file has no sound track")
         stream = container.streams.audio[0]
         wanted = _limit(source, stored_seconds)
-        declared = _declared(container, stream)
+        declared = _declared_seconds(container, stream)
         wave, rate = _wave(container, stream, source.begin_s, wanted)
     there = len(wave) / rate
     expected = min(wanted, declared - source.begin_s) if declared else there
@@ -84,7 +84,7 @@ def audio(source: Source, sample_rate_hz: int, stored_seconds: float) -> bytes:
         raise Unusable(f"too short: {there:.2f} s of sound from {source.begin_s:g} s on")
     length = round((expected if stream.duration is not None else min(expected, there)) * sample_rate_hz)
     fitted = np.zeros(length, np.float32)
-    resampled = _resampled(wave, rate, sample_rate_hz)[:length]
+    resampled = _resample(wave, rate, sample_rate_hz)[:length]
     fitted[: len(resampled)] = resampled
     return np.clip(np.rint(fitted * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype("<i2").tobytes()
 
@@ -102,14 +102,14 @@ def film(source: Source, choose: Callable[[int], Sequence[int]]) -> Iterator[tup
         Unusable: there is no picture, none in the part, or it cannot be decoded.
     """
     path, begin = source.paths[0], source.begin_s
-    with opened(path) as container:
+    with open_media(path) as container:
         times = _times(container, source)
     positions = choose(len(times))
     due, given = 0, 0
-    with opened(path) as container:
+    with open_media(path) as container:
         stream = container.streams.video[0]
         zero = (container.start_time or 0) / 1e6
-        for frame in _decoded(container, stream, begin):
+        for frame in _decode(container, stream, begin):
             reached = due
             while reached < len(positions) and _time(frame) - zero >= times[positions[reached]] - 1e-6:
                 reached += 1
@@ -144,7 +144,7 @@ def encode(image: Pixels, quality: int) -> bytes:
     return data
 
 
-def listed(folder: Path) -> list[Path]:
+def list_pictures(folder: Path) -> list[Path]:
     """The JPEG files of a folder, in the order of the numbers in their names (a path that is a file is that file)."""
     if folder.is_file():
         return [folder]
@@ -175,7 +175,7 @@ def small(file: Path, short_side: int, quality: int, *, grey: bool) -> bytes:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[InputContainer]:
+def open_media(path: Path) -> Iterator[InputContainer]:
     """A media file, and whatever FFmpeg says of it as `Unusable`; a file that cannot be read is an `OSError`."""
     import av
     from av.error import FFmpegError
@@ -205,7 +205,7 @@ def _limit(source: Source, longest: float = float("inf")) -> float:
     return longest if source.end_s is None else min(longest, source.end_s - source.begin_s)
 
 
-def _declared(container: InputContainer, stream: Stream) -> float | None:
+def _declared_seconds(container: InputContainer, stream: Stream) -> float | None:
     """Seconds from the file's begin to the stream's end, or None where the container only guesses."""
     if container.format.name.partition(",")[0] not in COUNTED:
         return None
@@ -232,7 +232,7 @@ def _times(container: InputContainer, source: Source) -> list[float]:
         raise Unusable("no picture: the file has no frames")
     if stream.frames and len(times) < CUT_SHORT * stream.frames:
         raise Unusable(f"cannot be decoded: cut short, {len(times)} of {stream.frames} frames")
-    declared = _declared(container, stream)
+    declared = _declared_seconds(container, stream)
     if declared and times[-1] < CUT_SHORT * declared - 1.0:
         raise Unusable(f"cannot be decoded: cut short, {times[-1]:.1f} s of {declared:.1f} s of pictures")
     part = [t for t in times if source.begin_s - 1e-6 <= t < end]
@@ -252,7 +252,7 @@ def _packets(container: InputContainer, stream: Stream) -> Iterator[Any]:
             return
 
 
-def _decoded(container: InputContainer, stream: Any, begin: float) -> Iterator[Any]:
+def _decode(container: InputContainer, stream: Any, begin: float) -> Iterator[Any]:
     """Frames from a little before `begin`, by one thread; packets that the decoder refuses are left out."""
     from av.error import FFmpegError
 
@@ -271,7 +271,7 @@ def _wave(container: InputContainer, stream: Stream, begin: float, wanted: float
     zero, rate, first = (container.start_time or 0) / 1e6, 0, 0.0
     parts: list[Samples] = []
     held = 0
-    for frame in _decoded(container, stream, begin):
+    for frame in _decode(container, stream, begin):
         if not parts:
             rate, first = frame.sample_rate, _time(frame) - zero
         elif frame.sample_rate != rate:
@@ -299,7 +299,7 @@ def _mono(values: NDArray[Any], channels: int, planar: bool) -> Samples:
     return np.asarray(mixed, np.float32)
 
 
-def _resampled(wave: Samples, rate: int, wanted_rate: int) -> Samples:
+def _resample(wave: Samples, rate: int, wanted_rate: int) -> Samples:
     """By soxr, as `librosa.resample` does it, without librosa's import (2 s and 200 MB in each process).
 
     Four times as fast as FFmpeg's default, and aliases below -138 dB instead of -16 dB.

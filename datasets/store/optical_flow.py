@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.index.clips import Source
-from datasets.store.encode import Pixels, Unusable, encode, evenly, film, listed, pixels, small
+from datasets.store.encode import Pixels, Unusable, encode, evenly, film, list_pictures, pixels, small
 
 BOUND_PX = 20.0
 
@@ -26,7 +26,7 @@ def flow(source: Source, per_clip: int, short_side: int, quality: int) -> list[b
         OSError: a file cannot be read.
     """
     if len(source.paths) == 1:
-        images = [image for pair in _computed(source, per_clip, short_side) for image in pair]
+        images = [image for pair in _compute(source, per_clip, short_side) for image in pair]
         return [encode(image, quality) for image in images]
     pairs = _pairs(*source.paths)
     chosen = [file for i in evenly(len(pairs), per_clip) for file in pairs[i]]
@@ -44,13 +44,13 @@ def grey(displacement: NDArray[np.float32]) -> Pixels:
 
 
 def _pairs(across: Path, down: Path) -> list[tuple[Path, Path]]:
-    u, v = listed(across), listed(down)
+    u, v = list_pictures(across), list_pictures(down)
     if [f.name for f in u] != [f.name for f in v]:
         raise Unusable(f"cannot be decoded: {len(u)} images of u and {len(v)} of v, not of the same names")
     return list(zip(u, v, strict=True))
 
 
-def _computed(source: Source, per_clip: int, short_side: int) -> Iterator[tuple[Pixels, Pixels]]:
+def _compute(source: Source, per_clip: int, short_side: int) -> Iterator[tuple[Pixels, Pixels]]:
     """By dense inverse search (Kroeger et al., ECCV 2016) between frames of the stored size."""
     import cv2
 

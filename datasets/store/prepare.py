@@ -22,7 +22,7 @@ from typing import Any, Protocol
 from datasets.index.clips import SPLITS, Clip, Index
 from datasets.registry import DatasetError
 from datasets.store import shards
-from datasets.store.settings import Audio, Settings, stored
+from datasets.store.settings import Audio, Settings, stored_settings
 from datasets.store.shards import TEMPORARY, Made, Shard, Task, make
 from datasets.store.store import MANIFEST, VERSION, Manifest, Store, StoreError, differences, reasons
 
@@ -95,18 +95,18 @@ def prepare(
     """
     begin = time.monotonic()
     _check(name, index, settings)
-    with _locked(folder):
+    with _lock(folder):
         before = _plan_of(folder)
         size = clips_per_shard or before.get("clips_per_shard") or min(64, max(16, len(index.clips) // 256))
-        plan = _planned(name, index, settings, folder, size, before)
+        plan = _make_plan(name, index, settings, folder, size, before)
         tasks = _tasks(index, settings, folder, size, _key(plan))
-        made = _made(tasks, parallel or processes(), max_quarantined, progress or (lambda done, total, lost: None))
+        made = _make_all(tasks, parallel or processes(), max_quarantined, progress or (lambda done, total, lost: None))
         manifest = _manifest(name, index, settings, _key(plan), [m.shard for m in made if m.shard])
         try:
             if not _same(manifest, folder):
                 manifest.write(folder)
         except OSError as error:
-            raise _refused(folder, f"{MANIFEST}: {error.strerror}") from error
+            raise _refusal(folder, f"{MANIFEST}: {error.strerror}") from error
     skipped = sum(m.skipped for m in made)
     return Report(len(manifest.clips), manifest.quarantined, time.monotonic() - begin, skipped)
 
@@ -189,13 +189,13 @@ def _wrong(name: str, clip: Clip, classes: set[str], settings: Settings) -> Iter
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _lock(folder: Path) -> Iterator[None]:
     """The folder, for this process alone, and without the temporary files of one that was stopped."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / LOCK).open("ab")
     except OSError as error:
-        raise _refused(folder, str(error)) from error
+        raise _refusal(folder, str(error)) from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -222,7 +222,7 @@ def _plan_of(folder: Path) -> dict[str, Any]:
     return plan
 
 
-def _planned(
+def _make_plan(
     name: str, index: Index, settings: Settings, folder: Path, size: int, before: dict[str, Any]
 ) -> dict[str, Any]:
     """What is to be prepared; refused where the folder holds, or was to hold, something else."""
@@ -234,7 +234,7 @@ def _planned(
     plan: dict[str, Any] = {
         "version": VERSION,
         "name": name,
-        "settings": stored(settings),
+        "settings": stored_settings(settings),
         "clips": len(index.clips),
         "clips_per_shard": size,
         "listing": listing.hexdigest(),
@@ -244,7 +244,7 @@ def _planned(
         try:
             shards.write(folder / PLAN, json.dumps(plan, indent=1, ensure_ascii=False).encode())
         except OSError as error:
-            raise _refused(folder, f"{PLAN}: {error.strerror}") from error
+            raise _refusal(folder, f"{PLAN}: {error.strerror}") from error
     elif before != plan:
         raise StoreError("\n".join(_other(folder, before, plan)))
     return plan
@@ -253,7 +253,7 @@ def _planned(
 def _fresh(folder: Path, key: str) -> None:
     """A folder whose plan is gone may hold this store's shards, and no others."""
     for file in sorted(folder.glob("shard-*.json")):
-        shard = shards.found(file)
+        shard = shards.read_made(file)
         if shard is not None and shard.key != key:
             raise StoreError(f"{file} is of another store: choose another folder (`dataset.store`), or delete this one")
 
@@ -286,7 +286,7 @@ def _tasks(index: Index, settings: Settings, folder: Path, size: int, key: str) 
     return found
 
 
-def _made(
+def _make_all(
     tasks: Sequence[Task], parallel: Parallel, max_quarantined: float, progress: Callable[[int, int, int], None]
 ) -> list[Made]:
     """What came of all tasks, in order; ends early where it cannot come to a store."""
@@ -298,7 +298,7 @@ def _made(
     try:
         for made in results:
             if made.shard is None:
-                raise _refused(tasks[0].folder, made.error)
+                raise _refusal(tasks[0].folder, made.error)
             found.append(made)
             lost += made.shard.quarantined
             done += made.clips
@@ -327,7 +327,7 @@ def _too_many(lost: list[tuple[str, str]], done: int, total: int, limit: float) 
     return TooManyQuarantined("\n".join([head, *reasons(lost)]), lost)
 
 
-def _refused(folder: Path, what: str) -> DatasetError:
+def _refusal(folder: Path, what: str) -> DatasetError:
     return DatasetError(
         f"{folder} could not be prepared ({what}): make room, or mend what is named, and start again, "
         "which goes on from there; nothing that was prepared is damaged"
@@ -338,7 +338,7 @@ def _manifest(name: str, index: Index, settings: Settings, key: str, done: list[
     ids = {label: i for i, label in enumerate(index.classes)}
     gone = {id for shard in done for id, _ in shard.quarantined}
     clips = tuple((c.id, ids[c.label], c.split, c.group) for c in index.clips if c.id not in gone)
-    kept = stored(settings)
+    kept = stored_settings(settings)
     return Manifest(name, key, kept, index.classes, tuple(done), clips, len(index.missing), index.notes)
 
 

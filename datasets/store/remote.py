@@ -51,7 +51,7 @@ def whereabouts(where: str) -> str:
 
 
 @lru_cache
-def _opened(where: str) -> tuple[Any, str]:
+def _open(where: str) -> tuple[Any, str]:
     from pyarrow import fs
 
     return fs.FileSystem.from_uri(where) if is_uri(where) else (fs.LocalFileSystem(), where)
@@ -70,7 +70,7 @@ class Remote:
     def __init__(self, where: str) -> None:
         self.where = where
         try:
-            self._files, self._path = _opened(whereabouts(where))
+            self._files, self._path = _open(whereabouts(where))
         except (ValueError, OSError, NotImplementedError) as error:  # pyarrow's ArrowInvalid is a ValueError
             raise RemoteError(
                 f"{where} cannot be opened ({_reason(error)}): it must be a path, or a URI {KNOWN}"

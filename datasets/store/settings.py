@@ -72,7 +72,7 @@ class Audio:
 Settings = Mapping[str, Frames | Audio]  # modality -> how it is stored and shown, in the order that models follow
 
 
-def stored(settings: Settings) -> dict[str, dict[str, object]]:
+def stored_settings(settings: Settings) -> dict[str, dict[str, object]]:
     """Of each modality what decides the bytes of a store; what only the model's view depends on is left out.
 
     >>> stored({"audio": Audio(sample_rate_hz=16000, seconds=5, n_fft=256, hop=128)})

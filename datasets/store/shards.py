@@ -93,10 +93,10 @@ def make(task: Task) -> Made:
     """
     done = task.folder / f"shard-{task.number:05d}.json"
     try:
-        there = found(done)
+        there = read_made(done)
         if there is not None and there.key == task.key and not there.to_be_read_again:
             return Made(task.number, len(task.clips), there, skipped=True)
-        shard = _written(task, done.with_suffix(".arrow"))
+        shard = _write(task, done.with_suffix(".arrow"))
         write(done, json.dumps(asdict(shard), indent=1, ensure_ascii=False).encode())
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
@@ -104,7 +104,7 @@ def make(task: Task) -> Made:
     return Made(task.number, len(task.clips), shard)
 
 
-def found(done: Path) -> Shard | None:
+def read_made(done: Path) -> Shard | None:
     """The shard that a file of `make` describes; None where one of the two files is missing, cut short or damaged."""
     try:
         values = json.loads(done.read_bytes())
@@ -158,7 +158,7 @@ def _sync(folder: Path) -> None:
         os.close(handle)
 
 
-def _written(task: Task, path: Path) -> Shard:
+def _write(task: Task, path: Path) -> Shard:
     quarantined: list[tuple[str, str]] = []
     rows = 0
 

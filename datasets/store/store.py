@@ -18,7 +18,7 @@ from typing import Any
 
 from datasets.registry import DatasetError
 from datasets.store import shards
-from datasets.store.settings import Settings, stored
+from datasets.store.settings import Settings, stored_settings
 from datasets.store.shards import Shard
 
 VERSION = 1
@@ -50,7 +50,7 @@ class Manifest:
     Args:
         name: of the data set.
         key: of the list of clips and settings from which it was prepared.
-        settings: modality -> how it is stored, as `datasets.store.settings.stored` gives it.
+        settings: modality -> how it is stored, as `datasets.store.settings.stored_settings` gives it.
         classes: the full list, by class id.
         shards: in order.
         clips: of each stored clip (id, class id, split, group), shard after shard.
@@ -95,7 +95,7 @@ class Manifest:
         try:
             return cls.parse((folder / MANIFEST).read_bytes(), str(folder / MANIFEST))
         except FileNotFoundError:
-            raise unprepared(str(folder)) from None
+            raise not_prepared(str(folder)) from None
 
     @classmethod
     def parse(cls, content: bytes, path: str) -> tuple[Manifest, str]:
@@ -116,7 +116,7 @@ class Manifest:
         return found, whole["fingerprint"]
 
 
-def unprepared(where: str) -> StoreError:
+def not_prepared(where: str) -> StoreError:
     """That a place holds no store."""
     return StoreError(
         f"{where} holds no {MANIFEST}: not prepared, or not to the end; run `python -m search prepare` with the "
@@ -231,7 +231,7 @@ class Store:
         Raises:
             StoreError: names each modality and setting that differs.
         """
-        wrong = differences(self.manifest.settings, stored(settings), self.folder)
+        wrong = differences(self.manifest.settings, stored_settings(settings), self.folder)
         if wrong:
             raise StoreError("\n".join(wrong))
 

@@ -11,9 +11,9 @@ import torch
 
 from search.backend.costs import costs_of
 from search.backend.device import device_for
-from search.backend.resources import Peak, ResourceError, Room, cpus_a_gpu, fit, fixed, trials_at_once
+from search.backend.resources import Peak, ResourceError, Room, cpus_a_gpu, fit, fixed_room, trials_at_once
 from search.backend.step_cost import Cost
-from search.backend.throughput import Crew, Packing, chosen, climbed, on_a_gpu, on_cpus, said
+from search.backend.throughput import Crew, Packing, best_packing, climb, format_packings, on_a_gpu, on_cpus
 from search.experiment.schema import Experiment, ExperimentError, Resources
 from search.run.open_data import open_data
 
@@ -85,13 +85,13 @@ def pack_cpus(experiment: Experiment, costs: Mapping[str, Cost], cpus: int, *, f
 def _best(experiment: Experiment, heaviest: Cost, packings: Sequence[Packing], limit: str, forecast: bool) -> Packed:
     torch.cuda.empty_cache()  # of what this process has measured
     with Crew(experiment.dataset, heaviest.trial) as crew:
-        found = climbed(packings, crew.rate)
-        best = chosen(found)
+        found = climb(packings, crew.rate)
+        best = best_packing(found)
         packing, crowding = best.packing, 1.0
         if forecast and packing.trials > 1 and best.rate:
             alone = crew.rate(Packing(1, packing.room)) or 0.0
             crowding = max(1.0, packing.trials * alone / best.rate)
-    return Packed(packing.room, said(found, limit), crowding)
+    return Packed(packing.room, format_packings(found, limit), crowding)
 
 
 def _gpu(experiment: Experiment, nodes: Sequence[Mapping[str, float]]) -> Packed | list[str] | None:
@@ -126,14 +126,14 @@ def room_for(experiment: Experiment, nodes: Sequence[Mapping[str, float]]) -> tu
         ResourceError: a GPU that is too small, or that torch cannot use; more CPUs a trial than there are.
     """
     resources = experiment.search.resources
-    if (room := fixed(resources, nodes)) is not None:
+    if (room := fixed_room(resources, nodes)) is not None:
         return room, None
     if resources.gpu != "auto" or not any(node.get("GPU") for node in nodes):
         return _on_cpus(experiment, nodes)
     cpu = least(resources)
     trials_at_once(Room(cpu, 1), nodes, "Ray")  # else nobody would ever measure
     cores = max(cpu, cpus_a_gpu(nodes) // 1)
-    found = _asked(experiment, _gpu, nodes, cpus=cores, gpus=1)
+    found = _ask_worker(experiment, _gpu, nodes, cpus=cores, gpus=1)
     if found is None:
         raise ResourceError(
             "Ray has a GPU here, and torch in a worker sees none: install a torch that is built for it, or say "
@@ -148,11 +148,11 @@ def _on_cpus(experiment: Experiment, nodes: Sequence[Mapping[str, float]]) -> tu
     if resources.cpu != "auto":
         return Room(resources.cpu, 0), lacks
     cpus = int(max(node.get("CPU", 0) for node in nodes))
-    found = _asked(experiment, _cpus, cpus, cpus=cpus)
+    found = _ask_worker(experiment, _cpus, cpus, cpus=cpus)
     return found.room, "; ".join(filter(None, (lacks, found.note)))
 
 
-def _asked(experiment: Experiment, what: Any, there: Any, *, cpus: float, gpus: float = 0) -> Any:
+def _ask_worker(experiment: Experiment, what: Any, there: Any, *, cpus: float, gpus: float = 0) -> Any:
     """The answer of a worker that has as much.
 
     Raises:

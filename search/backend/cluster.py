@@ -52,7 +52,7 @@ def ray_for(experiment: Experiment, read: Mapping[str, str], written: Mapping[st
     """
     address = experiment.search.address
     if address == "local":
-        with _marked(written):
+        with _mark_folders(written):
             pass
         with local_ray():
             yield
@@ -133,7 +133,11 @@ def cluster(address: str, modules: Collection[str] = (), *, code: bool = True) -
     address = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
     _probe(address)
     told = {key: value for key, value in os.environ.items() if key.startswith(("RAY_CHDIR", "TUNE_", "OGMGE_"))}
-    sent = {"py_modules": [*(str(ROOT / name) for name in OURS), *_sent(modules)], "env_vars": told} if code else {}
+    sent = (
+        {"py_modules": [*(str(ROOT / name) for name in OURS), *_modules_to_send(modules)], "env_vars": told}
+        if code
+        else {}
+    )
     try:
         with _loopback() if _only_here(address) else nullcontext():
             ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, runtime_env=sent)
@@ -205,7 +209,7 @@ def own_modules(experiment: Experiment, *, data: bool = True) -> set[str]:
     return {name.partition(":")[0].partition(".")[0] for name in named if ":" in name} - {"torchvision", *OURS}
 
 
-def _sent(modules: Collection[str]) -> list[ModuleType]:
+def _modules_to_send(modules: Collection[str]) -> list[ModuleType]:
     """Those that are not installed, as what stands in site-packages is on every node."""
     installed = {Path(sysconfig.get_path(kind)).resolve() for kind in ("purelib", "platlib")}
     try:
@@ -217,7 +221,7 @@ def _sent(modules: Collection[str]) -> list[ModuleType]:
 
 def sources(modules: Collection[str]) -> list[str]:
     """The files or folders of those that are not installed."""
-    return [str(next(iter(m.__path__)) if hasattr(m, "__path__") else m.__file__) for m in _sent(modules)]
+    return [str(next(iter(m.__path__)) if hasattr(m, "__path__") else m.__file__) for m in _modules_to_send(modules)]
 
 
 def nodes() -> list[dict[str, float]]:
@@ -236,7 +240,7 @@ def check_nodes(read: Mapping[str, str], written: Mapping[str, str]) -> None:
         ClusterError: a sentence for each node and what it lacks.
     """
     here = {option: whereabouts(where) for option, where in read.items()}
-    with _marked(written) as marks:
+    with _mark_folders(written) as marks:
         asked: dict[str, Any] = {}
         for node in ray.nodes():
             if node["Alive"]:
@@ -250,14 +254,14 @@ def check_nodes(read: Mapping[str, str], written: Mapping[str, str]) -> None:
 
 
 @contextmanager
-def _marked(written: Mapping[str, str]) -> Iterator[dict[str, tuple[str, str]]]:
+def _mark_folders(written: Mapping[str, str]) -> Iterator[dict[str, tuple[str, str]]]:
     """Folders with a file in them: option -> path or URI, and the file's name.
 
     Raises:
         ClusterError: one cannot be written to.
     """
     marks = {option: (whereabouts(where), f".seen-{secrets.token_hex(8)}") for option, where in written.items()}
-    lines = [line for option, mark in marks.items() for line in _refused(option, *mark)]
+    lines = [line for option, mark in marks.items() for line in _check_writable(option, *mark)]
     try:
         if lines:
             raise ClusterError("\n".join(lines))
@@ -268,7 +272,7 @@ def _marked(written: Mapping[str, str]) -> Iterator[dict[str, tuple[str, str]]]:
                 Remote(where).delete(name)
 
 
-def _refused(option: str, where: str, name: str) -> list[str]:
+def _check_writable(option: str, where: str, name: str) -> list[str]:
     """Writes a file; a sentence where that cannot be."""
     try:
         with NamedTemporaryFile() as file:
@@ -280,18 +284,18 @@ def _refused(option: str, where: str, name: str) -> list[str]:
 
 def _lacking(read: Mapping[str, str], marks: Mapping[str, tuple[str, str]], packages: Collection[str]) -> list[str]:
     """On a node: what it does not see, what it cannot write to, and the packages that it does not have."""
-    lines = [line for o, where in read.items() for line in _unseen(o, where, MANIFEST if is_uri(where) else None)]
+    lines = [line for o, where in read.items() for line in _check_seen(o, where, MANIFEST if is_uri(where) else None)]
     for option, (where, name) in marks.items():
         copied = f"{name}-{secrets.token_hex(4)}"
-        unseen = _unseen(option, where, name)
-        lines += unseen or [f"fails: {line}" for line in _refused(option, where, copied)]
+        unseen = _check_seen(option, where, name)
+        lines += unseen or [f"fails: {line}" for line in _check_writable(option, where, copied)]
         with suppress(RemoteError):
             Remote(where).delete(copied)
     absent = [package for package in packages if find_spec(package) is None]
     return [*lines, f"lacks {', '.join(absent)}: install there what this machine has"] if absent else lines
 
 
-def _unseen(option: str, where: str, name: str | None) -> list[str]:
+def _check_seen(option: str, where: str, name: str | None) -> list[str]:
     """A sentence where there is no such path, or no file of that name in a folder."""
     try:
         if Remote(where).exists(name) if name else Path(where).exists():

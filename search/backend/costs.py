@@ -42,7 +42,7 @@ def costs_of(experiment: Experiment, data: Data, device: torch.device) -> dict[s
     def cost(changes: Changes) -> Cost:
         name = label(changes)
         if name not in found:
-            found[name] = _measured(experiment, data, sizes, {**base, **changes}, device)
+            found[name] = _measure_cost(experiment, data, sizes, {**base, **changes}, device)
         return found[name]
 
     def weight(path: str, value: Any) -> float:
@@ -64,7 +64,7 @@ def _sizes(experiment: Experiment, data: Data) -> Mapping[str, int]:
         raise ExperimentError(experiment.name, [f"`dataset`: a pass over the data fails: {reason}"]) from error
 
 
-def _measured(
+def _measure_cost(
     experiment: Experiment, data: Data, sizes: Mapping[str, int], changes: Changes, device: torch.device
 ) -> Cost:
     objective = experiment.search.objective

@@ -136,12 +136,12 @@ def _loop(config: dict[str, Any]) -> None:
     except (NonFiniteLoss, fit.NonFiniteMetric) as error:  # in all processes at once
         ray.get(mailbox.put.remote({"failure": str(error)}))
     except Exception as error:  # in this one; the others wait for it, and end when it does
-        if not _lost_others(error):
+        if not _is_peer_loss(error):
             ray.get(mailbox.put.remote({"failure": f"{type(error).__name__}: {error}"}))
         raise
 
 
-def _lost_others(error: Exception) -> bool:
+def _is_peer_loss(error: Exception) -> bool:
     """Whether it is another process that is gone, or has failed."""
     said = str(error)
     return isinstance(error, dist.DistError) or any(name in said for name in ("gloo", "NCCL", "closed by peer"))

@@ -29,7 +29,7 @@ class Notices(logging.Handler):
 
 
 @contextmanager
-def noted() -> Iterator[Notices]:
+def collect_notices() -> Iterator[Notices]:
     """Keeps what would else be written between the lines of whatever is shown."""
     root, notices = logging.getLogger(), Notices()
     plain: list[logging.Handler] = [handler for handler in root.handlers if type(handler) is logging.StreamHandler]

@@ -9,7 +9,7 @@ from typing import Any
 
 from ogmge import checkpoint
 from ogmge.config import TrialConfig
-from ogmge.fit import LAST, inherit, left_by
+from ogmge.fit import LAST, inherit, prefix_state
 from search.backend.prefix_store import PrefixStore
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Beginnings:
         if key is None:
             return []
         try:
-            state = left_by(folder)
+            state = prefix_state(folder)
         except checkpoint.CheckpointError as error:
             log.warning("%s; other trials train these epochs, too", error)
             return []

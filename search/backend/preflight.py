@@ -25,7 +25,7 @@ def known_metrics(modalities: list[str]) -> list[str]:
     return ["val/accuracy", "val/loss", *(f"val/accuracy/{name}" for name in modalities)]
 
 
-def _reported(experiment: Experiment, data: fit.Data) -> list[str]:
+def _modalities_of_all(experiment: Experiment, data: fit.Data) -> list[str]:
     """The modalities that every trial has, of those that the data have."""
     asked = experiment.space.get("modalities", [experiment.trial.modalities])
     choices = [list(data.shapes) if names is None else names for names in asked] if isinstance(asked, list) else []
@@ -33,7 +33,7 @@ def _reported(experiment: Experiment, data: fit.Data) -> list[str]:
 
 
 def _metric_problems(experiment: Experiment, data: fit.Data) -> list[str]:
-    known, problems = known_metrics(_reported(experiment, data)), []
+    known, problems = known_metrics(_modalities_of_all(experiment, data)), []
     for metric, mode in map(astuple, experiment.search.objectives):
         wanted = "min" if metric == "val/loss" else "max"
         if metric not in known:

@@ -118,7 +118,7 @@ def cpus_a_gpu(nodes: Sequence[Mapping[str, float]]) -> float:
     return min((node.get("CPU", 0) / node["GPU"] for node in nodes if node.get("GPU")), default=0.0)
 
 
-def even(processes: int, nodes: Sequence[Mapping[str, float]]) -> float:
+def cores_each(processes: int, nodes: Sequence[Mapping[str, float]]) -> float:
     """Cores for each of so many processes, spread evenly over nodes.
 
     >>> even(3, [{"CPU": 8}, {"CPU": 9}]), even(1, [{"CPU": 8}, {"CPU": 8}]), even(4, [{"CPU": 2}])
@@ -128,7 +128,7 @@ def even(processes: int, nodes: Sequence[Mapping[str, float]]) -> float:
     return float(max(1, min(there) // math.ceil(processes / len(there))))
 
 
-def fixed(resources: Resources, nodes: Sequence[Mapping[str, float]]) -> Room | None:
+def fixed_room(resources: Resources, nodes: Sequence[Mapping[str, float]]) -> Room | None:
     """The room that a file asks for, beside a part of a GPU the same part of its CPUs; None where it is to be
     measured."""
     cpu, gpu = resources.cpu, resources.gpu

@@ -57,11 +57,11 @@ def sizes_of(data: fit.Data) -> Mapping[str, int]:
     if known is not None:
         return known
     until = time.monotonic() + COUNT_SECONDS
-    train = _counted(data.train(batch_size=64, seed=0, epoch=0), until)
-    return {"train": train, "validation": _counted(data.validation(batch_size=64), until)}
+    train = _count_batches(data.train(batch_size=64, seed=0, epoch=0), until)
+    return {"train": train, "validation": _count_batches(data.validation(batch_size=64), until)}
 
 
-def _counted(batches: Iterable[Batch], until: float) -> int:
+def _count_batches(batches: Iterable[Batch], until: float) -> int:
     count = 0
     for _, y in batches:
         count += len(y)

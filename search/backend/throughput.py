@@ -88,7 +88,7 @@ def on_cpus(cpus: int) -> list[Packing]:
     return sorted(found.values(), key=lambda packing: packing.trials)
 
 
-def climbed(packings: Sequence[Packing], rate: Callable[[Packing], float | None]) -> list[Measured]:
+def climb(packings: Sequence[Packing], rate: Callable[[Packing], float | None]) -> list[Measured]:
     """What is measured of packings that get denser, up to the first that is slower than one before, or has no room."""
     found: list[Measured] = []
     for packing in packings:
@@ -99,20 +99,20 @@ def climbed(packings: Sequence[Packing], rate: Callable[[Packing], float | None]
     return found
 
 
-def chosen(found: Sequence[Measured]) -> Measured:
+def best_packing(found: Sequence[Measured]) -> Measured:
     """The packing with the most epochs an hour; of those within reach of it, the one with the fewest trials."""
     best = max(m.rate or 0.0 for m in found)
     return next(m for m in found if (m.rate or 0.0) * WORTH >= best)
 
 
-def said(found: Sequence[Measured], limit: str) -> str:
+def format_packings(found: Sequence[Measured], limit: str) -> str:
     """A line on what was measured, for whoever waits.
 
     Args:
         found: see `climbed`.
         limit: why there is nothing denser than the last of them.
     """
-    best = chosen(found)
+    best = best_packing(found)
     trials, room = best.packing.trials, best.packing.room
     cores = f"{room.cpu:g} core" + ("s" if room.cpu != 1 else "")
     where = "a GPU" if room.gpu else f"at a time, with {cores} each"

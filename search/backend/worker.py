@@ -17,7 +17,7 @@ from ray import tune
 from datasets.store.remote import RemoteError
 from ogmge import fit
 from search.backend.device import device_for
-from search.backend.notices import noted
+from search.backend.notices import collect_notices
 from search.backend.prefix_store import PrefixStore
 from search.backend.prefix_worker import Beginnings
 from search.experiment.space import trial_from
@@ -66,7 +66,7 @@ def run_trial(config: dict[str, Any], setup: Setup) -> None:
     search, which can be resumed; nor is a lack of memory: the trial is run again with more. What is warned of on the
     way goes along with the reports.
     """
-    with noted() as notices:
+    with collect_notices() as notices:
         _run(config, setup, lambda result: tune.report({**result, "notes": notices.take()}))
 
 

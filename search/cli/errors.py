@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import click
 
 
-def _answered(error: click.UsageError, there: Iterable[str]) -> click.UsageError:
+def _with_choices(error: click.UsageError, there: Iterable[str]) -> click.UsageError:
     """The error, with what there is where nothing is like what was asked for."""
     if getattr(error, "possibilities", None):
         return error
@@ -25,7 +25,7 @@ class Command(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            raise _answered(error, _options(self, ctx)) from None
+            raise _with_choices(error, _options(self, ctx)) from None
 
 
 class Group(Command, click.Group):
@@ -39,4 +39,4 @@ class Group(Command, click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            raise _answered(error, self.list_commands(ctx)) from None
+            raise _with_choices(error, self.list_commands(ctx)) from None

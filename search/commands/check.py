@@ -14,9 +14,9 @@ from rich.text import Text
 from datasets import registry
 from datasets.index.clips import SPLITS, Index
 from datasets.index.splits import torn
-from datasets.loader.contact_sheet import sheet, varied
+from datasets.loader.contact_sheet import choose_samples, sheet
 from datasets.loader.loader import StoreData
-from datasets.store.cache import opened
+from datasets.store.cache import local_store
 from datasets.store.store import StoreError, reasons
 from search.experiment.schema import Experiment
 from search.run.open_data import open_data
@@ -73,7 +73,7 @@ def store_lines(options: Any) -> tuple[list[str], bool]:
     Raises:
         StoreError: nothing was, or it cannot be opened.
     """
-    store = opened(options.store)
+    store = local_store(options.store)
     manifest = store.manifest
     lines = [
         f"store: {store.origin or store.folder}, {len(manifest.clips):,} clips in {len(manifest.shards)} shards, "
@@ -112,7 +112,7 @@ def check(experiment: Experiment, sheets: Path, console: Console) -> bool:
     data = open_data(experiment.dataset)
     path = sheets / f"{experiment.name}.png"
     x, y = next(iter(data.validation(batch_size=100)))
-    sheet(*varied(x, y), data.classes, path)
+    sheet(*choose_samples(x, y), data.classes, path)
     if isinstance(data, StoreData):
         parts = data.splits
         used = f"a search trains on {len(parts.train):,} clips, validates on {len(parts.validation):,}"

@@ -29,7 +29,7 @@ from search.report.export import write_best
 from search.report.page import Left, leave
 from search.run import best as answer
 from search.run.checkpoints import storage_of
-from search.run.folder import FolderError, Identity, RunFolder, changed, identified, locked, write
+from search.run.folder import FolderError, Identity, RunFolder, differences_from, identify, lock_folder, write
 from search.run.journal import Journal, SearchRecord
 from search.run.open_data import fingerprint_of, open_data
 from search.run.test_log import check_test, read_test
@@ -122,11 +122,11 @@ def confirm_run(path: Path, assignments: Sequence[str], console: Console, ask: A
     folder = RunFolder(path)
     before = load(folder.experiment)
     experiment = load(folder.experiment, assignments)
-    if different := changed(experiment, folder.experiment, also=["search.trials"]):
+    if different := differences_from(experiment, folder.experiment, also=["search.trials"]):
         raise FolderError(f"a confirmation is of the search as it was, but {'; '.join(different)}: leave that out")
     data = open_data(experiment.dataset)
-    with locked(folder):
-        identity = identified(folder, fingerprint_of(data))
+    with lock_folder(folder):
+        identity = identify(folder, fingerprint_of(data))
         searched = Searched(experiment, folder, identity, data, _record(before, folder))
         limited = experiment.confirm is not None or ask.sequential or experiment.search.budget != before.search.budget
         return confirm(searched, console, ask, limited=limited)
@@ -169,7 +169,7 @@ def confirm(searched: Searched, console: Console, ask: Ask, *, limited: bool) ->
     experiment, folder = searched.experiment, searched.folder
     if ask.test:
         check_test(searched.data)
-    policy, plan = _planned(searched, ask, limited=limited)
+    policy, plan = _plan_of(searched, ask, limited=limited)
     own = folder.confirmation
     journal = Journal(own.journal)
     session = Session(experiment, journal, policy)
@@ -181,7 +181,7 @@ def confirm(searched: Searched, console: Console, ask: Ask, *, limited: bool) ->
         )
     plans.keep(own.path / "plan.json", plan)
     storage = storage_of(experiment, own)
-    known = {CONFIRMATION_ID: identified(own, searched.identity.fingerprint).run}
+    known = {CONFIRMATION_ID: identify(own, searched.identity.fingerprint).run}
     kind = Kind("confirmation", title, marks, known, again="the same command")
     tracker = Tracker(experiment, folder, searched.identity, session.record, None, kind)
     if session.left:
@@ -211,7 +211,7 @@ def confirm(searched: Searched, console: Console, ask: Ask, *, limited: bool) ->
     return Outcome(session.complete, session.halted, None if found else _failure(session))
 
 
-def _planned(searched: Searched, ask: Ask, *, limited: bool) -> tuple[Confirmation, Plan]:
+def _plan_of(searched: Searched, ask: Ask, *, limited: bool) -> tuple[Confirmation, Plan]:
     """The policy and the plan, as it was begun or as it is asked for."""
     experiment, folder = searched.experiment, searched.folder
     best = searched.best

@@ -15,7 +15,7 @@ from search.backend.cluster import nodes_of, own_cpus
 from search.backend.costs import costs_of
 from search.backend.device import device_for
 from search.backend.preflight import searchable
-from search.backend.resources import ResourceError, Room, fixed, trials_at_once
+from search.backend.resources import ResourceError, Room, fixed_room, trials_at_once
 from search.backend.step_cost import Cost
 from search.console.notes import print_note
 from search.dry_run.forecast import Forecast, expected_epochs
@@ -47,12 +47,12 @@ def _have(experiment: Experiment) -> list[dict[str, float]]:
     return found
 
 
-def _packed(
+def _pack(
     experiment: Experiment, data: Data, have: list[dict[str, float]], owner: str
 ) -> tuple[dict[str, Cost], Packed]:
     """What the configurations cost, and what a trial is given."""
     resources = experiment.search.resources
-    room = fixed(resources, have)
+    room = fixed_room(resources, have)
     if room is not None:
         trials_at_once(room, have, owner)  # before time is spent on measuring
         return costs_of(experiment, data, device_for(room.cpu, room.gpu)), Packed(room, None)
@@ -79,7 +79,7 @@ def forecast(experiment: Experiment, data: Data) -> Forecast:
     search, trial, confirm = experiment.search, experiment.trial, experiment.confirm
     have = _have(experiment)
     owner = "this machine" if search.address == "local" else "the cluster"
-    costs, packed = _packed(experiment, data, have, owner)
+    costs, packed = _pack(experiment, data, have, owner)
     room = packed.room
     capacity = {arm: ArmStudy(experiment, arm).capacity for arm in ARMS}
     arms = plan(search.trials, search.baseline_share, capacity)

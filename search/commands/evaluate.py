@@ -23,7 +23,7 @@ from search.experiment.schema import Experiment
 from search.models.evaluation import Evaluated, Result, Split
 from search.models.evaluation_files import write_files
 from search.models.lookup import Model, ModelError, checkpoint_of, load, run_of
-from search.run.folder import FULL, UNKNOWN, unchanged
+from search.run.folder import FULL, UNKNOWN, require_unchanged
 from search.run.open_data import fingerprint_of, open_data
 from search.run.test_log import read_test, record, tell_earlier
 
@@ -80,7 +80,7 @@ def evaluate(model: str, runs: Path, console: Console, ask: Ask) -> Result:
             raise ModelError(f"{one.file} is of other data than {source}: {why} (--data FILE names others)")
     fingerprint = fingerprint_of(data)
     if ask.data is None and not ask.assignments:
-        unchanged(
+        require_unchanged(
             models[0].fingerprint(experiment.dataset),
             fingerprint,
             f"the run in {models[0].folder.path} began",
@@ -89,7 +89,7 @@ def evaluate(model: str, runs: Path, console: Console, ask: Ask) -> Result:
         )
     output = _writable(ask.output or file.parent)
     batches, read = _read(data, models, ask.split, console)
-    found = _evaluated(models, batches, ask.split, device, console)
+    found = _evaluate_all(models, batches, ask.split, device, console)
     result = Result(
         of=found[0],
         against=found[1] if len(found) > 1 else None,
@@ -187,7 +187,7 @@ def _read(
     return batches, line
 
 
-def _evaluated(
+def _evaluate_all(
     models: Sequence[Model], batches: Iterable[Batch], split: Split, device: torch.device, console: Console
 ) -> list[Evaluated]:
     """All models on the same batches.

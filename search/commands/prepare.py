@@ -11,7 +11,7 @@ from rich.text import Text
 
 from datasets import registry
 from datasets.index.list_files import count
-from datasets.store.cache import staged, upload
+from datasets.store.cache import staging_folder, upload
 from datasets.store.prepare import Report, prepare
 from datasets.store.remote import Remote, is_uri
 from datasets.store.store import MANIFEST, reasons
@@ -107,7 +107,7 @@ def _folder(experiment: Experiment, store: str) -> Path:
             ],
         )
     Remote(store).exists(MANIFEST)
-    return staged(store)
+    return staging_folder(store)
 
 
 def _say(report: Report, folder: Path, console: Console) -> None:

@@ -16,7 +16,7 @@ from rich.text import Text
 from datasets.registry import DatasetError
 from ogmge.fit import BEST
 from ogmge.inference import Trained
-from ogmge.linear_probe import fit, frozen_features, right
+from ogmge.linear_probe import extract_features, fit, right
 from ogmge.trainer import Batch
 from search.console.notes import print_line, print_note
 from search.console.probe_table import table
@@ -25,7 +25,7 @@ from search.models.linear_probe import ALONE, Report, Row, accuracy, chance, doc
 from search.models.lookup import Model, ModelError, checkpoint_of, load
 from search.models.probe_data import data_for
 from search.models.probe_plot import draw
-from search.run.folder import RunFolder, locked, write
+from search.run.folder import RunFolder, lock_folder, write
 from search.run.test_log import read_test
 
 
@@ -65,10 +65,10 @@ def run(ask: Ask, runs: Path, console: Console) -> None:
         alone.check(models[0], data)
     folder = models[0].file.parent / "probe"
     folder.mkdir(exist_ok=True)
-    with locked(RunFolder(folder)):
+    with lock_folder(RunFolder(folder)):
         tell, note = partial(print_line, console), partial(print_note, console)
         singles = alone.train(models[0], data, folder, device, tell, note) if ask.unimodal else []
-        report = _probed(models, singles, data, folder, ask, console)
+        report = _probe(models, singles, data, folder, ask, console)
         write(folder / "probe.json", json.dumps(document(report), indent=2) + "\n")
         draw(report, folder / "probe.png")
     console.print()
@@ -80,17 +80,17 @@ def run(ask: Ask, runs: Path, console: Console) -> None:
     )
 
 
-def _probed(
+def _probe(
     models: Sequence[Model], singles: Sequence[Trained], data: Any, folder: Path, ask: Ask, console: Console
 ) -> Report:
     every = [*(model.trained for model in models), *singles]
     files = [*(model.file for model in models), *(folder / single.names[0] / BEST for single in singles)]
     size, device = models[0].trained.config.batch_size, next(every[0].model.parameters()).device
     try:
-        training, y = frozen_features(every, data.train(batch_size=size, seed=0, epoch=0), device)
+        training, y = extract_features(every, data.train(batch_size=size, seed=0, epoch=0), device)
         probes = [{name: fit(value, y, len(data.classes)) for name, value in found.items()} for found in training]
         batches, line = _batches(models, data, size, ask, console)
-        held, target = frozen_features(every, batches, device)
+        held, target = extract_features(every, batches, device)
     except ValueError as error:
         raise ModelError(f"these encoders cannot be probed: {error}") from error
     answers = [right(*one, target) for one in zip(every, probes, held, strict=True)]

@@ -16,7 +16,7 @@ from search.backend.autopack import room_for
 from search.backend.cluster import nodes, own_modules, ray_for, sources
 from search.backend.prefix_context import context_of
 from search.backend.prefix_store import PrefixStore
-from search.backend.resources import Room, fixed, larger, trials_at_once
+from search.backend.resources import Room, fixed_room, larger, trials_at_once
 from search.backend.tune import run
 from search.backend.worker import Setup
 from search.console.notes import notes_at_the_end, print_note
@@ -133,7 +133,7 @@ def _rooms(experiment: Experiment, folder: RunFolder, console: Console) -> tuple
 def _room(experiment: Experiment, folder: RunFolder, there: Sequence[Mapping[str, float]]) -> tuple[Room, str | None]:
     """What is measured is kept: on a CPU a trial that goes on with as many threads ends with the same bits."""
     resources = experiment.search.resources
-    if fixed(resources, there) is not None:
+    if fixed_room(resources, there) is not None:
         return room_for(experiment, there)
     asked = [[resources.cpu, resources.gpu], *([node.get("CPU", 0), node.get("GPU", 0)] for node in there)]
     if folder.packing.exists():

@@ -26,7 +26,7 @@ from search.report import export
 from search.report.page import first_words, leave
 from search.run import best as answer
 from search.run.checkpoints import storage_of
-from search.run.folder import RunFolder, claimed, identified, write
+from search.run.folder import RunFolder, claim_folder, identify, write
 from search.run.journal import Journal
 from search.run.open_data import fingerprint_of
 from search.tracking.tracker import Tracker
@@ -70,8 +70,8 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
     data, notes = searchable(experiment)
     for note in notes:
         print_note(console, note)
-    with claimed(folder, experiment, resume=resume):
-        identity = identified(folder, fingerprint_of(data))
+    with claim_folder(folder, experiment, resume=resume):
+        identity = identify(folder, fingerprint_of(data))
         journal = Journal(folder.journal)
         session = Session(experiment, journal, Tuning(experiment))
         storage = storage_of(experiment, folder)

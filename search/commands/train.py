@@ -20,14 +20,14 @@ from search.backend import ddp
 from search.backend.cluster import nodes, own_modules
 from search.backend.ddp import Job
 from search.backend.preflight import rehearse
-from search.backend.resources import even
+from search.backend.resources import cores_each
 from search.commands.run_trials import engine, everywhere
 from search.console.notes import print_note
-from search.experiment.formatting import modalities, percent, shown
+from search.experiment.formatting import format_value, modalities, percent
 from search.experiment.schema import Experiment, ExperimentError
 from search.models.registry import register
 from search.run.checkpoints import storage_of
-from search.run.folder import FolderError, RunFolder, claimed, identified, unchanged, write
+from search.run.folder import FolderError, RunFolder, claim_folder, identify, require_unchanged, write
 from search.run.open_data import fingerprint_of, open_data
 from search.run.test_log import read_test, readings
 from search.tracking.client import TrainedOn, store_uri
@@ -68,8 +68,8 @@ def train(experiment: Experiment, runs: Path, console: Console, how: How | None 
         print_note(console, note)
     folder = RunFolder(runs / experiment.name)
     job = _job(experiment, folder, how, data)
-    with claimed(folder, experiment, resume=how.resume):
-        identified(folder, fingerprint)
+    with claim_folder(folder, experiment, resume=how.resume):
+        identify(folder, fingerprint)
         asked = _same_job(folder, job)
         if experiment.search.storage is not None:
             job = replace(job, storage=storage_of(experiment, folder))
@@ -86,7 +86,7 @@ def train(experiment: Experiment, runs: Path, console: Console, how: How | None 
             _fetch(job, folder)
             tested = _test(experiment, data, folder, console, how)
             recorder.add(tested or {}, {"test": "read" if readings(folder) else "not read"})
-            said = _ended(experiment, job, history.epochs, tested)
+            said = _end_of(experiment, job, history.epochs, tested)
             model = _register(experiment, folder, recorder, _about(experiment, said))
     console.print(Text(f"\n{said}"), soft_wrap=True)
     console.print(_files(experiment, folder, model), soft_wrap=True)
@@ -98,7 +98,7 @@ def _data(experiment: Experiment) -> tuple[fit.Data, str]:
     data = open_data(experiment.dataset)
     fingerprint, origin = fingerprint_of(data), experiment.origin
     if origin is not None:
-        unchanged(
+        require_unchanged(
             origin.fingerprint,
             fingerprint,
             f"the search `{origin.run}` found this configuration",
@@ -217,7 +217,7 @@ def _run(
         there = ddp.gpus_there()
         workers = how.workers or max(1, there)
         asked = experiment.search.resources.cpu
-        cpu = even(workers, nodes()) if asked == "auto" else asked
+        cpu = cores_each(workers, nodes()) if asked == "auto" else asked
         ddp.train(job, workers, cpu, there >= workers, report)
 
 
@@ -241,7 +241,7 @@ def _test(
     except DatasetError as error:
         note(str(error))
         return None
-    [tally] = inference.tallied([model], batches, device)
+    [tally] = inference.tally_all([model], batches, device)
     return tally.result("test")
 
 
@@ -263,23 +263,23 @@ def _line(metrics: dict[str, float], epochs: int, metric: str) -> str:
     names = modalities(metrics, "train")
     prefix = "val" if metric in metrics else "train"
     said = [f"epoch {int(metrics['epoch']) + 1:>{len(str(epochs))}}/{epochs}  train/loss {metrics['train/loss']:.4f}"]
-    said += [f"{metric} {shown(metric, metrics[metric])}"] if metric in metrics else []
+    said += [f"{metric} {format_value(metric, metrics[metric])}"] if metric in metrics else []
     said += [f"{prefix} {name} {percent(metrics[f'{prefix}/accuracy/{name}'])}" for name in names]
     said += ["k " + "/".join(f"{metrics[f'coefficient/{name}']:.2f}" for name in names)]
     return "  ".join([*said, f"{metrics['seconds']:.1f} s"])
 
 
-def _ended(experiment: Experiment, job: Job, history: list[dict[str, float]], tested: dict[str, float] | None) -> str:
+def _end_of(experiment: Experiment, job: Job, history: list[dict[str, float]], tested: dict[str, float] | None) -> str:
     metric, origin = experiment.search.objective.metric, experiment.origin
     if job.objective is None:
         said = f"trained on all data but the test split, for {len(history)} epochs"
     else:
         best = next(m for m in history if m[metric] == history[-1]["best"])
-        said = f"best {metric} {shown(metric, best[metric])} at epoch {int(best['epoch'])} (epochs count from 0)"
+        said = f"best {metric} {format_value(metric, best[metric])} at epoch {int(best['epoch'])} (epochs count from 0)"
         if origin is not None and origin.prediction is not None and origin.metric == metric:
             low, high = origin.prediction
             inside = "as" if low <= best[metric] <= high else "other than"
-            said += f", {inside} expected: {shown(metric, low)} to {shown(metric, high)} in 95 %"
+            said += f", {inside} expected: {format_value(metric, low)} to {format_value(metric, high)} in 95 %"
     if tested is not None:
         alone = ", ".join(f"{name} {percent(value)}" for name, value in _alone(tested).items())
         said += f"\ntest/accuracy {percent(tested['test/accuracy'])}" + (f" (alone: {alone})" if alone else "")

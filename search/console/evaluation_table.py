@@ -10,9 +10,9 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
-from ogmge.evaluation import Scores, ranked
+from ogmge.evaluation import Scores, rank_classes
 from search.console.notes import print_note
-from search.experiment.formatting import percent, shown, signed
+from search.experiment.formatting import format_difference, format_value, percent
 from search.models.evaluation import Evaluated, Result
 
 TOP = 5  # classes named of each kind
@@ -37,7 +37,7 @@ def totals_table(result: Result) -> Table:
     found = result.of.found
 
     def row(name: str, metric: str) -> list[str]:
-        return [name, *(shown(metric, getattr(scores, metric)) for scores in found.views)]
+        return [name, *(format_value(metric, getattr(scores, metric)) for scores in found.views)]
 
     rows = [
         row("accuracy", "accuracy"),
@@ -51,7 +51,7 @@ def totals_table(result: Result) -> Table:
 def hardest_table(result: Result) -> Table:
     """The classes of which least is right."""
     found = result.of.found
-    lowest = [k for k, _ in ranked(-found.fused.class_accuracy)][:TOP]
+    lowest = [k for k, _ in rank_classes(-found.fused.class_accuracy)][:TOP]
     rows = [
         [
             result.classes[k],
@@ -75,7 +75,7 @@ def leads_table(result: Result) -> Table:
     """The classes that each modality alone answers best."""
     rows = []
     for name, led in result.of.found.leaders().items():
-        first = "\n".join(f"{result.classes[k]} {signed('accuracy', margin)}" for k, margin in led[:TOP])
+        first = "\n".join(f"{result.classes[k]} {format_difference('accuracy', margin)}" for k, margin in led[:TOP])
         rows.append([name, f"{len(led)} of {len(result.classes) - len(result.empty)}", first])
     return _table(["alone", "leads in", "furthest ahead"], rows)
 
@@ -87,16 +87,18 @@ def against_table(result: Result) -> Table:
     one, other = result.of.found, result.against.found
     changes = [("fused", one.fused, other.fused, fused)]
     changes += [(f"{name} alone", one.alone[name], other.alone[name], change) for name, change in alone.items()]
-    rows = [_compared(result, *each) for each in changes]
+    rows = [_comparison(result, *each) for each in changes]
     return _table(["accuracy", "this", "against", "difference", "gained most", "lost most"], rows)
 
 
-def _compared(result: Result, name: str, one: Scores, other: Scores, change: Tensor) -> list[str]:
+def _comparison(result: Result, name: str, one: Scores, other: Scores, change: Tensor) -> list[str]:
     def most(values: Tensor) -> str:
-        first = [k for k, value in ranked(values) if value > 0][:TOP]
-        return "\n".join(f"{result.classes[k]} {signed('accuracy', float(change[k]), unit=False)}" for k in first)
+        first = [k for k, value in rank_classes(values) if value > 0][:TOP]
+        return "\n".join(
+            f"{result.classes[k]} {format_difference('accuracy', float(change[k]), unit=False)}" for k in first
+        )
 
-    difference = signed("accuracy", one.accuracy - other.accuracy)
+    difference = format_difference("accuracy", one.accuracy - other.accuracy)
     return [name, percent(one.accuracy), percent(other.accuracy), difference, most(change), most(-change)]
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.text import Text
 
-from search.backend.notices import noted
+from search.backend.notices import collect_notices
 
 
 def print_note(console: Console, text: str) -> None:
@@ -25,7 +25,7 @@ def print_line(console: Console, text: str) -> None:
 @contextmanager
 def notes_at_the_end(console: Console) -> Iterator[None]:
     """Keep the warnings that come meanwhile, and print each once, with how often it came."""
-    with noted() as notices:
+    with collect_notices() as notices:
         try:
             yield
         finally:

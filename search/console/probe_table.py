@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from search.experiment.formatting import percent, signed
+from search.experiment.formatting import format_difference, percent
 from search.models.linear_probe import Report, Row
 
 
@@ -26,7 +26,7 @@ def _heads(row: Row, names: Sequence[str]) -> list[str]:
 def _behind(row: Row, other: Row, names: Sequence[str]) -> list[str]:
     """How far the probes are from those of encoders that were trained alone."""
     pairs = [(row.encoders.get(name), other.encoders.get(name)) for name in names]
-    return [signed("accuracy", a.probe.value - b.probe.value) if a and b else "-" for a, b in pairs]
+    return [format_difference("accuracy", a.probe.value - b.probe.value) if a and b else "-" for a, b in pairs]
 
 
 def table(report: Report) -> Table:

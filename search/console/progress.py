@@ -12,9 +12,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from search.experiment.formatting import duration, label, modalities, modalities_in, percent, shown
+from search.experiment.formatting import duration, format_value, label, modalities, modalities_in, percent
 from search.run.best import bests
-from search.run.budget import left
+from search.run.budget import remaining
 from search.run.journal import Status, TrialRecord
 from search.tuner.tuner import Session
 
@@ -48,13 +48,13 @@ def of_search(session: Session) -> View:
 
     def found() -> list[str]:
         return [
-            f"best {arm:<9}  {shown(objective.metric, best.value)}   trial {best.trial.number}: "
+            f"best {arm:<9}  {format_value(objective.metric, best.value)}   trial {best.trial.number}: "
             f"{label(best.trial.changes)}"
             for arm, best in bests(session.record, objective).items()
         ]
 
     def unspent() -> list[tuple[float, str]]:
-        return left(session.experiment.search.budget, session.record.spent)
+        return remaining(session.experiment.search.budget, session.record.spent)
 
     return View(session.experiment.name, "trials", lambda trial: label(trial.changes), found, unspent)
 
@@ -103,7 +103,7 @@ class Progress:
             count = self._session.record.ended
             line = Text(
                 f"[{count}/{self._session.policy.planned}] {trial.arm} {trial.number}: {self._view.what(trial)}: "
-                f"{what} after {len(trial.epochs)} epochs, {self._metric} {shown(self._metric, trial.best)}"
+                f"{what} after {len(trial.epochs)} epochs, {self._metric} {format_value(self._metric, trial.best)}"
             )
             self._say(line)
 
@@ -173,5 +173,5 @@ class Progress:
         own = modalities(last)
         alone = [percent(last[f"val/accuracy/{name}"]) if name in own else "" for name in names]
         k = "/".join(f"{last[f'coefficient/{name}']:.2f}" if name in own else "-" for name in names) if last else ""
-        fused = shown(self._metric, last.get(self._metric))
+        fused = format_value(self._metric, last.get(self._metric))
         return [str(trial.number), trial.arm, self._view.what(trial), f"{len(trial.epochs)}/{epochs}", fused, *alone, k]

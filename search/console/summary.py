@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from search.experiment.arms import ARMS, Arm
-from search.experiment.formatting import duration, label, modalities_in, percent, shown, signed
+from search.experiment.formatting import duration, format_difference, format_value, label, modalities_in, percent
 from search.experiment.schema import Experiment
 from search.run.best import Best, Interval, effort_of, front_of
 from search.run.checkpoints import storage_of
@@ -27,13 +27,13 @@ def bests_rows(experiment: Experiment, record: SearchRecord, best: dict[Arm, Bes
     metric = experiment.search.objective.metric
     shown_arms = [arm for arm in reversed(ARMS) if arm in best]
     rows: list[tuple[str, list[str]]] = [
-        (metric, [shown(metric, best[arm].value) for arm in shown_arms]),
+        (metric, [format_value(metric, best[arm].value) for arm in shown_arms]),
     ]
     if metric != "val/accuracy":
         rows.append(("val/accuracy", [percent(best[arm].metrics["val/accuracy"]) for arm in shown_arms]))
     for name in modalities_in(best[arm].metrics for arm in shown_arms):
         key = f"val/accuracy/{name}"
-        rows.append((f"  {name} alone", [shown(key, best[arm].metrics.get(key)) for arm in shown_arms]))
+        rows.append((f"  {name} alone", [format_value(key, best[arm].metrics.get(key)) for arm in shown_arms]))
     rows.append(("configuration", [label(best[arm].trial.changes) for arm in shown_arms]))
     rows.append(
         ("trial", [f"{best[arm].trial.number}, at epoch {int(best[arm].metrics['epoch'])}" for arm in shown_arms])
@@ -66,7 +66,7 @@ def front_table(experiment: Experiment, record: SearchRecord) -> Table:
         front = [(trial, trial.best_epoch(objectives[0].metric) or {}) for trial in front_of(record, arm, objectives)]
         front.sort(key=lambda found: found[1][objectives[0].metric], reverse=objectives[0].mode == "max")
         for trial, best in front:
-            values = [shown(o.metric, best[o.metric]) for o in objectives]
+            values = [format_value(o.metric, best[o.metric]) for o in objectives]
             table.add_row(*map(Text, (arm, str(trial.number), *values, label(trial.changes))))
     return table
 
@@ -80,11 +80,11 @@ def worth(experiment: Experiment, best: dict[Arm, Best], interval: Interval | No
             f"No {missing} trial came to a result, so there is nothing to compare with: see the reasons in trials.csv."
         )
     difference = best["modulated"].value - best["baseline"].value
-    text = f"With modulation {metric} is {signed(metric, difference)}"
+    text = f"With modulation {metric} is {format_difference(metric, difference)}"
     if interval is not None:
         text += (
             f" (95 % interval over the same {interval.examples} validation examples: "
-            f"{signed(metric, interval.low)} to {signed(metric, interval.high)})"
+            f"{format_difference(metric, interval.low)} to {format_difference(metric, interval.high)})"
         )
     return (
         f"{text}. These are two training runs with one seed each, both picked as the best by this very validation set: "

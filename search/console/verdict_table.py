@@ -11,8 +11,8 @@ from rich.text import Text
 
 from search.console.progress import View
 from search.experiment.arms import ARMS, Arm
-from search.experiment.formatting import configuration, duration, shown
-from search.run.budget import left
+from search.experiment.formatting import configuration, duration, format_value
+from search.run.budget import remaining
 from search.run.journal import TrialRecord
 from search.tuner.tuner import Session
 from search.verdict.confirm_policy import Confirmation, title
@@ -33,18 +33,18 @@ def of_confirmation(session: Session) -> View:
     def found() -> list[str]:
         lines = []
         for arm in reversed(ARMS):
-            done = [trial.best for trial in _finished(session, arm) if trial.best is not None]
+            done = [trial.best for trial in _finished_trials(session, arm) if trial.best is not None]
             if done:
-                lines.append(f"mean of {len(done)} {TITLES[arm]}  {shown(metric, sum(done) / len(done))}")
+                lines.append(f"mean of {len(done)} {TITLES[arm]}  {format_value(metric, sum(done) / len(done))}")
         return lines
 
     def unspent() -> list[tuple[float, str]]:
-        return left(policy.experiment.search.budget, policy.spent + session.record.spent) if policy.limited else []
+        return remaining(policy.experiment.search.budget, policy.spent + session.record.spent) if policy.limited else []
 
     return View(f"{session.experiment.name}, confirmation", "trainings", what, found, unspent)
 
 
-def _finished(session: Session, arm: Arm) -> list[TrialRecord]:
+def _finished_trials(session: Session, arm: Arm) -> list[TrialRecord]:
     return [t for t in session.record if t.internal["role"] == arm and t.status == "finished"]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import PydanticUndefinedAnnotation, PydanticUserError
 
 from datasets import registry
-from search.experiment.messages import Fault, hint, nearest, shown, validated
+from search.experiment.messages import Fault, format_setting, hint, nearest, validate
 
 
 def dataset_faults(options: dict[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
@@ -20,7 +20,7 @@ def dataset_faults(options: dict[str, Any]) -> tuple[dict[str, Any], list[Fault]
         return options, [
             (
                 ("dataset", "name"),
-                f"must be {', '.join(registry.BUILT_IN)} or package.module:Class, but got {shown(name)}",
+                f"must be {', '.join(registry.BUILT_IN)} or package.module:Class, but got {format_setting(name)}",
             )
         ]
     try:
@@ -40,7 +40,7 @@ def _options(kind: type, own: dict[str, Any]) -> tuple[dict[str, Any], list[Faul
     if not dataclasses.is_dataclass(kind):
         return own, list(faults.items())
     try:
-        value, more = validated(kind, own)
+        value, more = validate(kind, own)
     except (PydanticUserError, PydanticUndefinedAnnotation):  # a field's type is none that a file can hold
         return own, list(faults.items())
     return own if value is None else dataclasses.asdict(value), list((faults | dict(more)).items())

@@ -120,7 +120,7 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
-def shown(metric: str, value: float | None) -> str:
+def format_value(metric: str, value: float | None) -> str:
     """A value of the metric: an accuracy in per cent, anything else as a number.
 
     >>> shown("val/accuracy", 0.5), shown("val/loss", 0.5), shown("val/loss", None)
@@ -131,7 +131,7 @@ def shown(metric: str, value: float | None) -> str:
     return percent(value) if "accuracy" in metric else f"{value:.4f}"
 
 
-def signed(metric: str, difference: float, *, unit: bool = True) -> str:
+def format_difference(metric: str, difference: float, *, unit: bool = True) -> str:
     """A difference in the metric: of accuracies in points.
 
     >>> signed("val/accuracy", 0.0123), signed("val/accuracy", -0.01, unit=False), signed("val/loss", 0.5)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from search.experiment.checks import disagreements
 from search.experiment.dataset_options import dataset_faults
-from search.experiment.messages import validated
+from search.experiment.messages import validate
 from search.experiment.schema import Experiment, ExperimentError
-from search.experiment.yaml_source import Document, DocumentError, dotted, override, read
+from search.experiment.yaml_source import Document, DocumentError, format_path, override, read
 
 
 def check(document: Document) -> Experiment:
@@ -20,7 +20,7 @@ def check(document: Document) -> Experiment:
     Raises:
         ExperimentError: with a sentence for each mistake: path, what was expected, what came, file and line.
     """
-    value, faults = validated(Experiment, document.value, {"name": "unnamed", "dataset": {}})
+    value, faults = validate(Experiment, document.value, {"name": "unnamed", "dataset": {}})
     options = document.value.get("dataset")
     if isinstance(options, dict):
         full, more = dataset_faults(options)
@@ -31,7 +31,7 @@ def check(document: Document) -> Experiment:
         faults += [(path, text) for path, text in disagreements(value) if path not in dict(faults)]
     if faults:
         faults.sort(key=lambda fault: document.line(fault[0]) or 0)
-        sentences = [f"`{dotted(path)}` {text} ({document.where(path)})" for path, text in faults]
+        sentences = [f"`{format_path(path)}` {text} ({document.where(path)})" for path, text in faults]
         raise ExperimentError(document.source, sentences)
     assert isinstance(value, Experiment)
     return value

@@ -18,7 +18,7 @@ from ogmge.config import ConfigError
 from search.experiment.yaml_source import Document, Place
 
 
-def shown(value: Any) -> str:
+def format_setting(value: Any) -> str:
     """A value as the file would have it, cut where it is long."""
     text = repr(value) if isinstance(value, str) else json.dumps(value, default=str)
     return text if len(text) <= 60 else text[:57] + "…"
@@ -30,7 +30,7 @@ def hint(name: str, known: Sequence[str]) -> str:
     return f"; did you mean `{close[0]}`?" if close else ""
 
 
-def meant(expected: str, value: Any) -> str:
+def suggestion(expected: str, value: Any) -> str:
     """ "; did you mean `x`?" where a value is like one of the words that are expected; else nothing.
 
     >>> meant("'tpe', 'random' or a list", "tpee")
@@ -106,7 +106,7 @@ def _faults(error: ValidationError, kind: Any, raw: dict[str, Any]) -> list[Faul
             found.setdefault(path, []).append(expected)
             values[path] = item["input"]
     return [
-        (path, _joined(texts) + (_instead(texts, values[path]) if path in values else ""))
+        (path, _join_expectations(texts) + (_instead(texts, values[path]) if path in values else ""))
         for path, texts in found.items()
         if not any(p[: len(path)] == path and p != path for p in found)  # of a union, the member that was meant
     ]
@@ -114,10 +114,10 @@ def _faults(error: ValidationError, kind: Any, raw: dict[str, Any]) -> list[Faul
 
 def _instead(texts: list[str], value: Any) -> str:
     expected = " or ".join(text.removeprefix("must be ") for text in texts)
-    return f", but got {shown(value)}{meant(expected, value)}"
+    return f", but got {format_setting(value)}{suggestion(expected, value)}"
 
 
-def _joined(texts: list[str]) -> str:
+def _join_expectations(texts: list[str]) -> str:
     """Expectations of a union's members as one: "must be a string or a mapping"."""
     text = " or ".join([texts[0], *(t.removeprefix("must be ") for t in dict.fromkeys(texts[1:]))])
     return re.sub("a whole number or a (finite )?number", r"a \1number", text)
@@ -143,7 +143,7 @@ def _expectation(message: str) -> str:
     return f"must be {plain}"
 
 
-def validated(kind: Any, raw: dict[str, Any], stand_ins: dict[str, Any] | None = None) -> tuple[Any, list[Fault]]:
+def validate(kind: Any, raw: dict[str, Any], stand_ins: dict[str, Any] | None = None) -> tuple[Any, list[Fault]]:
     """`raw` as a `kind`, and everything wrong with it.
 
     What is wrong is taken out (`stand_ins` take the place of what must be there) and the rest is looked at again, so

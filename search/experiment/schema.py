@@ -245,7 +245,7 @@ class Experiment(_Section):
     """Written by `python -m search export`; nobody else needs to."""
 
 
-def resolved(experiment: Experiment) -> dict[str, Any]:
+def as_values(experiment: Experiment) -> dict[str, Any]:
     """The experiment as plain values, every default written out."""
     values: dict[str, Any] = experiment.model_dump(mode="json", exclude_none=False)
     for entry in values["space"].values():

@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ogmge.config import ConfigError, TrialConfig
-from search.experiment.messages import meant
+from search.experiment.messages import suggestion
 
 Internal = dict[str, Any]  # what a study samples, by name
 Changes = dict[str, Any]  # what it means for the trial, by dotted path
@@ -264,7 +264,7 @@ def entry_problems(trial: TrialConfig, path: str, entry: Entry) -> list[tuple[tu
     for index, value in enumerate([entry.low, entry.high] if isinstance(entry, Range) else entry):
         if expected := _fits(trial, path, value):
             key: str | int = index if isinstance(entry, list) else ("low", "high")[index]
-            found.append(((key,), f"{expected}, but got {value!r}{meant(expected, value)}"))
+            found.append(((key,), f"{expected}, but got {value!r}{suggestion(expected, value)}"))
     return found
 
 
@@ -298,7 +298,7 @@ def _epochs(space: Mapping[str, Entry], trial: TrialConfig) -> tuple[int, int]:
     return int(min(values)), int(max(values))
 
 
-def _listed(space: Mapping[str, Entry], path: str, otherwise: int, epochs: int) -> list[int]:
+def _values_at(space: Mapping[str, Entry], path: str, otherwise: int, epochs: int) -> list[int]:
     """What is asked for at `path`; of a range, no more than one epoch past the end of training."""
     entry = space.get(path)
     if entry is None:
@@ -312,8 +312,8 @@ def _listed(space: Mapping[str, Entry], path: str, otherwise: int, epochs: int) 
 def windows(space: Mapping[str, Entry], trial: TrialConfig) -> tuple[tuple[int, int], ...]:
     """Every (start, end) with start <= end that opens during training; an end past the last epoch is the last epoch."""
     fewest, most = _epochs(space, trial)
-    starts = _listed(space, START, trial.modulation.start, most)
-    ends = {min(end, most - 1) for end in _listed(space, END, trial.modulation.end, most)}
+    starts = _values_at(space, START, trial.modulation.start, most)
+    ends = {min(end, most - 1) for end in _values_at(space, END, trial.modulation.end, most)}
     return tuple(sorted({(s, e) for s in starts for e in ends if s <= e and s < fewest}))
 
 

@@ -71,7 +71,7 @@ for _class in (_Loader, Dumper):
     )
 
 
-def dotted(path: Place) -> str:
+def format_path(path: Place) -> str:
     """('space', 'optimizer.lr', 2) -> 'space.optimizer.lr[2]'."""
     text = ""
     for part in path:
@@ -136,7 +136,7 @@ class Document:
             try:
                 target = target[part]
             except (KeyError, IndexError, TypeError) as error:
-                raise KeyError(dotted(path)) from error
+                raise KeyError(format_path(path)) from error
         return target
 
 
@@ -156,12 +156,14 @@ def _walk(node: yaml.Node, path: Place, places: dict[Place, int], wrong: list[st
         line = key.start_mark.line + 1
         if _kind(key.tag) not in ("str", "merge") or not isinstance(key, yaml.ScalarNode):
             text = key.value if isinstance(key, yaml.ScalarNode) else _EXPECTED.get(_kind(key.tag), key.tag)
-            inside = f" in `{dotted(path)}`" if path else ""
+            inside = f" in `{format_path(path)}`" if path else ""
             wrong.append(f"a key{inside} must be text, but got {text} in line {line}: put it in quotes")
             continue
         name = str(key.value)
         if name in seen:
-            wrong.append(f"`{dotted((*path, name))}` stands twice, in lines {seen[name]} and {line}: keep one of them")
+            wrong.append(
+                f"`{format_path((*path, name))}` stands twice, in lines {seen[name]} and {line}: keep one of them"
+            )
         seen.setdefault(name, line)
         places[(*path, name)] = line
         _walk(value, (*path, name), places, wrong)

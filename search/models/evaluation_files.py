@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ogmge.evaluation import BINS, Scores, ranked
+from ogmge.evaluation import BINS, Scores, rank_classes
 from search.models.evaluation import Evaluated, Result
 from search.run.folder import write
 
@@ -31,7 +31,7 @@ def _scores(scores: Scores) -> dict[str, float]:
     }
 
 
-def _evaluated(which: Evaluated) -> dict[str, Any]:
+def _model_values(which: Evaluated) -> dict[str, Any]:
     return {
         "checkpoint": str(which.model.file),
         "epoch": which.model.epoch,
@@ -68,7 +68,8 @@ def _changes(values: Tensor, result: Result) -> list[dict[str, Any]]:
     """The largest first, whichever its sign."""
     counts = result.of.found.counts.tolist()
     return [
-        {"class": result.classes[k], "examples": counts[k], "change": float(values[k])} for k, _ in ranked(values.abs())
+        {"class": result.classes[k], "examples": counts[k], "change": float(values[k])}
+        for k, _ in rank_classes(values.abs())
     ]
 
 
@@ -76,7 +77,7 @@ def document(result: Result) -> dict[str, Any]:
     """`evaluation.json`. Accuracies and precisions are shares of 1; null where a class has no example."""
     found = result.of.found
     values: dict[str, Any] = {
-        **_evaluated(result.of),
+        **_model_values(result.of),
         "split": result.split,
         "examples": found.examples,
         "calibration_bins": BINS,
@@ -100,7 +101,7 @@ def document(result: Result) -> dict[str, Any]:
         fused, alone = result.changes()
         changed = {name: _changes(change, result) for name, change in alone.items()}
         values["against"] = {
-            **_evaluated(result.against),
+            **_model_values(result.against),
             "changes": {"fused": _changes(fused, result), "alone": changed},
         }
     return values

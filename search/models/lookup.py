@@ -18,7 +18,7 @@ from ogmge.inference import Trained
 from search.experiment.load import load as load_experiment
 from search.experiment.messages import hint
 from search.experiment.schema import Experiment
-from search.models.registry import registered
+from search.models.registry import find_registered
 from search.run.folder import UNKNOWN, RunFolder, fingerprint_in
 from search.verdict.seeds import SPLIT_SEED, redraws
 
@@ -93,7 +93,7 @@ def checkpoint_of(model: str, runs: Path) -> Path:
         ModelError: there is none; says what there is.
     """
     if model.startswith("models:/"):
-        return registered(model, runs)
+        return find_registered(model, runs)
     for place in (runs / model, Path(model)):
         if place.is_file():
             return place

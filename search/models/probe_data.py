@@ -10,7 +10,7 @@ from typing import Any
 from ogmge.fit import Data
 from search.experiment.load import load
 from search.models.lookup import Model, ModelError
-from search.run.folder import unchanged
+from search.run.folder import require_unchanged
 from search.run.open_data import fingerprint_of, open_data
 
 
@@ -55,7 +55,7 @@ def _of(model: Model) -> dict[str, Any]:
 
 def _same_as_trained(model: Model, data: Data) -> None:
     assert model.experiment is not None
-    unchanged(
+    require_unchanged(
         model.fingerprint(model.experiment.dataset),
         fingerprint_of(data),
         f"the run in {model.folder.path} began",

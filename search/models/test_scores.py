@@ -12,7 +12,7 @@ import torch
 from ogmge import inference
 from ogmge.trainer import Batch
 from search.experiment.arms import ARMS, Arm
-from search.verdict.paired import paired
+from search.verdict.paired import t_interval
 
 
 def test_scores(files: Mapping[Arm, Sequence[Path]], batches: Iterable[Batch], device: torch.device) -> dict[str, Any]:
@@ -27,10 +27,10 @@ def test_scores(files: Mapping[Arm, Sequence[Path]], batches: Iterable[Batch], d
         CheckpointError: one of the files cannot be read.
     """
     models = {arm: [inference.load(file, device) for file in paths] for arm, paths in files.items()}
-    tallies = inference.tallied([model for arm in models for model in models[arm]], batches, device)
+    tallies = inference.tally_all([model for arm in models for model in models[arm]], batches, device)
     scores = [tally.result("test") for tally in tallies]
     values = {arm: [scores.pop(0)["test/accuracy"] for _ in models[arm]] for arm in models}
-    found = paired(values["modulated"], values["baseline"])
+    found = t_interval(values["modulated"], values["baseline"])
     arms: dict[str, Any] = {arm: {**asdict(getattr(found, arm)), "values": values[arm]} for arm in values}
     difference = {"mean": found.mean, "low": found.low, "high": found.high}
     examples = len(tallies[0].answered().targets)

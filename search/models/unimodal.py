@@ -15,11 +15,11 @@ from ogmge import fit, inference
 from ogmge.config import ConfigError, TrialConfig
 from ogmge.fit import BEST, LAST
 from ogmge.inference import Trained
-from search.experiment.formatting import shown
+from search.experiment.formatting import format_value
 from search.models.lookup import Model, ModelError
 from search.run.folder import write
 from search.run.open_data import fingerprint_of
-from search.tracking.client import TrackingError, TrainedOn, kept_id
+from search.tracking.client import TrackingError, TrainedOn, read_run_id
 from search.tracking.training_run import Recorder, store_of
 
 Tell = Callable[[str], None]
@@ -89,8 +89,8 @@ def train(model: Model, data: fit.Data, folder: Path, device: torch.device, tell
     for name, config in trials.items():
         _claim(folder / name, config, data, objective)
     for name, config in trials.items():
-        with _recorded(model, folder / name, config, data, note) as deliver:
-            told = partial(_told, tell, f"{name} alone", config.epochs, objective.metric)
+        with _recorder_for(model, folder / name, config, data, note) as deliver:
+            told = partial(_tell_epoch, tell, f"{name} alone", config.epochs, objective.metric)
             report = partial(_report, [], told, deliver)
             fit.train(config, data, report, folder=folder / name, objective=objective, device=device)
     return [inference.load(folder / name / BEST, device) for name in trials]
@@ -100,7 +100,7 @@ Deliver = Callable[[list[dict[str, float]]], None]
 
 
 @contextmanager
-def _recorded(model: Model, folder: Path, config: TrialConfig, data: fit.Data, note: Tell) -> Iterator[Deliver]:
+def _recorder_for(model: Model, folder: Path, config: TrialConfig, data: fit.Data, note: Tell) -> Iterator[Deliver]:
     """A run in MLflow, under that of the search or training which the model is of; none where it is of none."""
     run, experiment = model.run, model.experiment
     if run is None or experiment is None:
@@ -108,7 +108,7 @@ def _recorded(model: Model, folder: Path, config: TrialConfig, data: fit.Data, n
         return
     [modality] = config.modalities or ()
     tags = {"kind": "probe", "modality": modality, "model": str(model.file)}
-    if (parent := kept_id(run.path)) is not None:
+    if (parent := read_run_id(run.path)) is not None:
         tags["mlflow.parentRunId"] = parent
     try:
         store = store_of(experiment, run.path.parent)
@@ -130,6 +130,6 @@ def _report(history: list[dict[str, float]], tell: fit.Report, deliver: Deliver,
     deliver(history)
 
 
-def _told(tell: Tell, title: str, epochs: int, metric: str, metrics: dict[str, float]) -> None:
+def _tell_epoch(tell: Tell, title: str, epochs: int, metric: str, metrics: dict[str, float]) -> None:
     epoch = f"{int(metrics['epoch']) + 1:>{len(str(epochs))}}/{epochs}"
-    tell(f"{title}  epoch {epoch}  {metric} {shown(metric, metrics[metric])}  {metrics['seconds']:.1f} s")
+    tell(f"{title}  epoch {epoch}  {metric} {format_value(metric, metrics[metric])}  {metrics['seconds']:.1f} s")

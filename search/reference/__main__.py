@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search.reference.files import generated
+from search.reference.files import generate
 
-for path, text in generated().items():
+for path, text in generate().items():
     path.write_text(text, encoding="utf-8")

@@ -11,7 +11,7 @@ from search.reference.keys import page
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
-def generated() -> dict[Path, str]:
+def generate() -> dict[Path, str]:
     """What is to be in each file."""
     schema = experiment_schema()
     return {

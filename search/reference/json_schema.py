@@ -79,7 +79,7 @@ def _of(kind: type) -> tuple[Schema, Schema]:
     return found, found.pop("$defs", {})
 
 
-def _named(value: Schema, names: tuple[str, ...]) -> None:
+def _allow_names(value: Schema, names: tuple[str, ...]) -> None:
     """Makes a text one of some names, or the place of something of one's own; in a mapping each of its values."""
     for member in value.get("anyOf", [value]):
         text = member.get("additionalProperties", member)
@@ -163,7 +163,7 @@ def experiment_schema() -> Schema:
     properties = root["properties"]
     trial = properties["trial"]["$ref"]
     for key, names in _NAMES.items():
-        _named(definitions[trial.removeprefix(_DEFS)]["properties"][key], names)
+        _allow_names(definitions[trial.removeprefix(_DEFS)]["properties"][key], names)
     properties["dataset"], more = _dataset(properties["dataset"]["description"])
     properties["space"] = _space(properties["space"]["description"], trial, definitions)
     definitions.pop(Range.__name__)

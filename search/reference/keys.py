@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from search.reference.json_schema import Schema, definition
-from search.reference.words import joined, takes
+from search.reference.words import join_words, takes
 
 _HEAD = """\
 # Every key of the experiment file
@@ -78,10 +78,10 @@ def _sections(root: Schema, schema: Schema, path: str, said: str, level: int = 2
     ]
     yield Section(level, f"`{path}`", said, tuple(keys))
     for key, part in inner.items():
-        yield from _sections(root, part, f"{path}.{key}", _said(schema["properties"][key], part), level=3)
+        yield from _sections(root, part, f"{path}.{key}", _description(schema["properties"][key], part), level=3)
 
 
-def _said(key: Schema, section: Schema) -> str:
+def _description(key: Schema, section: Schema) -> str:
     """What a section's class says of it, and what the key of it adds."""
     return "\n\n".join(dict.fromkeys(filter(None, (section.get("description"), key.get("description")))))
 
@@ -115,9 +115,9 @@ def _space(schema: Schema) -> Section:
     ]
     said = [
         schema["description"],
-        f"These take a list of choices: {joined(others, 'and')}. Where `trial` names an encoder or weights for each "
-        "modality, so do `encoder.NAME` and `weights.NAME`.",
-        f"These take a list of choices, or a range with the keys below: {joined(numbers, 'and')}.",
+        f"These take a list of choices: {join_words(others, 'and')}. Where `trial` names an encoder or weights for "
+        "each modality, so do `encoder.NAME` and `weights.NAME`.",
+        f"These take a list of choices, or a range with the keys below: {join_words(numbers, 'and')}.",
     ]
     return Section(2, "`space`", "\n\n".join(said), tuple(keys))
 
@@ -130,7 +130,7 @@ def sections(root: Schema) -> list[Section]:
         if "oneOf" in value:
             found += _dataset(root, value)
         elif part := definition(root, value):
-            found += _sections(root, part, key, _said(value, part))
+            found += _sections(root, part, key, _description(value, part))
         elif "patternProperties" in value:
             found.append(_space(value))
         else:
@@ -138,7 +138,7 @@ def sections(root: Schema) -> list[Section]:
     return [Section(2, "The experiment", root["description"], tuple(alone)), *found]
 
 
-def _wrapped(text: str, indent: str = "") -> str:
+def _wrap(text: str, indent: str = "") -> str:
     """Lines of 120 at most; none begins with a dash, which would be a list's."""
     glued = text.replace(" - ", "\0-\0")
     lines = textwrap.wrap(
@@ -154,8 +154,8 @@ def _wrapped(text: str, indent: str = "") -> str:
 
 def _entry(key: Key) -> str:
     default = "must be given" if key.default is None else f"default `{key.default}`"
-    head = _wrapped(f"- `{key.path}`: {key.takes}; {default}").replace("\n", "\n  ")
-    return f"{head}\n\n{_wrapped(key.meaning, '  ')}"
+    head = _wrap(f"- `{key.path}`: {key.takes}; {default}").replace("\n", "\n  ")
+    return f"{head}\n\n{_wrap(key.meaning, '  ')}"
 
 
 def page(root: Schema) -> str:
@@ -163,6 +163,6 @@ def page(root: Schema) -> str:
     blocks = [_HEAD.rstrip()]
     for section in sections(root):
         blocks.append(f"{'#' * section.level} {section.title}")
-        blocks += [_wrapped(paragraph) for paragraph in section.meaning.split("\n\n")]
+        blocks += [_wrap(paragraph) for paragraph in section.meaning.split("\n\n")]
         blocks += [_entry(key) for key in section.keys]
     return "\n\n".join(blocks) + "\n"

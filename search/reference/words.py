@@ -9,7 +9,7 @@ _NAMES = {"integer": "whole number", "number": "number", "string": "text", "bool
 _LIMITS = {"minimum": "of at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
 
 
-def joined(words: list[str], last: str = "or") -> str:
+def join_words(words: list[str], last: str = "or") -> str:
     """`a, b or c`; `a, b, or c of d and e`."""
     comma = "," if any(" or " in word or " and " in word for word in words) else ""
     return f"{comma} {last} ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
@@ -46,7 +46,7 @@ def _words(schema: Schema) -> list[str]:
 
 def _mapping(schema: Schema, others: list[str]) -> str:
     values = _words(schema["additionalProperties"])
-    return f"mapping of names to {'these' if set(values) <= set(others) else joined(values)}"
+    return f"mapping of names to {'these' if set(values) <= set(others) else join_words(values)}"
 
 
 def takes(schema: Schema) -> str:
@@ -55,4 +55,4 @@ def takes(schema: Schema) -> str:
     >>> takes({"anyOf": [{"type": "integer", "minimum": 1}, {"const": "auto", "type": "string"}, {"type": "null"}]})
     'whole number of at least 1, `auto` or null'
     """
-    return joined(_words(schema))
+    return join_words(_words(schema))

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from search.experiment.arms import ARMS
-from search.experiment.formatting import shown
+from search.experiment.formatting import format_value
 from search.experiment.load import load
-from search.experiment.schema import Experiment, Origin, resolved, to_yaml
+from search.experiment.schema import Experiment, Origin, as_values, to_yaml
 from search.experiment.space import with_changes
 from search.run.best import bests, front_of, winner
-from search.run.folder import RunFolder, fingerprint_in, locked, write
+from search.run.folder import RunFolder, fingerprint_in, lock_folder, write
 from search.run.journal import Journal, SearchRecord, TrialRecord
 from search.tracking.client import versions
 
@@ -43,13 +43,13 @@ class Chosen:
     verdict: str | None
 
 
-def chosen(experiment: Experiment, record: SearchRecord, folder: RunFolder, number: int | None = None) -> Chosen:
+def choose(experiment: Experiment, record: SearchRecord, folder: RunFolder, number: int | None = None) -> Chosen:
     """The trial to export: the one asked for, else the confirmation's better, else the search's best.
 
     Raises:
         ExportError: there is no such trial, or it has no result.
     """
-    verdict = confirmed(folder)
+    verdict = read_verdict(folder)
     objective = experiment.search.objective
     if number is None and verdict is not None:
         number = int(verdict["arms"][verdict["best"]]["trial"])
@@ -71,7 +71,7 @@ def chosen(experiment: Experiment, record: SearchRecord, folder: RunFolder, numb
     return Chosen(trial, metrics, {**verdict["arms"][trial.arm], **verdict["paired"][trial.arm]}, verdict["word"])
 
 
-def confirmed(folder: RunFolder) -> dict[str, Any] | None:
+def read_verdict(folder: RunFolder) -> dict[str, Any] | None:
     """What `verdict.json` says, where there is one that can be read."""
     try:
         found = json.loads(folder.verdict.read_text(encoding="utf-8"))
@@ -98,7 +98,7 @@ def best_experiment(experiment: Experiment, found: Chosen, fingerprint: str, pla
             "origin": origin,
         }
     )
-    values = resolved(alone)
+    values = as_values(alone)
     del values["space"], values["confirm"]
     values["search"] = asdict(objective)  # it says which epoch is the best
     train = shlex.join(["uv", "run", "python", "-m", "search", "train", str(place)])
@@ -125,14 +125,14 @@ def _origin(experiment: Experiment, found: Chosen, fingerprint: str) -> Origin:
 
 
 def _headline(origin: Origin, found: Chosen) -> str:
-    value = shown(origin.metric, origin.value)
+    value = format_value(origin.metric, origin.value)
     name = f"Trial {origin.trial} ({origin.arm}) of the search `{origin.run}`: {origin.metric} {value}"
     if found.confirmed is None:
         return f"{name} at epoch {int(found.metrics['epoch'])}, one seed."
     sure = f"{name}, the mean of {origin.seeds} fresh seeds."
     if origin.prediction is None:
         return sure
-    low, high = (shown(origin.metric, end) for end in origin.prediction)
+    low, high = (format_value(origin.metric, end) for end in origin.prediction)
     return f"{sure}\n# One more training comes out between {low} and {high} in 95 %."
 
 
@@ -140,7 +140,7 @@ def write_best(experiment: Experiment, record: SearchRecord, folder: RunFolder) 
     """Leaves `best.yaml` in the run's folder."""
     write(
         folder.best,
-        best_experiment(experiment, chosen(experiment, record, folder), fingerprint_in(folder), folder.best),
+        best_experiment(experiment, choose(experiment, record, folder), fingerprint_in(folder), folder.best),
     )
 
 
@@ -188,11 +188,11 @@ def export_run(path: Path, output: Path, number: int | None) -> str:
     experiment = load(folder.experiment)
     if not folder.journal.exists():
         raise ExportError(f"there is no search in {path}: `run_search.py FILE` makes one")
-    with locked(folder):
+    with lock_folder(folder):
         journal = Journal(folder.journal)
         record = journal.replay()
         journal.close()
-        found = chosen(experiment, record, folder, number)
+        found = choose(experiment, record, folder, number)
         text = best_experiment(experiment, found, fingerprint_in(folder), output)
     try:
         write(output, text)

@@ -17,7 +17,7 @@ from ogmge import checkpoint
 from search.experiment.arms import ARMS, Arm
 from search.experiment.load import load
 from search.experiment.schema import Experiment, ExperimentError
-from search.report.export import confirmed
+from search.report.export import read_verdict
 from search.run import best as answer
 from search.run.checkpoints import storage_of
 from search.run.folder import FolderError, RunFolder, at_work, fingerprint_in
@@ -170,7 +170,7 @@ def gather(path: Path, *, busy: bool | None = None) -> Facts:
     if not folder.journal.exists():
         raise FolderError(f"there is no search in {path}: `run_search.py FILE` makes one")
     record, policy = read(folder.journal), Tuning(experiment)
-    document, verdict = confirmed(folder) or {}, None
+    document, verdict = read_verdict(folder) or {}, None
     with suppress(ValueError, KeyError, TypeError):
         _ = [document["arms"][arm]["changes"] for arm in ARMS]
         verdict = from_dict(document)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from search.report.facts import Facts
-from search.report.sentences import best, commands, confirmed, headline, paragraphs, searched, spent
+from search.report.sentences import best, commands, headline, paragraphs, space_by_path, spent, verdict_table
 
 LONGEST, MOST = 400, 5000  # characters of a cell, and of all of it: MLflow's limit
 
@@ -18,10 +18,10 @@ def markdown(facts: Facts) -> str:
         f"## {_plain(headline(facts))}",
         *map(_plain, paragraphs(facts)),
     ]
-    if (found := confirmed(facts) or best(facts)) is not None:
+    if (found := verdict_table(facts) or best(facts)) is not None:
         parts.append(_table(*found))
     parts.append(_table(("search", ""), spent(facts)))
-    space = searched(facts)
+    space = space_by_path(facts)
     going = "\n".join(f"{command}    # {what}" for what, command in commands(facts))
     tail = [f"```sh\n{going}\n```", "Plots, every trial, the verdict's seeds: `report.html` under Artifacts."]
     whole = "\n\n".join([*parts, _table(("space", ""), list(space.items())), *tail])

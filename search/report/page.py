@@ -51,7 +51,7 @@ def context(facts: Facts) -> dict[str, Any]:
         "words": words,
         "plots": plots,
         **several,
-        "space": words.searched(facts),
+        "space": words.space_by_path(facts),
         "statuses": table.WORDS,
         "head": [table.heading(name) for name in table.head(facts)],
         "rows": table.rows(facts),

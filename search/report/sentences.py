@@ -9,7 +9,7 @@ from search.experiment.arms import ARMS
 from search.experiment.formatting import configuration, duration, of_space, percent
 from search.report.facts import Facts
 from search.run.best import front_of
-from search.run.budget import NOTHING, left
+from search.run.budget import NOTHING, remaining
 from search.verdict.text import HEADINGS, HEADLINES, TITLES, sentences, test_sentence, verdict_rows
 
 WAITING = "No verdict yet: the confirmation is not done"
@@ -55,7 +55,7 @@ def paragraphs(facts: Facts) -> list[str]:
     return said
 
 
-def confirmed(facts: Facts) -> Table | None:
+def verdict_table(facts: Facts) -> Table | None:
     """The verdict's table; None where there is no verdict."""
     if facts.verdict is None:
         return None
@@ -104,7 +104,7 @@ def spent(facts: Facts) -> list[tuple[str, str]]:
     trials = f"{len(record.trials)} of {facts.planned} begun: {ends(record)}"
     if facts.busy and (running := record.count("running")):
         trials += f", {running} running"
-    limited = ", ".join(f"{limit:g} {unit}" for limit, unit in left(search.budget, NOTHING))
+    limited = ", ".join(f"{limit:g} {unit}" for limit, unit in remaining(search.budget, NOTHING))
     return [
         ("trials", trials),
         ("epochs", effort(facts.experiment, record).partition(" epochs: ")[2]),
@@ -116,7 +116,7 @@ def spent(facts: Facts) -> list[tuple[str, str]]:
     ]
 
 
-def searched(facts: Facts) -> dict[str, str]:
+def space_by_path(facts: Facts) -> dict[str, str]:
     """The space, by dotted path."""
     return {path: of_space(entry) for path, entry in facts.experiment.space.items()}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from search.experiment.formatting import duration, modalities_in, shown, text
+from search.experiment.formatting import duration, format_value, modalities_in, text
 from search.experiment.space import END, START, is_number
 from search.report.facts import Facts
 from search.run.journal import TrialRecord
@@ -83,7 +83,7 @@ def _epochs(trial: TrialRecord) -> Cell:
 
 
 def _metric(best: dict[str, float], name: str) -> Cell:
-    return Cell(shown(name, best.get(name)), best.get(name))
+    return Cell(format_value(name, best.get(name)), best.get(name))
 
 
 def _setting(trial: TrialRecord, path: str) -> Cell:

@@ -62,7 +62,7 @@ def of_budget(reason: str) -> bool:
     return reason.startswith("budget: ")
 
 
-def _said(limit: float, unit: str) -> str:
+def _format_limit(limit: float, unit: str) -> str:
     return f"budget: {limit:g} {unit} is spent" if limit == 1 else f"budget: {limit:g} {unit}s are spent"
 
 
@@ -84,10 +84,10 @@ def ended_by(budget: Budget, reason: str) -> bool:
     >>> ended_by(Budget(hours=4), "budget: 2 hours are spent")
     False
     """
-    return reason.partition(",")[0] in [_said(limit, unit) for limit, _, unit in _limits(budget, NOTHING)]
+    return reason.partition(",")[0] in [_format_limit(limit, unit) for limit, _, unit in _limits(budget, NOTHING)]
 
 
-def left(budget: Budget, spent: Spent) -> list[tuple[float, str]]:
+def remaining(budget: Budget, spent: Spent) -> list[tuple[float, str]]:
     """What there is of each limit still: how much, and of what.
 
     >>> left(Budget(hours=2, epochs=100), Spent(wall_seconds=1800.0, epochs=130))
@@ -107,6 +107,6 @@ def exhausted(budget: Budget, spent: Spent, aside: Spent = NOTHING) -> str | Non
     both = zip(_limits(budget, spent), _limits(budget, aside), strict=True)
     for (limit, used, unit), (_, kept, _) in both:
         if used + kept >= limit:
-            said = _said(limit, unit)
+            said = _format_limit(limit, unit)
             return f"{said}, of which {kept:.3g} are set aside for the confirmation" if kept else said
     return None

@@ -19,7 +19,7 @@ import yaml
 from ogmge.fit import LAST
 from search.experiment.formatting import flat
 from search.experiment.messages import hint
-from search.experiment.schema import Experiment, resolved, to_yaml
+from search.experiment.schema import Experiment, as_values, to_yaml
 
 MAY_CHANGE = (  # on resume
     "search.trials",
@@ -137,7 +137,7 @@ def write(path: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def changed(experiment: Experiment, path: Path, also: Collection[str] = ()) -> list[str]:
+def differences_from(experiment: Experiment, path: Path, also: Collection[str] = ()) -> list[str]:
     """What of an experiment may not differ from the one in a file and does, in words.
 
     Args:
@@ -149,7 +149,7 @@ def changed(experiment: Experiment, path: Path, also: Collection[str] = ()) -> l
         FolderError: the file is damaged.
     """
     try:
-        before, now = flat(yaml.safe_load(path.read_text(encoding="utf-8"))), flat(resolved(experiment))
+        before, now = flat(yaml.safe_load(path.read_text(encoding="utf-8"))), flat(as_values(experiment))
     except (yaml.YAMLError, UnicodeDecodeError, AttributeError) as error:
         raise FolderError(
             f"{path} is damaged, so that nobody can tell whether this is the same experiment: delete it if you know "
@@ -170,7 +170,7 @@ def _check(folder: RunFolder, experiment: Experiment, resume: bool) -> None:
         return
     if not (folder.experiment.exists() or folder.begun):
         raise FolderError(f"there is nothing to resume in {folder.path}: start without --resume")
-    if folder.experiment.exists() and (different := changed(experiment, folder.experiment)):
+    if folder.experiment.exists() and (different := differences_from(experiment, folder.experiment)):
         raise FolderError(
             f"a resumed run keeps what it began with ({folder.experiment}), but {'; '.join(different)}: "
             "put that back, or take another name"
@@ -190,7 +190,7 @@ class Identity:
     fingerprint: str
 
 
-def unchanged(then: str, now: str, since: str, otherwise: str) -> None:
+def require_unchanged(then: str, now: str, since: str, otherwise: str) -> None:
     """Sees that the data which a file or a run's folder names are what they were.
 
     Where they are not, whoever asked is refused, and can say what is meant: put the data back, or name these ones in so
@@ -210,7 +210,7 @@ def unchanged(then: str, now: str, since: str, otherwise: str) -> None:
         raise FolderError(f"the data have changed since {since} (fingerprint {then} then, {now} now), {otherwise}")
 
 
-def identified(folder: RunFolder, fingerprint: str) -> Identity:
+def identify(folder: RunFolder, fingerprint: str) -> Identity:
     """The run's identity, made with the first call; it stays that of data with this fingerprint.
 
     Raises:
@@ -228,7 +228,7 @@ def identified(folder: RunFolder, fingerprint: str) -> Identity:
             f"{folder.identity} is damaged, so that nobody can tell whether the data are the same: delete it if you "
             "know that they are, and repeat this command"
         ) from error
-    unchanged(
+    require_unchanged(
         made.fingerprint,
         fingerprint,
         f"the run in {folder.path} began",
@@ -245,7 +245,7 @@ def fingerprint_in(folder: RunFolder) -> str:
 
 
 @contextmanager
-def locked(folder: RunFolder) -> Iterator[None]:
+def lock_folder(folder: RunFolder) -> Iterator[None]:
     """The folder for this process alone.
 
     Raises:
@@ -277,7 +277,7 @@ def at_work(folder: RunFolder) -> bool:
 
 
 @contextmanager
-def claimed(folder: RunFolder, experiment: Experiment, *, resume: bool) -> Iterator[None]:
+def claim_folder(folder: RunFolder, experiment: Experiment, *, resume: bool) -> Iterator[None]:
     """The folder for this process alone, with the resolved experiment in it.
 
     A new folder in which nothing happened before an error goes away again, so that a mended command can be repeated.
@@ -287,8 +287,8 @@ def claimed(folder: RunFolder, experiment: Experiment, *, resume: bool) -> Itera
     """
     _check(folder, experiment, resume)
     folder.path.mkdir(parents=True, exist_ok=True)
-    with locked(folder):
-        write(folder.experiment, to_yaml(resolved(experiment)))
+    with lock_folder(folder):
+        write(folder.experiment, to_yaml(as_values(experiment)))
         try:
             yield
         except BaseException:

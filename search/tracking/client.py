@@ -74,7 +74,7 @@ def connect(uri: str | None, runs: Path, name: str) -> tuple[MlflowClient, str]:
         raise TrackingError(f"MLflow at {store_uri(uri, runs)} cannot be used: {error}") from error
 
 
-def kept_id(folder: Path) -> str | None:
+def read_run_id(folder: Path) -> str | None:
     """The id of the run of a search, or of a training, in whose folder we are; None where it is not known."""
     with suppress(OSError, ValueError, TypeError, AttributeError, StopIteration):
         return str(next(iter(json.loads((folder / ID_FILE).read_text(encoding="utf-8")).values())))

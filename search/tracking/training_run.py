@@ -20,10 +20,10 @@ from search.tracking.client import (
     TrainedOn,
     Values,
     connect,
-    kept_id,
     milliseconds,
     of_epoch,
     parameters,
+    read_run_id,
     store_uri,
     versions,
 )
@@ -109,7 +109,7 @@ class Recorder:
         """The run of a training that is resumed, unless MLflow or the folder has lost it."""
         from mlflow.exceptions import MlflowException
 
-        run_id = kept_id(self._folder)
+        run_id = read_run_id(self._folder)
         if run_id is not None:
             with suppress(MlflowException):
                 return self._writer.client.get_run(run_id)

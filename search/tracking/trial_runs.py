@@ -245,7 +245,7 @@ class TrialRuns:
         run = self._run(trial, parent)
         if not ended or run.status != STATUS[trial.status]:
             self._reopen(run)
-            tags = _reason(trial) | _inherited(trial) if ended else {}
+            tags = _reason(trial) | _inherited_tags(trial) if ended else {}
             self._write(run, trial, epochs, tags)
             if ended:
                 self._writer.client.set_terminated(run.run_id, STATUS[trial.status])
@@ -306,7 +306,7 @@ class TrialRuns:
             run.described, params, tags = True, {}, {}
 
 
-def _inherited(trial: TrialRecord) -> dict[str, str]:
+def _inherited_tags(trial: TrialRecord) -> dict[str, str]:
     """How many of its first epochs another trial trained."""
     return {"inherited_epochs": str(trial.inherited)} if trial.inherited else {}
 

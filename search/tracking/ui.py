@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from search.tracking.client import kept_id, store_uri
+from search.tracking.client import read_run_id, store_uri
 
 HOST = "127.0.0.1"
 START_S = 120
@@ -36,7 +36,7 @@ def page(folder: Path, uri: str, port: int) -> str:
     import mlflow
 
     base = f"http://{HOST}:{port}/"
-    run_id = kept_id(folder)
+    run_id = read_run_id(folder)
     if run_id is None:
         return base
     run = mlflow.MlflowClient(uri).get_run(run_id)

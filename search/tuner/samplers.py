@@ -72,7 +72,7 @@ class Known:
         """What a sampler makes of all results and of what is still to come, in a study of its own."""
         study = self.empty(sampler)
         study.add_trials([*self.results(), *self.pending()])
-        return fixed(study.ask(self.distributions).params)
+        return fixed_sampler(study.ask(self.distributions).params)
 
 
 class _FlatTPE(TPESampler):
@@ -125,10 +125,10 @@ def _by_generations(known: Known, study: optuna.Study, sizes: Iterable[int]) -> 
         for trial in generation:
             trial.system_attrs.update(notes)
         study.add_trials(generation)
-    return fixed(asked.params)
+    return fixed_sampler(asked.params)
 
 
-def fixed(params: Internal) -> BaseSampler:
+def fixed_sampler(params: Internal) -> BaseSampler:
     """A sampler of these parameters and no others."""
     return PartialFixedSampler(params, RandomSampler())
 

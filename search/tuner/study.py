@@ -18,7 +18,7 @@ from search.experiment.schema import Experiment
 from search.experiment.space import METHOD, Changes, Dimension, Internal, dimensions
 from search.run.journal import TrialRecord
 from search.tuner.distributions import Distributions, distributions
-from search.tuner.samplers import SAMPLERS, Known, fixed, random, sequence
+from search.tuner.samplers import SAMPLERS, Known, fixed_sampler, random, sequence
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -75,7 +75,7 @@ class ArmStudy:
     def _sampler(self, number: int, attempt: int) -> BaseSampler:
         seed = _seed(self._search.seed, self._arm, number, attempt)
         if self._sequence is not None:
-            return fixed(next(internal for internal in self._sequence if self._text(internal) not in self._had))
+            return fixed_sampler(next(internal for internal in self._sequence if self._text(internal) not in self._had))
         if attempt >= PATIENCE:
             return random(self._known, seed)
         return SAMPLERS[self._search.sampler](self._known, seed)

@@ -19,12 +19,12 @@ from search.verdict.paired import (
     Range,
     Secondary,
     detectable,
-    paired,
     paired_bootstrap,
     secondary,
     seeds_for,
     sign_flip,
     smallest_p,
+    t_interval,
 )
 
 Claim = Literal["helps", "hurts", "none"]
@@ -143,12 +143,12 @@ def decide(
     twin: Twin | None = None,
 ) -> Decision:
     """The decision of `verdict`, which see, without what stands beside it."""
-    pairs = paired(modulated, baseline)
+    pairs = t_interval(modulated, baseline)
     interval = interval_of(pairs, sequential=sequential)
     first = claim_of(interval, mode)
     if twin is None:
         return Decision(first, first, pairs, interval, None, None)
-    against = paired(modulated, twin.values) if twin.of == "modulated" else paired(twin.values, baseline)
+    against = t_interval(modulated, twin.values) if twin.of == "modulated" else t_interval(twin.values, baseline)
     twin_interval = interval_of(against, sequential=sequential)
     agree = twin.of == leader(pairs, mode) and claim_of(twin_interval, mode) == first
     return Decision(first if agree else "none", first, pairs, interval, against, twin_interval)

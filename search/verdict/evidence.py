@@ -59,7 +59,7 @@ def verdict_of(policy: Confirmation, plan: Plan, weights: Weights) -> Verdict | 
         correct=correct,
     )
     withheld = _withheld(policy, found)
-    notes = [*found.notes, *withheld, *missing, *_lost(policy), *_looked(plan, found)]
+    notes = [*found.notes, *withheld, *missing, *_failures(policy), *_looks_sentence(plan, found)]
     if withheld:
         found = replace(found, claim="none", word=f"no difference that {found.paired.n} seeds can show, unchecked")
     return replace(found, notes=tuple(notes))
@@ -134,7 +134,7 @@ def _withheld(policy: Confirmation, found: Verdict) -> list[str]:
     ]
 
 
-def _lost(policy: Confirmation) -> list[str]:
+def _failures(policy: Confirmation) -> list[str]:
     lost = policy.pairs.lost()
     if not lost:
         return []
@@ -145,7 +145,7 @@ def _lost(policy: Confirmation) -> list[str]:
     ]
 
 
-def _looked(plan: Plan, found: Verdict) -> list[str]:
+def _looks_sentence(plan: Plan, found: Verdict) -> list[str]:
     if not plan.fixed or found.claim == "none":
         return []
     first = " and ".join(map(str, plan.fixed))

@@ -74,7 +74,7 @@ class Range:
     high: float
 
 
-def paired(modulated: Sequence[float], baseline: Sequence[float], confidence: float = CONFIDENCE) -> Paired:
+def t_interval(modulated: Sequence[float], baseline: Sequence[float], confidence: float = CONFIDENCE) -> Paired:
     """The paired t interval: d ± t(n - 1) · s / sqrt(n), d and s the mean and standard deviation of the n differences
     (Student, *The Probable Error of a Mean*, Biometrika 1908).
 
@@ -271,7 +271,7 @@ def secondary(results: Mapping[str, tuple[Sequence[float], Sequence[float]]]) ->
         results: name -> results of the modulated and of the baseline arm, [n] each. One that has no p (see `paired`)
             counts among the comparisons all the same.
     """
-    each = {name: paired(a, b, 1 - (1 - CONFIDENCE) / len(results)) for name, (a, b) in results.items()}
+    each = {name: t_interval(a, b, 1 - (1 - CONFIDENCE) / len(results)) for name, (a, b) in results.items()}
     adjusted = holm([1.0 if one.p is None else one.p for one in each.values()])
     found = zip(each.items(), adjusted, strict=True)
     return {name: Secondary(one, None if one.p is None else p) for (name, one), p in found}

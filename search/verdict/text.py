@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from search.experiment.arms import ARMS, Arm
-from search.experiment.formatting import shown, signed
+from search.experiment.formatting import format_difference, format_value
 from search.verdict.decide import Claim, Verdict, claim_of
 from search.verdict.paired import Paired, Spread
 
@@ -16,7 +16,7 @@ HEADLINES: dict[Claim, str] = {"helps": "Modulation helps", "hurts": "Modulation
 
 def _spread(metric: str, spread: Spread) -> str:
     if spread.sd is None:
-        return shown(metric, spread.mean)
+        return format_value(metric, spread.mean)
     if "accuracy" in metric:
         return f"{100 * spread.mean:.1f} ± {100 * spread.sd:.1f} %"
     return f"{spread.mean:.4f} ± {spread.sd:.4f}"
@@ -24,8 +24,9 @@ def _spread(metric: str, spread: Spread) -> str:
 
 def _difference(metric: str, mean: float, low: float | None, high: float | None) -> str:
     if low is None or high is None:
-        return signed(metric, mean)
-    return f"{signed(metric, mean)} ({signed(metric, low, unit=False)} to {signed(metric, high, unit=False)})"
+        return format_difference(metric, mean)
+    ends = (format_difference(metric, end, unit=False) for end in (low, high))
+    return f"{format_difference(metric, mean)} ({' to '.join(ends)})"
 
 
 def _row(metric: str, pairs: Paired) -> tuple[str, str, str]:
@@ -92,7 +93,7 @@ def _more_seeds(found: Verdict) -> str:
 
 
 def _of(metric: str, difference: float) -> str:
-    return signed(metric, abs(difference)).removeprefix("+")
+    return format_difference(metric, abs(difference)).removeprefix("+")
 
 
 def test_sentence(test: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from pyarrow import fs
 from datasets.loader.loader import open_store
 from datasets.registry import DatasetError
 from datasets.store import cache
-from datasets.store.cache import opened, staged, upload
+from datasets.store.cache import local_store, staging_folder, upload
 from datasets.store.prepare import prepare
 from datasets.store.remote import RemoteError
 from datasets.store.store import MANIFEST, Store, StoreError
@@ -46,7 +46,7 @@ def test_a_store_at_a_uri_is_read_from_a_copy(made, published, home, kind, reque
     if kind == "s3":
         uri = request.getfixturevalue("s3")("stores/films")
         fs.copy_files(str(published), uri)  # as the error of `prepare` says
-    store, whole = opened(uri), Store(made[1])
+    store, whole = local_store(uri), Store(made[1])
     assert store.folder.parent == home
     assert store.fingerprint == whole.fingerprint
     assert [bytes(b) for e in store.entries() for b in store.blobs(e, "visual")] == [
@@ -54,7 +54,7 @@ def test_a_store_at_a_uri_is_read_from_a_copy(made, published, home, kind, reque
     ]
     if kind == "file":
         (published / "shard-00000.arrow").unlink()
-        assert opened(uri).fingerprint == store.fingerprint  # nothing is copied again
+        assert local_store(uri).fingerprint == store.fingerprint  # nothing is copied again
 
 
 def test_processes_that_want_a_copy_at_once_make_one(published, home, tmp_path):
@@ -77,13 +77,13 @@ def test_processes_that_want_a_copy_at_once_make_one(published, home, tmp_path):
 
 
 def test_a_copy_that_was_cut_short_is_made_whole_and_never_read(published, home, monkeypatch):
-    folder = opened(published.as_uri()).folder
+    folder = local_store(published.as_uri()).folder
     first, second, *_ = sorted(folder.glob("*.arrow"))
     kept = second.stat().st_ino
     first.write_bytes(first.read_bytes()[:-100])  # a full disk, a cache that was cleaned
     (folder / MANIFEST).unlink()
     (folder / ".shard-00007.arrow.copy.part").write_bytes(b"of a process that was killed")
-    again = opened(published.as_uri())
+    again = local_store(published.as_uri())
     assert not again.verify()
     assert second.stat().st_ino == kept  # what is whole is kept
     assert not list(folder.glob(".*"))
@@ -105,7 +105,7 @@ def test_a_process_that_is_killed_while_it_copies_leaves_none(published, home):
     with pytest.raises(StoreError) as error:
         Store(folder)
     tells(error.value, folder, MANIFEST)
-    assert not opened(published.as_uri()).verify()
+    assert not local_store(published.as_uri()).verify()
 
 
 def test_what_is_damaged_where_it_came_from_is_not_used(published, home):
@@ -114,22 +114,22 @@ def test_what_is_damaged_where_it_came_from_is_not_used(published, home):
     whole[len(whole) // 2] ^= 1
     shard.write_bytes(whole)
     with pytest.raises(StoreError) as error:
-        opened(published.as_uri())
+        local_store(published.as_uri())
     tells(error.value, shard.as_uri())
     assert "missing" not in str(error.value)
     shard.unlink()
     with pytest.raises(StoreError) as error:
-        opened(published.as_uri())
+        local_store(published.as_uri())
     tells(error.value, shard.as_uri(), "missing")
     assert not list(home.rglob("shard-00001*"))
     (published / MANIFEST).unlink()
     with pytest.raises(StoreError) as error:
-        opened(published.as_uri())
+        local_store(published.as_uri())
     tells(error.value, published.as_uri(), MANIFEST, "`python -m search prepare`")
 
 
 def test_a_damaged_copy_says_that_it_is_one(published, home):
-    store = opened(published.as_uri())
+    store = local_store(published.as_uri())
     shard = sorted(store.folder.glob("*.arrow"))[0]
     whole = bytearray(shard.read_bytes())
     entry = store.entries()[0]
@@ -138,15 +138,15 @@ def test_a_damaged_copy_says_that_it_is_one(published, home):
     del store
     shard.write_bytes(whole)
     with pytest.raises(StoreError) as error:
-        opened(published.as_uri()).blobs(entry, "visual")
+        local_store(published.as_uri()).blobs(entry, "visual")
     tells(error.value, shard, "damaged", f"delete {shard.parent}", published.as_uri())
 
 
 def test_another_store_at_the_same_uri_has_another_copy(published, home, tmp_path):
-    first = opened(published.as_uri())
+    first = local_store(published.as_uri())
     shutil.rmtree(published)
     prepare("films", listing(tmp_path / "films", 5), SETTINGS, published, parallel=here, max_quarantined=0.5)
-    second = opened(published.as_uri())
+    second = local_store(published.as_uri())
     assert first.folder != second.folder
     assert len(second.entries()) == 4
     assert all(first.blobs(entry, "visual") for entry in first.entries())
@@ -155,7 +155,7 @@ def test_another_store_at_the_same_uri_has_another_copy(published, home, tmp_pat
 def test_a_machine_with_no_room_for_copies_is_told(published, monkeypatch):
     monkeypatch.setenv(cache.FOLDER, "/proc/nowhere")
     with pytest.raises(RemoteError, match=r"/proc/nowhere/films-\w+") as error:
-        opened(published.as_uri())
+        local_store(published.as_uri())
     tells(error.value, os.strerror(errno.ENOENT), "OGMGE_STORES")
 
 
@@ -185,32 +185,32 @@ def test_what_was_prepared_goes_to_a_uri_and_is_this_machines_copy(made, home, t
     uri = (tmp_path / "there").as_uri()
     got: list[tuple[object, ...]] = []
     monkeypatch.setattr(cache.Remote, "get", lambda *task: got.append(task))
-    upload(Path(shutil.copytree(made[1], staged(uri))), uri)
-    assert not staged(uri).exists()
-    assert opened(uri).fingerprint == Store(made[1]).fingerprint
+    upload(Path(shutil.copytree(made[1], staging_folder(uri))), uri)
+    assert not staging_folder(uri).exists()
+    assert local_store(uri).fingerprint == Store(made[1]).fingerprint
     assert not got
     assert not Store(tmp_path / "there").verify()
 
 
 def test_an_upload_that_was_cut_short_is_no_store_and_goes_on(made, home, tmp_path):
     uri, there = (tmp_path / "there").as_uri(), tmp_path / "there"
-    folder = Path(shutil.copytree(made[1], staged(uri)))
+    folder = Path(shutil.copytree(made[1], staging_folder(uri)))
     (there / "shard-00001.arrow").mkdir(parents=True)  # in the way
     with pytest.raises(RemoteError) as error:
         upload(folder, uri)
     tells(error.value, uri, "written")
     with pytest.raises(StoreError) as error:
-        opened(uri)
+        local_store(uri)
     tells(error.value, uri, MANIFEST)
     os.rmdir(there / "shard-00001.arrow")
     upload(folder, uri)
-    assert not opened(uri).verify()
+    assert not local_store(uri).verify()
 
 
 def test_another_store_is_not_overwritten(made, published, home, tmp_path):
-    prepare("films", listing(tmp_path / "films", 5), SETTINGS, staged("x"), parallel=here, max_quarantined=0.5)
+    prepare("films", listing(tmp_path / "films", 5), SETTINGS, staging_folder("x"), parallel=here, max_quarantined=0.5)
     before = {file.name: file.read_bytes() for file in published.iterdir()}
     with pytest.raises(StoreError) as error:
-        upload(staged("x"), published.as_uri())
-    tells(error.value, published.as_uri(), staged("x"), "`dataset.store`")
+        upload(staging_folder("x"), published.as_uri())
+    tells(error.value, published.as_uri(), staging_folder("x"), "`dataset.store`")
     assert {file.name: file.read_bytes() for file in published.iterdir()} == before

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from datasets.index.clips import Clip, Index, Source
 from datasets.loader.decode import Draw, Host
 from datasets.loader.loader import SHARE, Splits, StoreData, open_store
-from datasets.loader.prefetch import prefetched
+from datasets.loader.prefetch import prefetch
 from datasets.loader.transforms import MEAN, STD
 from datasets.registry import DatasetError
 from datasets.store.prepare import prepare
@@ -347,7 +347,7 @@ def test_prefetched_results_come_in_order_bounded_and_errors_in_their_turn(count
     found = []
 
     def take() -> None:
-        for result in prefetched(work, range(count), threads=workers, ahead=ahead):
+        for result in prefetch(work, range(count), threads=workers, ahead=ahead):
             assert len(begun) <= len(found) + 1 + ahead
             found.append(result)
 

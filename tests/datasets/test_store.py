@@ -22,7 +22,7 @@ from datasets.index.clips import Clip, Index, Source
 from datasets.store import shards
 from datasets.store.encode import audio, frames
 from datasets.store.prepare import prepare
-from datasets.store.settings import Audio, Frames, stored
+from datasets.store.settings import Audio, Frames, stored_settings
 from datasets.store.store import MANIFEST, Manifest, Store, StoreError
 from tests.support.films import chirp, moving, write
 from tests.support.tells import tells
@@ -298,7 +298,7 @@ def test_the_fingerprint_is_of_the_content(made, copied):
 
 
 def test_only_what_decides_the_bytes_is_of_the_store():
-    assert stored(SETTINGS) == {
+    assert stored_settings(SETTINGS) == {
         "audio": {"kind": "audio", "sample_rate_hz": 8000, "stored_seconds": 10.0},
         "visual": {"kind": "frames", "per_clip": 4, "short_side": 256, "quality": 90},
     }

@@ -18,7 +18,7 @@ from datasets.loader.transforms import (
     Box,
     crop_batch,
     crop_one,
-    normalised,
+    normalise,
     part_of_wave,
     places,
     random_box,
@@ -143,9 +143,9 @@ def test_weights_of_a_resize_add_up_to_one_within_the_part(there, size, data):
 def test_colours_are_normalised_as_torchvision_does():
     batch = pictures(4, 20, 30).permute(0, 3, 1, 2)
     mirrored = torch.tensor([True, False, False, True])
-    found = normalised(batch, mirrored)
-    assert torch.equal(found, normalised(batch, None))
-    assert torch.equal(found, normalised(batch, None, out=torch.empty(batch.shape)))
+    found = normalise(batch, mirrored)
+    assert torch.equal(found, normalise(batch, None))
+    assert torch.equal(found, normalise(batch, None, out=torch.empty(batch.shape)))
     chain = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)])
     for ours, picture in zip(found, batch, strict=True):
         assert torch.allclose(ours, chain(picture), atol=1e-5)
@@ -155,11 +155,11 @@ def test_flow_is_negated_across_where_it_is_mirrored():
     flow = torch.zeros(2, 3, 2, 1, 4, dtype=torch.uint8)  # two clips of three frames
     flow[..., 0, 0, :] = torch.tensor([0, 64, 191, 255])
     flow[..., 1, 0, :] = torch.tensor([255, 0, 128, 127])
-    plain = normalised(flow, None)
+    plain = normalise(flow, None)
     assert plain.min() == pytest.approx(-1)
     assert plain.max() == pytest.approx(1)
     mirrored = torch.tensor([[True, False, True], [False, False, False]])
-    found = normalised(flow, mirrored)
+    found = normalise(flow, mirrored)
     expected = plain * torch.tensor([-1.0, 1.0]).view(2, 1, 1)
     where = mirrored[..., None, None, None]
     assert torch.allclose(found, torch.where(where, expected, plain), atol=1e-6)

@@ -17,7 +17,7 @@ from ogmge import inference, linear_probe
 from ogmge.config import Modulation, Optimizer, TrialConfig
 from ogmge.fit import train
 from ogmge.inference import Trained
-from ogmge.linear_probe import WEIGHT_DECAYS, fit, frozen_features, logistic_regression, right
+from ogmge.linear_probe import WEIGHT_DECAYS, extract_features, fit, logistic_regression, right
 from tests.support.tells import tells
 
 CPU = torch.device("cpu")
@@ -151,7 +151,7 @@ def state(model: Trained) -> dict[str, Tensor]:
 
 
 def test_features_are_those_of_a_plain_loop_over_samples(models):
-    found, y = frozen_features(models, DATA.validation(batch_size=8), CPU)
+    found, y = extract_features(models, DATA.validation(batch_size=8), CPU)
     assert torch.equal(y, DATA.held_out.y)
     assert [list(features) for features in found] == [["audio", "visual"], ["visual"]]
     full, half = models
@@ -170,8 +170,8 @@ def test_probing_is_the_same_every_time_and_encoders_stay_frozen(models):
     before = [state(model) for model in models]
     answers = []
     for _ in range(2):
-        training, y = frozen_features(models, DATA.train(batch_size=8, seed=0, epoch=0), CPU)
-        held, target = frozen_features(models, DATA.validation(batch_size=8), CPU)
+        training, y = extract_features(models, DATA.train(batch_size=8, seed=0, epoch=0), CPU)
+        held, target = extract_features(models, DATA.validation(batch_size=8), CPU)
         probes = [{name: fit(value, y, 3) for name, value in features.items()} for features in training]
         logits = [probes[i][name].logits(value) for i in range(2) for name, value in held[i].items()]
         answers.append(logits + [right(*one, target).fused for one in zip(models, probes, held, strict=True)])
@@ -184,7 +184,7 @@ def test_probing_is_the_same_every_time_and_encoders_stay_frozen(models):
 
 def test_the_whole_model_and_its_head_are_as_right_as_in_training(models):
     model = models[0]
-    held, y = frozen_features([model], DATA.validation(batch_size=8), CPU)
+    held, y = extract_features([model], DATA.validation(batch_size=8), CPU)
     found = right(model, {}, held[0], y)
     assert float(found.fused.double().mean()) == model.metrics["val/accuracy"]
     for name, answers in found.alone.items():
@@ -193,8 +193,8 @@ def test_the_whole_model_and_its_head_are_as_right_as_in_training(models):
 
 def test_a_probe_reads_what_an_encoder_that_was_hardly_trained_tells(models):
     """The audio tells the class, the picture does not."""
-    training, y = frozen_features(models[:1], DATA.train(batch_size=8, seed=0, epoch=0), CPU)
-    held, target = frozen_features(models[:1], DATA.validation(batch_size=8), CPU)
+    training, y = extract_features(models[:1], DATA.train(batch_size=8, seed=0, epoch=0), CPU)
+    held, target = extract_features(models[:1], DATA.validation(batch_size=8), CPU)
     probes = {name: fit(value, y, 3) for name, value in training[0].items()}
     found = right(models[0], probes, held[0], target)
     assert float(found.probed["audio"].double().mean()) > 0.8
@@ -206,5 +206,5 @@ def test_what_no_probe_can_be_made_of_is_named(models, value, fact):
     x = {name: torch.full((2, 1, 8, 8), value or 0.0) for name in DATA.shapes}
     batches = [] if value is None else [(x, torch.tensor([0, 1]))]
     with pytest.raises(ValueError) as error:  # noqa: PT011, its facts say which
-        frozen_features(models, batches, CPU)
+        extract_features(models, batches, CPU)
     tells(error.value, fact)

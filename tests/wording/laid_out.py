@@ -12,7 +12,7 @@ import torch
 from ogmge import checkpoint, fit
 from search.experiment.arms import ARMS, Arm
 from search.experiment.load import check
-from search.experiment.schema import Experiment, resolved, to_yaml
+from search.experiment.schema import Experiment, as_values, to_yaml
 from search.experiment.space import METHOD, dimensions
 from search.experiment.yaml_source import override, parse
 from search.run.folder import Identity, RunFolder, write
@@ -141,7 +141,7 @@ def confirmed(gain: float = 0.02) -> None:
 
 def _begin(run: RunFolder, found: Experiment) -> None:
     run.path.mkdir(parents=True, exist_ok=True)
-    write(run.experiment, to_yaml(resolved(found)))
+    write(run.experiment, to_yaml(as_values(found)))
     identity = Identity("0123456789abcdef", fingerprint_of(open_data(found.dataset)))
     write(run.identity, json.dumps(asdict(identity)))
 

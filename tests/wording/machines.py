@@ -13,7 +13,7 @@ from search.backend.autopack import FULL, NO_GPU
 from search.backend.cluster import ray_for
 from search.backend.resources import Peak, Room, fit, trials_at_once
 from search.backend.step_cost import Cost
-from search.backend.throughput import Measured, Packing, on_a_gpu, on_cpus, said
+from search.backend.throughput import Measured, Packing, format_packings, on_a_gpu, on_cpus
 from search.dry_run.forecast import Forecast
 from search.dry_run.prefix_savings import Shared
 from search.experiment.schema import Budget
@@ -138,16 +138,28 @@ def packed(packings: Sequence[Packing], *rates: float | None) -> list[Measured]:
 
 
 PACKED: list[tuple[str, str, str]] = [
-    ("One trial a GPU", "A second one at the same time makes both slower.", said(packed(GPU_PACKINGS, 100, 90), LIMIT)),
+    (
+        "One trial a GPU",
+        "A second one at the same time makes both slower.",
+        format_packings(packed(GPU_PACKINGS, 100, 90), LIMIT),
+    ),
     (
         "Several trials a GPU",
         "Four at a time make the most epochs.",
-        said(packed(GPU_PACKINGS, 100, 190, 310, 300), LIMIT),
+        format_packings(packed(GPU_PACKINGS, 100, 190, 310, 300), LIMIT),
     ),
-    ("A GPU without room for more", "Four at a time fail.", said(packed(GPU_PACKINGS, 100, 190, None), LIMIT)),
-    ("A GPU that is full", "Two are as many as there is memory for.", said(packed(GPU_PACKINGS[:2], 100, 190), LIMIT)),
-    ("A trial on all cores", "Two at a time are slower.", said(packed(CPU_PACKINGS, 100, 90), FULL)),
-    ("A trial on each core", "Each step is faster.", said(packed(CPU_PACKINGS, 100, 150, 240), FULL)),
+    (
+        "A GPU without room for more",
+        "Four at a time fail.",
+        format_packings(packed(GPU_PACKINGS, 100, 190, None), LIMIT),
+    ),
+    (
+        "A GPU that is full",
+        "Two are as many as there is memory for.",
+        format_packings(packed(GPU_PACKINGS[:2], 100, 190), LIMIT),
+    ),
+    ("A trial on all cores", "Two at a time are slower.", format_packings(packed(CPU_PACKINGS, 100, 90), FULL)),
+    ("A trial on each core", "Each step is faster.", format_packings(packed(CPU_PACKINGS, 100, 150, 240), FULL)),
     ("A GPU is asked for, and there is none", "With `gpu: auto`.", NO_GPU),
 ]
 

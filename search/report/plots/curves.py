@@ -9,7 +9,7 @@ from search.experiment.arms import ARMS, Arm
 from search.experiment.formatting import label
 from search.experiment.space import END, METHOD, START, with_changes
 from search.report.facts import Facts
-from search.report.plots.figure import COLOURS, Figure, Scale, escaped, shade
+from search.report.plots.figure import COLOURS, Figure, Scale, escape, shade
 from search.run.journal import TrialRecord
 from search.verdict.text import TITLES
 
@@ -95,7 +95,7 @@ def _ends(facts: Facts, status: str, name: str, symbol: str, trials: Iterable[Tr
         "x": [len(t.epochs) - 1 for t in ended],
         "y": [scale(t.epochs[-1][facts.metric]) for t in ended],
         "customdata": [t.number for t in ended],
-        "text": [escaped(t.reason.splitlines()[0][:160]) if t.reason else name for t in ended],
+        "text": [escape(t.reason.splitlines()[0][:160]) if t.reason else name for t in ended],
         "marker": {"symbol": symbol, "size": 7, "color": "@ink", "line": {"width": 1.5, "color": "@ink"}},
         "hovertemplate": f"trial %{{customdata}} after epoch %{{x}}, {scale.hover}: %{{text}}<extra></extra>",
     }
@@ -110,5 +110,5 @@ def _best(facts: Facts, arm: Arm) -> dict[str, Any]:
         "x": [int(metrics["epoch"]) for metrics in trial.epochs],
         "y": [scale(metrics[facts.metric]) for metrics in trial.epochs],
         "line": {"color": COLOURS[arm], "width": 3},
-        "hovertemplate": f"{escaped(label(trial.changes))}<br>epoch %{{x}}: {scale.hover}<extra></extra>",
+        "hovertemplate": f"{escape(label(trial.changes))}<br>epoch %{{x}}: {scale.hover}<extra></extra>",
     }

@@ -11,7 +11,7 @@ from search.experiment.formatting import label, text
 from search.experiment.space import END, METHOD, START, Range, is_number, with_changes
 from search.report.facts import Facts
 from search.report.plots.curves import window_of
-from search.report.plots.figure import COLOURS, Figure, Scale, escaped
+from search.report.plots.figure import COLOURS, Figure, Scale, escape
 from search.run.journal import TrialRecord
 from search.verdict.text import TITLES
 
@@ -21,7 +21,7 @@ NOTE = "Colour: the mean of the trials with this window; the number: how many th
 COUNT = 6  # the page's colours for kinds
 
 
-def resulted(facts: Facts) -> list[TrialRecord]:
+def trials_with_result(facts: Facts) -> list[TrialRecord]:
     """Trials with a result, whether they were trained to the end or stopped early."""
     return [trial for trial in facts.record if trial.status in ("finished", "stopped") and trial.best is not None]
 
@@ -32,7 +32,7 @@ def alpha(facts: Facts) -> Figure | None:
     if ALPHA not in facts.experiment.space:
         return None
     kinds: dict[str, list[TrialRecord]] = {}
-    for trial in resulted(facts):
+    for trial in trials_with_result(facts):
         if trial.arm == "modulated":
             kinds.setdefault(with_changes(facts.experiment.trial, trial.changes).fusion, []).append(trial)
     if not kinds:
@@ -53,11 +53,11 @@ def _kind(facts: Facts, place: int, name: str, trials: list[TrialRecord]) -> dic
     return {
         "type": "scatter",
         "mode": "markers",
-        "name": escaped(name),
+        "name": escape(name),
         "x": [trial.changes[ALPHA] for trial in trials],
         "y": [scale(trial.best or 0.0) for trial in trials],
         "customdata": [trial.number for trial in trials],
-        "text": [escaped(f"{label(t.changes)}: {len(t.epochs)} epochs, {t.status}") for t in trials],
+        "text": [escape(f"{label(t.changes)}: {len(t.epochs)} epochs, {t.status}") for t in trials],
         "marker": {
             "size": 9,
             "color": f"@kind{place % COUNT}",
@@ -74,7 +74,7 @@ def _band(facts: Facts) -> tuple[list[dict[str, Any]], str]:
         found = facts.verdict.paired.baseline
         low, high = found.mean - (found.sd or 0.0), found.mean + (found.sd or 0.0)
         said = "The band is the confirmed baseline's mean, one standard deviation of its seeds either way."
-    elif baseline := [t.best for t in resulted(facts) if t.arm == "baseline" and t.best is not None]:
+    elif baseline := [t.best for t in trials_with_result(facts) if t.arm == "baseline" and t.best is not None]:
         best = facts.best["baseline"].value
         low, high = sorted((median(baseline), best))
         said = "The band is the better half of the unmodulated trials."
@@ -97,7 +97,7 @@ def window(facts: Facts) -> Figure | None:
     """The searched metric by first and last epoch of the window: the mean of the trials that had it. None where there
     was one window only."""
     found: dict[tuple[int, int], list[float]] = {}
-    for trial in resulted(facts):
+    for trial in trials_with_result(facts):
         if (where := window_of(facts, trial)) is not None and trial.arm == "modulated":
             found.setdefault(where, []).append(trial.best or 0.0)
     if len(found) < 2:
@@ -143,10 +143,10 @@ def slices(facts: Facts) -> list[Figure]:
 
 
 def _slice(facts: Facts, place: int, path: str) -> Figure:
-    trials = [trial for trial in resulted(facts) if path in trial.changes]
+    trials = [trial for trial in trials_with_result(facts) if path in trial.changes]
     numbers = all(is_number(trial.changes[path]) for trial in trials)
     traces = [_points(facts, path, [t for t in trials if t.arm == arm], arm, numbers) for arm in reversed(ARMS)]
-    axis: dict[str, Any] = {"title": escaped(path)}
+    axis: dict[str, Any] = {"title": escape(path)}
     axis |= {"type": "log" if _logarithmic(facts, path) else "linear"} if numbers else {"type": "category"}
     layout = {"xaxis": axis, "yaxis": {"title": Scale(facts.metric).title}}
     alt = f"{facts.metric} of {len(trials)} trials against {path}{_by_value(facts, path, trials)}"
@@ -160,7 +160,7 @@ def _points(facts: Facts, path: str, listed: list[TrialRecord], arm: Arm, number
         "type": "scatter",
         "mode": "markers",
         "name": TITLES[arm],
-        "x": values if numbers else [escaped(text(value)) for value in values],
+        "x": values if numbers else [escape(text(value)) for value in values],
         "y": [scale(t.best or 0.0) for t in listed],
         "customdata": [t.number for t in listed],
         "marker": {

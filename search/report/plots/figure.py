@@ -50,7 +50,7 @@ class Scale:
 
     @property
     def title(self) -> str:
-        return escaped(f"{self.metric} (%)" if self._percent else self.metric)
+        return escape(f"{self.metric} (%)" if self._percent else self.metric)
 
     @property
     def hover(self) -> str:
@@ -61,7 +61,7 @@ class Scale:
         return round(100 * value, 3) if self._percent else value
 
 
-def escaped(text: str) -> str:
+def escape(text: str) -> str:
     """Text that Plotly shows as it is: it would take `<b>` and links in it for markup."""
     return html.escape(text, quote=False)
 

@@ -13,7 +13,7 @@ from optuna.trial import create_trial
 from search.experiment.arms import ARMS, Arm
 from search.experiment.space import METHOD, is_number
 from search.report.facts import Facts
-from search.report.plots.figure import COLOURS, Figure, escaped
+from search.report.plots.figure import COLOURS, Figure, escape
 from search.run.journal import TrialRecord
 from search.verdict.text import TITLES
 
@@ -37,7 +37,7 @@ def importance(facts: Facts) -> Figure | None:
             "type": "bar",
             "orientation": "h",
             "name": TITLES[arm],
-            "y": [escaped(path) for path in paths],
+            "y": [escape(path) for path in paths],
             "x": [round(float(shares.get(path, 0.0)), 4) for path in paths],
             "marker": {"color": COLOURS[arm]},
             "hovertemplate": "%{y}: %{x:.0%}<extra></extra>",

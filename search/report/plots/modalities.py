@@ -9,7 +9,7 @@ from search.experiment.formatting import modalities
 from search.report.facts import Facts
 from search.report.plots.curves import window_of
 from search.report.plots.effects import COUNT
-from search.report.plots.figure import Figure, escaped, shade
+from search.report.plots.figure import Figure, escape, shade
 from search.verdict.text import TITLES
 
 SHOWN = (
@@ -54,7 +54,7 @@ def _line(facts: Facts, arm: Arm, modality: str, place: int, key: str, factor: f
     return {
         "type": "scatter",
         "mode": "lines",
-        "name": f"{escaped(modality)}, {TITLES[arm]}",
+        "name": f"{escape(modality)}, {TITLES[arm]}",
         "x": [int(metrics["epoch"]) for metrics in trial.epochs],
         "y": [round(factor * metrics[key.format(modality)], 4) for metrics in trial.epochs],
         "line": {"color": f"@kind{place % COUNT}", "dash": DASHES[arm], "width": 2},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from search.report.facts import ClassChange, Facts
-from search.report.plots.figure import Figure, Scale, escaped
+from search.report.plots.figure import Figure, Scale, escape
 
 MOST_CLASSES = 40  # in the plot: of more, those with the largest changes; the table has all
 SEEDS = "Each line is one seed: the same first weights, the same order of the data, the same validation split."
@@ -45,7 +45,7 @@ def seeds(facts: Facts) -> Figure | None:
     return Figure("seeds", "The same seeds, without and with modulation", alt, traces, layout, SEEDS, 380)
 
 
-def shown_classes(changes: list[ClassChange]) -> list[ClassChange]:
+def classes_to_show(changes: list[ClassChange]) -> list[ClassChange]:
     """Those that the plot has room for, from the one that gained most to the one that lost most."""
     order = sorted(changes, key=lambda change: -change.difference)
     if len(order) <= MOST_CLASSES:
@@ -56,13 +56,13 @@ def shown_classes(changes: list[ClassChange]) -> list[ClassChange]:
 
 def classes(facts: Facts) -> Figure | None:
     """How much more, or less, of each class is right with modulation, in points, with the seeds' interval."""
-    drawn = shown_classes(facts.classes)[::-1]
+    drawn = classes_to_show(facts.classes)[::-1]
     if not drawn:
         return None
     trace: dict[str, Any] = {
         "type": "bar",
         "orientation": "h",
-        "y": [escaped(change.name) for change in drawn],
+        "y": [escape(change.name) for change in drawn],
         "x": [round(100 * change.difference, 2) for change in drawn],
         "marker": {"color": ["@modulated" if change.difference > 0 else "@baseline" for change in drawn]},
         "customdata": [[round(100 * change.baseline, 1), round(100 * change.modulated, 1)] for change in drawn],

@@ -60,7 +60,7 @@ def siblings(space: Mapping[str, Entry], trial: TrialConfig, changes: Changes) -
 
 
 def _of_arm(space: Mapping[str, Entry], trial: TrialConfig, own: Changes, *, modulated: bool) -> list[Sibling]:
-    listed = _within([_listed(d) for d in dimensions(space, trial, modulated=modulated) if _late(d)])
+    listed = _within([_siblings_along(d) for d in dimensions(space, trial, modulated=modulated) if _late(d)])
     method: Changes = {} if modulated else {METHOD: "none"}
     found = []
     for combination in itertools.product(*listed):
@@ -71,7 +71,7 @@ def _of_arm(space: Mapping[str, Entry], trial: TrialConfig, own: Changes, *, mod
     return found
 
 
-def _listed(dimension: Dimension) -> list[Sibling]:
+def _siblings_along(dimension: Dimension) -> list[Sibling]:
     """What a dimension can be; of endlessly many one stands for all."""
     if isinstance(dimension, Interval) and math.isinf(dimension.count):
         return [Sibling({dimension.path: dimension.range.low}, endless=True)]

@@ -9,7 +9,7 @@ import warnings
 import pytest
 from rich.console import Console
 
-from search.backend.notices import noted
+from search.backend.notices import collect_notices
 from search.console.notes import notes_at_the_end
 from tests.support.tells import tells
 
@@ -57,7 +57,7 @@ def test_they_are_told_also_where_it_ends_in_an_error_and_then_all_is_as_before(
 
 
 def test_an_error_that_came_with_one_is_named():
-    with noted() as notices:
+    with collect_notices() as notices:
         try:
             raise ValueError("of a kind")
         except ValueError:

@@ -17,7 +17,7 @@ from ogmge.config import Modulation, TrialConfig
 from search.backend import resources as packing
 from search.backend import throughput
 from search.backend.resources import Room
-from search.backend.throughput import Crew, Measured, Packing, chosen, climbed, on_a_gpu, on_cpus, said
+from search.backend.throughput import Crew, Measured, Packing, best_packing, climb, format_packings, on_a_gpu, on_cpus
 from tests.support.own_data import Vectors
 from tests.support.tells import tells
 
@@ -77,7 +77,7 @@ def test_the_packings_of_cores(cpus, found):
 )
 def test_denser_packings_are_tried_while_they_are_faster(rates, tried):
     left = iter(rates)
-    assert climbed([m.packing for m in measured(*rates)], lambda _: next(left)) == measured(*rates[:tried])
+    assert climb([m.packing for m in measured(*rates)], lambda _: next(left)) == measured(*rates[:tried])
 
 
 # ---- what is taken ----
@@ -97,8 +97,8 @@ def test_denser_packings_are_tried_while_they_are_faster(rates, tried):
     ],
 )
 def test_the_most_epochs_an_hour_are_taken(rates, trials, facts):
-    assert chosen(measured(*rates)).packing.trials == trials
-    line = said(measured(*rates), "the limit")
+    assert best_packing(measured(*rates)).packing.trials == trials
+    line = format_packings(measured(*rates), "the limit")
     tells(line, *facts, "a GPU")
     assert figures(line) == figures(" ".join(map(str, facts)))
     assert ("the limit" in line) is ("the limit" in facts)
@@ -110,7 +110,7 @@ def figures(line: str) -> list[str]:
 
 def test_a_line_on_cores():
     found = [Measured(packing, rate) for packing, rate in zip(on_cpus(4), (10.0, 15.0, 14.0), strict=True)]
-    line = said(found, "")
+    line = format_packings(found, "")
     tells(line, "2 trials", "2 cores", "1.5 times", 4, "faster")
     assert len(figures(line)) == 4
 
@@ -118,7 +118,7 @@ def test_a_line_on_cores():
 @given(st.lists(st.floats(0.1, 1e6) | st.none(), min_size=1, max_size=6))
 def test_none_is_much_faster_than_what_is_taken_and_none_with_fewer_trials_as_fast(rates):
     found = measured(*rates)
-    taken = chosen(found)
+    taken = best_packing(found)
     known = [rate for rate in rates if rate is not None]
     assert not known or (taken.rate or 0) * throughput.WORTH >= max(known)
     assert all((m.rate or 0) * throughput.WORTH < max(known) for m in found[: found.index(taken)])

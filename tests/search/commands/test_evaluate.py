@@ -15,8 +15,8 @@ from click.testing import CliRunner, Result
 from ogmge import checkpoint, fit
 from search.cli.main import main
 from search.experiment.load import load
-from search.experiment.schema import resolved, to_yaml
-from search.run.folder import RunFolder, identified, write
+from search.experiment.schema import as_values, to_yaml
+from search.run.folder import RunFolder, identify, write
 from search.run.open_data import open_data
 from tests.support.own_data import WithTest
 from tests.support.tells import tells
@@ -39,7 +39,7 @@ def train(folder: Path, name: str, *assignments: str, method: str = "ogm", into:
     run.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.yaml").write_text(EXPERIMENT.format(name=name, method=method))
     if not into:
-        write(run / "experiment.yaml", to_yaml(resolved(load(folder / f"{name}.yaml", assignments))))
+        write(run / "experiment.yaml", to_yaml(as_values(load(folder / f"{name}.yaml", assignments))))
     experiment = load(folder / f"{name}.yaml", assignments)
     fit.train(experiment.trial, open_data(experiment.dataset), lambda metrics: None, folder=run / into)
 
@@ -248,7 +248,7 @@ def test_data_can_be_named_where_a_checkpoint_is_alone(place):
 @pytest.mark.parametrize("folder", ["confirm", "confirm.2"])
 def test_a_training_of_a_confirmation_is_validated_on_the_split_that_it_drew(place, folder):
     into = f"{folder}/tune/0001"
-    identified(RunFolder(place / "runs" / "modulated"), WithTest(samples=90).fingerprint)
+    identify(RunFolder(place / "runs" / "modulated"), WithTest(samples=90).fingerprint)
     train(place, "modulated", "trial.seed=5", "dataset.split_seed=5", into=into)
     file = place / "runs" / "modulated" / into / "best.pt"
     assert "90/0/0" not in said(evaluate(file, "--split", "validation"))  # the run's data; this training drew its own
@@ -260,7 +260,7 @@ def test_a_training_of_a_confirmation_is_validated_on_the_split_that_it_drew(pla
 
 def test_other_data_than_the_runs_are_noted(place):
     run = RunFolder(place / "runs" / "modulated")
-    identified(run, WithTest(samples=90).fingerprint)
+    identify(run, WithTest(samples=90).fingerprint)
     said(evaluate("modulated"))
     assert (found(run.path)["fingerprint"], found(run.path)["notes"]) == ("90/0/0", [])
     text = said(evaluate("modulated", "dataset.samples=80"))
@@ -268,7 +268,7 @@ def test_other_data_than_the_runs_are_noted(place):
     [note] = found(run.path)["notes"]
     tells(note, "runs/modulated", "90/0/0 then", "80/0/0 now")
     tells(text, note)
-    identified(RunFolder(place / "runs" / "plain"), "0ld")
+    identify(RunFolder(place / "runs" / "plain"), "0ld")
     text = said(evaluate("modulated", "--against", "plain"))
     note, _ = found(run.path)["notes"]
     tells(note, "runs/plain", "0ld then", "90/0/0 now")
@@ -276,7 +276,7 @@ def test_other_data_than_the_runs_are_noted(place):
 
 
 def test_data_that_changed_are_evaluated_on_only_where_they_are_named(place):
-    identified(RunFolder(place / "runs" / "modulated"), "0ld")
+    identify(RunFolder(place / "runs" / "modulated"), "0ld")
     result = evaluate("modulated")
     assert result.exit_code == 2
     tells(result.output, "runs/modulated", "0ld then", "90/0/0 now", "--data FILE")

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from datasets.loader.in_memory import InMemory, Split
 from ogmge import inference
-from ogmge.config import Modulation, TrialConfig, selected
+from ogmge.config import Modulation, TrialConfig, select_modalities
 from ogmge.fit import train
 from search.cli.main import main
 from search.console.progress import Progress, of_search
@@ -102,7 +102,7 @@ def test_a_checkpoint_from_before_there_was_a_choice_takes_all(tmp_path):
 
 @pytest.mark.parametrize("asked", [None, NAMES, NAMES[::-1]])
 def test_all_there_are_can_be_named_or_left_out(asked):
-    assert list(selected(replace(ALONE, modalities=asked), DATA.shapes)) == list(NAMES)
+    assert list(select_modalities(replace(ALONE, modalities=asked), DATA.shapes)) == list(NAMES)
 
 
 def test_what_is_searched_comes_through_an_experiment_file():

@@ -19,7 +19,7 @@ from ogmge import checkpoint, inference
 from ogmge.config import Modulation, Optimizer, TrialConfig
 from ogmge.fit import train
 from search.cli.main import main
-from search.experiment.schema import Experiment, resolved, to_yaml
+from search.experiment.schema import Experiment, as_values, to_yaml
 from search.models.lookup import checkpoint_of, load
 from tests.support.own_data import Vectors
 from tests.support.tells import tells
@@ -51,7 +51,7 @@ def put(folder: Path, config: TrialConfig, data: str, trial: str = ".") -> None:
     dataset = {"name": f"{'tests.support.own_data' if data == 'Vectors' else __name__}:{data}"}
     folder.mkdir(parents=True)
     (folder / "experiment.yaml").write_text(
-        to_yaml(resolved(Experiment(name=folder.name, dataset=dataset, trial=config)))
+        to_yaml(as_values(Experiment(name=folder.name, dataset=dataset, trial=config)))
     )
     train(config, Drawn(), lambda metrics: None, folder=folder / trial)
 

@@ -20,7 +20,7 @@ from ogmge import fit as trainable
 from search.backend import ddp
 from search.backend.ddp import Job
 from search.experiment.load import load
-from search.models.registry import registered
+from search.models.registry import find_registered
 from tests.support.own_data import Drawn
 from tests.support.searches import command, said, start
 from tests.support.tells import tells
@@ -115,7 +115,7 @@ def test_a_training_reads_the_test_split_once_and_leaves_a_model_that_predicts_i
         evaluated = command("evaluate", *arguments)
         assert (evaluated.exit_code, what in said(evaluated)) == (code, True), evaluated.output
     (here / "runs/alone/best.pt").rename(here / "moved.pt")
-    copy = registered("models:/alone@champion", Path("runs"))
+    copy = find_registered("models:/alone@champion", Path("runs"))
     assert copy.read_bytes() == (here / "moved.pt").read_bytes()
     (here / "moved.pt").rename(here / "runs/alone/best.pt")
 

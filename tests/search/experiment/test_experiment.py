@@ -23,7 +23,7 @@ from datasets.registry import BUILT_IN
 from ogmge.config import Schedule, TrialConfig
 from search.experiment import messages
 from search.experiment.load import check, load
-from search.experiment.schema import Experiment, ExperimentError, resolved, to_yaml
+from search.experiment.schema import Experiment, ExperimentError, as_values, to_yaml
 from search.experiment.yaml_source import Document, Place, parse
 from tests.support.tells import tells
 
@@ -322,20 +322,20 @@ ROUND = [
 def test_an_experiment_that_is_written_out_is_the_same_when_read_again(text, tmp_path):
     first = checked(text)
     path = tmp_path / "experiment.yaml"
-    path.write_text(to_yaml(resolved(first)), encoding="utf-8")
+    path.write_text(to_yaml(as_values(first)), encoding="utf-8")
     again = load(path)
     assert again == first
-    assert to_yaml(resolved(again)) == path.read_text(encoding="utf-8")
+    assert to_yaml(as_values(again)) == path.read_text(encoding="utf-8")
 
 
 @settings(deadline=None)
 @given(st.from_regex(r"[a-z0-9][a-z0-9._-]{0,6}", fullmatch=True))
 def test_any_name_is_the_same_when_read_again(name):
-    assert checked(to_yaml({**resolved(checked(HEAD)), "name": name})).name == name
+    assert checked(to_yaml({**as_values(checked(HEAD)), "name": name})).name == name
 
 
 def test_every_default_is_written_out():
-    values = yaml.safe_load(to_yaml(resolved(checked(HEAD))))
+    values = yaml.safe_load(to_yaml(as_values(checked(HEAD))))
     assert list(values) == ["name", "dataset", "trial", "space", "search", "confirm", "tracking", "origin"]
     assert set(values["trial"]) == {f.name for f in dataclasses.fields(TrialConfig)}
     assert values["trial"]["modulation"]["alpha"] == 0.1
@@ -670,7 +670,7 @@ def ends_well(values: dict[str, Any]) -> None:
     assert repr(document.value) == repr(before)
     if not found:
         experiment = check(document)
-        assert checked(to_yaml(resolved(experiment))) == experiment
+        assert checked(to_yaml(as_values(experiment))) == experiment
 
 
 @settings(deadline=None, max_examples=100)

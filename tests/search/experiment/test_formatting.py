@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.experiment import formatting
-from search.experiment.formatting import duration, flat, label, modalities, percent, shown
+from search.experiment.formatting import duration, flat, format_value, label, modalities, percent
 from search.experiment.space import END, METHOD, START
 
 
@@ -96,7 +96,7 @@ def test_modalities_are_those_with_an_accuracy_of_their_own_in_the_order_they_ca
     ],
 )
 def test_an_accuracy_is_shown_in_per_cent_and_anything_else_as_a_number(metric, value, text):
-    assert shown(metric, value) == text
+    assert format_value(metric, value) == text
 
 
 @given(st.floats(0, 1))

@@ -13,7 +13,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.experiment.yaml_source import DEEPEST, Document, DocumentError, Dumper, dotted, override, parse, read
+from search.experiment.yaml_source import DEEPEST, Document, DocumentError, Dumper, format_path, override, parse, read
 from tests.support.tells import tells
 
 
@@ -343,7 +343,7 @@ def test_what_the_command_line_sets_comes_from_there_with_all_that_is_in_it():
     ],
 )
 def test_a_path_in_words(path, text):
-    assert dotted(path) == text
+    assert format_path(path) == text
 
 
 def test_a_part_is_found_by_its_path():

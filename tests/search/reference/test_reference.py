@@ -19,12 +19,12 @@ from jsonschema import Draft202012Validator
 from datasets.registry import BUILT_IN, find
 from search.experiment.formatting import flat
 from search.experiment.load import check, load
-from search.experiment.schema import Experiment, ExperimentError, Origin, resolved, to_yaml
+from search.experiment.schema import Experiment, ExperimentError, Origin, as_values, to_yaml
 from search.experiment.space import paths
 from search.experiment.yaml_source import Document, Place, parse
 from search.reference import limits, words
 from search.reference.docstrings import arguments, summary
-from search.reference.files import DOCS, generated
+from search.reference.files import DOCS, generate
 from search.reference.json_schema import experiment_schema
 from search.reference.keys import Key, sections
 from tests.support.tells import tells
@@ -41,9 +41,9 @@ def refused(values: Any) -> list[str]:
     return [f"{error.json_path}: {error.message}" for error in VALIDATOR.iter_errors(values)]
 
 
-@pytest.mark.parametrize("path", generated(), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", generate(), ids=lambda path: path.name)
 def test_what_is_made_of_the_schema_is_fresh(path):
-    fresh = path.read_text(encoding="utf-8") == generated()[path]
+    fresh = path.read_text(encoding="utf-8") == generate()[path]
     assert fresh, f"docs/{path.name} is not what the code says by now: uv run python -m search.reference"
 
 
@@ -58,7 +58,7 @@ def test_each_key_has_a_meaning_and_says_what_it_takes():
 def test_no_key_is_left_out():
     told = {key.path for key in KEYS}
     experiment = load(SHIPPED[0], ["confirm={seeds: 10}"])
-    values = {k: v for k, v in resolved(experiment).items() if k not in ("space", "origin")}
+    values = {k: v for k, v in as_values(experiment).items() if k not in ("space", "origin")}
     options = {f"dataset.{field.name}" for name in BUILT_IN for field in dataclasses.fields(find(name))}
     origin = {f"origin.{key}" for key in Origin.model_fields}
     assert set(flat(values)) | options | origin <= told
@@ -157,7 +157,7 @@ def test_every_path_of_a_trial_can_be_searched_and_no_other():
 def examples() -> Iterator[Any]:
     for path in SHIPPED:
         yield pytest.param(parse(path.read_text(encoding="utf-8"), path.name).value, id=path.name)
-        yield pytest.param(resolved(load(path)), id=f"{path.name} with every default")
+        yield pytest.param(as_values(load(path)), id=f"{path.name} with every default")
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for index, block in enumerate(re.findall(r"```yaml\n(.*?)```", readme, flags=re.DOTALL)):
         yield pytest.param({"name": "x", **parse(block, "README.md").value}, id=f"README.md {index}")
@@ -203,7 +203,7 @@ def test_it_takes_what_an_experiment_may_be(text):
 
 def test_it_takes_an_export():
     experiment = load(SHIPPED[0]).model_copy(update={"origin": ORIGIN})
-    assert refused(yaml.safe_load(to_yaml(resolved(experiment)))) == []
+    assert refused(yaml.safe_load(to_yaml(as_values(experiment)))) == []
 
 
 @pytest.mark.parametrize(
@@ -284,7 +284,7 @@ def places(value: Any, path: Place = ()) -> list[Place]:
     return [path, *(place for key, inner in items for place in places(inner, (*path, key)))]
 
 
-DEMO = resolved(load(ROOT / "experiments" / "demo.yaml", ["confirm={seeds: 6}", "search.scheduler.name=none"]))
+DEMO = as_values(load(ROOT / "experiments" / "demo.yaml", ["confirm={seeds: 6}", "search.scheduler.name=none"]))
 PLACES = [place for place in places(DEMO) if place and place[0] != "origin"]
 VALUES = [-1, 0, 1, 0.0, 1e-9, 0.5, 1.0, True, None, "auto", "none", "x:y", [], [1], ["ogm"], {"low": 1, "high": 3}]
 

@@ -21,8 +21,8 @@ from click.testing import CliRunner
 from ogmge import checkpoint
 from search.cli.main import main
 from search.experiment.arms import ARMS
-from search.experiment.formatting import signed
-from search.experiment.schema import resolved, to_yaml
+from search.experiment.formatting import format_difference
+from search.experiment.schema import as_values, to_yaml
 from search.report import sentences as words
 from search.report import table
 from search.report.facts import Facts, gather
@@ -34,7 +34,7 @@ from search.report.plots.curves import MOST_POINTS, curves, window_of
 from search.report.plots.importance import importance
 from search.report.plots.modalities import by_modality
 from search.report.sentences import headline
-from search.run.folder import RunFolder, at_work, identified, locked
+from search.run.folder import RunFolder, at_work, identify, lock_folder
 from search.run.journal import Journal, read
 from search.tuner.tuner import Session
 from search.verdict.decide import to_dict, verdict
@@ -48,8 +48,8 @@ def run_in(folder: Path, *assignments: str, steps: int | None = None, at_once: i
     """A folder as a search leaves it, whole or after some steps."""
     asked, run = experiment(*assignments), RunFolder(folder)
     folder.mkdir(exist_ok=True)
-    run.experiment.write_text(to_yaml(resolved(asked)))
-    identified(run, "made-up")
+    run.experiment.write_text(to_yaml(as_values(asked)))
+    identify(run, "made-up")
     journal = Journal(run.journal)
     simulate(Session(asked, journal, Tuning(asked)), at_once, steps)
     journal.close()
@@ -146,7 +146,7 @@ def test_a_search_that_nobody_confirmed_gives_a_lead_and_the_command(run):
     assert claims(found.text("h1")) == set()
     best = gather(run.path).best
     assert len(claims(found.text("p"))) != 1  # neither of the two
-    tells(found.text("p"), signed("val/accuracy", best["modulated"].value - best["baseline"].value))
+    tells(found.text("p"), format_difference("val/accuracy", best["modulated"].value - best["baseline"].value))
     tells(found.text("code"), "uv run python -m search confirm simulated")
 
 
@@ -208,7 +208,7 @@ def test_a_verdict_of_before_says_that_the_search_goes_on(tmp_path):
     confirm(run, 0.1)
     assert len(words.paragraphs(gather(run.path))) == 1
     longer = experiment("search.trials=20")
-    run.experiment.write_text(to_yaml(resolved(longer)))
+    run.experiment.write_text(to_yaml(as_values(longer)))
     first, second, third = words.paragraphs(gather(run.path))
     tells(first, "14 of 19")  # the baseline has no more than nine configurations
     assert claims(second) == set()
@@ -285,7 +285,7 @@ def test_a_search_whose_trials_all_failed_sends_to_the_reasons(tmp_path):
 def test_the_page_is_read_from_a_folder_that_another_process_works_in_and_changes_nothing(run):
     file = run.path.parent / "elsewhere.html"
     before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*") if path.is_file() and path.name != ".lock"}
-    with locked(run):
+    with lock_folder(run):
         assert at_work(run)
         assert gather(run.path).busy
         report(run.path, file)
@@ -341,7 +341,7 @@ def test_of_very_many_epochs_each_curve_keeps_its_first_and_last_and_no_more_tha
 def test_alpha_is_drawn_by_fusion_with_the_baselines_band(run):
     facts = gather(run.path)
     figure = effects.alpha(facts)
-    modulated = [t for t in effects.resulted(facts) if t.arm == "modulated"]
+    modulated = [t for t in effects.trials_with_result(facts) if t.arm == "modulated"]
     drawn = {(trace["name"], x, y) for trace in figure.traces for x, y in zip(trace["x"], trace["y"], strict=True)}
     assert drawn == {(t.changes["fusion"], t.changes["modulation.alpha"], round(100 * t.best, 3)) for t in modulated}
     assert figure.layout["xaxis"]["type"] == "log"
@@ -359,7 +359,11 @@ def test_windows_have_the_mean_of_the_trials_that_had_them(run):
     facts = gather(run.path)
     [trace] = effects.window(facts).traces
     for start, end, count, mean in zip(trace["x"], trace["y"], trace["text"], trace["customdata"], strict=True):
-        own = [t.best for t in effects.resulted(facts) if window_of(facts, t) == (start, end) and t.arm == "modulated"]
+        own = [
+            t.best
+            for t in effects.trials_with_result(facts)
+            if window_of(facts, t) == (start, end) and t.arm == "modulated"
+        ]
         assert len(own) == int(count)
         assert mean == pytest.approx(100 * fmean(own), abs=1e-3)
 
@@ -370,7 +374,7 @@ def test_each_part_of_the_space_has_a_plot_of_both_arms(run):
     assert set(found) == {"fusion", "optimizer.lr"}
     assert found["fusion"].layout["xaxis"]["type"] == "category"
     assert found["optimizer.lr"].layout["xaxis"]["type"] == "log"
-    assert sum(len(trace["x"]) for trace in found["fusion"].traces) == len(effects.resulted(facts))
+    assert sum(len(trace["x"]) for trace in found["fusion"].traces) == len(effects.trials_with_result(facts))
 
 
 def test_importance_finds_what_made_the_difference(run):
@@ -458,7 +462,7 @@ def test_a_ratio_that_is_infinite_is_a_gap(run):
 
 def test_of_many_classes_those_that_changed_most_are_drawn():
     changes = [confirmed.ClassChange(str(k), k / 100, 0.5) for k in range(100)]
-    drawn = confirmed.shown_classes(changes)
+    drawn = confirmed.classes_to_show(changes)
     assert len(drawn) == confirmed.MOST_CLASSES
     assert {c.name for c in drawn} == {str(k) for k in (*range(20), *range(80, 100))}
 
@@ -533,7 +537,7 @@ def test_the_description_has_the_answer_first_and_is_never_cut(run):
         *of_optimizer, *whole, f"space.modulation.alpha={small}", f"space.fusion={heads}", f"space.encoder={heads}",
         f"space.schedule.gamma={small}", f"space.modulation.end={list(range(1, 200))}",
     )  # fmt: skip
-    run.experiment.write_text(to_yaml(resolved(many)))
+    run.experiment.write_text(to_yaml(as_values(many)))
     told = markdown(gather(run.path))
     assert len(told) <= 5000
     tells(told.rpartition("\n\n")[2], "`report.html`")
@@ -557,7 +561,7 @@ def test_who_looks_whether_a_run_is_busy_keeps_nobody_out(run):
     with (run.path / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
         threading.Timer(0.15, lambda: fcntl.flock(lock, fcntl.LOCK_UN)).start()
-        with locked(run):
+        with lock_folder(run):
             assert at_work(run)
 
 

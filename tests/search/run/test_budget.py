@@ -13,11 +13,11 @@ from rich.console import Console
 
 from search.console.summary import cut_short, print_summary
 from search.experiment.arms import ARMS
-from search.experiment.schema import Budget, ExperimentError, resolved
+from search.experiment.schema import Budget, ExperimentError, as_values
 from search.run import budget
 from search.run.best import best_of
 from search.run.budget import Spent, exhausted, of_budget, set_aside
-from search.run.folder import RunFolder, claimed
+from search.run.folder import RunFolder, claim_folder
 from search.run.journal import Journal
 from search.tracking.curve import Curve
 from search.tuner.search_policy import Tuning
@@ -82,7 +82,7 @@ def test_what_is_spent_stays_spent_and_more_budget_never_ends_a_search_sooner(ho
 def test_without_numbers_nothing_is_limited(written):
     asked = experiment(f"search.budget={written}")
     assert asked == experiment()
-    assert resolved(asked)["search"]["budget"] == {"hours": None, "gpu_hours": None, "epochs": None}
+    assert as_values(asked)["search"]["budget"] == {"hours": None, "gpu_hours": None, "epochs": None}
 
 
 @pytest.mark.parametrize(
@@ -106,10 +106,10 @@ def test_a_budget_that_cannot_be_is_a_mistake(assignment, key, facts):
 @pytest.mark.parametrize("before", ["null", "{hours: 1}"])
 def test_a_resume_may_have_another_budget_or_none(tmp_path, before):
     folder = RunFolder(tmp_path / "runs" / "simulated")
-    with claimed(folder, experiment(f"search.budget={before}"), resume=False):
+    with claim_folder(folder, experiment(f"search.budget={before}"), resume=False):
         Journal(folder.journal).append({"event": "suggested"})
     for after in ("{hours: 2, epochs: 9}", "null"):
-        with claimed(folder, experiment(f"search.budget={after}"), resume=True):
+        with claim_folder(folder, experiment(f"search.budget={after}"), resume=True):
             pass
 
 

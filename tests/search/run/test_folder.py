@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from search.experiment.load import load
-from search.run.folder import FolderError, RunFolder, claimed, find, write
+from search.run.folder import FolderError, RunFolder, claim_folder, find, write
 from search.run.journal import Journal
 from tests.search.tuner.test_tuner import experiment
 from tests.support.tells import tells
@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> RunFolder:
 
 def begin(folder: RunFolder, *assignments: str) -> None:
     """A run of which one event is known, and which has ended."""
-    with claimed(folder, experiment(*assignments), resume=False):
+    with claim_folder(folder, experiment(*assignments), resume=False):
         journal = Journal(folder.journal)
         journal.append({"event": "suggested"})
         journal.close()
@@ -40,7 +40,7 @@ def content(folder: RunFolder) -> dict[str, str]:
 
 def test_a_claimed_folder_holds_the_experiment_with_every_default(folder):
     asked = experiment("trial.schedule={name: step, milestones: [2]}")
-    with claimed(folder, asked, resume=False):
+    with claim_folder(folder, asked, resume=False):
         assert load(folder.experiment) == asked
         assert "weight_decay" in folder.experiment.read_text()
 
@@ -49,7 +49,7 @@ def test_a_claimed_folder_holds_the_experiment_with_every_default(folder):
 def test_a_folder_with_something_in_it_is_not_begun_anew(folder, name):
     folder.path.mkdir(parents=True)
     (folder.path / name).write_text("mine")
-    with pytest.raises(FolderError) as error, claimed(folder, experiment(), resume=False):
+    with pytest.raises(FolderError) as error, claim_folder(folder, experiment(), resume=False):
         pass
     tells(error.value, folder.path, "--resume", "name=simulated-2")
     assert content(folder) == {name: "mine"}
@@ -64,22 +64,22 @@ def test_an_empty_folder_or_one_with_a_lock_that_nobody_holds_is_free(folder):
 
 @pytest.mark.parametrize("damage", [b"name: [", b"- 7", b"\xff\xfe\x00"])
 def test_a_damaged_experiment_is_reported_and_can_be_made_again_from_the_command(folder, damage):
-    with claimed(folder, experiment(), resume=False):
+    with claim_folder(folder, experiment(), resume=False):
         folder.tune.mkdir()
         folder.journal.write_text("begun")
     whole = folder.experiment.read_bytes()
     folder.experiment.write_bytes(damage)
-    with pytest.raises(FolderError) as error, claimed(folder, experiment(), resume=True):
+    with pytest.raises(FolderError) as error, claim_folder(folder, experiment(), resume=True):
         pass
     tells(error.value, folder.experiment)
     assert error.value.__cause__ is not None  # why it cannot be read
     folder.experiment.unlink()
-    with claimed(folder, experiment(), resume=True):
+    with claim_folder(folder, experiment(), resume=True):
         assert folder.experiment.read_bytes() == whole
 
 
 def test_what_was_never_begun_cannot_be_resumed(folder):
-    with pytest.raises(FolderError) as error, claimed(folder, experiment(), resume=True):
+    with pytest.raises(FolderError) as error, claim_folder(folder, experiment(), resume=True):
         pass
     tells(error.value, folder.path, "--resume")
     assert "name=" not in str(error.value)
@@ -105,7 +105,7 @@ CHANGED = [  # on the resume; what differs, what it was and what it is
 def test_another_experiment_is_not_resumed_and_every_difference_is_named(folder, changes, different):
     begin(folder)
     before = content(folder)
-    with pytest.raises(FolderError) as error, claimed(folder, experiment(*changes), resume=True):
+    with pytest.raises(FolderError) as error, claim_folder(folder, experiment(*changes), resume=True):
         pass
     tells(error.value, folder.experiment)
     _, *named = re.split(r"`([\w.]+)`", str(error.value))
@@ -121,15 +121,15 @@ def test_another_experiment_is_not_resumed_and_every_difference_is_named(folder,
 def test_a_resume_may_ask_for_more_trials_or_other_resources_and_writes_that_down(folder, change):
     begin(folder)
     changed = experiment(change)
-    with claimed(folder, changed, resume=True):
+    with claim_folder(folder, changed, resume=True):
         assert load(folder.experiment) == changed
-    with claimed(folder, changed, resume=True):
+    with claim_folder(folder, changed, resume=True):
         pass
 
 
 def fail(folder: RunFolder, error: type[BaseException], files: dict[str, str], *, resume: bool = False) -> None:
     """A run that leaves these files, and then fails."""
-    with claimed(folder, experiment(), resume=resume):
+    with claim_folder(folder, experiment(), resume=resume):
         for name, text in files.items():
             (folder.path / name).parent.mkdir(exist_ok=True)
             (folder.path / name).write_text(text)
@@ -149,12 +149,12 @@ def test_a_new_folder_in_which_something_happened_stays(folder, file):
     with pytest.raises(KeyboardInterrupt):
         fail(folder, KeyboardInterrupt, {file: "something"})
     assert (folder.path / file).read_text() == "something"
-    with claimed(folder, experiment(), resume=True):
+    with claim_folder(folder, experiment(), resume=True):
         pass
 
 
 def test_a_resumed_folder_stays_whatever_happens(folder):
-    with claimed(folder, experiment(), resume=False):
+    with claim_folder(folder, experiment(), resume=False):
         pass
     with pytest.raises(ZeroDivisionError):
         fail(folder, ZeroDivisionError, {}, resume=True)
@@ -178,13 +178,13 @@ def test_a_second_process_is_refused_until_the_first_has_ended_even_by_a_kill(fo
     command = [sys.executable, "-c", HOLD, str(folder.path)]
     with subprocess.Popen(command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(FolderError) as error, claimed(folder, experiment(), resume=True):
+        with pytest.raises(FolderError) as error, claim_folder(folder, experiment(), resume=True):
             pass
         tells(error.value, folder.path)
         assert isinstance(error.value.__cause__, BlockingIOError)
         assert content(folder) == before
         holder.kill()
-    with claimed(folder, experiment(), resume=True):
+    with claim_folder(folder, experiment(), resume=True):
         pass
 
 

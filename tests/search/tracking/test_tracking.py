@@ -25,7 +25,7 @@ from search.run.journal import Journal, TrialRecord
 from search.tracking import client as mlflow_store
 from search.tracking import tracker as tracking
 from search.tracking import trial_runs as mlflow_runs
-from search.tracking.client import INTERRUPTED, RunWriter, TrackingError, connect, kept_id, store_uri
+from search.tracking.client import INTERRUPTED, RunWriter, TrackingError, connect, read_run_id, store_uri
 from search.tracking.curve import Curve
 from search.tracking.tracker import Tracker
 from search.tuner.search_policy import Tuning
@@ -552,7 +552,7 @@ def test_how_busy_the_machine_is_is_sampled_where_it_is_asked_for(runs, monkeypa
     for ends in (9, None):  # it is resumed, and the samples go on
         search.track()
         simulate(search.session, steps=ends)
-        until(lambda search=search: kept_id(search.folder))
+        until(lambda search=search: read_run_id(search.folder))
         before = cpu(search)
         until(lambda search=search, before=before: not wanted or len(cpu(search)) > len(before))
         assert search.close() is None
@@ -564,7 +564,7 @@ def test_how_busy_the_machine_is_is_sampled_where_it_is_asked_for(runs, monkeypa
 
 def cpu(search: Search) -> list[int]:
     """The steps at which processors were sampled."""
-    samples = client(search).get_metric_history(kept_id(search.folder), "system/cpu_utilization_percentage")
+    samples = client(search).get_metric_history(read_run_id(search.folder), "system/cpu_utilization_percentage")
     return [metric.step for metric in samples]
 
 

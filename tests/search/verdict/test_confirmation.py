@@ -25,7 +25,7 @@ from scipy import stats
 from ogmge import checkpoint
 from search.console.verdict_table import print_verdict
 from search.experiment.arms import ARMS
-from search.experiment.formatting import signed
+from search.experiment.formatting import format_difference
 from search.experiment.load import load
 from search.experiment.space import with_changes
 from search.run.budget import Spent, of_budget
@@ -502,6 +502,6 @@ def test_seeds_that_differ_by_more_than_there_is_could_show_nothing():
     accuracy, loss = verdict([0.9, 0.2], [0.1, 0.8]), verdict([9.0, 2.0], [1.0, 8.0], "min")
     said = " ".join(sentences("val/accuracy", accuracy))
     assert accuracy.detectable > 1
-    assert signed("val/accuracy", accuracy.detectable, unit=False).removeprefix("+") not in said
+    assert format_difference("val/accuracy", accuracy.detectable, unit=False).removeprefix("+") not in said
     assert str(accuracy.seeds_for_seen) not in re.findall(r"[\d.]*\d", said)
     tells(" ".join(sentences("val/loss", loss)), f"{loss.detectable:.4f}", loss.seeds_for_seen)

@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from search.verdict.decide import Twin, claim_of, decide, leader, to_dict, verdict
-from search.verdict.paired import detectable, paired, paired_bootstrap, secondary, seeds_for, sign_flip
+from search.verdict.paired import detectable, paired_bootstrap, secondary, seeds_for, sign_flip, t_interval
 from tests.support.tells import tells
 
 NOISE = np.array([0.3, -0.8, 0.1, 0.9, -0.4, 0.6, -0.7, -0.2, 0.5, -0.3]) / 100
@@ -50,7 +50,7 @@ def test_beside_the_word_stands_what_the_numbers_are():
     answers = tuple(np.random.default_rng(0).random((10, 80)) < p for p in (0.8, 0.7))
     alone = {"audio": results(0.01), "visual": results(0.0)}
     found = verdict(a, b, alone=alone, correct=answers)
-    pairs = paired(a, b)
+    pairs = t_interval(a, b)
     assert found.paired == pairs
     assert found.interval == (pairs.low, pairs.high)
     assert found.sign_flip_p == sign_flip(differences)
@@ -72,7 +72,7 @@ def test_swapping_the_arms_or_the_mode_turns_the_claim_and_the_order_of_seeds_ch
     found, mode, sequential, random
 ):
     a, b = zip(*found, strict=True)
-    pairs = paired(a, b)
+    pairs = t_interval(a, b)
     assume(not pairs.sd or abs(pairs.p - 0.05) > 1e-6)
     claim = decide(a, b, mode, sequential=sequential).claim
     assert decide(b, a, mode, sequential=sequential).claim == OPPOSITE[claim]
@@ -92,7 +92,7 @@ def test_an_interval_for_every_number_of_seeds_asks_for_more_than_one_for_this_n
 
 
 def test_the_leader_is_the_better_arm_and_the_baseline_where_they_are_equal():
-    better, equal = paired([0.6, 0.7], [0.5, 0.5]), paired([0.5, 0.5], [0.5, 0.5])
+    better, equal = t_interval([0.6, 0.7], [0.5, 0.5]), t_interval([0.5, 0.5], [0.5, 0.5])
     assert [leader(better, "max"), leader(better, "min")] == ["modulated", "baseline"]
     assert [leader(equal, "max"), leader(equal, "min")] == ["baseline", "baseline"]
 
@@ -200,7 +200,7 @@ def test_where_modulation_does_nothing_the_luck_of_a_search_is_no_claim():
     claims = {"pairs": 0, "twin": 0}
     for lead in rng.choice([-2.0, 2.0], 300):
         a, b = lead + rng.normal(0, 1, 10), rng.normal(0, 1, 10)
-        of = leader(paired(a, b), "max")
+        of = leader(t_interval(a, b), "max")
         twin = Twin(of, (lead if of == "modulated" else 0.0) + rng.normal(0, 1, 10))
         claims["pairs"] += decide(a, b).claim != "none"
         claims["twin"] += decide(a, b, twin=twin).claim != "none"

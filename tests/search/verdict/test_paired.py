@@ -20,7 +20,6 @@ from search.verdict.paired import (
     Spread,
     detectable,
     holm,
-    paired,
     paired_bootstrap,
     power_of,
     prediction_interval,
@@ -28,6 +27,7 @@ from search.verdict.paired import (
     seeds_for,
     sign_flip,
     smallest_p,
+    t_interval,
 )
 from tests.support.tells import tells
 
@@ -52,7 +52,7 @@ def differ(found: list[tuple[float, float]]) -> bool:
 def test_the_interval_is_that_of_the_equation_and_of_scipys_paired_t_test(found, confidence):
     assume(differ(found))
     a, b = zip(*found, strict=True)
-    ours, theirs = paired(a, b, confidence), stats.ttest_rel(a, b)
+    ours, theirs = t_interval(a, b, confidence), stats.ttest_rel(a, b)
     d = [x - y for x, y in found]
     mean = sum(d) / len(d)
     sd = math.sqrt(sum((x - mean) ** 2 for x in d) / (len(d) - 1))
@@ -67,7 +67,9 @@ def test_the_interval_is_that_of_the_equation_and_of_scipys_paired_t_test(found,
 
 
 def test_a_single_pair_has_neither_spread_nor_interval():
-    assert paired([0.75], [0.5]) == Paired(1, 0.25, None, None, None, None, 0.95, Spread(0.75, None), Spread(0.5, None))
+    assert t_interval([0.75], [0.5]) == Paired(
+        1, 0.25, None, None, None, None, 0.95, Spread(0.75, None), Spread(0.5, None)
+    )
 
 
 @pytest.mark.parametrize(
@@ -81,13 +83,13 @@ def test_a_single_pair_has_neither_spread_nor_interval():
     ],
 )
 def test_differences_that_are_all_the_same_are_one_result_and_get_no_interval(modulated, baseline):
-    found = paired(modulated, baseline)
+    found = t_interval(modulated, baseline)
     assert (found.sd, found.low, found.high, found.p) == (0.0, None, None, None)
     assert found.mean == pytest.approx(modulated[0] - baseline[0], abs=1e-7)
 
 
 def test_differences_that_are_small_but_real_have_an_interval():
-    found = paired([0.501, 0.502, 0.5015], [0.5, 0.5, 0.5])
+    found = t_interval([0.501, 0.502, 0.5015], [0.5, 0.5, 0.5])
     assert found.low < found.mean < found.high
 
 
@@ -103,7 +105,7 @@ def test_differences_that_are_small_but_real_have_an_interval():
 )
 def test_results_that_are_no_pairs_are_refused(modulated, baseline, facts):
     with pytest.raises(ValueError) as refused:  # noqa: PT011, its facts say which
-        paired(modulated, baseline)
+        t_interval(modulated, baseline)
     tells(refused.value, *facts)
 
 
@@ -111,14 +113,14 @@ def test_results_that_are_no_pairs_are_refused(modulated, baseline, facts):
 def test_swapping_negates_scaling_scales_and_the_order_of_seeds_is_nothing(found, random, scale):
     assume(differ(found))
     a, b = (list(column) for column in zip(*found, strict=True))
-    one = paired(a, b)
-    swapped = paired(b, a)
+    one = t_interval(a, b)
+    swapped = t_interval(b, a)
     assert [swapped.mean, swapped.low, swapped.high] == pytest.approx([-one.mean, -one.high, -one.low])
     assert swapped.p == pytest.approx(one.p)
-    scaled = paired([scale * x for x in a], [scale * x for x in b])
+    scaled = t_interval([scale * x for x in a], [scale * x for x in b])
     assert [scaled.mean, scaled.low, scaled.high] == pytest.approx([scale * x for x in (one.mean, one.low, one.high)])
     shuffled = random.sample(found, len(found))
-    again = paired(*zip(*shuffled, strict=True))
+    again = t_interval(*zip(*shuffled, strict=True))
     assert [again.mean, again.low, again.high, again.p] == pytest.approx([one.mean, one.low, one.high, one.p])
 
 
@@ -244,7 +246,7 @@ def test_modalities_share_the_error_rate(found):
     results = {f"u{i}": tuple(zip(*one, strict=True)) for i, one in enumerate(found)}
     each = secondary(results)
     assert list(each) == list(results)
-    plain = {name: paired(a, b) for name, (a, b) in results.items()}
+    plain = {name: t_interval(a, b) for name, (a, b) in results.items()}
     for name, one in each.items():
         assert one.paired.confidence == pytest.approx(1 - 0.05 / len(found))
         assert one.paired.p == plain[name].p
