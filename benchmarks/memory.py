@@ -19,7 +19,7 @@ from benchmarks.overhead import EPOCHS, ours
 
 if TYPE_CHECKING:
     from search.run.journal import TrialRecord
-    from search.tuner.tuner import Session
+    from search.tuner.tuner import Tuner
 
 KB = 1024
 
@@ -44,21 +44,21 @@ def size(value: Any, seen: set[int]) -> int:
 
 
 class Watch:
-    """An observer that measures at each tenth of a search, and shows it."""
+    """A callback that measures at each tenth of a search, and shows it."""
 
-    def __init__(self, session: Session) -> None:
-        self._session, self._tenth = session, max(1, session.policy.planned // 10)
+    def __init__(self, tuner: Tuner) -> None:
+        self._tuner, self._tenth = tuner, max(1, tuner.policy.planned // 10)
         self._ended = 0
         self.points: list[tuple[int, float, float, int]] = []
         print(f"{'trials':>8}{'MB':>8}{'s a trial':>11}{'CPU s':>8}")
 
-    def started(self, trial: TrialRecord) -> None:
+    def on_start(self, trial: TrialRecord) -> None:
         """Nothing."""
 
-    def reported(self, trial: TrialRecord) -> None:
+    def on_report(self, trial: TrialRecord) -> None:
         self.points = self.points or [(0, time.perf_counter(), time.process_time(), resident())]
 
-    def ended(self, trial: TrialRecord) -> None:
+    def on_end(self, trial: TrialRecord) -> None:
         self._ended += 1
         if self._ended % self._tenth == 0:
             self.points.append((self._ended, time.perf_counter(), time.process_time(), resident()))
@@ -68,7 +68,7 @@ class Watch:
 
     def summary(self) -> str:
         (first, _, _, least), (last, _, _, most) = self.points[1], self.points[-1]
-        record = self._session.record
+        record = self._tuner.record
         records = size([record.trials, record.moments], set()) / len(record.trials)
         growth = (most - least) / (last - first)
         return (
@@ -84,8 +84,8 @@ def main() -> None:
     given = parser.parse_args()
     watches: list[Watch] = []
 
-    def watch(session: Session) -> Watch:
-        watches.append(Watch(session))
+    def watch(tuner: Tuner) -> Watch:
+        watches.append(Watch(tuner))
         return watches[0]
 
     print(f"{given.trials} trials of {EPOCHS} reports")

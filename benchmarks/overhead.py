@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.cpu_time import measured
 
 if TYPE_CHECKING:
-    from search.tuner.tuner import Observer, Session
+    from search.tuner.tuner import Callback, Tuner
 
 EPOCHS = 5
 VARIANTS = ("none", "ours", "bare", "callback", "tune")
@@ -61,14 +61,14 @@ def report_only(config: dict[str, Any], setup: object = None) -> None:
         tune.report({"metrics": metrics(epoch) if setup is None else [metrics(epoch)]})
 
 
-def ours(trials: int, folder: Path, *, tracked: bool, watch: Callable[[Session], Observer] | None = None) -> Cost:
+def ours(trials: int, folder: Path, *, tracked: bool, watch: Callable[[Tuner], Callback] | None = None) -> Cost:
     """A search of ours.
 
     Args:
         trials: of both arms.
         folder: for all its files.
         tracked: whether MLflow records it.
-        watch: makes another observer of its session.
+        watch: makes another callback of its tuner.
     """
     from ogmge.fit import Objective
     from search.backend.cluster import local_ray
@@ -79,9 +79,9 @@ def ours(trials: int, folder: Path, *, tracked: bool, watch: Callable[[Session],
     from search.run.checkpoints import Storage
     from search.run.folder import Identity, RunFolder
     from search.run.journal import Journal
-    from search.tracking.tracker import Tracker
-    from search.tuner.search_policy import Tuning
-    from search.tuner.tuner import Session
+    from search.tracking.tracker import SearchTracker
+    from search.tuner.search_policy import SearchPolicy
+    from search.tuner.tuner import Tuner
 
     overrides = [f"search.trials={trials}", f"trial.epochs={EPOCHS}", "search.scheduler={name: none}"]
     experiment = load(
@@ -90,18 +90,18 @@ def ours(trials: int, folder: Path, *, tracked: bool, watch: Callable[[Session],
     run_folder = RunFolder(folder / experiment.name)
     with local_ray(cpus=2):
         clock = Clock()
-        session = Session(experiment, Journal(run_folder.journal), Tuning(experiment))
-        session.observers += [clock, watch(session)] if watch else [clock]
+        tuner = Tuner(experiment, Journal(run_folder.journal), SearchPolicy(experiment))
+        tuner.callbacks += [clock, watch(tuner)] if watch else [clock]
         tracker = None
         if tracked:
-            tracker = Tracker(experiment, run_folder, Identity("none", "none"), session.record, run_folder.trial)
+            tracker = SearchTracker(experiment, run_folder, Identity("none", "none"), tuner.record, run_folder.trial)
             tracker.connected()
-            session.observers.append(tracker)
+            tuner.callbacks.append(tracker)
         setup = Setup(experiment.dataset, Objective(), run_folder.tune, folder, Storage(str(run_folder.tune)))
-        run(session, setup, [Room(1, 0)], 2, report_only)
+        run(tuner, setup, [Room(1, 0)], 2, report_only)
         lack = tracker.close("FINISHED", []) if tracker else None
         cost = clock.cost(trials)
-    if lack or not session.complete:
+    if lack or not tuner.complete:
         raise RuntimeError(f"the search did not end: {lack}")
     return cost
 
@@ -124,7 +124,7 @@ def tunes(trials: int, folder: Path, *, defaults: bool, mlflow: bool) -> Cost:
 
     class Begins(tune.Callback):
         def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
-            clock.reported(trial)
+            clock.on_report(trial)
 
     searcher = ConcurrencyLimiter(OptunaSearch(metric="metrics/val/accuracy", mode="max"), max_concurrent=2)
     tune.Tuner(
@@ -139,18 +139,18 @@ def tunes(trials: int, folder: Path, *, defaults: bool, mlflow: bool) -> Cost:
 
 
 class Clock:
-    """Of the wall, and of this process, from the first report on; an observer of a session."""
+    """Of the wall, and of this process, from the first report on; a callback of a tuner."""
 
     def __init__(self) -> None:
         self._began: tuple[float, float] | None = None
 
-    def started(self, trial: object) -> None:
+    def on_start(self, trial: object) -> None:
         """Nothing."""
 
-    def reported(self, trial: object) -> None:
+    def on_report(self, trial: object) -> None:
         self._began = self._began or (time.perf_counter(), time.process_time())
 
-    def ended(self, trial: object) -> None:
+    def on_end(self, trial: object) -> None:
         """Nothing."""
 
     def cost(self, trials: int) -> Cost:

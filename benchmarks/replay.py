@@ -14,7 +14,7 @@ from statistics import fmean
 
 from benchmarks.curves import SEEDS, Curve
 from search.experiment.arms import ARMS, Arm, plan
-from search.tuner.pruners.peers import Run, Scheduler
+from search.tuner.pruners.peers import LearningCurve, Scheduler
 
 
 @dataclass(frozen=True)
@@ -101,12 +101,12 @@ def stopping(scheduler_for: Callable[[], Scheduler], *, raw: bool = False) -> Po
     def policy(draw: Draw, workers: int) -> History:
         scheduler, values = scheduler_for(), draw.values
         seen = values if raw else [running_best(each) for each in values]
-        runs: dict[int, Run] = {}
+        runs: dict[int, LearningCurve] = {}
 
         def goes_on(number: int) -> bool:
             trained = len(runs[number].values) + 1 if number in runs else 1
             trial = draw.trials[number]
-            runs[number] = Run(number, trial.arm, trial.opens, seen[number][:trained])
+            runs[number] = LearningCurve(number, trial.arm, trial.opens, seen[number][:trained])
             return trained < len(seen[number]) and scheduler.decide(runs[number], runs.values()) is None
 
         return side_by_side(range(len(values)), workers, goes_on)

@@ -43,7 +43,7 @@ from search.experiment.arms import ARMS, Arm
 from search.experiment.rungs import grace_of, rung_epochs
 from search.tuner.pruners.asha import Asha
 from search.tuner.pruners.median import Median
-from search.tuner.pruners.peers import Run, Scheduler
+from search.tuner.pruners.peers import LearningCurve, Scheduler
 from search.tuner.pruners.pruner import NoStopping
 
 WITHIN = 0.5  # points of the best, and what rounding makes of them
@@ -60,12 +60,12 @@ class Blind:
 
     scheduler: Scheduler
 
-    def decide(self, run: Run, runs: Iterable[Run]) -> str | None:
+    def decide(self, run: LearningCurve, runs: Iterable[LearningCurve]) -> str | None:
         """See `Scheduler`."""
         return self.scheduler.decide(_opened(run), map(_opened, runs))
 
 
-def _opened(run: Run) -> Run:
+def _opened(run: LearningCurve) -> LearningCurve:
     return run if run.opens is None else replace(run, opens=0)
 
 
@@ -80,7 +80,7 @@ class RayAsha:
         )
         self._trials: dict[int, SimpleNamespace] = {}
 
-    def decide(self, run: Run, runs: Iterable[Run]) -> str | None:
+    def decide(self, run: LearningCurve, runs: Iterable[LearningCurve]) -> str | None:
         """See `Scheduler`."""
         if run.number not in self._trials:
             self._trials[run.number] = SimpleNamespace(trial_id=str(run.number))

@@ -29,7 +29,7 @@ from search.experiment.arms import ARMS, Arm, arm_of
 from search.experiment.load import load
 from search.run.best import best_of
 from search.run.journal import SearchRecord, TrialRecord
-from search.tuner.pruners.peers import Run, Scheduler
+from search.tuner.pruners.peers import LearningCurve, Scheduler
 from search.tuner.pruners.pruner import scheduler_of
 from search.verdict import anytime
 from search.verdict.decide import Claim, Twin, decide, leader
@@ -115,7 +115,7 @@ def run_search(curves: Array, opens: list[int | None], arms: list[Arm], schedule
     best = np.maximum.accumulate(curves, 1).tolist()
     values = curves.tolist()
     waiting, active = iter(range(len(arms))), list[int]()
-    runs: dict[int, Run] = {}
+    runs: dict[int, LearningCurve] = {}
     while True:
         while len(active) < AT_ONCE and (number := next(waiting, None)) is not None:
             active.append(number)
@@ -123,7 +123,7 @@ def run_search(curves: Array, opens: list[int | None], arms: list[Arm], schedule
             break
         for number in list(active):
             so_far = len(runs[number].values) if number in runs else 0
-            runs[number] = Run(number, arms[number], opens[number], best[number][: so_far + 1])
+            runs[number] = LearningCurve(number, arms[number], opens[number], best[number][: so_far + 1])
             ended = so_far + 1 == EPOCHS or scheduler.decide(runs[number], runs.values()) is not None
             if ended:
                 active.remove(number)

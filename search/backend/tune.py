@@ -1,4 +1,4 @@
-"""Ray Tune as the engine of a `Session`: processes, resources and retries are Ray's, decisions the session's."""
+"""Ray Tune as the engine of a `Tuner`: processes, resources and retries are Ray's, decisions the tuner's."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from search.backend.interrupt import Interrupt
 from search.backend.resources import Room
 from search.backend.worker import Setup, run_trial
 from search.experiment.space import with_changes
-from search.tuner.tuner import Session
+from search.tuner.tuner import Tuner
 
 log = logging.getLogger(__name__)
 
@@ -39,20 +39,20 @@ class Trainable(Protocol):
 
 
 class _Suggestions(Searcher):
-    """Hands the session's trials to Tune, each with the room that it is due."""
+    """Hands the tuner's trials to Tune, each with the room that it is due."""
 
-    def __init__(self, session: Session, rooms: Sequence[Room]) -> None:
+    def __init__(self, tuner: Tuner, rooms: Sequence[Room]) -> None:
         super().__init__()
-        self._session, self._rooms = session, rooms
+        self._tuner, self._rooms = tuner, rooms
 
     def suggest(self, trial_id: str) -> Any:
-        trial = self._session.next()
+        trial = self._tuner.next()
         if trial is None:  # one that runs may still come back, for more memory
-            return str(Searcher.FINISHED) if self._session.over else None
-        config = with_changes(self._session.experiment.trial, trial.changes)
+            return str(Searcher.FINISHED) if self._tuner.over else None
+        config = with_changes(self._tuner.experiment.trial, trial.changes)
         room = self._rooms[min(trial.crowded, len(self._rooms) - 1)]
-        dataset = dict(self._session.policy.dataset(trial))
-        sharing = asdict(self._session.order(trial.number))
+        dataset = dict(self._tuner.policy.dataset(trial))
+        sharing = asdict(self._tuner.order(trial.number))
         return {
             "number": trial.number,
             "trial": asdict(config),
@@ -62,7 +62,7 @@ class _Suggestions(Searcher):
         }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Nothing: the session hears of it from `_Decisions` and `_Workers`, which know why."""
+        """Nothing: the tuner hears of it from `_Decisions` and `_Workers`, which know why."""
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: what there is to know is in the journal."""
@@ -74,75 +74,75 @@ class _Suggestions(Searcher):
         return {}
 
 
-def _out_of_memory(session: Session, rooms: Sequence[Room], number: int, reason: str) -> None:
+def _out_of_memory(tuner: Tuner, rooms: Sequence[Room], number: int, reason: str) -> None:
     """Has the trial run again with more room, as long as there is more."""
-    tried = session.record.trials[number].crowded
+    tried = tuner.record.trials[number].crowded
     if tried + 1 < len(rooms):
-        session.crowded(number)
+        tuner.record_out_of_memory(number)
     else:
-        session.ended(number, "failed", f"out of memory, with {rooms[-1]} at last: {reason}")
+        tuner.record_end(number, "failed", f"out of memory, with {rooms[-1]} at last: {reason}")
 
 
 class _Decisions(FIFOScheduler):
-    """Tells the session what came, and Tune what the session decided."""
+    """Tells the tuner what came, and Tune what the tuner decided."""
 
-    def __init__(self, session: Session, rooms: Sequence[Room]) -> None:
+    def __init__(self, tuner: Tuner, rooms: Sequence[Room]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._session, self._rooms = session, rooms
+        self._tuner, self._rooms = tuner, rooms
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         number = trial.config["number"]
         for text in result.get("notes", ()):
             log.warning("trial %d: %s", number, text)
         if "halt" in result:
-            self._session.halt(str(result["halt"]))
+            self._tuner.halt(str(result["halt"]))
             return str(TrialScheduler.STOP)
         if "out_of_memory" in result:
-            _out_of_memory(self._session, self._rooms, number, str(result["out_of_memory"]))
+            _out_of_memory(self._tuner, self._rooms, number, str(result["out_of_memory"]))
             return str(TrialScheduler.STOP)
         if "failure" in result:
-            self._session.ended(number, "failed", str(result["failure"]))
+            self._tuner.record_end(number, "failed", str(result["failure"]))
             return str(TrialScheduler.STOP)
         for key, size in result.get("left", ()):
-            self._session.shared(number, key, size)
-        told = (self._session.reported(number, metrics, trial.config["gpu"]) for metrics in result["metrics"])
+            self._tuner.record_prefix(number, key, size)
+        told = (self._tuner.record_epoch(number, metrics, trial.config["gpu"]) for metrics in result["metrics"])
         reason = next(filter(None, told), None)
-        if self._session.halted:
+        if self._tuner.halted:
             return str(TrialScheduler.STOP)  # and it goes on when the search is resumed
         if reason is None:
             return str(TrialScheduler.CONTINUE)
-        self._session.ended(number, "stopped", reason)
+        self._tuner.record_end(number, "stopped", reason)
         return str(TrialScheduler.STOP)
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         number = trial.config["number"]
-        if len(self._session.record.trials[number].epochs) == trial.config["trial"]["epochs"]:
-            self._session.ended(number, "finished")
+        if len(self._tuner.record.trials[number].epochs) == trial.config["trial"]["epochs"]:
+            self._tuner.record_end(number, "finished")
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
 
 class _Workers(tune.Callback):
-    """Tells the session when a worker begins with a trial, and when the last of them that may try has died."""
+    """Tells the tuner when a worker begins with a trial, and when the last of them that may try has died."""
 
-    def __init__(self, session: Session, rooms: Sequence[Room], interrupt: Interrupt) -> None:
-        self._session, self._rooms, self._interrupt = session, rooms, interrupt
+    def __init__(self, tuner: Tuner, rooms: Sequence[Room], interrupt: Interrupt) -> None:
+        self._tuner, self._rooms, self._interrupt = tuner, rooms, interrupt
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         self._interrupt.listen()
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._session.started(trial.config["number"])
+        self._tuner.record_start(trial.config["number"])
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         error = trial.get_error()
         cause = str(error or "no reason is known").strip().splitlines()[0]
         if isinstance(error, OutOfMemoryError):  # Ray ended it, to save the node
-            _out_of_memory(self._session, self._rooms, trial.config["number"], cause)
+            _out_of_memory(self._tuner, self._rooms, trial.config["number"], cause)
             return
         reason = f"its worker died {WORKER_RETRIES + 1} times, the last time so: {cause}"
-        self._session.ended(trial.config["number"], "failed", reason)
+        self._tuner.record_end(trial.config["number"], "failed", reason)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -152,24 +152,24 @@ def _request(config: dict[str, Any]) -> PlacementGroupFactory:
     return PlacementGroupFactory([{"CPU": config["cpu"], "GPU": config["gpu"]}])
 
 
-def run(session: Session, setup: Setup, rooms: Sequence[Room], at_once: int, trainable: Trainable = run_trial) -> None:
-    """Runs the session's trials until there is none left, or a signal asks to stop. Ray must be running.
+def run(tuner: Tuner, setup: Setup, rooms: Sequence[Room], at_once: int, trainable: Trainable = run_trial) -> None:
+    """Runs the tuner's trials until there is none left, or a signal asks to stop. Ray must be running.
 
     Args:
-        session: says what is next and takes the results.
+        tuner: says what is next and takes the results.
         setup: what every trial gets.
         rooms: what each is given at first, and each time it has run out of memory.
         at_once: trials at the same time, each in the first of them.
         trainable: called in a worker with a trial's config and the setup.
     """
-    if not session.left:
+    if not tuner.left:
         return
     interrupt = Interrupt()
-    tuner = tune.Tuner(
+    engine = tune.Tuner(
         tune.with_resources(functools.partial(trainable, setup=setup), _request),
         tune_config=tune.TuneConfig(
-            search_alg=_Suggestions(session, rooms),
-            scheduler=_Decisions(session, rooms),
+            search_alg=_Suggestions(tuner, rooms),
+            scheduler=_Decisions(tuner, rooms),
             num_samples=-1,
             max_concurrent_trials=at_once,  # else actors start singly
             reuse_actors=True,
@@ -179,9 +179,9 @@ def run(session: Session, setup: Setup, rooms: Sequence[Room], at_once: int, tra
             name="ray",
             storage_path=str(setup.folder),
             verbose=0,
-            callbacks=[_Workers(session, rooms, interrupt)],
+            callbacks=[_Workers(tuner, rooms, interrupt)],
             failure_config=tune.FailureConfig(max_failures=WORKER_RETRIES),
         ),
     )
     with interrupt.handled():
-        tuner.fit()
+        engine.fit()

@@ -33,12 +33,12 @@ from search.run.folder import FolderError, Identity, RunFolder, differences_from
 from search.run.journal import Journal, SearchRecord
 from search.run.open_data import fingerprint_of, open_data
 from search.run.test_log import check_test, read_test
-from search.tracking.tracker import Tracker
+from search.tracking.tracker import SearchTracker
 from search.tracking.trial_runs import Kind, Results
-from search.tuner.search_policy import Tuning
-from search.tuner.tuner import Session
+from search.tuner.search_policy import SearchPolicy
+from search.tuner.tuner import Tuner
 from search.verdict import plan as plans
-from search.verdict.confirm_policy import SEED, Confirmation, marks, title
+from search.verdict.confirm_policy import SEED, ConfirmPolicy, marks, title
 from search.verdict.decide import Verdict
 from search.verdict.evidence import Weights, document, measures, trials_of, verdict_of
 from search.verdict.plan import UNTIL_CLEAR, Plan
@@ -142,15 +142,15 @@ def _record(experiment: Experiment, folder: RunFolder) -> SearchRecord:
         raise ConfirmationError(f"there is no search in {folder.path}: `run_search.py FILE` makes one")
     journal = Journal(folder.journal)
     try:
-        session = Session(experiment, journal, Tuning(experiment))
+        tuner = Tuner(experiment, journal, SearchPolicy(experiment))
     finally:
         journal.close()
-    if not session.complete:
+    if not tuner.complete:
         raise ConfirmationError(
-            f"the search in {folder.path} is not done ({session.record.ended} of {session.policy.planned} trials have "
+            f"the search in {folder.path} is not done ({tuner.record.ended} of {tuner.policy.planned} trials have "
             "ended), and a confirmation is of its best: go on with the search first (--resume)"
         )
-    return session.record
+    return tuner.record
 
 
 def confirm(searched: Searched, console: Console, ask: Ask, *, limited: bool) -> Outcome:
@@ -172,8 +172,8 @@ def confirm(searched: Searched, console: Console, ask: Ask, *, limited: bool) ->
     policy, plan = _plan_of(searched, ask, limited=limited)
     own = folder.confirmation
     journal = Journal(own.journal)
-    session = Session(experiment, journal, policy)
-    if _endless(session, plan, ask):
+    tuner = Tuner(experiment, journal, policy)
+    if _endless(tuner, plan, ask):
         journal.close()
         raise ConfirmationError(
             "--sequential adds seeds until it is clear, which it never is where there is no difference: give it an "
@@ -183,14 +183,14 @@ def confirm(searched: Searched, console: Console, ask: Ask, *, limited: bool) ->
     storage = storage_of(experiment, own)
     known = {CONFIRMATION_ID: identify(own, searched.identity.fingerprint).run}
     kind = Kind("confirmation", title, marks, known, again="the same command")
-    tracker = Tracker(experiment, folder, searched.identity, session.record, None, kind)
-    if session.left:
-        _announce(console, session, plan)
+    tracker = SearchTracker(experiment, folder, searched.identity, tuner.record, None, kind)
+    if tuner.left:
+        _announce(console, tuner, plan)
     results, files, left = Results(), [folder.experiment, folder.report], Left(None, None)
     try:
-        train_all(session, own, storage, tracker, console, of_confirmation, searched.identity.fingerprint)
+        train_all(tuner, own, storage, tracker, console, of_confirmation, searched.identity.fingerprint)
         weights = partial(storage.weights, cache=own.tune)
-        found = verdict_of(policy, plan, weights) if session.complete else None
+        found = verdict_of(policy, plan, weights) if tuner.complete else None
         if found is not None:
             wanted = document(policy, plan, found, weights)
             wanted["test"] = _known_test(folder, wanted)
@@ -200,7 +200,7 @@ def confirm(searched: Searched, console: Console, ask: Ask, *, limited: bool) ->
                 results = _leave(searched, found, wanted)
         left = leave(folder, more=False)
     finally:
-        status = "FINISHED" if session.complete else "KILLED"
+        status = "FINISHED" if tuner.complete else "KILLED"
         lack = tracker.close(status, files, results.described(left.description))
         journal.close()
     if found is not None:
@@ -208,10 +208,10 @@ def confirm(searched: Searched, console: Console, ask: Ask, *, limited: bool) ->
         print_files(console, folder, experiment, found=True)
     for missing in filter(None, (left.lack, lack)):
         print_note(console, missing)
-    return Outcome(session.complete, session.halted, None if found else _failure(session))
+    return Outcome(tuner.complete, tuner.halted, None if found else _failure(tuner))
 
 
-def _plan_of(searched: Searched, ask: Ask, *, limited: bool) -> tuple[Confirmation, Plan]:
+def _plan_of(searched: Searched, ask: Ask, *, limited: bool) -> tuple[ConfirmPolicy, Plan]:
     """The policy and the plan, as it was begun or as it is asked for."""
     experiment, folder = searched.experiment, searched.folder
     best = searched.best
@@ -234,7 +234,7 @@ def _plan_of(searched: Searched, ask: Ask, *, limited: bool) -> tuple[Confirmati
     changes = {arm: best[arm].trial.changes for arm in ARMS}
     spent = searched.record.spent
     limited = limited or plan.open
-    return Confirmation(experiment, changes, seeds, spent, sequential=plan.sequential, limited=limited), plan
+    return ConfirmPolicy(experiment, changes, seeds, spent, sequential=plan.sequential, limited=limited), plan
 
 
 def _seeds(experiment: Experiment, ask: Ask) -> int:
@@ -246,11 +246,11 @@ def _seeds(experiment: Experiment, ask: Ask) -> int:
     return experiment.confirm.seeds if experiment.confirm else SEEDS
 
 
-def _endless(session: Session, plan: Plan, ask: Ask) -> bool:
+def _endless(tuner: Tuner, plan: Plan, ask: Ask) -> bool:
     """Whether pairs are to be added that nothing ends."""
-    budget = session.experiment.search.budget
+    budget = tuner.experiment.search.budget
     ends = ask.seeds is not None or any((budget.hours, budget.gpu_hours, budget.epochs))
-    return plan.open and not ends and session.left > 0
+    return plan.open and not ends and tuner.left > 0
 
 
 def retire(folder: RunFolder, trials: Mapping[Arm, int]) -> bool:
@@ -267,19 +267,19 @@ def retire(folder: RunFolder, trials: Mapping[Arm, int]) -> bool:
     return True
 
 
-def _announce(console: Console, session: Session, plan: Plan) -> None:
+def _announce(console: Console, tuner: Tuner, plan: Plan) -> None:
     most = " at most" if plan.sequential else ""
-    going_on = f", {session.record.ended} trainings of which are done" if session.record.trials else ""
+    going_on = f", {tuner.record.ended} trainings of which are done" if tuner.record.trials else ""
     console.print(
-        f"\n{session.experiment.name}: confirming the best of each arm with {plan.seeds} fresh seeds{most}{going_on}",
+        f"\n{tuner.experiment.name}: confirming the best of each arm with {plan.seeds} fresh seeds{most}{going_on}",
         highlight=False,
         soft_wrap=True,
     )
 
 
-def _failure(session: Session) -> str:
-    failed = next((f"trial {t.number}: {t.reason}" for t in session.record if t.status == "failed"), None)
-    return failed or session.exhausted or "no pair of trainings came to a result"
+def _failure(tuner: Tuner) -> str:
+    failed = next((f"trial {t.number}: {t.reason}" for t in tuner.record if t.status == "failed"), None)
+    return failed or tuner.exhausted or "no pair of trainings came to a result"
 
 
 def _leave(searched: Searched, found: Verdict, wanted: Mapping[str, Any]) -> Results:
@@ -298,7 +298,7 @@ def _known_test(folder: RunFolder, wanted: Mapping[str, Any]) -> dict[str, Any] 
     return None
 
 
-def _test(searched: Searched, policy: Confirmation, weights: Weights, console: Console) -> dict[str, Any]:
+def _test(searched: Searched, policy: ConfirmPolicy, weights: Weights, console: Console) -> dict[str, Any]:
     """The scores on the test split, which is read."""
     values = policy.pairs.values()
     files = {arm: [weights(t.number) for t in trials_of(policy, values, arm)] for arm in reversed(ARMS)}

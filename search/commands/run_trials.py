@@ -1,4 +1,4 @@
-"""A session's trials trained to their end: Ray, what each is given, MLflow's observer, the screen."""
+"""A tuner's trials trained to their end: Ray, what each is given, MLflow's callback, the screen."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from search.run.checkpoints import Storage
 from search.run.folder import RunFolder, write
 from search.run.journal import TrialRecord
 from search.run.open_data import store_of
-from search.tracking.tracker import Tracker
+from search.tracking.tracker import SearchTracker
 from search.tuner.prefixes.sharing import Sharing
-from search.tuner.tuner import Session
+from search.tuner.tuner import Tuner
 
 
 class _Tidy:
@@ -37,33 +37,33 @@ class _Tidy:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
 
-    def started(self, trial: TrialRecord) -> None:
+    def on_start(self, trial: TrialRecord) -> None:
         """Nothing."""
 
-    def reported(self, trial: TrialRecord) -> None:
+    def on_report(self, trial: TrialRecord) -> None:
         """Nothing."""
 
-    def ended(self, trial: TrialRecord) -> None:
+    def on_end(self, trial: TrialRecord) -> None:
         if not trial.cut_short:
             self._storage.tidy(trial.number)
 
 
 def train_all(
-    session: Session,
+    tuner: Tuner,
     folder: RunFolder,
     storage: Storage,
-    tracker: Tracker,
+    tracker: SearchTracker,
     console: Console,
-    view: Callable[[Session], View],
+    view: Callable[[Tuner], View],
     fingerprint: str,
 ) -> None:
-    """Runs what the session has left, shows it, and tells MLflow.
+    """Runs what the tuner has left, shows it, and tells MLflow.
 
     Args:
-        session: says what is next.
+        tuner: says what is next.
         folder: for what Ray Tune writes.
         storage: of checkpoints.
-        tracker: of the session.
+        tracker: of the tuner.
         console: where progress is shown.
         view: how.
         fingerprint: of the data.
@@ -71,31 +71,31 @@ def train_all(
     Raises:
         ClusterError, ResourceError, TrackingError: what is asked for is not there.
     """
-    experiment = session.experiment
+    experiment = tuner.experiment
     dataset, here = everywhere(experiment.dataset)
     setup = Setup(dataset, experiment.search.objective, folder.tune.resolve(), here, storage)
-    with notes_at_the_end(console), engine(experiment, dataset, here, storage.where) if session.left else nullcontext():
-        rooms, at_once = _rooms(experiment, folder, console) if session.left else ([], 0)
+    with notes_at_the_end(console), engine(experiment, dataset, here, storage.where) if tuner.left else nullcontext():
+        rooms, at_once = _rooms(experiment, folder, console) if tuner.left else ([], 0)
         tracker.connected()
-        session.observers += [tracker, _Tidy(storage)]
+        tuner.callbacks += [tracker, _Tidy(storage)]
         if rooms and experiment.search.share_prefixes:
-            session.share(_sharing(session, storage, rooms[0], fingerprint))
-        for trial in session.record:
-            tracker.reported(trial)
-        with Progress(session, view(session), console, at_once) as progress:
-            session.observers.append(progress)
-            run(session, setup, rooms, at_once)
-            session.close()
-        if session.complete:
+            tuner.share(_sharing(tuner, storage, rooms[0], fingerprint))
+        for trial in tuner.record:
+            tracker.on_report(trial)
+        with Progress(tuner, view(tuner), console, at_once) as progress:
+            tuner.callbacks.append(progress)
+            run(tuner, setup, rooms, at_once)
+            tuner.close()
+        if tuner.complete:
             PrefixStore(storage).clear()
 
 
-def _sharing(session: Session, storage: Storage, room: Room, fingerprint: str) -> Sharing:
+def _sharing(tuner: Tuner, storage: Storage, room: Room, fingerprint: str) -> Sharing:
     """Which trials begin alike, where beginnings lie that a session before this one left."""
-    experiment, store = session.experiment, PrefixStore(storage)
+    experiment, store = tuner.experiment, PrefixStore(storage)
     context = context_of(experiment, fingerprint, room, sources(own_modules(experiment)))
     room_for_them = experiment.search.prefixes.max_gb * 1e9
-    return Sharing(session.policy, experiment.trial, context, store.drop, room_for_them, store.sizes())
+    return Sharing(tuner.policy, experiment.trial, context, store.drop, room_for_them, store.sizes())
 
 
 def everywhere(dataset: Mapping[str, Any]) -> tuple[dict[str, Any], Path | None]:

@@ -29,10 +29,10 @@ from search.run.checkpoints import storage_of
 from search.run.folder import RunFolder, claim_folder, identify, write
 from search.run.journal import Journal
 from search.run.open_data import fingerprint_of
-from search.tracking.tracker import Tracker
+from search.tracking.tracker import SearchTracker
 from search.tracking.trial_runs import Results
-from search.tuner.search_policy import Tuning
-from search.tuner.tuner import Session
+from search.tuner.search_policy import SearchPolicy
+from search.tuner.tuner import Tuner
 
 log = logging.getLogger(__name__)
 
@@ -73,21 +73,21 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
     with claim_folder(folder, experiment, resume=resume):
         identity = identify(folder, fingerprint_of(data))
         journal = Journal(folder.journal)
-        session = Session(experiment, journal, Tuning(experiment))
+        tuner = Tuner(experiment, journal, SearchPolicy(experiment))
         storage = storage_of(experiment, folder)
         weights = partial(storage.weights, cache=folder.tune)
         described = "" if resume else first_words(folder)
-        tracker = Tracker(experiment, folder, identity, session.record, weights, description=described)
+        tracker = SearchTracker(experiment, folder, identity, tuner.record, weights, description=described)
         console.print(
-            f"{experiment.name}: {session.policy.planned} trials, starting Ray and MLflow; Ctrl-C stops, --resume goes "
+            f"{experiment.name}: {tuner.policy.planned} trials, starting Ray and MLflow; Ctrl-C stops, --resume goes "
             "on",
             highlight=False,
             soft_wrap=True,
         )
         try:
-            train_all(session, folder, storage, tracker, console, of_search, identity.fingerprint)
+            train_all(tuner, folder, storage, tracker, console, of_search, identity.fingerprint)
         finally:
-            outcome, best, results = _answer(session, folder)
+            outcome, best, results = _answer(tuner, folder)
             status = "FINISHED" if outcome.answered and outcome.complete else "FAILED" if outcome.complete else "KILLED"
             left = leave(folder, more=_goes_on(experiment, outcome))
             files = [folder.experiment, folder.best, folder.trials, folder.report]
@@ -95,11 +95,11 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
             journal.close()
         if outcome.complete:
             interval = _lead(experiment, weights, best)
-            print_summary(console, session, best, interval, time.monotonic() - began)
+            print_summary(console, tuner, best, interval, time.monotonic() - began)
         for missing in filter(None, (left.lack, lack)):
             print_note(console, missing)
         if _goes_on(experiment, outcome):
-            searched = Searched(experiment, folder, identity, data, session.record)
+            searched = Searched(experiment, folder, identity, data, tuner.record)
             return replace(outcome, confirmed=confirm(searched, console, Ask(), limited=True))
         if outcome.complete:
             print_files(console, folder, experiment, found=bool(best))
@@ -111,23 +111,23 @@ def _goes_on(experiment: Experiment, outcome: Outcome) -> bool:
     return experiment.confirm is not None and outcome.complete and outcome.answered and not outcome.halted
 
 
-def _answer(session: Session, folder: RunFolder) -> tuple[Outcome, dict[Arm, answer.Best], Results]:
+def _answer(tuner: Tuner, folder: RunFolder) -> tuple[Outcome, dict[Arm, answer.Best], Results]:
     """What is known so far, written to the folder. A search that goes on keeps its verdict until it is done: what was
     its best may be so again, once a trial that was reopened has ended."""
-    experiment, record, results = session.experiment, session.record, Results()
+    experiment, record, results = tuner.experiment, tuner.record, Results()
     best = answer.bests(record, experiment.search.objective)
     try:
         write(folder.trials, export.trials_table(experiment, record))
         numbers = {arm: found.trial.number for arm, found in best.items()}
-        if session.complete and len(best) == len(ARMS) and retire(folder, numbers):
+        if tuner.complete and len(best) == len(ARMS) and retire(folder, numbers):
             results = Results(tags={"verdict": RETIRED})
         if best:
             export.write_best(experiment, record, folder)
     except OSError as error:
-        session.halt(f"{error.strerror}: {error.filename or folder.path}")
+        tuner.halt(f"{error.strerror}: {error.filename or folder.path}")
     failure = next((f"trial {t.number}: {t.reason}" for t in record if t.status == "failed"), None)
-    failure = failure or session.exhausted
-    return Outcome(session.complete, len(best) == len(ARMS), failure, session.halted), best, results
+    failure = failure or tuner.exhausted
+    return Outcome(tuner.complete, len(best) == len(ARMS), failure, tuner.halted), best, results
 
 
 def _lead(

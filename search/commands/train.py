@@ -31,7 +31,7 @@ from search.run.folder import FolderError, RunFolder, claim_folder, identify, re
 from search.run.open_data import fingerprint_of, open_data
 from search.run.test_log import read_test, readings
 from search.tracking.client import TrainedOn, store_uri
-from search.tracking.training_run import Recorder, store_of
+from search.tracking.training_run import TrainingTracker, store_of
 
 
 @dataclass(frozen=True)
@@ -148,11 +148,11 @@ def _epochs(experiment: Experiment, how: How) -> int | None:
     return origin.epochs
 
 
-def _recorder(experiment: Experiment, folder: RunFolder, fingerprint: str, job: Job) -> Recorder:
+def _recorder(experiment: Experiment, folder: RunFolder, fingerprint: str, job: Job) -> TrainingTracker:
     settings = {"all_data": job.all_data, "epochs_trained": job.epochs or job.trial.epochs}
     data = TrainedOn(experiment.dataset, fingerprint)
     store = store_of(experiment, folder.path.parent)
-    return Recorder(
+    return TrainingTracker(
         store, experiment.name, folder.path, {**asdict(experiment.trial), **settings}, {"kind": "training"}, data
     )
 
@@ -245,7 +245,7 @@ def _test(
     return tally.result("test")
 
 
-def _register(experiment: Experiment, folder: RunFolder, recorder: Recorder, about: str) -> str | None:
+def _register(experiment: Experiment, folder: RunFolder, recorder: TrainingTracker, about: str) -> str | None:
     """The model's URI in MLflow; None where MLflow has not taken it."""
     weights = folder.path / BEST
     try:

@@ -16,7 +16,7 @@ from search.experiment.formatting import duration, format_value, label, modaliti
 from search.run.best import bests
 from search.run.budget import remaining
 from search.run.journal import Status, TrialRecord
-from search.tuner.tuner import Session
+from search.tuner.tuner import Tuner
 
 ENOUGH = 4  # trials that have ended, to say how long the others will take
 QUIET_S = 60.0  # after so long without a line a log gets one
@@ -25,7 +25,7 @@ WORDS: dict[Status, str] = {"finished": "finished", "stopped": "stopped early", 
 
 @dataclass(frozen=True)
 class View:
-    """What is said of a session.
+    """What is said of a tuner.
 
     Args:
         name: of all of it.
@@ -42,38 +42,38 @@ class View:
     left: Callable[[], list[tuple[float, str]]]
 
 
-def of_search(session: Session) -> View:
+def of_search(tuner: Tuner) -> View:
     """Of a search: the best of each arm."""
-    objective = session.experiment.search.objective
+    objective = tuner.experiment.search.objective
 
     def found() -> list[str]:
         return [
             f"best {arm:<9}  {format_value(objective.metric, best.value)}   trial {best.trial.number}: "
             f"{label(best.trial.changes)}"
-            for arm, best in bests(session.record, objective).items()
+            for arm, best in bests(tuner.record, objective).items()
         ]
 
     def unspent() -> list[tuple[float, str]]:
-        return remaining(session.experiment.search.budget, session.record.spent)
+        return remaining(tuner.experiment.search.budget, tuner.record.spent)
 
-    return View(session.experiment.name, "trials", lambda trial: label(trial.changes), found, unspent)
+    return View(tuner.experiment.name, "trials", lambda trial: label(trial.changes), found, unspent)
 
 
 class Progress:
-    """An observer of a session that shows it; a context manager for the time it does.
+    """A callback of a tuner that shows it; a context manager for the time it does.
 
     Args:
-        session: what is shown.
+        tuner: what is shown.
         view: how.
         console: where.
         at_once: how many trials run at the same time.
     """
 
-    def __init__(self, session: Session, view: View, console: Console, at_once: int) -> None:
-        self._session, self._view, self._console, self._at_once = session, view, console, at_once
-        self._metric = session.experiment.search.objective.metric
+    def __init__(self, tuner: Tuner, view: View, console: Console, at_once: int) -> None:
+        self._tuner, self._view, self._console, self._at_once = tuner, view, console, at_once
+        self._metric = tuner.experiment.search.objective.metric
         self._began = self._said = time.monotonic()
-        self._epochs_before = session.record.spent.epochs
+        self._epochs_before = tuner.record.spent.epochs
         self._live: Live | None = None
 
     def __enter__(self) -> Progress:
@@ -88,21 +88,21 @@ class Progress:
         if self._live is not None:
             self._live.__exit__(kind, error, trace)
 
-    def started(self, trial: TrialRecord) -> None:
+    def on_start(self, trial: TrialRecord) -> None:
         """Nothing: the live table shows what runs."""
 
-    def reported(self, trial: TrialRecord) -> None:
+    def on_report(self, trial: TrialRecord) -> None:
         """The counts now and then, where nothing is live and no trial has ended for long."""
         if self._live is None and time.monotonic() - self._said >= QUIET_S:
             self._say(self._counts())
 
-    def ended(self, trial: TrialRecord) -> None:
+    def on_end(self, trial: TrialRecord) -> None:
         """A line, where nothing is live."""
         if self._live is None:
             what = WORDS[trial.status] + (f" ({trial.reason})" if trial.status == "failed" else "")
-            count = self._session.record.ended
+            count = self._tuner.record.ended
             line = Text(
-                f"[{count}/{self._session.policy.planned}] {trial.arm} {trial.number}: {self._view.what(trial)}: "
+                f"[{count}/{self._tuner.policy.planned}] {trial.arm} {trial.number}: {self._view.what(trial)}: "
                 f"{what} after {len(trial.epochs)} epochs, {self._metric} {format_value(self._metric, trial.best)}"
             )
             self._say(line)
@@ -115,7 +115,7 @@ class Progress:
 
     def table(self) -> RenderableType:
         """Counts, the trials that run, and the best of each arm."""
-        trials = list(self._session.record.trials.values())
+        trials = list(self._tuner.record.trials.values())
         running = [t for t in trials if t.status == "running"]
         parts: list[RenderableType] = [self._counts()]
         parts.append(self._running(running) if running else Text("  starting workers …", style="dim"))
@@ -124,10 +124,10 @@ class Progress:
 
     def _counts(self) -> Text:
         """How many trials there are and how they ended, what was spent, and what is left, in a line."""
-        record, spent = self._session.record, self._session.record.spent
+        record, spent = self._tuner.record, self._tuner.record.spent
         by = {status: record.count(status) for status in WORDS}
         running = record.count("running")
-        ended, planned = sum(by.values()), self._session.policy.planned
+        ended, planned = sum(by.values()), self._tuner.policy.planned
         said = [f"{n} {WORDS[status]}" for status, n in by.items() if n] + [f"{running} running"] * bool(running)
         parts = [f"{ended} of {planned} {self._view.noun} ended" + (f" ({', '.join(said)})" if said else "")]
         parts.append(f"{spent.epochs} epochs" + (f" and {spent.inherited} in common" if spent.inherited else ""))
@@ -146,8 +146,8 @@ class Progress:
         """Seconds until all trials have ended, if those to come take as many epochs as those that did, at the rate of
         this session; None until four have ended."""
         ended = [len(t.epochs) - t.inherited for t in trials if t.ended]
-        trained = self._session.record.spent.epochs - self._epochs_before
-        coming = self._session.policy.planned - len(ended)
+        trained = self._tuner.record.spent.epochs - self._epochs_before
+        coming = self._tuner.policy.planned - len(ended)
         if len(ended) < ENOUGH or not trained or not coming:
             return None
         begun = sum(len(t.epochs) - t.inherited for t in trials if not t.ended)
@@ -156,7 +156,7 @@ class Progress:
 
     def _running(self, running: list[TrialRecord]) -> Table:
         table = Table(box=None, pad_edge=True, header_style="dim")
-        names = modalities_in(t.epochs[-1] for t in self._session.record if t.epochs)
+        names = modalities_in(t.epochs[-1] for t in self._tuner.record if t.epochs)
         table.add_column("trial", justify="right")
         table.add_column("arm", no_wrap=True)
         table.add_column("what differs", overflow="fold", ratio=1)
@@ -169,7 +169,7 @@ class Progress:
 
     def _row(self, trial: TrialRecord, names: list[str]) -> list[str]:
         last = trial.epochs[-1] if trial.epochs else {}
-        epochs = int(trial.changes.get("epochs", self._session.experiment.trial.epochs))
+        epochs = int(trial.changes.get("epochs", self._tuner.experiment.trial.epochs))
         own = modalities(last)
         alone = [percent(last[f"val/accuracy/{name}"]) if name in own else "" for name in names]
         k = "/".join(f"{last[f'coefficient/{name}']:.2f}" if name in own else "-" for name in names) if last else ""

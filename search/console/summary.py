@@ -13,7 +13,7 @@ from search.run.best import Best, Interval, effort_of, front_of
 from search.run.checkpoints import storage_of
 from search.run.folder import RunFolder
 from search.run.journal import SearchRecord
-from search.tuner.tuner import Session
+from search.tuner.tuner import Tuner
 from search.verdict.text import TITLES
 
 
@@ -92,12 +92,12 @@ def worth(experiment: Experiment, best: dict[Arm, Best], interval: Interval | No
     )
 
 
-def cut_short(session: Session) -> str | None:
+def cut_short(tuner: Tuner) -> str | None:
     """What the budget left of the plan, where it ended the search before all of it was done."""
-    reason = session.exhausted
-    stopped = sum(trial.status == "stopped" and trial.reason == reason for trial in session.record)
-    planned = session.policy.planned
-    unstarted = max(0, planned - len(session.record.trials))
+    reason = tuner.exhausted
+    stopped = sum(trial.status == "stopped" and trial.reason == reason for trial in tuner.record)
+    planned = tuner.policy.planned
+    unstarted = max(0, planned - len(tuner.record.trials))
     if reason is None or not (stopped or unstarted):
         return None
     done = f"{reason.capitalize()}. It stopped {stopped} of the trials, and {unstarted} of the plan's {planned}"
@@ -133,19 +133,19 @@ def effort(experiment: Experiment, record: SearchRecord) -> str:
 
 def print_summary(
     console: Console,
-    session: Session,
+    tuner: Tuner,
     best: dict[Arm, Best],
     interval: Interval | None,
     seconds: float,
 ) -> None:
     """Prints all of it."""
-    experiment, record = session.experiment, session.record
+    experiment, record = tuner.experiment, tuner.record
     console.print(
         f"\n[bold]{experiment.name}[/bold]: {len(record.trials)} trials in {duration(seconds)}: {ends(record)}\n",
         highlight=False,
     )
     console.print(Text(f"{effort(experiment, record)}\n"))
-    if sentence := cut_short(session):
+    if sentence := cut_short(tuner):
         console.print(Text(f"{sentence}\n"))
     if best:
         console.print(bests_table(experiment, record, best))

@@ -14,18 +14,18 @@ from search.experiment.arms import ARMS, Arm
 from search.experiment.formatting import configuration, duration, format_value
 from search.run.budget import remaining
 from search.run.journal import TrialRecord
-from search.tuner.tuner import Session
-from search.verdict.confirm_policy import Confirmation, title
+from search.tuner.tuner import Tuner
+from search.verdict.confirm_policy import ConfirmPolicy, title
 from search.verdict.decide import Verdict
 from search.verdict.seeds import redraws
 from search.verdict.text import HEADINGS, TITLES, sentences, test_sentence, verdict_rows
 
 
-def of_confirmation(session: Session) -> View:
+def of_confirmation(tuner: Tuner) -> View:
     """How a confirmation in progress is shown: how far each arm's mean is."""
-    policy = session.policy
-    assert isinstance(policy, Confirmation)
-    metric = session.experiment.search.objective.metric
+    policy = tuner.policy
+    assert isinstance(policy, ConfirmPolicy)
+    metric = tuner.experiment.search.objective.metric
 
     def what(trial: TrialRecord) -> str:
         return f"{title(trial)} seed={trial.changes['seed']}"
@@ -33,22 +33,22 @@ def of_confirmation(session: Session) -> View:
     def found() -> list[str]:
         lines = []
         for arm in reversed(ARMS):
-            done = [trial.best for trial in _finished_trials(session, arm) if trial.best is not None]
+            done = [trial.best for trial in _finished_trials(tuner, arm) if trial.best is not None]
             if done:
                 lines.append(f"mean of {len(done)} {TITLES[arm]}  {format_value(metric, sum(done) / len(done))}")
         return lines
 
     def unspent() -> list[tuple[float, str]]:
-        return remaining(policy.experiment.search.budget, policy.spent + session.record.spent) if policy.limited else []
+        return remaining(policy.experiment.search.budget, policy.spent + tuner.record.spent) if policy.limited else []
 
-    return View(f"{session.experiment.name}, confirmation", "trainings", what, found, unspent)
-
-
-def _finished_trials(session: Session, arm: Arm) -> list[TrialRecord]:
-    return [t for t in session.record if t.internal["role"] == arm and t.status == "finished"]
+    return View(f"{tuner.experiment.name}, confirmation", "trainings", what, found, unspent)
 
 
-def verdict_table(policy: Confirmation, found: Verdict) -> Table:
+def _finished_trials(tuner: Tuner, arm: Arm) -> list[TrialRecord]:
+    return [t for t in tuner.record if t.internal["role"] == arm and t.status == "finished"]
+
+
+def verdict_table(policy: ConfirmPolicy, found: Verdict) -> Table:
     """The same for the screen, with the configurations."""
     metric = policy.experiment.search.objective.metric
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
@@ -63,7 +63,7 @@ def verdict_table(policy: Confirmation, found: Verdict) -> Table:
 
 
 def print_verdict(
-    console: Console, policy: Confirmation, found: Verdict, test: Mapping[str, Any] | None, seconds: float
+    console: Console, policy: ConfirmPolicy, found: Verdict, test: Mapping[str, Any] | None, seconds: float
 ) -> None:
     """Prints all of it."""
     metric = policy.experiment.search.objective.metric

@@ -11,7 +11,7 @@ from search.backend.step_cost import Cost
 from search.dry_run.prefix_savings import Shared
 from search.experiment.arms import Arm
 from search.tracking.client import EMPTY_BYTES, RUN_BYTES, VALUE_BYTES
-from search.tuner.pruners.peers import Run, Scheduler
+from search.tuner.pruners.peers import LearningCurve, Scheduler
 
 REPLAYS = (3, 100)  # of a large search and of a small one, whose epochs vary more from one to the next
 REPLAYED_PAIRS = 60_000  # of trials, in all replays: each is compared with all the others
@@ -43,11 +43,11 @@ def expected_epochs(trials: Sequence[Arm], starts: Sequence[int], epochs: int, s
 
 def _replay(trials: Sequence[Arm], starts: Sequence[int], epochs: int, scheduler: Scheduler, rng: random.Random) -> int:
     """Epochs of trials that come one after the other, and are as good as their rank."""
-    runs: list[Run] = []
+    runs: list[LearningCurve] = []
     for number, (arm, rank) in enumerate(zip(trials, rng.sample(range(len(trials)), len(trials)), strict=True)):
         opens = None if arm == "baseline" else rng.choice(starts)
         for trained in range(1, epochs + 1):
-            run = Run(number, arm, opens, (rank,) * trained)
+            run = LearningCurve(number, arm, opens, (rank,) * trained)
             if scheduler.decide(run, [*runs, run]) is not None:
                 break
         runs.append(run)

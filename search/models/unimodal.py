@@ -20,7 +20,7 @@ from search.models.lookup import Model, ModelError
 from search.run.folder import write
 from search.run.open_data import fingerprint_of
 from search.tracking.client import TrackingError, TrainedOn, read_run_id
-from search.tracking.training_run import Recorder, store_of
+from search.tracking.training_run import TrainingTracker, store_of
 
 Tell = Callable[[str], None]
 
@@ -113,7 +113,7 @@ def _recorder_for(model: Model, folder: Path, config: TrialConfig, data: fit.Dat
     try:
         store = store_of(experiment, run.path.parent)
         trained_on = TrainedOn(experiment.dataset, fingerprint_of(data))
-        recorder = Recorder(store, f"probe {modality} alone", folder, asdict(config), tags, trained_on)
+        recorder = TrainingTracker(store, f"probe {modality} alone", folder, asdict(config), tags, trained_on)
     except TrackingError as error:  # of a run that is over: its MLflow may be gone, and the probes are not MLflow's
         note(f"this training is not recorded ({error})")
         yield lambda history: None

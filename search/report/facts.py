@@ -23,7 +23,7 @@ from search.run.checkpoints import storage_of
 from search.run.folder import FolderError, RunFolder, at_work, fingerprint_in
 from search.run.journal import SearchRecord, read
 from search.run.test_log import readings
-from search.tuner.search_policy import Tuning
+from search.tuner.search_policy import SearchPolicy
 from search.verdict.decide import Verdict, from_dict
 from search.verdict.pairs import PAIR
 
@@ -169,7 +169,7 @@ def gather(path: Path, *, busy: bool | None = None) -> Facts:
     experiment = load(folder.experiment)
     if not folder.journal.exists():
         raise FolderError(f"there is no search in {path}: `run_search.py FILE` makes one")
-    record, policy = read(folder.journal), Tuning(experiment)
+    record, policy = read(folder.journal), SearchPolicy(experiment)
     document, verdict = read_verdict(folder) or {}, None
     with suppress(ValueError, KeyError, TypeError):
         _ = [document["arms"][arm]["changes"] for arm in ARMS]

@@ -30,8 +30,8 @@ CONNECT_ATTEMPTS = 3  # of a server; a data base is there or not
 CLOSE_S = 60.0  # nobody waits longer at the end
 
 
-class Tracker:
-    """Keeps MLflow in line with a search; an observer of its session.
+class SearchTracker:
+    """Keeps MLflow in line with a search; a callback of its tuner.
 
     Args:
         experiment: what is searched.
@@ -84,17 +84,17 @@ class Tracker:
         if self._trouble is not None:
             raise self._trouble
 
-    def started(self, trial: TrialRecord) -> None:
-        self.reported(trial)
+    def on_start(self, trial: TrialRecord) -> None:
+        self.on_report(trial)
 
-    def reported(self, trial: TrialRecord) -> None:
+    def on_report(self, trial: TrialRecord) -> None:
         """Something of the trial is new."""
         with self._changed:
             self._waiting[trial.number] = trial
             self._changed.notify()
 
-    def ended(self, trial: TrialRecord) -> None:
-        self.reported(trial)
+    def on_end(self, trial: TrialRecord) -> None:
+        self.on_report(trial)
 
     def close(self, status: str, files: list[Path], results: Results | None = None) -> str | None:
         """Delivers what is left, ends the search's run; returns what MLflow lacks, as a sentence, or None.

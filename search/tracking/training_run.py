@@ -58,7 +58,7 @@ def store_of(experiment: Experiment, runs: Path) -> Store:
     return Store(experiment.tracking.uri, runs, experiment.name, experiment.tracking.system_metrics)
 
 
-class Recorder:
+class TrainingTracker:
     """Keeps a run in MLflow in line with the epochs trained so far, and ends it with the block that it is entered for.
     MLflow's trouble never stops the training.
 

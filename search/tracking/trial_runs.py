@@ -41,7 +41,7 @@ STATUS = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 
 @dataclass(frozen=True)
 class Kind:
-    """What the trainings of a session are in MLflow.
+    """What the trainings of a tuner are in MLflow.
 
     Args:
         name: their tag `kind`.
@@ -191,7 +191,7 @@ class SearchRun:
 
 @dataclass(frozen=True)
 class Results:
-    """What came of a session as a whole, for the search's own run."""
+    """What came of a tuner as a whole, for the search's own run."""
 
     metrics: Mapping[str, float] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)

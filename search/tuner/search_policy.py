@@ -1,4 +1,4 @@
-"""What a session runs, and what it makes of the results: tuning, by Optuna's studies and early stopping."""
+"""What a tuner runs, and what it makes of the results: tuning, by Optuna's studies and early stopping."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from search.experiment.space import START, Changes, Internal, most_epochs
 from search.run.budget import ended_by, exhausted, set_aside
 from search.run.journal import SearchRecord, TrialRecord
 from search.tuner.prefixes.siblings import Sibling, siblings
-from search.tuner.pruners.peers import Run, Scheduler
+from search.tuner.pruners.peers import LearningCurve, Scheduler
 from search.tuner.pruners.pruner import scheduler_of
 from search.tuner.study import ArmStudy
 
@@ -70,7 +70,7 @@ class Policy(Protocol):
         """All configurations that may be suggested at any time and begin as this trial does."""
 
 
-class Tuning:
+class SearchPolicy:
     """The search itself: a study for each arm, one scheduler, one budget.
 
     Args:
@@ -84,7 +84,7 @@ class Tuning:
         capacity = {arm: study.capacity for arm, study in self.studies.items()}
         self.arms: list[Arm] = plan(search.trials, search.baseline_share, capacity)
         self._scheduler: Scheduler = scheduler_of(experiment)
-        self._runs: dict[int, Run] = {}
+        self._runs: dict[int, LearningCurve] = {}
         self._exhausted: str | None = None
         self._suggested: set[int] = set()
         self._opened = False
@@ -108,12 +108,12 @@ class Tuning:
     def stop(self, trial: TrialRecord, record: SearchRecord) -> str | None:
         return self._scheduler.decide(self._run(trial), map(self._run, record))
 
-    def _run(self, trial: TrialRecord) -> Run:
+    def _run(self, trial: TrialRecord) -> LearningCurve:
         """What early stopping knows of a trial; one that failed is known up to its failure."""
         if trial.number not in self._runs:
             start = trial.changes.get(START, self._experiment.trial.modulation.start)
             opens = None if trial.arm == "baseline" else start
-            self._runs[trial.number] = Run(trial.number, trial.arm, opens, trial.bests)
+            self._runs[trial.number] = LearningCurve(trial.number, trial.arm, opens, trial.bests)
         return self._runs[trial.number]
 
     def tell(self, trial: TrialRecord) -> None:

@@ -1,7 +1,7 @@
 """Trials being run, without processes: which is next, what has come of each so far; a policy says what a result means.
 
 Ray Tune drives it (`search.backend.tune`); a simulator could as well. Everything that happens goes through the
-journal, so that a session opened on an old journal continues it.
+journal, so that a tuner opened on an old journal continues it.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ log = logging.getLogger(__name__)
 AHEAD = 256  # trials that are drawn while all of them wait for those that run
 
 
-class Observer(Protocol):
+class Callback(Protocol):
     """Is told what happens. What it raises is logged once and goes no further."""
 
-    def started(self, trial: TrialRecord) -> None: ...
-    def reported(self, trial: TrialRecord) -> None: ...
-    def ended(self, trial: TrialRecord) -> None: ...
+    def on_start(self, trial: TrialRecord) -> None: ...
+    def on_report(self, trial: TrialRecord) -> None: ...
+    def on_end(self, trial: TrialRecord) -> None: ...
 
 
-class Session:
+class Tuner:
     """A search in progress, or its confirmation.
 
     Args:
@@ -42,7 +42,7 @@ class Session:
     Attributes:
         record: all trials so far.
         halted: why nothing goes on for now, where there is a reason: the disk is full.
-        observers: are told of every event from now on.
+        callbacks: are told of every event from now on.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Session:
         self.record: SearchRecord = journal.replay()
         self._clock, self._began = clock, clock() - self.record.spent.wall_seconds
         self._journal = journal
-        self.observers: list[Observer] = []
+        self.callbacks: list[Callback] = []
         self.halted: str | None = None
         self._troubled: set[str] = set()
         self._reopen()
@@ -134,12 +134,12 @@ class Session:
         """The number of the next trial that nobody has suggested yet."""
         return next(n for n in itertools.count() if n not in self.record.trials and n not in self._drawn)
 
-    def started(self, number: int) -> None:
+    def record_start(self, number: int) -> None:
         """A worker has begun (or begun again) with a trial."""
         if self._happened({"event": "started", "number": number}):
-            self._tell(lambda observer: observer.started(self.record.trials[number]))
+            self._tell(lambda callback: callback.on_start(self.record.trials[number]))
 
-    def reported(self, number: int, metrics: dict[str, float], gpu: float = 0.0) -> str | None:
+    def record_epoch(self, number: int, metrics: dict[str, float], gpu: float = 0.0) -> str | None:
         """An epoch's metrics, and the part of a GPU that it was trained on. Returns why the trial is to stop, or None.
 
         Epochs that are known already, as a resumed trial tells them again, are passed over but for the last: the search
@@ -152,7 +152,7 @@ class Session:
         if known == 0:
             if not self._happened({"event": "reported", "number": number, "metrics": metrics, "gpu": gpu}):
                 return None
-            self._tell(lambda observer: observer.reported(trial))
+            self._tell(lambda callback: callback.on_report(trial))
         return self._stop(trial) if known in (0, 1) else None
 
     def _stop(self, trial: TrialRecord) -> str | None:
@@ -164,22 +164,22 @@ class Session:
     def _whole(self, trial: TrialRecord) -> bool:
         return len(trial.epochs) >= int(trial.changes.get("epochs", self.experiment.trial.epochs))
 
-    def ended(self, number: int, status: Status, reason: str = "") -> None:
+    def record_end(self, number: int, status: Status, reason: str = "") -> None:
         """A trial is over. Told twice, the first counts."""
         trial = self.record.trials[number]
         if trial.ended or not self._happened({"event": "ended", "number": number, "status": status, "reason": reason}):
             return
         self.policy.tell(trial)
         self._over(number)
-        self._tell(lambda observer: observer.ended(trial))
+        self._tell(lambda callback: callback.on_end(trial))
 
-    def crowded(self, number: int) -> None:
+    def record_out_of_memory(self, number: int) -> None:
         """A trial ran out of memory and is to go on with more. That is no result: the policy hears nothing."""
         if self._happened({"event": "crowded", "number": number}):
             self._over(number)
             self._again.append(number)
 
-    def shared(self, number: int, key: str, size: int) -> None:
+    def record_prefix(self, number: int, key: str, size: int) -> None:
         """A trial has left a beginning for others, of so many bytes."""
         if self._sharing is not None:
             self._sharing.left(number, key, size)
@@ -202,7 +202,7 @@ class Session:
         for trial in self.record:
             if self.exhausted and not trial.ended:
                 whole = self._whole(trial)
-                self.ended(trial.number, "finished" if whole else "stopped", "" if whole else self.exhausted)
+                self.record_end(trial.number, "finished" if whole else "stopped", "" if whole else self.exhausted)
 
     def halt(self, reason: str) -> None:
         """Nothing more is handed out, and what runs is to stop; no trial ends by it, so that a resume goes on."""
@@ -221,12 +221,12 @@ class Session:
         self.record.apply(event)
         return True
 
-    def _tell(self, call: Callable[[Observer], None]) -> None:
-        for observer in self.observers:
+    def _tell(self, call: Callable[[Callback], None]) -> None:
+        for callback in self.callbacks:
             try:
-                call(observer)
+                call(callback)
             except Exception:
-                name = type(observer).__name__
+                name = type(callback).__name__
                 if name not in self._troubled:
                     self._troubled.add(name)
                     log.warning("%s failed; the search goes on without what it missed", name, exc_info=True)

@@ -1,4 +1,4 @@
-"""What a confirmation trains, as the policy of a session."""
+"""What a confirmation trains, as the policy of a tuner."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def other(arm: Arm) -> Arm:
 
 
 @dataclass
-class Confirmation:
+class ConfirmPolicy:
     """The policy that trains pairs: both of a pair have the same seed, first weights, order of the data and split.
 
     Args:

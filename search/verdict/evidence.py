@@ -19,7 +19,7 @@ from search.experiment.arms import ARMS, Arm
 from search.experiment.formatting import modalities
 from search.run.best import METRIC, class_accuracy
 from search.run.journal import TrialRecord
-from search.verdict.confirm_policy import Confirmation
+from search.verdict.confirm_policy import ConfirmPolicy
 from search.verdict.decide import Verdict, leader, to_dict, verdict
 from search.verdict.paired import Range, prediction_interval, secondary
 from search.verdict.pairs import Values
@@ -30,13 +30,13 @@ Weights = Callable[[int], Path]
 Answers = tuple[NDArray[np.bool_], NDArray[np.bool_]]
 
 
-def trials_of(policy: Confirmation, values: Values, arm: Arm) -> list[TrialRecord]:
+def trials_of(policy: ConfirmPolicy, values: Values, arm: Arm) -> list[TrialRecord]:
     """The trainings of an arm that count, in the order of the pairs."""
     found = [policy.pairs.trial(pair, arm) for pair in values.pairs]
     return [trial for trial in found if trial is not None]
 
 
-def verdict_of(policy: Confirmation, plan: Plan, weights: Weights) -> Verdict | None:
+def verdict_of(policy: ConfirmPolicy, plan: Plan, weights: Weights) -> Verdict | None:
     """What the pairs say; None where not one of them came to a result.
 
     Args:
@@ -65,7 +65,7 @@ def verdict_of(policy: Confirmation, plan: Plan, weights: Weights) -> Verdict | 
     return replace(found, notes=tuple(notes))
 
 
-def _alone(policy: Confirmation, values: Values) -> dict[str, tuple[list[float], list[float]]]:
+def _alone(policy: ConfirmPolicy, values: Values) -> dict[str, tuple[list[float], list[float]]]:
     """Each modality's accuracy in both arms; nothing where these have fewer than two in common."""
     epochs = {arm: [_best(policy, trial) for trial in trials_of(policy, values, arm)] for arm in ARMS}
     names = [name for name in modalities(epochs["modulated"][0]) if name in modalities(epochs["baseline"][0])]
@@ -75,13 +75,13 @@ def _alone(policy: Confirmation, values: Values) -> dict[str, tuple[list[float],
     return {name: tuple([e[key(name)] for e in epochs[arm]] for arm in reversed(ARMS)) for name in names}  # type: ignore[misc]
 
 
-def _best(policy: Confirmation, trial: TrialRecord) -> dict[str, float]:
+def _best(policy: ConfirmPolicy, trial: TrialRecord) -> dict[str, float]:
     found = trial.best_epoch(policy.experiment.search.objective.metric)
     assert found is not None
     return found
 
 
-def _correct(policy: Confirmation, values: Values, weights: Weights) -> tuple[Answers | None, list[str]]:
+def _correct(policy: ConfirmPolicy, values: Values, weights: Weights) -> tuple[Answers | None, list[str]]:
     """Which validation examples each model got right, bool [n, N] for both arms; and what there is to say of it.
 
     None where a pair has examples of its own, and where it is not accuracy that counts.
@@ -100,7 +100,7 @@ def _correct(policy: Confirmation, values: Values, weights: Weights) -> tuple[An
     return (rows["modulated"], rows["baseline"]), []
 
 
-def class_changes(policy: Confirmation, values: Values, weights: Weights) -> list[dict[str, Any]]:
+def class_changes(policy: ConfirmPolicy, values: Values, weights: Weights) -> list[dict[str, Any]]:
     """How much more of each class the modulated models get right than the unmodulated: a row a class, by class id.
 
     Differences are means over the pairs, on the validation samples of each; nothing where a model's answers are lost.
@@ -121,7 +121,7 @@ def class_changes(policy: Confirmation, values: Values, weights: Weights) -> lis
     return [{"class": classes[k], **asdict(found[str(k)].paired), "holm_p": found[str(k)].holm_p} for k in there]
 
 
-def _withheld(policy: Confirmation, found: Verdict) -> list[str]:
+def _withheld(policy: ConfirmPolicy, found: Verdict) -> list[str]:
     """A claim without its twin is none: where a budget ends early, whether before it or before the last pair, and where
     it cannot be trained."""
     if found.claim == "none" or found.twin is not None:
@@ -134,7 +134,7 @@ def _withheld(policy: Confirmation, found: Verdict) -> list[str]:
     ]
 
 
-def _failures(policy: Confirmation) -> list[str]:
+def _failures(policy: ConfirmPolicy) -> list[str]:
     lost = policy.pairs.lost()
     if not lost:
         return []
@@ -158,7 +158,7 @@ def _looks_sentence(plan: Plan, found: Verdict) -> list[str]:
 # ---- what is written ----
 
 
-def prediction_of(policy: Confirmation, arm: Arm) -> Range | None:
+def prediction_of(policy: ConfirmPolicy, arm: Arm) -> Range | None:
     """Where one more training of an arm's best configuration would come out, in 95 %."""
     values = policy.pairs.values()
     return prediction_interval(values.modulated if arm == "modulated" else values.baseline)
@@ -169,13 +169,13 @@ def best_arm(found: Verdict) -> Arm:
     return leader(found.paired, found.mode)
 
 
-def median_epochs(policy: Confirmation, arm: Arm) -> int:
+def median_epochs(policy: ConfirmPolicy, arm: Arm) -> int:
     """How many epochs the median of an arm's trainings took to its best."""
     values = policy.pairs.values()
     return median_low(int(_best(policy, t)["epoch"]) + 1 for t in trials_of(policy, values, arm))
 
 
-def document(policy: Confirmation, plan: Plan, found: Verdict, weights: Weights) -> dict[str, Any]:
+def document(policy: ConfirmPolicy, plan: Plan, found: Verdict, weights: Weights) -> dict[str, Any]:
     """`verdict.json`: the verdict, what it rests on, and what follows for each configuration."""
     values = policy.pairs.values()
     objective = policy.experiment.search.objective

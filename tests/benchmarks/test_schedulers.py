@@ -26,7 +26,7 @@ from benchmarks.replay import (
 )
 from benchmarks.schedulers import Blind, RayAsha, epochs_to_arrive, outcome, policies, replays, variants
 from search.tuner.pruners.asha import Asha
-from search.tuner.pruners.peers import Run
+from search.tuner.pruners.peers import LearningCurve
 from search.tuner.pruners.pruner import NoStopping
 from search.tuner.study import ArmStudy
 
@@ -48,17 +48,17 @@ def drawn(*trials: Configuration) -> Draw:
 class StopsWhen:
     """Stops a run for which `stop` holds; keeps what it was shown."""
 
-    def __init__(self, stop: Callable[[Run], bool]) -> None:
+    def __init__(self, stop: Callable[[LearningCurve], bool]) -> None:
         self.stop = stop
-        self.shown: list[Run] = []
+        self.shown: list[LearningCurve] = []
 
-    def decide(self, run: Run, runs: Iterable[Run]) -> str | None:
+    def decide(self, run: LearningCurve, runs: Iterable[LearningCurve]) -> str | None:
         assert run in list(runs)
         self.shown.append(run)
         return "stopped" if self.stop(run) else None
 
 
-def history(stop: Callable[[Run], bool], draw: Draw, workers: int = 1) -> History:
+def history(stop: Callable[[LearningCurve], bool], draw: Draw, workers: int = 1) -> History:
     return stopping(lambda: StopsWhen(stop))(draw, workers)
 
 
@@ -103,7 +103,7 @@ def test_a_scheduler_that_stops_everything_leaves_one_epoch_each(workers):
 def test_a_scheduler_sees_the_best_so_far_of_each_epoch_but_the_last():
     scheduler = StopsWhen(lambda run: False)
     stopping(lambda: scheduler)(drawn(trial(3, 1, 4, 1, arm="modulated", opens=2)), 1)
-    assert scheduler.shown == [Run(0, "modulated", 2, values) for values in [(3,), (3, 3), (3, 3, 4)]]
+    assert scheduler.shown == [LearningCurve(0, "modulated", 2, values) for values in [(3,), (3, 3), (3, 3, 4)]]
 
 
 def test_or_each_epochs_own_value():

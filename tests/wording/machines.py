@@ -21,7 +21,7 @@ from search.run.budget import Spent, exhausted
 from search.tracking.client import connect
 from search.tuner.pruners.asha import Asha
 from search.tuner.pruners.median import Median
-from search.tuner.pruners.peers import Run
+from search.tuner.pruners.peers import LearningCurve
 from tests.wording.catalogue import Chapter, Entry, commanded, drawn
 from tests.wording.laid_out import SEARCH, experiment
 
@@ -165,19 +165,19 @@ PACKED: list[tuple[str, str, str]] = [
 
 # ---- why a trial, or a search, stops ----
 
-OTHERS = [Run(number, "baseline", None, [0.5 + number / 20] * 9) for number in range(1, 6)]
-MODULATED = [Run(number, "modulated", number % 2, [0.5 + number / 20] * 9) for number in range(6, 11)]
+OTHERS = [LearningCurve(number, "baseline", None, [0.5 + number / 20] * 9) for number in range(1, 6)]
+MODULATED = [LearningCurve(number, "modulated", number % 2, [0.5 + number / 20] * 9) for number in range(6, 11)]
 ASHA, MEDIAN = Asha([3, 9], 3, "max"), Median(3, "max")
 
 
-def stopped(rule: Asha | Median, run: Run) -> str:
+def stopped(rule: Asha | Median, run: LearningCurve) -> str:
     return str(rule.decide(run, [run, *OTHERS, *MODULATED]))
 
 
 BASELINE, OPEN, CLOSED = (
-    Run(0, "baseline", None, [0.1] * 3),
-    Run(0, "modulated", 0, [0.1] * 3),
-    Run(0, "modulated", 9, [0.1] * 3),
+    LearningCurve(0, "baseline", None, [0.1] * 3),
+    LearningCurve(0, "modulated", 0, [0.1] * 3),
+    LearningCurve(0, "modulated", 9, [0.1] * 3),
 )
 BUDGET, ASIDE = Budget(hours=2, gpu_hours=1, epochs=100), Spent(wall_seconds=1800.0, gpu_seconds=900.0, epochs=20)
 REASONS: list[tuple[str, str, str | None]] = [

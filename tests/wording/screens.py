@@ -22,8 +22,8 @@ from search.report.facts import gather
 from search.run.best import Interval, bests
 from search.run.folder import RunFolder
 from search.run.journal import Journal
-from search.tuner.search_policy import Tuning
-from search.tuner.tuner import Session
+from search.tuner.search_policy import SearchPolicy
+from search.tuner.tuner import Tuner
 from tests.wording.catalogue import Chapter, Entry, commanded, drawn, new_folder, on_screen
 from tests.wording.laid_out import FINISHED, NOTHING, SEARCH, Trials, confirmed, experiment, metrics, searched
 
@@ -39,38 +39,38 @@ STOPPED: Trials = [
 BUDGET = "search.budget={hours: 2, epochs: 50}"
 
 
-def session_of(trials: Trials, *assignments: str) -> Session:
+def session_of(trials: Trials, *assignments: str) -> Tuner:
     asked, run = experiment(SEARCH, *assignments), searched(trials, *assignments)
-    return Session(asked, Journal(run.journal), Tuning(asked))
+    return Tuner(asked, Journal(run.journal), SearchPolicy(asked))
 
 
 def live(trials: Trials, *assignments: str) -> str:
     """Return the live table, a minute and a half after the start."""
-    session = session_of(trials, *assignments)
+    tuner = session_of(trials, *assignments)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("search.console.progress.time.monotonic", lambda: 0.0)
-        progress = Progress(session, of_search(session), Console(file=io.StringIO()), 2)
+        progress = Progress(tuner, of_search(tuner), Console(file=io.StringIO()), 2)
         patch.setattr("search.console.progress.time.monotonic", lambda: 95.0)
         return on_screen(lambda console: console.print(progress.table()))
 
 
 def logged() -> str:
     """Return lines of a log, in which nothing is live."""
-    session = session_of(FINISHED[:2])
-    return on_screen(partial(_log, session))
+    tuner = session_of(FINISHED[:2])
+    return on_screen(partial(_log, tuner))
 
 
-def _log(session: Session, console: Console) -> None:
-    with Progress(session, of_search(session), console, 2) as progress:
-        session.observers.append(progress)
+def _log(tuner: Tuner, console: Console) -> None:
+    with Progress(tuner, of_search(tuner), console, 2) as progress:
+        tuner.callbacks.append(progress)
         for accuracy, status, reason in ((0.6, "stopped", "asha"), (0.0, "failed", "RuntimeError: CUDA error")):
-            trial = session.next()
+            trial = tuner.next()
             assert trial is not None
             trial.changes |= {"fusion": "sum", "optimizer.lr": 0.001}
-            session.started(trial.number)
+            tuner.record_start(trial.number)
             if accuracy:
-                session.reported(trial.number, metrics([accuracy]))
-            session.ended(trial.number, status, reason)
+                tuner.record_epoch(trial.number, metrics([accuracy]))
+            tuner.record_end(trial.number, status, reason)
 
 
 LIVE: list[tuple[str, str, Callable[[], str]]] = [
@@ -87,14 +87,14 @@ INTERVAL = Interval(0.05, 0.012, 0.088, 397)
 
 def summary(trials: Trials, interval: Interval | None, *assignments: str, verdict: bool = False) -> str:
     """Return what is printed at the end of a search."""
-    session = session_of(trials, *assignments)
-    best = bests(session.record, session.experiment.search.objective)
+    tuner = session_of(trials, *assignments)
+    best = bests(tuner.record, tuner.experiment.search.objective)
     if verdict:
         confirmed()
 
     def draw(console: Console) -> None:
-        print_summary(console, session, best, interval, 173.0)
-        print_files(console, RunFolder(Path("runs/demo")), session.experiment, found=bool(best))
+        print_summary(console, tuner, best, interval, 173.0)
+        print_files(console, RunFolder(Path("runs/demo")), tuner.experiment, found=bool(best))
 
     return on_screen(draw)
 

@@ -11,7 +11,7 @@ from search.console.verdict_table import print_verdict
 from search.experiment.arms import Arm
 from search.run.budget import Spent
 from search.run.journal import TrialRecord
-from search.verdict.confirm_policy import Confirmation, twin_changes
+from search.verdict.confirm_policy import ConfirmPolicy, twin_changes
 from search.verdict.evidence import verdict_of
 from search.verdict.pairs import Role
 from search.verdict.plan import Plan
@@ -78,7 +78,7 @@ def screen(results: Results) -> str:
     n = len(results.baseline)
     plan = results.plan or Plan(n, False, {"modulated": 0, "baseline": 1})
     seeds = range(7, 7 + plan.seeds)
-    policy = Confirmation(asked, BEST, list(seeds), Spent(), sequential=plan.sequential, limited=False)
+    policy = ConfirmPolicy(asked, BEST, list(seeds), Spent(), sequential=plan.sequential, limited=False)
     rows: list[tuple[Role, Sequence[float]]] = [("baseline", results.baseline), ("modulated", results.modulated)]
     for role, values in [*rows, *([("twin", results.ablation)] if results.ablation else [])]:
         for place, value in enumerate(values):
@@ -88,7 +88,7 @@ def screen(results: Results) -> str:
     return on_screen(lambda console: print_verdict(console, policy, found, results.test, 7322.0))
 
 
-def _trained(policy: Confirmation, role: Role, place: int, value: float, *, failed: bool) -> TrialRecord:
+def _trained(policy: ConfirmPolicy, role: Role, place: int, value: float, *, failed: bool) -> TrialRecord:
     """Return a training as the record has it."""
     of = policy.pairs.twin_of or "modulated"
     changes = BEST[role] if role != "twin" else twin_changes(BEST, of)

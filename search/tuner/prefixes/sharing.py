@@ -22,7 +22,7 @@ from search.tuner.prefixes.tree import Family, Keys, Marks, Member, parting
 
 
 class Relations(Protocol):
-    """What of a session's policy matters here."""
+    """What of a tuner's policy matters here."""
 
     @property
     def more(self) -> bool:
@@ -67,10 +67,10 @@ class _Trial:
 
 
 class Sharing:
-    """Follows the trials of a session.
+    """Follows the trials of a tuner.
 
     Args:
-        relations: the session's policy.
+        relations: the tuner's policy.
         trial: the experiment's.
         context: what else than its configuration makes a training, see `ogmge.prefix_keys.keys`.
         drop: takes a beginning away that nobody will go on from.

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from search.tuner.pruners.peers import Mode, Run, better, kind, peers
+from search.tuner.pruners.peers import LearningCurve, Mode, better, kind, peers
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Asha:
                 return b
         return self.brackets - 1
 
-    def decide(self, run: Run, runs: Iterable[Run]) -> str | None:
+    def decide(self, run: LearningCurve, runs: Iterable[LearningCurve]) -> str | None:
         """See `Scheduler`."""
         trained, bracket = len(run.values), self.bracket(run.number)
         rungs = [r for r in self.rungs[bracket:] if run.due(r, self.grace_epochs) == trained]

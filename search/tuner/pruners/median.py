@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
 
-from search.tuner.pruners.peers import Mode, Run, better, kind, peers
+from search.tuner.pruners.peers import LearningCurve, Mode, better, kind, peers
 
 FEWEST = 4  # peers whose median says something
 
@@ -23,7 +23,7 @@ class Median:
     grace_epochs: int
     mode: Mode
 
-    def decide(self, run: Run, runs: Iterable[Run]) -> str | None:
+    def decide(self, run: LearningCurve, runs: Iterable[LearningCurve]) -> str | None:
         """See `Scheduler`."""
         trained = len(run.values)
         if trained < self.grace_epochs or run.due(trained, self.grace_epochs) > trained:

@@ -18,7 +18,7 @@ Mode = Literal["max", "min"]
 
 
 @dataclass(frozen=True)
-class Run:
+class LearningCurve:
     """A trial so far.
 
     Args:
@@ -45,11 +45,11 @@ class Run:
 class Scheduler(Protocol):
     """Early stopping: a function of results and of nothing else, so that a simulator or a resume can replay it."""
 
-    def decide(self, run: Run, runs: Iterable[Run]) -> str | None:
+    def decide(self, run: LearningCurve, runs: Iterable[LearningCurve]) -> str | None:
         """None to go on, or why the run stops after its last epoch. `runs` are all there are, itself among them."""
 
 
-def peers(run: Run, runs: Iterable[Run], rung: int, grace_epochs: int) -> list[Run]:
+def peers(run: LearningCurve, runs: Iterable[LearningCurve], rung: int, grace_epochs: int) -> list[LearningCurve]:
     """Those with which `run` is compared at a rung, as far as they came to it by now; not itself."""
     due = run.due(rung, grace_epochs)
     others = (other for other in runs if other.number != run.number)
@@ -59,7 +59,7 @@ def peers(run: Run, runs: Iterable[Run], rung: int, grace_epochs: int) -> list[R
     return [other for other in there if other.open_at(rung) == run.open_at(rung)]
 
 
-def kind(run: Run, trained: int) -> str:
+def kind(run: LearningCurve, trained: int) -> str:
     """What its peers are, in words."""
     if run.arm == "baseline":
         return "baseline trials"

@@ -8,13 +8,13 @@ from search.experiment.rungs import grace_of, rungs_of
 from search.experiment.schema import Experiment
 from search.tuner.pruners.asha import Asha
 from search.tuner.pruners.median import Median
-from search.tuner.pruners.peers import Run, Scheduler
+from search.tuner.pruners.peers import LearningCurve, Scheduler
 
 
 class NoStopping:
     """Trains all to the end."""
 
-    def decide(self, run: Run, runs: Iterable[Run]) -> str | None:
+    def decide(self, run: LearningCurve, runs: Iterable[LearningCurve]) -> str | None:
         """None, always."""
         return None
 

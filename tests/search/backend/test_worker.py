@@ -17,8 +17,8 @@ from search.experiment.load import load
 from search.run.checkpoints import Storage
 from search.run.folder import trial_folder
 from search.run.journal import Journal
-from search.tuner.search_policy import Tuning
-from search.tuner.tuner import Session
+from search.tuner.search_policy import SearchPolicy
+from search.tuner.tuner import Tuner
 from tests.support.searches import own
 from tests.support.tells import tells
 
@@ -78,14 +78,14 @@ def test_a_worker_s_warning_is_told_of_its_trial(ray_instance: None, tmp_path: P
     """A checkpoint that cannot be read: the trial begins again."""
     experiment = load(Path(own("Vectors", tmp_path)), ["search.trials=2"])
     journal = Journal(tmp_path / "journal.jsonl")
-    session = Session(experiment, journal, Tuning(experiment))
+    tuner = Tuner(experiment, journal, SearchPolicy(experiment))
     folder = trial_folder(tmp_path, 0)
     folder.mkdir()
     (folder / "last.pt").write_bytes(b"damaged")
     setup = Setup(experiment.dataset, VALIDATION_ACCURACY, tmp_path, None, Storage(str(tmp_path)))
     with caplog.at_level(logging.WARNING, "search"):
-        tune.run(session, setup, [Room(1, 0)], at_once=1)
+        tune.run(tuner, setup, [Room(1, 0)], at_once=1)
     journal.close()
     [told] = caplog.messages
     tells(told, "trial 0", folder / "last.pt", "checkpoint")
-    assert [metrics["epoch"] for metrics in session.record.trials[0].epochs] == [0, 1, 2]
+    assert [metrics["epoch"] for metrics in tuner.record.trials[0].epochs] == [0, 1, 2]

@@ -23,8 +23,8 @@ from search.experiment.formatting import modalities
 from search.experiment.space import with_changes
 from search.run.best import best_of
 from search.run.journal import Journal
-from search.tuner.search_policy import Tuning
-from search.tuner.tuner import Session
+from search.tuner.search_policy import SearchPolicy
+from search.tuner.tuner import Tuner
 from tests.search.tuner.test_tuner import experiment
 from tests.support.tells import tells
 
@@ -117,16 +117,16 @@ def epoch(accuracy: float, *names: str) -> dict[str, float]:
 
 
 @pytest.fixture
-def mixed(tmp_path: Path) -> Session:
+def mixed(tmp_path: Path) -> Tuner:
     """A search whose trials take different modalities."""
     asked = experiment("space.modalities=[[audio,visual],[visual,flow]]")
-    session = Session(asked, Journal(tmp_path / "journal.jsonl"), Tuning(asked))
+    tuner = Tuner(asked, Journal(tmp_path / "journal.jsonl"), SearchPolicy(asked))
     for names in (("audio", "visual"), ("visual", "flow")):
-        trial = session.next()
+        trial = tuner.next()
         trial.changes["modalities"] = list(names)
-        session.started(trial.number)
-        session.reported(trial.number, epoch(0.75, *names))
-    return session
+        tuner.record_start(trial.number)
+        tuner.record_epoch(trial.number, epoch(0.75, *names))
+    return tuner
 
 
 def lines(screen: Console) -> list[list[str]]:
@@ -145,7 +145,7 @@ def test_trials_of_different_modalities_stand_in_one_table(mixed):
 
 def test_the_best_of_both_arms_need_not_take_the_same(mixed):
     for number in range(2):
-        mixed.ended(number, "finished")
+        mixed.record_end(number, "finished")
     bests = {arm: best_of(mixed.record, arm, "val/accuracy", "max") for arm in ARMS}
     screen = Console(file=io.StringIO(), width=240, record=True)
     screen.print(bests_table(mixed.experiment, mixed.record, bests))

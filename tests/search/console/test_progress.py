@@ -13,8 +13,8 @@ from search.console.progress import Progress, of_search
 from search.experiment.arms import ARMS
 from search.experiment.formatting import duration
 from search.run.journal import Journal
-from search.tuner.search_policy import Tuning
-from search.tuner.tuner import Session
+from search.tuner.search_policy import SearchPolicy
+from search.tuner.tuner import Tuner
 from tests.search.tuner.test_tuner import experiment, opened, simulate
 from tests.support.tells import tells
 
@@ -25,10 +25,10 @@ def console(width: int = 200, *, terminal: bool = False) -> Console:
     return Console(file=io.StringIO(), width=width, force_terminal=terminal, record=True)
 
 
-def shown(session: Session, width: int = 200, at_once: int = 2) -> list[str]:
+def shown(tuner: Tuner, width: int = 200, at_once: int = 2) -> list[str]:
     """The lines of the live table."""
     screen = console(width, terminal=True)
-    screen.print(Progress(session, of_search(session), screen, at_once).table())
+    screen.print(Progress(tuner, of_search(tuner), screen, at_once).table())
     return [line.rstrip() for line in screen.export_text().splitlines()]
 
 
@@ -42,15 +42,15 @@ def durations(line: str) -> list[str]:
 
 
 @pytest.fixture
-def session(tmp_path: Path) -> Session:
+def tuner(tmp_path: Path) -> Tuner:
     return opened(tmp_path / "journal.jsonl")
 
 
-def report(session: Session, accuracy: float, changes: dict | None = None, **metrics: float) -> None:
+def report(tuner: Tuner, accuracy: float, changes: dict | None = None, **metrics: float) -> None:
     """One epoch of the next trial."""
-    trial = session.next()
+    trial = tuner.next()
     trial.changes |= changes or {}
-    session.started(trial.number)
+    tuner.record_start(trial.number)
     alone = {
         "val/accuracy/audio": 0.75,
         "val/accuracy/visual": 0.5,
@@ -66,21 +66,21 @@ def report(session: Session, accuracy: float, changes: dict | None = None, **met
         "best": accuracy,
         "seconds": 1.0,
     }
-    session.reported(trial.number, values)
+    tuner.record_epoch(trial.number, values)
 
 
-def test_before_the_first_trial_it_says_what_it_waits_for(session):
-    line, waits = shown(session)
+def test_before_the_first_trial_it_says_what_it_waits_for(tuner):
+    line, waits = shown(tuner)
     tells(line, "simulated", "0 of 14")
     assert (epochs(line), durations(line)) == ([0], ["0 s"])
     assert waits
 
 
-def test_the_table_shows_what_runs_with_each_modality_and_its_coefficient(session):
-    report(session, 0.625, {"fusion": "sum", "optimizer.lr": 0.01, "modulation.alpha": 0.21754})
-    waiting = session.next()
-    session.started(waiting.number)
-    line, heading, first, second, *_ = shown(session)
+def test_the_table_shows_what_runs_with_each_modality_and_its_coefficient(tuner):
+    report(tuner, 0.625, {"fusion": "sum", "optimizer.lr": 0.01, "modulation.alpha": 0.21754})
+    waiting = tuner.next()
+    tuner.record_start(waiting.number)
+    line, heading, first, second, *_ = shown(tuner)
     tells(line, "simulated", "0 of 14", "2 running")
     assert epochs(line) == [1]
     columns = re.split(r"\s{2,}", heading.strip())
@@ -93,23 +93,23 @@ def test_the_table_shows_what_runs_with_each_modality_and_its_coefficient(sessio
     assert second.split()[-2:] == ["0/5", "-"]
 
 
-def test_a_trials_own_number_of_epochs_is_what_it_is_out_of(session):
-    report(session, 0.5, {"epochs": 8})
-    assert "1/8" in shown(session)[2]
+def test_a_trials_own_number_of_epochs_is_what_it_is_out_of(tuner):
+    report(tuner, 0.5, {"epochs": 8})
+    assert "1/8" in shown(tuner)[2]
 
 
-def test_the_table_counts_how_trials_ended_and_shows_the_best_of_each_arm(session):
-    report(session, 0.5, {"fusion": "film"})
-    session.ended(0, "finished")
-    lines = shown(session)
+def test_the_table_counts_how_trials_ended_and_shows_the_best_of_each_arm(tuner):
+    report(tuner, 0.5, {"fusion": "film"})
+    tuner.record_end(0, "finished")
+    lines = shown(tuner)
     tells(lines[0], "simulated", "1 of 14", "1 finished")
     assert epochs(lines[0]) == [1]
     tells(lines[-1], "modulated", "50.0 %", "trial 0", "fusion=film")
-    simulate(session)
-    lines = shown(session)
-    ends = {word: sum(t.status == word for t in session.record) for word in ("finished", "stopped", "failed")}
+    simulate(tuner)
+    lines = shown(tuner)
+    ends = {word: sum(t.status == word for t in tuner.record) for word in ("finished", "stopped", "failed")}
     tells(lines[0], "simulated", "14 of 14", *(f"{count} {word}" for word, count in ends.items()))
-    assert epochs(lines[0]) == [session.record.spent.epochs]
+    assert epochs(lines[0]) == [tuner.record.spent.epochs]
     assert [[arm for arm in ARMS if arm in line.split()] for line in lines[-2:]] == [["baseline"], ["modulated"]]
 
 
@@ -118,9 +118,9 @@ def test_the_table_counts_how_trials_ended_and_shows_the_best_of_each_arm(sessio
     [((), "val/accuracy", "62.5 %"), (("search.metric=val/loss", "search.mode=min"), "val/loss", "1.5000")],
 )
 def test_the_metric_is_the_experiments(tmp_path, assignments, heading, cell):
-    session = opened(tmp_path / "journal.jsonl", *assignments)
-    report(session, 0.625)
-    _, headings, row, *_ = shown(session)
+    tuner = opened(tmp_path / "journal.jsonl", *assignments)
+    report(tuner, 0.625)
+    _, headings, row, *_ = shown(tuner)
     assert headings.index(heading) + len(heading) == row.index(cell) + len(cell)  # in one column, to the right
 
 
@@ -137,43 +137,43 @@ def test_how_long_it_will_take_is_guessed_from_the_epochs_of_this_session(tmp_pa
     monkeypatch.setattr("search.console.progress.time.monotonic", lambda: now[0])
     path = tmp_path / "journal.jsonl"
     simulate(opened(path), at_once=1, steps=18)
-    session = opened(path)
-    before = session.record.spent.epochs
-    progress = Progress(session, of_search(session), console(), 1)
+    tuner = opened(path)
+    before = tuner.record.spent.epochs
+    progress = Progress(tuner, of_search(tuner), console(), 1)
     assert len(durations(counts(progress))) == 1  # nothing of this session yet
-    simulate(session, at_once=1, steps=15)
+    simulate(tuner, at_once=1, steps=15)
     now[0] = 100.0
-    ended = [len(t.epochs) for t in session.record if t.ended]
-    running = sum(len(t.epochs) for t in session.record if not t.ended)
+    ended = [len(t.epochs) for t in tuner.record if t.ended]
+    running = sum(len(t.epochs) for t in tuner.record if not t.ended)
     coming = (14 - len(ended)) * sum(ended) / len(ended) - running
-    seconds = 100.0 * coming / (session.record.spent.epochs - before)
+    seconds = 100.0 * coming / (tuner.record.spent.epochs - before)
     assert durations(counts(progress)) == [duration(100), duration(seconds)]
-    session = opened(path)
-    progress = Progress(session, of_search(session), console(), 1)
-    simulate(session)
+    tuner = opened(path)
+    progress = Progress(tuner, of_search(tuner), console(), 1)
+    simulate(tuner)
     tells(counts(progress), "14 of 14")
     assert len(durations(counts(progress))) == 1
 
 
-def test_before_four_trials_have_ended_nobody_knows_how_long_it_takes(session):
-    progress = Progress(session, of_search(session), console(), 2)
+def test_before_four_trials_have_ended_nobody_knows_how_long_it_takes(tuner):
+    progress = Progress(tuner, of_search(tuner), console(), 2)
     known = []
     for number in range(5):
-        report(session, 0.5)
-        session.ended(number, "finished")
+        report(tuner, 0.5)
+        tuner.record_end(number, "finished")
         known.append(len(durations(counts(progress))) == 2)
     assert known == [False, False, False, True, True]
 
 
 def test_what_was_spent_and_saved_and_what_is_left_of_the_budget_are_shown(tmp_path):
     words = ("search.budget={epochs: 50, gpu_hours: 2}", "search.resources.gpu=0.5")
-    session = opened(tmp_path / "journal.jsonl", *words)
+    tuner = opened(tmp_path / "journal.jsonl", *words)
     for _ in range(2):
-        session.started(session.next().number)
+        tuner.record_start(tuner.next().number)
     trained = {"val/accuracy": 0.5, "best": 0.5, "seconds": 1800.0}
-    session.reported(0, {"epoch": 0, **trained}, 0.5)
-    session.reported(1, {"epoch": 0, **trained, "inherited": 1.0}, 0.5)
-    line = counts(Progress(session, of_search(session), console(), 2))
+    tuner.record_epoch(0, {"epoch": 0, **trained}, 0.5)
+    tuner.record_epoch(1, {"epoch": 0, **trained, "inherited": 1.0}, 0.5)
+    line = counts(Progress(tuner, of_search(tuner), console(), 2))
     _, trained, hours, _, left = re.split(r" {3,}", line)
     assert [re.findall(r"[\d.]+", part) for part in (trained, hours)] == [["1", "1"], ["0.25", "0.25"]]
     tells(hours, "0.25 GPU-hours")
@@ -181,15 +181,15 @@ def test_what_was_spent_and_saved_and_what_is_left_of_the_budget_are_shown(tmp_p
 
 
 @pytest.mark.parametrize(("at_once", "rows"), [(2, 8), (12, 12)])
-def test_no_more_rows_are_shown_than_run_at_the_same_time_or_eight(session, at_once, rows):
+def test_no_more_rows_are_shown_than_run_at_the_same_time_or_eight(tuner, at_once, rows):
     for _ in range(14):
-        session.started(session.next().number)
-    assert len(shown(session, at_once=at_once)) == 2 + rows
+        tuner.record_start(tuner.next().number)
+    assert len(shown(tuner, at_once=at_once)) == 2 + rows
 
 
-def test_on_a_narrow_terminal_nothing_is_cut_off(session):
-    report(session, 0.625, {"weights": "/some/where/far/away/on/a/disk/" + "x" * 60})
-    lines = shown(session, width=80)
+def test_on_a_narrow_terminal_nothing_is_cut_off(tuner):
+    report(tuner, 0.625, {"weights": "/some/where/far/away/on/a/disk/" + "x" * 60})
+    lines = shown(tuner, width=80)
     assert max(map(len, lines)) <= 80
     assert "…" not in "".join(lines)
     assert "".join(lines).count("x") >= 60
@@ -198,56 +198,56 @@ def test_on_a_narrow_terminal_nothing_is_cut_off(session):
 # ---- as it is written ----
 
 
-def test_labels_and_names_are_shown_as_they_are_written(session):
+def test_labels_and_names_are_shown_as_they_are_written(tuner):
     """No markup, no emoji: neither in a configuration nor in a modality's name."""
     odd = {f"{what}/{ODD}": 0.125 for what in ("val/accuracy", "coefficient")}
-    report(session, 0.625, {"weights": ODD}, **odd)
-    session.ended(0, "finished")
-    trial = session.next()
+    report(tuner, 0.625, {"weights": ODD}, **odd)
+    tuner.record_end(0, "finished")
+    trial = tuner.next()
     trial.changes["weights"] = ODD
-    session.started(trial.number)
-    _, heading, row, best = shown(session, width=400)
+    tuner.record_start(trial.number)
+    _, heading, row, best = shown(tuner, width=400)
     assert heading.count(ODD) == 2  # its accuracy and its coefficient
     assert f"weights={ODD}" in row
     assert f"weights={ODD}" in best
 
 
-def test_a_log_gets_a_line_for_each_trial_as_it_is_written(session):
+def test_a_log_gets_a_line_for_each_trial_as_it_is_written(tuner):
     screen = console(40)
-    with Progress(session, of_search(session), screen, 2) as progress:
-        session.observers.append(progress)
-        report(session, 0.625, {"weights": ODD})
-        session.ended(0, "stopped", "asha: 2nd of 2")
-        trial = session.next()
-        session.started(trial.number)
-        session.ended(1, "failed", f"ValueError: {ODD}")
+    with Progress(tuner, of_search(tuner), screen, 2) as progress:
+        tuner.callbacks.append(progress)
+        report(tuner, 0.625, {"weights": ODD})
+        tuner.record_end(0, "stopped", "asha: 2nd of 2")
+        trial = tuner.next()
+        tuner.record_start(trial.number)
+        tuner.record_end(1, "failed", f"ValueError: {ODD}")
     first, second = screen.export_text().splitlines()
     tells(first, "[1/14]", "modulated 0", f"weights={ODD}", "stopped", "val/accuracy 62.5 %")
     tells(second, "[2/14]", "baseline 1", "failed", f"ValueError: {ODD}", "val/accuracy -")
     assert (epochs(first), epochs(second)) == ([1], [0])
 
 
-def test_a_log_hears_of_trials_that_take_long_once_a_minute(session, monkeypatch):
+def test_a_log_hears_of_trials_that_take_long_once_a_minute(tuner, monkeypatch):
     now = [0.0]
     monkeypatch.setattr("search.console.progress.time.monotonic", lambda: now[0])
     screen = console()
-    with Progress(session, of_search(session), screen, 2) as progress:
-        session.observers.append(progress)
+    with Progress(tuner, of_search(tuner), screen, 2) as progress:
+        tuner.callbacks.append(progress)
         for epoch in range(4):
             if not epoch:
-                session.started(session.next().number)
+                tuner.record_start(tuner.next().number)
             now[0] += 25.0
-            session.reported(0, {"epoch": epoch, "val/accuracy": 0.5, "best": 0.5, "seconds": 25.0})
+            tuner.record_epoch(0, {"epoch": epoch, "val/accuracy": 0.5, "best": 0.5, "seconds": 25.0})
     [line] = screen.export_text().splitlines()
     tells(line, "simulated", "0 of 14", "1 running")
     assert (epochs(line), durations(line)) == ([3], ["1 min 15 s"])
 
 
-def test_a_terminal_gets_the_live_table_and_no_lines(session):
+def test_a_terminal_gets_the_live_table_and_no_lines(tuner):
     screen = console(terminal=True)
-    with Progress(session, of_search(session), screen, 2) as progress:
-        session.observers.append(progress)
-        simulate(session)
+    with Progress(tuner, of_search(tuner), screen, 2) as progress:
+        tuner.callbacks.append(progress)
+        simulate(tuner)
     written = screen.file.getvalue()
     assert "modulated" in written
     assert "14/14" not in written
@@ -257,12 +257,12 @@ def test_a_terminal_gets_the_live_table_and_no_lines(session):
 def test_a_resumed_search_counts_on(tmp_path):
     path = tmp_path / "journal.jsonl"
     simulate(opened(path), steps=30)
-    session = Session(experiment(), Journal(path), Tuning(experiment()))
-    ended = sum(t.ended for t in session.record)
+    tuner = Tuner(experiment(), Journal(path), SearchPolicy(experiment()))
+    ended = sum(t.ended for t in tuner.record)
     screen = console()
-    with Progress(session, of_search(session), screen, 2) as progress:
-        session.observers.append(progress)
-        simulate(session)
+    with Progress(tuner, of_search(tuner), screen, 2) as progress:
+        tuner.callbacks.append(progress)
+        simulate(tuner)
     counts = [line.split("]")[0] for line in screen.export_text().splitlines() if re.match(r"\[\d+/14\] ", line)]
     assert ended
     assert counts == [f"[{n}/14" for n in range(ended + 1, 15)]

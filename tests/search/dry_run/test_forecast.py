@@ -16,7 +16,7 @@ from search.dry_run import forecast
 from search.dry_run.forecast import expected_epochs
 from search.experiment.rungs import rung_epochs
 from search.tuner.pruners.asha import Asha
-from search.tuner.pruners.peers import Run
+from search.tuner.pruners.peers import LearningCurve
 from search.tuner.pruners.pruner import NoStopping
 
 
@@ -31,7 +31,7 @@ def epochs_of(goodness: Sequence[float], epochs: int, scheduler: Asha, at_once: 
         while waiting and len(running) < at_once:
             running.append((waiting.pop(0), 1))
         number, trained = running.pop(0)
-        runs[number] = Run(number, "baseline", None, [goodness[number]] * trained)
+        runs[number] = LearningCurve(number, "baseline", None, [goodness[number]] * trained)
         if scheduler.decide(runs[number], runs.values()) is None and trained < epochs:
             running.append((number, trained + 1))
     return sum(len(run.values) for run in runs.values())

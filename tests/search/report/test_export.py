@@ -47,11 +47,11 @@ OPTIONS = [
 
 @pytest.mark.parametrize("options", OPTIONS)
 def test_best_yaml_trains_an_arms_best_as_it_was_and_searches_nothing(tmp_path, options):
-    session = opened(tmp_path / "journal.jsonl", *options)
-    simulate(session)
-    asked = session.experiment
+    tuner = opened(tmp_path / "journal.jsonl", *options)
+    simulate(tuner)
+    asked = tuner.experiment
     for arm in ARMS:
-        best = best_of(session.record, arm, asked.search.metric, asked.search.mode)
+        best = best_of(tuner.record, arm, asked.search.metric, asked.search.mode)
         found = exported(asked, best)
         assert found.trial == with_changes(asked.trial, best.trial.changes)
         assert (found.trial.modulation.method == "none") is (arm == "baseline")
@@ -110,12 +110,12 @@ def rows_of(asked: Experiment, record: SearchRecord) -> list[dict[str, str]]:
 
 
 def test_the_table_has_a_row_for_each_trial(tmp_path):
-    session = opened(tmp_path / "journal.jsonl")
-    simulate(session)
-    rows = rows_of(session.experiment, session.record)
+    tuner = opened(tmp_path / "journal.jsonl")
+    simulate(tuner)
+    rows = rows_of(tuner.experiment, tuner.record)
     assert [row["trial"] for row in rows] == [str(n) for n in range(14)]
     assert {row["status"] for row in rows} == {"finished", "stopped", "failed"}
-    for row, trial in zip(rows, session.record, strict=True):
+    for row, trial in zip(rows, tuner.record, strict=True):
         assert (row["arm"], row["status"], row["reason"]) == (trial.arm, trial.status, trial.reason)
         assert {path: row[path] for path in trial.changes} == {p: str(v) for p, v in trial.changes.items()}
         assert float(row["seconds"]) == int(row["epochs_trained"]) == len(trial.epochs)

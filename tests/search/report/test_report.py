@@ -36,9 +36,9 @@ from search.report.plots.modalities import by_modality
 from search.report.sentences import headline
 from search.run.folder import RunFolder, at_work, identify, lock_folder
 from search.run.journal import Journal, read
-from search.tuner.tuner import Session
+from search.tuner.tuner import Tuner
 from search.verdict.decide import to_dict, verdict
-from tests.search.tuner.test_tuner import Tuning, experiment, simulate
+from tests.search.tuner.test_tuner import SearchPolicy, experiment, simulate
 from tests.support.tells import tells
 
 EVIL = "</script><img src=x onerror=\"document.title='had'\"><b>&amp;"
@@ -51,7 +51,7 @@ def run_in(folder: Path, *assignments: str, steps: int | None = None, at_once: i
     run.experiment.write_text(to_yaml(as_values(asked)))
     identify(run, "made-up")
     journal = Journal(run.journal)
-    simulate(Session(asked, journal, Tuning(asked)), at_once, steps)
+    simulate(Tuner(asked, journal, SearchPolicy(asked)), at_once, steps)
     journal.close()
     return run
 
@@ -268,10 +268,10 @@ def test_a_search_whose_trials_all_failed_sends_to_the_reasons(tmp_path):
     run = run_in(tmp_path / "simulated", "search.trials=4", steps=0)
     journal = Journal(run.journal)
     asked = gather(run.path).experiment
-    session = Session(asked, journal, Tuning(asked))
-    while (trial := session.next()) is not None:
-        session.started(trial.number)
-        session.ended(trial.number, "failed", EVIL)
+    tuner = Tuner(asked, journal, SearchPolicy(asked))
+    while (trial := tuner.next()) is not None:
+        tuner.record_start(trial.number)
+        tuner.record_end(trial.number, "failed", EVIL)
     journal.close()
     unfinished = words.paragraphs(gather(run_in(tmp_path / "other", steps=1).path))
     [said] = words.paragraphs(gather(run.path))

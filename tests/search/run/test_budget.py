@@ -20,8 +20,8 @@ from search.run.budget import Spent, exhausted, of_budget, set_aside
 from search.run.folder import RunFolder, claim_folder
 from search.run.journal import Journal
 from search.tracking.curve import Curve
-from search.tuner.search_policy import Tuning
-from search.tuner.tuner import Session
+from search.tuner.search_policy import SearchPolicy
+from search.tuner.tuner import Tuner
 from tests.search.tuner.test_study import created_studies
 from tests.search.tuner.test_tuner import check_whole, events, experiment, opened, results, simulate
 from tests.support.searches import children, own, search
@@ -127,8 +127,8 @@ class Clock:
         return self.now
 
 
-def stopped_by_budget(session: Session) -> list[int]:
-    return [t.number for t in session.record if t.status == "stopped" and of_budget(t.reason)]
+def stopped_by_budget(tuner: Tuner) -> list[int]:
+    return [t.number for t in tuner.record if t.status == "stopped" and of_budget(t.reason)]
 
 
 @pytest.mark.parametrize("at_once", [1, 4])
@@ -140,43 +140,43 @@ def stopped_by_budget(session: Session) -> list[int]:
     ],
 )
 def test_running_trials_end_at_their_next_report_and_no_new_one_is_suggested(tmp_path, assignments, most, at_once):
-    session = opened(tmp_path / "journal.jsonl", *assignments)
-    simulate(session, at_once)
-    assert session.complete
-    assert (session.left, session.next()) == (0, None)
-    assert all(t.ended for t in session.record)
-    assert most <= session.record.spent.epochs < most + at_once
-    assert len(session.record.trials) < len(session.policy.arms)
-    assert len(stopped_by_budget(session)) <= at_once
+    tuner = opened(tmp_path / "journal.jsonl", *assignments)
+    simulate(tuner, at_once)
+    assert tuner.complete
+    assert (tuner.left, tuner.next()) == (0, None)
+    assert all(t.ended for t in tuner.record)
+    assert most <= tuner.record.spent.epochs < most + at_once
+    assert len(tuner.record.trials) < len(tuner.policy.arms)
+    assert len(stopped_by_budget(tuner)) <= at_once
 
 
 def test_a_trial_stopped_by_the_budget_is_a_result_and_is_told_to_the_sampler_as_pruned(tmp_path, monkeypatch):
     studies = created_studies(monkeypatch)
-    session = opened(tmp_path / "journal.jsonl", "search.budget.epochs=2", "search.scheduler.name=none")
-    simulate(session, at_once=2)
-    assert stopped_by_budget(session) == [0, 1]
+    tuner = opened(tmp_path / "journal.jsonl", "search.budget.epochs=2", "search.scheduler.name=none")
+    simulate(tuner, at_once=2)
+    assert stopped_by_budget(tuner) == [0, 1]
     for arm, study in zip(ARMS, studies, strict=True):
-        best = best_of(session.record, arm, "val/accuracy", "max")
+        best = best_of(tuner.record, arm, "val/accuracy", "max")
         assert best is not None
         (trial,) = study.trials
         assert (trial.state.name, len(trial.intermediate_values)) == ("PRUNED", len(best.trial.epochs))
 
 
 def test_a_trial_whose_last_epoch_spends_the_budget_has_finished(tmp_path):
-    session = opened(tmp_path / "journal.jsonl", "search.budget.epochs=5", "search.scheduler.name=none")
-    simulate(session, at_once=1)
-    assert [(t.status, t.reason) for t in session.record] == [("finished", "")]
-    assert session.complete
+    tuner = opened(tmp_path / "journal.jsonl", "search.budget.epochs=5", "search.scheduler.name=none")
+    simulate(tuner, at_once=1)
+    assert [(t.status, t.reason) for t in tuner.record] == [("finished", "")]
+    assert tuner.complete
 
 
 def test_the_hours_of_earlier_sessions_count_and_the_time_between_them_does_not(tmp_path):
     path = tmp_path / "journal.jsonl"
     asked = experiment("search.budget.hours=1")
-    first = Session(asked, Journal(path), Tuning(asked), Clock(60))
+    first = Tuner(asked, Journal(path), SearchPolicy(asked), Clock(60))
     simulate(first, steps=5)
     used = first.record.spent.wall_seconds
     assert 0 < used < 3600
-    second = Session(asked, Journal(path), Tuning(asked), Clock(60))
+    second = Tuner(asked, Journal(path), SearchPolicy(asked), Clock(60))
     assert second.record.spent.wall_seconds == used
     simulate(second)
     second.close()
@@ -190,22 +190,22 @@ def test_the_hours_of_earlier_sessions_count_and_the_time_between_them_does_not(
 def test_what_was_interrupted_is_ended_where_the_budget_is_spent_meanwhile(tmp_path):
     path = tmp_path / "journal.jsonl"
     simulate(opened(path), at_once=3, steps=4)
-    session = opened(path, "search.budget.epochs=1")
-    interrupted = [t.number for t in session.record if not t.ended]
+    tuner = opened(path, "search.budget.epochs=1")
+    interrupted = [t.number for t in tuner.record if not t.ended]
     assert interrupted
-    assert (session.left, session.complete) == (0, False)
-    session.close()
-    assert stopped_by_budget(session) == interrupted
-    assert session.complete
+    assert (tuner.left, tuner.complete) == (0, False)
+    tuner.close()
+    assert stopped_by_budget(tuner) == interrupted
+    assert tuner.complete
 
 
 def test_with_budget_left_nothing_that_was_interrupted_is_ended(tmp_path):
     path = tmp_path / "journal.jsonl"
     simulate(opened(path), at_once=3, steps=4)
-    session = opened(path, "search.budget.epochs=100")
-    before = results(session.record)
-    session.close()
-    assert results(session.record) == before
+    tuner = opened(path, "search.budget.epochs=100")
+    before = results(tuner.record)
+    tuner.close()
+    assert results(tuner.record) == before
 
 
 NONE = "search.scheduler.name=none"
@@ -217,15 +217,15 @@ def test_more_budget_on_a_resume_goes_on_with_the_plan(tmp_path):
     simulate(first)
     before = results(first.record)
     cut = stopped_by_budget(first)
-    session = opened(path, "search.budget.epochs=1000", NONE)
-    assert [t.number for t in session.record if not t.ended] == cut  # these go on
-    assert session.left == len(session.policy.arms) - len(before) + len(cut) > len(cut) > 0
-    assert not session.complete
-    simulate(session)
-    for number, (earlier, now) in enumerate(zip(before, results(session.record), strict=False)):
+    tuner = opened(path, "search.budget.epochs=1000", NONE)
+    assert [t.number for t in tuner.record if not t.ended] == cut  # these go on
+    assert tuner.left == len(tuner.policy.arms) - len(before) + len(cut) > len(cut) > 0
+    assert not tuner.complete
+    simulate(tuner)
+    for number, (earlier, now) in enumerate(zip(before, results(tuner.record), strict=False)):
         assert (earlier == now) is (number not in cut)
-    assert not stopped_by_budget(session)
-    check_whole(session, path)
+    assert not stopped_by_budget(tuner)
+    check_whole(tuner, path)
 
 
 def test_without_more_budget_nothing_that_it_stopped_goes_on(tmp_path):
@@ -241,39 +241,39 @@ def test_without_more_budget_nothing_that_it_stopped_goes_on(tmp_path):
 def test_what_the_budget_stopped_is_counted_once_however_it_ends(tmp_path):
     path = tmp_path / "journal.jsonl"
     simulate(opened(path, "search.budget.epochs=8", NONE))
-    session = opened(path, NONE)
-    simulate(session)
-    points = Curve(session.record, "max").end()
+    tuner = opened(path, NONE)
+    simulate(tuner)
+    points = Curve(tuner.record, "max").end()
     assert sum(points[max(points)][f"trials/{how}"] for how in ("finished", "stopped", "failed")) == 14
 
 
 # ---- what is said of it ----
 
 
-def printed(session: Session) -> str:
-    best = {arm: found for arm in ARMS if (found := best_of(session.record, arm, "val/accuracy", "max"))}
+def printed(tuner: Tuner) -> str:
+    best = {arm: found for arm in ARMS if (found := best_of(tuner.record, arm, "val/accuracy", "max"))}
     console = Console(file=io.StringIO(), width=200)
-    print_summary(console, session, best, None, 1.0)
+    print_summary(console, tuner, best, None, 1.0)
     return console.file.getvalue()
 
 
 def test_the_summary_says_that_the_budget_ended_it_and_what_was_left(tmp_path):
-    session = opened(tmp_path / "journal.jsonl", "search.budget.epochs=9")
-    simulate(session)
-    text = printed(session)
-    left = 14 - len(session.record.trials)
-    stopped = len(stopped_by_budget(session))
-    tells(cut_short(session), "9 epochs", stopped, left, 14, "`search.budget`", "--resume")
-    tells(text, cut_short(session))
+    tuner = opened(tmp_path / "journal.jsonl", "search.budget.epochs=9")
+    simulate(tuner)
+    text = printed(tuner)
+    left = 14 - len(tuner.record.trials)
+    stopped = len(stopped_by_budget(tuner))
+    tells(cut_short(tuner), "9 epochs", stopped, left, 14, "`search.budget`", "--resume")
+    tells(text, cut_short(tuner))
 
 
 def test_of_a_budget_that_cost_nothing_no_word_is_said(tmp_path):
     path = tmp_path / "journal.jsonl"
     simulate(opened(path))
-    session = opened(path, "search.budget.epochs=1")
-    assert session.exhausted
-    assert cut_short(session) is None
-    assert "Budget:" not in printed(session)
+    tuner = opened(path, "search.budget.epochs=1")
+    assert tuner.exhausted
+    assert cut_short(tuner) is None
+    assert "Budget:" not in printed(tuner)
 
 
 @pytest.mark.slow
@@ -316,36 +316,36 @@ def test_what_is_set_aside_is_what_as_many_epochs_of_the_search_took(spent, asid
 def test_the_confirmations_trainings_are_set_aside_first(tmp_path):
     """Of 80 epochs 3 x 4 x 5 are the confirmation's: the search ends at 20, and says so."""
     assignments = ("search.budget.epochs=80", "confirm.seeds=4", "search.scheduler={name: none}")
-    session = opened(tmp_path / "journal.jsonl", *assignments)
-    simulate(session)
-    assert session.record.spent.epochs == 20
-    spends(session.exhausted, "80 epochs", 60)
+    tuner = opened(tmp_path / "journal.jsonl", *assignments)
+    simulate(tuner)
+    assert tuner.record.spent.epochs == 20
+    spends(tuner.exhausted, "80 epochs", 60)
 
 
 def test_a_budget_that_is_spent_stays_spent_whatever_the_estimate_of_what_is_set_aside(tmp_path):
-    session = opened(tmp_path / "journal.jsonl", "search.budget.hours=1", "confirm.seeds=2")
+    tuner = opened(tmp_path / "journal.jsonl", "search.budget.hours=1", "confirm.seeds=2")
     told = {"epoch": 0, "val/accuracy": 0.5, "best": 0.5, "seconds": 1.0}
-    session.reported(session.next().number, told)
-    session.record.spent.wall_seconds = 3000.0  # 30 such epochs set aside
-    spends(session.exhausted, "1 hour", 25)
-    session.record.spent.wall_seconds = 1.0
-    assert session.exhausted is not None
+    tuner.record_epoch(tuner.next().number, told)
+    tuner.record.spent.wall_seconds = 3000.0  # 30 such epochs set aside
+    spends(tuner.exhausted, "1 hour", 25)
+    tuner.record.spent.wall_seconds = 1.0
+    assert tuner.exhausted is not None
 
 
 def test_a_search_that_its_budget_ended_is_done_also_when_it_is_opened_again(tmp_path):
     """Though its very last epochs were quick, so that less would be set aside: what it found is to be confirmed now."""
     path, now = tmp_path / "journal.jsonl", 0.0
     asked = experiment("search.budget.hours=1", "confirm.seeds=2")
-    session = Session(asked, Journal(path), Tuning(asked), lambda: now)
+    tuner = Tuner(asked, Journal(path), SearchPolicy(asked), lambda: now)
     told = {"epoch": 0, "val/accuracy": 0.5, "best": 0.5, "seconds": 1.0}
-    for trial in [session.next() for _ in range(2)]:
-        now += 130.0 if not session.record.spent.epochs else 1.0  # 30 epochs are set aside
-        session.ended(trial.number, "stopped", session.reported(trial.number, told))
-    assert (session.complete, exhausted(asked.search.budget, session.record.spent)) == (True, None)
-    again = Session(asked, Journal(path), Tuning(asked), lambda: now)
+    for trial in [tuner.next() for _ in range(2)]:
+        now += 130.0 if not tuner.record.spent.epochs else 1.0  # 30 epochs are set aside
+        tuner.record_end(trial.number, "stopped", tuner.record_epoch(trial.number, told))
+    assert (tuner.complete, exhausted(asked.search.budget, tuner.record.spent)) == (True, None)
+    again = Tuner(asked, Journal(path), SearchPolicy(asked), lambda: now)
     assert (again.complete, again.left) == (True, 0)
     more = experiment("search.budget.hours=2", "confirm.seeds=2")
-    assert not Session(more, Journal(path), Tuning(more), lambda: now).complete
+    assert not Tuner(more, Journal(path), SearchPolicy(more), lambda: now).complete
 
 
 def test_a_budget_that_the_confirmation_would_use_up_is_a_mistake():
@@ -360,7 +360,7 @@ def test_gpu_hours_that_were_spent_stay_what_they_were_when_a_resume_gives_other
     path = tmp_path / "journal.jsonl"
     budget = "search.budget.gpu_hours=1"
     told = {"epoch": 0, "val/accuracy": 0.5, "best": 0.5, "seconds": 3600.0}
-    session = opened(path, budget, "search.resources.gpu=1")
-    session.reported(session.next().number, told, 1.0)
-    spends(session.exhausted, "1 GPU-hour")
-    assert opened(path, budget, "search.resources.gpu=0.25").exhausted == session.exhausted
+    tuner = opened(path, budget, "search.resources.gpu=1")
+    tuner.record_epoch(tuner.next().number, told, 1.0)
+    spends(tuner.exhausted, "1 GPU-hour")
+    assert opened(path, budget, "search.resources.gpu=0.25").exhausted == tuner.exhausted

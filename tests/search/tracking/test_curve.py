@@ -18,31 +18,31 @@ MIN = ("search.metric=val/loss", "search.mode=min")
 
 
 class Draws:
-    """An observer that draws the curve further, now and then."""
+    """A callback that draws the curve further, now and then."""
 
     def __init__(self, curve: Curve, every: int) -> None:
         self.curve, self.every, self.count = curve, every, 0
         self.points: Points = {}
 
-    def started(self, trial: TrialRecord) -> None:
+    def on_start(self, trial: TrialRecord) -> None:
         """Nothing."""
 
-    def reported(self, trial: TrialRecord) -> None:
+    def on_report(self, trial: TrialRecord) -> None:
         self.count += 1
         if self.count % self.every == 0:
             more = self.curve.points()
             assert not more or min(more) > max(self.points, default=-1), "a point is there twice"
             self.points |= more
 
-    def ended(self, trial: TrialRecord) -> None:
-        self.reported(trial)
+    def on_end(self, trial: TrialRecord) -> None:
+        self.record_epoch(trial)
 
 
 @pytest.mark.parametrize(("mode", "options"), [("max", ()), ("min", MIN)])
 def test_it_ends_with_what_the_search_found_and_spent(tmp_path, mode, options):
-    session = opened(tmp_path / "journal.jsonl", "search.resources.gpu=0.5", *options)
-    simulate(session)
-    record, search = session.record, session.experiment.search
+    tuner = opened(tmp_path / "journal.jsonl", "search.resources.gpu=0.5", *options)
+    simulate(tuner)
+    record, search = tuner.record, tuner.experiment.search
     points = Curve(record, mode).end()
     last = points[max(points)]
     improved = 0
@@ -64,18 +64,18 @@ def test_it_ends_with_what_the_search_found_and_spent(tmp_path, mode, options):
 
 
 def test_without_a_gpu_there_are_no_gpu_hours(tmp_path):
-    session = opened(tmp_path / "journal.jsonl")
-    simulate(session)
-    assert not any("spent/gpu_hours" in values for values in Curve(session.record, "max").end().values())
+    tuner = opened(tmp_path / "journal.jsonl")
+    simulate(tuner)
+    assert not any("spent/gpu_hours" in values for values in Curve(tuner.record, "max").end().values())
 
 
 def test_the_best_of_a_trial_that_failed_does_not_count(tmp_path):
-    session = opened(tmp_path / "journal.jsonl", "search.baseline_share=0.01")
+    tuner = opened(tmp_path / "journal.jsonl", "search.baseline_share=0.01")
     for number, best in enumerate((0.5, 0.9)):
-        session.next()
-        session.reported(number, {"epoch": 0, "val/accuracy": best, "best": best})
-        session.ended(number, "finished" if number == 0 else "failed")
-    points = Curve(session.record, "max").end()
+        tuner.next()
+        tuner.record_epoch(number, {"epoch": 0, "val/accuracy": best, "best": best})
+        tuner.record_end(number, "finished" if number == 0 else "failed")
+    points = Curve(tuner.record, "max").end()
     assert points[2]["best/modulated"] == 0.5
     assert (points[2]["trials/finished"], points[2]["trials/failed"]) == (1, 1)
 
@@ -84,10 +84,10 @@ def test_the_best_of_a_trial_that_failed_does_not_count(tmp_path):
 def test_drawn_at_any_times_it_has_the_points_of_the_whole(tmp_path, every):
     """Also after a resume, from the journal alone."""
     path = tmp_path / "journal.jsonl"
-    session = opened(path)
-    drawn = Draws(Curve(session.record, "max"), every)
-    session.observers.append(drawn)
-    simulate(session, at_once=3)
+    tuner = opened(path)
+    drawn = Draws(Curve(tuner.record, "max"), every)
+    tuner.callbacks.append(drawn)
+    simulate(tuner, at_once=3)
     assert len(drawn.points) > 5
     whole = Curve(Journal(path).replay(), "max").end()
     assert drawn.points | drawn.curve.end() == whole

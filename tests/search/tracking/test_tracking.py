@@ -27,9 +27,9 @@ from search.tracking import tracker as tracking
 from search.tracking import trial_runs as mlflow_runs
 from search.tracking.client import INTERRUPTED, RunWriter, TrackingError, connect, read_run_id, store_uri
 from search.tracking.curve import Curve
-from search.tracking.tracker import Tracker
-from search.tuner.search_policy import Tuning
-from search.tuner.tuner import Session
+from search.tracking.tracker import SearchTracker
+from search.tuner.search_policy import SearchPolicy
+from search.tuner.tuner import Tuner
 from tests.search.tuner.test_tuner import experiment, metrics_of, simulate
 from tests.support.tells import tells
 
@@ -64,29 +64,29 @@ class Search:
         self.folder = self.runs / self.name
         self.folder.mkdir(exist_ok=True)
         self.experiment: Experiment = experiment(TRIALS, f"name={self.name}", *self.options)
-        self.session = Session(self.experiment, Journal(self.folder / "journal.jsonl"), Tuning(self.experiment))
-        self.tracker: Tracker | None = None
+        self.tuner = Tuner(self.experiment, Journal(self.folder / "journal.jsonl"), SearchPolicy(self.experiment))
+        self.tracker: SearchTracker | None = None
         self.threads: list[threading.Thread] = []  # the tracker's
 
     def weights(self, number: int) -> Path:
         return self.folder / str(number) / "best.pt"
 
-    def track(self) -> Tracker:
+    def track(self) -> SearchTracker:
         """As the runner does: the tracker hears of everything so far, then of what happens."""
         others = threading.enumerate()
-        self.tracker = Tracker(
+        self.tracker = SearchTracker(
             self.experiment,
             RunFolder(self.folder),
             Identity("r1", "f1n9e2"),
-            self.session.record,
+            self.tuner.record,
             self.weights,
             description="**What for?**",
         )
         self.tracker.connected()
         self.threads = [thread for thread in threading.enumerate() if thread not in others]
-        self.session.observers += [Trains(self), self.tracker]
-        for trial in self.session.record:
-            self.tracker.reported(trial)
+        self.tuner.callbacks += [Trains(self), self.tracker]
+        for trial in self.tuner.record:
+            self.tracker.on_report(trial)
         return self.tracker
 
     def again(self) -> Search:
@@ -102,14 +102,14 @@ class Trains:
 
     search: Search
 
-    def started(self, trial: TrialRecord) -> None: ...
+    def on_start(self, trial: TrialRecord) -> None: ...
 
-    def reported(self, trial: TrialRecord) -> None:
+    def on_report(self, trial: TrialRecord) -> None:
         path = self.search.weights(trial.number)
         path.parent.mkdir(exist_ok=True)
         path.write_text(f"weights of {trial.number}")
 
-    def ended(self, trial: TrialRecord) -> None: ...
+    def on_end(self, trial: TrialRecord) -> None: ...
 
 
 @pytest.fixture
@@ -174,8 +174,8 @@ def statuses(search: Search) -> list[str]:
 def check_in_line(search: Search) -> None:
     """MLflow has every trial with its parameters, each metric of each epoch once, and how it ended."""
     parent, children = stored(search)
-    assert sorted(children) == sorted(t.number for t in search.session.record)
-    for trial in search.session.record:
+    assert sorted(children) == sorted(t.number for t in search.tuner.record)
+    for trial in search.tuner.record:
         run = children[trial.number]
         check_epochs(search, run, trial.epochs)
         check_params(run.data.params, asdict(with_changes(search.experiment.trial, trial.changes)))
@@ -212,7 +212,7 @@ def check_curve(search: Search, parent: Run) -> None:
 
     It may have more: where the search was when it was closed, before it went on.
     """
-    curve = Curve(search.session.record, "max")
+    curve = Curve(search.tuner.record, "max")
     expected = curve.points() | curve.end()
     written = history(search, parent)
     assert set(parent.data.metrics) == set(written) == set(list(expected.values())[-1])
@@ -240,15 +240,15 @@ def check_params(params: Mapping[str, str], values: Mapping) -> None:
 def test_every_trial_has_a_run_with_all_it_did(runs, checkpoints):
     search = Search(runs, f"all-{checkpoints}", (f"tracking.checkpoints={checkpoints}",))
     search.track()
-    simulate(search.session)
+    simulate(search.tuner)
     assert search.close() is None
-    assert {t.status for t in search.session.record} == {"finished", "stopped", "failed"}
+    assert {t.status for t in search.tuner.record} == {"finished", "stopped", "failed"}
     check_in_line(search)
 
 
 def test_the_runs_say_what_they_are(search):
     search.track()
-    simulate(search.session)
+    simulate(search.tuner)
     search.close()
     parent, children = stored(search)
     assert parent.info.run_name == search.name
@@ -258,7 +258,7 @@ def test_the_runs_say_what_they_are(search):
         assert tags["version.mlflow"] == mlflow.__version__
         assert {"version.python", "version.torch", "version.ray", "version.optuna"} <= set(tags)
     assert parent.data.tags["kind"] == "search"
-    for trial in search.session.record:
+    for trial in search.tuner.record:
         run = children[trial.number]
         assert (run.data.tags["kind"], run.data.tags["arm"]) == ("trial", trial.arm)
         assert (run.data.tags["method"] == "none") is (trial.arm == "baseline")
@@ -270,7 +270,7 @@ def test_the_runs_say_what_they_are(search):
 
 
 def test_texts_longer_than_mlflow_takes_are_cut(search):
-    trial = search.session.next()
+    trial = search.tuner.next()
     trial.changes["weights"] = "w" * 7000
     trial.status, trial.reason = "failed", "é" * 9000
     search.track()
@@ -284,7 +284,7 @@ def test_what_comes_at_the_same_time_goes_in_one_call(search, monkeypatch):
     monkeypatch.setattr(tracking, "EVERY_S", 60.0)
     search.track()
     calls = {name: fail(monkeypatch, name, ()) for name in ("create_run", "log_batch", "set_terminated")}
-    simulate(search.session)
+    simulate(search.tuner)
     assert search.close() is None
     assert {name: call.count for name, call in calls.items()} == {
         "create_run": 1 + 8,
@@ -317,28 +317,28 @@ def kill(search: Search) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(MlflowClient, "create_run", last)
-        search.tracker.reported(TrialRecord(LAST, "baseline", {}, {}))
+        search.tracker.on_report(TrialRecord(LAST, "baseline", {}, {}))
         assert killed.wait(60)
     until(lambda: not any(thread.is_alive() for thread in search.threads) or not unsent(search))
-    search.session.observers.clear()
+    search.tuner.callbacks.clear()
 
 
 def unsent(search: Search) -> list[int]:
     """Trials that have ended whose weights MLflow lacks."""
     _, children = stored(search)
-    ended = [t.number for t in search.session.record if t.ended and search.weights(t.number).exists()]
+    ended = [t.number for t in search.tuner.record if t.ended and search.weights(t.number).exists()]
     return [number for number in ended if not files(search, children[number])]
 
 
 def running(search: Search) -> list[TrialRecord]:
-    found = [t for t in search.session.record if t.status == "running"]
+    found = [t for t in search.tuner.record if t.status == "running"]
     assert found
     return found
 
 
 def test_what_runs_when_a_search_is_closed_is_marked_as_interrupted(search):
     search.track()
-    simulate(search.session, at_once=3, steps=10)
+    simulate(search.tuner, at_once=3, steps=10)
     assert search.close("KILLED") is None
     parent, children = stored(search)
     assert parent.info.status == "KILLED"
@@ -351,7 +351,7 @@ def test_what_runs_when_a_search_is_closed_is_marked_as_interrupted(search):
 @kills
 def test_the_mark_is_taken_away_as_soon_as_the_search_goes_on(search):
     search.track()
-    simulate(search.session, at_once=3, steps=10)
+    simulate(search.tuner, at_once=3, steps=10)
     search.close("KILLED")
     resumed = search.again()
     resumed.track()
@@ -367,16 +367,16 @@ def test_a_search_that_was_stopped_and_goes_on_has_everything_once(search, ends)
     parents = set()
     for end in ends:
         search.track()
-        simulate(search.session, at_once=3, steps=9)
+        simulate(search.tuner, at_once=3, steps=9)
         search.close("KILLED") if end == "closed" else kill(search)
         parents.add(stored(search)[0].info.run_id)
         for trial in running(search):  # told to the journal, and not to MLflow any more
-            search.session.reported(trial.number, metrics_of(search.session, trial, len(trial.epochs)))
+            search.tuner.record_epoch(trial.number, metrics_of(search.tuner, trial, len(trial.epochs)))
             search.weights(trial.number).parent.mkdir(parents=True, exist_ok=True)
             search.weights(trial.number).write_text(f"weights of {trial.number}")
         search = search.again()
     search.track()
-    simulate(search.session, at_once=3)
+    simulate(search.tuner, at_once=3)
     assert search.close() is None
     check_in_line(search)
     assert parents == {stored(search)[0].info.run_id}
@@ -390,16 +390,16 @@ def test_a_resume_adds_only_what_is_missing(search):
         return parent, {n: (dict(r.info), r.data.tags, rows(search, r), sent(search, r)) for n, r in children.items()}
 
     search.track()
-    simulate(search.session, steps=25)
+    simulate(search.tuner, steps=25)
     search.close("KILLED")
     parent = stored(search)[0]
-    ended = [t.number for t in search.session.record if t.ended and t.epochs]
+    ended = [t.number for t in search.tuner.record if t.ended and t.epochs]
     curve = rows(search, parent)
     before = {number: run for number, run in written()[1].items() if number in ended}
     for _ in range(2):
         search = search.again()
         search.track()
-        simulate(search.session)
+        simulate(search.tuner)
         search.close()
         check_in_line(search)
     assert len(before) >= 3
@@ -410,7 +410,7 @@ def test_a_resume_adds_only_what_is_missing(search):
 
 def test_a_search_that_is_complete_gets_nothing_from_a_resume(search):
     search.track()
-    simulate(search.session)
+    simulate(search.tuner)
     search.close()
     parent, children = stored(search)
     before = [rows(search, run) for run in (parent, *children.values())]
@@ -470,7 +470,7 @@ def fail(monkeypatch: pytest.MonkeyPatch, method: str, calls: Container[int]) ->
 def test_a_store_that_fails_for_a_while_gets_everything_later(search, monkeypatch, method, call):
     search.track()
     calls = fail(monkeypatch, method, {call})
-    simulate(search.session)
+    simulate(search.tuner)
     assert calls.failed.wait(60)
     assert search.close() is None
     check_in_line(search)
@@ -480,7 +480,7 @@ def test_what_failed_is_tried_again_while_the_search_goes_on(search, monkeypatch
     monkeypatch.setattr(tracking, "AGAIN_AFTER_S", 0.01)
     search.track()
     fail(monkeypatch, "log_batch", range(1, 4))
-    simulate(search.session, steps=6)
+    simulate(search.tuner, steps=6)
     there = client(search)
     number = there.get_experiment_by_name(search.name).experiment_id
     until(lambda: any("val/best" in run.data.metrics for run in there.search_runs([number])))
@@ -492,8 +492,8 @@ def test_a_store_that_stays_away_is_said_and_gets_everything_on_a_resume(search,
     search.track()
     with monkeypatch.context() as patch:
         fail(patch, method, range(1, 10**6))
-        simulate(search.session)
-        assert search.session.complete
+        simulate(search.tuner)
+        assert search.tuner.complete
         lack = search.close()
     tells(lack, "the store is away", "--resume")
     assert "files" not in lack
@@ -515,16 +515,16 @@ def test_more_metrics_than_mlflow_takes_at_once_come_whole(search, monkeypatch, 
     search.track()
     with monkeypatch.context() as patch:
         calls = fail(patch, "log_batch", away)
-        trial = search.session.next()
+        trial = search.tuner.next()
         trial.epochs, trial.status = MANY, "finished"
-        search.tracker.reported(trial)
+        search.tracker.on_report(trial)
         assert not away or calls.failed.wait(60)
         lack = search.close()
     assert (lack is None) is (len(away) < 2)
     if lack:
         search = search.again()
-        search.session.next()
-        search.session.record.trials[0].epochs, search.session.record.trials[0].status = MANY, "finished"
+        search.tuner.next()
+        search.tuner.record.trials[0].epochs, search.tuner.record.trials[0].status = MANY, "finished"
         search.track()
         assert search.close() is None
     check_epochs(search, stored(search)[1][0], MANY)
@@ -536,12 +536,12 @@ def test_a_store_that_cannot_be_reached_is_named_and_holds_nobody_up(runs, monke
     with pytest.raises(TrackingError) as error:
         search.track()
     tells(error.value, "http://127.0.0.1:9")
-    search.tracker = Tracker(
-        search.experiment, RunFolder(search.folder), Identity("r1", ""), search.session.record, search.weights
+    search.tracker = SearchTracker(
+        search.experiment, RunFolder(search.folder), Identity("r1", ""), search.tuner.record, search.weights
     )
-    search.session.observers.append(search.tracker)
-    simulate(search.session)
-    assert search.session.complete
+    search.tuner.callbacks.append(search.tracker)
+    simulate(search.tuner)
+    assert search.tuner.complete
     tells(search.close(), "http://127.0.0.1:9", "--resume")
 
 
@@ -551,7 +551,7 @@ def test_how_busy_the_machine_is_is_sampled_where_it_is_asked_for(runs, monkeypa
     search = Search(runs, f"busy-{wanted}", (f"tracking.system_metrics={str(wanted).lower()}",))
     for ends in (9, None):  # it is resumed, and the samples go on
         search.track()
-        simulate(search.session, steps=ends)
+        simulate(search.tuner, steps=ends)
         until(lambda search=search: read_run_id(search.folder))
         before = cpu(search)
         until(lambda search=search, before=before: not wanted or len(cpu(search)) > len(before))
@@ -571,11 +571,11 @@ def cpu(search: Search) -> list[int]:
 def test_a_run_that_mlflow_refuses_holds_nobody_up(search, monkeypatch):
     """Its trial is the first, and is told again with each delivery."""
     monkeypatch.setattr(tracking, "AGAIN_AFTER_S", 0.0)
-    search.session.next()
-    search.session.reported(0, {"epoch": 0, "best": 0.5, "no|name": 1.0})
-    search.session.ended(0, "failed", "no reason")
+    search.tuner.next()
+    search.tuner.record_epoch(0, {"epoch": 0, "best": 0.5, "no|name": 1.0})
+    search.tuner.record_end(0, "failed", "no reason")
     search.track()
-    simulate(search.session)
+    simulate(search.tuner)
     until(lambda: len(statuses(search)) == 8 and "RUNNING" not in statuses(search)[1:])
     assert statuses(search)[0] == "RUNNING"
     tells(search.close(), "no|name", "--resume")
@@ -596,7 +596,7 @@ def test_an_answer_that_is_lost_leaves_no_run_and_no_metric_twice(search, monkey
 
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, answers_to, late)
-        simulate(search.session)
+        simulate(search.tuner)
         until(lambda: len(statuses(search)) == 8 and "RUNNING" not in statuses(search))
     assert next(count) >= 9
     assert search.close() is None
@@ -617,7 +617,7 @@ def test_a_run_that_is_made_later_than_it_was_looked_for_goes_away_again(search,
 
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, "create_run", late)
-        simulate(search.session)
+        simulate(search.tuner)
         until(lambda: len(statuses(search)) == 8)
     for args, options in held:
         original(*args, **options)
@@ -648,10 +648,10 @@ def test_a_slow_upload_delays_neither_metrics_nor_the_ends_of_trials(search, mon
         return original(*args, **options)
 
     monkeypatch.setattr(MlflowClient, "log_artifact", slow)
-    simulate(search.session)
+    simulate(search.tuner)
     until(lambda: len(statuses(search)) == 8 and "RUNNING" not in statuses(search))
     _, children = stored(search)
-    for trial in search.session.record:
+    for trial in search.tuner.record:
         check_epochs(search, children[trial.number], trial.epochs)
         assert sent(search, children[trial.number]) is None
     may_go.set()
@@ -663,9 +663,9 @@ def test_files_that_cannot_be_sent_are_counted_and_sent_on_a_resume(search, monk
     search.track()
     with monkeypatch.context() as patch:
         fail(patch, "log_artifact", range(1, 10**6))
-        simulate(search.session)
+        simulate(search.tuner)
         lack = search.close()
-    count = 1 + sum(bool(trial.epochs) for trial in search.session.record)
+    count = 1 + sum(bool(trial.epochs) for trial in search.tuner.record)
     tells(lack, f"{count} files", "the store is away", "--resume")
     parent, children = stored(search)
     assert {run.info.status for run in (parent, *children.values())} == set(STATUSES.values())
@@ -687,11 +687,11 @@ def test_weights_whose_upload_was_killed_are_sent_on_a_resume(search, monkeypatc
     search.track()
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, "log_artifact", killed)
-        simulate(search.session)
+        simulate(search.tuner)
         kill(search)
     _, children = stored(search)
     assert set(statuses(search)) == set(STATUSES.values())
-    halves = [children[t.number] for t in search.session.record if t.epochs and left == "half of it"]
+    halves = [children[t.number] for t in search.tuner.record if t.epochs and left == "half of it"]
     for run in halves:
         folder = search.runs / "mlartifacts" / run.info.run_id / "artifacts"
         folder.mkdir(parents=True)
@@ -711,7 +711,7 @@ def test_a_deleted_experiment_is_taken_up_again(search):
 
 def test_without_a_uri_all_of_it_is_below_the_folder_of_the_runs(search):
     search.track()
-    simulate(search.session)
+    simulate(search.tuner)
     search.close()
     assert (search.runs / "mlflow.db").stat().st_size
     run = stored(search)[1][0]

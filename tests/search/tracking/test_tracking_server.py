@@ -138,12 +138,12 @@ def begin(search: Search, engine: Iterator[None]) -> None:
 def test_a_search_goes_on_while_the_server_does_not_and_delivers_later(server, search, how):
     proxy, _ = server
     search.track()
-    engine = _engine(search.session, 2)
+    engine = _engine(search.tuner, 2)
     begin(search, engine)
     proxy.misbehave(how)
     for _ in engine:
         pass
-    assert search.session.complete
+    assert search.tuner.complete
     assert len(statuses(search)) < 8, "the server knows the whole search already"
     until(lambda: proxy.asked > 2)  # and is asked again and again
     assert len(statuses(search)) < 8
@@ -156,7 +156,7 @@ def test_nobody_waits_long_for_a_server_that_hangs_at_the_end(server, search, mo
     proxy, _ = server
     monkeypatch.setattr(tracking, "CLOSE_S", 1.0)
     search.track()
-    engine = _engine(search.session, 2)
+    engine = _engine(search.tuner, 2)
     begin(search, engine)
     proxy.misbehave("answers nothing")
     for _ in engine:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from search.tuner.pruners import asha
 from search.tuner.pruners.asha import Asha
-from search.tuner.pruners.peers import Run, peers
+from search.tuner.pruners.peers import LearningCurve, peers
 from tests.support.tells import tells
 
 
@@ -26,11 +26,11 @@ class Trained:
 
     def __init__(self, scheduler: Asha) -> None:
         self.scheduler = scheduler
-        self.runs: dict[int, Run] = {}
+        self.runs: dict[int, LearningCurve] = {}
 
     def report(self, number: int, arm: str, opens: int | None, values: Sequence[float]) -> str | None:
         """The run is now so far."""
-        self.runs[number] = Run(number, arm, opens, values)
+        self.runs[number] = LearningCurve(number, arm, opens, values)
         return self.scheduler.decide(self.runs[number], self.runs.values())
 
 
@@ -105,7 +105,7 @@ def test_a_trial_is_compared_with_those_whose_state_it_shares(run, there, goes_o
     trained = Trained(Asha([3, 9], 3, mode, grace_epochs=GRACE))
     sign = 1 if mode == "max" else -1
     for number, (arm, opens, values) in enumerate(there):
-        trained.runs[number] = Run(number, arm, opens, [sign * v for v in values])
+        trained.runs[number] = LearningCurve(number, arm, opens, [sign * v for v in values])
     arm, opens, values = run
     assert (trained.report(99, arm, opens, [sign * v for v in values]) is None) == goes_on
 
@@ -163,7 +163,7 @@ _runs = st.lists(
     ),
     min_size=1,
     max_size=25,
-).map(lambda rows: [Run(n, a, None if a == "baseline" else o, v) for n, (a, o, v) in enumerate(rows)])
+).map(lambda rows: [LearningCurve(n, a, None if a == "baseline" else o, v) for n, (a, o, v) in enumerate(rows)])
 _schedulers = st.builds(
     Asha,
     st.just([1, 3, 9]),
@@ -181,7 +181,7 @@ def test_a_decision_is_that_of_sorting_the_peers(scheduler, runs):
     trained, bracket = len(run.values), scheduler.bracket(run.number)
     grace = scheduler.grace_epochs
 
-    def taken_at(other: Run, rung: int) -> int:
+    def taken_at(other: LearningCurve, rung: int) -> int:
         opened = other.opens is not None and other.opens < rung
         return max(rung, other.opens + grace) if opened else rung
 

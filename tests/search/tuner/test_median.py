@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.tuner.pruners.median import FEWEST, Median
-from search.tuner.pruners.peers import Run
+from search.tuner.pruners.peers import LearningCurve
 from tests.support.tells import tells
 
 
-def runs(*values: list[float], arm: str = "baseline", opens: int | None = None) -> list[Run]:
-    return [Run(number, arm, opens, v) for number, v in enumerate(values)]
+def runs(*values: list[float], arm: str = "baseline", opens: int | None = None) -> list[LearningCurve]:
+    return [LearningCurve(number, arm, opens, v) for number, v in enumerate(values)]
 
 
 @pytest.mark.parametrize("mode", ["max", "min"])
@@ -32,7 +32,7 @@ def runs(*values: list[float], arm: str = "baseline", opens: int | None = None) 
 def test_a_run_that_is_worse_than_half_of_the_others_stops(mode, value, others, goes_on):
     sign = 1 if mode == "max" else -1
     there = runs(*([sign * v] * 2 for v in others))
-    run = Run(99, "baseline", None, [sign * value] * 2)
+    run = LearningCurve(99, "baseline", None, [sign * value] * 2)
     reason = Median(1, mode).decide(run, [*there, run])
     assert (reason is None) == goes_on
     if reason:
@@ -52,13 +52,13 @@ def test_a_run_that_is_worse_than_half_of_the_others_stops(mode, value, others, 
 )
 def test_a_window_that_opens_has_a_grace(opens, trained, goes_on):
     there = runs(*[[9.0] * 8] * 4, arm="modulated", opens=0)
-    run = Run(99, "modulated", opens, [1.0] * trained)
+    run = LearningCurve(99, "modulated", opens, [1.0] * trained)
     assert (Median(3, "max").decide(run, [*there, run]) is None) == goes_on
 
 
 @given(st.lists(st.integers(0, 9).map(float), max_size=12), st.integers(0, 9).map(float), st.integers(1, 5))
 def test_it_is_the_median_of_the_others_at_that_epoch(others, value, trained):
     there = runs(*([v] * 5 for v in others))
-    run = Run(99, "baseline", None, [value] * trained)
+    run = LearningCurve(99, "baseline", None, [value] * trained)
     stopped = Median(1, "max").decide(run, [*there, run]) is not None
     assert stopped == (len(others) >= FEWEST and value < median(others))

@@ -10,7 +10,7 @@ from search.experiment.schema import Experiment, ExperimentError
 from search.experiment.yaml_source import override, parse
 from search.tuner.pruners.asha import Asha
 from search.tuner.pruners.median import Median
-from search.tuner.pruners.peers import Run
+from search.tuner.pruners.peers import LearningCurve
 from search.tuner.pruners.pruner import scheduler_of
 from tests.support.tells import tells
 
@@ -63,8 +63,8 @@ def test_the_grace_is_a_third_of_the_longest_trial_where_nothing_is_said():
 def test_each_name_is_a_scheduler_with_what_the_file_says():
     assert scheduler_of(experiment()) == Asha([8, 24, 71, 72], 3, "min", 8, 2, 3)
     assert scheduler_of(experiment("search.scheduler={name: median, grace_epochs: 8}")) == Median(8, "min")
-    stopped = Run(0, "baseline", None, [9.0] * 50)
-    better = [Run(n, "baseline", None, [0.0] * 50) for n in range(1, 9)]
+    stopped = LearningCurve(0, "baseline", None, [9.0] * 50)
+    better = [LearningCurve(n, "baseline", None, [0.0] * 50) for n in range(1, 9)]
     assert scheduler_of(experiment("search.scheduler={name: none}")).decide(stopped, [stopped, *better]) is None
 
 

@@ -34,9 +34,9 @@ from search.tuner.prefixes import siblings as related
 from search.tuner.prefixes.sharing import Sharing
 from search.tuner.prefixes.siblings import preventing, siblings
 from search.tuner.prefixes.tree import branches, parting
-from search.tuner.search_policy import Policy, Suggestion, Tuning
-from search.tuner.tuner import Session
-from search.verdict.confirm_policy import Confirmation
+from search.tuner.search_policy import Policy, SearchPolicy, Suggestion
+from search.tuner.tuner import Tuner
+from search.verdict.confirm_policy import ConfirmPolicy
 from tests.support.own_data import Vectors
 from tests.support.states import SECONDS, same, without
 from tests.support.tells import tells
@@ -78,23 +78,23 @@ class Machine:
         policy: Policy | None = None,
         share: bool = True,
     ) -> None:
-        self.session = Session(asked, Journal(journal), policy or Tuning(asked))
+        self.tuner = Tuner(asked, Journal(journal), policy or SearchPolicy(asked))
         self.left = {} if left is None else left  # key -> bytes, on the disk
         self.most = 0  # bytes at any time
         self.trained = 0
-        self.sharing = Sharing(self.session.policy, asked.trial, "", self.drop, gb * 1e9, dict(self.left))
+        self.sharing = Sharing(self.tuner.policy, asked.trial, "", self.drop, gb * 1e9, dict(self.left))
         if share:
-            self.session.share(self.sharing)
+            self.tuner.share(self.sharing)
 
     def drop(self, key: str) -> None:
         del self.left[key]
 
     def keys(self, trial: TrialRecord) -> list[str]:
-        return keys(with_changes(self.session.experiment.trial, trial.changes), "{}")
+        return keys(with_changes(self.tuner.experiment.trial, trial.changes), "{}")
 
     def worker(self, trial: TrialRecord, fails: bool = False) -> Iterator[None]:
-        self.session.started(trial.number)
-        own, order = self.keys(trial), self.session.order(trial.number)
+        self.tuner.record_start(trial.number)
+        own, order = self.keys(trial), self.tuner.order(trial.number)
         begun = max((own.index(key) for key in order.inherits if key in self.left), default=0)
         begun = max(begun, len(trial.epochs))
         for epoch in range(len(own) - 1):
@@ -102,21 +102,21 @@ class Machine:
                 yield
                 self.trained += 1
                 if fails and epoch == 2:
-                    self.session.ended(trial.number, "failed", "no reason")
+                    self.tuner.record_end(trial.number, "failed", "no reason")
                     return
             if (key := order.leaves.get(epoch + 1)) is not None and epoch + 1 > begun:
                 self.left.setdefault(key, 10**8)
                 self.most = max(self.most, sum(self.left.values()))
-                self.session.shared(trial.number, key, 10**8)
+                self.tuner.record_prefix(trial.number, key, 10**8)
             value = self.value(trial, own[epoch + 1])
             metrics = {"epoch": epoch, "val/accuracy": value, "val/loss": -value, "seconds": 1.0}
             best = max(value, trial.best or 0.0)
             inherited = {"inherited": 1.0} if epoch < begun else {}
-            gpu = self.session.experiment.search.resources.gpu
-            if reason := self.session.reported(trial.number, {**metrics, "best": best, **inherited}, gpu):
-                self.session.ended(trial.number, "stopped", reason)
+            gpu = self.tuner.experiment.search.resources.gpu
+            if reason := self.tuner.record_epoch(trial.number, {**metrics, "best": best, **inherited}, gpu):
+                self.tuner.record_end(trial.number, "stopped", reason)
                 return
-        self.session.ended(trial.number, "finished")
+        self.tuner.record_end(trial.number, "finished")
 
     def value(self, trial: TrialRecord, key: str) -> float:
         """Of the objective, by the state: the same where that is."""
@@ -129,7 +129,7 @@ class Machine:
     def _run(self, at_once: int, failing: frozenset[int]) -> Iterator[None]:
         running: list[Iterator[None]] = []
         while True:
-            while len(running) < at_once and (trial := self.session.next()) is not None:
+            while len(running) < at_once and (trial := self.tuner.next()) is not None:
                 running.append(self.worker(trial, trial.number in failing))
             if not running:
                 return
@@ -139,7 +139,7 @@ class Machine:
 
     def bound(self) -> int:
         """Epochs that are not alike, of all trials."""
-        return len({key for trial in self.session.record for key in self.keys(trial)[1:]})
+        return len({key for trial in self.tuner.record for key in self.keys(trial)[1:]})
 
 
 def grids_of(alphas: list[list[float]], most: int) -> st.SearchStrategy[list[str]]:
@@ -171,9 +171,9 @@ def test_each_epoch_is_trained_once(grid: list[str], sampler: str, at_once: int)
     with TemporaryDirectory() as folder:
         machine = Machine(experiment(*grid, f"search.sampler={sampler}", "search.trials=60"), Path(folder, "j.jsonl"))
         machine.run(at_once)
-        assert machine.session.complete
-        record = machine.session.record
-        assert sorted(record.trials) == list(range(machine.session.policy.planned))
+        assert machine.tuner.complete
+        record = machine.tuner.record
+        assert sorted(record.trials) == list(range(machine.tuner.policy.planned))
         assert machine.trained == record.spent.epochs == machine.bound()
         assert record.spent.inherited == sum(trial.inherited for trial in record)
         asked = sum(len(machine.keys(trial)) - 1 for trial in record)
@@ -196,11 +196,11 @@ def test_a_killed_search_goes_on_with_the_beginnings_that_are_there(
         whole = Machine(asked, Path(folder, "whole.jsonl"))
         whole.run(1)
         ends = [
-            {n: (t.status, [m["val/accuracy"] for m in t.epochs]) for n, t in m.session.record.trials.items()}
+            {n: (t.status, [m["val/accuracy"] for m in t.epochs]) for n, t in m.tuner.record.trials.items()}
             for m in (machine, whole)
         ]
         assert ends[0] == ends[1]
-        assert trained == machine.session.record.spent.epochs == machine.bound()
+        assert trained == machine.tuner.record.spent.epochs == machine.bound()
         assert not machine.left
 
 
@@ -210,7 +210,7 @@ def test_a_leader_that_fails_holds_nobody_up(grid: list[str], at_once: int, fail
     with TemporaryDirectory() as folder:
         machine = Machine(experiment(*grid), Path(folder, "j.jsonl"))
         machine.run(at_once, failing=failing)
-        assert machine.session.complete
+        assert machine.tuner.complete
         assert not machine.left
 
 
@@ -221,7 +221,7 @@ def test_beginnings_take_no_more_room_than_they_may(grid: list[str], at_once: in
     with TemporaryDirectory() as folder:
         machine = Machine(experiment(*grid), Path(folder, "j.jsonl"), gb=gb)
         machine.run(at_once)
-        assert machine.session.complete
+        assert machine.tuner.complete
         assert machine.most <= gb * 1e9 + 2 * at_once * 1e8
 
 
@@ -239,7 +239,7 @@ def test_with_one_trial_at_a_time_a_search_finds_the_same_without(grid: list[str
         for share in (True, False):
             machine = Machine(asked, Path(folder, f"{share}.jsonl"), share=share)
             machine.run(1)
-            record = machine.session.record
+            record = machine.tuner.record
             found.append([(t.number, t.changes, t.status, t.reason, t.bests) for t in record])
         assert found[0] == found[1]
 
@@ -249,8 +249,8 @@ def test_early_stopping_judges_a_trial_by_what_it_inherits(tmp_path: Path) -> No
     words = ["search.scheduler={name: asha, grace_epochs: 1, reduction_factor: 2}"]
     machine = Machine(experiment(*words), tmp_path / "j.jsonl")
     machine.run(2)
-    stopped = [trial for trial in machine.session.record if trial.status == "stopped"]
-    assert machine.session.complete
+    stopped = [trial for trial in machine.tuner.record if trial.status == "stopped"]
+    assert machine.tuner.complete
     assert any(0 < trial.inherited == len(trial.epochs) for trial in stopped)
     assert machine.trained <= machine.bound()
 
@@ -259,18 +259,18 @@ def test_a_trial_waits_for_its_leader_while_others_run(tmp_path: Path) -> None:
     """The sampler leaves the order open, so that a later trial which nobody leads goes first."""
     words = ["space.optimizer.lr=[0.1,0.2]", "space.modulation.start=[3]", "space.modulation.end=[5]"]
     machine = Machine(experiment(*words, "search.baseline_share=0.3"), tmp_path / "j.jsonl")
-    first = machine.session.next()
-    handed = [machine.session.next()]
+    first = machine.tuner.next()
+    handed = [machine.tuner.next()]
     assert first is not None
     rates = [trial.changes["optimizer.lr"] for trial in (first, handed[0]) if trial]
     assert sorted(rates) == [0.1, 0.2]
-    assert machine.session.next() is None  # two trunks, two leaders
-    machine.session.started(first.number)
+    assert machine.tuner.next() is None  # two trunks, two leaders
+    machine.tuner.record_start(first.number)
     for epoch in range(3):
-        if key := machine.session.order(first.number).leaves.get(epoch + 1):
-            machine.session.shared(first.number, key, 1)
-        machine.session.reported(first.number, {"epoch": epoch, "val/accuracy": 0.5, "best": 0.5, "seconds": 1.0})
-    following = machine.session.next()
+        if key := machine.tuner.order(first.number).leaves.get(epoch + 1):
+            machine.tuner.record_prefix(first.number, key, 1)
+        machine.tuner.record_epoch(first.number, {"epoch": epoch, "val/accuracy": 0.5, "best": 0.5, "seconds": 1.0})
+    following = machine.tuner.next()
     assert following is not None
     assert following.changes["optimizer.lr"] == first.changes["optimizer.lr"]
 
@@ -285,16 +285,16 @@ def test_what_needs_results_does_not_pile_up(tmp_path: Path) -> None:
     )
     drawn = []
 
-    class Counted(Tuning):
+    class Counted(SearchPolicy):
         def suggest(self, number: int) -> Suggestion:
             drawn.append(number)
             return super().suggest(number)
 
     machine = Machine(asked, tmp_path / "j.jsonl", policy=Counted(asked))
-    first = machine.session.next()
+    first = machine.tuner.next()
     assert first is not None
-    machine.session.started(first.number)
-    assert machine.session.next() is None
+    machine.tuner.record_start(first.number)
+    assert machine.tuner.next() is None
     assert len(drawn) == 4 + 1  # tpe's first trials of the arm, and one more
 
 
@@ -308,7 +308,7 @@ def test_with_a_continuous_alpha_trials_share_what_comes_before_the_window(tmp_p
     words = ["space.modulation.alpha={low: 0.1, high: 1.0}", "search.sampler=random", "search.trials=20"]
     machine = Machine(experiment(*words), tmp_path / "j.jsonl")
     machine.run(2)
-    record = machine.session.record
+    record = machine.tuner.record
     assert machine.trained == machine.bound()
     starts = {trial.number: trial.changes.get("modulation.start", 6) for trial in record}
     assert all(trial.inherited in (0, 1, 3) and trial.inherited <= starts[trial.number] for trial in record)
@@ -343,11 +343,11 @@ def test_a_twin_goes_on_from_its_pair(tmp_path: Path, at_once: int) -> None:
     asked = experiment("search.metric=val/accuracy")
     best = {"modulated": {"modulation.start": 3, "modulation.alpha": 0.9}, "baseline": {"optimizer.lr": 0.2}}
     best["baseline"]["modulation.method"] = "none"
-    policy = Confirmation(asked, best, [11, 12, 13, 14, 15, 16], Spent())
+    policy = ConfirmPolicy(asked, best, [11, 12, 13, 14, 15, 16], Spent())
     machine = Claim(asked, tmp_path / "j.jsonl", policy=policy)
     machine.run(at_once)
-    roles = {trial.internal["role"]: trial.inherited for trial in machine.session.record}
-    assert machine.session.complete
+    roles = {trial.internal["role"]: trial.inherited for trial in machine.tuner.record}
+    assert machine.tuner.complete
     assert roles == {"modulated": 0, "baseline": 0, "twin": 3}
     assert machine.trained == machine.bound() == 6 * (6 + 6 + 3)
     assert not machine.left
@@ -376,20 +376,20 @@ def test_a_shared_search_is_that_without_to_the_bit(grid: list[str]) -> None:
     """Metrics, the best weights, the last state; each trial of the grid trained on its own beside it."""
     with TemporaryDirectory() as name:
         folder, asked = Path(name), experiment(*grid)
-        session = Session(asked, Journal(folder / "j.jsonl"), Tuning(asked))
+        tuner = Tuner(asked, Journal(folder / "j.jsonl"), SearchPolicy(asked))
         store = PrefixStore(Storage(name))
-        session.share(Sharing(session.policy, asked.trial, "", store.drop, 1e9, {}))
-        while (trial := session.next()) is not None:
-            order = session.order(trial.number)
-            session.started(trial.number)
+        tuner.share(Sharing(tuner.policy, asked.trial, "", store.drop, 1e9, {}))
+        while (trial := tuner.next()) is not None:
+            order = tuner.order(trial.number)
+            tuner.record_start(trial.number)
             mine, alone = folder / f"{trial.number}", folder / f"{trial.number}-alone"
             with_order = {"inherits": order.inherits, "leaves": order.leaves}
             said = trained(asked, trial.changes, mine, with_order, store)
             for metrics in said:
                 if key := order.leaves.get(int(metrics["epoch"]) + 1):
-                    session.shared(trial.number, key, 1)
-                session.reported(trial.number, metrics)
-            session.ended(trial.number, "finished")
+                    tuner.record_prefix(trial.number, key, 1)
+                tuner.record_epoch(trial.number, metrics)
+            tuner.record_end(trial.number, "finished")
             assert without(said, LOCAL) == without(
                 trained(asked, trial.changes, alone, {"inherits": (), "leaves": {}}, PrefixStore(Storage(str(alone)))),
                 LOCAL,
@@ -397,7 +397,7 @@ def test_a_shared_search_is_that_without_to_the_bit(grid: list[str]) -> None:
             for file in ("best.pt", "last.pt"):
                 one, other = (checkpoint.load(place / file) for place in (mine, alone))
                 assert same(one, other, LOCAL), file
-        assert session.record.spent.epochs <= sum(len(t.epochs) for t in session.record)
+        assert tuner.record.spent.epochs <= sum(len(t.epochs) for t in tuner.record)
         assert not list((folder / "prefixes").glob("*.pt"))
 
 
@@ -507,14 +507,14 @@ def test_a_number_of_threads_makes_another_training(tmp_path: Path) -> None:
 def test_a_trial_that_ran_out_of_memory_shares_nothing(tmp_path: Path) -> None:
     """It goes on with more threads, so that nothing of it is the same to the bit."""
     machine = Machine(experiment(), tmp_path / "j.jsonl")
-    trial = machine.session.next()
+    trial = machine.tuner.next()
     assert trial is not None
-    assert machine.session.order(trial.number).leaves
-    machine.session.started(trial.number)
-    machine.session.crowded(trial.number)
-    again = machine.session.next()
+    assert machine.tuner.order(trial.number).leaves
+    machine.tuner.record_start(trial.number)
+    machine.tuner.record_out_of_memory(trial.number)
+    again = machine.tuner.next()
     assert again is trial
-    assert not machine.session.order(trial.number).leaves
+    assert not machine.tuner.order(trial.number).leaves
 
 
 # ---- what is said of it ----
@@ -530,18 +530,18 @@ def grid(tmp_path: Path) -> Machine:
 
 def test_epochs_are_counted_once(grid: Machine) -> None:
     """Each of them took a second on half a GPU."""
-    spent, asked = grid.session.record.spent, 6 * len(grid.session.record.trials)
+    spent, asked = grid.tuner.record.spent, 6 * len(grid.tuner.record.trials)
     assert (spent.epochs, spent.inherited) == (grid.bound(), asked - grid.bound())
     assert (spent.gpu_seconds, spent.saved_seconds) == (spent.epochs / 2, spent.inherited)
     assert spent.saved_gpu_seconds == spent.inherited / 2
-    text = effort(grid.session.experiment, grid.session.record)
+    text = effort(grid.tuner.experiment, grid.tuner.record)
     hours = [f"{seconds / 3600:.3g}" for seconds in (spent.gpu_seconds, spent.saved_gpu_seconds)]
     tells(text, f"{asked} epochs", f"{spent.epochs} trained", f"{hours[0]} GPU-hours")
     assert re.findall(r"[\d.]*\d", text) == [f"{asked}", f"{spent.epochs}", f"{spent.inherited}", *hours]
 
 
 def test_mlflow_has_the_curve_of_what_was_saved(grid: Machine) -> None:
-    record = grid.session.record
+    record = grid.tuner.record
     step, values = max(Curve(record, "max").end().items())
     assert step == record.spent.epochs
     assert values["saved/epochs"] == record.spent.inherited
@@ -550,8 +550,8 @@ def test_mlflow_has_the_curve_of_what_was_saved(grid: Machine) -> None:
 
 
 def test_the_table_of_trials_says_who_trained(grid: Machine) -> None:
-    rows = list(csv.DictReader(io.StringIO(trials_table(grid.session.experiment, grid.session.record))))
-    trials = grid.session.record.trials
+    rows = list(csv.DictReader(io.StringIO(trials_table(grid.tuner.experiment, grid.tuner.record))))
+    trials = grid.tuner.record.trials
     assert [int(row["epochs_inherited"]) for row in rows] == [trials[int(row["trial"])].inherited for row in rows]
     assert all(int(row["epochs_trained"]) + int(row["epochs_inherited"]) == 6 for row in rows)
     assert all(float(row["seconds"]) == int(row["epochs_trained"]) for row in rows)
@@ -559,14 +559,14 @@ def test_the_table_of_trials_says_who_trained(grid: Machine) -> None:
 
 
 def test_a_plan_foresees_it(grid: Machine) -> None:
-    asked = grid.session.experiment
-    found = in_common(asked, grid.session.policy.arms)
-    epochs = 6 * len(grid.session.record.trials)
+    asked = grid.tuner.experiment
+    found = in_common(asked, grid.tuner.policy.arms)
+    epochs = 6 * len(grid.tuner.record.trials)
     assert round(epochs * (1 - found.part)) == grid.bound()
     assert grid.most <= found.beginnings * 10**8
     assert (found.prevented_by, found.limited_by) == ((), ())
     off = experiment("search.share_prefixes=false")
-    assert in_common(off, grid.session.policy.arms).part == 0
+    assert in_common(off, grid.tuner.policy.arms).part == 0
 
 
 @pytest.mark.parametrize(
@@ -579,7 +579,7 @@ def test_a_plan_foresees_it(grid: Machine) -> None:
 )
 def test_a_plan_names_the_ranges_that_prevent_it(words: list[str], prevented: tuple, limited: tuple) -> None:
     asked = experiment(*words, "search.sampler=random")
-    found = in_common(asked, Tuning(asked).arms)
+    found = in_common(asked, SearchPolicy(asked).arms)
     assert (found.prevented_by, found.limited_by) == (prevented, limited)
     assert (found.part == 0) == bool(prevented)
 
@@ -588,6 +588,6 @@ def test_a_plan_names_the_ranges_that_prevent_it(words: list[str], prevented: tu
 def test_trials_of_the_shipped_files_begin_alike(file: str) -> None:
     """Learning rates are choices, and windows open in steps."""
     asked = load(Path("experiments", file))
-    found = in_common(asked, Tuning(asked).arms)
+    found = in_common(asked, SearchPolicy(asked).arms)
     assert found.prevented_by == ()
     assert found.part > 0.02

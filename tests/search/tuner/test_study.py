@@ -21,9 +21,9 @@ from search.experiment.schema import Experiment, SamplerName
 from search.experiment.space import METHOD, with_changes
 from search.experiment.yaml_source import override, parse
 from search.run.journal import Journal, TrialRecord
-from search.tuner.search_policy import Tuning
+from search.tuner.search_policy import SearchPolicy
 from search.tuner.study import ArmStudy
-from search.tuner.tuner import Session
+from search.tuner.tuner import Tuner
 from tests.support.tells import tells
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* is experimental")
@@ -298,12 +298,12 @@ def test_no_configuration_comes_twice_in_an_arm_whether_or_not_the_search_is_res
     )
     with TemporaryDirectory() as folder:
         for trials in (stop, None):
-            session = Session(asked, Journal(Path(folder) / "journal.jsonl"), Tuning(asked))
-            for _ in range(session.left if trials is None else trials):
-                number = session.next().number
-                session.reported(number, {"epoch": 0, "val/accuracy": number % 3, "best": number % 3})
-                session.ended(number, ("finished", "stopped", "failed")[number % 3])
-    assert session.complete
+            tuner = Tuner(asked, Journal(Path(folder) / "journal.jsonl"), SearchPolicy(asked))
+            for _ in range(tuner.left if trials is None else trials):
+                number = tuner.next().number
+                tuner.record_epoch(number, {"epoch": 0, "val/accuracy": number % 3, "best": number % 3})
+                tuner.record_end(number, ("finished", "stopped", "failed")[number % 3])
+    assert tuner.complete
     for arm, configurations in (("baseline", 4), ("modulated", 8)):
-        found = [json.dumps(t.changes, sort_keys=True) for t in session.record if t.arm == arm]
+        found = [json.dumps(t.changes, sort_keys=True) for t in tuner.record if t.arm == arm]
         assert len(set(found)) == len(found) == configurations

@@ -22,8 +22,8 @@ from search.experiment.load import check
 from search.experiment.schema import Experiment
 from search.experiment.yaml_source import override, parse
 from search.run.journal import Journal, SearchRecord, TrialRecord
-from search.tuner.search_policy import Tuning
-from search.tuner.tuner import Session
+from search.tuner.search_policy import SearchPolicy
+from search.tuner.tuner import Tuner
 from tests.search.tuner.test_study import created_studies
 from tests.support.tells import tells
 
@@ -48,9 +48,9 @@ def experiment(*assignments: str) -> Experiment:
     return check(document)
 
 
-def opened(path: Path, *assignments: str) -> Session:
+def opened(path: Path, *assignments: str) -> Tuner:
     asked = experiment(*assignments)
-    return Session(asked, Journal(path), Tuning(asked))
+    return Tuner(asked, Journal(path), SearchPolicy(asked))
 
 
 # ---- the simulated engine; other tests use it too ----
@@ -61,9 +61,9 @@ def fails_at(trial: TrialRecord) -> int | None:
     return trial.number % 2 if trial.number % 7 == 4 else None
 
 
-def metrics_of(session: Session, trial: TrialRecord, epoch: int) -> dict[str, float]:
+def metrics_of(tuner: Tuner, trial: TrialRecord, epoch: int) -> dict[str, float]:
     """Made up from the trial's configuration and the epoch, so that it is the same again after a restart."""
-    search = session.experiment.search
+    search = tuner.experiment.search
     key = json.dumps(trial.changes, sort_keys=True).encode()
     values = []
     for e in range(epoch + 1):
@@ -76,32 +76,32 @@ def metrics_of(session: Session, trial: TrialRecord, epoch: int) -> dict[str, fl
     return {"epoch": epoch, "train/loss": 2.0, **values[-1], **k, "seconds": 1.0, "best": best}
 
 
-def worker(session: Session, trial: TrialRecord) -> Iterator[None]:
+def worker(tuner: Tuner, trial: TrialRecord) -> Iterator[None]:
     """Trains an epoch each time it is asked to. One that follows another tells the epochs before again."""
-    session.started(trial.number)
-    gpu = session.experiment.search.resources.gpu
-    for epoch in range(session.experiment.trial.epochs):
+    tuner.record_start(trial.number)
+    gpu = tuner.experiment.search.resources.gpu
+    for epoch in range(tuner.experiment.trial.epochs):
         yield
         if epoch == fails_at(trial):
-            session.ended(trial.number, "failed", 'ValueError: clip 17, "a\n[red]b"')
+            tuner.record_end(trial.number, "failed", 'ValueError: clip 17, "a\n[red]b"')
             return
-        if reason := session.reported(trial.number, metrics_of(session, trial, epoch), gpu):
-            session.ended(trial.number, "stopped", reason)
+        if reason := tuner.record_epoch(trial.number, metrics_of(tuner, trial, epoch), gpu):
+            tuner.record_end(trial.number, "stopped", reason)
             return
-    session.ended(trial.number, "finished")
+    tuner.record_end(trial.number, "finished")
 
 
-def simulate(session: Session, at_once: int = 2, steps: int | None = None) -> None:
+def simulate(tuner: Tuner, at_once: int = 2, steps: int | None = None) -> None:
     """Runs the search as Ray would, to the end or for some steps."""
-    for _ in islice(_engine(session, at_once), steps):
+    for _ in islice(_engine(tuner, at_once), steps):
         pass
 
 
-def _engine(session: Session, at_once: int) -> Iterator[None]:
+def _engine(tuner: Tuner, at_once: int) -> Iterator[None]:
     running: list[Iterator[None]] = []
     while True:
-        while len(running) < at_once and (trial := session.next()) is not None:
-            running.append(worker(session, trial))
+        while len(running) < at_once and (trial := tuner.next()) is not None:
+            running.append(worker(tuner, trial))
         if not running:
             return
         current = running.pop(0)
@@ -118,23 +118,23 @@ def results(record: SearchRecord) -> list[tuple]:
     return [(t.arm, t.changes, t.status, t.reason, t.epochs) for t in record]
 
 
-def check_whole(session: Session, path: Path) -> None:
+def check_whole(tuner: Tuner, path: Path) -> None:
     """Every planned trial once, each with its epochs from 0 on, and an end."""
-    assert session.complete
-    assert (session.left, session.next()) == (0, None)
-    assert [t.number for t in session.record] == list(range(len(session.policy.arms)))
-    assert [t.arm for t in session.record] == session.policy.arms
-    for trial in session.record:
+    assert tuner.complete
+    assert (tuner.left, tuner.next()) == (0, None)
+    assert [t.number for t in tuner.record] == list(range(len(tuner.policy.arms)))
+    assert [t.arm for t in tuner.record] == tuner.policy.arms
+    for trial in tuner.record:
         assert trial.ended
         assert [m["epoch"] for m in trial.epochs] == list(range(len(trial.epochs)))
-        assert trial.status != "finished" or len(trial.epochs) == session.experiment.trial.epochs
+        assert trial.status != "finished" or len(trial.epochs) == tuner.experiment.trial.epochs
         assert trial.status != "failed" or len(trial.epochs) == fails_at(trial)
     counts = Counter((e["event"], e["number"], e.get("metrics", {}).get("epoch")) for e in events(path))
     again = {number for event, number, _ in counts if event == "reopened"}
     twice = {(event, number) for (event, number, _), count in counts.items() if count > 1 and event != "started"}
     assert twice <= {("ended", number) for number in again}
     for arm in ("baseline", "modulated"):
-        had = [json.dumps(t.changes, sort_keys=True) for t in session.record if t.arm == arm]
+        had = [json.dumps(t.changes, sort_keys=True) for t in tuner.record if t.arm == arm]
         assert len(set(had)) == len(had)
 
 
@@ -146,18 +146,18 @@ def check_whole(session: Session, path: Path) -> None:
     "options", [(), ("search.sampler=random",), ("search.metric=val/loss", "search.mode=min"), ("search.seed=1",)]
 )
 def test_a_search_ends_with_every_planned_trial(tmp_path, options, at_once):
-    session = opened(tmp_path / "journal.jsonl", *options)
-    assert (session.complete, session.left) == (False, 14)
-    simulate(session, at_once)
-    check_whole(session, tmp_path / "journal.jsonl")
-    assert Counter(t.arm for t in session.record) == {"baseline": 7, "modulated": 7}
-    assert {t.status for t in session.record} == {"finished", "stopped", "failed"}
+    tuner = opened(tmp_path / "journal.jsonl", *options)
+    assert (tuner.complete, tuner.left) == (False, 14)
+    simulate(tuner, at_once)
+    check_whole(tuner, tmp_path / "journal.jsonl")
+    assert Counter(t.arm for t in tuner.record) == {"baseline": 7, "modulated": 7}
+    assert {t.status for t in tuner.record} == {"finished", "stopped", "failed"}
 
 
 def test_trials_are_stopped_at_the_rungs_and_only_there(tmp_path):
-    session = opened(tmp_path / "journal.jsonl")
-    simulate(session)
-    stopped = [t for t in session.record if t.status == "stopped"]
+    tuner = opened(tmp_path / "journal.jsonl")
+    simulate(tuner)
+    stopped = [t for t in tuner.record if t.status == "stopped"]
     assert {len(t.epochs) for t in stopped} <= {1, 2, 4}
     assert all(re.search(rf"\b{len(t.epochs)} epochs?\b", t.reason) for t in stopped)
     assert all(("baseline" in t.reason) == (t.arm == "baseline") for t in stopped)
@@ -165,26 +165,26 @@ def test_trials_are_stopped_at_the_rungs_and_only_there(tmp_path):
 
 @pytest.mark.parametrize(("mode", "stopped"), [("max", 0.4), ("min", 0.6)])
 def test_it_is_the_worse_trial_that_is_stopped(tmp_path, mode, stopped):
-    session = opened(tmp_path / "journal.jsonl", f"search.mode={mode}", "search.baseline_share=0.01")
-    session.next()
-    session.reported(0, {"epoch": 0, "best": 0.5})
+    tuner = opened(tmp_path / "journal.jsonl", f"search.mode={mode}", "search.baseline_share=0.01")
+    tuner.next()
+    tuner.record_epoch(0, {"epoch": 0, "best": 0.5})
     for best in (0.4, 0.6):
-        reason = session.reported(session.next().number, {"epoch": 0, "best": best})
+        reason = tuner.record_epoch(tuner.next().number, {"epoch": 0, "best": best})
         assert (reason is not None) is (best == stopped)
 
 
 def test_without_a_scheduler_none_is_stopped(tmp_path):
-    session = opened(tmp_path / "journal.jsonl", "search.scheduler.name=none")
-    simulate(session)
-    assert {t.status for t in session.record} == {"finished", "failed"}
+    tuner = opened(tmp_path / "journal.jsonl", "search.scheduler.name=none")
+    simulate(tuner)
+    assert {t.status for t in tuner.record} == {"finished", "failed"}
 
 
 def test_an_arm_gets_no_more_trials_than_its_space_holds(tmp_path):
     space = "space={modulation.method: [ogm, ogm_ge], fusion: [concat, sum]}"
-    session = opened(tmp_path / "journal.jsonl", space)
-    simulate(session)
-    check_whole(session, tmp_path / "journal.jsonl")
-    assert Counter(t.arm for t in session.record) == {"baseline": 2, "modulated": 4}
+    tuner = opened(tmp_path / "journal.jsonl", space)
+    simulate(tuner)
+    check_whole(tuner, tmp_path / "journal.jsonl")
+    assert Counter(t.arm for t in tuner.record) == {"baseline": 2, "modulated": 4}
 
 
 # ---- killed and opened again ----
@@ -215,14 +215,14 @@ def test_a_search_killed_at_any_point_loses_no_trial_and_counts_none_twice(whole
         path.write_bytes(whole.read_bytes())
         for share in (place, again):
             path.write_bytes(path.read_bytes()[: round(share * path.stat().st_size)])
-            session = opened(path)
+            tuner = opened(path)
             before = {
-                t.number: result for t, result in zip(session.record, results(session.record), strict=True) if t.ended
+                t.number: result for t, result in zip(tuner.record, results(tuner.record), strict=True) if t.ended
             }
-            assert session.left == len(session.policy.arms) - len(before)
-            simulate(session, at_once=3)
-            check_whole(session, path)
-            assert {n: results(session.record)[n] for n in before} == before
+            assert tuner.left == len(tuner.policy.arms) - len(before)
+            simulate(tuner, at_once=3)
+            check_whole(tuner, path)
+            assert {n: results(tuner.record)[n] for n in before} == before
 
 
 NUMBERS = "space={batch_size: [8, 16, 32, 64], optimizer.lr: [1e-3, 1e-2, 1e-1], modulation.start: [0, 1, 2]}"
@@ -243,9 +243,9 @@ def test_a_search_killed_between_two_trials_epochs_is_the_one_that_was_not(tmp_p
             continue  # decided, and killed before that was written: the trial goes on to the next rung
         cut = tmp_path / f"{count}.jsonl"
         cut.write_text("".join(lines[:count]))
-        session = opened(cut, *options)
-        simulate(session, at_once=1)
-        assert results(session.record) == expected, count
+        tuner = opened(cut, *options)
+        simulate(tuner, at_once=1)
+        assert results(tuner.record) == expected, count
 
 
 def test_an_interrupted_trial_comes_before_a_new_one_whether_it_was_started_or_not(tmp_path):
@@ -253,10 +253,10 @@ def test_an_interrupted_trial_comes_before_a_new_one_whether_it_was_started_or_n
     first = opened(path)
     for _ in range(3):
         first.next()
-    first.started(0)
-    first.reported(0, metrics_of(first, first.record.trials[0], 0))
-    first.started(1)
-    first.ended(1, "failed", "no reason")
+    first.record_start(0)
+    first.record_epoch(0, metrics_of(first, first.record.trials[0], 0))
+    first.record_start(1)
+    first.record_end(1, "failed", "no reason")
     again = opened(path)
     assert again.left == 14 - 1
     assert [again.next().number for _ in range(3)] == [0, 2, 3]
@@ -270,12 +270,12 @@ def test_the_rungs_are_there_again(tmp_path):
     before = opened(path, *options)
     for accuracy in (0.9, 0.8):
         trial = before.next()
-        before.reported(trial.number, {"epoch": 0, "val/accuracy": accuracy, "best": accuracy, "seconds": 1.0})
-    before.ended(0, "finished")
-    session = opened(path, *options)
-    assert session.next().number == 1
-    trial = session.next()
-    reason = session.reported(trial.number, {"epoch": 0, "val/accuracy": 0.85, "best": 0.85, "seconds": 1.0})
+        before.record_epoch(trial.number, {"epoch": 0, "val/accuracy": accuracy, "best": accuracy, "seconds": 1.0})
+    before.record_end(0, "finished")
+    tuner = opened(path, *options)
+    assert tuner.next().number == 1
+    trial = tuner.next()
+    reason = tuner.record_epoch(trial.number, {"epoch": 0, "val/accuracy": 0.85, "best": 0.85, "seconds": 1.0})
     tells(reason, "asha:", "2nd of 3", "open window")
 
 
@@ -292,10 +292,10 @@ def test_what_cannot_be_written_down_has_not_happened_and_halts_the_search(tmp_p
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             super().append(happened)
 
-    session = Session(experiment(), Full(path), Tuning(experiment()))
-    simulate(session, at_once=1)
-    tells(session.halted, os.strerror(errno.ENOSPC), path)
-    assert not session.complete
+    tuner = Tuner(experiment(), Full(path), SearchPolicy(experiment()))
+    simulate(tuner, at_once=1)
+    tells(tuner.halted, os.strerror(errno.ENOSPC), path)
+    assert not tuner.complete
     assert len(events(path)) == event
     again = opened(path)
     simulate(again, at_once=1)
@@ -307,12 +307,12 @@ def test_what_cannot_be_written_down_has_not_happened_and_halts_the_search(tmp_p
 def test_a_trial_that_has_trained_to_the_end_is_never_stopped_early(tmp_path, scheduler):
     """Not by the median, and not at a rung that its window's grace has put off to the end."""
     options = (f"search.scheduler={scheduler}", "search.baseline_share=0.01", "space.modulation.start=[3]")
-    session = opened(tmp_path / "journal.jsonl", *options)
+    tuner = opened(tmp_path / "journal.jsonl", *options)
     for number in range(6):
-        trial = session.next()
+        trial = tuner.next()
         for epoch in range(5):
             told = {"epoch": epoch, "val/accuracy": 0.5, "best": 0.5 - number / 100 * (epoch == 4), "seconds": 1.0}
-            reason = session.reported(trial.number, told)
+            reason = tuner.record_epoch(trial.number, told)
         assert reason is None
 
 
@@ -321,13 +321,13 @@ def test_a_trial_that_was_killed_before_it_could_be_stopped_stops_after_the_resu
     options = ("search.baseline_share=0.01", "space.modulation.start=[0]")
     before = opened(path, *options)
     best, worse = before.next(), before.next()
-    before.reported(best.number, {"epoch": 0, "val/accuracy": 0.9, "best": 0.9, "seconds": 1.0})
+    before.record_epoch(best.number, {"epoch": 0, "val/accuracy": 0.9, "best": 0.9, "seconds": 1.0})
     told = {"epoch": 0, "val/accuracy": 0.1, "best": 0.1, "seconds": 1.0}
-    reason = before.reported(worse.number, told)
+    reason = before.record_epoch(worse.number, told)
     assert reason
-    session = opened(path, *options)
-    assert session.reported(worse.number, told) == reason
-    assert len(session.record.trials[worse.number].epochs) == 1
+    tuner = opened(path, *options)
+    assert tuner.record_epoch(worse.number, told) == reason
+    assert len(tuner.record.trials[worse.number].epochs) == 1
 
 
 @pytest.mark.parametrize(("trials", "expected"), [(18, 18), (30, 24), (14, 14), (4, 14)])
@@ -335,69 +335,69 @@ def test_another_number_of_trials_on_a_resume_adds_some_or_takes_none_away(tmp_p
     path = tmp_path / "journal.jsonl"
     path.write_bytes(whole.read_bytes())
     before = results(Journal(path).replay())
-    session = opened(path, f"search.trials={trials}")
-    assert session.left == expected - 14  # of 30, the baseline's nine configurations and fifteen others
-    assert session.complete is (expected == 14)
-    simulate(session)
-    assert session.complete
-    assert results(session.record)[:14] == before
-    assert [t.arm for t in session.record][: len(session.policy.arms)] == session.policy.arms
-    assert len(session.record.trials) == expected
+    tuner = opened(path, f"search.trials={trials}")
+    assert tuner.left == expected - 14  # of 30, the baseline's nine configurations and fifteen others
+    assert tuner.complete is (expected == 14)
+    simulate(tuner)
+    assert tuner.complete
+    assert results(tuner.record)[:14] == before
+    assert [t.arm for t in tuner.record][: len(tuner.policy.arms)] == tuner.policy.arms
+    assert len(tuner.record.trials) == expected
 
 
-# ---- what is told twice, or by a broken observer ----
+# ---- what is told twice, or by a broken callback ----
 
 
 def test_epochs_that_a_second_worker_tells_again_change_nothing(tmp_path):
     path = tmp_path / "journal.jsonl"
-    session = opened(path)
-    trial, rival = session.next(), None
+    tuner = opened(path)
+    trial, rival = tuner.next(), None
     seen = Watcher()
-    session.observers.append(seen)
-    session.started(trial.number)
+    tuner.callbacks.append(seen)
+    tuner.record_start(trial.number)
     for epoch in (0, 1):
-        assert session.reported(trial.number, metrics_of(session, trial, epoch)) is None
+        assert tuner.record_epoch(trial.number, metrics_of(tuner, trial, epoch)) is None
     while rival is None or rival.arm != trial.arm:
-        rival = session.next()
-    session.reported(rival.number, metrics_of(session, rival, 0) | {"best": 2.0})  # the first one would stop now
+        rival = tuner.next()
+    tuner.record_epoch(rival.number, metrics_of(tuner, rival, 0) | {"best": 2.0})  # the first one would stop now
     written, told = path.read_bytes(), list(seen.told)
     for epoch in (0, 1):
-        assert session.reported(trial.number, metrics_of(session, trial, epoch) | {"best": 0.0}) is None
+        assert tuner.record_epoch(trial.number, metrics_of(tuner, trial, epoch) | {"best": 0.0}) is None
     assert (path.read_bytes(), seen.told) == (written, told)
-    session.reported(trial.number, metrics_of(session, trial, 2))
+    tuner.record_epoch(trial.number, metrics_of(tuner, trial, 2))
     assert [m["epoch"] for m in trial.epochs] == [0, 1, 2]
 
 
 def test_a_trial_that_ran_out_of_memory_is_handed_out_again_and_is_no_result(tmp_path, monkeypatch):
     """Also after a resume, and when all others have been handed out."""
     path, studies = tmp_path / "journal.jsonl", created_studies(monkeypatch)
-    session = opened(path, "search.trials=2")
-    crowded, other = session.next(), session.next()
-    session.reported(crowded.number, metrics_of(session, crowded, 0))
-    assert (session.next(), session.over) == (None, False)
-    session.crowded(crowded.number)
-    session.ended(other.number, "finished")
-    assert (crowded.crowded, crowded.status, session.left, session.complete) == (1, "waiting", 1, False)
+    tuner = opened(path, "search.trials=2")
+    crowded, other = tuner.next(), tuner.next()
+    tuner.record_epoch(crowded.number, metrics_of(tuner, crowded, 0))
+    assert (tuner.next(), tuner.over) == (None, False)
+    tuner.record_out_of_memory(crowded.number)
+    tuner.record_end(other.number, "finished")
+    assert (crowded.crowded, crowded.status, tuner.left, tuner.complete) == (1, "waiting", 1, False)
     states = [trial.state.name for study in studies for trial in study.trials]
     assert sorted(states) == ["FAIL", "RUNNING"]  # the other one told no epoch
     resumed = opened(path, "search.trials=2")
-    for later in (session, resumed):
+    for later in (tuner, resumed):
         again = later.next()
         assert (again.number, again.crowded, len(again.epochs)) == (crowded.number, 1, 1)
         assert (later.next(), later.over) == (None, False)
-    session.ended(crowded.number, "finished")
-    assert session.over
+    tuner.record_end(crowded.number, "finished")
+    assert tuner.over
 
 
 def test_of_two_ends_the_first_counts(tmp_path):
     path = tmp_path / "journal.jsonl"
-    session = opened(path)
+    tuner = opened(path)
     seen = Watcher()
-    session.observers.append(seen)
-    trial = session.next()
-    session.reported(trial.number, metrics_of(session, trial, 0))
-    session.ended(trial.number, "stopped", "asha")
-    session.ended(trial.number, "failed", "its worker died")
+    tuner.callbacks.append(seen)
+    trial = tuner.next()
+    tuner.record_epoch(trial.number, metrics_of(tuner, trial, 0))
+    tuner.record_end(trial.number, "stopped", "asha")
+    tuner.record_end(trial.number, "failed", "its worker died")
     assert (trial.status, trial.reason) == ("stopped", "asha")
     assert [e["event"] for e in events(path)] == ["suggested", "reported", "ended"]
     assert seen.told == [("reported", 0), ("ended", 0)]
@@ -409,14 +409,14 @@ class Watcher:
     def __init__(self) -> None:
         self.told: list[tuple[str, int]] = []
 
-    def started(self, trial: TrialRecord) -> None:
+    def on_start(self, trial: TrialRecord) -> None:
         assert trial.status == "running"
         self.told.append(("started", trial.number))
 
-    def reported(self, trial: TrialRecord) -> None:
+    def on_report(self, trial: TrialRecord) -> None:
         self.told.append(("reported", trial.number))
 
-    def ended(self, trial: TrialRecord) -> None:
+    def on_end(self, trial: TrialRecord) -> None:
         assert trial.ended
         self.told.append(("ended", trial.number))
 
@@ -426,43 +426,43 @@ class Broken:
         raise OSError("the disk is full")
 
 
-def test_observers_are_told_everything_in_the_order_of_the_journal(tmp_path):
+def test_callbacks_are_told_everything_in_the_order_of_the_journal(tmp_path):
     path = tmp_path / "journal.jsonl"
-    session = opened(path)
+    tuner = opened(path)
     seen = Watcher()
-    session.observers.append(seen)
-    simulate(session)
+    tuner.callbacks.append(seen)
+    simulate(tuner)
     assert seen.told == [(e["event"], e["number"]) for e in events(path) if e["event"] != "suggested"]
 
 
-def test_an_observer_that_fails_is_named_once_and_disturbs_nobody(tmp_path, caplog):
+def test_a_callback_that_fails_is_named_once_and_disturbs_nobody(tmp_path, caplog):
     path = tmp_path / "journal.jsonl"
-    session = opened(path)
+    tuner = opened(path)
     seen = Watcher()
-    session.observers += [Broken(), seen]
+    tuner.callbacks += [Broken(), seen]
     with caplog.at_level(logging.WARNING):
-        simulate(session)
-    check_whole(session, path)
+        simulate(tuner)
+    check_whole(tuner, path)
     assert len(seen.told) == sum(e["event"] != "suggested" for e in events(path))
     (said,) = caplog.records
     tells(said.message, "Broken")
     assert str(said.exc_info[1]) == "the disk is full"
 
 
-def test_the_journal_is_ahead_of_the_observers(tmp_path):
-    """What an observer has seen is in the file already: a crash in between loses nothing that was shown."""
+def test_the_journal_is_ahead_of_the_callbacks(tmp_path):
+    """What a callback has seen is in the file already: a crash in between loses nothing that was shown."""
     path = tmp_path / "journal.jsonl"
-    session = opened(path)
+    tuner = opened(path)
     written: list[bool] = []
 
     class Looks(Watcher):
-        def reported(self, trial: TrialRecord) -> None:
+        def on_report(self, trial: TrialRecord) -> None:
             last = events(path)[-1]
             written.append(
                 (last["event"], last["number"], last["metrics"]) == ("reported", trial.number, trial.epochs[-1])
             )
 
-    session.observers.append(Looks())
-    simulate(session, steps=10)
+    tuner.callbacks.append(Looks())
+    simulate(tuner, steps=10)
     assert written
     assert all(written)

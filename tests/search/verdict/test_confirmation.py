@@ -31,8 +31,8 @@ from search.experiment.space import with_changes
 from search.run.budget import Spent, of_budget
 from search.run.folder import FolderError
 from search.run.journal import Journal, SearchRecord, TrialRecord
-from search.tuner.tuner import Session
-from search.verdict.confirm_policy import Confirmation, other, twin_changes
+from search.tuner.tuner import Tuner
+from search.verdict.confirm_policy import ConfirmPolicy, other, twin_changes
 from search.verdict.decide import Twin, Verdict, decide, leader, verdict
 from search.verdict.evidence import class_changes, document, measures, verdict_of
 from search.verdict.paired import paired_bootstrap, secondary
@@ -49,8 +49,8 @@ BEST = {
 }
 
 
-def confirmation(*assignments: str, seeds: int = 3, spent: Spent | None = None) -> Confirmation:
-    return Confirmation(experiment(*assignments), BEST, fresh_seeds(0, {0, 3}, seeds), spent or Spent())
+def confirmation(*assignments: str, seeds: int = 3, spent: Spent | None = None) -> ConfirmPolicy:
+    return ConfirmPolicy(experiment(*assignments), BEST, fresh_seeds(0, {0, 3}, seeds), spent or Spent())
 
 
 @given(st.integers(0, 2**31), st.integers(0, 20), st.integers(0, 20))
@@ -66,9 +66,9 @@ def test_seeds_are_fresh_each_another_and_more_of_them_add_to_the_same(seed, som
 
 def test_both_of_a_pair_have_one_seed_and_one_split_and_their_arms_configuration(tmp_path):
     policy = confirmation()
-    session = Session(policy.experiment, Journal(tmp_path / "journal.jsonl"), policy)
-    trials = [session.next() for _ in range(session.left)]
-    assert session.next() is None
+    tuner = Tuner(policy.experiment, Journal(tmp_path / "journal.jsonl"), policy)
+    trials = [tuner.next() for _ in range(tuner.left)]
+    assert tuner.next() is None
     assert [trial.arm for trial in trials] == list(ARMS) * 3
     for first, second in zip(trials[::2], trials[1::2], strict=True):
         assert first.changes["seed"] == second.changes["seed"] not in (0, 3)
@@ -98,7 +98,7 @@ def test_of_the_shipped_files_those_whose_publisher_says_what_is_for_validation_
 )
 def test_a_split_is_drawn_anew_where_it_is_ours(dataset, ours):
     assert redraws(dataset) is ours
-    policy = Confirmation(experiment().model_copy(update={"dataset": dataset}), BEST, [7], Spent())
+    policy = ConfirmPolicy(experiment().model_copy(update={"dataset": dataset}), BEST, [7], Spent())
     asked = policy.suggest(0)
     trial = TrialRecord(0, asked.arm, asked.internal, asked.changes)
     assert policy.dataset(trial) == ({"split_seed": 7} if ours else {})
@@ -116,29 +116,29 @@ def test_the_budget_is_the_searchs_and_the_confirmations_together():
 # ---- pairs, and what they ask for ----
 
 
-def run_all(session: Session, value: Callable[[TrialRecord], float | None], rng: random.Random, at_once: int) -> None:
+def run_all(tuner: Tuner, value: Callable[[TrialRecord], float | None], rng: random.Random, at_once: int) -> None:
     """Trains what the session hands out, so many at once, which end in any order; None is a training that fails."""
     running: list[TrialRecord] = []
     while True:
-        while len(running) < at_once and (trial := session.next()) is not None:
+        while len(running) < at_once and (trial := tuner.next()) is not None:
             running.append(trial)
-            session.started(trial.number)
+            tuner.record_start(trial.number)
         if not running:
             return
         trial = running.pop(rng.randrange(len(running)))
         found = value(trial)
         if found is None:
-            session.ended(trial.number, "failed", "ValueError: it fell over\nhere")
+            tuner.record_end(trial.number, "failed", "ValueError: it fell over\nhere")
             continue
         for epoch in range(5):
             reached = found - 0.01 * abs(epoch - 3)  # the best is the fourth
             metrics = {"epoch": epoch, "best": found if epoch >= 3 else reached, "val/accuracy": reached}
             alone = {"val/accuracy/audio": reached - 0.2, "val/accuracy/visual": reached / 2}
-            reason = session.reported(trial.number, {**metrics, **alone, "seconds": 1.0})
+            reason = tuner.record_epoch(trial.number, {**metrics, **alone, "seconds": 1.0})
             if reason is not None:
-                session.ended(trial.number, "stopped", reason)
+                tuner.record_end(trial.number, "stopped", reason)
                 break
-        session.ended(trial.number, "finished")
+        tuner.record_end(trial.number, "finished")
 
 
 def world(gain: float, other: float, noise: float, seed: int) -> Callable[[TrialRecord], float]:
@@ -152,19 +152,19 @@ def world(gain: float, other: float, noise: float, seed: int) -> Callable[[Trial
     return value
 
 
-def trained(tmp_path: Path, policy: Confirmation, value: Callable, seed: int = 0, at_once: int = 2) -> Session:
+def trained(tmp_path: Path, policy: ConfirmPolicy, value: Callable, seed: int = 0, at_once: int = 2) -> Tuner:
     path = tmp_path / f"{len(list(tmp_path.iterdir()))}.jsonl"
-    session = Session(policy.experiment, Journal(path), policy)
-    run_all(session, value, random.Random(seed), at_once)
-    assert session.complete
-    return session
+    tuner = Tuner(policy.experiment, Journal(path), policy)
+    run_all(tuner, value, random.Random(seed), at_once)
+    assert tuner.complete
+    return tuner
 
 
-def roles(session: Session) -> Counter[str]:
-    return Counter(trial.internal["role"] for trial in session.record)
+def roles(tuner: Tuner) -> Counter[str]:
+    return Counter(trial.internal["role"] for trial in tuner.record)
 
 
-def verdict_on(policy: Confirmation, plan: Plan | None = None) -> Verdict:
+def verdict_on(policy: ConfirmPolicy, plan: Plan | None = None) -> Verdict:
     plan = plan or Plan(len(policy.seeds), policy.sequential, {"baseline": 1, "modulated": 0})
     found = verdict_of(policy, plan, lambda number: pytest.fail("no weights are looked at"))
     assert found is not None
@@ -173,8 +173,8 @@ def verdict_on(policy: Confirmation, plan: Plan | None = None) -> Verdict:
 
 def test_where_the_pairs_make_no_claim_no_twin_is_trained(tmp_path):
     policy = confirmation(seeds=6)
-    session = trained(tmp_path, policy, world(0.0, 0.0, 0.02, 5))
-    assert roles(session) == {"baseline": 6, "modulated": 6}
+    tuner = trained(tmp_path, policy, world(0.0, 0.0, 0.02, 5))
+    assert roles(tuner) == {"baseline": 6, "modulated": 6}
     found = verdict_on(policy)
     assert (found.claim, found.twin) == ("none", None)
     tells(found.word, "6 seeds")
@@ -182,9 +182,9 @@ def test_where_the_pairs_make_no_claim_no_twin_is_trained(tmp_path):
 
 def test_a_claim_costs_a_twin_with_the_pairs_seeds_and_splits(tmp_path):
     policy = confirmation(seeds=6)
-    session = trained(tmp_path, policy, world(0.1, 0.0, 0.002, 1))
-    assert roles(session) == {"baseline": 6, "modulated": 6, "twin": 6}
-    twins = [t for t in session.record if t.internal["role"] == "twin"]
+    tuner = trained(tmp_path, policy, world(0.1, 0.0, 0.002, 1))
+    assert roles(tuner) == {"baseline": 6, "modulated": 6, "twin": 6}
+    twins = [t for t in tuner.record if t.internal["role"] == "twin"]
     assert [t.changes["seed"] for t in twins] == list(policy.seeds)
     for trial in twins:
         assert trial.arm == "baseline"
@@ -206,8 +206,8 @@ def test_a_lead_that_other_settings_make_is_none_of_the_methods(tmp_path):
 
 def test_where_the_baseline_leads_its_twin_has_the_modulation_switched_on(tmp_path):
     policy = confirmation(seeds=6)
-    session = trained(tmp_path, policy, world(-0.1, 0.0, 0.002, 1))
-    twin = next(t for t in session.record if t.internal["role"] == "twin")
+    tuner = trained(tmp_path, policy, world(-0.1, 0.0, 0.002, 1))
+    twin = next(t for t in tuner.record if t.internal["role"] == "twin")
     assert (twin.arm, twin.changes["fusion"], twin.changes["modulation.method"]) == ("modulated", "sum", "ogm")
     assert verdict_on(policy).claim == "hurts"
 
@@ -252,7 +252,7 @@ def test_seeds_are_added_until_both_the_pairs_and_the_twin_are_clear_at_the_same
     assert (found.claim == "none") is (first is None)
 
 
-def value_of(policy: Confirmation, value: Callable, pair: int, role: str, of: str | None = None) -> float:
+def value_of(policy: ConfirmPolicy, value: Callable, pair: int, role: str, of: str | None = None) -> float:
     arm = role if of is None else other(of)
     changes = policy.best[role] if of is None else twin_changes(policy.best, of)
     return value(TrialRecord(0, arm, {"pair": pair, "role": role}, {**changes, "seed": policy.seeds[pair]}))
@@ -261,21 +261,21 @@ def value_of(policy: Confirmation, value: Callable, pair: int, role: str, of: st
 @settings(deadline=None, max_examples=25)
 @given(st.integers(0, 99), st.booleans(), st.sampled_from([0.0, 0.05]), st.data())
 def test_stopped_anywhere_and_begun_again_it_ends_as_if_it_had_not(seed, sequential, gain, data):
-    def fresh() -> Confirmation:
+    def fresh() -> ConfirmPolicy:
         return replace(confirmation(seeds=7), sequential=sequential)
 
     with TemporaryDirectory() as folder:
         whole = fresh()
-        session = trained(Path(folder), whole, world(gain, 0.0, 0.02, seed), at_once=1)
+        tuner = trained(Path(folder), whole, world(gain, 0.0, 0.02, seed), at_once=1)
         lines = (Path(folder) / "0.jsonl").read_bytes().splitlines(keepends=True)
         cut = data.draw(st.integers(0, len(lines)))
         (Path(folder) / "cut.jsonl").write_bytes(b"".join(lines[:cut]))
         policy = fresh()
-        again = Session(policy.experiment, Journal(Path(folder) / "cut.jsonl"), policy)
+        again = Tuner(policy.experiment, Journal(Path(folder) / "cut.jsonl"), policy)
         run_all(again, world(gain, 0.0, 0.02, seed), random.Random(0), 1)
         assert again.complete
         assert [(t.arm, t.internal, t.changes, t.epochs) for t in again.record] == [
-            (t.arm, t.internal, t.changes, t.epochs) for t in session.record
+            (t.arm, t.internal, t.changes, t.epochs) for t in tuner.record
         ]
         assert verdict_on(policy) == verdict_on(whole)
 
@@ -299,15 +299,15 @@ def test_where_all_fail_there_is_no_verdict(tmp_path):
 
 def test_a_budget_that_ends_before_the_twin_is_trained_leaves_nothing_claimed(tmp_path):
     policy = replace(confirmation("search.budget.epochs=70", seeds=6), spent=Spent())
-    session = trained(tmp_path, policy, world(0.1, 0.0, 0.002, 1), at_once=1)
-    assert session.exhausted
-    assert roles(session)["twin"] == 2  # after 60 epochs of pairs
+    tuner = trained(tmp_path, policy, world(0.1, 0.0, 0.002, 1), at_once=1)
+    assert tuner.exhausted
+    assert roles(tuner)["twin"] == 2  # after 60 epochs of pairs
     found = verdict_on(policy)
     assert (found.claim, found.paired.n) == ("none", 6)
     tells(found.word, "6 seeds", "unchecked")
     tells(found.notes[-1], "`search.budget`")
     more = replace(policy, experiment=experiment("search.budget.epochs=500"))
-    again = Session(more.experiment, Journal(tmp_path / "0.jsonl"), more)
+    again = Tuner(more.experiment, Journal(tmp_path / "0.jsonl"), more)
     run_all(again, world(0.1, 0.0, 0.002, 1), random.Random(0), 1)
     assert verdict_on(more).claim == "helps"
 
@@ -389,7 +389,7 @@ def test_a_claim_after_an_earlier_look_says_what_it_costs(tmp_path):
 # ---- what is written ----
 
 
-def answers(folder: Path, policy: Confirmation, number: int) -> Path:
+def answers(folder: Path, policy: ConfirmPolicy, number: int) -> Path:
     """A checkpoint with what a model answered to 40 samples of two classes; of a third there is none."""
     generator = torch.Generator().manual_seed(number)
     state = {"classes": ["cough", "laugh", "sneeze"], "targets": (torch.arange(40) % 2).to(torch.int32)}
