@@ -118,13 +118,14 @@ def differences(one: Searched, other: Searched) -> list[str]:
     found = []
     others = {repr(trial.changes): trial for trial in other.record}
     for trial in one.record:
-        twin = others[repr(trial.changes)]
+        ablation = others[repr(trial.changes)]
         said = [
-            [{k: v for k, v in m.items() if k not in ("seconds", "inherited")} for m in t.epochs] for t in (trial, twin)
+            [{k: v for k, v in m.items() if k not in ("seconds", "inherited")} for m in t.epochs]
+            for t in (trial, ablation)
         ]
         if said[0] != said[1]:
             found.append(f"metrics of {trial.changes}")
-        files = (one.folder / f"{trial.number:04d}" / "best.pt", other.folder / f"{twin.number:04d}" / "best.pt")
+        files = (one.folder / f"{trial.number:04d}" / "best.pt", other.folder / f"{ablation.number:04d}" / "best.pt")
         weights = [checkpoint.load(file)["model"] for file in files]
         if not all(torch.equal(weights[0][name], weights[1][name]) for name in weights[1]):
             found.append(f"best weights of {trial.changes}")

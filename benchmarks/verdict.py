@@ -9,8 +9,8 @@ to every epoch from the opening of a window.
 
 Three spaces: 16 settings beside the modulation, which the arms share, as in the demo; a setting of its own for every
 trial, as with continuous ranges; settings that make no difference. Two verdicts: on the pairs alone, and on the pairs
-and the twin of the better one (see docs/verdict.md). Exit code 1 where the latter errs more often than 2.5 % a side, or
-the prediction interval covers less often than 93 %.
+and the ablation of the better one (see docs/verdict.md). Exit code 1 where the latter errs more often than 2.5 % a
+side, or the prediction interval covers less often than 93 %.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from search.run.journal import SearchRecord, TrialRecord
 from search.tuner.pruners.peers import LearningCurve, Scheduler
 from search.tuner.pruners.pruner import scheduler_of
 from search.verdict import anytime
-from search.verdict.decide import Claim, Twin, decide, leader
+from search.verdict.decide import Ablation, Claim, decide, leader
 from search.verdict.paired import power_of, prediction_interval
 
 Array = NDArray[np.float64]
@@ -92,14 +92,14 @@ class Replays:
 
     Args:
         pairs: the best configuration of each arm.
-        twins: that of the arm with its modulation switched.
+        ablations: that of the arm with its modulation switched.
         default: an untuned baseline.
         again: each arm's configuration once more, with another seed and split, [replays].
         searched: what the best modulated trial showed in the search, and the untuned baseline there, [replays].
     """
 
     pairs: dict[Arm, Array]
-    twins: dict[Arm, Array]
+    ablations: dict[Arm, Array]
     default: Array
     again: dict[Arm, Array]
     searched: tuple[Array, Array]
@@ -202,13 +202,13 @@ def confirmed(model: Model, replays: int, most: int, scheduler: Scheduler, seed:
         arm: trained(model, best[arm], on_split[arm], o, rng)
         for arm, o in (("modulated", open_at), ("baseline", never))
     }
-    twins = {
+    ablations = {
         arm: trained(model, best[arm], on_split[arm], o, rng)[:, :most]
         for arm, o in (("modulated", never), ("baseline", open_at))
     }
     return Replays(
         {arm: p[:, :most] for arm, p in pairs.items()},
-        twins,
+        ablations,
         trained(model, plain, on_split["default"], never, rng)[:, :most],
         {arm: p[:, most] for arm, p in pairs.items()},
         (np.array([c.value for c in best["modulated"]]), np.array([c.value for c in plain])),
@@ -220,10 +220,10 @@ def confirmed(model: Model, replays: int, most: int, scheduler: Scheduler, seed:
 
 @dataclass(frozen=True)
 class Said:
-    """The claims on each replay, on the pairs alone and with the twin, and how many seeds the latter took."""
+    """The claims on each replay, on the pairs alone and with the ablation, and how many seeds the latter took."""
 
     pairs: list[Claim]
-    twin: list[Claim]
+    ablation: list[Claim]
     seeds: list[int]
 
 
@@ -237,13 +237,13 @@ def said(found: Replays, n: int | None) -> Said:
         looks = [n] if n else [int(k) + 1 for k in clear.nonzero()[0]]
         alone, both, seeds = _looked(found, i, looks, sequential=not n)
         result.pairs.append(alone)
-        result.twin.append(both)
+        result.ablation.append(both)
         result.seeds.append(seeds or n or most)
     return result
 
 
 def _looked(found: Replays, i: int, looks: list[int], *, sequential: bool) -> tuple[Claim, Claim, int | None]:
-    """What replay i says at the first look on the pairs alone, at the first clear one with the twin, and when."""
+    """What replay i says at the first look on the pairs alone, at the first clear one with the ablation, and when."""
     alone: Claim = "none"
     for look in looks:
         modulated, baseline = (found.pairs[arm][i, :look] for arm in ("modulated", "baseline"))
@@ -252,8 +252,8 @@ def _looked(found: Replays, i: int, looks: list[int], *, sequential: bool) -> tu
             alone = first.claim
         if first.claim != "none":
             arm = leader(first.paired, "max")
-            twin = Twin(arm, found.twins[arm][i, :look])
-            if (claim := decide(modulated, baseline, sequential=sequential, twin=twin).claim) != "none":
+            ablation = Ablation(arm, found.ablations[arm][i, :look])
+            if (claim := decide(modulated, baseline, sequential=sequential, ablation=ablation).claim) != "none":
                 return alone, claim, look
     return alone, "none", None
 
@@ -270,14 +270,14 @@ def written(rate: tuple[float, float, float]) -> str:
 
 
 def errors(space: str, found: Replays) -> bool:
-    """Prints the false claims in a space; whether those with the twin are more than nominal."""
+    """Prints the false claims in a space; whether those with the ablation are more than nominal."""
     short = False
     for n in (*FIXED, None):
         claims = said(found, n)
-        for name, each in (("pairs alone", claims.pairs), ("pairs and twin", claims.twin)):
+        for name, each in (("pairs alone", claims.pairs), ("pairs and ablation", claims.ablation)):
             rates = [share(each.count(claim), len(each)) for claim in ("helps", "hurts")]
             over = any(low > NOMINAL for _, low, _ in rates)
-            short |= over and each is claims.twin
+            short |= over and each is claims.ablation
             seeds = str(n) if n else f"up to {found.default.shape[1]}"
             cells = [space, seeds, name, *map(written, rates), "**falls short**" if over else "holds"]
             print("|", " | ".join(cells), "|")
@@ -315,9 +315,9 @@ def power(gain: float, found: Replays) -> None:
     print(f"| {gain:g} | the same settings, by equation |", " | ".join(fixed), "| | |")
     seen = [said(found, n) for n in (*FIXED, None)]
     pairs = [f"{100 * s.pairs.count('helps') / len(s.pairs):.0f} %" for s in seen]
-    twin = [f"{100 * s.twin.count('helps') / len(s.twin):.0f} %" for s in seen]
+    ablation = [f"{100 * s.ablation.count('helps') / len(s.ablation):.0f} %" for s in seen]
     print(f"| {gain:g} | pairs alone |", " | ".join(pairs), "| |")
-    print(f"| {gain:g} | pairs and twin |", " | ".join(twin), f"| {int(np.median(seen[-1].seeds))} |")
+    print(f"| {gain:g} | pairs and ablation |", " | ".join(ablation), f"| {int(np.median(seen[-1].seeds))} |")
 
 
 def main() -> None:

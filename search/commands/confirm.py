@@ -40,7 +40,7 @@ from search.tuner.tuner import Tuner
 from search.verdict import plan as plans
 from search.verdict.confirm_policy import SEED, ConfirmPolicy, marks, title
 from search.verdict.decide import Verdict
-from search.verdict.evidence import Weights, document, measures, trials_of, verdict_of
+from search.verdict.evidence import Weights, document, measures, read_document, trials_of, verdict_of
 from search.verdict.plan import UNTIL_CLEAR, Plan
 from search.verdict.seeds import fresh_seeds
 
@@ -291,9 +291,9 @@ def _leave(searched: Searched, found: Verdict, wanted: Mapping[str, Any]) -> Res
 
 def _known_test(folder: RunFolder, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
     """The scores on the test split of before, where they are of the same models."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        before = json.loads(folder.verdict.read_text(encoding="utf-8"))
-        if same_models(before["test"], wanted["pairs"], before["pairs"]):
+    before = read_document(folder.verdict)
+    with suppress(KeyError, TypeError):
+        if before is not None and same_models(before["test"], wanted["pairs"], before["pairs"]):
             return dict(before["test"])
     return None
 

@@ -54,7 +54,7 @@ def verdict_table(policy: ConfirmPolicy, found: Verdict) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
     for heading in ("", *HEADINGS):
         table.add_column(heading, overflow="fold")
-    rows: list[tuple[str, ...]] = [*verdict_rows(metric, found, policy.pairs.twin_of)]
+    rows: list[tuple[str, ...]] = [*verdict_rows(metric, found, policy.pairs.ablation_of)]
     best = {arm: configuration(policy.best[arm]) for arm in ARMS}
     rows.append(("configuration", *(best[arm].replace(" ", "\n") for arm in reversed(ARMS)), ""))
     for name, *texts in rows:

@@ -164,7 +164,7 @@ class Confirm(_Section):
 
     @property
     def trainings(self) -> int:
-        """At most: a pair for each seed, and a twin where the pairs make a claim."""
+        """At most: a pair for each seed, and an ablation where the pairs make a claim."""
         return 3 * self.seeds
 
 

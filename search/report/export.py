@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from search.run.best import bests, front_of, winner
 from search.run.folder import RunFolder, fingerprint_in, lock_folder, write
 from search.run.journal import Journal, SearchRecord, TrialRecord
 from search.tracking.client import versions
+from search.verdict.evidence import read_document
 
 
 class ExportError(ValueError):
@@ -49,7 +49,7 @@ def choose(experiment: Experiment, record: SearchRecord, folder: RunFolder, numb
     Raises:
         ExportError: there is no such trial, or it has no result.
     """
-    verdict = read_verdict(folder)
+    verdict = read_document(folder.verdict)
     objective = experiment.search.objective
     if number is None and verdict is not None:
         number = int(verdict["arms"][verdict["best"]]["trial"])
@@ -69,16 +69,6 @@ def choose(experiment: Experiment, record: SearchRecord, folder: RunFolder, numb
     if verdict is None or verdict["arms"][trial.arm]["trial"] != number:
         return Chosen(trial, metrics, None, None)
     return Chosen(trial, metrics, {**verdict["arms"][trial.arm], **verdict["paired"][trial.arm]}, verdict["word"])
-
-
-def read_verdict(folder: RunFolder) -> dict[str, Any] | None:
-    """What `verdict.json` says, where there is one that can be read."""
-    try:
-        found = json.loads(folder.verdict.read_text(encoding="utf-8"))
-        _ = found["word"], found["best"], [found["arms"][arm]["trial"] + found["paired"][arm]["mean"] for arm in ARMS]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return dict(found)
 
 
 def best_experiment(experiment: Experiment, found: Chosen, fingerprint: str, place: Path) -> str:

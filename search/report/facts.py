@@ -17,7 +17,6 @@ from ogmge import checkpoint
 from search.experiment.arms import ARMS, Arm
 from search.experiment.load import load
 from search.experiment.schema import Experiment, ExperimentError
-from search.report.export import read_verdict
 from search.run import best as answer
 from search.run.checkpoints import storage_of
 from search.run.folder import FolderError, RunFolder, at_work, fingerprint_in
@@ -25,6 +24,7 @@ from search.run.journal import SearchRecord, read
 from search.run.test_log import readings
 from search.tuner.search_policy import SearchPolicy
 from search.verdict.decide import Verdict, from_dict
+from search.verdict.evidence import read_document
 from search.verdict.pairs import PAIR
 
 
@@ -34,7 +34,7 @@ class Pair:
 
     Args:
         seed: of all of them.
-        values: role (`baseline`, `modulated`, `twin`) -> the objective.
+        values: role (`baseline`, `modulated`, `ablation`) -> the objective.
     """
 
     seed: int
@@ -170,7 +170,7 @@ def gather(path: Path, *, busy: bool | None = None) -> Facts:
     if not folder.journal.exists():
         raise FolderError(f"there is no search in {path}: `run_search.py FILE` makes one")
     record, policy = read(folder.journal), SearchPolicy(experiment)
-    document, verdict = read_verdict(folder) or {}, None
+    document, verdict = read_document(folder.verdict) or {}, None
     with suppress(ValueError, KeyError, TypeError):
         _ = [document["arms"][arm]["changes"] for arm in ARMS]
         verdict = from_dict(document)

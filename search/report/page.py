@@ -10,8 +10,7 @@ from typing import Any
 
 import jinja2
 
-from search.report import sentences as words
-from search.report import table
+from search.report import sentences, table
 from search.report.facts import Facts, gather
 from search.report.markdown import markdown
 from search.report.plots import effects, seed_pairs
@@ -48,10 +47,10 @@ def context(facts: Facts) -> dict[str, Any]:
     windows = {trial.number: window_of(facts, trial) for trial in facts.record if trial.arm == "modulated"}
     return {
         "facts": facts,
-        "words": words,
+        "sentences": sentences,
         "plots": plots,
         **several,
-        "space": words.space_by_path(facts),
+        "space": sentences.space_by_path(facts),
         "statuses": table.WORDS,
         "head": [table.heading(name) for name in table.head(facts)],
         "rows": table.rows(facts),

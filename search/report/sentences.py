@@ -59,7 +59,7 @@ def verdict_table(facts: Facts) -> Table | None:
     """The verdict's table; None where there is no verdict."""
     if facts.verdict is None:
         return None
-    rows = verdict_rows(facts.metric, facts.verdict, facts.document.get("twin_of"))
+    rows = verdict_rows(facts.metric, facts.verdict, facts.document.get("ablation_of"))
     best = [configuration(facts.document["arms"][arm]["changes"]) for arm in reversed(ARMS)]
     return ("", *HEADINGS), [*rows, ("configuration", *best, "")]
 

@@ -20,6 +20,7 @@ from ogmge.fit import LAST
 from search.experiment.formatting import flat
 from search.experiment.messages import hint
 from search.experiment.schema import Experiment, as_values, to_yaml
+from search.run.version import VERSION, VersionError, require_readable
 
 MAY_CHANGE = (  # on resume
     "search.trials",
@@ -160,6 +161,13 @@ def differences_from(experiment: Experiment, path: Path, also: Collection[str] =
     return [f"`{key}` was {before.get(key)!r} and is {now.get(key)!r}" for key in different]
 
 
+def _check_version(folder: RunFolder) -> None:
+    try:
+        require_readable(folder.identity)
+    except VersionError as error:
+        raise FolderError(str(error)) from error
+
+
 def _check(folder: RunFolder, experiment: Experiment, resume: bool) -> None:
     if not resume:
         if folder.path.exists() and any(p.name != ".lock" for p in folder.path.iterdir()):
@@ -168,6 +176,7 @@ def _check(folder: RunFolder, experiment: Experiment, resume: bool) -> None:
                 f"(name={experiment.name}-2)"
             )
         return
+    _check_version(folder)
     if not (folder.experiment.exists() or folder.begun):
         raise FolderError(f"there is nothing to resume in {folder.path}: start without --resume")
     if folder.experiment.exists() and (different := differences_from(experiment, folder.experiment)):
@@ -218,7 +227,7 @@ def identify(folder: RunFolder, fingerprint: str) -> Identity:
     """
     if not folder.identity.exists():
         made = Identity(secrets.token_hex(8), fingerprint)
-        write(folder.identity, json.dumps(asdict(made)) + "\n")
+        write(folder.identity, json.dumps({"version": VERSION, **asdict(made)}) + "\n")
         return made
     try:
         known = json.loads(folder.identity.read_text(encoding="utf-8"))
@@ -301,10 +310,11 @@ def find(run: str, runs: Path) -> Path:
     """The folder that a user means by an experiment's name or a folder.
 
     Raises:
-        FolderError: there is none; names those there are.
+        FolderError: there is none; names those there are. Or a newer program made it.
     """
     for candidate in (runs / run, Path(run)):
         if (candidate / "experiment.yaml").exists():
+            _check_version(RunFolder(candidate))
             return candidate
     there = sorted(p.parent.name for p in runs.glob("*/experiment.yaml"))
     known = f"there is {', '.join(there)}" if there else "there is none yet"

@@ -17,6 +17,7 @@ from typing import Any, Literal, cast
 
 from search.experiment.arms import Arm
 from search.run.budget import Spent, of_budget
+from search.run.version import FIRST, in_todays_words, version_of
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +117,8 @@ class SearchRecord:
         number = event["number"]
         self.spent.wall_seconds = event.get("wall_seconds", self.spent.wall_seconds)
         if event["event"] == "suggested":
-            self.trials[number] = TrialRecord(number, cast(Arm, event["arm"]), event["internal"], event["changes"])
+            internal = event["internal"] if version_of(event) > FIRST else in_todays_words(event["internal"])
+            self.trials[number] = TrialRecord(number, cast(Arm, event["arm"]), internal, event["changes"])
             return
         trial = self.trials[number]
         if event["event"] == "started":

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from search.experiment.schema import Experiment
 from search.run.journal import Journal, SearchRecord, Status, TrialRecord
+from search.run.version import VERSION
 from search.tuner.prefixes.sharing import Order, Sharing
 from search.tuner.search_policy import Policy
 
@@ -112,7 +113,7 @@ class Tuner:
             if self._free(trial):
                 del self._drawn[number]
                 what = {"arm": trial.arm, "internal": trial.internal, "changes": trial.changes}
-                happened = {"event": "suggested", "number": number, **what}
+                happened = {"event": "suggested", "version": VERSION, "number": number, **what}
                 return self._handed_out(self.record.trials[number]) if self._happened(happened) else None
         return None
 

@@ -20,7 +20,7 @@ SEED = "seed"  # path into a trial
 MODULATION = "modulation."  # ditto, what it begins with
 
 
-def twin_changes(best: Mapping[Arm, Changes], of: Arm) -> Changes:
+def ablation_changes(best: Mapping[Arm, Changes], of: Arm) -> Changes:
     """A configuration with its modulation switched: off, or as in the best modulated one."""
     if of == "modulated":
         return {**best[of], METHOD: "none"}
@@ -70,12 +70,12 @@ class ConfirmPolicy:
 
     def suggest(self, number: int) -> Suggestion:
         pair, role = self.pairs.hand_out()
-        of = self.pairs.twin_of
-        if role != "twin":
+        of = self.pairs.ablation_of
+        if role != "ablation":
             arm, changes = role, self.best[role]
         else:
             assert of is not None
-            arm, changes = other(of), twin_changes(self.best, of)
+            arm, changes = other(of), ablation_changes(self.best, of)
         return Suggestion(arm, {"pair": pair, "role": role}, {**changes, SEED: self.seeds[pair]})
 
     def dataset(self, trial: TrialRecord) -> Mapping[str, Any]:
@@ -98,8 +98,8 @@ class ConfirmPolicy:
         return True
 
     def siblings(self, trial: TrialRecord) -> list[Sibling]:
-        """Of the same seed: the pair, and the twins of both."""
-        every = [*self.best.values(), *(twin_changes(self.best, arm) for arm in self.best)]
+        """Of the same seed: the pair, and the ablations of both."""
+        every = [*self.best.values(), *(ablation_changes(self.best, arm) for arm in self.best)]
         return [Sibling({**changes, SEED: trial.changes[SEED]}) for changes in every]
 
 

@@ -31,16 +31,16 @@ Claim = Literal["helps", "hurts", "none"]
 
 
 @dataclass(frozen=True)
-class Twin:
+class Ablation:
     """The better of the two configurations with its modulation switched, trained with the pairs' seeds and splits.
 
     Two arms that were searched apart end with configurations that differ in more than the modulation, and the better
-    may owe its lead to these other settings: where the method changes nothing, that is the luck of one search. A twin
-    differs in the modulation alone. See docs/verdict.md.
+    may owe its lead to these other settings: where the method changes nothing, that is the luck of one search. An
+    ablation differs in the modulation alone. See docs/verdict.md.
 
     Args:
-        of: the arm whose configuration it is; a twin of the modulated one is not modulated, one of the baseline's has
-            the modulation of the best modulated configuration.
+        of: the arm whose configuration it is; an ablation of the modulated one is not modulated, one of the baseline's
+            has the modulation of the best modulated configuration.
         values: results [n].
     """
 
@@ -60,7 +60,7 @@ class Verdict:
         interval: the one that decides: the paired t interval or, where sequential, the confidence sequence's. None
             where there is none.
         paired: the pairs: each arm's mean and sd, the difference, its t interval.
-        twin_interval, twin: the better configuration against itself with the modulation switched, modulated -
+        ablation_interval, ablation: the better configuration against itself with the modulation switched, modulated -
             unmodulated, likewise.
         sign_flip_p: exact; None where n is too small for it to reach 5 %.
         smallest_p: the smallest that n allows.
@@ -78,8 +78,8 @@ class Verdict:
     sequential: bool
     interval: tuple[float, float] | None
     paired: Paired
-    twin_interval: tuple[float, float] | None
-    twin: Paired | None
+    ablation_interval: tuple[float, float] | None
+    ablation: Paired | None
     sign_flip_p: float | None
     smallest_p: float
     detectable: float | None
@@ -94,7 +94,7 @@ _VERDICT = TypeAdapter(Verdict)
 
 
 def leader(pairs: Paired, mode: Mode) -> Arm:
-    """The arm with the better mean, the baseline where they are equal: that whose twin is to be trained."""
+    """The arm with the better mean, the baseline where they are equal: that whose ablation is to be trained."""
     return "modulated" if (pairs.mean > 0 if mode == "max" else pairs.mean < 0) else "baseline"
 
 
@@ -122,16 +122,16 @@ class Decision:
     Args:
         claim: what is said.
         first: what the pairs alone say.
-        paired, twin: the pairs, and the twin's.
-        interval, twin_interval: of modulated - baseline; None where there is none.
+        paired, ablation: the pairs, and the ablation's.
+        interval, ablation_interval: of modulated - baseline; None where there is none.
     """
 
     claim: Claim
     first: Claim
     paired: Paired
     interval: tuple[float, float] | None
-    twin: Paired | None
-    twin_interval: tuple[float, float] | None
+    ablation: Paired | None
+    ablation_interval: tuple[float, float] | None
 
 
 def decide(
@@ -140,18 +140,20 @@ def decide(
     mode: Mode = "max",
     *,
     sequential: bool = False,
-    twin: Twin | None = None,
+    ablation: Ablation | None = None,
 ) -> Decision:
     """The decision of `verdict`, which see, without what stands beside it."""
     pairs = t_interval(modulated, baseline)
     interval = interval_of(pairs, sequential=sequential)
     first = claim_of(interval, mode)
-    if twin is None:
+    if ablation is None:
         return Decision(first, first, pairs, interval, None, None)
-    against = t_interval(modulated, twin.values) if twin.of == "modulated" else t_interval(twin.values, baseline)
-    twin_interval = interval_of(against, sequential=sequential)
-    agree = twin.of == leader(pairs, mode) and claim_of(twin_interval, mode) == first
-    return Decision(first if agree else "none", first, pairs, interval, against, twin_interval)
+    against = (
+        t_interval(modulated, ablation.values) if ablation.of == "modulated" else t_interval(ablation.values, baseline)
+    )
+    ablation_interval = interval_of(against, sequential=sequential)
+    agree = ablation.of == leader(pairs, mode) and claim_of(ablation_interval, mode) == first
+    return Decision(first if agree else "none", first, pairs, interval, against, ablation_interval)
 
 
 def verdict(
@@ -160,22 +162,22 @@ def verdict(
     mode: Mode = "max",
     *,
     sequential: bool = False,
-    twin: Twin | None = None,
+    ablation: Ablation | None = None,
     alone: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None,
     correct: tuple[ArrayLike, ArrayLike] | None = None,
 ) -> Verdict:
-    """The verdict on 2n results, or on 3n with a twin.
+    """The verdict on 2n results, or on 3n with an ablation.
 
     The method *helps* or *hurts* where the two-sided 95 % interval of modulated - baseline does not hold 0, and, once
-    there is a twin, where the twin's shows the same. Where the method changes nothing the twin's does so in 2.5 % a
-    side at most, so that both together do not either, whatever the configurations are (an intersection-union test:
-    Berger, *Multiparameter Hypothesis Testing and Acceptance Sampling*, Technometrics 1982).
+    there is an ablation, where the ablation's shows the same. Where the method changes nothing the ablation's does so
+    in 2.5 % a side at most, so that both together do not either, whatever the configurations are (an intersection-union
+    test: Berger, *Multiparameter Hypothesis Testing and Acceptance Sampling*, Technometrics 1982).
 
     Args:
         modulated, baseline: the metric's values [n], of the same seed at the same place.
         mode: whether more or less of it is better.
         sequential: whether n depended on the results.
-        twin: of `leader(…)`, with the pairs' seeds. A twin of the other arm supports no claim.
+        ablation: of `leader(…)`, with the pairs' seeds. An ablation of the other arm supports no claim.
         alone: modality -> its accuracies [n] in the modulated and the baseline arm.
         correct: which examples the modulated and the baseline models got right, bool [n, N] each, where all pairs have
             the same N validation examples.
@@ -183,7 +185,7 @@ def verdict(
     Raises:
         ValueError: results that are not finite or not in pairs.
     """
-    found = decide(modulated, baseline, mode, sequential=sequential, twin=twin)
+    found = decide(modulated, baseline, mode, sequential=sequential, ablation=ablation)
     differences = [a - b for a, b in zip(modulated, baseline, strict=True)]
     n, sd = found.paired.n, found.paired.sd
     return Verdict(
@@ -193,8 +195,8 @@ def verdict(
         sequential,
         found.interval,
         found.paired,
-        found.twin_interval,
-        found.twin,
+        found.ablation_interval,
+        found.ablation,
         sign_flip(differences) if smallest_p(n) <= 1 - CONFIDENCE and sd else None,
         smallest_p(n),
         detectable(sd, n) if sd else None,
@@ -215,7 +217,7 @@ def _seeds(n: int) -> str:
 
 
 def _notes(found: Decision, *, sequential: bool) -> list[str]:
-    notes = [_too_few(found.paired, sequential=sequential), _of_twin(found)]
+    notes = [_too_few(found.paired, sequential=sequential), _of_ablation(found)]
     return [note for note in notes if note]
 
 
@@ -243,12 +245,12 @@ def _too_few(pairs: Paired, *, sequential: bool) -> str:
     return " ".join(notes)
 
 
-def _of_twin(found: Decision) -> str:
-    """What the twin makes of the pairs' claim."""
-    if found.first == "none" or (found.twin is not None and found.claim != "none"):
+def _of_ablation(found: Decision) -> str:
+    """What the ablation makes of the pairs' claim."""
+    if found.first == "none" or (found.ablation is not None and found.claim != "none"):
         return ""
     better, switched = ("modulated", "off") if found.first == "helps" else ("baseline", "on")
-    if found.twin is None:
+    if found.ablation is None:
         return (
             f"Not checked: the best {better} configuration against itself with the modulation switched {switched}. The "
             "two configurations may differ in more than the modulation, and owe their difference to that."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from search.experiment.arms import ARMS, Arm
 from search.experiment.formatting import modalities
 from search.run.best import METRIC, class_accuracy
 from search.run.journal import TrialRecord
+from search.run.version import FIRST, VERSION, in_todays_words, version_of
 from search.verdict.confirm_policy import ConfirmPolicy
 from search.verdict.decide import Verdict, leader, to_dict, verdict
 from search.verdict.paired import Range, prediction_interval, secondary
@@ -54,7 +56,7 @@ def verdict_of(policy: ConfirmPolicy, plan: Plan, weights: Weights) -> Verdict |
         values.baseline,
         objective.mode,
         sequential=policy.sequential,
-        twin=values.twin,
+        ablation=values.ablation,
         alone=_alone(policy, values),
         correct=correct,
     )
@@ -122,12 +124,12 @@ def class_changes(policy: ConfirmPolicy, values: Values, weights: Weights) -> li
 
 
 def _withheld(policy: ConfirmPolicy, found: Verdict) -> list[str]:
-    """A claim without its twin is none: where a budget ends early, whether before it or before the last pair, and where
-    it cannot be trained."""
-    if found.claim == "none" or found.twin is not None:
+    """A claim without its ablation is none: where a budget ends early, whether before it or before the last pair, and
+    where it cannot be trained."""
+    if found.claim == "none" or found.ablation is not None:
         return []
-    twins = [policy.pairs.trial(pair, "twin") for pair in policy.pairs.values().pairs]
-    if all(twin is not None and twin.status == "failed" for twin in twins):
+    ablations = [policy.pairs.trial(pair, "ablation") for pair in policy.pairs.values().pairs]
+    if all(ablation is not None and ablation.status == "failed" for ablation in ablations):
         return ["That training failed with every seed, so that nothing is claimed."]
     return [
         "The budget ended before that was trained, so that nothing is claimed: more of it goes on (`search.budget`)."
@@ -183,7 +185,7 @@ def document(policy: ConfirmPolicy, plan: Plan, found: Verdict, weights: Weights
     for place, pair in enumerate(values.pairs):
         row: dict[str, Any] = {"seed": policy.seeds[pair]}
         row |= {"modulated": values.modulated[place], "baseline": values.baseline[place]}
-        rows.append(row | ({"twin": values.twin.values[place]} if values.twin else {}))
+        rows.append(row | ({"ablation": values.ablation.values[place]} if values.ablation else {}))
     arms = {}
     for arm in ARMS:
         prediction = prediction_of(policy, arm)
@@ -195,18 +197,30 @@ def document(policy: ConfirmPolicy, plan: Plan, found: Verdict, weights: Weights
             "seeds": len(values.pairs),
         }
     return {
+        "version": VERSION,
         "experiment": policy.experiment.name,
         "metric": objective.metric,
         **to_dict(found),
         "best": best_arm(found),
         "arms": arms,
-        "twin_of": policy.pairs.twin_of,
+        "ablation_of": policy.pairs.ablation_of,
         "split_redrawn": redraws(policy.experiment.dataset),
         "pairs": rows,
         "classes": class_changes(policy, values, weights),
         "looks_before": list(plan.fixed),
         "test": None,
     }
+
+
+def read_document(path: Path) -> dict[str, Any] | None:
+    """Return what a `verdict.json` says, in today's words; None where there is none that can be read."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        found = in_todays_words(found) if version_of(found) == FIRST else found
+        _ = found["word"], found["best"], [found["arms"][arm]["trial"] + found["paired"][arm]["mean"] for arm in ARMS]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return dict(found)
 
 
 def measures(found: Verdict) -> dict[str, float]:
@@ -222,6 +236,6 @@ def measures(found: Verdict) -> dict[str, float]:
         "verdict/modulated_sd": pairs.modulated.sd,
         "verdict/baseline": pairs.baseline.mean,
         "verdict/baseline_sd": pairs.baseline.sd,
-        "verdict/twin_difference": found.twin.mean if found.twin else None,
+        "verdict/ablation_difference": found.ablation.mean if found.ablation else None,
     }
     return {name: value for name, value in values.items() if value is not None}

@@ -9,9 +9,9 @@ from typing import Literal
 from search.experiment.arms import Arm
 from search.run.journal import TrialRecord
 from search.tuner.pruners.peers import Mode
-from search.verdict.decide import Decision, Twin, decide, leader
+from search.verdict.decide import Ablation, Decision, decide, leader
 
-Role = Literal["baseline", "modulated", "twin"]
+Role = Literal["baseline", "modulated", "ablation"]
 PAIR: tuple[Role, Role] = ("baseline", "modulated")
 
 
@@ -22,13 +22,13 @@ class Values:
     Args:
         pairs: which.
         modulated, baseline: the objective.
-        twin: likewise, where all of them have one.
+        ablation: likewise, where all of them have one.
     """
 
     pairs: tuple[int, ...]
     modulated: list[float]
     baseline: list[float]
-    twin: Twin | None
+    ablation: Ablation | None
 
 
 class Pairs:
@@ -41,24 +41,24 @@ class Pairs:
         sequential: whether pairs are added until they are clear; else all are trained before anybody looks.
 
     Attributes:
-        twin_of: the arm whose twin is to be trained too, once the pairs alone make a claim; see
-            `search.verdict.decide.Twin`.
+        ablation_of: the arm whose ablation is to be trained too, once the pairs alone make a claim; see
+            `search.verdict.decide.Ablation`.
         clear_at: after so many pairs it was clear, where `sequential`.
     """
 
     def __init__(self, planned: int, mode: Mode, *, sequential: bool) -> None:
         self.planned, self.sequential = planned, sequential
-        self.twin_of: Arm | None = None
+        self.ablation_of: Arm | None = None
         self.clear_at: int | None = None
         self._mode = mode
         self._trained: dict[tuple[int, Role], TrialRecord | None] = {}
         self._looked = 0  # pairs, at which a claim has been looked for
-        self._checked = 0  # ditto, with the twin
+        self._checked = 0  # ditto, with the ablation
 
     @property
     def roles(self) -> tuple[Role, ...]:
         """What each pair consists of by now."""
-        return PAIR if self.twin_of is None else (*PAIR, "twin")
+        return PAIR if self.ablation_of is None else (*PAIR, "ablation")
 
     @property
     def trainings(self) -> int:
@@ -67,8 +67,8 @@ class Pairs:
 
     @property
     def more(self) -> bool:
-        """Whether trainings may still be asked for: what is due, or twins of what is there."""
-        undecided = self.twin_of is None and self._prefix(PAIR) < self.planned
+        """Whether trainings may still be asked for: what is due, or ablations of what is there."""
+        undecided = self.ablation_of is None and self._prefix(PAIR) < self.planned
         return self.clear_at is None and (undecided or any(True for _ in self._due()))
 
     def hand_out(self) -> tuple[int, Role]:
@@ -115,14 +115,14 @@ class Pairs:
         return range(over, over + 1) if over == self.planned > looked else range(0)
 
     def _look(self) -> None:
-        if self.twin_of is None:
+        if self.ablation_of is None:
             for first in self._looks(PAIR, self._looked):
                 self._looked = first
                 found = self._decision(first, PAIR)
                 if found is not None and found.first != "none":
-                    self.twin_of = leader(found.paired, self._mode)
+                    self.ablation_of = leader(found.paired, self._mode)
                     break
-        if self.twin_of is not None and self.sequential and self.clear_at is None:
+        if self.ablation_of is not None and self.sequential and self.clear_at is None:
             for first in self._looks(self.roles, self._checked):
                 self._checked = first
                 found = self._decision(first, self.roles)
@@ -134,27 +134,33 @@ class Pairs:
         values = self._values(range(first), roles)
         if len(values.pairs) < 2:
             return None
-        return decide(values.modulated, values.baseline, self._mode, sequential=self.sequential, twin=values.twin)
+        return decide(
+            values.modulated, values.baseline, self._mode, sequential=self.sequential, ablation=values.ablation
+        )
 
     def _values(self, among: Sequence[int], roles: Sequence[Role]) -> Values:
         pairs = tuple(pair for pair in among if self._counts(pair, roles))
         modulated, baseline = (self._of(pairs, role) for role in ("modulated", "baseline"))
-        has_twin = "twin" in roles and self.twin_of is not None
-        twin = Twin(self.twin_of, self._of(pairs, "twin")) if has_twin and self.twin_of is not None else None
-        return Values(pairs, modulated, baseline, twin)
+        has_ablation = "ablation" in roles and self.ablation_of is not None
+        ablation = (
+            Ablation(self.ablation_of, self._of(pairs, "ablation"))
+            if has_ablation and self.ablation_of is not None
+            else None
+        )
+        return Values(pairs, modulated, baseline, ablation)
 
     def _of(self, pairs: Sequence[int], role: Role) -> list[float]:
         found = [self.trial(pair, role) for pair in pairs]
         return [t.best for t in found if t is not None and t.best is not None]
 
     def values(self) -> Values:
-        """What the verdict is to be made of; the pairs without a twin where one is asked for and not there yet, and
-        where it failed with every seed."""
+        """What the verdict is to be made of; the pairs without an ablation where one is asked for and not there yet,
+        and where it failed with every seed."""
         among = range(self.planned if not self.sequential else self.clear_at or self._prefix(PAIR))
         pairs = self._values(among, PAIR)
-        twins_are_over = all(self._over(pair, self.roles) for pair in pairs.pairs)
+        ablations_are_over = all(self._over(pair, self.roles) for pair in pairs.pairs)
         checked = self._values(among, self.roles)
-        return checked if twins_are_over and checked.pairs else pairs
+        return checked if ablations_are_over and checked.pairs else pairs
 
     def lost(self) -> list[TrialRecord]:
         """Trainings that failed, so that their pairs do not count."""

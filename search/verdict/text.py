@@ -40,7 +40,7 @@ def _row(metric: str, pairs: Paired) -> tuple[str, str, str]:
 HEADINGS = (TITLES["modulated"], TITLES["baseline"], "difference (95 %)")
 
 
-def verdict_rows(metric: str, found: Verdict, twin_of: Arm | None) -> list[tuple[str, str, str, str]]:
+def verdict_rows(metric: str, found: Verdict, ablation_of: Arm | None) -> list[tuple[str, str, str, str]]:
     """What stands under `HEADINGS`, each row with its name: each arm's mean and standard deviation, and the difference
     with its interval."""
     low, high = found.interval or (None, None)
@@ -50,11 +50,11 @@ def verdict_rows(metric: str, found: Verdict, twin_of: Arm | None) -> list[tuple
         p = "" if alone.holm_p is None else f", p = {alone.holm_p:.2g}"
         cells = _row("accuracy", alone.paired)
         rows.append((f"  {name} alone", *cells[:2], cells[2] + p))
-    if found.twin is not None:
-        switched = "modulation off" if twin_of == "modulated" else "modulation on"
-        low, high = found.twin_interval or (None, None)
-        cells = _row(metric, found.twin)
-        rows.append((f"  the same, {switched}", *cells[:2], _difference(metric, found.twin.mean, low, high)))
+    if found.ablation is not None:
+        switched = "modulation off" if ablation_of == "modulated" else "modulation on"
+        low, high = found.ablation_interval or (None, None)
+        cells = _row(metric, found.ablation)
+        rows.append((f"  the same, {switched}", *cells[:2], _difference(metric, found.ablation.mean, low, high)))
     if found.examples is not None:
         redrawn = found.examples
         rows.append(("  examples redrawn", "", "", _difference("accuracy", redrawn.mean, redrawn.low, redrawn.high)))

@@ -122,7 +122,7 @@ def confirmed(gain: float = 0.02) -> None:
     pairs = [
         {"seed": 7 + i, "modulated": m, "baseline": b} for i, (m, b) in enumerate(zip(modulated, baseline, strict=True))
     ]
-    more = {"pairs": pairs, "arms": arms, "best": "modulated", "twin_of": None, "test": None}
+    more = {"pairs": pairs, "arms": arms, "best": "modulated", "ablation_of": None, "test": None}
     write(run.verdict, json.dumps({**to_dict(verdict(modulated, baseline)), **more}))
     plan = {"seeds": len(NOISE), "sequential": False, "trials": {arm: arms[arm]["trial"] for arm in ARMS}, "fixed": []}
     journal = Journal(run.confirmation.journal)

@@ -11,7 +11,7 @@ from search.console.verdict_table import print_verdict
 from search.experiment.arms import Arm
 from search.run.budget import Spent
 from search.run.journal import TrialRecord
-from search.verdict.confirm_policy import ConfirmPolicy, twin_changes
+from search.verdict.confirm_policy import ConfirmPolicy, ablation_changes
 from search.verdict.evidence import verdict_of
 from search.verdict.pairs import Role
 from search.verdict.plan import Plan
@@ -80,7 +80,7 @@ def screen(results: Results) -> str:
     seeds = range(7, 7 + plan.seeds)
     policy = ConfirmPolicy(asked, BEST, list(seeds), Spent(), sequential=plan.sequential, limited=False)
     rows: list[tuple[Role, Sequence[float]]] = [("baseline", results.baseline), ("modulated", results.modulated)]
-    for role, values in [*rows, *([("twin", results.ablation)] if results.ablation else [])]:
+    for role, values in [*rows, *([("ablation", results.ablation)] if results.ablation else [])]:
         for place, value in enumerate(values):
             policy.restore(_trained(policy, role, place, value, failed=role == "modulated" and place in results.failed))
     found = verdict_of(policy, plan, lambda number: Path("nowhere"))
@@ -90,11 +90,11 @@ def screen(results: Results) -> str:
 
 def _trained(policy: ConfirmPolicy, role: Role, place: int, value: float, *, failed: bool) -> TrialRecord:
     """Return a training as the record has it."""
-    of = policy.pairs.twin_of or "modulated"
-    changes = BEST[role] if role != "twin" else twin_changes(BEST, of)
-    arm: Arm = "baseline" if role == "baseline" or (role == "twin" and of == "modulated") else "modulated"
+    of = policy.pairs.ablation_of or "modulated"
+    changes = BEST[role] if role != "ablation" else ablation_changes(BEST, of)
+    arm: Arm = "baseline" if role == "baseline" or (role == "ablation" and of == "modulated") else "modulated"
     internal = {"pair": place, "role": role}
-    number = 10 * place + ("baseline", "modulated", "twin").index(role)
+    number = 10 * place + ("baseline", "modulated", "ablation").index(role)
     trial = TrialRecord(number, arm, internal, {**changes, "seed": policy.seeds[place]})
     trial.epochs = [] if failed else [metrics([value / 100])]
     if "loss" in policy.experiment.search.objective.metric and trial.epochs:

@@ -14,11 +14,11 @@ PAIRS = (
     "pairs all differ by the same has none."
 )
 SINGLE = "Validation samples, of the best trial of each arm: one seed each."
-ROLES = {"baseline": "unmodulated", "modulated": "modulated", "twin": "the better one, switched"}
+ROLES = {"baseline": "unmodulated", "modulated": "modulated", "ablation": "the better one, switched"}
 
 
 def seeds(facts: Facts) -> Figure | None:
-    """A line for each pair of seeds, from the unmodulated to the modulated training of it, and to the twin."""
+    """A line for each pair of seeds, from the unmodulated to the modulated training of it, and to the ablation."""
     pairs = [pair for pair in facts.pairs if pair.whole]
     if not pairs:
         return None
@@ -32,7 +32,7 @@ def seeds(facts: Facts) -> Figure | None:
             "x": [ROLES[role] for role in roles],
             "y": [scale(pair.values[role]) for role in roles],
             "line": {"width": 1.5, "color": "@ink"},
-            "marker": {"size": 9, "color": [f"@{'kind3' if role == 'twin' else role}" for role in roles]},
+            "marker": {"size": 9, "color": [f"@{'kind3' if role == 'ablation' else role}" for role in roles]},
             "opacity": 0.75,
             "showlegend": False,
             "hovertemplate": f"seed {pair.seed}: {scale.hover}<extra></extra>",

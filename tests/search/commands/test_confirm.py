@@ -17,6 +17,7 @@ from click.testing import Result
 from ogmge import inference
 from search.experiment.load import load
 from search.run.journal import Journal
+from search.run.version import VERSION
 from search.verdict.decide import verdict
 from tests.support.own_data import Drawn
 from tests.support.searches import FINISHED, ONE_WORKER, children, command, own, said, search
@@ -44,7 +45,7 @@ def verdict_in(folder: Path) -> dict:
 def test_both_arms_are_trained_with_the_same_fresh_seeds_to_the_end(confirmed):
     folder, _ = confirmed
     record = Journal(journal_of(folder)).replay()
-    pairs = [t for t in record if t.internal["role"] != "twin"]
+    pairs = [t for t in record if t.internal["role"] != "ablation"]
     assert [t.arm for t in pairs] == ["baseline", "modulated"] * 3
     assert {t.status for t in record} == {"finished"}
     assert {len(t.epochs) for t in record} == {EPOCHS}
@@ -204,6 +205,53 @@ def test_models_that_were_trained_again_are_asked_the_test_split_again(confirmed
     (folder / "runs" / "own" / "verdict.json").write_text(text.replace(str(value), str(value + 0.01)))
     assert command("confirm", "own").exit_code == 0
     assert verdict_in(folder)["test"] is None
+
+
+# ---- what another version of the program left ----
+
+
+def make_version_1(folder: Path) -> None:
+    """Write the confirmed run's files as they were before they carried a version: an ablation was a twin."""
+    run = folder / "runs" / "own"
+    for path in (run / "run.json", run / "verdict.json"):
+        values = json.loads(path.read_text())
+        assert values.pop("version") == VERSION
+        path.write_text(json.dumps(values).replace("ablation", "twin"))
+    for path in run.rglob("journal*.jsonl"):
+        events = [json.loads(line) for line in path.read_text().splitlines()]
+        for event in events:
+            del event["crc"]
+            event.pop("version", None)
+        path.unlink()
+        if ".copy" not in path.name:
+            before = [json.loads(json.dumps(event).replace('"ablation"', '"twin"')) for event in events]
+            journal = Journal(path)
+            for event in before:
+                journal.append(event)
+            journal.close()
+
+
+def test_a_run_from_before_there_were_versions_is_confirmed_exported_and_reported_on(confirmed, tmp_path, monkeypatch):
+    folder = again(confirmed, tmp_path, monkeypatch)
+    whole = verdict_in(folder)
+    make_version_1(folder)
+    trained = [t.epochs for t in Journal(journal_of(folder)).replay()]
+    assert command("report", "own").exit_code == 0
+    assert command("export", "own", "-o", "it.yaml").exit_code == 0
+    assert load(Path("it.yaml")).origin.seeds == 3
+    result = command("confirm", "own", "--seeds", "3")
+    assert result.exit_code == 0, result.output
+    assert verdict_in(folder) == whole
+    assert [t.epochs for t in Journal(journal_of(folder)).replay()] == trained
+
+
+@pytest.mark.parametrize("words", [["confirm", "own"], ["export", "own"], ["report", "own"], ["ui", "own"]])
+def test_a_run_of_a_newer_version_is_refused(there, words):
+    path = there / "runs" / "own" / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": VERSION + 1}))
+    for result in (command(*words), search(*FINISHED, "search.trials=8", "--resume")):
+        assert (result.exit_code, result.exception.__class__) == (2, SystemExit)
+        tells(result.output, "runs/own", VERSION, VERSION + 1)
 
 
 # ---- export ----

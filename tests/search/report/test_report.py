@@ -72,7 +72,7 @@ def confirm(run: RunFolder, gain: float, seeds: int = 6) -> None:
     arms = {arm: {"trial": best[arm].trial.number, "changes": dict(best[arm].trial.changes)} for arm in ARMS}
     found = to_dict(verdict(modulated, baseline))
     run.verdict.write_text(
-        json.dumps({**found, "pairs": pairs, "arms": arms, "best": "modulated", "twin_of": None, "test": None})
+        json.dumps({**found, "pairs": pairs, "arms": arms, "best": "modulated", "ablation_of": None, "test": None})
     )
 
 

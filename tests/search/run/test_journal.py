@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.run.journal import Journal, SearchRecord, TrialRecord
+from search.run.version import VERSION
 from tests.support.tells import tells
 
 
@@ -225,3 +226,10 @@ def test_an_event_that_does_not_fit_on_the_disk_is_not_there_in_part(tmp_path):
     assert refused == list(range(2, 9)) == list(range(len(path.read_text().splitlines()), 9))
     assert path.read_bytes().endswith(b"\n")
     assert path.with_name("journal.copy.jsonl").read_bytes() == path.read_bytes()
+
+
+def test_a_role_of_before_there_were_versions_has_its_name_of_today():
+    old = suggested(0) | {"internal": {"pair": 0, "role": "twin"}}
+    new = old | {"version": VERSION}
+    assert record_of([old]).trials[0].internal["role"] == "ablation"
+    assert record_of([new]).trials[0].internal["role"] == "twin"  # it would be a name of the user's

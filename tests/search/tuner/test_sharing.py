@@ -338,8 +338,8 @@ class Claim(Machine):
 
 
 @pytest.mark.parametrize("at_once", [1, 3])
-def test_a_twin_goes_on_from_its_pair(tmp_path: Path, at_once: int) -> None:
-    """The modulated training of a pair and its twin are the same until the window opens."""
+def test_a_ablation_goes_on_from_its_pair(tmp_path: Path, at_once: int) -> None:
+    """The modulated training of a pair and its ablation are the same until the window opens."""
     asked = experiment("search.metric=val/accuracy")
     best = {"modulated": {"modulation.start": 3, "modulation.alpha": 0.9}, "baseline": {"optimizer.lr": 0.2}}
     best["baseline"]["modulation.method"] = "none"
@@ -348,7 +348,7 @@ def test_a_twin_goes_on_from_its_pair(tmp_path: Path, at_once: int) -> None:
     machine.run(at_once)
     roles = {trial.internal["role"]: trial.inherited for trial in machine.tuner.record}
     assert machine.tuner.complete
-    assert roles == {"modulated": 0, "baseline": 0, "twin": 3}
+    assert roles == {"modulated": 0, "baseline": 0, "ablation": 3}
     assert machine.trained == machine.bound() == 6 * (6 + 6 + 3)
     assert not machine.left
 

@@ -32,8 +32,8 @@ from search.run.budget import Spent, of_budget
 from search.run.folder import FolderError
 from search.run.journal import Journal, SearchRecord, TrialRecord
 from search.tuner.tuner import Tuner
-from search.verdict.confirm_policy import ConfirmPolicy, other, twin_changes
-from search.verdict.decide import Twin, Verdict, decide, leader, verdict
+from search.verdict.confirm_policy import ConfirmPolicy, ablation_changes, other
+from search.verdict.decide import Ablation, Verdict, decide, leader, verdict
 from search.verdict.evidence import class_changes, document, measures, verdict_of
 from search.verdict.paired import paired_bootstrap, secondary
 from search.verdict.plan import Plan, keep, read
@@ -171,22 +171,22 @@ def verdict_on(policy: ConfirmPolicy, plan: Plan | None = None) -> Verdict:
     return found
 
 
-def test_where_the_pairs_make_no_claim_no_twin_is_trained(tmp_path):
+def test_where_the_pairs_make_no_claim_no_ablation_is_trained(tmp_path):
     policy = confirmation(seeds=6)
     tuner = trained(tmp_path, policy, world(0.0, 0.0, 0.02, 5))
     assert roles(tuner) == {"baseline": 6, "modulated": 6}
     found = verdict_on(policy)
-    assert (found.claim, found.twin) == ("none", None)
+    assert (found.claim, found.ablation) == ("none", None)
     tells(found.word, "6 seeds")
 
 
-def test_a_claim_costs_a_twin_with_the_pairs_seeds_and_splits(tmp_path):
+def test_a_claim_costs_a_ablation_with_the_pairs_seeds_and_splits(tmp_path):
     policy = confirmation(seeds=6)
     tuner = trained(tmp_path, policy, world(0.1, 0.0, 0.002, 1))
-    assert roles(tuner) == {"baseline": 6, "modulated": 6, "twin": 6}
-    twins = [t for t in tuner.record if t.internal["role"] == "twin"]
-    assert [t.changes["seed"] for t in twins] == list(policy.seeds)
-    for trial in twins:
+    assert roles(tuner) == {"baseline": 6, "modulated": 6, "ablation": 6}
+    ablations = [t for t in tuner.record if t.internal["role"] == "ablation"]
+    assert [t.changes["seed"] for t in ablations] == list(policy.seeds)
+    for trial in ablations:
         assert trial.arm == "baseline"
         assert {**trial.changes, "seed": 3} == {**BEST["modulated"], "modulation.method": "none"}
         assert policy.dataset(trial) == {"split_seed": trial.changes["seed"]}
@@ -199,16 +199,20 @@ def test_a_lead_that_other_settings_make_is_none_of_the_methods(tmp_path):
     found = verdict_on(policy)
     assert found.interval[0] > 0.05  # the pairs alone would say that it helps
     assert found.claim == "none"
-    assert abs(found.twin.mean) < 0.01
+    assert abs(found.ablation.mean) < 0.01
     [note] = found.notes
     tells(note, "helps", "modulated", "off")
 
 
-def test_where_the_baseline_leads_its_twin_has_the_modulation_switched_on(tmp_path):
+def test_where_the_baseline_leads_its_ablation_has_the_modulation_switched_on(tmp_path):
     policy = confirmation(seeds=6)
     tuner = trained(tmp_path, policy, world(-0.1, 0.0, 0.002, 1))
-    twin = next(t for t in tuner.record if t.internal["role"] == "twin")
-    assert (twin.arm, twin.changes["fusion"], twin.changes["modulation.method"]) == ("modulated", "sum", "ogm")
+    ablation = next(t for t in tuner.record if t.internal["role"] == "ablation")
+    assert (ablation.arm, ablation.changes["fusion"], ablation.changes["modulation.method"]) == (
+        "modulated",
+        "sum",
+        "ogm",
+    )
     assert verdict_on(policy).claim == "hurts"
 
 
@@ -222,13 +226,13 @@ def test_the_verdict_does_not_depend_on_who_ends_first(seed, gain, sequential, a
             policy = confirmation(seeds=14)
             policy = replace(policy, sequential=sequential)
             trained(Path(folder), policy, world(gain, 0.0, 0.02, seed), shuffled, slots)
-            found.append((policy.pairs.clear_at, policy.pairs.twin_of, verdict_on(policy)))
+            found.append((policy.pairs.clear_at, policy.pairs.ablation_of, verdict_on(policy)))
         assert found[0] == found[1]
 
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(0, 999), st.sampled_from([0.0, 0.02, 0.05]))
-def test_seeds_are_added_until_both_the_pairs_and_the_twin_are_clear_at_the_same_number(seed, gain):
+def test_seeds_are_added_until_both_the_pairs_and_the_ablation_are_clear_at_the_same_number(seed, gain):
     with TemporaryDirectory() as folder:
         policy = replace(confirmation(seeds=12), sequential=True)
         value = world(gain, 0.0, 0.02, seed)
@@ -242,11 +246,11 @@ def test_seeds_are_added_until_both_the_pairs_and_the_twin_are_clear_at_the_same
         if of is None and alone.first != "none":
             of = leader(alone.paired, "max")
         if of is not None:
-            twin = Twin(of, [value_of(policy, value, pair, "twin", of) for pair in range(n)])
-            if decide(m, b, sequential=True, twin=twin).claim != "none":
+            ablation = Ablation(of, [value_of(policy, value, pair, "ablation", of) for pair in range(n)])
+            if decide(m, b, sequential=True, ablation=ablation).claim != "none":
                 first = n
                 break
-    assert (policy.pairs.clear_at, policy.pairs.twin_of) == (first, of)
+    assert (policy.pairs.clear_at, policy.pairs.ablation_of) == (first, of)
     found = verdict_on(policy)
     assert found.paired.n == (first or 12)
     assert (found.claim == "none") is (first is None)
@@ -254,7 +258,7 @@ def test_seeds_are_added_until_both_the_pairs_and_the_twin_are_clear_at_the_same
 
 def value_of(policy: ConfirmPolicy, value: Callable, pair: int, role: str, of: str | None = None) -> float:
     arm = role if of is None else other(of)
-    changes = policy.best[role] if of is None else twin_changes(policy.best, of)
+    changes = policy.best[role] if of is None else ablation_changes(policy.best, of)
     return value(TrialRecord(0, arm, {"pair": pair, "role": role}, {**changes, "seed": policy.seeds[pair]}))
 
 
@@ -297,11 +301,11 @@ def test_where_all_fail_there_is_no_verdict(tmp_path):
     assert verdict_of(policy, Plan(2, False, {}), lambda number: Path()) is None
 
 
-def test_a_budget_that_ends_before_the_twin_is_trained_leaves_nothing_claimed(tmp_path):
+def test_a_budget_that_ends_before_the_ablation_is_trained_leaves_nothing_claimed(tmp_path):
     policy = replace(confirmation("search.budget.epochs=70", seeds=6), spent=Spent())
     tuner = trained(tmp_path, policy, world(0.1, 0.0, 0.002, 1), at_once=1)
     assert tuner.exhausted
-    assert roles(tuner)["twin"] == 2  # after 60 epochs of pairs
+    assert roles(tuner)["ablation"] == 2  # after 60 epochs of pairs
     found = verdict_on(policy)
     assert (found.claim, found.paired.n) == ("none", 6)
     tells(found.word, "6 seeds", "unchecked")
@@ -316,25 +320,25 @@ def test_a_budget_that_ends_in_the_middle_of_the_pairs_leaves_nothing_claimed_ei
     policy = confirmation("search.budget.epochs=47", seeds=6)
     trained(tmp_path, policy, world(0.1, 0.0, 0.002, 1), at_once=1)
     found = verdict_on(policy)
-    assert (found.claim, found.paired.n, found.twin) == ("none", 4, None)
+    assert (found.claim, found.paired.n, found.ablation) == ("none", 4, None)
     assert found.interval[0] > 0
     tells(found.notes[0], "4 seeds", "5 %", "sign-flip", 0.125)
     tells(found.notes[-1], "`search.budget`")
 
 
-def test_where_every_twin_fails_the_pairs_are_told_and_nothing_is_claimed(tmp_path):
+def test_where_every_ablation_fails_the_pairs_are_told_and_nothing_is_claimed(tmp_path):
     policy = confirmation(seeds=6)
     value = world(0.1, 0.0, 0.002, 1)
-    trained(tmp_path, policy, lambda t: None if t.internal["role"] == "twin" else value(t))
+    trained(tmp_path, policy, lambda t: None if t.internal["role"] == "ablation" else value(t))
     found = verdict_on(policy)
-    assert (found.claim, found.paired.n, found.twin) == ("none", 6, None)
+    assert (found.claim, found.paired.n, found.ablation) == ("none", 6, None)
     tells(found.word, "6 seeds", "unchecked")
     assert len(found.notes) == 3  # what was to be checked, that it failed, and with what
     assert "`search.budget`" not in " ".join(found.notes)
     tells(found.notes[-1], "baseline", policy.seeds[0], 5, "ValueError: it fell over")
 
 
-def test_the_set_aside_is_enough_for_a_twin():
+def test_the_set_aside_is_enough_for_a_ablation():
     assert experiment("confirm.seeds=7").confirm.trainings == 3 * 7
 
 
@@ -413,10 +417,10 @@ def test_the_document_has_all_that_the_verdict_rests_on(tmp_path):
     kept = partial(answers, tmp_path, policy)
     written = json.loads(json.dumps(document(policy, plan, found, kept), allow_nan=False))
     assert [row["seed"] for row in written["pairs"]] == list(policy.seeds)
-    assert set(written["pairs"][0]) == {"seed", "modulated", "baseline", "twin"}
+    assert set(written["pairs"][0]) == {"seed", "modulated", "baseline", "ablation"}
     values = [row["modulated"] for row in written["pairs"]]
     assert written["paired"]["modulated"]["mean"] == pytest.approx(statistics.mean(values))
-    assert (written["best"], written["claim"], written["twin_of"]) == ("modulated", "helps", "modulated")
+    assert (written["best"], written["claim"], written["ablation_of"]) == ("modulated", "helps", "modulated")
     arm = written["arms"]["modulated"]
     assert (arm["trial"], arm["changes"], arm["median_epochs"]) == (0, BEST["modulated"], 4)
     half = stats.t.ppf(0.975, 5) * statistics.stdev(values) * math.sqrt(1 + 1 / 6)
@@ -488,7 +492,7 @@ def test_the_screen_says_what_was_found(tmp_path, gain, word, facts):
     assert re.findall("helps|hurts", conclusion) == ([word] if word else [])
 
 
-def test_a_difference_that_the_twin_takes_back_is_not_counted_in_seeds(tmp_path):
+def test_a_difference_that_the_ablation_takes_back_is_not_counted_in_seeds(tmp_path):
     policy = confirmation(seeds=6)
     trained(tmp_path, policy, world(0.0, 0.1, 0.002, 1))
     found = verdict_on(policy)

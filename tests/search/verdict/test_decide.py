@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from search.verdict.decide import Twin, claim_of, decide, leader, to_dict, verdict
+from search.verdict.decide import Ablation, claim_of, decide, leader, to_dict, verdict
 from search.verdict.paired import detectable, paired_bootstrap, secondary, seeds_for, sign_flip, t_interval
 from tests.support.tells import tells
 
@@ -59,7 +59,7 @@ def test_beside_the_word_stands_what_the_numbers_are():
     assert found.seeds_for_seen == seeds_for(pairs.mean, pairs.sd)
     assert found.alone == secondary(alone)
     assert found.examples == paired_bootstrap(*answers)
-    assert (found.evidence, found.twin, found.twin_interval) == (None, None, None)
+    assert (found.evidence, found.ablation, found.ablation_interval) == (None, None, None)
 
 
 accuracies = st.integers(0, 100).map(lambda correct: correct / 100)
@@ -149,15 +149,15 @@ def test_too_few_seeds_to_be_clear_at_any_number_say_so(n):
     assert found.evidence >= 20 or n < 5
 
 
-# ---- the twin ----
+# ---- the ablation ----
 
 
 @pytest.mark.parametrize("sequential", [False, True])
 @pytest.mark.parametrize("mode", ["max", "min"])
 @pytest.mark.parametrize(
-    ("gain", "of", "twin_gain", "claim"),
+    ("gain", "of", "ablation_gain", "claim"),
     [
-        # how much better the modulated configuration is; whose twin; how much better the modulated of the two is
+        # how much better the modulated configuration is; whose ablation; how much better the modulated of the two is
         (0.02, "modulated", 0.02, "helps"),
         (0.02, "modulated", 0.0, "none"),
         (0.02, "modulated", -0.02, "none"),
@@ -170,20 +170,22 @@ def test_too_few_seeds_to_be_clear_at_any_number_say_so(n):
         (0.0, "baseline", 0.02, "none"),
     ],
 )
-def test_a_claim_has_to_hold_against_the_better_configurations_twin(gain, of, twin_gain, claim, mode, sequential):
+def test_a_claim_has_to_hold_against_the_better_configurations_ablation(
+    gain, of, ablation_gain, claim, mode, sequential
+):
     a, b = results(gain)
     if of == "modulated":
-        twin = [x - twin_gain + e for x, e in zip(a, NOISE[::-1], strict=True)]
+        ablation = [x - ablation_gain + e for x, e in zip(a, NOISE[::-1], strict=True)]
     else:
-        twin = [x + twin_gain + e for x, e in zip(b, NOISE[::-1], strict=True)]
+        ablation = [x + ablation_gain + e for x, e in zip(b, NOISE[::-1], strict=True)]
     sign = 1 if mode == "max" else -1
-    a, b, twin = ([sign * x for x in values] for values in (a, b, twin))
-    found = verdict(a, b, mode, sequential=sequential, twin=Twin(of, twin))
+    a, b, ablation = ([sign * x for x in values] for values in (a, b, ablation))
+    found = verdict(a, b, mode, sequential=sequential, ablation=Ablation(of, ablation))
     assert found.claim == claim
-    assert found.twin.mean == pytest.approx(sign * twin_gain, abs=0.003)
+    assert found.ablation.mean == pytest.approx(sign * ablation_gain, abs=0.003)
     first = verdict(a, b, mode, sequential=sequential)
-    assert len(found.notes) == int(first.claim != claim)  # that the twin does not show the same
-    assert len(first.notes) == int(first.claim != "none")  # that there is no twin yet
+    assert len(found.notes) == int(first.claim != claim)  # that the ablation does not show the same
+    assert len(first.notes) == int(first.claim != "none")  # that there is no ablation yet
     for note in found.notes:
         tells(note, first.claim, "modulated" if first.claim == "helps" else "baseline")
 
@@ -195,17 +197,17 @@ def test_a_note_says_which_configuration_is_to_be_trained_with_its_modulation_sw
 
 
 def test_where_modulation_does_nothing_the_luck_of_a_search_is_no_claim():
-    """Configurations two points apart for reasons other than the modulation: their twins undo it."""
+    """Configurations two points apart for reasons other than the modulation: their ablations undo it."""
     rng = np.random.default_rng(0)
-    claims = {"pairs": 0, "twin": 0}
+    claims = {"pairs": 0, "ablation": 0}
     for lead in rng.choice([-2.0, 2.0], 300):
         a, b = lead + rng.normal(0, 1, 10), rng.normal(0, 1, 10)
         of = leader(t_interval(a, b), "max")
-        twin = Twin(of, (lead if of == "modulated" else 0.0) + rng.normal(0, 1, 10))
+        ablation = Ablation(of, (lead if of == "modulated" else 0.0) + rng.normal(0, 1, 10))
         claims["pairs"] += decide(a, b).claim != "none"
-        claims["twin"] += decide(a, b, twin=twin).claim != "none"
+        claims["ablation"] += decide(a, b, ablation=ablation).claim != "none"
     assert claims["pairs"] > 250
-    assert claims["twin"] <= 0.05 * 300
+    assert claims["ablation"] <= 0.05 * 300
 
 
 # ---- as JSON ----
@@ -213,10 +215,12 @@ def test_where_modulation_does_nothing_the_luck_of_a_search_is_no_claim():
 
 @settings(max_examples=30, deadline=None)  # each solves for what is detectable
 @given(pairs_of, st.booleans(), st.booleans())
-def test_a_verdict_is_plain_json_with_finite_numbers(found, sequential, with_twin):
+def test_a_verdict_is_plain_json_with_finite_numbers(found, sequential, with_ablation):
     a, b = zip(*found, strict=True)
-    twin = Twin("modulated", b) if with_twin else None
-    given_all = verdict(a, b, sequential=sequential, twin=twin, alone={"audio": (a, b)}, correct=([[True, False]],) * 2)
+    ablation = Ablation("modulated", b) if with_ablation else None
+    given_all = verdict(
+        a, b, sequential=sequential, ablation=ablation, alone={"audio": (a, b)}, correct=([[True, False]],) * 2
+    )
     plain = to_dict(given_all)
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
     assert set(plain) == set(given_all.__dataclass_fields__)
@@ -248,10 +252,10 @@ def test_the_figures_in_the_documentation_are_those_that_were_measured():
 
     naive = [row for row in measured if len(row) == 3 and "%" in row[1]]
     expected = [
-        ("3 seeds", rates("3", "pairs and twin")),
-        ("5 seeds", rates("5", "pairs and twin")),
-        ("10 seeds", rates("10", "pairs and twin")),
-        ("30", rates("up to 30", "pairs and twin")),
+        ("3 seeds", rates("3", "pairs and ablation")),
+        ("5 seeds", rates("5", "pairs and ablation")),
+        ("10 seeds", rates("10", "pairs and ablation")),
+        ("30", rates("up to 30", "pairs and ablation")),
         ("10 seeds", rates("10", "pairs alone")),
         ("untuned", [row[1].split(" (")[0] for row in naive]),
         ("10 seeds", [row[2].split(" (")[0] for row in naive]),
@@ -261,7 +265,7 @@ def test_the_figures_in_the_documentation_are_those_that_were_measured():
     for row, (label, _) in zip(found, expected, strict=True):
         tells(row[0], label)
     for row in measured:
-        if row[1] == "pairs and twin" and len(row) == 7:
+        if row[1] == "pairs and ablation" and len(row) == 7:
             *rest, until, median = row[2:]
             unit = "point" if row[0] == "1" else "points"
             assert shown[f"{row[0]} {unit}"] == [*rest, f"{until} ({median})"]
