@@ -84,7 +84,7 @@ class Evaluation:
 def rank_classes(values: Tensor) -> list[tuple[int, float]]:
     """(class id, value) of values [K], the largest first, of equal ones by id; NaN is left out.
 
-    >>> ranked(torch.tensor([0.5, float("nan"), 2.0, 0.5]))
+    >>> rank_classes(torch.tensor([0.5, float("nan"), 2.0, 0.5]))
     [(2, 2.0), (0, 0.5), (3, 0.5)]
     """
     known = [(k, value) for k, value in enumerate(values.tolist()) if not math.isnan(value)]

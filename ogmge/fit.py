@@ -116,7 +116,7 @@ def inherit(state: Mapping[str, Any], config: TrialConfig, folder: Path) -> int:
     """Has a training that has not begun go on from there: `train` reports those epochs as its own, with `inherited`.
 
     Args:
-        state: of a training that is the same as this one up to there (`ogmge.prefix_keys.keys`), see `left_by`.
+        state: of a training that is the same as this one up to there (`ogmge.prefix_keys.keys`), see `prefix_state`.
         config: of this one.
         folder: likewise.
 

@@ -75,7 +75,7 @@ Settings = Mapping[str, Frames | Audio]  # modality -> how it is stored and show
 def stored_settings(settings: Settings) -> dict[str, dict[str, object]]:
     """Of each modality what decides the bytes of a store; what only the model's view depends on is left out.
 
-    >>> stored({"audio": Audio(sample_rate_hz=16000, seconds=5, n_fft=256, hop=128)})
+    >>> stored_settings({"audio": Audio(sample_rate_hz=16000, seconds=5, n_fft=256, hop=128)})
     {'audio': {'kind': 'audio', 'sample_rate_hz': 16000, 'stored_seconds': 10.0}}
     """
     found: dict[str, dict[str, object]] = {}

@@ -121,7 +121,7 @@ def cpus_a_gpu(nodes: Sequence[Mapping[str, float]]) -> float:
 def cores_each(processes: int, nodes: Sequence[Mapping[str, float]]) -> float:
     """Cores for each of so many processes, spread evenly over nodes.
 
-    >>> even(3, [{"CPU": 8}, {"CPU": 9}]), even(1, [{"CPU": 8}, {"CPU": 8}]), even(4, [{"CPU": 2}])
+    >>> cores_each(3, [{"CPU": 8}, {"CPU": 9}]), cores_each(1, [{"CPU": 8}, {"CPU": 8}]), cores_each(4, [{"CPU": 2}])
     (4.0, 8.0, 1.0)
     """
     there = [node["CPU"] for node in nodes if node.get("CPU")]

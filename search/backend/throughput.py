@@ -109,7 +109,7 @@ def format_packings(found: Sequence[Measured], limit: str) -> str:
     """A line on what was measured, for whoever waits.
 
     Args:
-        found: see `climbed`.
+        found: see `climb`.
         limit: why there is nothing denser than the last of them.
     """
     best = best_packing(found)

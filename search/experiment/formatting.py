@@ -123,7 +123,7 @@ def percent(value: float) -> str:
 def format_value(metric: str, value: float | None) -> str:
     """A value of the metric: an accuracy in per cent, anything else as a number.
 
-    >>> shown("val/accuracy", 0.5), shown("val/loss", 0.5), shown("val/loss", None)
+    >>> format_value("val/accuracy", 0.5), format_value("val/loss", 0.5), format_value("val/loss", None)
     ('50.0 %', '0.5000', '-')
     """
     if value is None:
@@ -134,8 +134,10 @@ def format_value(metric: str, value: float | None) -> str:
 def format_difference(metric: str, difference: float, *, unit: bool = True) -> str:
     """A difference in the metric: of accuracies in points.
 
-    >>> signed("val/accuracy", 0.0123), signed("val/accuracy", -0.01, unit=False), signed("val/loss", 0.5)
-    ('+1.2 points', '-1.0', '+0.5000')
+    >>> format_difference("val/accuracy", 0.0123), format_difference("val/accuracy", -0.01, unit=False)
+    ('+1.2 points', '-1.0')
+    >>> format_difference("val/loss", 0.5)
+    '+0.5000'
     """
     if "accuracy" not in metric:
         return f"{difference:+.4f}"

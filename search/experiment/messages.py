@@ -33,9 +33,9 @@ def hint(name: str, known: Sequence[str]) -> str:
 def suggestion(expected: str, value: Any) -> str:
     """ "; did you mean `x`?" where a value is like one of the words that are expected; else nothing.
 
-    >>> meant("'tpe', 'random' or a list", "tpee")
+    >>> suggestion("'tpe', 'random' or a list", "tpee")
     '; did you mean `tpe`?'
-    >>> meant("concat, film or package.module:factory", "sum")
+    >>> suggestion("concat, film or package.module:factory", "sum")
     ''
     """
     words = [word.strip("'") for word in re.split(r", | or ", expected) if re.fullmatch(r"'\w+'|\w+", word)]

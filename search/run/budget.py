@@ -90,7 +90,7 @@ def ended_by(budget: Budget, reason: str) -> bool:
 def remaining(budget: Budget, spent: Spent) -> list[tuple[float, str]]:
     """What there is of each limit still: how much, and of what.
 
-    >>> left(Budget(hours=2, epochs=100), Spent(wall_seconds=1800.0, epochs=130))
+    >>> remaining(Budget(hours=2, epochs=100), Spent(wall_seconds=1800.0, epochs=130))
     [(1.5, 'hours'), (0, 'epochs')]
     """
     return [(max(0, limit - used), f"{unit}s") for limit, used, unit in _limits(budget, spent)]

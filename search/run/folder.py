@@ -115,7 +115,7 @@ class RunFolder:
 
     @property
     def identity(self) -> Path:
-        """What the run began with: see `identified`."""
+        """What the run began with: see `identify`."""
         return self.path / "run.json"
 
     @property

@@ -268,8 +268,8 @@ def secondary(results: Mapping[str, tuple[Sequence[float], Sequence[float]]]) ->
     """Each of several comparisons, the error rate of 5 % shared among them.
 
     Args:
-        results: name -> results of the modulated and of the baseline arm, [n] each. One that has no p (see `paired`)
-            counts among the comparisons all the same.
+        results: name -> results of the modulated and of the baseline arm, [n] each. One that has no p (see
+            `t_interval`) counts among the comparisons all the same.
     """
     each = {name: t_interval(a, b, 1 - (1 - CONFIDENCE) / len(results)) for name, (a, b) in results.items()}
     adjusted = holm([1.0 if one.p is None else one.p for one in each.values()])

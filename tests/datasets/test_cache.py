@@ -67,7 +67,7 @@ def test_processes_that_want_a_copy_at_once_make_one(published, home, tmp_path):
         "cache.Remote.get = slow\n"
         "pathlib.Path(sys.argv[2] + str(time.monotonic_ns())).touch()\n"
         "while len(list(pathlib.Path(sys.argv[2]).parent.glob('ready*'))) < 3: time.sleep(0.01)\n"
-        "store = cache.opened(sys.argv[1]); assert all(store.blobs(e, 'visual') for e in store.entries())\n"
+        "store = cache.local_store(sys.argv[1]); assert all(store.blobs(e, 'visual') for e in store.entries())\n"
     )
     command = [sys.executable, "-c", code, published.as_uri(), str(tmp_path / "ready")]
     running = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(3)]
@@ -97,7 +97,7 @@ def test_a_process_that_is_killed_while_it_copies_leaves_none(published, home):
         "    if 'shard-00001' in path.name: os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return digest(path)\n"
         "shards.digest = killed\n"
-        "cache.opened(sys.argv[1])\n"
+        "cache.local_store(sys.argv[1])\n"
     )
     done = subprocess.run([sys.executable, "-c", code, published.as_uri()], cwd=ROOT, check=False)
     assert done.returncode == -9

@@ -15,7 +15,7 @@ from search.experiment.space import END, METHOD, START
 
 
 def test_the_examples_in_the_documentation_hold():
-    assert doctest.testmod(formatting) == (0, 12)
+    assert doctest.testmod(formatting) == (0, 13)
 
 
 @pytest.mark.parametrize(

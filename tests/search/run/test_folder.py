@@ -164,9 +164,9 @@ def test_a_resumed_folder_stays_whatever_happens(folder):
 HOLD = """
 import sys
 from pathlib import Path
-from search.run.folder import RunFolder, claimed
+from search.run.folder import RunFolder, claim_folder
 from tests.search.tuner.test_tuner import experiment
-with claimed(RunFolder(Path(sys.argv[1])), experiment(), resume=True):
+with claim_folder(RunFolder(Path(sys.argv[1])), experiment(), resume=True):
     print("held", flush=True)
     sys.stdin.read()
 """
