@@ -40,13 +40,14 @@ RAY = (  # these share one Ray and one finished search, which take half a minute
     "search/commands/test_prepare_and_check.py",
     "search/backend/test_resources.py",
     "search/backend/test_cluster.py",
-    "search/commands/test_train.py",
+    "search/commands/test_train_processes.py",
     "search/backend/test_worker.py",
 )
 RANKS = ("ogmge/test_distributed.py", "ogmge/test_fit_distributed.py")  # these share two processes
 TOGETHER = dict.fromkeys(RAY, "ray") | dict.fromkeys(RANKS, "ranks")
 LONGEST = (
     *RAY,
+    "search/commands/test_train.py",
     "datasets/test_prepare.py",
     "search/tuner/test_study.py",
     "search/commands/test_probe.py",

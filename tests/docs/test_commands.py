@@ -53,8 +53,10 @@ class Not:
 DEMO = "test_the_demos_commands_bring_an_answer_a_model_and_their_pages"
 TABLE = "test_a_folder_of_clips_becomes_a_table_that_is_searched"
 SHELL = "test_what_a_shell_is_told_works_as_it_stands"
-CONFIRM, EVALUATE, PROBE, PREPARE, TRAIN = (
-    f"search/commands/test_{name}" for name in ("confirm", "evaluate", "probe", "prepare_and_check", "train")
+AS_IT_STANDS = "test_a_search_runs_on_it_as_its_file_stands_and_confirms_where_it_is_asked_to"
+SEVERAL = "test_two_processes_of_which_the_first_command_is_killed_train_what_one_does"
+CONFIRM, EVALUATE, PROBE, PREPARE = (
+    f"search/commands/test_{name}" for name in ("confirm", "evaluate", "probe", "prepare_and_check")
 )
 CLUSTER = By("search/backend/test_cluster", "test_a_cluster_prepares_a_store_and_searches_a_copy_of_it_with_all_nodes")
 SERVER = By(
@@ -122,9 +124,10 @@ TESTED: dict[str, Run | By | Not] = {
     f"{COMMANDS} prepare experiments/vggsound.yaml dataset.source=~/data/VGGSound "
     "dataset.store=~/data/stores/vggsound": By(PREPARE, "test_what_was_prepared_is_not_prepared_again"),
     f"{COMMANDS} check experiments/vggsound.yaml": By(PREPARE, "test_a_check_says_what_is_there_and_draws_it"),
-    f"{SEARCH} experiments/vggsound.yaml": By(PREPARE, "test_a_search_runs_on_it_as_its_file_stands"),
+    f"{SEARCH} experiments/vggsound.yaml": By(PREPARE, AS_IT_STANDS),
     f"{COMMANDS} train runs/demo/best.yaml name=all-gpus --workers 2": By(
-        TRAIN, "test_two_processes_of_which_the_first_command_is_killed_train_what_one_does"
+        "search/commands/test_train_processes",
+        SEVERAL,
     ),
     f"{SEARCH} experiments/vggsound.yaml search.address=HOST:PORT": CLUSTER,
     "uv run python -c \"from pyarrow import fs; fs.copy_files('/shared/stores/vggsound', "

@@ -20,7 +20,7 @@ from search.run.journal import Journal
 from search.run.version import VERSION
 from search.verdict.decide import verdict
 from tests.support.own_data import Drawn
-from tests.support.searches import FINISHED, ONE_WORKER, children, command, own, said, search
+from tests.support.searches import FINISHED, ONE_WORKER, children, command, said, search
 from tests.support.tells import tells
 
 EPOCHS = 4
@@ -363,19 +363,7 @@ def test_what_comes_of_the_test_split_costs_no_verdict(confirmed, tmp_path, monk
     assert verdict_in(folder)["paired"]["n"] == 3
 
 
-# ---- in one command ----
-
-
-def test_a_search_confirms_what_it_found_where_it_is_asked_to(ray_instance, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    words = [own("Drawn", tmp_path), "search.trials=2", "confirm.seeds=2", ONE_WORKER]
-    for more in ([], ["--resume"]):  # the second time says it again
-        result = search(*words, *more)
-        assert result.exit_code == 0, result.output
-        tells(result.output, "2 pairs")
-        assert said(result).count("next:") == 1
-        assert verdict_in(tmp_path)["paired"]["n"] == 2
-        assert load(tmp_path / "runs" / "own" / "best.yaml").origin.seeds == 2
+# ---- and then ----
 
 
 def test_a_search_that_goes_on_and_finds_a_better_one_puts_its_confirmation_aside(confirmed, tmp_path, monkeypatch):

@@ -22,9 +22,10 @@ from datasets.index.clips import SPLITS
 from datasets.index.list_files import count
 from datasets.registry import find
 from datasets.store.store import MANIFEST, Store
-from search.cli.main import main, search_command
+from search.cli.main import main
+from search.experiment.load import load
 from tests.support import media_trees
-from tests.support.searches import ONE_WORKER
+from tests.support.searches import ONE_WORKER, said, search
 from tests.support.tells import tells
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -111,21 +112,23 @@ def test_a_check_says_what_is_there_and_draws_it(prepared, monkeypatch):
     assert len(picture.convert("L").getcolors(256) or range(300)) > 50  # no empty page
 
 
-def test_a_search_runs_on_it_as_its_file_stands(prepared, monkeypatch):
+def test_a_search_runs_on_it_as_its_file_stands_and_confirms_where_it_is_asked_to(prepared, monkeypatch):
     name, folder, options = prepared
     monkeypatch.chdir(folder)
-    seeds = "confirm.seeds=2" if name == "vggsound" else "confirm=null"
-    result = CliRunner().invoke(search_command, [file_of(name), *overrides(options), *SMALL, seeds])
-    assert result.exit_code == 0, result.output
+    confirms = name == "vggsound"
+    words = [file_of(name), *overrides(options), *SMALL, "confirm.seeds=2" if confirms else "confirm=null"]
+    for more in ([], ["--resume"]):  # the second time says it again
+        result = search(*words, *more)
+        assert result.exit_code == 0, result.output
+        tells(result.output, f"runs/{name}/best.yaml", *(["2 pairs", "verdict.json"] if confirms else []))
+        assert said(result).count("next:") == 1
     with (folder / "runs" / name / "trials.csv").open(newline="") as file:
         trials = [(trial["arm"], trial["status"]) for trial in csv.DictReader(file)]
     assert sorted(trials) == [("baseline", "finished"), ("modulated", "finished")]
-    tells(result.output, f"runs/{name}/best.yaml")
-    assert (folder / "runs" / name / "best.yaml").exists()
+    assert load(folder / "runs" / name / "best.yaml").origin.seeds == (2 if confirms else 1)
     confirmed = folder / "runs" / name / "verdict.json"
-    assert confirmed.exists() is (name == "vggsound")
-    if name == "vggsound":
-        tells(result.output, "2 pairs", "verdict.json")
+    assert confirmed.exists() is confirms
+    if confirms:
         verdict = json.loads(confirmed.read_text())
         assert (verdict["paired"]["n"], set(verdict["arms"])) == (2, {"baseline", "modulated"})
     assert not list(folder.rglob("test_readings.jsonl"))  # the test split is not read
@@ -134,7 +137,7 @@ def test_a_search_runs_on_it_as_its_file_stands(prepared, monkeypatch):
 def test_a_search_before_prepare_says_so(ray_instance, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     given = overrides(media_trees.vggsound(tmp_path))
-    result = CliRunner().invoke(search_command, [file_of("vggsound"), *given, *SMALL])
+    result = search(file_of("vggsound"), *given, *SMALL)
     assert result.exit_code == 2
     tells(result.stderr, tmp_path / "store", MANIFEST, "python -m search prepare")
     checked = run("check", "vggsound", *given)
