@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from search.run.journal import Journal
+from search.run.journal import read
 from search.tracking.client import INTERRUPTED
 from tests.support.searches import ONE_WORKER, ROOT, STOPPING, children, own, search, start, wait_for
 from tests.support.tells import tells
@@ -29,9 +29,12 @@ def here(ray_instance: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     return tmp_path
 
 
+def epochs_in(folder: Path) -> int:
+    return sum(len(trial.epochs) for trial in read(folder / "runs" / "own" / "tune" / "journal.jsonl"))
+
+
 def wait_for_epochs(folder: Path, process: subprocess.Popen[str], epochs: int) -> None:
-    journal = folder / "runs" / "own" / "tune" / "journal.jsonl"
-    wait_for(process, lambda: journal.exists() and journal.read_text().count('"reported"') >= epochs)
+    wait_for(process, lambda: epochs_in(folder) >= epochs)
 
 
 def check_resumed(folder: Path) -> None:
@@ -47,22 +50,8 @@ def check_resumed(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_search_that_was_killed_goes_on(here):
-    process = start(here, RUN, *SLOW)
-    wait_for_epochs(here, process, 5)
-    process.kill()
-    process.wait()
-    known = [len(t.epochs) for t in Journal(here / "runs/own/tune/journal.jsonl").replay()]
-    assert sum(known) >= 5
-    resumed = search(*SLOW, "--resume")
-    assert resumed.exit_code == 0, resumed.output
-    check_resumed(here)
-
-
-@pytest.mark.parametrize(
-    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=[pytest.mark.slow, pytest.mark.longer])]
-)
-def test_a_search_that_is_interrupted_says_how_to_go_on(here, number):
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.longer)])
+def test_a_search_that_is_interrupted_says_how_to_go_on_and_does_even_where_that_is_killed(here, number):
     process = start(here, RUN, *SLOW)
     wait_for_epochs(here, process, 3)
     process.send_signal(number)
@@ -77,7 +66,15 @@ def test_a_search_that_is_interrupted_says_how_to_go_on(here, number):
     assert parent.info.status == "KILLED"
     assert INTERRUPTED in {run.data.tags.get("stop_reason") for run in trials}
     assert "RUNNING" not in {run.info.status for run in trials}
-    assert search(*SLOW, "--resume").exit_code == 0
+
+    trained = epochs_in(here)
+    process = start(here, RUN, *SLOW, "--resume")
+    wait_for_epochs(here, process, trained + 3)
+    process.kill()
+    process.wait()
+    assert epochs_in(here) >= trained + 3
+    resumed = search(*SLOW, "--resume")
+    assert resumed.exit_code == 0, resumed.output
     check_resumed(here)
 
 
