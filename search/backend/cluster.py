@@ -27,6 +27,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from datasets.store.remote import Remote, RemoteError, is_uri, whereabouts
 from datasets.store.store import MANIFEST
+from search.experiment.mistakes import UserError
 from search.experiment.schema import Experiment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,7 +37,7 @@ OBJECT_STORE_BYTES = 256 * 2**20  # nothing of ours goes through it
 PROBE_S, NODE_S = 5.0, 120.0
 
 
-class ClusterError(RuntimeError):
+class ClusterError(UserError):
     """A cluster that cannot be joined, or whose nodes lack what is needed."""
 
 

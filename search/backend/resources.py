@@ -6,13 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from search.experiment.mistakes import UserError
 from search.experiment.schema import Resources
 
 CONTEXT_BYTES = 600_000_000  # of a GPU's memory that a process takes before its first tensor
 MARGIN = 1.1  # of the measured peak: memory is taken in blocks, and not each step takes as much as those measured
 
 
-class ResourceError(RuntimeError):
+class ResourceError(UserError):
     """A trial asks for more than any machine here has."""
 
 

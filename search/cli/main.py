@@ -21,7 +21,7 @@ import click
 
 import search.backend.environment  # noqa: F401, before a user's module can import Ray
 from search.cli.completion import assignments, runs
-from search.cli.errors import Command, Group
+from search.cli.errors import Command, Group, typed
 
 RUNS = Path("runs")
 _RUN, _MODEL = runs(RUNS, "experiment.yaml"), runs(RUNS, "best.pt")
@@ -34,33 +34,15 @@ def _say(text: str) -> None:
 
 
 def _mistakes() -> tuple[type[Exception], ...]:
+    """The base of a user's mistakes in each package."""
     from datasets.registry import DatasetError
     from ogmge.checkpoint import CheckpointError
-    from search.backend.cluster import ClusterError
-    from search.backend.resources import ResourceError
-    from search.commands.confirm import ConfirmationError
-    from search.experiment.schema import ExperimentError
-    from search.models.lookup import ModelError
-    from search.report.export import ExportError
-    from search.run.folder import FolderError
-    from search.tracking.client import TrackingError
+    from search.experiment.mistakes import UserError
 
-    return (
-        ExperimentError,
-        DatasetError,
-        FolderError,
-        ResourceError,
-        ClusterError,
-        TrackingError,
-        ConfirmationError,
-        ExportError,
-        CheckpointError,
-        ModelError,
-    )
+    return UserError, DatasetError, CheckpointError
 
 
-def _tell(error: Exception) -> None:
-    sentences: Sequence[str] = getattr(error, "sentences", [str(error)])
+def _tell(sentences: Sequence[str]) -> None:
     if len(sentences) > 1:
         _say(f"{len(sentences)} mistakes:")
     for sentence in sentences:
@@ -72,8 +54,13 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 @contextmanager
-def _exit_codes(resume: str) -> Iterator[None]:
-    """Mistakes become sentences, an interruption says how to go on."""
+def _exit_codes(*more: str, keeps: str = "what was done is kept. Go on with:  ") -> Iterator[None]:
+    """Mistakes become sentences, an interruption says how to go on.
+
+    Args:
+        more: words that are typed beside those of this time, to go on.
+        keeps: what an interruption leaves, before the command to go on with.
+    """
     if sys.stderr.isatty():
         _say("loading …")  # torch, Ray and MLflow take seconds
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
@@ -82,10 +69,10 @@ def _exit_codes(resume: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        _say(f"\ninterrupted; what was done is kept. Go on with:  {resume}")
+        _say(f"\ninterrupted; {keeps}{typed(*more)}")
         sys.exit(INTERRUPTED)
-    except _mistakes() as error:
-        _tell(error)
+    except _mistakes() as error:  # asked for now: two of them come with torch
+        _tell(getattr(error, "sentences", [str(error)]))
         sys.exit(MISTAKE)
     except OSError as error:
         from search.run.folder import FULL
@@ -93,12 +80,8 @@ def _exit_codes(resume: str) -> Iterator[None]:
         if error.errno not in FULL:
             raise
         said = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-        _say(f"no room ({said}): what was done is kept. Make room, and go on with:  {resume}")
+        _say(f"no room ({said}): what was done is kept. Make room, and go on with:  {typed(*more)}")
         sys.exit(FAILED)
-
-
-def _command(program: str, file: Path | str, assignments: Sequence[str], *flags: str) -> str:
-    return f"uv run {program} {shlex.join([str(file), *assignments, *flags])}"
 
 
 def _experiment(command: Callable[..., None]) -> Callable[..., None]:
@@ -122,7 +105,7 @@ _versioned = click.option(
 )
 
 
-@click.command(cls=Command)
+@click.command("run_search.py", cls=Command)
 @_experiment
 @_resumable
 @click.option("--dry-run", is_flag=True, help="Measure a few steps, say what a search would take.")
@@ -150,22 +133,21 @@ def search_command(file: Path, assignments: tuple[str, ...], resume: bool, dry_r
     if dry_run:
         _plan(file, assignments)
         return
-    go_on = _command("run_search.py", file, assignments, "--resume")
-    with _exit_codes(go_on):
+    with _exit_codes("--resume"):
         from search.commands.search import search
         from search.experiment.load import load
 
         outcome = search(load(file, assignments), RUNS, Console(), resume=resume)
         failure = None if outcome.answered else f"the search failed: {outcome.failure}"
-        _end(outcome.halted, outcome.complete, failure, go_on)
+        _end(outcome.halted, outcome.complete, failure, "--resume")
         if (sure := outcome.confirmed) is not None:
-            _end(sure.halted, sure.complete, sure.failure and f"there is no verdict: {sure.failure}", go_on)
+            _end(sure.halted, sure.complete, sure.failure and f"there is no verdict: {sure.failure}", "--resume")
 
 
-def _end(halted: str | None, complete: bool, failure: str | None, go_on: str) -> None:
+def _end(halted: str | None, complete: bool, failure: str | None, *more: str) -> None:
     """Says how it ended, where that was not well."""
     if halted:
-        _say(f"halted ({halted}): what was done is kept. Mend that, and go on with:  {go_on}")
+        _say(f"halted ({halted}): what was done is kept. Mend that, and go on with:  {typed(*more)}")
         sys.exit(FAILED)
     if not complete:
         raise KeyboardInterrupt
@@ -177,15 +159,15 @@ def _end(halted: str | None, complete: bool, failure: str | None, go_on: str) ->
 def _plan(file: Path, assignments: tuple[str, ...]) -> None:
     from rich.console import Console
 
-    with _exit_codes(_command("run_search.py", file, assignments, "--dry-run")):
+    with _exit_codes(keeps="nothing was started. Again:  "):
         from search.commands.estimate import dry_run
         from search.experiment.load import load
 
         dry_run(load(file, assignments), Console())
-        click.echo(f"\nnext:  {_command('run_search.py', file, assignments)}")
+        click.echo(f"\nnext:  {typed(without='--dry-run')}")
 
 
-@click.group(cls=Group)
+@click.group("python -m search", cls=Group)
 @_versioned
 def main() -> None:
     """What there is beside the search itself (`run_search.py FILE`).
@@ -219,14 +201,12 @@ def confirm(run: str, assignments: tuple[str, ...], seeds: int | None, sequentia
     """
     from rich.console import Console
 
-    flags = [*(["--seeds", str(seeds)] if seeds else []), *["--sequential"] * sequential, *["--test"] * test]
-    go_on = _command("python -m search confirm", run, assignments, *flags)
-    with _exit_codes(go_on):
+    with _exit_codes():
         from search.commands.confirm import Ask, confirm_run
         from search.run.folder import find
 
         ended = confirm_run(find(run, RUNS), assignments, Console(), Ask(seeds, sequential, test))
-        _end(ended.halted, ended.complete, ended.failure and f"there is no verdict: {ended.failure}", go_on)
+        _end(ended.halted, ended.complete, ended.failure and f"there is no verdict: {ended.failure}")
 
 
 _OUTPUT = click.Path(dir_okay=False, path_type=Path)
@@ -241,12 +221,12 @@ def export(run: str, output: Path, trial: int | None) -> None:
 
     It is the better of the two in the confirmation, where there is one; else the best of the search.
     """
-    with _exit_codes(_command("python -m search export", run, ())):
+    with _exit_codes():
         from search.report.export import export_run
         from search.run.folder import find
 
         click.echo(export_run(find(run, RUNS), output, trial))
-        click.echo(f"\nnext:  {_command('python -m search train', output, ())}")
+        click.echo(f"\nnext:  uv run python -m search train {shlex.quote(str(output))}")
 
 
 @main.command(short_help="Train one configuration to the end, and register the model.")
@@ -278,9 +258,7 @@ def train(
     """
     from rich.console import Console
 
-    flags = [*(["--workers", str(workers)] if workers else []), *["--all-data"] * all_data]
-    flags += [*(["--epochs", str(epochs)] if epochs else []), *["--no-test"] * no_test]
-    with _exit_codes(_command("python -m search train", file, assignments, *flags, "--resume")):
+    with _exit_codes("--resume"):
         from ogmge.fit import NonFiniteMetric
         from ogmge.trainer import NonFiniteLoss
         from search.backend.ddp import TrainingFailed
@@ -328,9 +306,7 @@ def evaluate(
     """
     from rich.console import Console
 
-    options = {"--split": split, "--data": data, "--against": against, "--output": output}
-    flags = [part for name, value in options.items() if value is not None for part in (name, str(value))]
-    with _exit_codes(_command("python -m search evaluate", model, assignments, *flags)):
+    with _exit_codes():
         from search.commands.evaluate import Ask
         from search.commands.evaluate import evaluate as evaluate_model
 
@@ -360,8 +336,7 @@ def probe(models: tuple[str, ...], data: Path | None, split: str, unimodal: bool
     """
     from rich.console import Console
 
-    flags = [*models, *(["--data", str(data)] if data else []), "--split", split, *["--unimodal"] * unimodal]
-    with _exit_codes(_command("python -m search", "probe", flags)):
+    with _exit_codes():
         from ogmge.fit import NonFiniteMetric
         from ogmge.trainer import NonFiniteLoss
         from search.commands.probe import Ask, run
@@ -383,7 +358,7 @@ def prepare(file: Path, assignments: tuple[str, ...]) -> None:
     """
     from rich.console import Console
 
-    with _exit_codes(_command("python -m search prepare", file, assignments)):
+    with _exit_codes():
         from datasets.store.prepare import TooManyQuarantined
         from search.commands import prepare as preparing
         from search.experiment.load import load
@@ -404,7 +379,7 @@ def check(file: Path, assignments: tuple[str, ...]) -> None:
     """
     from rich.console import Console
 
-    with _exit_codes(_command("python -m search check", file, assignments)):
+    with _exit_codes():
         from search.commands import check as checking
         from search.experiment.load import load
 
@@ -420,7 +395,7 @@ def report(run: str, output: Path | None) -> None:
 
     RUN may still be running: the page is of what there is by now. A search writes it at its end, too.
     """
-    with _exit_codes(_command("python -m search report", run, ())):
+    with _exit_codes():
         from search.report.page import report as write_report
         from search.run.folder import find
 
@@ -434,7 +409,7 @@ def ui(run: str, port: int) -> None:
     """Open MLflow's page on RUN, an experiment's name or its folder. To this machine only."""
     from rich.console import Console
 
-    with _exit_codes(_command("python -m search ui", run, ())):
+    with _exit_codes():
         import yaml
 
         from search.console.notes import print_line

@@ -23,6 +23,7 @@ from search.console.summary import print_files
 from search.console.verdict_table import of_confirmation, print_verdict
 from search.experiment.arms import ARMS, Arm
 from search.experiment.load import load
+from search.experiment.mistakes import UserError
 from search.experiment.schema import Experiment
 from search.models.test_scores import same_models, test_scores
 from search.report.export import write_best
@@ -50,7 +51,7 @@ SEEDS = 10  # where the experiment says nothing
 CONFIRMATION_ID = "confirmation.id"  # a tag: of the trainings that one verdict is of
 
 
-class ConfirmationError(ValueError):
+class ConfirmationError(UserError):
     """A confirmation that cannot begin: a sentence that says what it lacks."""
 
 

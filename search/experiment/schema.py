@@ -14,17 +14,18 @@ from ogmge.config import TrialConfig
 from ogmge.fit import Objective
 from search.experiment import space as spaces
 from search.experiment.arms import Arm
+from search.experiment.mistakes import UserError
 from search.experiment.yaml_source import Dumper
 
 SamplerName = Literal["tpe", "random", "grid", "qmc", "gp", "cmaes", "nsga2"]
 
 
-class ExperimentError(ValueError):
+class ExperimentError(UserError):
     """An experiment that cannot be run as it is written: one sentence for each mistake."""
 
     def __init__(self, source: str, sentences: Sequence[str]) -> None:
-        self.source, self.sentences = source, tuple(sentences)
-        super().__init__("\n".join(sentences))
+        self.source = source
+        super().__init__(*sentences)
 
 
 class _Section(BaseModel):

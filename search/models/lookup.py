@@ -17,6 +17,7 @@ from ogmge.fit import BEST
 from ogmge.inference import Trained
 from search.experiment.load import load as load_experiment
 from search.experiment.messages import hint
+from search.experiment.mistakes import UserError
 from search.experiment.schema import Experiment
 from search.models.registry import find_registered
 from search.run.folder import UNKNOWN, RunFolder, fingerprint_in
@@ -25,7 +26,7 @@ from search.verdict.seeds import SPLIT_SEED, redraws
 DEEPEST = 5  # folders between a run's and a checkpoint: confirm/tune/0003/probe/audio
 
 
-class ModelError(ValueError):
+class ModelError(UserError):
     """A model that is not there, or cannot be used as asked: a sentence that says why."""
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from search.experiment.arms import ARMS
 from search.experiment.formatting import format_value
 from search.experiment.load import load
+from search.experiment.mistakes import UserError
 from search.experiment.schema import Experiment, Origin, as_values, to_yaml
 from search.experiment.space import with_changes
 from search.run.best import bests, front_of, winner
@@ -22,7 +23,7 @@ from search.tracking.client import versions
 from search.verdict.evidence import read_document
 
 
-class ExportError(ValueError):
+class ExportError(UserError):
     """A configuration that cannot be exported: a sentence."""
 
 

@@ -19,8 +19,9 @@ import yaml
 from ogmge.fit import LAST
 from search.experiment.formatting import flat
 from search.experiment.messages import hint
+from search.experiment.mistakes import UserError
 from search.experiment.schema import Experiment, as_values, to_yaml
-from search.run.version import VERSION, VersionError, require_readable
+from search.run.version import VERSION, require_readable
 
 MAY_CHANGE = (  # on resume
     "search.trials",
@@ -40,7 +41,7 @@ LOCK_ATTEMPTS = 5  # `at_work` holds the lock of a folder for a moment
 FULL = (errno.ENOSPC, errno.EDQUOT)  # no room on the disk, or no more for this user
 
 
-class FolderError(ValueError):
+class FolderError(UserError):
     """A run folder that cannot be used as asked: a sentence that says how it can."""
 
 
@@ -161,13 +162,6 @@ def differences_from(experiment: Experiment, path: Path, also: Collection[str] =
     return [f"`{key}` was {before.get(key)!r} and is {now.get(key)!r}" for key in different]
 
 
-def _check_version(folder: RunFolder) -> None:
-    try:
-        require_readable(folder.identity)
-    except VersionError as error:
-        raise FolderError(str(error)) from error
-
-
 def _check(folder: RunFolder, experiment: Experiment, resume: bool) -> None:
     if not resume:
         if folder.path.exists() and any(p.name != ".lock" for p in folder.path.iterdir()):
@@ -176,7 +170,7 @@ def _check(folder: RunFolder, experiment: Experiment, resume: bool) -> None:
                 f"(name={experiment.name}-2)"
             )
         return
-    _check_version(folder)
+    require_readable(folder.identity)
     if not (folder.experiment.exists() or folder.begun):
         raise FolderError(f"there is nothing to resume in {folder.path}: start without --resume")
     if folder.experiment.exists() and (different := differences_from(experiment, folder.experiment)):
@@ -310,11 +304,12 @@ def find(run: str, runs: Path) -> Path:
     """The folder that a user means by an experiment's name or a folder.
 
     Raises:
-        FolderError: there is none; names those there are. Or a newer program made it.
+        FolderError: there is none; names those there are.
+        VersionError: a newer program made it.
     """
     for candidate in (runs / run, Path(run)):
         if (candidate / "experiment.yaml").exists():
-            _check_version(RunFolder(candidate))
+            require_readable(RunFolder(candidate).identity)
             return candidate
     there = sorted(p.parent.name for p in runs.glob("*/experiment.yaml"))
     known = f"there is {', '.join(there)}" if there else "there is none yet"

@@ -12,11 +12,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from search.experiment.mistakes import UserError
+
 VERSION = 2
 FIRST = 1  # of what carries none
 
 
-class VersionError(RuntimeError):
+class VersionError(UserError):
     """What a newer program wrote."""
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.experiment.formatting import flat
+from search.experiment.mistakes import UserError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -41,7 +42,7 @@ INTERRUPTED = "interrupted: the search can be resumed"  # a run's `stop_reason`
 ID_FILE = "mlflow.json"  # in a run's folder: which run in MLflow is its own
 
 
-class TrackingError(RuntimeError):
+class TrackingError(UserError):
     """MLflow's store cannot be reached or written."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -116,3 +117,43 @@ def test_the_version_is_that_of_the_project(program):
     done = subprocess.run([sys.executable, *program, "--version"], cwd=ROOT, capture_output=True, text=True, check=True)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert done.stdout == f"{project['name']} {project['version']}\n"
+
+
+INTERRUPTED = [  # what is typed, what it calls, what is to be added to go on
+    (["run_search.py", "mine.yaml", "space.fusion=[sum, film]", "--resume"], "search.commands.search.search", []),
+    (["run_search.py", "mine.yaml", "search.trials=4"], "search.commands.search.search", ["--resume"]),
+    (["python -m search", "confirm", "--test", "demo", "--seeds", "3"], "search.commands.confirm.confirm_run", []),
+    (["python -m search", "export", "demo", "-o", "x y.yaml", "--trial", "3"], "search.report.export.export_run", []),
+    (["python -m search", "train", "--workers", "2", "mine.yaml"], "search.commands.train.train", ["--resume"]),
+    (["python -m search", "report", "demo", "-o", "page.html"], "search.report.page.report", []),
+]
+
+
+@pytest.mark.parametrize(("words", "called", "more"), INTERRUPTED)
+def test_an_interruption_names_what_was_typed(tmp_path, monkeypatch, words, called, more):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "demo").mkdir(parents=True)
+    for path in ("mine.yaml", "runs/demo/experiment.yaml"):
+        (tmp_path / path).write_text("name: mine\ndataset: {name: digits}\nspace: {fusion: [concat, sum]}\n")
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(called, interrupt)
+    program, *rest = words
+    result = CliRunner().invoke(search_command if program == "run_search.py" else main, rest)
+    assert result.exit_code == 130, result.output
+    assert result.stderr.rstrip().endswith(f"uv run {program} {shlex.join([*rest, *more])}")
+    assert "what was done is kept" in result.stderr
+
+
+def test_an_interrupted_dry_run_has_nothing_to_keep(tmp_path, monkeypatch):
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("search.commands.estimate.dry_run", interrupt)
+    words = [str(ROOT / "experiments" / "demo.yaml"), "--dry-run"]
+    result = CliRunner().invoke(search_command, words)
+    assert result.exit_code == 130
+    assert "kept" not in result.stderr
+    assert result.stderr.rstrip().endswith(f"uv run run_search.py {shlex.join(words)}")
