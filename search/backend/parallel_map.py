@@ -35,5 +35,5 @@ def ray_map(function: Callable[[In], Out], tasks: Sequence[In]) -> Iterator[Out]
     except (WorkerCrashedError, OutOfMemoryError, NodeDiedError) as error:
         raise BrokenProcessPool(str(error)) from error
     finally:
-        for reference in running:
-            ray.cancel(reference, force=True)
+        for reference in running:  # not by force: Ray 2.60 aborts the program where the task ends just then
+            ray.cancel(reference)
