@@ -103,7 +103,9 @@ def hurried_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         if engine.dialect.name != "sqlite":
             return migrate(engine)
         if not migrated.exists():
-            migrate(create_engine(f"sqlite:///{migrated}"))
+            first = create_engine(f"sqlite:///{migrated}")
+            migrate(first)
+            first.dispose()
         with closing(sqlite3.connect(migrated)) as source, closing(engine.raw_connection()) as target:
             source.backup(target.driver_connection)
 

@@ -65,7 +65,7 @@ class InMemory:
         return replace(self, training=training, held_out=none)
 
     def train(self, *, batch_size: int, seed: int, epoch: int) -> Iterator[Batch]:
-        """Shuffled batches of `batch_size`; what is left over at the end of a pass is left out of that pass."""
+        """Shuffled batches of `batch_size`; what remains at the end of a pass is skipped in that pass."""
         samples = len(self.training.y)
         whole = samples - samples % batch_size or samples
         for index in order(samples, seed, epoch)[:whole].split(batch_size):

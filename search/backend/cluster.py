@@ -134,11 +134,8 @@ def cluster(address: str, modules: Collection[str] = (), *, code: bool = True) -
     address = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
     _probe(address)
     told = {key: value for key, value in os.environ.items() if key.startswith(("RAY_CHDIR", "TUNE_", "OGMGE_"))}
-    sent = (
-        {"py_modules": [*(str(ROOT / name) for name in OURS), *_modules_to_send(modules)], "env_vars": told}
-        if code
-        else {}
-    )
+    ours = [str(ROOT / name) for name in OURS]
+    sent = {"py_modules": [*ours, *_modules_to_send(modules)], "env_vars": told} if code else {}
     try:
         with _loopback() if _only_here(address) else nullcontext():
             ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, runtime_env=sent)

@@ -15,7 +15,7 @@ from search.backend.prefix_store import PrefixStore
 log = logging.getLogger(__name__)
 
 
-class Beginnings:
+class Prefixes:
     """Of one trial.
 
     Args:

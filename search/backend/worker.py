@@ -19,7 +19,7 @@ from ogmge import fit
 from search.backend.device import device_for
 from search.backend.notices import collect_notices
 from search.backend.prefix_store import PrefixStore
-from search.backend.prefix_worker import Beginnings
+from search.backend.prefix_worker import Prefixes
 from search.experiment.space import trial_from
 from search.run.checkpoints import Storage
 from search.run.folder import FULL
@@ -74,9 +74,9 @@ def _run(config: dict[str, Any], setup: Setup, tell: Callable[[dict[str, Any]], 
     try:
         if setup.here is not None:
             os.chdir(setup.here)  # another node's workers begin elsewhere
-        trial, beginnings = trial_from(config["trial"]), Beginnings(PrefixStore(setup.storage), config["sharing"])
+        trial, prefixes = trial_from(config["trial"]), Prefixes(PrefixStore(setup.storage), config["sharing"])
         with setup.storage.training(config["number"]) as (folder, keep):
-            inherited = beginnings.take(trial, folder)
+            inherited = prefixes.take(trial, folder)
             told: list[dict[str, float]] = []
 
             def report(metrics: dict[str, float]) -> None:
@@ -84,7 +84,7 @@ def _run(config: dict[str, Any], setup: Setup, tell: Callable[[dict[str, Any]], 
                 if metrics["epoch"] + 1 < inherited:  # they go in one report
                     return
                 keep()
-                left = beginnings.leave(int(metrics["epoch"]) + 1, folder)
+                left = prefixes.leave(int(metrics["epoch"]) + 1, folder)
                 tell({"metrics": list(told), "left": left})
                 told.clear()
 

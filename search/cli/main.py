@@ -54,8 +54,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 @contextmanager
-def _exit_codes(*more: str, keeps: str = "what was done is kept. Go on with:  ") -> Iterator[None]:
-    """Mistakes become sentences, an interruption says how to go on.
+def _exit_codes(*more: str, keeps: str = "what was done is kept. Go on with:  ") -> Iterator[str]:
+    """Mistakes become sentences, an interruption says how to go on: with the command that is given.
 
     Args:
         more: words that are typed beside those of this time, to go on.
@@ -66,10 +66,11 @@ def _exit_codes(*more: str, keeps: str = "what was done is kept. Go on with:  ")
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     logging.getLogger("datasets.store.cache").setLevel(logging.INFO)  # what takes long is said
     signal.signal(signal.SIGTERM, _interrupt)
+    go_on = typed(*more)
     try:
-        yield
+        yield go_on
     except KeyboardInterrupt:
-        _say(f"\ninterrupted; {keeps}{typed(*more)}")
+        _say(f"\ninterrupted; {keeps}{go_on}")
         sys.exit(INTERRUPTED)
     except _mistakes() as error:  # asked for now: two of them come with torch
         _tell(getattr(error, "sentences", [str(error)]))
@@ -80,7 +81,7 @@ def _exit_codes(*more: str, keeps: str = "what was done is kept. Go on with:  ")
         if error.errno not in FULL:
             raise
         said = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-        _say(f"no room ({said}): what was done is kept. Make room, and go on with:  {typed(*more)}")
+        _say(f"no room ({said}): what was done is kept. Make room, and go on with:  {go_on}")
         sys.exit(FAILED)
 
 
@@ -133,21 +134,21 @@ def search_command(file: Path, assignments: tuple[str, ...], resume: bool, dry_r
     if dry_run:
         _plan(file, assignments)
         return
-    with _exit_codes("--resume"):
+    with _exit_codes("--resume") as go_on:
         from search.commands.search import search
         from search.experiment.load import load
 
         outcome = search(load(file, assignments), RUNS, Console(), resume=resume)
         failure = None if outcome.answered else f"the search failed: {outcome.failure}"
-        _end(outcome.halted, outcome.complete, failure, "--resume")
+        _end(outcome.halted, outcome.complete, failure, go_on)
         if (sure := outcome.confirmed) is not None:
-            _end(sure.halted, sure.complete, sure.failure and f"there is no verdict: {sure.failure}", "--resume")
+            _end(sure.halted, sure.complete, sure.failure and f"there is no verdict: {sure.failure}", go_on)
 
 
-def _end(halted: str | None, complete: bool, failure: str | None, *more: str) -> None:
+def _end(halted: str | None, complete: bool, failure: str | None, go_on: str) -> None:
     """Says how it ended, where that was not well."""
     if halted:
-        _say(f"halted ({halted}): what was done is kept. Mend that, and go on with:  {typed(*more)}")
+        _say(f"halted ({halted}): what was done is kept. Fix that, and go on with:  {go_on}")
         sys.exit(FAILED)
     if not complete:
         raise KeyboardInterrupt
@@ -201,12 +202,12 @@ def confirm(run: str, assignments: tuple[str, ...], seeds: int | None, sequentia
     """
     from rich.console import Console
 
-    with _exit_codes():
+    with _exit_codes() as go_on:
         from search.commands.confirm import Ask, confirm_run
         from search.run.folder import find
 
         ended = confirm_run(find(run, RUNS), assignments, Console(), Ask(seeds, sequential, test))
-        _end(ended.halted, ended.complete, ended.failure and f"there is no verdict: {ended.failure}")
+        _end(ended.halted, ended.complete, ended.failure and f"there is no verdict: {ended.failure}", go_on)
 
 
 _OUTPUT = click.Path(dir_okay=False, path_type=Path)

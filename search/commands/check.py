@@ -18,6 +18,7 @@ from datasets.loader.contact_sheet import choose_samples, sheet
 from datasets.loader.loader import StoreData
 from datasets.store.cache import local_store
 from datasets.store.store import StoreError, reasons
+from search.console.notes import print_line
 from search.experiment.schema import Experiment
 from search.run.open_data import open_data
 
@@ -99,14 +100,14 @@ def check(experiment: Experiment, sheets: Path, console: Console) -> bool:
     whole = True
     if hasattr(options, "index"):
         index = options.index()
-        console.print(Text("\n".join(index_lines(index))), soft_wrap=True)
+        print_line(console, "\n".join(index_lines(index)))
         console.print(class_table(index))
         try:
             lines, whole = store_lines(options)
         except StoreError as error:
             console.print(Text(str(error), style="yellow"), soft_wrap=True)
             return False
-        console.print(Text("\n".join(lines)), soft_wrap=True)
+        print_line(console, "\n".join(lines))
         if not whole:
             return False
     data = open_data(experiment.dataset)
@@ -116,7 +117,7 @@ def check(experiment: Experiment, sheets: Path, console: Console) -> bool:
     if isinstance(data, StoreData):
         parts = data.splits
         used = f"a search trains on {len(parts.train):,} clips, validates on {len(parts.validation):,}"
-        console.print(Text(f"{used}, and does not read the test split's {len(parts.test):,}"), soft_wrap=True)
+        print_line(console, f"{used}, and does not read the test split's {len(parts.test):,}")
     shapes = ", ".join(f"{modality} {list(shape)}" for modality, shape in data.shapes.items())
-    console.print(Text(f"a model sees: {shapes}, {len(data.classes)} classes\npicture sheet: {path}"), soft_wrap=True)
+    print_line(console, f"a model sees: {shapes}, {len(data.classes)} classes\npicture sheet: {path}")
     return whole

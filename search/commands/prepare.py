@@ -17,6 +17,7 @@ from datasets.store.remote import Remote, is_uri
 from datasets.store.store import MANIFEST, reasons
 from search.backend.cluster import ray_for
 from search.backend.parallel_map import ray_map
+from search.console.notes import print_line, print_note
 from search.experiment.formatting import duration
 from search.experiment.schema import Experiment, ExperimentError
 
@@ -52,7 +53,7 @@ def run(experiment: Experiment, console: Console) -> None:
     index = options.index()
     folder = _folder(experiment, options.store)
     for note in index.notes:
-        console.print(Text(f"note: {note}"), soft_wrap=True)
+        print_note(console, note)
     console.print(
         Text(f"{len(index.clips):,} clips are there, {len(index.missing):,} of the list are not"), soft_wrap=True
     )
@@ -85,7 +86,7 @@ def run(experiment: Experiment, console: Console) -> None:
     _say(report, folder, console)
     if is_uri(options.store):
         upload(folder, options.store)
-        console.print(Text(f"copied to {options.store}"), soft_wrap=True)
+        print_line(console, f"copied to {options.store}")
 
 
 def _folder(experiment: Experiment, store: str) -> Path:
@@ -112,9 +113,9 @@ def _folder(experiment: Experiment, store: str) -> Path:
 
 def _say(report: Report, folder: Path, console: Console) -> None:
     before = f", {count(report.skipped_shards, 'shard')} of them there already" if report.skipped_shards else ""
-    console.print(Text(f"{report.clips:,} clips in {folder}, {duration(report.seconds)}{before}"), soft_wrap=True)
+    print_line(console, f"{report.clips:,} clips in {folder}, {duration(report.seconds)}{before}")
     if report.quarantined:
         console.print(
             Text(f"{len(report.quarantined):,} clips are quarantined (manifest.json lists them):"), soft_wrap=True
         )
-        console.print(Text("\n".join(reasons(report.quarantined))), soft_wrap=True)
+        print_line(console, "\n".join(reasons(report.quarantined)))

@@ -22,7 +22,7 @@ from search.backend.ddp import Job
 from search.backend.preflight import rehearse
 from search.backend.resources import cores_each
 from search.commands.run_trials import engine, everywhere
-from search.console.notes import print_note
+from search.console.notes import print_line, print_note
 from search.experiment.formatting import format_value, modalities, percent
 from search.experiment.schema import Experiment, ExperimentError
 from search.models.registry import register
@@ -88,7 +88,7 @@ def train(experiment: Experiment, runs: Path, console: Console, how: How | None 
             recorder.add(tested or {}, {"test": "read" if readings(folder) else "not read"})
             said = _end_of(experiment, job, history.epochs, tested)
             model = _register(experiment, folder, recorder, _about(experiment, said))
-    console.print(Text(f"\n{said}"), soft_wrap=True)
+    print_line(console, f"\n{said}")
     console.print(_files(experiment, folder, model), soft_wrap=True)
     if recorder.trouble is not None:
         print_note(console, f"MLflow lacks a part of this run ({recorder.trouble})")
@@ -186,7 +186,7 @@ class _Told:
     def __call__(self, metrics: dict[str, float]) -> None:
         if metrics["epoch"] == len(self.epochs):
             self.epochs.append(metrics)
-            self._console.print(Text(_line(metrics, self._planned, self._metric)), soft_wrap=True)
+            print_line(self._console, _line(metrics, self._planned, self._metric))
             self._deliver(self.epochs)
 
 

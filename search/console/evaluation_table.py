@@ -11,7 +11,7 @@ from rich.text import Text
 from torch import Tensor
 
 from ogmge.evaluation import Scores, rank_classes
-from search.console.notes import print_note
+from search.console.notes import print_line, print_note
 from search.experiment.formatting import format_difference, format_value, percent
 from search.models.evaluation import Evaluated, Result
 
@@ -125,7 +125,7 @@ def print_result(console: Console, result: Result, folder: Path) -> None:
         console.print(table)
         console.print()
     if result.against is not None:
-        console.print(Text(f"against {_title(result.against)}\n"), soft_wrap=True)
+        print_line(console, f"against {_title(result.against)}\n")
         console.print(against_table(result))
         console.print()
     if result.empty:
@@ -138,4 +138,4 @@ def print_result(console: Console, result: Result, folder: Path) -> None:
         print_note(console, note)
     files = {"everything": "evaluation.json", "by class": "classes.csv", "confusions": "confusions.csv"}
     for what, name in files.items():
-        console.print(Text(f"{what:<16}{folder / name}"), soft_wrap=True)
+        print_line(console, f"{what:<16}{folder / name}")

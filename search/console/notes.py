@@ -13,12 +13,12 @@ from search.backend.notices import collect_notices
 
 
 def print_note(console: Console, text: str) -> None:
-    """Print a note, on one line however wide the screen is."""
+    """Print a note, whose lines are not wrapped."""
     console.print(Text(f"note: {text}", style="yellow"), soft_wrap=True)
 
 
 def print_line(console: Console, text: str) -> None:
-    """Print a text on one line however wide the screen is, as it is: nothing in it is markup."""
+    """Print a text as it is: nothing in it is markup, and its lines are not wrapped."""
     console.print(Text(text), soft_wrap=True)
 
 

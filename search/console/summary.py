@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from search.console.notes import print_line
 from search.experiment.arms import ARMS, Arm
 from search.experiment.formatting import duration, format_difference, format_value, label, modalities_in, percent
 from search.experiment.schema import Experiment
@@ -182,4 +183,4 @@ def print_files(console: Console, folder: RunFolder, experiment: Experiment, *, 
             del files[name]
     listed = "\n".join(f"{name:<16}{place}" for name, place in files.items())
     following = "\n       ".join(f"uv run python -m search {command}" for command in commands)
-    console.print(Text(f"\n{listed}\n\nnext:  {following}"), soft_wrap=True)
+    print_line(console, f"\n{listed}\n\nnext:  {following}")

@@ -73,8 +73,8 @@ def _sampler_faults(search: Search, space: dict[str, spaces.Entry], trial: Trial
     known = spaces.paths(trial)
     sound = {p: e for p, e in space.items() if p in known and not spaces.entry_problems(trial, p, e)}
     searched = spaces.dimensions(sound, trial, modulated=bool(spaces.methods(sound, trial)))
-    refused = _sampler_refusal(search.sampler, searched, several=len(search.objectives) > 1)
-    return [(("search", "sampler"), refused)] if refused else []
+    problem = _sampler_problem(search.sampler, searched, several=len(search.objectives) > 1)
+    return [(("search", "sampler"), problem)] if problem else []
 
 
 def _budget_faults(experiment: Experiment) -> list[Fault]:
@@ -93,7 +93,7 @@ def _budget_faults(experiment: Experiment) -> list[Fault]:
     return faults
 
 
-def _sampler_refusal(name: SamplerName, dimensions: Sequence[spaces.Dimension], *, several: bool = False) -> str | None:
+def _sampler_problem(name: SamplerName, dimensions: Sequence[spaces.Dimension], *, several: bool = False) -> str | None:
     """What is wrong with a sampler, as the experiment file's mistake; None where nothing is.
 
     Args:
@@ -106,16 +106,14 @@ def _sampler_refusal(name: SamplerName, dimensions: Sequence[spaces.Dimension], 
         return f"must be {', '.join(others)} or {last} for several metrics, but got 'cmaes': it takes one"
     endless = [d.path for d in dimensions if isinstance(d, spaces.Interval) and d.count == math.inf]
     if name == "grid" and endless:
-        return _sampler_fault(name, "no `step` in", endless, "give it a `step`, or a list of choices")
+        return _unsuited(name, "no `step` in", endless, "give it a `step`, or a list of choices")
     categories = [d.path for d in dimensions if isinstance(d, spaces.Choice) and d.is_category]
     if name == "cmaes" and categories:
-        return _sampler_fault(
-            name, "choices that are not all numbers in", categories, "it takes numbers, or one choice"
-        )
+        return _unsuited(name, "choices that are not all numbers in", categories, "it takes numbers, or one choice")
     return None
 
 
-def _sampler_fault(name: SamplerName, found: str, paths: list[str], cure: str) -> str:
+def _unsuited(name: SamplerName, found: str, paths: list[str], cure: str) -> str:
     *others, last = [other for other in get_args(SamplerName) if other not in ("grid", "cmaes")]
     where = " and ".join(f"`{path}`" for path in paths)
     return f"must be {', '.join(others)} or {last} for this space, but got {name!r} with {found} {where}: {cure}"

@@ -1,4 +1,4 @@
-"""What a user can mend: the one base of all of our errors that are answered with a sentence and exit code 2."""
+"""What a user can fix: the one base of all of our errors that are answered with a sentence and exit code 2."""
 
 from __future__ import annotations
 

@@ -21,10 +21,10 @@ from datasets.store.prepare import prepare
 from datasets.store.remote import RemoteError
 from datasets.store.store import MANIFEST, Store, StoreError
 from tests.datasets.test_store import SETTINGS, here, listing, made
+from tests.support import ROOT
 from tests.support.tells import tells
 
 __all__ = ["made"]  # a fixture
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from datasets.store.prepare import prepare
 from datasets.store.settings import Audio, Frames
 from datasets.store.store import MANIFEST, StoreError
 from ogmge.distributed import Part, Ranks, part_of
-from tests.support import films
+from tests.support import ROOT, films
 from tests.support.tells import tells
 
 CPU = torch.device("cpu")
@@ -369,9 +369,8 @@ def test_another_process_reads_the_same_bits(store, tmp_path):
         "import pickle, sys, torch; data = pickle.load(open(sys.argv[1], 'rb'));"
         "torch.save(list(data.train(batch_size=10, seed=0, epoch=0)), sys.argv[2])"
     )
-    root = Path(__file__).resolve().parents[2]
     paths = [str(tmp_path / name) for name in ("data.pickle", "batches.pt")]
-    subprocess.run([sys.executable, "-c", code, *paths], cwd=root, check=True)
+    subprocess.run([sys.executable, "-c", code, *paths], cwd=ROOT, check=True)
     assert same(torch.load(paths[1]), here)
 
 

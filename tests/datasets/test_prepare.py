@@ -23,10 +23,10 @@ from datasets.store.prepare import TooManyQuarantined, prepare, processes
 from datasets.store.settings import Audio, Frames
 from datasets.store.shards import make
 from datasets.store.store import Store, StoreError
+from tests.support import ROOT
 from tests.support.films import chirp, moving, write
 from tests.support.tells import tells
 
-ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = {"audio": Audio(sample_rate_hz=8000, seconds=0.5, n_fft=256, hop=128), "visual": Frames(per_clip=3)}
 CLIPS, A_SHARD = 24, 2
 

@@ -20,9 +20,9 @@ from search.cli.main import main, search_command
 from search.experiment.load import load
 from search.report.facts import gather
 from search.report.sentences import headline
-from tests.support import films
+from tests.support import ROOT, films
 from tests.support.browsers import chromium, watched
-from tests.support.pages import ROOT, block, blocks, commands
+from tests.support.pages import block, blocks, commands
 from tests.support.searches import ONE_WORKER
 from tests.support.tells import tells
 

@@ -12,7 +12,8 @@ import torch
 from search.backend.preflight import rehearse
 from search.experiment.load import load
 from search.run.open_data import open_data
-from tests.support.pages import PAGES, ROOT, anchors, blocks, name_of
+from tests.support import ROOT
+from tests.support.pages import PAGES, anchors, blocks, name_of
 from tests.support.tells import tells
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")

@@ -23,8 +23,8 @@ from search.backend.preflight import rehearse
 from search.cli.main import main
 from search.experiment.load import load
 from search.run.open_data import open_data
-from tests.support import films
-from tests.support.pages import ROOT, block
+from tests.support import ROOT, films
+from tests.support.pages import block
 from tests.support.tells import tells
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")

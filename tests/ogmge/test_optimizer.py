@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,10 +16,10 @@ from ogmge.config import Modulation, TrialConfig
 from ogmge.config import Optimizer as OptimizerConfig
 from ogmge.fit import train
 from ogmge.optimizer import build_optimizer, eager
+from tests.support import ROOT
 from tests.support.own_data import Vectors
 from tests.support.states import same
 
-ROOT = Path(__file__).resolve().parents[2]
 KINDS = [
     (torch.optim.SGD, {}),
     (torch.optim.SGD, {"momentum": 0.9, "weight_decay": 0.1}),

@@ -14,8 +14,8 @@ import mlflow
 from click.testing import CliRunner, Result
 
 from search.cli.main import main, search_command
+from tests.support import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 DEMO = str(ROOT / "experiments" / "demo.yaml")
 OWN = """
 name: own

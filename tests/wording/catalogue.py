@@ -23,9 +23,9 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from search.cli.main import main, search_command
+from tests.support import ROOT
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
 WIDTH = 80
 RENEW = "uv run python -m tests.wording"
 PROGRAMS = {"run_search.py": search_command, "python -m search": main}

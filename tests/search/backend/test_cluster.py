@@ -32,10 +32,9 @@ from search.run.checkpoints import KEPT
 from search.run.folder import RunFolder
 from search.run.journal import read
 from tests.search.commands.test_prepare_and_check import SMALL
-from tests.support import media_trees
+from tests.support import ROOT, media_trees
 from tests.support.tells import tells
 
-ROOT = Path(__file__).resolve().parents[3]
 DEMO = ROOT / "experiments" / "demo.yaml"
 VGGSOUND = ROOT / "experiments" / "vggsound.yaml"
 MINE = """

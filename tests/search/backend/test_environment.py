@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.support.searches import ROOT
+from tests.support import ROOT
 
 
 @pytest.mark.parametrize("module", ["search.cli.main", "search.backend.cluster"])

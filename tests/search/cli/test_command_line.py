@@ -14,9 +14,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from search.cli.main import main, search_command
+from tests.support import ROOT
 from tests.support.tells import tells
 
-ROOT = Path(__file__).resolve().parents[3]
 COMMANDS = ", ".join(sorted(main.commands))
 
 

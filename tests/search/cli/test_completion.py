@@ -15,8 +15,8 @@ from search.cli.completion import assignments
 from search.cli.main import main
 from search.reference.json_schema import experiment_schema
 from search.reference.keys import sections
+from tests.support import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = ROOT / "search" / "cli" / "completion.bash"
 # `complete` and `compopt` speak to a line editor; what they are told is printed.
 SHELL = """

@@ -16,7 +16,8 @@ import pytest
 from search.run.journal import Journal, TrialRecord
 from search.tracking.client import INTERRUPTED
 from tests.search.commands.test_confirm import journal_of, verdict_in
-from tests.support.searches import ONE_WORKER, ROOT, children, command, own, search, start, wait_for
+from tests.support import ROOT
+from tests.support.searches import ONE_WORKER, children, command, own, search, start, wait_for
 from tests.support.tells import tells
 
 pytestmark = pytest.mark.slow

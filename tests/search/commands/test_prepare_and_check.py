@@ -24,11 +24,10 @@ from datasets.registry import find
 from datasets.store.store import MANIFEST, Store
 from search.cli.main import main
 from search.experiment.load import load
-from tests.support import media_trees
+from tests.support import ROOT, media_trees
 from tests.support.searches import ONE_WORKER, said, search
 from tests.support.tells import tells
 
-ROOT = Path(__file__).resolve().parents[3]
 TREES: dict[str, Callable[..., dict[str, object]]] = {
     "cremad": media_trees.cremad,
     "vggsound": media_trees.vggsound,

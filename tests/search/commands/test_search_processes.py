@@ -14,7 +14,8 @@ import pytest
 
 from search.run.journal import read
 from search.tracking.client import INTERRUPTED
-from tests.support.searches import ONE_WORKER, ROOT, STOPPING, children, own, search, start, wait_for
+from tests.support import ROOT
+from tests.support.searches import ONE_WORKER, STOPPING, children, own, search, start, wait_for
 from tests.support.tells import tells
 
 RUN = str(ROOT / "run_search.py")

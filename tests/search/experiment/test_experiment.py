@@ -25,12 +25,12 @@ from search.experiment import messages
 from search.experiment.load import check, load
 from search.experiment.schema import Experiment, ExperimentError, as_values, to_yaml
 from search.experiment.yaml_source import Document, Place, parse
+from tests.support import ROOT
 from tests.support.tells import tells
 
 if TYPE_CHECKING:
     from fractions import Fraction
 
-ROOT = Path(__file__).resolve().parents[3]
 DEMO = ROOT / "experiments" / "demo.yaml"
 KNOWN = (", ".join(BUILT_IN), "package.module:Class")
 HEAD = "name: x\ndataset: {name: digits}\n"

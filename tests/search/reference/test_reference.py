@@ -9,7 +9,6 @@ import itertools
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,9 +26,9 @@ from search.reference.docstrings import arguments, summary
 from search.reference.files import DOCS, generate
 from search.reference.json_schema import experiment_schema
 from search.reference.keys import Key, sections
+from tests.support import ROOT
 from tests.support.tells import tells
 
-ROOT = Path(__file__).resolve().parents[3]
 SHIPPED = sorted((ROOT / "experiments").glob("*.yaml"))
 SCHEMA = experiment_schema()
 VALIDATOR = Draft202012Validator(SCHEMA)

@@ -16,9 +16,8 @@ from search.experiment.load import load
 from search.run.folder import FolderError, RunFolder, claim_folder, find, write
 from search.run.journal import Journal
 from tests.search.tuner.test_tuner import experiment
+from tests.support import ROOT
 from tests.support.tells import tells
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture

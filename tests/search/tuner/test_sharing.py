@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from ogmge import checkpoint, fit
 from ogmge.prefix_keys import keys
 from search.backend.prefix_store import PrefixStore
-from search.backend.prefix_worker import Beginnings
+from search.backend.prefix_worker import Prefixes
 from search.console.summary import effort
 from search.dry_run.prefix_savings import in_common
 from search.experiment.load import check, load
@@ -359,11 +359,11 @@ def test_a_ablation_goes_on_from_its_pair(tmp_path: Path, at_once: int) -> None:
 def trained(asked: Experiment, changes: dict, folder: Path, order: dict, store: PrefixStore) -> list[dict]:
     """As a worker does it; what it reported."""
     config, said = with_changes(asked.trial, changes), []
-    beginnings = Beginnings(store, order)
-    beginnings.take(config, folder)
+    prefixes = Prefixes(store, order)
+    prefixes.take(config, folder)
 
     def report(metrics: dict[str, float]) -> None:
-        beginnings.leave(int(metrics["epoch"]) + 1, folder)
+        prefixes.leave(int(metrics["epoch"]) + 1, folder)
         said.append(metrics)
 
     fit.train(config, Vectors(), report, folder=folder)

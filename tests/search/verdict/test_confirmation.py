@@ -40,9 +40,9 @@ from search.verdict.plan import Plan, keep, read
 from search.verdict.seeds import fresh_seeds, redraws
 from search.verdict.text import sentences
 from tests.search.tuner.test_tuner import experiment
+from tests.support import ROOT
 from tests.support.tells import tells
 
-ROOT = Path(__file__).resolve().parents[3]
 BEST = {
     "baseline": {"fusion": "sum", "modulation.method": "none"},
     "modulated": {"fusion": "film", "modulation.method": "ogm", "seed": 3},

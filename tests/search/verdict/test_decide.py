@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 
 from search.verdict.decide import Ablation, claim_of, decide, leader, to_dict, verdict
 from search.verdict.paired import detectable, paired_bootstrap, secondary, seeds_for, sign_flip, t_interval
+from tests.support import ROOT
 from tests.support.tells import tells
 
 NOISE = np.array([0.3, -0.8, 0.1, 0.9, -0.4, 0.6, -0.7, -0.2, 0.5, -0.3]) / 100
@@ -232,8 +232,6 @@ def test_evidence_beyond_all_numbers_stays_finite():
 
 
 # ---- the documentation ----
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 def cells(line: str) -> list[str]:
