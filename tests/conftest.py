@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 # Before torch is imported, and for all processes that tests start: two threads in each of several processes fight for
 # two cores, which takes ten times as long. Tests that are about threads set them themselves.
@@ -27,6 +28,10 @@ import search.backend.environment  # noqa: F401, before a test's module imports 
 
 if TYPE_CHECKING:
     from tests.support.two_processes import TwoProcesses
+
+# Containers often forbid bytecode, and each process of the tests would compile all that it imports: half of its start.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 settings.register_profile("quick", max_examples=30, deadline=None)
 settings.register_profile("thorough", max_examples=300, deadline=None)
