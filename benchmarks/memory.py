@@ -47,7 +47,7 @@ class Watch:
     """A callback that measures at each tenth of a search, and shows it."""
 
     def __init__(self, tuner: Tuner) -> None:
-        self._tuner, self._tenth = tuner, max(1, tuner.policy.planned // 10)
+        self._tuner, self._tenth = tuner, max(1, tuner.policy.total // 10)
         self._ended = 0
         self.points: list[tuple[int, float, float, int]] = []
         print(f"{'trials':>8}{'MB':>8}{'s a trial':>11}{'CPU s':>8}")

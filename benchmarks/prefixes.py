@@ -67,7 +67,7 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class Searched:
+class SearchSummary:
     """One of the two searches.
 
     Args:
@@ -86,7 +86,7 @@ class Searched:
         return self.record.spent.wall_seconds - (first["wall_seconds"] - first["metrics"]["seconds"])
 
 
-def searched(grid: Grid, folder: Path, *, shared: bool) -> Searched:
+def searched(grid: Grid, folder: Path, *, shared: bool) -> SearchSummary:
     """The whole command, in a process of its own."""
     starts, ends = grid.windows
     words = [
@@ -110,10 +110,10 @@ def searched(grid: Grid, folder: Path, *, shared: bool) -> Searched:
     tune = folder / "runs" / words[0].partition("=")[2] / "tune"
     journal = Journal(tune / "journal.jsonl")
     journal.close()
-    return Searched(journal.replay(), tune)
+    return SearchSummary(journal.replay(), tune)
 
 
-def differences(one: Searched, other: Searched) -> list[str]:
+def differences(one: SearchSummary, other: SearchSummary) -> list[str]:
     """Of metrics or best weights, between trials of the same configuration."""
     found = []
     others = {repr(trial.changes): trial for trial in other.record}
@@ -132,8 +132,8 @@ def differences(one: Searched, other: Searched) -> list[str]:
     return found
 
 
-def _compare(grid: Grid, shared: Searched, alone: Searched) -> None:
-    trained, inherited = shared.record.spent.epochs, shared.record.spent.inherited
+def _compare(grid: Grid, shared: SearchSummary, alone: SearchSummary) -> None:
+    trained, inherited = shared.record.spent.epochs, shared.record.spent.inherited_epochs
     promised = alone.seconds * trained / grid.asked
     print(f"{len(shared.record.trials)} trials of {grid.epochs} epochs, {grid.asked} in all")
     print(f"  trained, shared      {trained} (and {inherited} inherited)")

@@ -16,7 +16,7 @@ import torch
 from ogmge import checkpoint
 from ogmge.config import TrialConfig
 from ogmge.distributed import ALONE, Ranks, part
-from ogmge.metrics import Answered
+from ogmge.metrics import Answers
 from ogmge.model import build_model
 from ogmge.trainer import Batch, Trainer
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 Report = Callable[[dict[str, float]], None]
 
 LAST, BEST = "last.pt", "best.pt"  # in a training's folder
-UNANSWERED = Answered(torch.zeros(0, dtype=torch.bool), torch.zeros(0, dtype=torch.int64))
+UNANSWERED = Answers(torch.zeros(0, dtype=torch.bool), torch.zeros(0, dtype=torch.int64))
 
 
 class Data(Protocol):
@@ -131,30 +131,30 @@ def inherit(state: Mapping[str, Any], config: TrialConfig, folder: Path) -> int:
 
 def _run_epoch(
     trainer: Trainer, data: Data, epoch: int, objective: Objective | None
-) -> tuple[dict[str, float], Answered]:
+) -> tuple[dict[str, float], Answers]:
     """Its metrics, and which validation samples were right at its end: none where nothing is validated."""
     config = trainer.config
     began = time.perf_counter()
     batches = data.train(batch_size=config.batch_size, seed=config.seed, epoch=epoch)
-    metrics, answered = trainer.train_epoch(batches, epoch), UNANSWERED
+    metrics, answers = trainer.train_epoch(batches, epoch), UNANSWERED
     if objective is not None:
-        validation, answered = trainer.evaluate(data.validation(batch_size=config.batch_size))
+        validation, answers = trainer.evaluate(data.validation(batch_size=config.batch_size))
         metrics |= validation
         for name in ("val/loss", objective.metric):
             if not math.isfinite(metrics[name]):
                 raise NonFiniteMetric(name, metrics[name], epoch)
-    return {"epoch": epoch, **metrics, "seconds": time.perf_counter() - began}, answered
+    return {"epoch": epoch, **metrics, "seconds": time.perf_counter() - began}, answers
 
 
-def _weights(trainer: Trainer, data: Data, metrics: dict[str, float], answered: Answered) -> dict[str, Any]:
+def _weights(trainer: Trainer, data: Data, metrics: dict[str, float], answers: Answers) -> dict[str, Any]:
     return {
         "model": trainer.model.state_dict(),
         "config": asdict(trainer.config),
         "shapes": {name: list(shape) for name, shape in data.shapes.items()},
         "classes": list(data.classes),
         "metrics": metrics,
-        "correct": answered.correct.cpu(),
-        "targets": answered.targets.cpu().to(torch.int32),
+        "correct": answers.correct.cpu(),
+        "targets": answers.targets.cpu().to(torch.int32),
     }
 
 
@@ -204,10 +204,10 @@ def train(
         best = metrics.get("best")
         report({**metrics, "inherited": 1.0} if epoch < inherited else metrics)
     for epoch in range(len(history), min(config.epochs, epochs or config.epochs)):
-        metrics, answered = _run_epoch(trainer, data, epoch, objective)
+        metrics, answers = _run_epoch(trainer, data, epoch, objective)
         if objective is None or objective.better(metrics[objective.metric], best):
             best = None if objective is None else metrics[objective.metric]
-            _save(ranks, _weights(trainer, data, metrics, answered), folder / BEST)
+            _save(ranks, _weights(trainer, data, metrics, answers), folder / BEST)
         if best is not None:
             metrics["best"] = best
         history.append(metrics)

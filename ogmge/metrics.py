@@ -12,7 +12,7 @@ from ogmge.distributed import ALONE, Ranks
 from ogmge.modulation import ModulationStats
 
 
-class Answered(NamedTuple):
+class Answers(NamedTuple):
     """The answers to some samples, in the order of the data.
 
     Args:
@@ -49,9 +49,9 @@ class Tally:
         self._correct.append(each.argmax(dim=2) == y)
         self._targets.append(y)
 
-    def answered(self) -> Answered:
+    def answers(self) -> Answers:
         """All samples, those of all processes."""
-        return Answered(self._in_order([right[0] for right in self._correct]), self._in_order(self._targets))
+        return Answers(self._in_order([right[0] for right in self._correct]), self._in_order(self._targets))
 
     def _in_order(self, mine: list[Tensor]) -> Tensor:
         if self._ranks.alone:

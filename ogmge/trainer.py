@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ogmge.config import TrialConfig
 from ogmge.distributed import ALONE, Ranks, weight
-from ogmge.metrics import Answered, ModulationTally, Tally
+from ogmge.metrics import Answers, ModulationTally, Tally
 from ogmge.model import MultimodalClassifier
 from ogmge.modulation import Modulator, unimodal_logits
 from ogmge.optimizer import build_optimizer
@@ -63,7 +63,7 @@ class Trainer:
         self.model = model.to(device)
         self.config = config
         self.device, self.ranks = device, ranks
-        self._forward = self._wrapped()
+        self._forward = self._parallel_model()
         self.names = tuple(model.encoders)
         self.optimizer = build_optimizer(config.optimizer, model, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
@@ -71,7 +71,7 @@ class Trainer:
             dict(model.encoders.items()), config.modulation, seed=config.seed, optimizer=self.optimizer
         )
 
-    def _wrapped(self) -> nn.Module:
+    def _parallel_model(self) -> nn.Module:
         """The model, for the passes that train it: with several processes its gradients are averaged over them, and on
         GPUs the statistics of batch norm are those of the whole batch."""
         if self.ranks.alone:
@@ -148,7 +148,7 @@ class Trainer:
         return self._forward.no_sync()
 
     @torch.no_grad()
-    def evaluate(self, batches: Iterable[Batch], prefix: str = "val") -> tuple[dict[str, float], Answered]:
+    def evaluate(self, batches: Iterable[Batch], prefix: str = "val") -> tuple[dict[str, float], Answers]:
         """`PREFIX/loss`, `PREFIX/accuracy`, `PREFIX/accuracy/NAME`; and which samples were right."""
         self.model.eval()
         if not self.ranks.alone:
@@ -159,7 +159,7 @@ class Trainer:
             with self._autocast():
                 logits, features = self.model(x)
                 tally.add(cross_entropy(logits, y), logits, unimodal_logits(self.model.head, features), y)
-        return tally.result(prefix), tally.answered()
+        return tally.result(prefix), tally.answers()
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next epoch depends on: weights, optimizer, scaler, modulator, each process's random number

@@ -150,7 +150,7 @@ class Host:
         colour = "GRAY" if modality in self.flow else "RGB"
         mirrored = None if drawn[0] is None else self._kept(torch.tensor([jpeg.mirrored for jpeg in jpegs]))
         if self.crops:
-            return Pictures(decode_cropped(jpegs, colour, how.crop), None, mirrored)
+            return Pictures(decode_crops(jpegs, colour, how.crop), None, mirrored)
         boxes = torch.from_numpy(np.array([(j.box.top, j.box.left, j.box.height, j.box.width) for j in jpegs]))
         return Pictures(decode_whole(jpegs, colour, pinned=self.pinned), self._kept(boxes), mirrored)
 
@@ -213,7 +213,7 @@ def decode_whole(jpegs: Sequence[Jpeg], colour: str, *, pinned: bool) -> Tensor:
     return canvas
 
 
-def decode_cropped(jpegs: Sequence[Jpeg], colour: str, side: int) -> Tensor:
+def decode_crops(jpegs: Sequence[Jpeg], colour: str, side: int) -> Tensor:
     """What is seen of each picture: uint8 [N, C, side, side]."""
     squares = torch.empty(len(jpegs), 1 if colour == "GRAY" else 3, side, side, dtype=torch.uint8)
     scratch = np.empty(max(j.height * j.width for j in jpegs) * squares.shape[1], np.uint8)

@@ -110,7 +110,7 @@ class CremaD:
             ids = [name for name in there if ID.fullmatch(name)]
             notes = [f"no {table.relative_to(source)}: the clips are those found"]
         test = splits.draw((name[:4] for name in ids), self.test_fraction, TEST_SEED)
-        rows = [_listed_clip(name, "test" if name[:4] in test else "train") for name in ids]
+        rows = [_clip(name, "test" if name[:4] in test else "train") for name in ids]
         said = f"split: by speaker, test {', '.join(sorted(test))} ({build.split_counts(rows)})"
         return rows, [*notes, said]
 
@@ -144,7 +144,7 @@ def _parse(name: str) -> tuple[str, str]:
     return name, found[2]
 
 
-def _listed_clip(name: str, split: SplitName) -> build.Listed:
+def _clip(name: str, split: SplitName) -> build.Listed:
     return build.Listed(name, _parse(name)[1], split, group=name[:4])
 
 
@@ -155,7 +155,7 @@ def _authors(source: Path, name: str, split: SplitName) -> list[build.Listed]:
         id_, emotion = _parse(cells[0])
         if emotion != cells[1]:
             raise ValueError(f"the id says {emotion}, the second cell {cells[1]}")
-        return _listed_clip(id_, split)
+        return _clip(id_, split)
 
     path = build.list_file(source, name, f"{split}_list")
     return list_files.read(path, row, expected="id,EMOTION", header={"id", "filename", "emotion", "label"})

@@ -92,7 +92,7 @@ class UCF101:
             expected_rows=ROWS,
             allow_empty_classes=self.allow_empty_classes,
         )
-        return files.noted(found)
+        return files.with_notes(found)
 
     def _list(self, source: Path, name: str) -> Path:
         return build.list_file(source / Path(self.list_folder).expanduser(), name, "list_folder")
@@ -136,7 +136,7 @@ class _Files:
             self.without_flow += flow is None and visual is not None
         return {"visual": visual, "flow": flow} if visual and flow else None
 
-    def noted(self, index: Index) -> Index:
+    def with_notes(self, index: Index) -> Index:
         """The index, with what to say of where the flow comes from."""
         computed = sum(len(clip.sources["flow"].paths) == 1 for clip in index.clips)
         notes = [f"flow: {len(index.clips) - computed:,} clips have it as files, for {computed:,} it is computed"]

@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 from datasets.store import shards
 from datasets.store.remote import Remote, RemoteError, is_uri
 from datasets.store.shards import TEMPORARY, Shard
-from datasets.store.store import MANIFEST, Manifest, Store, StoreError, not_prepared
+from datasets.store.store import MANIFEST, Manifest, Store, StoreError, no_store_error
 
 FOLDER = "OGMGE_STORES"  # environment variable: where the copies are
 READINGS = "test_readings"
@@ -105,7 +105,7 @@ def _copy(store: str) -> Path:
     remote = Remote(store)
     content = remote.read(MANIFEST)
     if content is None:
-        raise not_prepared(store)
+        raise no_store_error(store)
     manifest, fingerprint = Manifest.parse(content, f"{store}/{MANIFEST}")
     folder = _folder_of(manifest, fingerprint)
     with _lock(folder):

@@ -74,7 +74,7 @@ def audio(source: Source, sample_rate_hz: int, stored_seconds: float) -> bytes:
             raise Unusable("no sound: the file has no sound track")
         stream = container.streams.audio[0]
         wanted = _limit(source, stored_seconds)
-        declared = _declared_seconds(container, stream)
+        declared = _container_seconds(container, stream)
         wave, rate = _wave(container, stream, source.begin_s, wanted)
     there = len(wave) / rate
     expected = min(wanted, declared - source.begin_s) if declared else there
@@ -205,7 +205,7 @@ def _limit(source: Source, longest: float = float("inf")) -> float:
     return longest if source.end_s is None else min(longest, source.end_s - source.begin_s)
 
 
-def _declared_seconds(container: InputContainer, stream: Stream) -> float | None:
+def _container_seconds(container: InputContainer, stream: Stream) -> float | None:
     """Seconds from the file's begin to the stream's end, or None where the container only guesses."""
     if container.format.name.partition(",")[0] not in COUNTED:
         return None
@@ -232,7 +232,7 @@ def _times(container: InputContainer, source: Source) -> list[float]:
         raise Unusable("no picture: the file has no frames")
     if stream.frames and len(times) < CUT_SHORT * stream.frames:
         raise Unusable(f"cannot be decoded: cut short, {len(times)} of {stream.frames} frames")
-    declared = _declared_seconds(container, stream)
+    declared = _container_seconds(container, stream)
     if declared and times[-1] < CUT_SHORT * declared - 1.0:
         raise Unusable(f"cannot be decoded: cut short, {times[-1]:.1f} s of {declared:.1f} s of pictures")
     part = [t for t in times if source.begin_s - 1e-6 <= t < end]

@@ -108,7 +108,7 @@ def prepare(
         except OSError as error:
             raise _refusal(folder, f"{MANIFEST}: {error.strerror}") from error
     skipped = sum(m.skipped for m in made)
-    return Report(len(manifest.clips), manifest.quarantined, time.monotonic() - begin, skipped)
+    return Report(len(manifest.clips), manifest.quarantine, time.monotonic() - begin, skipped)
 
 
 def processes(count: int | None = None) -> Parallel:
@@ -253,7 +253,7 @@ def _make_plan(
 def _fresh(folder: Path, key: str) -> None:
     """A folder whose plan is gone may hold this store's shards, and no others."""
     for file in sorted(folder.glob("shard-*.json")):
-        shard = shards.read_made(file)
+        shard = shards.read_shard(file)
         if shard is not None and shard.key != key:
             raise StoreError(f"{file} is of another store: choose another folder (`dataset.store`), or delete this one")
 

@@ -93,7 +93,7 @@ def make(task: Task) -> Made:
     """
     done = task.folder / f"shard-{task.number:05d}.json"
     try:
-        there = read_made(done)
+        there = read_shard(done)
         if there is not None and there.key == task.key and not there.to_be_read_again:
             return Made(task.number, len(task.clips), there, skipped=True)
         shard = _write(task, done.with_suffix(".arrow"))
@@ -104,7 +104,7 @@ def make(task: Task) -> Made:
     return Made(task.number, len(task.clips), shard)
 
 
-def read_made(done: Path) -> Shard | None:
+def read_shard(done: Path) -> Shard | None:
     """The shard that a file of `make` describes; None where one of the two files is missing, cut short or damaged."""
     try:
         values = json.loads(done.read_bytes())

@@ -76,7 +76,7 @@ class Manifest:
         return {id: split for id, _, split, _ in self.clips}
 
     @cached_property
-    def quarantined(self) -> tuple[tuple[str, str], ...]:
+    def quarantine(self) -> tuple[tuple[str, str], ...]:
         """Of each clip that is not in the store (id, reason)."""
         return tuple(pair for shard in self.shards for pair in shard.quarantined)
 
@@ -95,7 +95,7 @@ class Manifest:
         try:
             return cls.parse((folder / MANIFEST).read_bytes(), str(folder / MANIFEST))
         except FileNotFoundError:
-            raise not_prepared(str(folder)) from None
+            raise no_store_error(str(folder)) from None
 
     @classmethod
     def parse(cls, content: bytes, path: str) -> tuple[Manifest, str]:
@@ -116,7 +116,7 @@ class Manifest:
         return found, whole["fingerprint"]
 
 
-def not_prepared(where: str) -> StoreError:
+def no_store_error(where: str) -> StoreError:
     """That a place holds no store."""
     return StoreError(
         f"{where} holds no {MANIFEST}: not prepared, or not to the end; run `python -m search prepare` with the "
@@ -203,7 +203,7 @@ class Store:
         column, row = self._column(entry, modality)
         first, last = column.lists[row], column.lists[row + 1]
         if last == first:  # nothing is stored that has no blob
-            raise self._damaged(entry.shard, f"{modality} of {entry.id} is not what was written")
+            raise self._damage(entry.shard, f"{modality} of {entry.id} is not what was written")
         found = []
         for place in range(last - first) if places is None else places:
             if not 0 <= place < last - first:
@@ -211,7 +211,7 @@ class Store:
             begin, end = column.ends[first + place], column.ends[first + place + 1]
             blob = column.data[begin:end]
             if shards.checksum(blob, entry.id, place, last - first) != column.crc32[first + place]:
-                raise self._damaged(entry.shard, f"{modality} of {entry.id} is not what was written")
+                raise self._damage(entry.shard, f"{modality} of {entry.id} is not what was written")
             found.append(blob)
         return found
 
@@ -221,7 +221,7 @@ class Store:
         for number, shard in enumerate(self.manifest.shards):
             line = self._wrong_size(shard)
             if not line and shards.digest(self.folder / shard.file) != shard.sha256:
-                line = str(self._damaged(number, "its sha256 is not the manifest's"))
+                line = str(self._damage(number, "its sha256 is not the manifest's"))
             wrong += [line] if line else []
         return wrong
 
@@ -250,19 +250,19 @@ class Store:
             return f"{path} has {size:,} bytes, and {shard.bytes:,} were written: {self._mend}"
         return ""
 
-    def _damaged(self, number: int, what: str) -> StoreError:
+    def _damage(self, number: int, what: str) -> StoreError:
         return StoreError(f"{self.folder / self.manifest.shards[number].file} is damaged ({what}): {self._mend}")
 
     def _column(self, entry: Entry, modality: str) -> tuple[_Column, int]:
         """A modality of the record batch that holds a clip, and the clip's row in it."""
         if modality not in self.manifest.settings:
             raise StoreError(f"{self.folder} holds {', '.join(self.manifest.settings)}, but no {modality}")
-        _, starts = self._maps.get(entry.shard) or self._mapped(entry.shard)
+        _, starts = self._maps.get(entry.shard) or self._map_shard(entry.shard)
         number = bisect_right(starts, entry.row) - 1
         key = (entry.shard, number, modality)
         return self._columns.get(key) or self._cut(*key), entry.row - starts[number]
 
-    def _mapped(self, number: int) -> tuple[Any, list[int]]:
+    def _map_shard(self, number: int) -> tuple[Any, list[int]]:
         """A shard's file and the first row of each of its record batches."""
         import pyarrow as pa
 
@@ -279,11 +279,11 @@ class Store:
                 for i in range(file.num_record_batches):
                     starts.append(starts[-1] + file.get_batch(i).num_rows)
             except (pa.ArrowException, OSError) as error:
-                raise self._damaged(number, str(error)) from error
+                raise self._damage(number, str(error)) from error
             if (kept.get(b"key"), kept.get(b"shard")) != (self.manifest.key.encode(), str(number).encode()):
-                raise self._damaged(number, "it is of another store, or another shard of this one")
+                raise self._damage(number, "it is of another store, or another shard of this one")
             if starts.pop() != shard.rows:
-                raise self._damaged(number, f"it has not {shard.rows} rows")
+                raise self._damage(number, f"it has not {shard.rows} rows")
             self._maps[number] = (file, starts)
             return self._maps[number]
 
@@ -305,7 +305,7 @@ class Store:
                     memoryview(sums.values.buffers()[1]).cast("B").cast("I"),
                 )
             except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
-                raise self._damaged(number, str(error)) from error
+                raise self._damage(number, str(error)) from error
             self._columns[number, batch, modality] = column
             return column
 

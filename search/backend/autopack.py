@@ -11,7 +11,7 @@ import torch
 
 from search.backend.costs import costs_of
 from search.backend.device import device_for
-from search.backend.resources import Peak, ResourceError, Room, cpus_a_gpu, fit, fixed_room, trials_at_once
+from search.backend.resources import Peak, ResourceError, Room, cpus_a_gpu, fit, requested_resources, trials_at_once
 from search.backend.step_cost import Cost
 from search.backend.throughput import Crew, Packing, best_packing, climb, format_packings, on_a_gpu, on_cpus
 from search.experiment.schema import Experiment, ExperimentError, Resources
@@ -22,7 +22,7 @@ FULL = "each core has one"
 
 
 @dataclass(frozen=True)
-class Packed:
+class PackingDecision:
     """What was found out.
 
     Args:
@@ -54,7 +54,7 @@ def least(resources: Resources) -> float:
 
 def pack_gpu(
     experiment: Experiment, costs: Mapping[str, Cost], nodes: Sequence[Mapping[str, float]], *, forecast: bool = False
-) -> Packed:
+) -> PackingDecision:
     """How many trials share a GPU, measured on this process's.
 
     Args:
@@ -76,13 +76,17 @@ def pack_gpu(
     return _best(experiment, costs[peak.label], packings, needs, forecast)
 
 
-def pack_cpus(experiment: Experiment, costs: Mapping[str, Cost], cpus: int, *, forecast: bool = False) -> Packed:
+def pack_cpus(
+    experiment: Experiment, costs: Mapping[str, Cost], cpus: int, *, forecast: bool = False
+) -> PackingDecision:
     """How many cores a trial gets of so many, measured on this machine; see `pack_gpu`."""
     slowest = max(costs.values(), key=lambda cost: cost.epoch_seconds)
     return _best(experiment, slowest, on_cpus(cpus), FULL, forecast)
 
 
-def _best(experiment: Experiment, heaviest: Cost, packings: Sequence[Packing], limit: str, forecast: bool) -> Packed:
+def _best(
+    experiment: Experiment, heaviest: Cost, packings: Sequence[Packing], limit: str, forecast: bool
+) -> PackingDecision:
     torch.cuda.empty_cache()  # of what this process has measured
     with Crew(experiment.dataset, heaviest.trial) as crew:
         found = climb(packings, crew.rate)
@@ -91,10 +95,10 @@ def _best(experiment: Experiment, heaviest: Cost, packings: Sequence[Packing], l
         if forecast and packing.trials > 1 and best.rate:
             alone = crew.rate(Packing(1, packing.room)) or 0.0
             crowding = max(1.0, packing.trials * alone / best.rate)
-    return Packed(packing.room, format_packings(found, limit), crowding)
+    return PackingDecision(packing.room, format_packings(found, limit), crowding)
 
 
-def _gpu(experiment: Experiment, nodes: Sequence[Mapping[str, float]]) -> Packed | list[str] | None:
+def _gpu(experiment: Experiment, nodes: Sequence[Mapping[str, float]]) -> PackingDecision | list[str] | None:
     """In a worker: what it found, the mistakes, or None where torch sees no GPU."""
     if not torch.cuda.is_available():
         return None
@@ -105,7 +109,7 @@ def _gpu(experiment: Experiment, nodes: Sequence[Mapping[str, float]]) -> Packed
     return pack_gpu(experiment, costs, nodes)
 
 
-def _cpus(experiment: Experiment, cpus: int) -> Packed | list[str]:
+def _cpus(experiment: Experiment, cpus: int) -> PackingDecision | list[str]:
     """In a worker that has all cores of a node."""
     try:
         costs = costs_of(experiment, open_data(experiment.dataset), device_for(1, 0))
@@ -114,7 +118,7 @@ def _cpus(experiment: Experiment, cpus: int) -> Packed | list[str]:
     return pack_cpus(experiment, costs, cpus)
 
 
-def room_for(experiment: Experiment, nodes: Sequence[Mapping[str, float]]) -> tuple[Room, str | None]:
+def resources_for(experiment: Experiment, nodes: Sequence[Mapping[str, float]]) -> tuple[Room, str | None]:
     """What a trial is given, and what its user should be told. Ray must be running.
 
     Args:
@@ -126,7 +130,7 @@ def room_for(experiment: Experiment, nodes: Sequence[Mapping[str, float]]) -> tu
         ResourceError: a GPU that is too small, or that torch cannot use; more CPUs a trial than there are.
     """
     resources = experiment.search.resources
-    if (room := fixed_room(resources, nodes)) is not None:
+    if (room := requested_resources(resources, nodes)) is not None:
         return room, None
     if resources.gpu != "auto" or not any(node.get("GPU") for node in nodes):
         return _on_cpus(experiment, nodes)

@@ -282,10 +282,12 @@ def _check_writable(option: str, where: str, name: str) -> list[str]:
 
 def _lacking(read: Mapping[str, str], marks: Mapping[str, tuple[str, str]], packages: Collection[str]) -> list[str]:
     """On a node: what it does not see, what it cannot write to, and the packages that it does not have."""
-    lines = [line for o, where in read.items() for line in _check_seen(o, where, MANIFEST if is_uri(where) else None)]
+    lines = [
+        line for o, where in read.items() for line in _check_visible(o, where, MANIFEST if is_uri(where) else None)
+    ]
     for option, (where, name) in marks.items():
         copied = f"{name}-{secrets.token_hex(4)}"
-        unseen = _check_seen(option, where, name)
+        unseen = _check_visible(option, where, name)
         lines += unseen or [f"fails: {line}" for line in _check_writable(option, where, copied)]
         with suppress(RemoteError):
             Remote(where).delete(copied)
@@ -293,7 +295,7 @@ def _lacking(read: Mapping[str, str], marks: Mapping[str, tuple[str, str]], pack
     return [*lines, f"lacks {', '.join(absent)}: install there what this machine has"] if absent else lines
 
 
-def _check_seen(option: str, where: str, name: str | None) -> list[str]:
+def _check_visible(option: str, where: str, name: str | None) -> list[str]:
     """A sentence where there is no such path, or no file of that name in a folder."""
     try:
         if Remote(where).exists(name) if name else Path(where).exists():

@@ -38,7 +38,7 @@ class Interrupt:
             signal.signal(number, self)
 
     @contextmanager
-    def handled(self) -> Iterator[None]:
+    def handle_signals(self) -> Iterator[None]:
         """Puts back what was there before; but a second Ctrl-C stops at once also while the first is dealt with."""
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:

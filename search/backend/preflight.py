@@ -20,7 +20,7 @@ MODULATES = ("modulation.parameters", "modulation.apply", "optimizer.name")
 SHAPES_THE_MODEL = ("encoder", "weights", "modalities", "fusion", *MODULATES)
 
 
-def known_metrics(modalities: list[str]) -> list[str]:
+def metric_names(modalities: list[str]) -> list[str]:
     """What can be optimised."""
     return ["val/accuracy", "val/loss", *(f"val/accuracy/{name}" for name in modalities)]
 
@@ -33,7 +33,7 @@ def _modalities_of_all(experiment: Experiment, data: fit.Data) -> list[str]:
 
 
 def _metric_problems(experiment: Experiment, data: fit.Data) -> list[str]:
-    known, problems = known_metrics(_modalities_of_all(experiment, data)), []
+    known, problems = metric_names(_modalities_of_all(experiment, data)), []
     for metric, mode in map(astuple, experiment.search.objectives):
         wanted = "min" if metric == "val/loss" else "max"
         if metric not in known:

@@ -129,7 +129,7 @@ def cores_each(processes: int, nodes: Sequence[Mapping[str, float]]) -> float:
     return float(max(1, min(there) // math.ceil(processes / len(there))))
 
 
-def fixed_room(resources: Resources, nodes: Sequence[Mapping[str, float]]) -> Room | None:
+def requested_resources(resources: Resources, nodes: Sequence[Mapping[str, float]]) -> Room | None:
     """The room that a file asks for, beside a part of a GPU the same part of its CPUs; None where it is to be
     measured."""
     cpu, gpu = resources.cpu, resources.gpu

@@ -44,7 +44,7 @@ class Packing:
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """What came of a packing.
 
     Args:
@@ -88,24 +88,24 @@ def on_cpus(cpus: int) -> list[Packing]:
     return sorted(found.values(), key=lambda packing: packing.trials)
 
 
-def climb(packings: Sequence[Packing], rate: Callable[[Packing], float | None]) -> list[Measured]:
+def climb(packings: Sequence[Packing], rate: Callable[[Packing], float | None]) -> list[Measurement]:
     """What is measured of packings that get denser, up to the first that is slower than one before, or has no room."""
-    found: list[Measured] = []
+    found: list[Measurement] = []
     for packing in packings:
         best = max((m.rate or 0.0 for m in found), default=0.0)
-        found.append(Measured(packing, rate(packing)))
+        found.append(Measurement(packing, rate(packing)))
         if (found[-1].rate or 0.0) <= best:
             break
     return found
 
 
-def best_packing(found: Sequence[Measured]) -> Measured:
+def best_packing(found: Sequence[Measurement]) -> Measurement:
     """The packing with the most epochs an hour; of those within reach of it, the one with the fewest trials."""
     best = max(m.rate or 0.0 for m in found)
     return next(m for m in found if (m.rate or 0.0) * WORTH >= best)
 
 
-def format_packings(found: Sequence[Measured], limit: str) -> str:
+def format_packings(found: Sequence[Measurement], limit: str) -> str:
     """A line on what was measured, for whoever waits.
 
     Args:

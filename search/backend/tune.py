@@ -50,7 +50,7 @@ class _Suggestions(Searcher):
         if trial is None:  # one that runs may still come back, for more memory
             return str(Searcher.FINISHED) if self._tuner.over else None
         config = with_changes(self._tuner.experiment.trial, trial.changes)
-        room = self._rooms[min(trial.crowded, len(self._rooms) - 1)]
+        room = self._rooms[min(trial.oom_retries, len(self._rooms) - 1)]
         dataset = dict(self._tuner.policy.dataset(trial))
         sharing = asdict(self._tuner.order(trial.number))
         return {
@@ -76,7 +76,7 @@ class _Suggestions(Searcher):
 
 def _out_of_memory(tuner: Tuner, rooms: Sequence[Room], number: int, reason: str) -> None:
     """Has the trial run again with more room, as long as there is more."""
-    tried = tuner.record.trials[number].crowded
+    tried = tuner.record.trials[number].oom_retries
     if tried + 1 < len(rooms):
         tuner.record_out_of_memory(number)
     else:
@@ -162,7 +162,7 @@ def run(tuner: Tuner, setup: Setup, rooms: Sequence[Room], at_once: int, trainab
         at_once: trials at the same time, each in the first of them.
         trainable: called in a worker with a trial's config and the setup.
     """
-    if not tuner.left:
+    if not tuner.remaining_trials:
         return
     interrupt = Interrupt()
     engine = tune.Tuner(
@@ -183,5 +183,5 @@ def run(tuner: Tuner, setup: Setup, rooms: Sequence[Room], at_once: int, trainab
             failure_config=tune.FailureConfig(max_failures=WORKER_RETRIES),
         ),
     )
-    with interrupt.handled():
+    with interrupt.handle_signals():
         engine.fit()

@@ -139,7 +139,7 @@ def search_command(file: Path, assignments: tuple[str, ...], resume: bool, dry_r
         from search.experiment.load import load
 
         outcome = search(load(file, assignments), RUNS, Console(), resume=resume)
-        failure = None if outcome.answered else f"the search failed: {outcome.failure}"
+        failure = None if outcome.has_answer else f"the search failed: {outcome.failure}"
         _end(outcome.halted, outcome.complete, failure, go_on)
         if (sure := outcome.confirmed) is not None:
             _end(sure.halted, sure.complete, sure.failure and f"there is no verdict: {sure.failure}", go_on)

@@ -78,8 +78,8 @@ def store_lines(options: Any) -> tuple[list[str], bool]:
     manifest = store.manifest
     lines = [
         f"store: {store.origin or store.folder}, {len(manifest.clips):,} clips in {len(manifest.shards)} shards, "
-        f"{len(manifest.quarantined):,} quarantined",
-        *reasons(manifest.quarantined),
+        f"{len(manifest.quarantine):,} quarantined",
+        *reasons(manifest.quarantine),
     ]
     wrong = store.verify()
     return lines + wrong, not wrong

@@ -86,7 +86,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Searched:
+class SearchSummary:
     """A search that is done.
 
     Args:
@@ -128,7 +128,7 @@ def confirm_run(path: Path, assignments: Sequence[str], console: Console, ask: A
     data = open_data(experiment.dataset)
     with lock_folder(folder):
         identity = identify(folder, fingerprint_of(data))
-        searched = Searched(experiment, folder, identity, data, _record(before, folder))
+        searched = SearchSummary(experiment, folder, identity, data, _record(before, folder))
         limited = experiment.confirm is not None or ask.sequential or experiment.search.budget != before.search.budget
         return confirm(searched, console, ask, limited=limited)
 
@@ -148,13 +148,13 @@ def _record(experiment: Experiment, folder: RunFolder) -> SearchRecord:
         journal.close()
     if not tuner.complete:
         raise ConfirmationError(
-            f"the search in {folder.path} is not done ({tuner.record.ended} of {tuner.policy.planned} trials have "
+            f"the search in {folder.path} is not done ({tuner.record.over_count} of {tuner.policy.total} trials have "
             "ended), and a confirmation is of its best: go on with the search first (--resume)"
         )
     return tuner.record
 
 
-def confirm(searched: Searched, console: Console, ask: Ask, *, limited: bool) -> Outcome:
+def confirm(searched: SearchSummary, console: Console, ask: Ask, *, limited: bool) -> Outcome:
     """Trains what is left of the pairs, and leaves the verdict in the run's folder and in MLflow. The folder is ours.
 
     Args:
@@ -185,7 +185,7 @@ def confirm(searched: Searched, console: Console, ask: Ask, *, limited: bool) ->
     known = {CONFIRMATION_ID: identify(own, searched.identity.fingerprint).run}
     kind = Kind("confirmation", title, marks, known, again="the same command")
     tracker = SearchTracker(experiment, folder, searched.identity, tuner.record, None, kind)
-    if tuner.left:
+    if tuner.remaining_trials:
         _announce(console, tuner, plan)
     results, files, left = Results(), [folder.experiment, folder.report], Left(None, None)
     try:
@@ -194,7 +194,7 @@ def confirm(searched: Searched, console: Console, ask: Ask, *, limited: bool) ->
         found = verdict_of(policy, plan, weights) if tuner.complete else None
         if found is not None:
             wanted = document(policy, plan, found, weights)
-            wanted["test"] = _known_test(folder, wanted)
+            wanted["test"] = _earlier_test_scores(folder, wanted)
             results, files = _leave(searched, found, wanted), [folder.verdict, folder.best, folder.report]
             if ask.test and wanted["test"] is None:
                 wanted["test"] = _test(searched, policy, weights, console)
@@ -202,7 +202,7 @@ def confirm(searched: Searched, console: Console, ask: Ask, *, limited: bool) ->
         left = leave(folder, more=False)
     finally:
         status = "FINISHED" if tuner.complete else "KILLED"
-        lack = tracker.close(status, files, results.described(left.description))
+        lack = tracker.close(status, files, results.with_description(left.description))
         journal.close()
     if found is not None:
         print_verdict(console, policy, found, wanted["test"], time.monotonic() - began)
@@ -212,7 +212,7 @@ def confirm(searched: Searched, console: Console, ask: Ask, *, limited: bool) ->
     return Outcome(tuner.complete, tuner.halted, None if found else _failure(tuner))
 
 
-def _plan_of(searched: Searched, ask: Ask, *, limited: bool) -> tuple[ConfirmPolicy, Plan]:
+def _plan_of(searched: SearchSummary, ask: Ask, *, limited: bool) -> tuple[ConfirmPolicy, Plan]:
     """The policy and the plan, as it was begun or as it is asked for."""
     experiment, folder = searched.experiment, searched.folder
     best = searched.best
@@ -225,7 +225,7 @@ def _plan_of(searched: Searched, ask: Ask, *, limited: bool) -> tuple[ConfirmPol
     trials: dict[Arm, int] = {arm: best[arm].trial.number for arm in ARMS}
     retire(folder, trials)
     plan = plans.read(folder.confirmation.path / "plan.json")
-    if plan is None or not folder.confirmation.begun:
+    if plan is None or not folder.confirmation.has_progress:
         plan = Plan(_seeds(experiment, ask), ask.sequential, trials)
     elif ask.sequential or ask.seeds is not None:
         judged = folder.verdict.exists()
@@ -251,7 +251,7 @@ def _endless(tuner: Tuner, plan: Plan, ask: Ask) -> bool:
     """Whether pairs are to be added that nothing ends."""
     budget = tuner.experiment.search.budget
     ends = ask.seeds is not None or any((budget.hours, budget.gpu_hours, budget.epochs))
-    return plan.open and not ends and tuner.left > 0
+    return plan.open and not ends and tuner.remaining_trials > 0
 
 
 def retire(folder: RunFolder, trials: Mapping[Arm, int]) -> bool:
@@ -270,7 +270,7 @@ def retire(folder: RunFolder, trials: Mapping[Arm, int]) -> bool:
 
 def _announce(console: Console, tuner: Tuner, plan: Plan) -> None:
     most = " at most" if plan.sequential else ""
-    going_on = f", {tuner.record.ended} trainings of which are done" if tuner.record.trials else ""
+    going_on = f", {tuner.record.over_count} trainings of which are done" if tuner.record.trials else ""
     console.print(
         f"\n{tuner.experiment.name}: confirming the best of each arm with {plan.seeds} fresh seeds{most}{going_on}",
         highlight=False,
@@ -283,14 +283,14 @@ def _failure(tuner: Tuner) -> str:
     return failed or tuner.exhausted or "no pair of trainings came to a result"
 
 
-def _leave(searched: Searched, found: Verdict, wanted: Mapping[str, Any]) -> Results:
+def _leave(searched: SearchSummary, found: Verdict, wanted: Mapping[str, Any]) -> Results:
     """Writes the verdict and the best configuration to the run's folder; returns what MLflow is to have of them."""
     write(searched.folder.verdict, json.dumps(wanted, indent=2) + "\n")
     write_best(searched.experiment, searched.record, searched.folder)
     return Results(measures(found) | _test_measures(wanted["test"]), {"verdict": found.word})
 
 
-def _known_test(folder: RunFolder, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
+def _earlier_test_scores(folder: RunFolder, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
     """The scores on the test split of before, where they are of the same models."""
     before = read_document(folder.verdict)
     with suppress(KeyError, TypeError):
@@ -299,7 +299,7 @@ def _known_test(folder: RunFolder, wanted: Mapping[str, Any]) -> dict[str, Any] 
     return None
 
 
-def _test(searched: Searched, policy: ConfirmPolicy, weights: Weights, console: Console) -> dict[str, Any]:
+def _test(searched: SearchSummary, policy: ConfirmPolicy, weights: Weights, console: Console) -> dict[str, Any]:
     """The scores on the test split, which is read."""
     values = policy.pairs.values()
     files = {arm: [weights(t.number) for t in trials_of(policy, values, arm)] for arm in reversed(ARMS)}

@@ -10,12 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from ogmge.fit import Data
-from search.backend.autopack import Packed, least, pack_cpus, pack_gpu
+from search.backend.autopack import PackingDecision, least, pack_cpus, pack_gpu
 from search.backend.cluster import nodes_of, own_cpus
 from search.backend.costs import costs_of
 from search.backend.device import device_for
 from search.backend.preflight import searchable
-from search.backend.resources import ResourceError, Room, fixed_room, trials_at_once
+from search.backend.resources import ResourceError, Room, requested_resources, trials_at_once
 from search.backend.step_cost import Cost
 from search.console.notes import print_note
 from search.dry_run.forecast import Forecast, expected_epochs
@@ -49,19 +49,19 @@ def _have(experiment: Experiment) -> list[dict[str, float]]:
 
 def _pack(
     experiment: Experiment, data: Data, have: list[dict[str, float]], owner: str
-) -> tuple[dict[str, Cost], Packed]:
+) -> tuple[dict[str, Cost], PackingDecision]:
     """What the configurations cost, and what a trial is given."""
     resources = experiment.search.resources
-    room = fixed_room(resources, have)
+    room = requested_resources(resources, have)
     if room is not None:
         trials_at_once(room, have, owner)  # before time is spent on measuring
-        return costs_of(experiment, data, device_for(room.cpu, room.gpu)), Packed(room, None)
+        return costs_of(experiment, data, device_for(room.cpu, room.gpu)), PackingDecision(room, None)
     gpus = torch.cuda.device_count() if resources.gpu == "auto" else 0
     costs = costs_of(experiment, data, device_for(least(resources), gpus))
     if gpus:
         return costs, pack_gpu(experiment, costs, have, forecast=True)
     if resources.cpu != "auto":
-        return costs, Packed(Room(resources.cpu, 0), None)
+        return costs, PackingDecision(Room(resources.cpu, 0), None)
     packed = pack_cpus(experiment, costs, own_cpus(), forecast=True)
     if packed.room.cpu > 1:
         costs = costs_of(experiment, data, device_for(packed.room.cpu, 0))
@@ -113,7 +113,7 @@ def _rows(experiment: Experiment, f: Forecast) -> Iterator[tuple[str, str, str]]
     yield "trials", str(sum(f.trials.values())), f"{f.trials['modulated']} modulated, {f.trials['baseline']} not"
     yield "epochs", str(f.epochs_at_most), f"{f.epochs_expected:.0f}"
     if experiment.search.share_prefixes:
-        yield "  in common", "0", f"{f.epochs_expected - f.trained_expected:.0f}, trained once ({f.shared.part:.0%})"
+        yield "  in common", "0", f"{f.epochs_expected - f.epochs_to_train:.0f}, trained once ({f.shared.part:.0%})"
     if f.confirmation[0]:
         longest, usual = (trainings * f.longest for trainings in f.confirmation)
         yield "confirmation", f"{longest} epochs", f"{usual} epochs"

@@ -20,7 +20,7 @@ from search.console.evaluation_table import print_result
 from search.console.notes import print_note
 from search.experiment.load import load as load_experiment
 from search.experiment.schema import Experiment
-from search.models.evaluation import Evaluated, Result, Split
+from search.models.evaluation import ModelEvaluation, Result, Split
 from search.models.evaluation_files import write_files
 from search.models.lookup import Model, ModelError, checkpoint_of, load, run_of
 from search.run.folder import FULL, UNKNOWN, require_unchanged
@@ -189,7 +189,7 @@ def _read(
 
 def _evaluate_all(
     models: Sequence[Model], batches: Iterable[Batch], split: Split, device: torch.device, console: Console
-) -> list[Evaluated]:
+) -> list[ModelEvaluation]:
     """All models on the same batches.
 
     Raises:
@@ -207,7 +207,7 @@ def _evaluate_all(
     found = []
     for model, answers in every:
         try:
-            found.append(Evaluated(model, answers.evaluation()))
+            found.append(ModelEvaluation(model, answers.evaluation()))
         except Unscorable as error:
             raise ModelError(f"{model.file}, {split} split: {error}") from error
     return found

@@ -12,11 +12,11 @@ from typing import Any
 from rich.console import Console
 
 from datasets.store.remote import is_uri
-from search.backend.autopack import room_for
+from search.backend.autopack import resources_for
 from search.backend.cluster import nodes, own_modules, ray_for, sources
 from search.backend.prefix_context import context_of
 from search.backend.prefix_store import PrefixStore
-from search.backend.resources import Room, fixed_room, larger, trials_at_once
+from search.backend.resources import Room, larger, requested_resources, trials_at_once
 from search.backend.tune import run
 from search.backend.worker import Setup
 from search.console.notes import notes_at_the_end, print_note
@@ -44,7 +44,7 @@ class _Tidy:
         """Nothing."""
 
     def on_end(self, trial: TrialRecord) -> None:
-        if not trial.cut_short:
+        if not trial.is_cut_short:
             self._storage.tidy(trial.number)
 
 
@@ -74,8 +74,11 @@ def train_all(
     experiment = tuner.experiment
     dataset, here = everywhere(experiment.dataset)
     setup = Setup(dataset, experiment.search.objective, folder.tune.resolve(), here, storage)
-    with notes_at_the_end(console), engine(experiment, dataset, here, storage.where) if tuner.left else nullcontext():
-        rooms, at_once = _rooms(experiment, folder, console) if tuner.left else ([], 0)
+    with (
+        notes_at_the_end(console),
+        engine(experiment, dataset, here, storage.where) if tuner.remaining_trials else nullcontext(),
+    ):
+        rooms, at_once = _rooms(experiment, folder, console) if tuner.remaining_trials else ([], 0)
         tracker.connected()
         tuner.callbacks += [tracker, _Tidy(storage)]
         if rooms and experiment.search.share_prefixes:
@@ -133,13 +136,13 @@ def _rooms(experiment: Experiment, folder: RunFolder, console: Console) -> tuple
 def _room(experiment: Experiment, folder: RunFolder, there: Sequence[Mapping[str, float]]) -> tuple[Room, str | None]:
     """What is measured is kept: on a CPU a trial that goes on with as many threads ends with the same bits."""
     resources = experiment.search.resources
-    if fixed_room(resources, there) is not None:
-        return room_for(experiment, there)
+    if requested_resources(resources, there) is not None:
+        return resources_for(experiment, there)
     asked = [[resources.cpu, resources.gpu], *([node.get("CPU", 0), node.get("GPU", 0)] for node in there)]
     if folder.packing.exists():
         kept = json.loads(folder.packing.read_text(encoding="utf-8"))
         if kept["asked"] == asked:
             return Room(**kept["room"]), kept["note"]
-    room, note = room_for(experiment, there)
+    room, note = resources_for(experiment, there)
     write(folder.packing, json.dumps({"asked": asked, "room": asdict(room), "note": note}) + "\n")
     return room, note

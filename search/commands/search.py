@@ -14,7 +14,7 @@ from rich.console import Console
 from datasets.store.remote import RemoteError
 from ogmge.checkpoint import CheckpointError
 from search.backend.preflight import searchable
-from search.commands.confirm import Ask, Searched, confirm, retire
+from search.commands.confirm import Ask, SearchSummary, confirm, retire
 from search.commands.confirm import Outcome as Confirmed
 from search.commands.run_trials import train_all
 from search.console.notes import print_note
@@ -46,13 +46,13 @@ class Outcome:
     Args:
         complete: every trial has ended, or the budget is spent; if not, the search was interrupted, or halted.
         halted: why it was halted.
-        answered: both arms have a result.
+        has_answer: both arms have a result.
         failure: the first failed trial's reason, where there is one; else that of the budget, where it is spent.
         confirmed: how the confirmation ended, where it was asked for and could begin.
     """
 
     complete: bool
-    answered: bool
+    has_answer: bool
     failure: str | None
     halted: str | None
     confirmed: Confirmed | None = None
@@ -79,8 +79,7 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
         described = "" if resume else first_words(folder)
         tracker = SearchTracker(experiment, folder, identity, tuner.record, weights, description=described)
         console.print(
-            f"{experiment.name}: {tuner.policy.planned} trials, starting Ray and MLflow; Ctrl-C stops, --resume goes "
-            "on",
+            f"{experiment.name}: {tuner.policy.total} trials, starting Ray and MLflow; Ctrl-C stops, --resume goes on",
             highlight=False,
             soft_wrap=True,
         )
@@ -88,10 +87,12 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
             train_all(tuner, folder, storage, tracker, console, of_search, identity.fingerprint)
         finally:
             outcome, best, results = _answer(tuner, folder)
-            status = "FINISHED" if outcome.answered and outcome.complete else "FAILED" if outcome.complete else "KILLED"
+            status = (
+                "FINISHED" if outcome.has_answer and outcome.complete else "FAILED" if outcome.complete else "KILLED"
+            )
             left = leave(folder, more=_goes_on(experiment, outcome))
             files = [folder.experiment, folder.best, folder.trials, folder.report]
-            lack = tracker.close(status, files, results.described(left.description))
+            lack = tracker.close(status, files, results.with_description(left.description))
             journal.close()
         if outcome.complete:
             interval = _lead(experiment, weights, best)
@@ -99,7 +100,7 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
         for missing in filter(None, (left.lack, lack)):
             print_note(console, missing)
         if _goes_on(experiment, outcome):
-            searched = Searched(experiment, folder, identity, data, tuner.record)
+            searched = SearchSummary(experiment, folder, identity, data, tuner.record)
             return replace(outcome, confirmed=confirm(searched, console, Ask(), limited=True))
         if outcome.complete:
             print_files(console, folder, experiment, found=bool(best))
@@ -108,7 +109,7 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
 
 def _goes_on(experiment: Experiment, outcome: Outcome) -> bool:
     """Whether the confirmation follows."""
-    return experiment.confirm is not None and outcome.complete and outcome.answered and not outcome.halted
+    return experiment.confirm is not None and outcome.complete and outcome.has_answer and not outcome.halted
 
 
 def _answer(tuner: Tuner, folder: RunFolder) -> tuple[Outcome, dict[Arm, answer.Best], Results]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from ogmge.evaluation import Scores, rank_classes
 from search.console.notes import print_line, print_note
 from search.experiment.formatting import format_difference, format_value, percent
-from search.models.evaluation import Evaluated, Result
+from search.models.evaluation import ModelEvaluation, Result
 
 TOP = 5  # classes named of each kind
 
@@ -28,7 +28,7 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     return table
 
 
-def _views(which: Evaluated) -> list[str]:
+def _views(which: ModelEvaluation) -> list[str]:
     return ["fused", *(f"{name} alone" for name in which.found.alone)]
 
 
@@ -102,7 +102,7 @@ def _comparison(result: Result, name: str, one: Scores, other: Scores, change: T
     return [name, percent(one.accuracy), percent(other.accuracy), difference, most(change), most(-change)]
 
 
-def _title(which: Evaluated) -> str:
+def _title(which: ModelEvaluation) -> str:
     epoch = "" if which.model.epoch is None else f"epoch {which.model.epoch}, "
     return f"{which.model.file} ({epoch}modulation {which.model.trained.config.modulation.method})"
 

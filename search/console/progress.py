@@ -100,9 +100,9 @@ class Progress:
         """A line, where nothing is live."""
         if self._live is None:
             what = WORDS[trial.status] + (f" ({trial.reason})" if trial.status == "failed" else "")
-            count = self._tuner.record.ended
+            count = self._tuner.record.over_count
             line = Text(
-                f"[{count}/{self._tuner.policy.planned}] {trial.arm} {trial.number}: {self._view.what(trial)}: "
+                f"[{count}/{self._tuner.policy.total}] {trial.arm} {trial.number}: {self._view.what(trial)}: "
                 f"{what} after {len(trial.epochs)} epochs, {self._metric} {format_value(self._metric, trial.best)}"
             )
             self._say(line)
@@ -127,10 +127,12 @@ class Progress:
         record, spent = self._tuner.record, self._tuner.record.spent
         by = {status: record.count(status) for status in WORDS}
         running = record.count("running")
-        ended, planned = sum(by.values()), self._tuner.policy.planned
+        ended, planned = sum(by.values()), self._tuner.policy.total
         said = [f"{n} {WORDS[status]}" for status, n in by.items() if n] + [f"{running} running"] * bool(running)
         parts = [f"{ended} of {planned} {self._view.noun} ended" + (f" ({', '.join(said)})" if said else "")]
-        parts.append(f"{spent.epochs} epochs" + (f" and {spent.inherited} in common" if spent.inherited else ""))
+        parts.append(
+            f"{spent.epochs} epochs" + (f" and {spent.inherited_epochs} in common" if spent.inherited_epochs else "")
+        )
         if spent.gpu_seconds:
             saved = f" and {spent.saved_gpu_seconds / 3600:.3g} saved" if spent.saved_gpu_seconds else ""
             parts.append(f"{spent.gpu_seconds / 3600:.3g} GPU-hours{saved}")
@@ -145,12 +147,12 @@ class Progress:
     def _to_go(self, trials: list[TrialRecord]) -> float | None:
         """Seconds until all trials have ended, if those to come take as many epochs as those that did, at the rate of
         this session; None until four have ended."""
-        ended = [len(t.epochs) - t.inherited for t in trials if t.ended]
+        ended = [len(t.epochs) - t.inherited_epochs for t in trials if t.is_over]
         trained = self._tuner.record.spent.epochs - self._epochs_before
-        coming = self._tuner.policy.planned - len(ended)
+        coming = self._tuner.policy.total - len(ended)
         if len(ended) < ENOUGH or not trained or not coming:
             return None
-        begun = sum(len(t.epochs) - t.inherited for t in trials if not t.ended)
+        begun = sum(len(t.epochs) - t.inherited_epochs for t in trials if not t.is_over)
         epochs = max(0.0, coming * sum(ended) / len(ended) - begun)
         return epochs * (time.monotonic() - self._began) / trained
 

@@ -93,11 +93,11 @@ def worth(experiment: Experiment, best: dict[Arm, Best], interval: Interval | No
     )
 
 
-def cut_short(tuner: Tuner) -> str | None:
+def is_cut_short(tuner: Tuner) -> str | None:
     """What the budget left of the plan, where it ended the search before all of it was done."""
     reason = tuner.exhausted
     stopped = sum(trial.status == "stopped" and trial.reason == reason for trial in tuner.record)
-    planned = tuner.policy.planned
+    planned = tuner.policy.total
     unstarted = max(0, planned - len(tuner.record.trials))
     if reason is None or not (stopped or unstarted):
         return None
@@ -115,16 +115,16 @@ def effort(experiment: Experiment, record: SearchRecord) -> str:
     """Where the epochs went: what was asked for, trained, taken over, and left out by early stopping."""
     whole = experiment.trial.epochs
     missing = {t.number: int(t.changes.get("epochs", whole)) - len(t.epochs) for t in record}
-    left = sum(missing[t.number] for t in record if t.ended)
+    left = sum(missing[t.number] for t in record if t.is_over)
     coming, spent = sum(missing.values()) - left, record.spent
     parts = [f"{spent.epochs} trained"]
-    if spent.inherited:
-        parts.append(f"{spent.inherited} in common with another trial and trained there")
+    if spent.inherited_epochs:
+        parts.append(f"{spent.inherited_epochs} in common with another trial and trained there")
     if left:
         parts.append(f"{left} left out")
     if coming:
         parts.append(f"{coming} to come of trials that have begun")
-    text = f"{spent.epochs + spent.inherited + left + coming} epochs: {', '.join(parts)}"
+    text = f"{spent.epochs + spent.inherited_epochs + left + coming} epochs: {', '.join(parts)}"
     if spent.gpu_seconds:
         text += (
             f"; {spent.gpu_seconds / 3600:.3g} GPU-hours spent, {spent.saved_gpu_seconds / 3600:.3g} saved by sharing"
@@ -146,7 +146,7 @@ def print_summary(
         highlight=False,
     )
     console.print(Text(f"{effort(experiment, record)}\n"))
-    if sentence := cut_short(tuner):
+    if sentence := is_cut_short(tuner):
         console.print(Text(f"{sentence}\n"))
     if best:
         console.print(bests_table(experiment, record, best))
@@ -169,7 +169,9 @@ def print_files(console: Console, folder: RunFolder, experiment: Experiment, *, 
         "verdict": folder.verdict,
         "report": folder.report,
         "all trials": folder.trials,
-        "weights, logs": folder.tune if experiment.search.storage is None else storage_of(experiment, folder).shown,
+        "weights, logs": folder.tune
+        if experiment.search.storage is None
+        else storage_of(experiment, folder).display_name,
         "MLflow": tracking,
     }
     confirmed = folder.verdict.exists()

@@ -107,7 +107,7 @@ class Forecast:
         return self.costs[self.slowest].epoch_seconds, fmean(cost.epoch_seconds for cost in self.costs.values())
 
     @property
-    def trained_expected(self) -> float:
+    def epochs_to_train(self) -> float:
         """With early stopping, of which as large a part is taken over from others as of all."""
         return self.epochs_expected * (1 - self.shared.part)
 
@@ -116,7 +116,7 @@ class Forecast:
         """Of all trials and the confirmation, at most and expected."""
         slowest, mean = self.epoch_seconds
         most, expected = (trainings * self.longest for trainings in self.confirmation)
-        epochs = self.epochs_at_most + most, self.trained_expected + expected
+        epochs = self.epochs_at_most + most, self.epochs_to_train + expected
         return slowest * epochs[0] * self.crowding, mean * epochs[1] * self.crowding
 
     @property

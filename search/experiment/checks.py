@@ -106,14 +106,16 @@ def _sampler_problem(name: SamplerName, dimensions: Sequence[spaces.Dimension], 
         return f"must be {', '.join(others)} or {last} for several metrics, but got 'cmaes': it takes one"
     endless = [d.path for d in dimensions if isinstance(d, spaces.Interval) and d.count == math.inf]
     if name == "grid" and endless:
-        return _unsuited(name, "no `step` in", endless, "give it a `step`, or a list of choices")
+        return _sampler_refusal(name, "no `step` in", endless, "give it a `step`, or a list of choices")
     categories = [d.path for d in dimensions if isinstance(d, spaces.Choice) and d.is_category]
     if name == "cmaes" and categories:
-        return _unsuited(name, "choices that are not all numbers in", categories, "it takes numbers, or one choice")
+        return _sampler_refusal(
+            name, "choices that are not all numbers in", categories, "it takes numbers, or one choice"
+        )
     return None
 
 
-def _unsuited(name: SamplerName, found: str, paths: list[str], cure: str) -> str:
+def _sampler_refusal(name: SamplerName, found: str, paths: list[str], cure: str) -> str:
     *others, last = [other for other in get_args(SamplerName) if other not in ("grid", "cmaes")]
     where = " and ".join(f"`{path}`" for path in paths)
     return f"must be {', '.join(others)} or {last} for this space, but got {name!r} with {found} {where}: {cure}"

@@ -155,7 +155,7 @@ class Window:
         return ends
 
     @property
-    def sampled(self) -> list[str]:
+    def varying(self) -> list[str]:
         """Which of start and end are sampled: those that vary."""
         varies = {START: len(self.ends) > 1, END: any(len(allowed) > 1 for allowed in self.ends.values())}
         return [path for path, there in varies.items() if there]
@@ -177,7 +177,7 @@ class Window:
         start, end = sorted(self.pairs)[place]
         allowed = ends[start]
         found: Internal = {START: list(ends).index(start), END: (allowed.index(end) + 0.5) / len(allowed)}
-        return {path: value for path, value in found.items() if path in self.sampled}
+        return {path: value for path, value in found.items() if path in self.varying}
 
 
 Dimension = Choice | Interval | Window

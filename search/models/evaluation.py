@@ -15,7 +15,7 @@ Split = Literal["validation", "test"]
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class ModelEvaluation:
     """A model and what it reaches."""
 
     model: Model
@@ -37,8 +37,8 @@ class Result:
         notes: what to bear in mind.
     """
 
-    of: Evaluated
-    against: Evaluated | None
+    of: ModelEvaluation
+    against: ModelEvaluation | None
     split: Split
     classes: Sequence[str]
     dataset: Mapping[str, Any]

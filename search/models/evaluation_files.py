@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from ogmge.evaluation import BINS, Scores, rank_classes
-from search.models.evaluation import Evaluated, Result
+from search.models.evaluation import ModelEvaluation, Result
 from search.run.folder import write
 
 
@@ -31,7 +31,7 @@ def _scores(scores: Scores) -> dict[str, float]:
     }
 
 
-def _model_values(which: Evaluated) -> dict[str, Any]:
+def _model_values(which: ModelEvaluation) -> dict[str, Any]:
     return {
         "checkpoint": str(which.model.file),
         "epoch": which.model.epoch,

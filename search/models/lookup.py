@@ -19,7 +19,7 @@ from search.experiment.load import load as load_experiment
 from search.experiment.messages import hint
 from search.experiment.mistakes import UserError
 from search.experiment.schema import Experiment
-from search.models.registry import find_registered
+from search.models.registry import find_model_file
 from search.run.folder import UNKNOWN, RunFolder, fingerprint_in
 from search.verdict.seeds import SPLIT_SEED, redraws
 
@@ -94,7 +94,7 @@ def checkpoint_of(model: str, runs: Path) -> Path:
         ModelError: there is none; says what there is.
     """
     if model.startswith("models:/"):
-        return find_registered(model, runs)
+        return find_model_file(model, runs)
     for place in (runs / model, Path(model)):
         if place.is_file():
             return place

@@ -25,7 +25,7 @@ def data_for(models: Sequence[Model], file: Path | None) -> Data:
     data = open_data(_section(models) if file is None else load(file).dataset)
     for model in models:
         if file is None:
-            _same_as_trained(model, data)
+            _check_same_data(model, data)
         if lack := model.trained.mismatch(data.shapes, data.classes):
             raise ModelError(f"{model.file} does not fit the data: {lack}")
     return data
@@ -53,7 +53,7 @@ def _of(model: Model) -> dict[str, Any]:
     return model.dataset(model.experiment.dataset)
 
 
-def _same_as_trained(model: Model, data: Data) -> None:
+def _check_same_data(model: Model, data: Data) -> None:
     assert model.experiment is not None
     require_unchanged(
         model.fingerprint(model.experiment.dataset),

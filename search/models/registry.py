@@ -71,7 +71,7 @@ def _signature(model: Trained) -> Any:
     return ModelSignature(Schema(inputs), Schema(outputs))
 
 
-def find_registered(uri: str, runs: Path) -> Path:
+def find_model_file(uri: str, runs: Path) -> Path:
     """The checkpoint of a registered model: that of the training here which made it, else MLflow's copy of it.
 
     MLflow's store is that of the runs' folder, or what MLFLOW_TRACKING_URI says.

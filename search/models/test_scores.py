@@ -33,7 +33,7 @@ def test_scores(files: Mapping[Arm, Sequence[Path]], batches: Iterable[Batch], d
     found = t_interval(values["modulated"], values["baseline"])
     arms: dict[str, Any] = {arm: {**asdict(getattr(found, arm)), "values": values[arm]} for arm in values}
     difference = {"mean": found.mean, "low": found.low, "high": found.high}
-    examples = len(tallies[0].answered().targets)
+    examples = len(tallies[0].answers().targets)
     return {"metric": "test/accuracy", "examples": examples, "seeds": found.n, **arms, "difference": difference}
 
 

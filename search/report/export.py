@@ -148,8 +148,8 @@ def trials_table(experiment: Experiment, record: SearchRecord) -> str:
             "trial": trial.number,
             "arm": trial.arm,
             "status": trial.status,
-            "epochs_trained": len(trial.epochs) - trial.inherited,
-            "epochs_inherited": trial.inherited,
+            "epochs_trained": len(trial.epochs) - trial.inherited_epochs,
+            "epochs_inherited": trial.inherited_epochs,
             **trial.changes,
         }
         best = trial.best_epoch(metric)

@@ -75,7 +75,7 @@ class Facts:
         folder: of the run.
         experiment: as it was resolved.
         record: of the search.
-        planned: trials in all.
+        total: trials in all.
         exhausted: why the budget ended the search before that, where it did.
         busy: whether a process is at work in the folder.
         confirmation: its trainings.
@@ -89,7 +89,7 @@ class Facts:
     folder: RunFolder
     experiment: Experiment
     record: SearchRecord
-    planned: int
+    total: int
     exhausted: str | None
     busy: bool
     confirmation: SearchRecord = field(default_factory=SearchRecord)
@@ -110,9 +110,9 @@ class Facts:
         return answer.bests(self.record, self.experiment.search.objective)
 
     @property
-    def done(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether the search is: nothing of it is still to be trained."""
-        return self.record.complete(self.planned, exhausted=self.exhausted is not None)
+        return self.record.complete(self.total, exhausted=self.exhausted is not None)
 
     @property
     def fingerprint(self) -> str:
@@ -179,7 +179,7 @@ def gather(path: Path, *, busy: bool | None = None) -> Facts:
         folder,
         experiment,
         record,
-        policy.planned,
+        policy.total,
         policy.exhausted(record),
         at_work(folder) if busy is None else busy,
         trainings,

@@ -21,10 +21,10 @@ def headline(facts: Facts) -> str:
     if facts.verdict is not None:
         word = facts.verdict.word
         return HEADLINES.get(facts.verdict.claim, f"{word[0].upper()}{word[1:]}")
-    if not facts.done:
+    if not facts.is_complete:
         going = "the search is still running" if facts.busy else "the search was stopped before it was done"
         return f"No verdict yet: {going}"
-    if facts.busy or any(not training.ended for training in facts.confirmation):
+    if facts.busy or any(not training.is_over for training in facts.confirmation):
         return WAITING
     if facts.confirmation.trials:
         whole = any(pair.whole for pair in facts.pairs)
@@ -35,20 +35,19 @@ def headline(facts: Facts) -> str:
 def paragraphs(facts: Facts) -> list[str]:
     """What the headline rests on."""
     said = []
-    if not facts.done:
-        said.append(
-            f"{facts.record.ended} of {facts.planned} trials have ended; what stands here is of {facts.made:%H:%M} UTC."
-        )
+    if not facts.is_complete:
+        over = f"{facts.record.over_count} of {facts.total} trials have ended"
+        said.append(f"{over}; what stands here is of {facts.made:%H:%M} UTC.")
     if facts.verdict is not None:
-        if facts.busy or not facts.done:
+        if facts.busy or not facts.is_complete:
             said.append("It goes on; this verdict is of the best, and of the pairs, of before.")
         said.append(" ".join(sentences(facts.metric, facts.verdict)))
         test = facts.document.get("test")
         return [*said, test_sentence(test)] if test else said
     missing = [TITLES[arm] for arm in ARMS if arm not in facts.best]
-    if not missing or (facts.best and facts.done):
+    if not missing or (facts.best and facts.is_complete):
         said.append(worth(facts.experiment, facts.best, facts.interval))
-    elif not facts.done:
+    elif not facts.is_complete:
         said.append(f"No {' and no '.join(missing)} trial has a result yet.")
     else:
         said.append("No trial came to a result: the table of trials has the reasons.")
@@ -101,7 +100,7 @@ def fronts(facts: Facts) -> str:
 def spent(facts: Facts) -> list[tuple[str, str]]:
     """What the search was, and what it took, by name."""
     search, record = facts.experiment.search, facts.record
-    trials = f"{len(record.trials)} of {facts.planned} begun: {ends(record)}"
+    trials = f"{len(record.trials)} of {facts.total} begun: {ends(record)}"
     if facts.busy and (running := record.count("running")):
         trials += f", {running} running"
     limited = ", ".join(f"{limit:g} {unit}" for limit, unit in remaining(search.budget, NOTHING))
@@ -127,9 +126,9 @@ def commands(facts: Facts) -> list[tuple[str, str]]:
     run, best = shlex.quote(name), shlex.quote(str(facts.folder.best))
     file = shlex.quote(str(facts.folder.experiment))
     found = []
-    if not facts.done and not facts.busy:
+    if not facts.is_complete and not facts.busy:
         found.append(("go on with the search", f"uv run run_search.py {file} --resume"))
-    if facts.done and not facts.busy and facts.verdict is None and len(facts.best) == len(ARMS):
+    if facts.is_complete and not facts.busy and facts.verdict is None and len(facts.best) == len(ARMS):
         found.append(("confirm it with fresh seeds", f"uv run python -m search confirm {run}"))
     if facts.folder.best.exists():
         found.append(("train the best", f"uv run python -m search train {best}"))

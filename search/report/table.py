@@ -78,7 +78,7 @@ def _row(facts: Facts, trial: TrialRecord, names: list[str], paths: list[str]) -
 
 
 def _epochs(trial: TrialRecord) -> Cell:
-    taken = f" ({trial.inherited} in common)" if trial.inherited else ""
+    taken = f" ({trial.inherited_epochs} in common)" if trial.inherited_epochs else ""
     return Cell(f"{len(trial.epochs)}{taken}", len(trial.epochs))
 
 

@@ -16,7 +16,7 @@ class Spent:
         wall_seconds: from the opening of each session to its last event.
         gpu_seconds: of the epochs that were reported, whichever ran at the same time, each times its share of a GPU.
         epochs: that were trained and reported.
-        inherited: epochs that were reported, and that another trial had trained.
+        inherited_epochs: that were reported, and that another trial had trained.
         saved_seconds: that their training took there.
         saved_gpu_seconds: likewise, each times the share of a GPU.
     """
@@ -24,7 +24,7 @@ class Spent:
     wall_seconds: float = 0.0
     gpu_seconds: float = 0.0
     epochs: int = 0
-    inherited: int = 0
+    inherited_epochs: int = 0
     saved_seconds: float = 0.0
     saved_gpu_seconds: float = 0.0
 
@@ -35,7 +35,7 @@ class Spent:
         """Another one was reported, by a trial that had so many GPUs."""
         seconds = metrics.get("seconds", 0.0)
         if "inherited" in metrics:
-            self.inherited += 1
+            self.inherited_epochs += 1
             self.saved_seconds += seconds
             self.saved_gpu_seconds += seconds * gpu
         else:

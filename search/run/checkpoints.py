@@ -36,7 +36,7 @@ class Storage:
         return None if is_uri(self.where) else Path(self.where, self.run)
 
     @property
-    def shown(self) -> str:
+    def display_name(self) -> str:
         """For people."""
         return str(self.folder or f"{self.run} at {self.where}")
 

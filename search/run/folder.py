@@ -88,7 +88,7 @@ class RunFolder:
         return self.path / "train.json"
 
     @property
-    def begun(self) -> bool:
+    def has_progress(self) -> bool:
         """Whether a trial was started, or an epoch trained."""
         files = (self.journal, self.path / LAST, self.training)
         return any(file.stat().st_size for file in files if file.exists())
@@ -171,7 +171,7 @@ def _check(folder: RunFolder, experiment: Experiment, resume: bool) -> None:
             )
         return
     require_readable(folder.identity)
-    if not (folder.experiment.exists() or folder.begun):
+    if not (folder.experiment.exists() or folder.has_progress):
         raise FolderError(f"there is nothing to resume in {folder.path}: start without --resume")
     if folder.experiment.exists() and (different := differences_from(experiment, folder.experiment)):
         raise FolderError(
@@ -295,7 +295,7 @@ def claim_folder(folder: RunFolder, experiment: Experiment, *, resume: bool) -> 
         try:
             yield
         except BaseException:
-            if not resume and not folder.begun:
+            if not resume and not folder.has_progress:
                 shutil.rmtree(folder.path)
             raise
 

@@ -34,7 +34,7 @@ class TrialRecord:
         arm: see `search.arms`.
         internal: what the study sampled.
         changes: what differs from the experiment's `trial`, by dotted path.
-        crowded: how often it ran out of memory and was begun again with more room.
+        oom_retries: how often it ran out of memory and was begun again with more room.
     """
 
     number: int
@@ -44,20 +44,20 @@ class TrialRecord:
     status: Status = "waiting"
     epochs: list[dict[str, float]] = field(default_factory=list)
     reason: str = ""
-    crowded: int = 0
+    oom_retries: int = 0
     bests: list[float] = field(default_factory=list)  # the best of the objective so far, after each epoch
 
     @property
-    def ended(self) -> bool:
+    def is_over(self) -> bool:
         return self.status in ENDED
 
     @property
-    def cut_short(self) -> bool:
+    def is_cut_short(self) -> bool:
         """Whether it was the budget that stopped it, so that it goes on once there is more."""
         return self.status == "stopped" and of_budget(self.reason)
 
     @property
-    def inherited(self) -> int:
+    def inherited_epochs(self) -> int:
         """Epochs that another trial trained."""
         return sum("inherited" in metrics for metrics in self.epochs)
 
@@ -136,7 +136,7 @@ class SearchRecord:
             trial.status, trial.reason = "waiting", ""
             self.moments = [replace(m, ended=None) if m.ended == number else m for m in self.moments]
         elif event["event"] == "crowded":
-            trial.status, trial.crowded = "waiting", trial.crowded + 1
+            trial.status, trial.oom_retries = "waiting", trial.oom_retries + 1
         elif event["event"] == "ended":
             trial.reason, trial.status = event["reason"], event["status"]  # others look: the reason is there first
             self._remember(number)
@@ -146,9 +146,9 @@ class SearchRecord:
         return sum(trial.status == status for trial in self)
 
     @property
-    def ended(self) -> int:
+    def over_count(self) -> int:
         """Trials that are over."""
-        return sum(trial.ended for trial in self)
+        return sum(trial.is_over for trial in self)
 
     def complete(self, planned: int, *, exhausted: bool) -> bool:
         """Whether every trial has ended, and there will be no other.
@@ -157,7 +157,7 @@ class SearchRecord:
             planned: trials in all.
             exhausted: whether the budget is, so that those that were begun are all there will be.
         """
-        return self.ended == len(self.trials) and (self.ended >= planned or exhausted)
+        return self.over_count == len(self.trials) and (self.over_count >= planned or exhausted)
 
     def _remember(self, ended: int | None) -> None:
         self.moments.append(Moment(replace(self.spent), ended))

@@ -147,7 +147,7 @@ class RunWriter:
         self.client.log_batch(run_id, metrics=metrics, params=listed, tags=marks)
         return len(first)
 
-    def known_epochs(self, run_id: str) -> int:
+    def epoch_count(self, run_id: str) -> int:
         """How many epochs the run has."""
         history = self.client.get_metric_history(run_id, "train/loss")
         return 1 + max((m.step for m in history), default=-1)

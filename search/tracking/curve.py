@@ -56,8 +56,8 @@ class Curve:
         values = {EPOCHS: float(spent.epochs), WALL_HOURS: spent.wall_seconds / 3600}
         if spent.gpu_seconds:
             values["spent/gpu_hours"] = spent.gpu_seconds / 3600
-        if spent.inherited:
-            values["saved/epochs"] = float(spent.inherited)
+        if spent.inherited_epochs:
+            values["saved/epochs"] = float(spent.inherited_epochs)
             values["saved/training_hours"] = spent.saved_seconds / 3600
         if spent.saved_gpu_seconds:
             values["saved/gpu_hours"] = spent.saved_gpu_seconds / 3600

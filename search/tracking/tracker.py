@@ -194,7 +194,7 @@ class SearchTracker:
         return left
 
     def _align(self, trial: TrialRecord) -> None:
-        ended = trial.ended
+        ended = trial.is_over
         search = self._search.begin()
         self._system.start(search)
         run_id = self._trials.align(trial, search)
@@ -207,7 +207,7 @@ class SearchTracker:
         if self._closed is not None and self._search.run_id is not None:
             status, files, results = self._closed
             self._system.finish()
-            self._done(lambda: self._trials.interrupt(trial for trial in self._record if not trial.ended))
+            self._done(lambda: self._trials.interrupt(trial for trial in self._record if not trial.is_over))
             self._done(partial(self._search.end, status, results))
             self._done(self._maker.tidy)
             for file in files:

@@ -94,7 +94,7 @@ class TrainingTracker:
         self.trouble: Exception | None = None
         known = self._known()
         if known is not None:
-            self.run_id, self._delivered = known.info.run_id, self._writer.known_epochs(known.info.run_id)
+            self.run_id, self._delivered = known.info.run_id, self._writer.epoch_count(known.info.run_id)
             client.update_run(self.run_id, "RUNNING")
             for name in {"stop_reason", "error"} & set(known.data.tags):
                 client.delete_tag(self.run_id, name)

@@ -196,7 +196,7 @@ class Results:
     metrics: Mapping[str, float] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
 
-    def described(self, text: str | None) -> Results:
+    def with_description(self, text: str | None) -> Results:
         """With a description in Markdown."""
         return self if text is None else replace(self, tags={**self.tags, DESCRIPTION: text[:TAG_LENGTH]})
 
@@ -241,7 +241,7 @@ class TrialRuns:
 
     def align(self, trial: TrialRecord, parent: str) -> str:
         """Brings the trial's run in line; returns its id."""
-        ended, epochs = trial.ended, len(trial.epochs)  # read once: the search goes on meanwhile
+        ended, epochs = trial.is_over, len(trial.epochs)  # read once: the search goes on meanwhile
         run = self._run(trial, parent)
         if not ended or run.status != STATUS[trial.status]:
             self._reopen(run)
@@ -293,7 +293,7 @@ class TrialRuns:
     def _write(self, run: _Known, trial: TrialRecord, epochs: int, tags: Mapping[str, str]) -> None:
         """Its settings, its epochs, its tags, in as few calls as they go in."""
         if run.epochs is None:
-            run.epochs = self._writer.known_epochs(run.run_id)
+            run.epochs = self._writer.epoch_count(run.run_id)
         now = milliseconds()
         run.due += [of_epoch(metrics, now) for metrics in trial.epochs[run.epochs + len(run.due) : epochs]]
         if not run.described:
@@ -308,7 +308,7 @@ class TrialRuns:
 
 def _inherited_tags(trial: TrialRecord) -> dict[str, str]:
     """How many of its first epochs another trial trained."""
-    return {"inherited_epochs": str(trial.inherited)} if trial.inherited else {}
+    return {"inherited_epochs": str(trial.inherited_epochs)} if trial.inherited_epochs else {}
 
 
 def _reason(trial: TrialRecord) -> dict[str, str]:

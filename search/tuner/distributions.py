@@ -18,7 +18,7 @@ def distributions(dimension: Dimension) -> Distributions:
     if isinstance(dimension, Interval):
         return {dimension.path: _of_interval(dimension)}
     window = {START: IntDistribution(0, len(dimension.ends) - 1), END: FloatDistribution(0.0, 1.0)}
-    return {path: window[path] for path in dimension.sampled}
+    return {path: window[path] for path in dimension.varying}
 
 
 def _of_choice(choice: Choice) -> BaseDistribution:

@@ -36,7 +36,7 @@ class Policy(Protocol):
     """Decides on trials from their results and from nothing else, so that a resume can replay it."""
 
     @property
-    def planned(self) -> int:
+    def total(self) -> int:
         """Trials in all, as far as the results so far ask for."""
 
     def restore(self, trial: TrialRecord) -> None:
@@ -60,10 +60,10 @@ class Policy(Protocol):
     # ---- for trials that begin alike, see `search.sharing` ----
 
     @property
-    def more(self) -> bool:
+    def has_more(self) -> bool:
         """Whether trials may still be suggested, as far as anybody can tell."""
 
-    def foreseen(self, number: int) -> bool:
+    def is_determined(self, number: int) -> bool:
         """Whether no result that is still to come can change what trial `number`, the next one, is to be."""
 
     def siblings(self, trial: TrialRecord) -> list[Sibling]:
@@ -90,7 +90,7 @@ class SearchPolicy:
         self._opened = False
 
     @property
-    def planned(self) -> int:
+    def total(self) -> int:
         return len(self.arms)
 
     def restore(self, trial: TrialRecord) -> None:
@@ -125,7 +125,7 @@ class SearchPolicy:
         budget = self._experiment.search.budget
         if not self._opened:
             self._opened = True
-            self._exhausted = next((t.reason for t in record if t.cut_short and ended_by(budget, t.reason)), None)
+            self._exhausted = next((t.reason for t in record if t.is_cut_short and ended_by(budget, t.reason)), None)
         confirm, trial = self._experiment.confirm, self._experiment.trial
         trainings = confirm.trainings if confirm else 0
         aside = set_aside(trainings, most_epochs(self._experiment.space, trial), record.spent)
@@ -133,11 +133,11 @@ class SearchPolicy:
         return self._exhausted
 
     @property
-    def more(self) -> bool:
+    def has_more(self) -> bool:
         return len(self._suggested) < len(self.arms)
 
-    def foreseen(self, number: int) -> bool:
-        return self.studies[self.arms[number]].foreseen
+    def is_determined(self, number: int) -> bool:
+        return self.studies[self.arms[number]].is_determined
 
     def siblings(self, trial: TrialRecord) -> list[Sibling]:
         return siblings(self._experiment.space, self._experiment.trial, trial.changes)

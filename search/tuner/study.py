@@ -67,7 +67,7 @@ class ArmStudy:
         return math.prod(dimension.count for dimension in self._dimensions)
 
     @property
-    def foreseen(self) -> bool:
+    def is_determined(self) -> bool:
         """Whether no result that is still to come can change what is suggested next."""
         name, startup = self._search.sampler, self._known.startup
         return self._sequence is not None or name == "random" or (name in ("tpe", "gp") and len(self._had) < startup)
@@ -120,7 +120,7 @@ class ArmStudy:
         self._study.add_trial(
             create_trial(state=TrialState.RUNNING, params=record.internal, distributions=self._distributions)
         )
-        if record.ended:
+        if record.is_over:
             self.tell(record)
 
     def tell(self, record: TrialRecord) -> None:

@@ -59,7 +59,7 @@ class Tuner:
         self._reopen()
         for trial in self.record:
             policy.restore(trial)
-        self._again = [trial.number for trial in self.record if not trial.ended]
+        self._again = [trial.number for trial in self.record if not trial.is_over]
         self._drawn: dict[int, TrialRecord] = {}  # suggested, and not handed out yet
         self._sharing: Sharing | None = None
         self._orders: dict[int, Order] = {}
@@ -76,8 +76,8 @@ class Tuner:
     def _reopen(self) -> None:
         """What the budget stopped goes on where there is more of it now."""
         for trial in self.record:
-            if trial.cut_short and not self.exhausted:
-                self._happened({"event": "reopened", "number": trial.number})
+            if trial.is_cut_short and not self.exhausted:
+                self._record({"event": "reopened", "number": trial.number})
 
     @property
     def exhausted(self) -> str | None:
@@ -85,16 +85,16 @@ class Tuner:
         return self.policy.exhausted(self.record)
 
     @property
-    def left(self) -> int:
+    def remaining_trials(self) -> int:
         """Trials still to be handed out: those that were interrupted, and new ones; none once the budget is spent."""
         if self.exhausted:
             return 0
-        return len(self._again) + max(0, self.policy.planned - len(self.record.trials))
+        return len(self._again) + max(0, self.policy.total - len(self.record.trials))
 
     @property
     def complete(self) -> bool:
         """Whether every trial of the search has ended; once the budget is spent, every one that was begun."""
-        return self.record.complete(self.policy.planned, exhausted=self.exhausted is not None)
+        return self.record.complete(self.policy.total, exhausted=self.exhausted is not None)
 
     @property
     def over(self) -> bool:
@@ -108,21 +108,21 @@ class Tuner:
         for number in self._again:
             if self._free(trial := self.record.trials[number]):
                 self._again.remove(number)
-                return self._handed_out(trial)
+                return self._hand_out(trial)
         for number, trial in self._ahead():
             if self._free(trial):
                 del self._drawn[number]
                 what = {"arm": trial.arm, "internal": trial.internal, "changes": trial.changes}
                 happened = {"event": "suggested", "version": VERSION, "number": number, **what}
-                return self._handed_out(self.record.trials[number]) if self._happened(happened) else None
+                return self._hand_out(self.record.trials[number]) if self._record(happened) else None
         return None
 
     def _ahead(self) -> Iterator[tuple[int, TrialRecord]]:
         """New trials: those that had to wait, then more; where that needs results, no more of them wait than run."""
         yield from list(self._drawn.items())
-        while (number := self._new()) < self.policy.planned:
+        while (number := self._new()) < self.policy.total:
             running = sum(trial.status == "running" for trial in self.record)
-            most = AHEAD if self.policy.foreseen(number) else max(1, running)
+            most = AHEAD if self.policy.is_determined(number) else max(1, running)
             if len(self._drawn) >= most:
                 return
             trial = TrialRecord(number, **vars(self.policy.suggest(number)))
@@ -137,7 +137,7 @@ class Tuner:
 
     def record_start(self, number: int) -> None:
         """A worker has begun (or begun again) with a trial."""
-        if self._happened({"event": "started", "number": number}):
+        if self._record({"event": "started", "number": number}):
             self._tell(lambda callback: callback.on_start(self.record.trials[number]))
 
     def record_epoch(self, number: int, metrics: dict[str, float], gpu: float = 0.0) -> str | None:
@@ -151,7 +151,7 @@ class Tuner:
             self._sharing.trained(number, int(metrics["epoch"]) + 1)
         known = len(trial.epochs) - int(metrics["epoch"])
         if known == 0:
-            if not self._happened({"event": "reported", "number": number, "metrics": metrics, "gpu": gpu}):
+            if not self._record({"event": "reported", "number": number, "metrics": metrics, "gpu": gpu}):
                 return None
             self._tell(lambda callback: callback.on_report(trial))
         return self._stop(trial) if known in (0, 1) else None
@@ -168,7 +168,7 @@ class Tuner:
     def record_end(self, number: int, status: Status, reason: str = "") -> None:
         """A trial is over. Told twice, the first counts."""
         trial = self.record.trials[number]
-        if trial.ended or not self._happened({"event": "ended", "number": number, "status": status, "reason": reason}):
+        if trial.is_over or not self._record({"event": "ended", "number": number, "status": status, "reason": reason}):
             return
         self.policy.tell(trial)
         self._over(number)
@@ -176,7 +176,7 @@ class Tuner:
 
     def record_out_of_memory(self, number: int) -> None:
         """A trial ran out of memory and is to go on with more. That is no result: the policy hears nothing."""
-        if self._happened({"event": "crowded", "number": number}):
+        if self._record({"event": "crowded", "number": number}):
             self._over(number)
             self._again.append(number)
 
@@ -188,7 +188,7 @@ class Tuner:
     def _free(self, trial: TrialRecord) -> bool:
         return self._sharing is None or self._sharing.free(trial)
 
-    def _handed_out(self, trial: TrialRecord) -> TrialRecord:
+    def _hand_out(self, trial: TrialRecord) -> TrialRecord:
         if self._sharing is not None:
             self._orders[trial.number] = self._sharing.begin(trial)
         return trial
@@ -201,7 +201,7 @@ class Tuner:
     def close(self) -> None:
         """Ends the trials that were interrupted, where the budget leaves them nothing to go on with."""
         for trial in self.record:
-            if self.exhausted and not trial.ended:
+            if self.exhausted and not trial.is_over:
                 whole = self._whole(trial)
                 self.record_end(trial.number, "finished" if whole else "stopped", "" if whole else self.exhausted)
 
@@ -209,7 +209,7 @@ class Tuner:
         """Nothing more is handed out, and what runs is to stop; no trial ends by it, so that a resume goes on."""
         self.halted = self.halted or reason
 
-    def _happened(self, event: dict[str, Any]) -> bool:
+    def _record(self, event: dict[str, Any]) -> bool:
         """Writes an event down and takes it in; what cannot be written has not happened, and halts the search."""
         if self.halted:
             return False

@@ -62,7 +62,7 @@ class ConfirmPolicy:
         self.pairs = Pairs(len(self.seeds), self.experiment.search.objective.mode, sequential=self.sequential)
 
     @property
-    def planned(self) -> int:
+    def total(self) -> int:
         return self.pairs.trainings
 
     def restore(self, trial: TrialRecord) -> None:
@@ -91,10 +91,10 @@ class ConfirmPolicy:
         return exhausted(self.experiment.search.budget, self.spent + record.spent) if self.limited else None
 
     @property
-    def more(self) -> bool:
-        return self.pairs.more
+    def has_more(self) -> bool:
+        return self.pairs.has_more
 
-    def foreseen(self, number: int) -> bool:
+    def is_determined(self, number: int) -> bool:
         return True
 
     def siblings(self, trial: TrialRecord) -> list[Sibling]:

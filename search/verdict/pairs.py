@@ -66,7 +66,7 @@ class Pairs:
         return len(self._trained) + sum(1 for _ in self._due())
 
     @property
-    def more(self) -> bool:
+    def has_more(self) -> bool:
         """Whether trainings may still be asked for: what is due, or ablations of what is there."""
         undecided = self.ablation_of is None and self._prefix(PAIR) < self.planned
         return self.clear_at is None and (undecided or any(True for _ in self._due()))
@@ -85,7 +85,7 @@ class Pairs:
     def take(self, pair: int, role: Role, trial: TrialRecord) -> None:
         """What was handed out, as it stands now; once it has ended, its result counts."""
         self._trained[pair, role] = trial
-        if trial.ended:
+        if trial.is_over:
             self._look()
 
     def trial(self, pair: int, role: Role) -> TrialRecord | None:

@@ -305,7 +305,7 @@ def test_too_many_quarantined_ends_with_their_table_and_a_raised_limit_goes_on(t
     assert not (folder / "manifest.json").exists()
     report = run(index, folder, max_quarantined=0.4)
     assert (report.clips, len(report.quarantined), report.skipped_shards) == (6, 4, 4)
-    assert Store(folder).manifest.quarantined == report.quarantined
+    assert Store(folder).manifest.quarantine == report.quarantined
 
 
 def test_a_share_that_is_just_allowed_is_allowed(index, tmp_path):
@@ -434,7 +434,7 @@ def test_a_file_that_is_gone_is_quarantined_and_looked_for_again_the_next_time(i
     id, reason = report.quarantined[1]
     assert (id, reason.partition(":")[0]) == ("clip8", "cannot be read")
     tells(reason, os.strerror(errno.ENOENT), gone)
-    assert Store(folder).manifest.quarantined == report.quarantined
+    assert Store(folder).manifest.quarantine == report.quarantined
     again = run(index, folder)
     assert (again.clips, again.skipped_shards) == (23, 11)
     assert content(folder) == whole

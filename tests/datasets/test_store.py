@@ -82,7 +82,7 @@ def test_every_clip_is_read_as_it_was_decoded(made):
     assert len({entry.shard for entry in store.entries()}) == 3
     assert store.verify() == []
     assert store.manifest.splits == {clip.id: clip.split for clip in kept}
-    assert [(id, reason.partition(":")[0]) for id, reason in store.manifest.quarantined] == [("ä3", "no sound")]
+    assert [(id, reason.partition(":")[0]) for id, reason in store.manifest.quarantine] == [("ä3", "no sound")]
     assert (store.manifest.missing, store.manifest.notes) == (1, ("the publisher's split",))
 
 

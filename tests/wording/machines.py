@@ -13,7 +13,7 @@ from search.backend.autopack import FULL, NO_GPU
 from search.backend.cluster import ray_for
 from search.backend.resources import Peak, Room, fit, trials_at_once
 from search.backend.step_cost import Cost
-from search.backend.throughput import Measured, Packing, format_packings, on_a_gpu, on_cpus
+from search.backend.throughput import Measurement, Packing, format_packings, on_a_gpu, on_cpus
 from search.dry_run.forecast import Forecast
 from search.dry_run.prefix_savings import Shared
 from search.experiment.schema import Budget
@@ -133,8 +133,8 @@ GPU_PACKINGS, CPU_PACKINGS = on_a_gpu("auto", 8, 8), on_cpus(4)
 LIMIT = "there is no more memory: the heaviest configuration (fusion=gated) takes 5.1 of its 24.0 GB"
 
 
-def packed(packings: Sequence[Packing], *rates: float | None) -> list[Measured]:
-    return [Measured(packing, rate) for packing, rate in zip(packings, rates, strict=False)]
+def packed(packings: Sequence[Packing], *rates: float | None) -> list[Measurement]:
+    return [Measurement(packing, rate) for packing, rate in zip(packings, rates, strict=False)]
 
 
 PACKED: list[tuple[str, str, str]] = [

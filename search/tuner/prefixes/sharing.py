@@ -25,7 +25,7 @@ class Relations(Protocol):
     """What of a tuner's policy matters here."""
 
     @property
-    def more(self) -> bool:
+    def has_more(self) -> bool:
         """Whether trials may still be suggested."""
 
     def siblings(self, trial: TrialRecord) -> list[Sibling]:
@@ -102,7 +102,7 @@ class Sharing:
         for trial in trials:
             seen = self._seen(trial)
             seen.family.begun(seen.keys)
-            if not trial.ended:
+            if not trial.is_over:
                 self._waiting[trial.number] = seen
         for key in self._found:
             self._drop(key)
@@ -114,7 +114,7 @@ class Sharing:
 
     def free(self, trial: TrialRecord) -> bool:
         """Whether nobody is on the way to where it could begin, farther on than it can begin now."""
-        if trial.crowded:
+        if trial.oom_retries:
             return True
         marks = self._waiting[trial.number].marks
         there = [place for place, key in enumerate(marks) if key in self._left]
@@ -125,7 +125,7 @@ class Sharing:
         """It is handed out."""
         known = self._waiting.pop(trial.number, None) or self._seen(trial)
         known.family.begun(known.keys)
-        if trial.crowded:  # with another number of threads nothing is the same to the bit
+        if trial.oom_retries:  # with another number of threads nothing is the same to the bit
             return Order()
         self._running[trial.number] = known
         places = parting(known.marks, self._others(known.family))
@@ -189,7 +189,7 @@ class Sharing:
     def _others(self, family: Family) -> list[Marks]:
         """What may still begin, of a family."""
         waiting = [other.marks for other in self._waiting.values() if other.family is family]
-        return waiting + (family.to_come if self._relations.more else [])
+        return waiting + (family.to_come if self._relations.has_more else [])
 
     def _tidy(self) -> None:
         """Drops what nobody will go on from, then what is the least use, until there is room."""

@@ -18,7 +18,7 @@ def test_a_second_ctrl_c_is_heard_from_the_moment_of_the_first(capfd):
 
     before = signal.signal(signal.SIGUSR1, tune_stops)
     try:
-        with interrupt.handled():
+        with interrupt.handle_signals():
             interrupt.listen()
             signal.raise_signal(signal.SIGINT)
             assert told == [signal.SIGUSR1]

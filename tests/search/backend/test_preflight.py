@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from datasets.loader.in_memory import InMemory, Split
-from search.backend.preflight import known_metrics, rehearse
+from search.backend.preflight import metric_names, rehearse
 from search.experiment.load import check
 from search.experiment.schema import Experiment, ExperimentError
 from search.experiment.yaml_source import override, parse
@@ -199,4 +199,4 @@ def test_only_what_every_trial_has_can_be_optimised():
 
 
 def test_what_can_be_optimised_follows_the_data():
-    assert known_metrics(["a"]) == ["val/accuracy", "val/loss", "val/accuracy/a"]
+    assert metric_names(["a"]) == ["val/accuracy", "val/loss", "val/accuracy/a"]

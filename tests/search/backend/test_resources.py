@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ogmge.config import TrialConfig
 from search.backend import autopack
 from search.backend import resources as packing
-from search.backend.autopack import Packed
+from search.backend.autopack import PackingDecision
 from search.backend.cluster import nodes
 from search.backend.resources import CONTEXT_BYTES, Peak, ResourceError, Room, fit, larger, share, trials_at_once
 from search.backend.step_cost import Cost
@@ -113,7 +113,7 @@ def test_no_more_share_a_gpu_than_there_are_cpus_for(cpu, nodes, at_most):
 
 
 def test_without_a_gpu_auto_trains_on_cpus_and_says_so():
-    assert autopack.room_for(asked("search.resources.cpu=2"), [{"CPU": 4}]) == (Room(2, 0), autopack.NO_GPU)
+    assert autopack.resources_for(asked("search.resources.cpu=2"), [{"CPU": 4}]) == (Room(2, 0), autopack.NO_GPU)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_without_a_gpu_auto_trains_on_cpus_and_says_so():
 )
 def test_what_the_file_names_is_taken_as_it_is(resources, nodes, room):
     """Beside a part of a GPU `cpu: auto` is that part of the CPUs."""
-    assert autopack.room_for(experiment(f"search.resources={resources}"), nodes) == (room, None)
+    assert autopack.resources_for(experiment(f"search.resources={resources}"), nodes) == (room, None)
 
 
 @pytest.fixture
@@ -139,13 +139,13 @@ def pretended(ray_instance: None) -> list[dict[str, float]]:
 
 
 def test_what_is_found_out_on_the_gpu_is_given(pretended, monkeypatch):
-    monkeypatch.setattr(autopack, "_gpu", lambda *_: Packed(Room(1, 0.5), "2 trials a GPU"))
-    assert autopack.room_for(asked(), pretended) == (Room(1, 0.5), "2 trials a GPU")
+    monkeypatch.setattr(autopack, "_gpu", lambda *_: PackingDecision(Room(1, 0.5), "2 trials a GPU"))
+    assert autopack.resources_for(asked(), pretended) == (Room(1, 0.5), "2 trials a GPU")
 
 
 def test_more_cores_than_there_are_beside_a_gpu_are_not_waited_for(pretended):
     with pytest.raises(ResourceError) as error:
-        autopack.room_for(asked("search.resources.cpu=3"), pretended)
+        autopack.resources_for(asked("search.resources.cpu=3"), pretended)
     tells(error.value, "`search.resources.cpu`", "3 CPU", "Ray", "2 CPU")
 
 
@@ -153,7 +153,7 @@ def test_what_fails_in_the_probe_is_told(ray_instance):
     own = "dataset={name: 'tests.support.own_data:Broken'}"
     broken = experiment(own, "trial.encoder=mlp", "search.resources.cpu=auto")
     with pytest.raises(ExperimentError) as error:
-        autopack.room_for(broken, [{"CPU": 1}])
+        autopack.resources_for(broken, [{"CPU": 1}])
     [sentence] = error.value.sentences
     tells(sentence, "OSError: clip 17 is damaged")
 
@@ -161,7 +161,7 @@ def test_what_fails_in_the_probe_is_told(ray_instance):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="it can use this one")
 def test_a_gpu_that_torch_cannot_use_is_told(pretended):
     with pytest.raises(ResourceError) as error:
-        autopack.room_for(asked(), pretended)
+        autopack.resources_for(asked(), pretended)
     tells(error.value, "GPU", "torch", "`search.resources.gpu=0`")
 
 
@@ -191,7 +191,7 @@ def test_cores_are_measured_by_a_worker_that_has_all_of_them(ray_instance, tmp_p
         f"dataset={{name: '{QUICK}'}}", "trial={encoder: mlp, modulation: {parameters: all}}", "space.fusion=[sum]",
         "search.resources.cpu=auto",
     )  # fmt: skip
-    room, note = autopack.room_for(own, [{"CPU": 2}])
+    room, note = autopack.resources_for(own, [{"CPU": 2}])
     assert room in (Room(1, 0), Room(2, 0))
     tells(note, *(("2 trials", "1 core") if room.cpu == 1 else ("1 trial", "2 cores", 2)))
 
@@ -200,7 +200,7 @@ def test_a_search_that_goes_on_gives_a_trial_what_it_gave_before(tmp_path, monke
     """On nodes like those before, and where the same is asked for."""
     found = [Room(1, 0), Room(2, 0), Room(4, 0)]
     left = iter(found)
-    monkeypatch.setattr(run_trials, "room_for", lambda *_: (next(left), "note"))
+    monkeypatch.setattr(run_trials, "resources_for", lambda *_: (next(left), "note"))
     folder = RunFolder(tmp_path)
     folder.tune.mkdir()
     auto, there = experiment("search.resources.cpu=auto"), [{"CPU": 4.0, "memory": 1e9}]

@@ -17,7 +17,16 @@ from ogmge.config import Modulation, TrialConfig
 from search.backend import resources as packing
 from search.backend import throughput
 from search.backend.resources import Room
-from search.backend.throughput import Crew, Measured, Packing, best_packing, climb, format_packings, on_a_gpu, on_cpus
+from search.backend.throughput import (
+    Crew,
+    Measurement,
+    Packing,
+    best_packing,
+    climb,
+    format_packings,
+    on_a_gpu,
+    on_cpus,
+)
 from tests.support.own_data import Vectors
 from tests.support.tells import tells
 
@@ -34,9 +43,9 @@ class Quick(Vectors):
         return self
 
 
-def measured(*rates: float | None) -> list[Measured]:
+def measured(*rates: float | None) -> list[Measurement]:
     """Of 1, 2, 4, … trials a GPU."""
-    return [Measured(Packing(2**n, Room(1, 1 / 2**n)), rate) for n, rate in enumerate(rates)]
+    return [Measurement(Packing(2**n, Room(1, 1 / 2**n)), rate) for n, rate in enumerate(rates)]
 
 
 def test_the_examples_are_right():
@@ -109,7 +118,7 @@ def figures(line: str) -> list[str]:
 
 
 def test_a_line_on_cores():
-    found = [Measured(packing, rate) for packing, rate in zip(on_cpus(4), (10.0, 15.0, 14.0), strict=True)]
+    found = [Measurement(packing, rate) for packing, rate in zip(on_cpus(4), (10.0, 15.0, 14.0), strict=True)]
     line = format_packings(found, "")
     tells(line, "2 trials", "2 cores", "1.5 times", 4, "faster")
     assert len(figures(line)) == 4

@@ -106,7 +106,7 @@ def test_one_that_is_interrupted_and_then_killed_trains_again_what_it_was_at_whe
     *_, last = [line for line in output.splitlines() if line]
     tells(last, "interrupted", f"uv run python -m search {shlex.join(CONFIRM)}")
     interrupted = trainings(here)
-    assert not all(trial.ended for trial in interrupted)
+    assert not all(trial.is_over for trial in interrupted)
     assert not (here / "runs" / "own" / "verdict.json").exists()
     parent, runs, _ = children(here, "own")
     assert parent.info.status == "KILLED"
@@ -118,7 +118,7 @@ def test_one_that_is_interrupted_and_then_killed_trains_again_what_it_was_at_whe
     process.kill()
     process.communicate()
     killed = trainings(here)
-    running = [trial for trial in killed if not trial.ended]
+    running = [trial for trial in killed if not trial.is_over]
     assert running
     result = command(*CONFIRM)
     assert result.exit_code == 0, result.output

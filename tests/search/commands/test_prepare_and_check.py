@@ -160,7 +160,7 @@ def test_too_many_unusable_clips_end_it_with_the_reasons_and_a_raised_limit_goes
     table = [line.split(maxsplit=1) for line in raised.output.splitlines()[-2:]]
     for (often, reason), its in zip(table, (("2", "cannot be decoded"), ("1", "no sound")), strict=True):
         assert (often, reason[: len(its[1])]) == its
-    assert len(Store(tmp_path / "store").manifest.quarantined) == 3
+    assert len(Store(tmp_path / "store").manifest.quarantine) == 3
 
 
 def test_data_that_need_no_preparing_say_so_and_can_be_checked(ray_instance, tmp_path, monkeypatch):

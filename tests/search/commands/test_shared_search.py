@@ -63,12 +63,12 @@ def test_a_shared_search_gives_what_one_without_gives(tmp_path: Path, monkeypatc
         assert all(torch.equal(weights[name], other) for name, other in alone[changes][1].items())
     spent = Journal(tmp_path / "runs/shared/tune/journal.jsonl").replay().spent
     assert (tmp_path / "killed").exists()
-    assert (spent.epochs, spent.inherited) == (bound(), 13 * 6 - bound())
+    assert (spent.epochs, spent.inherited_epochs) == (bound(), 13 * 6 - bound())
     tells(done.output, "78 epochs", f"{bound()} trained", 78 - bound())
     assert not (tmp_path / "runs/shared/tune/prefixes").exists()
     parent, trials, client = children(tmp_path, "shared")
-    assert parent.data.metrics["saved/epochs"] == spent.inherited
-    assert sum(int(run.data.tags.get("inherited_epochs", 0)) for run in trials) == spent.inherited
+    assert parent.data.metrics["saved/epochs"] == spent.inherited_epochs
+    assert sum(int(run.data.tags.get("inherited_epochs", 0)) for run in trials) == spent.inherited_epochs
     for run in trials:
         assert [m.step for m in client.get_metric_history(run.info.run_id, "val/loss")] == list(range(6))
         assert "inherited" not in run.data.metrics

@@ -15,7 +15,7 @@ from click.testing import Result
 from ogmge import checkpoint, inference
 from ogmge import fit as trainable
 from search.experiment.load import load
-from search.models.registry import find_registered
+from search.models.registry import find_model_file
 from tests.support.own_data import Drawn
 from tests.support.searches import command, said
 from tests.support.tells import tells
@@ -110,7 +110,7 @@ def test_a_training_reads_the_test_split_once_and_leaves_a_model_that_predicts_i
         evaluated = command("evaluate", *arguments)
         assert (evaluated.exit_code, what in said(evaluated)) == (code, True), evaluated.output
     (here / "runs/alone/best.pt").rename(here / "moved.pt")
-    copy = find_registered("models:/alone@champion", Path("runs"))
+    copy = find_model_file("models:/alone@champion", Path("runs"))
     assert copy.read_bytes() == (here / "moved.pt").read_bytes()
     (here / "moved.pt").rename(here / "runs/alone/best.pt")
 

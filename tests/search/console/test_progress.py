@@ -143,8 +143,8 @@ def test_how_long_it_will_take_is_guessed_from_the_epochs_of_this_session(tmp_pa
     assert len(durations(counts(progress))) == 1  # nothing of this session yet
     simulate(tuner, at_once=1, steps=15)
     now[0] = 100.0
-    ended = [len(t.epochs) for t in tuner.record if t.ended]
-    running = sum(len(t.epochs) for t in tuner.record if not t.ended)
+    ended = [len(t.epochs) for t in tuner.record if t.is_over]
+    running = sum(len(t.epochs) for t in tuner.record if not t.is_over)
     coming = (14 - len(ended)) * sum(ended) / len(ended) - running
     seconds = 100.0 * coming / (tuner.record.spent.epochs - before)
     assert durations(counts(progress)) == [duration(100), duration(seconds)]
@@ -258,7 +258,7 @@ def test_a_resumed_search_counts_on(tmp_path):
     path = tmp_path / "journal.jsonl"
     simulate(opened(path), steps=30)
     tuner = Tuner(experiment(), Journal(path), SearchPolicy(experiment()))
-    ended = sum(t.ended for t in tuner.record)
+    ended = sum(t.is_over for t in tuner.record)
     screen = console()
     with Progress(tuner, of_search(tuner), screen, 2) as progress:
         tuner.callbacks.append(progress)

@@ -137,7 +137,7 @@ def test_a_search_that_is_not_done_has_a_page_that_says_so(tmp_path, steps, busy
     said = found.text("h1")
     assert claims(said) == set()
     assert ("running" in said) is busy
-    tells(found.text("p"), f"{gather(run.path).record.ended} of 14")
+    tells(found.text("p"), f"{gather(run.path).record.over_count} of 14")
     assert ("--resume" in found.text("code")) is not busy
 
 
@@ -226,7 +226,7 @@ def test_what_was_stopped_is_to_go_on_and_its_epochs_are_to_come(tmp_path):
         "running"
     }
     coming = sum(5 - len(t.epochs) for t in begun)
-    saved = sum(5 - len(t.epochs) for t in facts.record if t.ended)
+    saved = sum(5 - len(t.epochs) for t in facts.record if t.is_over)
     counts = re.findall(r"\d+", dict(words.spent(facts))["epochs"])
     assert sorted(map(int, counts)) == sorted(filter(None, (facts.record.spent.epochs, saved, coming)))
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from search.console.summary import cut_short, print_summary
+from search.console.summary import is_cut_short, print_summary
 from search.experiment.arms import ARMS
 from search.experiment.schema import Budget, ExperimentError, as_values
 from search.run import budget
@@ -143,8 +143,8 @@ def test_running_trials_end_at_their_next_report_and_no_new_one_is_suggested(tmp
     tuner = opened(tmp_path / "journal.jsonl", *assignments)
     simulate(tuner, at_once)
     assert tuner.complete
-    assert (tuner.left, tuner.next()) == (0, None)
-    assert all(t.ended for t in tuner.record)
+    assert (tuner.remaining_trials, tuner.next()) == (0, None)
+    assert all(t.is_over for t in tuner.record)
     assert most <= tuner.record.spent.epochs < most + at_once
     assert len(tuner.record.trials) < len(tuner.policy.arms)
     assert len(stopped_by_budget(tuner)) <= at_once
@@ -191,9 +191,9 @@ def test_what_was_interrupted_is_ended_where_the_budget_is_spent_meanwhile(tmp_p
     path = tmp_path / "journal.jsonl"
     simulate(opened(path), at_once=3, steps=4)
     tuner = opened(path, "search.budget.epochs=1")
-    interrupted = [t.number for t in tuner.record if not t.ended]
+    interrupted = [t.number for t in tuner.record if not t.is_over]
     assert interrupted
-    assert (tuner.left, tuner.complete) == (0, False)
+    assert (tuner.remaining_trials, tuner.complete) == (0, False)
     tuner.close()
     assert stopped_by_budget(tuner) == interrupted
     assert tuner.complete
@@ -218,8 +218,8 @@ def test_more_budget_on_a_resume_goes_on_with_the_plan(tmp_path):
     before = results(first.record)
     cut = stopped_by_budget(first)
     tuner = opened(path, "search.budget.epochs=1000", NONE)
-    assert [t.number for t in tuner.record if not t.ended] == cut  # these go on
-    assert tuner.left == len(tuner.policy.arms) - len(before) + len(cut) > len(cut) > 0
+    assert [t.number for t in tuner.record if not t.is_over] == cut  # these go on
+    assert tuner.remaining_trials == len(tuner.policy.arms) - len(before) + len(cut) > len(cut) > 0
     assert not tuner.complete
     simulate(tuner)
     for number, (earlier, now) in enumerate(zip(before, results(tuner.record), strict=False)):
@@ -235,7 +235,7 @@ def test_without_more_budget_nothing_that_it_stopped_goes_on(tmp_path):
     assert stopped_by_budget(first)
     again = opened(path, "search.budget.epochs=8", NONE)
     assert results(again.record) == results(first.record)
-    assert (again.left, again.complete) == (0, True)
+    assert (again.remaining_trials, again.complete) == (0, True)
 
 
 def test_what_the_budget_stopped_is_counted_once_however_it_ends(tmp_path):
@@ -263,8 +263,8 @@ def test_the_summary_says_that_the_budget_ended_it_and_what_was_left(tmp_path):
     text = printed(tuner)
     left = 14 - len(tuner.record.trials)
     stopped = len(stopped_by_budget(tuner))
-    tells(cut_short(tuner), "9 epochs", stopped, left, 14, "`search.budget`", "--resume")
-    tells(text, cut_short(tuner))
+    tells(is_cut_short(tuner), "9 epochs", stopped, left, 14, "`search.budget`", "--resume")
+    tells(text, is_cut_short(tuner))
 
 
 def test_of_a_budget_that_cost_nothing_no_word_is_said(tmp_path):
@@ -272,7 +272,7 @@ def test_of_a_budget_that_cost_nothing_no_word_is_said(tmp_path):
     simulate(opened(path))
     tuner = opened(path, "search.budget.epochs=1")
     assert tuner.exhausted
-    assert cut_short(tuner) is None
+    assert is_cut_short(tuner) is None
     assert "Budget:" not in printed(tuner)
 
 
@@ -343,7 +343,7 @@ def test_a_search_that_its_budget_ended_is_done_also_when_it_is_opened_again(tmp
         tuner.record_end(trial.number, "stopped", tuner.record_epoch(trial.number, told))
     assert (tuner.complete, exhausted(asked.search.budget, tuner.record.spent)) == (True, None)
     again = Tuner(asked, Journal(path), SearchPolicy(asked), lambda: now)
-    assert (again.complete, again.left) == (True, 0)
+    assert (again.complete, again.remaining_trials) == (True, 0)
     more = experiment("search.budget.hours=2", "confirm.seeds=2")
     assert not Tuner(more, Journal(path), SearchPolicy(more), lambda: now).complete
 

@@ -58,7 +58,7 @@ def test_an_empty_folder_or_one_with_a_lock_that_nobody_holds_is_free(folder):
     folder.path.mkdir(parents=True)
     (folder.path / ".lock").touch()
     begin(folder)
-    assert folder.begun
+    assert folder.has_progress
 
 
 @pytest.mark.parametrize("damage", [b"name: [", b"- 7", b"\xff\xfe\x00"])

@@ -326,7 +326,7 @@ def kill(search: Search) -> None:
 def unsent(search: Search) -> list[int]:
     """Trials that have ended whose weights MLflow lacks."""
     _, children = stored(search)
-    ended = [t.number for t in search.tuner.record if t.ended and search.weights(t.number).exists()]
+    ended = [t.number for t in search.tuner.record if t.is_over and search.weights(t.number).exists()]
     return [number for number in ended if not files(search, children[number])]
 
 
@@ -393,7 +393,7 @@ def test_a_resume_adds_only_what_is_missing(search):
     simulate(search.tuner, steps=25)
     search.close("KILLED")
     parent = stored(search)[0]
-    ended = [t.number for t in search.tuner.record if t.ended and t.epochs]
+    ended = [t.number for t in search.tuner.record if t.is_over and t.epochs]
     curve = rows(search, parent)
     before = {number: run for number, run in written()[1].items() if number in ended}
     for _ in range(2):

@@ -173,11 +173,13 @@ def test_each_epoch_is_trained_once(grid: list[str], sampler: str, at_once: int)
         machine.run(at_once)
         assert machine.tuner.complete
         record = machine.tuner.record
-        assert sorted(record.trials) == list(range(machine.tuner.policy.planned))
+        assert sorted(record.trials) == list(range(machine.tuner.policy.total))
         assert machine.trained == record.spent.epochs == machine.bound()
-        assert record.spent.inherited == sum(trial.inherited for trial in record)
+        assert record.spent.inherited_epochs == sum(trial.inherited_epochs for trial in record)
         asked = sum(len(machine.keys(trial)) - 1 for trial in record)
-        assert record.spent.epochs + record.spent.inherited == asked == sum(len(trial.epochs) for trial in record)
+        assert (
+            record.spent.epochs + record.spent.inherited_epochs == asked == sum(len(trial.epochs) for trial in record)
+        )
         assert not machine.left
 
 
@@ -251,7 +253,7 @@ def test_early_stopping_judges_a_trial_by_what_it_inherits(tmp_path: Path) -> No
     machine.run(2)
     stopped = [trial for trial in machine.tuner.record if trial.status == "stopped"]
     assert machine.tuner.complete
-    assert any(0 < trial.inherited == len(trial.epochs) for trial in stopped)
+    assert any(0 < trial.inherited_epochs == len(trial.epochs) for trial in stopped)
     assert machine.trained <= machine.bound()
 
 
@@ -311,8 +313,10 @@ def test_with_a_continuous_alpha_trials_share_what_comes_before_the_window(tmp_p
     record = machine.tuner.record
     assert machine.trained == machine.bound()
     starts = {trial.number: trial.changes.get("modulation.start", 6) for trial in record}
-    assert all(trial.inherited in (0, 1, 3) and trial.inherited <= starts[trial.number] for trial in record)
-    assert record.spent.inherited > 0
+    assert all(
+        trial.inherited_epochs in (0, 1, 3) and trial.inherited_epochs <= starts[trial.number] for trial in record
+    )
+    assert record.spent.inherited_epochs > 0
 
 
 def test_a_space_too_large_to_look_through_still_shares_what_comes_before_windows() -> None:
@@ -346,7 +350,7 @@ def test_a_ablation_goes_on_from_its_pair(tmp_path: Path, at_once: int) -> None:
     policy = ConfirmPolicy(asked, best, [11, 12, 13, 14, 15, 16], Spent())
     machine = Claim(asked, tmp_path / "j.jsonl", policy=policy)
     machine.run(at_once)
-    roles = {trial.internal["role"]: trial.inherited for trial in machine.tuner.record}
+    roles = {trial.internal["role"]: trial.inherited_epochs for trial in machine.tuner.record}
     assert machine.tuner.complete
     assert roles == {"modulated": 0, "baseline": 0, "ablation": 3}
     assert machine.trained == machine.bound() == 6 * (6 + 6 + 3)
@@ -531,20 +535,20 @@ def grid(tmp_path: Path) -> Machine:
 def test_epochs_are_counted_once(grid: Machine) -> None:
     """Each of them took a second on half a GPU."""
     spent, asked = grid.tuner.record.spent, 6 * len(grid.tuner.record.trials)
-    assert (spent.epochs, spent.inherited) == (grid.bound(), asked - grid.bound())
-    assert (spent.gpu_seconds, spent.saved_seconds) == (spent.epochs / 2, spent.inherited)
-    assert spent.saved_gpu_seconds == spent.inherited / 2
+    assert (spent.epochs, spent.inherited_epochs) == (grid.bound(), asked - grid.bound())
+    assert (spent.gpu_seconds, spent.saved_seconds) == (spent.epochs / 2, spent.inherited_epochs)
+    assert spent.saved_gpu_seconds == spent.inherited_epochs / 2
     text = effort(grid.tuner.experiment, grid.tuner.record)
     hours = [f"{seconds / 3600:.3g}" for seconds in (spent.gpu_seconds, spent.saved_gpu_seconds)]
     tells(text, f"{asked} epochs", f"{spent.epochs} trained", f"{hours[0]} GPU-hours")
-    assert re.findall(r"[\d.]*\d", text) == [f"{asked}", f"{spent.epochs}", f"{spent.inherited}", *hours]
+    assert re.findall(r"[\d.]*\d", text) == [f"{asked}", f"{spent.epochs}", f"{spent.inherited_epochs}", *hours]
 
 
 def test_mlflow_has_the_curve_of_what_was_saved(grid: Machine) -> None:
     record = grid.tuner.record
     step, values = max(Curve(record, "max").end().items())
     assert step == record.spent.epochs
-    assert values["saved/epochs"] == record.spent.inherited
+    assert values["saved/epochs"] == record.spent.inherited_epochs
     assert values["saved/training_hours"] == record.spent.saved_seconds / 3600
     assert values["saved/gpu_hours"] == record.spent.saved_gpu_seconds / 3600
 
@@ -552,7 +556,9 @@ def test_mlflow_has_the_curve_of_what_was_saved(grid: Machine) -> None:
 def test_the_table_of_trials_says_who_trained(grid: Machine) -> None:
     rows = list(csv.DictReader(io.StringIO(trials_table(grid.tuner.experiment, grid.tuner.record))))
     trials = grid.tuner.record.trials
-    assert [int(row["epochs_inherited"]) for row in rows] == [trials[int(row["trial"])].inherited for row in rows]
+    assert [int(row["epochs_inherited"]) for row in rows] == [
+        trials[int(row["trial"])].inherited_epochs for row in rows
+    ]
     assert all(int(row["epochs_trained"]) + int(row["epochs_inherited"]) == 6 for row in rows)
     assert all(float(row["seconds"]) == int(row["epochs_trained"]) for row in rows)
     assert "inherited" not in rows[0]

@@ -299,7 +299,7 @@ def test_no_configuration_comes_twice_in_an_arm_whether_or_not_the_search_is_res
     with TemporaryDirectory() as folder:
         for trials in (stop, None):
             tuner = Tuner(asked, Journal(Path(folder) / "journal.jsonl"), SearchPolicy(asked))
-            for _ in range(tuner.left if trials is None else trials):
+            for _ in range(tuner.remaining_trials if trials is None else trials):
                 number = tuner.next().number
                 tuner.record_epoch(number, {"epoch": 0, "val/accuracy": number % 3, "best": number % 3})
                 tuner.record_end(number, ("finished", "stopped", "failed")[number % 3])

@@ -121,11 +121,11 @@ def results(record: SearchRecord) -> list[tuple]:
 def check_whole(tuner: Tuner, path: Path) -> None:
     """Every planned trial once, each with its epochs from 0 on, and an end."""
     assert tuner.complete
-    assert (tuner.left, tuner.next()) == (0, None)
+    assert (tuner.remaining_trials, tuner.next()) == (0, None)
     assert [t.number for t in tuner.record] == list(range(len(tuner.policy.arms)))
     assert [t.arm for t in tuner.record] == tuner.policy.arms
     for trial in tuner.record:
-        assert trial.ended
+        assert trial.is_over
         assert [m["epoch"] for m in trial.epochs] == list(range(len(trial.epochs)))
         assert trial.status != "finished" or len(trial.epochs) == tuner.experiment.trial.epochs
         assert trial.status != "failed" or len(trial.epochs) == fails_at(trial)
@@ -147,7 +147,7 @@ def check_whole(tuner: Tuner, path: Path) -> None:
 )
 def test_a_search_ends_with_every_planned_trial(tmp_path, options, at_once):
     tuner = opened(tmp_path / "journal.jsonl", *options)
-    assert (tuner.complete, tuner.left) == (False, 14)
+    assert (tuner.complete, tuner.remaining_trials) == (False, 14)
     simulate(tuner, at_once)
     check_whole(tuner, tmp_path / "journal.jsonl")
     assert Counter(t.arm for t in tuner.record) == {"baseline": 7, "modulated": 7}
@@ -217,9 +217,9 @@ def test_a_search_killed_at_any_point_loses_no_trial_and_counts_none_twice(whole
             path.write_bytes(path.read_bytes()[: round(share * path.stat().st_size)])
             tuner = opened(path)
             before = {
-                t.number: result for t, result in zip(tuner.record, results(tuner.record), strict=True) if t.ended
+                t.number: result for t, result in zip(tuner.record, results(tuner.record), strict=True) if t.is_over
             }
-            assert tuner.left == len(tuner.policy.arms) - len(before)
+            assert tuner.remaining_trials == len(tuner.policy.arms) - len(before)
             simulate(tuner, at_once=3)
             check_whole(tuner, path)
             assert {n: results(tuner.record)[n] for n in before} == before
@@ -258,7 +258,7 @@ def test_an_interrupted_trial_comes_before_a_new_one_whether_it_was_started_or_n
     first.record_start(1)
     first.record_end(1, "failed", "no reason")
     again = opened(path)
-    assert again.left == 14 - 1
+    assert again.remaining_trials == 14 - 1
     assert [again.next().number for _ in range(3)] == [0, 2, 3]
     assert again.record.trials[2].changes == first.record.trials[2].changes
 
@@ -336,7 +336,7 @@ def test_another_number_of_trials_on_a_resume_adds_some_or_takes_none_away(tmp_p
     path.write_bytes(whole.read_bytes())
     before = results(Journal(path).replay())
     tuner = opened(path, f"search.trials={trials}")
-    assert tuner.left == expected - 14  # of 30, the baseline's nine configurations and fifteen others
+    assert tuner.remaining_trials == expected - 14  # of 30, the baseline's nine configurations and fifteen others
     assert tuner.complete is (expected == 14)
     simulate(tuner)
     assert tuner.complete
@@ -377,13 +377,13 @@ def test_a_trial_that_ran_out_of_memory_is_handed_out_again_and_is_no_result(tmp
     assert (tuner.next(), tuner.over) == (None, False)
     tuner.record_out_of_memory(crowded.number)
     tuner.record_end(other.number, "finished")
-    assert (crowded.crowded, crowded.status, tuner.left, tuner.complete) == (1, "waiting", 1, False)
+    assert (crowded.oom_retries, crowded.status, tuner.remaining_trials, tuner.complete) == (1, "waiting", 1, False)
     states = [trial.state.name for study in studies for trial in study.trials]
     assert sorted(states) == ["FAIL", "RUNNING"]  # the other one told no epoch
     resumed = opened(path, "search.trials=2")
     for later in (tuner, resumed):
         again = later.next()
-        assert (again.number, again.crowded, len(again.epochs)) == (crowded.number, 1, 1)
+        assert (again.number, again.oom_retries, len(again.epochs)) == (crowded.number, 1, 1)
         assert (later.next(), later.over) == (None, False)
     tuner.record_end(crowded.number, "finished")
     assert tuner.over
@@ -417,7 +417,7 @@ class Watcher:
         self.told.append(("reported", trial.number))
 
     def on_end(self, trial: TrialRecord) -> None:
-        assert trial.ended
+        assert trial.is_over
         self.told.append(("ended", trial.number))
 
 

@@ -67,7 +67,7 @@ def test_seeds_are_fresh_each_another_and_more_of_them_add_to_the_same(seed, som
 def test_both_of_a_pair_have_one_seed_and_one_split_and_their_arms_configuration(tmp_path):
     policy = confirmation()
     tuner = Tuner(policy.experiment, Journal(tmp_path / "journal.jsonl"), policy)
-    trials = [tuner.next() for _ in range(tuner.left)]
+    trials = [tuner.next() for _ in range(tuner.remaining_trials)]
     assert tuner.next() is None
     assert [trial.arm for trial in trials] == list(ARMS) * 3
     for first, second in zip(trials[::2], trials[1::2], strict=True):
