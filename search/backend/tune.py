@@ -21,6 +21,7 @@ from search.backend.interrupt import Interrupt
 from search.backend.resources import Room
 from search.backend.worker import Setup, run_trial
 from search.experiment.space import with_changes
+from search.run.causes import Cause, Reason, failure
 from search.tuner.tuner import Tuner
 
 log = logging.getLogger(__name__)
@@ -74,13 +75,14 @@ class _Suggestions(Searcher):
         return {}
 
 
-def _out_of_memory(tuner: Tuner, rooms: Sequence[Room], number: int, reason: str) -> None:
+def _out_of_memory(tuner: Tuner, rooms: Sequence[Room], number: int, text: str) -> None:
     """Has the trial run again with more room, as long as there is more."""
     tried = tuner.record.trials[number].oom_retries
     if tried + 1 < len(rooms):
         tuner.record_out_of_memory(number)
     else:
-        tuner.record_end(number, "failed", f"out of memory, with {rooms[-1]} at last: {reason}")
+        facts = {"resources": str(rooms[-1]), "text": text}
+        tuner.record_end(number, "failed", Reason(Cause.OUT_OF_MEMORY, facts))
 
 
 class _Decisions(FIFOScheduler):
@@ -101,7 +103,7 @@ class _Decisions(FIFOScheduler):
             _out_of_memory(self._tuner, self._rooms, number, str(result["out_of_memory"]))
             return str(TrialScheduler.STOP)
         if "failure" in result:
-            self._tuner.record_end(number, "failed", str(result["failure"]))
+            self._tuner.record_end(number, "failed", failure(result["failure"]))
             return str(TrialScheduler.STOP)
         for key, size in result.get("left", ()):
             self._tuner.record_prefix(number, key, size)
@@ -137,11 +139,11 @@ class _Workers(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         error = trial.get_error()
-        cause = str(error or "no reason is known").strip().splitlines()[0]
+        text = str(error or "no reason is known").strip().splitlines()[0]
         if isinstance(error, OutOfMemoryError):  # Ray ended it, to save the node
-            _out_of_memory(self._tuner, self._rooms, trial.config["number"], cause)
+            _out_of_memory(self._tuner, self._rooms, trial.config["number"], text)
             return
-        reason = f"its worker died {WORKER_RETRIES + 1} times, the last time so: {cause}"
+        reason = Reason(Cause.WORKER_DIED, {"times": WORKER_RETRIES + 1, "text": text})
         self._tuner.record_end(trial.config["number"], "failed", reason)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -280,7 +280,7 @@ def _announce(console: Console, tuner: Tuner, plan: Plan) -> None:
 
 def _failure(tuner: Tuner) -> str:
     failed = next((f"trial {t.number}: {t.reason}" for t in tuner.record if t.status == "failed"), None)
-    return failed or tuner.exhausted or "no pair of trainings came to a result"
+    return failed or str(tuner.stop_reason or "no pair of trainings came to a result")
 
 
 def _leave(searched: SearchSummary, found: Verdict, wanted: Mapping[str, Any]) -> Results:

@@ -127,7 +127,8 @@ def _answer(tuner: Tuner, folder: RunFolder) -> tuple[Outcome, dict[Arm, answer.
     except OSError as error:
         tuner.halt(f"{error.strerror}: {error.filename or folder.path}")
     failure = next((f"trial {t.number}: {t.reason}" for t in record if t.status == "failed"), None)
-    failure = failure or tuner.exhausted
+    if failure is None and tuner.stop_reason:
+        failure = str(tuner.stop_reason)
     return Outcome(tuner.complete, len(best) == len(ARMS), failure, tuner.halted), best, results
 
 

@@ -93,15 +93,14 @@ def worth(experiment: Experiment, best: dict[Arm, Best], interval: Interval | No
     )
 
 
-def is_cut_short(tuner: Tuner) -> str | None:
+def format_stop(tuner: Tuner) -> str | None:
     """What the budget left of the plan, where it ended the search before all of it was done."""
-    reason = tuner.exhausted
-    stopped = sum(trial.status == "stopped" and trial.reason == reason for trial in tuner.record)
+    reason, stopped = tuner.stop_reason, len(tuner.record.cut_short)
     planned = tuner.policy.total
     unstarted = max(0, planned - len(tuner.record.trials))
     if reason is None or not (stopped or unstarted):
         return None
-    done = f"{reason.capitalize()}. It stopped {stopped} of the trials, and {unstarted} of the plan's {planned}"
+    done = f"{str(reason).capitalize()}. It stopped {stopped} of the trials, and {unstarted} of the plan's {planned}"
     return f"{done} were not started: the same command with more of `search.budget` and --resume goes on with them."
 
 
@@ -146,7 +145,7 @@ def print_summary(
         highlight=False,
     )
     console.print(Text(f"{effort(experiment, record)}\n"))
-    if sentence := is_cut_short(tuner):
+    if sentence := format_stop(tuner):
         console.print(Text(f"{sentence}\n"))
     if best:
         console.print(bests_table(experiment, record, best))

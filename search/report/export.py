@@ -159,7 +159,7 @@ def trials_table(experiment: Experiment, record: SearchRecord) -> str:
         if fronts is not None:
             row |= {"pareto_front": "yes" if trial.number in fronts else "no"}
         row |= {"seconds": round(sum(m["seconds"] for m in trial.epochs if "inherited" not in m), 3)}
-        row |= {"reason": "\n".join(trial.reason.splitlines())}  # csv leaves a bare carriage return unquoted
+        row |= {"reason": "\n".join(str(trial.reason or "").splitlines())}  # csv leaves a bare carriage return unquoted
         rows.append(row)
     columns = list(dict.fromkeys(key for row in rows for key in row if key != "reason"))
     text = io.StringIO()

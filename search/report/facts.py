@@ -18,6 +18,7 @@ from search.experiment.arms import ARMS, Arm
 from search.experiment.load import load
 from search.experiment.schema import Experiment, ExperimentError
 from search.run import best as answer
+from search.run.causes import Reason
 from search.run.checkpoints import storage_of
 from search.run.folder import FolderError, RunFolder, at_work, fingerprint_in
 from search.run.journal import SearchRecord, read
@@ -76,7 +77,7 @@ class Facts:
         experiment: as it was resolved.
         record: of the search.
         total: trials in all.
-        exhausted: why the budget ended the search before that, where it did.
+        stop_reason: why the budget ended the search before that, where it did.
         busy: whether a process is at work in the folder.
         confirmation: its trainings.
         pairs: of them, by seed.
@@ -90,7 +91,7 @@ class Facts:
     experiment: Experiment
     record: SearchRecord
     total: int
-    exhausted: str | None
+    stop_reason: Reason | None
     busy: bool
     confirmation: SearchRecord = field(default_factory=SearchRecord)
     pairs: Sequence[Pair] = ()
@@ -112,7 +113,7 @@ class Facts:
     @property
     def is_complete(self) -> bool:
         """Whether the search is: nothing of it is still to be trained."""
-        return self.record.complete(self.total, exhausted=self.exhausted is not None)
+        return self.record.is_complete(self.total, is_stopped=self.stop_reason is not None)
 
     @property
     def fingerprint(self) -> str:
@@ -180,7 +181,7 @@ def gather(path: Path, *, busy: bool | None = None) -> Facts:
         experiment,
         record,
         policy.total,
-        policy.exhausted(record),
+        policy.stop_reason(record),
         at_work(folder) if busy is None else busy,
         trainings,
         _pairs(document, trainings),

@@ -108,7 +108,7 @@ def spent(facts: Facts) -> list[tuple[str, str]]:
         ("trials", trials),
         ("epochs", effort(facts.experiment, record).partition(" epochs: ")[2]),
         ("time", duration(record.spent.wall_seconds)),
-        ("budget", f"{limited or 'none'}" + (f": {facts.exhausted}" if facts.exhausted else "")),
+        ("budget", f"{limited or 'none'}" + (f": {facts.stop_reason}" if facts.stop_reason else "")),
         ("sampler", f"{search.sampler}, seed {search.seed}"),
         ("early stopping", search.scheduler.name),
         ("data", f"{facts.experiment.dataset['name']}, fingerprint {facts.fingerprint}"),

@@ -74,7 +74,7 @@ def _row(facts: Facts, trial: TrialRecord, names: list[str], paths: list[str]) -
     cells += [_setting(trial, path) for path in paths]
     seconds = sum(m.get("seconds", 0.0) for m in trial.epochs if "inherited" not in m)
     cells.append(Cell(duration(seconds), seconds))
-    return Row(trial.number, trial.arm, status, cells, trial.reason)
+    return Row(trial.number, trial.arm, status, cells, str(trial.reason or ""))
 
 
 def _epochs(trial: TrialRecord) -> Cell:

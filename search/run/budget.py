@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 
 from search.experiment.schema import Budget
+from search.run.causes import Cause, Reason
 
 
 @dataclass
@@ -46,7 +47,7 @@ class Spent:
 NOTHING = Spent()
 
 
-def set_aside(trainings: int, epochs: int, spent: Spent) -> Spent:
+def reserve(trainings: int, epochs: int, spent: Spent) -> Spent:
     """What trainings will take that are still to come, if an epoch of theirs takes what one of the search did so far.
 
     Before the first epoch nothing is known but their number.
@@ -55,15 +56,6 @@ def set_aside(trainings: int, epochs: int, spent: Spent) -> Spent:
     if not spent.epochs:
         return Spent(epochs=total)
     return Spent(total * spent.wall_seconds / spent.epochs, total * spent.gpu_seconds / spent.epochs, total)
-
-
-def of_budget(reason: str) -> bool:
-    """Whether it is this that a trial was stopped for."""
-    return reason.startswith("budget: ")
-
-
-def _format_limit(limit: float, unit: str) -> str:
-    return f"budget: {limit:g} {unit} is spent" if limit == 1 else f"budget: {limit:g} {unit}s are spent"
 
 
 def _limits(budget: Budget, spent: Spent) -> list[tuple[float, float, str]]:
@@ -76,15 +68,15 @@ def _limits(budget: Budget, spent: Spent) -> list[tuple[float, float, str]]:
     return [(limit, used, unit) for limit, used, unit in parts if limit is not None]
 
 
-def ended_by(budget: Budget, reason: str) -> bool:
+def is_limit_of(budget: Budget, reason: Reason) -> bool:
     """Whether it is this very budget that a trial was stopped for.
 
-    >>> ended_by(Budget(hours=2), "budget: 2 hours are spent, of which 0.5 are set aside for the confirmation")
-    True
-    >>> ended_by(Budget(hours=4), "budget: 2 hours are spent")
-    False
+    >>> stopped = Reason(Cause.BUDGET, {"limit": 2.0, "unit": "hour", "reserved": 0.5})
+    >>> is_limit_of(Budget(hours=2), stopped), is_limit_of(Budget(hours=4), stopped)
+    (True, False)
     """
-    return reason.partition(",")[0] in [_format_limit(limit, unit) for limit, _, unit in _limits(budget, NOTHING)]
+    limits = [(limit, unit) for limit, _, unit in _limits(budget, NOTHING)]
+    return reason.cause is Cause.BUDGET and (reason.facts["limit"], reason.facts["unit"]) in limits
 
 
 def remaining(budget: Budget, spent: Spent) -> list[tuple[float, str]]:
@@ -96,17 +88,16 @@ def remaining(budget: Budget, spent: Spent) -> list[tuple[float, str]]:
     return [(max(0, limit - used), f"{unit}s") for limit, used, unit in _limits(budget, spent)]
 
 
-def exhausted(budget: Budget, spent: Spent, aside: Spent = NOTHING) -> str | None:
-    """Why a search ends, where its budget is spent but for what is set aside; else None.
+def stop_reason(budget: Budget, spent: Spent, reserved: Spent = NOTHING) -> Reason | None:
+    """Why a search ends, where its budget is spent but for what is reserved for its confirmation; else None.
 
-    >>> exhausted(Budget(hours=2, epochs=100), Spent(wall_seconds=7200.0, epochs=99))
+    >>> str(stop_reason(Budget(hours=2, epochs=100), Spent(wall_seconds=7200.0, epochs=99)))
     'budget: 2 hours are spent'
-    >>> exhausted(Budget(epochs=100), Spent(epochs=80), Spent(epochs=20))
+    >>> str(stop_reason(Budget(epochs=100), Spent(epochs=80), Spent(epochs=20)))
     'budget: 100 epochs are spent, of which 20 are set aside for the confirmation'
     """
-    both = zip(_limits(budget, spent), _limits(budget, aside), strict=True)
+    both = zip(_limits(budget, spent), _limits(budget, reserved), strict=True)
     for (limit, used, unit), (_, kept, _) in both:
         if used + kept >= limit:
-            said = _format_limit(limit, unit)
-            return f"{said}, of which {kept:.3g} are set aside for the confirmation" if kept else said
+            return Reason(Cause.BUDGET, {"limit": limit, "unit": unit, "reserved": kept})
     return None

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from search.experiment.arms import Arm
-from search.run.budget import Spent, of_budget
+from search.run.budget import Spent
+from search.run.causes import Cause, Reason, reason_of
 from search.run.version import FIRST, in_todays_words, version_of
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ class TrialRecord:
     changes: dict[str, Any]
     status: Status = "waiting"
     epochs: list[dict[str, float]] = field(default_factory=list)
-    reason: str = ""
+    reason: Reason | None = None
     oom_retries: int = 0
     bests: list[float] = field(default_factory=list)  # the best of the objective so far, after each epoch
 
@@ -54,7 +55,7 @@ class TrialRecord:
     @property
     def is_cut_short(self) -> bool:
         """Whether it was the budget that stopped it, so that it goes on once there is more."""
-        return self.status == "stopped" and of_budget(self.reason)
+        return self.status == "stopped" and self.reason is not None and self.reason.cause is Cause.BUDGET
 
     @property
     def inherited_epochs(self) -> int:
@@ -105,41 +106,57 @@ class SearchRecord:
         trials: number -> trial.
         spent: so far.
         moments: what was spent when, in order.
+        cut_short: number -> which limit of the budget stopped the trial, of those that go on once there is more.
     """
 
     def __init__(self) -> None:
         self.trials: dict[int, TrialRecord] = {}
         self.spent = Spent()
         self.moments: list[Moment] = []
+        self.cut_short: dict[int, Reason] = {}
 
     def apply(self, event: dict[str, Any]) -> None:
         """Takes in one event; an epoch that is known already changes nothing."""
-        number = event["number"]
         self.spent.wall_seconds = event.get("wall_seconds", self.spent.wall_seconds)
         if event["event"] == "suggested":
-            internal = event["internal"] if version_of(event) > FIRST else in_todays_words(event["internal"])
-            self.trials[number] = TrialRecord(number, cast(Arm, event["arm"]), internal, event["changes"])
+            self._suggest(event)
+        else:
+            _EVENTS[event["event"]](self, self.trials[event["number"]], event)
+
+    def _suggest(self, event: dict[str, Any]) -> None:
+        number = event["number"]
+        internal = event["internal"] if version_of(event) > FIRST else in_todays_words(event["internal"])
+        self.trials[number] = TrialRecord(number, cast(Arm, event["arm"]), internal, event["changes"])
+
+    def _start(self, trial: TrialRecord, event: dict[str, Any]) -> None:
+        trial.status = "running"
+
+    def _report(self, trial: TrialRecord, event: dict[str, Any]) -> None:
+        metrics = event["metrics"]
+        if metrics["epoch"] != len(trial.epochs):
             return
-        trial = self.trials[number]
-        if event["event"] == "started":
-            trial.status = "running"
-        elif event["event"] == "reported":
-            if event["metrics"]["epoch"] == len(trial.epochs):
-                names = map(sys.intern, event["metrics"])  # one text for all epochs of all trials
-                trial.epochs.append(dict(zip(names, event["metrics"].values(), strict=True)))
-                trial.bests.append(event["metrics"]["best"])
-                before = self.spent.epochs
-                self.spent.epoch(event["metrics"], event.get("gpu", 0.0))
-                if self.spent.epochs > before and is_round(self.spent.epochs):
-                    self._remember(None)
-        elif event["event"] == "reopened":
-            trial.status, trial.reason = "waiting", ""
-            self.moments = [replace(m, ended=None) if m.ended == number else m for m in self.moments]
-        elif event["event"] == "crowded":
-            trial.status, trial.oom_retries = "waiting", trial.oom_retries + 1
-        elif event["event"] == "ended":
-            trial.reason, trial.status = event["reason"], event["status"]  # others look: the reason is there first
-            self._remember(number)
+        names = map(sys.intern, metrics)  # one text for all epochs of all trials
+        trial.epochs.append(dict(zip(names, metrics.values(), strict=True)))
+        trial.bests.append(metrics["best"])
+        before = self.spent.epochs
+        self.spent.epoch(metrics, event.get("gpu", 0.0))
+        if self.spent.epochs > before and is_round(self.spent.epochs):
+            self._remember(None)
+
+    def _reopen(self, trial: TrialRecord, event: dict[str, Any]) -> None:
+        trial.status, trial.reason = "waiting", None
+        self.cut_short.pop(trial.number, None)
+        self.moments = [replace(m, ended=None) if m.ended == trial.number else m for m in self.moments]
+
+    def _run_out_of_memory(self, trial: TrialRecord, event: dict[str, Any]) -> None:
+        trial.status, trial.oom_retries = "waiting", trial.oom_retries + 1
+
+    def _end(self, trial: TrialRecord, event: dict[str, Any]) -> None:
+        trial.reason = reason_of(event["reason"])  # others look: the reason is there before the status
+        trial.status = event["status"]
+        if trial.reason is not None and trial.is_cut_short:
+            self.cut_short[trial.number] = trial.reason
+        self._remember(trial.number)
 
     def count(self, status: Status) -> int:
         """Of trials that are so."""
@@ -150,20 +167,30 @@ class SearchRecord:
         """Trials that are over."""
         return sum(trial.is_over for trial in self)
 
-    def complete(self, planned: int, *, exhausted: bool) -> bool:
+    def is_complete(self, total: int, *, is_stopped: bool) -> bool:
         """Whether every trial has ended, and there will be no other.
 
         Args:
-            planned: trials in all.
-            exhausted: whether the budget is, so that those that were begun are all there will be.
+            total: trials in all.
+            is_stopped: whether the budget ended the search, so that those that were begun are all there will be.
         """
-        return self.over_count == len(self.trials) and (self.over_count >= planned or exhausted)
+        return self.over_count == len(self.trials) and (self.over_count >= total or is_stopped)
 
     def _remember(self, ended: int | None) -> None:
         self.moments.append(Moment(replace(self.spent), ended))
 
     def __iter__(self) -> Iterator[TrialRecord]:
         return iter(list(self.trials.values()))  # a copy: others look while the search goes on
+
+
+_EVENTS = {
+    "started": SearchRecord._start,
+    "reported": SearchRecord._report,
+    "reopened": SearchRecord._reopen,
+    "out_of_memory": SearchRecord._run_out_of_memory,
+    "crowded": SearchRecord._run_out_of_memory,  # of version 1 and 2
+    "ended": SearchRecord._end,
+}
 
 
 def _line(event: dict[str, Any]) -> bytes:

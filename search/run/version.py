@@ -1,7 +1,8 @@
 """The version of what a run leaves on disk: `run.json`, `verdict.json` and each trial's first event in the journal.
 
 1: no version was written, and the ablation was called a twin.
-2: the words of today.
+2: the ablation.
+3: a trial's end has a cause with its facts where it had a sentence; running out of memory has its own name.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 from search.experiment.mistakes import UserError
 
-VERSION = 2
+VERSION = 3
 FIRST = 1  # of what carries none
 
 

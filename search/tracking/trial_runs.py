@@ -313,4 +313,4 @@ def _inherited_tags(trial: TrialRecord) -> dict[str, str]:
 
 def _reason(trial: TrialRecord) -> dict[str, str]:
     name = "error" if trial.status == "failed" else "stop_reason"
-    return {name: trial.reason[:TAG_LENGTH]} if trial.reason else {}
+    return {name: str(trial.reason)[:TAG_LENGTH]} if trial.reason else {}

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 from search.experiment.arms import ARMS, Arm, plan
 from search.experiment.schema import Experiment
 from search.experiment.space import START, Changes, Internal, most_epochs
-from search.run.budget import ended_by, exhausted, set_aside
+from search.run.budget import Spent, is_limit_of, reserve, stop_reason
+from search.run.causes import Reason
 from search.run.journal import SearchRecord, TrialRecord
 from search.tuner.prefixes.siblings import Sibling, siblings
 from search.tuner.pruners.peers import LearningCurve, Scheduler
@@ -48,13 +49,13 @@ class Policy(Protocol):
     def dataset(self, trial: TrialRecord) -> Mapping[str, Any]:
         """Options of the data set that are the trial's own."""
 
-    def stop(self, trial: TrialRecord, record: SearchRecord) -> str | None:
+    def stop(self, trial: TrialRecord, record: SearchRecord) -> Reason | None:
         """Why a trial is to stop after its last epoch; None to go on."""
 
     def tell(self, trial: TrialRecord) -> None:
         """A trial has ended."""
 
-    def exhausted(self, record: SearchRecord) -> str | None:
+    def stop_reason(self, record: SearchRecord) -> Reason | None:
         """Why nothing more is run, where that is so before all of it is done. The record alone says so, no clock."""
 
     # ---- for trials that begin alike, see `search.sharing` ----
@@ -85,9 +86,8 @@ class SearchPolicy:
         self.arms: list[Arm] = plan(search.trials, search.baseline_share, capacity)
         self._scheduler: Scheduler = scheduler_of(experiment)
         self._runs: dict[int, LearningCurve] = {}
-        self._exhausted: str | None = None
+        self._stop_reason: Reason | None = None
         self._suggested: set[int] = set()
-        self._opened = False
 
     @property
     def total(self) -> int:
@@ -105,7 +105,7 @@ class SearchPolicy:
     def dataset(self, trial: TrialRecord) -> Mapping[str, Any]:
         return {}
 
-    def stop(self, trial: TrialRecord, record: SearchRecord) -> str | None:
+    def stop(self, trial: TrialRecord, record: SearchRecord) -> Reason | None:
         return self._scheduler.decide(self._run(trial), map(self._run, record))
 
     def _run(self, trial: TrialRecord) -> LearningCurve:
@@ -119,18 +119,19 @@ class SearchPolicy:
     def tell(self, trial: TrialRecord) -> None:
         self.studies[trial.arm].tell(trial)
 
-    def exhausted(self, record: SearchRecord) -> str | None:
-        """Once it is so it stays so, also when the search is opened again: what is set aside is an estimate, which may
+    def stop_reason(self, record: SearchRecord) -> Reason | None:
+        """Once there is one it stays, also when the search is opened again: what is reserved is an estimate, which may
         fall again."""
-        budget = self._experiment.search.budget
-        if not self._opened:
-            self._opened = True
-            self._exhausted = next((t.reason for t in record if t.is_cut_short and ended_by(budget, t.reason)), None)
+        if self._stop_reason is None:
+            budget = self._experiment.search.budget
+            before = (reason for reason in record.cut_short.values() if is_limit_of(budget, reason))
+            self._stop_reason = next(before, None) or stop_reason(budget, record.spent, self._reserved(record))
+        return self._stop_reason
+
+    def _reserved(self, record: SearchRecord) -> Spent:
+        """What the confirmation will take."""
         confirm, trial = self._experiment.confirm, self._experiment.trial
-        trainings = confirm.trainings if confirm else 0
-        aside = set_aside(trainings, most_epochs(self._experiment.space, trial), record.spent)
-        self._exhausted = self._exhausted or exhausted(budget, record.spent, aside)
-        return self._exhausted
+        return reserve(confirm.trainings if confirm else 0, most_epochs(self._experiment.space, trial), record.spent)
 
     @property
     def has_more(self) -> bool:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from search.experiment.schema import Experiment
+from search.run.causes import Reason
 from search.run.journal import Journal, SearchRecord, Status, TrialRecord
 from search.run.version import VERSION
 from search.tuner.prefixes.sharing import Order, Sharing
@@ -75,64 +76,78 @@ class Tuner:
 
     def _reopen(self) -> None:
         """What the budget stopped goes on where there is more of it now."""
-        for trial in self.record:
-            if trial.is_cut_short and not self.exhausted:
-                self._record({"event": "reopened", "number": trial.number})
+        if self.stop_reason is None:
+            for number in list(self.record.cut_short):
+                self._record({"event": "reopened", "number": number})
 
     @property
-    def exhausted(self) -> str | None:
-        """Why it ends before all planned trials have, where the budget is spent."""
-        return self.policy.exhausted(self.record)
+    def stop_reason(self) -> Reason | None:
+        """Why it ends before all of its trials have, where the budget is spent."""
+        return self.policy.stop_reason(self.record)
 
     @property
     def remaining_trials(self) -> int:
         """Trials still to be handed out: those that were interrupted, and new ones; none once the budget is spent."""
-        if self.exhausted:
+        if self.stop_reason:
             return 0
         return len(self._again) + max(0, self.policy.total - len(self.record.trials))
 
     @property
     def complete(self) -> bool:
         """Whether every trial of the search has ended; once the budget is spent, every one that was begun."""
-        return self.record.complete(self.policy.total, exhausted=self.exhausted is not None)
+        return self.record.is_complete(self.policy.total, is_stopped=self.stop_reason is not None)
 
     @property
     def over(self) -> bool:
         """Whether nothing will be handed out any more, whatever becomes of the trials that run."""
-        return self.halted is not None or self.exhausted is not None or self.complete
+        return self.halted is not None or self.stop_reason is not None or self.complete
 
     def next(self) -> TrialRecord | None:
         """The next trial to run: an interrupted one first, else a new suggestion; None when there is none for now."""
-        if self.halted or self.exhausted:
+        if self.halted or self.stop_reason:
             return None
-        for number in self._again:
-            if self._free(trial := self.record.trials[number]):
-                self._again.remove(number)
-                return self._hand_out(trial)
-        for number, trial in self._ahead():
-            if self._free(trial):
-                del self._drawn[number]
-                what = {"arm": trial.arm, "internal": trial.internal, "changes": trial.changes}
-                happened = {"event": "suggested", "version": VERSION, "number": number, **what}
-                return self._hand_out(self.record.trials[number]) if self._record(happened) else None
-        return None
+        return self._next_interrupted() or self._next_new()
 
-    def _ahead(self) -> Iterator[tuple[int, TrialRecord]]:
-        """New trials: those that had to wait, then more; where that needs results, no more of them wait than run."""
-        yield from list(self._drawn.items())
-        while (number := self._new()) < self.policy.total:
-            running = sum(trial.status == "running" for trial in self.record)
-            most = AHEAD if self.policy.is_determined(number) else max(1, running)
-            if len(self._drawn) >= most:
-                return
-            trial = TrialRecord(number, **vars(self.policy.suggest(number)))
-            self._drawn[number] = trial
-            if self._sharing is not None:
-                self._sharing.expect(trial)
-            yield number, trial
+    def _next_interrupted(self) -> TrialRecord | None:
+        number = next((n for n in self._again if self._is_free(self.record.trials[n])), None)
+        if number is None:
+            return None
+        self._again.remove(number)
+        return self._hand_out(number)
 
-    def _new(self) -> int:
-        """The number of the next trial that nobody has suggested yet."""
+    def _next_new(self) -> TrialRecord | None:
+        """One that had to wait, else one that is drawn now."""
+        trial = next(filter(self._is_free, self._drawn.values()), None)
+        while trial is None and self._may_draw():
+            drawn = self._draw()
+            trial = drawn if self._is_free(drawn) else None
+        if trial is None:
+            return None
+        del self._drawn[trial.number]
+        what = {"arm": trial.arm, "internal": trial.internal, "changes": trial.changes}
+        event = {"event": "suggested", "version": VERSION, "number": trial.number, **what}
+        return self._hand_out(trial.number) if self._record(event) else None
+
+    def _may_draw(self) -> bool:
+        """Whether there are trials to draw; where drawing needs results, no more of them wait than run."""
+        number = self._next_number()
+        if number >= self.policy.total:
+            return False
+        running = self.record.count("running")
+        most = AHEAD if self.policy.is_determined(number) else max(1, running)
+        return len(self._drawn) < most
+
+    def _draw(self) -> TrialRecord:
+        """A new trial, which waits until it is handed out."""
+        number = self._next_number()
+        trial = TrialRecord(number, **vars(self.policy.suggest(number)))
+        self._drawn[number] = trial
+        if self._sharing is not None:
+            self._sharing.expect(trial)
+        return trial
+
+    def _next_number(self) -> int:
+        """That of the next trial to draw."""
         return next(n for n in itertools.count() if n not in self.record.trials and n not in self._drawn)
 
     def record_start(self, number: int) -> None:
@@ -140,7 +155,7 @@ class Tuner:
         if self._record({"event": "started", "number": number}):
             self._tell(lambda callback: callback.on_start(self.record.trials[number]))
 
-    def record_epoch(self, number: int, metrics: dict[str, float], gpu: float = 0.0) -> str | None:
+    def record_epoch(self, number: int, metrics: dict[str, float], gpu: float = 0.0) -> Reason | None:
         """An epoch's metrics, and the part of a GPU that it was trained on. Returns why the trial is to stop, or None.
 
         Epochs that are known already, as a resumed trial tells them again, are passed over but for the last: the search
@@ -156,19 +171,20 @@ class Tuner:
             self._tell(lambda callback: callback.on_report(trial))
         return self._stop(trial) if known in (0, 1) else None
 
-    def _stop(self, trial: TrialRecord) -> str | None:
+    def _stop(self, trial: TrialRecord) -> Reason | None:
         """Why a trial is to stop after its last epoch, or None; where that was its very last, it has finished."""
-        if self._whole(trial):
+        if self._is_whole(trial):
             return None
-        return self.policy.stop(trial, self.record) or self.exhausted
+        return self.policy.stop(trial, self.record) or self.stop_reason
 
-    def _whole(self, trial: TrialRecord) -> bool:
+    def _is_whole(self, trial: TrialRecord) -> bool:
         return len(trial.epochs) >= int(trial.changes.get("epochs", self.experiment.trial.epochs))
 
-    def record_end(self, number: int, status: Status, reason: str = "") -> None:
+    def record_end(self, number: int, status: Status, reason: Reason | None = None) -> None:
         """A trial is over. Told twice, the first counts."""
         trial = self.record.trials[number]
-        if trial.is_over or not self._record({"event": "ended", "number": number, "status": status, "reason": reason}):
+        event = {"event": "ended", "number": number, "status": status, "reason": reason.as_json() if reason else ""}
+        if trial.is_over or not self._record(event):
             return
         self.policy.tell(trial)
         self._over(number)
@@ -176,7 +192,7 @@ class Tuner:
 
     def record_out_of_memory(self, number: int) -> None:
         """A trial ran out of memory and is to go on with more. That is no result: the policy hears nothing."""
-        if self._record({"event": "crowded", "number": number}):
+        if self._record({"event": "out_of_memory", "number": number}):
             self._over(number)
             self._again.append(number)
 
@@ -185,10 +201,12 @@ class Tuner:
         if self._sharing is not None:
             self._sharing.left(number, key, size)
 
-    def _free(self, trial: TrialRecord) -> bool:
+    def _is_free(self, trial: TrialRecord) -> bool:
+        """Whether it need not wait for another that is to share a prefix with it."""
         return self._sharing is None or self._sharing.free(trial)
 
-    def _hand_out(self, trial: TrialRecord) -> TrialRecord:
+    def _hand_out(self, number: int) -> TrialRecord:
+        trial = self.record.trials[number]
         if self._sharing is not None:
             self._orders[trial.number] = self._sharing.begin(trial)
         return trial
@@ -200,10 +218,11 @@ class Tuner:
 
     def close(self) -> None:
         """Ends the trials that were interrupted, where the budget leaves them nothing to go on with."""
-        for trial in self.record:
-            if self.exhausted and not trial.is_over:
-                whole = self._whole(trial)
-                self.record_end(trial.number, "finished" if whole else "stopped", "" if whole else self.exhausted)
+        for trial in self.record if (reason := self.stop_reason) else ():
+            if self._is_whole(trial):
+                self.record_end(trial.number, "finished")
+            else:
+                self.record_end(trial.number, "stopped", reason)
 
     def halt(self, reason: str) -> None:
         """Nothing more is handed out, and what runs is to stop; no trial ends by it, so that a resume goes on."""

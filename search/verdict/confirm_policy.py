@@ -9,7 +9,8 @@ from typing import Any
 from search.experiment.arms import Arm
 from search.experiment.schema import Experiment
 from search.experiment.space import METHOD, Changes
-from search.run.budget import Spent, exhausted
+from search.run.budget import Spent, stop_reason
+from search.run.causes import Reason
 from search.run.journal import SearchRecord, TrialRecord
 from search.tuner.prefixes.siblings import Sibling
 from search.tuner.search_policy import Suggestion
@@ -81,14 +82,14 @@ class ConfirmPolicy:
     def dataset(self, trial: TrialRecord) -> Mapping[str, Any]:
         return {SPLIT_SEED: trial.changes[SEED]} if redraws(self.experiment.dataset) else {}
 
-    def stop(self, trial: TrialRecord, record: SearchRecord) -> str | None:
+    def stop(self, trial: TrialRecord, record: SearchRecord) -> Reason | None:
         """None: all are trained to the end."""
 
     def tell(self, trial: TrialRecord) -> None:
         self.pairs.take(*_place(trial), trial)
 
-    def exhausted(self, record: SearchRecord) -> str | None:
-        return exhausted(self.experiment.search.budget, self.spent + record.spent) if self.limited else None
+    def stop_reason(self, record: SearchRecord) -> Reason | None:
+        return stop_reason(self.experiment.search.budget, self.spent + record.spent) if self.limited else None
 
     @property
     def has_more(self) -> bool:

@@ -141,8 +141,9 @@ def _failures(policy: ConfirmPolicy) -> list[str]:
     if not lost:
         return []
     one, more = lost[0], f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+    reason = str(one.reason).splitlines()[0]
     return [
-        f"Training failed with {one.arm} and seed {one.changes['seed']}{more} ({one.reason.splitlines()[0]}): the pair "
+        f"Training failed with {one.arm} and seed {one.changes['seed']}{more} ({reason}): the pair "
         "is left out, though a configuration that fails with some seeds is worse than those it did not fail with."
     ]
 

@@ -240,7 +240,7 @@ def without_shard() -> None:
     Path("store/shard-00000.arrow").unlink()
 
 
-def is_cut_short() -> None:
+def cut_short() -> None:
     shard = Path("store/shard-00000.arrow")
     shard.write_bytes(shard.read_bytes()[:-100])
 
@@ -290,7 +290,7 @@ PREPARED: list[tuple[str, str, str, str, Callable[[], None]]] = [
     ("The list has another label", PREPARE, CAN, "All was prepared already.", relabelled),
     ("The manifest of a store was edited", CHECK, CAN, "`store/manifest.json` was edited.", damaged_manifest),
     ("A shard is missing", CHECK, CAN, "`store/shard-00000.arrow` was deleted.", without_shard),
-    ("A shard is cut short", CHECK, CAN, "`store/shard-00000.arrow` was copied in part.", is_cut_short),
+    ("A shard is cut short", CHECK, CAN, "`store/shard-00000.arrow` was copied in part.", cut_short),
     ("A shard is damaged", CHECK, CAN, "A bit of `store/shard-00000.arrow` is flipped.", with_a_bit_flipped),
 ]
 

@@ -17,7 +17,7 @@ from search.backend.throughput import Measurement, Packing, format_packings, on_
 from search.dry_run.forecast import Forecast
 from search.dry_run.prefix_savings import Shared
 from search.experiment.schema import Budget
-from search.run.budget import Spent, exhausted
+from search.run.budget import Spent, stop_reason
 from search.tracking.client import connect
 from search.tuner.pruners.asha import Asha
 from search.tuner.pruners.median import Median
@@ -185,12 +185,12 @@ REASONS: list[tuple[str, str, str | None]] = [
     ("ASHA stops a modulated trial", "Its window is open, and it is the worst.", stopped(ASHA, OPEN)),
     ("ASHA stops a trial before its window opens", "It is the worst.", stopped(ASHA, CLOSED)),
     ("The median rule stops a trial", "It is worse than the median.", stopped(MEDIAN, BASELINE)),
-    ("The hours of the budget are spent", "Two hours.", exhausted(BUDGET, Spent(wall_seconds=7200.0))),
-    ("The GPU-hour of the budget is spent", "One GPU-hour.", exhausted(BUDGET, Spent(gpu_seconds=3600.0))),
+    ("The hours of the budget are spent", "Two hours.", str(stop_reason(BUDGET, Spent(wall_seconds=7200.0)))),
+    ("The GPU-hour of the budget is spent", "One GPU-hour.", str(stop_reason(BUDGET, Spent(gpu_seconds=3600.0)))),
     (
         "The epochs of the budget are spent but for the confirmation's",
         "100 epochs, 20 of them for the confirmation.",
-        exhausted(BUDGET, Spent(epochs=80), ASIDE),
+        str(stop_reason(BUDGET, Spent(epochs=80), ASIDE)),
     ),
 ]
 

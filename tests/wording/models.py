@@ -58,7 +58,7 @@ def both() -> None:
     trained("plain", "trial.modulation.method=none")
 
 
-def is_cut_short() -> None:
+def cut_short() -> None:
     file = Path("runs/modulated/best.pt")
     file.write_bytes(file.read_bytes()[:-100])
 

@@ -60,7 +60,7 @@ SEARCHES: list[tuple[str, str, str, Callable[[], object]]] = [
 FAILED = "trial 0: NonFiniteLoss: the loss is not finite at epoch 0, step 0 (learning rate 10): lower the learning rate"
 FULL = f"{os.strerror(errno.ENOSPC)}: runs/demo/tune/0003/last.pt"
 NO_PAIR = "trial 1: RuntimeError: CUDA error: device-side assert triggered"
-DONE = Outcome(complete=True, answered=True, failure=None, halted=None)
+DONE = Outcome(complete=True, has_answer=True, failure=None, halted=None)
 
 
 def interrupted(*_: object, **__: object) -> Outcome:
@@ -80,12 +80,12 @@ ENDS: list[tuple[str, str, Callable[..., Outcome]]] = [
     (
         "All trials of a search failed",
         "The learning rate is 10.",
-        ends_as(Outcome(complete=True, answered=False, failure=FAILED, halted=None)),
+        ends_as(Outcome(complete=True, has_answer=False, failure=FAILED, halted=None)),
     ),
     (
         "The disk is full while a search runs",
         "",
-        ends_as(Outcome(complete=False, answered=True, failure=None, halted=FULL)),
+        ends_as(Outcome(complete=False, has_answer=True, failure=None, halted=FULL)),
     ),
     ("The disk is full before a search begins", "", no_room),
     (

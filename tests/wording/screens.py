@@ -20,6 +20,7 @@ from search.models.linear_probe import ALONE, Accuracy, Encoder, Report, Row, no
 from search.report import sentences as words
 from search.report.facts import gather
 from search.run.best import Interval, bests
+from search.run.causes import Cause, Reason, failure
 from search.run.folder import RunFolder
 from search.run.journal import Journal
 from search.tuner.search_policy import SearchPolicy
@@ -36,6 +37,7 @@ STOPPED: Trials = [
     ("modulated", (1, 0), [0.4], "stopped", "asha: 2nd of 2 trials with an open window after 1 epochs, 1 may go on"),
     ("baseline", (1, 0), [0.4, 0.5], "stopped", "budget: 9 epochs are spent"),
 ]
+ASHA = Reason(Cause.ASHA, {"place": 2, "of": 2, "epochs": 1, "promoted": 1, "peers": "closed"})
 BUDGET = "search.budget={hours: 2, epochs: 50}"
 
 
@@ -63,7 +65,7 @@ def logged() -> str:
 def _log(tuner: Tuner, console: Console) -> None:
     with Progress(tuner, of_search(tuner), console, 2) as progress:
         tuner.callbacks.append(progress)
-        for accuracy, status, reason in ((0.6, "stopped", "asha"), (0.0, "failed", "RuntimeError: CUDA error")):
+        for accuracy, status, reason in ((0.6, "stopped", ASHA), (0.0, "failed", failure("RuntimeError: CUDA error"))):
             trial = tuner.next()
             assert trial is not None
             trial.changes |= {"fusion": "sum", "optimizer.lr": 0.001}

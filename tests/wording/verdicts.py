@@ -10,6 +10,7 @@ from typing import Any
 from search.console.verdict_table import print_verdict
 from search.experiment.arms import Arm
 from search.run.budget import Spent
+from search.run.causes import failure
 from search.run.journal import TrialRecord
 from search.verdict.confirm_policy import ConfirmPolicy, ablation_changes
 from search.verdict.evidence import verdict_of
@@ -99,7 +100,8 @@ def _trained(policy: ConfirmPolicy, role: Role, place: int, value: float, *, fai
     trial.epochs = [] if failed else [metrics([value / 100])]
     if "loss" in policy.experiment.search.objective.metric and trial.epochs:
         trial.epochs[0]["best"] = trial.epochs[0]["val/loss"]
-    trial.status, trial.reason = ("failed", "NonFiniteLoss: the loss is not finite") if failed else ("finished", "")
+    trial.status = "failed" if failed else "finished"
+    trial.reason = failure("NonFiniteLoss: the loss is not finite") if failed else None
     return trial
 
 

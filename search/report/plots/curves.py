@@ -95,7 +95,7 @@ def _ends(facts: Facts, status: str, name: str, symbol: str, trials: Iterable[Tr
         "x": [len(t.epochs) - 1 for t in ended],
         "y": [scale(t.epochs[-1][facts.metric]) for t in ended],
         "customdata": [t.number for t in ended],
-        "text": [escape(t.reason.splitlines()[0][:160]) if t.reason else name for t in ended],
+        "text": [escape(str(t.reason).splitlines()[0][:160]) if t.reason else name for t in ended],
         "marker": {"symbol": symbol, "size": 7, "color": "@ink", "line": {"width": 1.5, "color": "@ink"}},
         "hovertemplate": f"trial %{{customdata}} after epoch %{{x}}, {scale.hover}: %{{text}}<extra></extra>",
     }

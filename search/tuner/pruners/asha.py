@@ -6,7 +6,8 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from search.tuner.pruners.peers import LearningCurve, Mode, better, kind, peers
+from search.run.causes import Cause, Reason
+from search.tuner.pruners.peers import LearningCurve, Mode, better, peer_group, peers
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Asha:
                 return b
         return self.brackets - 1
 
-    def decide(self, run: LearningCurve, runs: Iterable[LearningCurve]) -> str | None:
+    def decide(self, run: LearningCurve, runs: Iterable[LearningCurve]) -> Reason | None:
         """See `Scheduler`."""
         trained, bracket = len(run.values), self.bracket(run.number)
         rungs = [r for r in self.rungs[bracket:] if run.due(r, self.grace_epochs) == trained]
@@ -57,13 +58,5 @@ class Asha:
         go_on = max(1, of // self.reduction_factor)
         if place <= go_on:
             return None
-        return f"asha: {ordinal(place)} of {of} {kind(run, rung)} after {trained} epochs, {go_on} may go on"
-
-
-def ordinal(n: int) -> str:
-    """
-    >>> [ordinal(n) for n in (1, 2, 3, 4, 11, 22)]
-    ['1st', '2nd', '3rd', '4th', '11th', '22nd']
-    """
-    ending = "th" if 10 <= n % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
-    return f"{n}{ending}"
+        facts = {"place": place, "of": of, "epochs": trained, "promoted": go_on, "peers": peer_group(run, rung)}
+        return Reason(Cause.ASHA, facts)

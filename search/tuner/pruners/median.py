@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
 
-from search.tuner.pruners.peers import LearningCurve, Mode, better, kind, peers
+from search.run.causes import Cause, Reason
+from search.tuner.pruners.peers import LearningCurve, Mode, better, peer_group, peers
 
 FEWEST = 4  # peers whose median says something
 
@@ -23,7 +24,7 @@ class Median:
     grace_epochs: int
     mode: Mode
 
-    def decide(self, run: LearningCurve, runs: Iterable[LearningCurve]) -> str | None:
+    def decide(self, run: LearningCurve, runs: Iterable[LearningCurve]) -> Reason | None:
         """See `Scheduler`."""
         trained = len(run.values)
         if trained < self.grace_epochs or run.due(trained, self.grace_epochs) > trained:
@@ -34,4 +35,5 @@ class Median:
         middle = median(o.values[trained - 1] for o in there)
         if not better(middle, run.values[-1], self.mode):
             return None
-        return f"median: worse than half of {len(there)} other {kind(run, trained)} after {trained} epochs"
+        facts = {"of": len(there), "epochs": trained, "peers": peer_group(run, trained)}
+        return Reason(Cause.MEDIAN, facts)

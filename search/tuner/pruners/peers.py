@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from search.experiment.arms import Arm
+from search.run.causes import Reason
 
 Mode = Literal["max", "min"]
 
@@ -45,7 +46,7 @@ class LearningCurve:
 class Scheduler(Protocol):
     """Early stopping: a function of results and of nothing else, so that a simulator or a resume can replay it."""
 
-    def decide(self, run: LearningCurve, runs: Iterable[LearningCurve]) -> str | None:
+    def decide(self, run: LearningCurve, runs: Iterable[LearningCurve]) -> Reason | None:
         """None to go on, or why the run stops after its last epoch. `runs` are all there are, itself among them."""
 
 
@@ -59,11 +60,11 @@ def peers(run: LearningCurve, runs: Iterable[LearningCurve], rung: int, grace_ep
     return [other for other in there if other.open_at(rung) == run.open_at(rung)]
 
 
-def kind(run: LearningCurve, trained: int) -> str:
-    """What its peers are, in words."""
+def peer_group(run: LearningCurve, trained: int) -> str:
+    """What its peers are, see `search.run.causes.PEERS`."""
     if run.arm == "baseline":
-        return "baseline trials"
-    return "trials with an open window" if run.open_at(trained) else "runs without modulation so far"
+        return "baseline"
+    return "open" if run.open_at(trained) else "closed"
 
 
 def better(value: float, than: float, mode: Mode) -> bool:

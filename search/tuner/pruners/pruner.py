@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from search.experiment.rungs import grace_of, rungs_of
 from search.experiment.schema import Experiment
+from search.run.causes import Reason
 from search.tuner.pruners.asha import Asha
 from search.tuner.pruners.median import Median
 from search.tuner.pruners.peers import LearningCurve, Scheduler
@@ -14,7 +15,7 @@ from search.tuner.pruners.peers import LearningCurve, Scheduler
 class NoStopping:
     """Trains all to the end."""
 
-    def decide(self, run: LearningCurve, runs: Iterable[LearningCurve]) -> str | None:
+    def decide(self, run: LearningCurve, runs: Iterable[LearningCurve]) -> Reason | None:
         """None, always."""
         return None
 

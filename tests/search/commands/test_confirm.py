@@ -16,6 +16,7 @@ from click.testing import Result
 
 from ogmge import inference
 from search.experiment.load import load
+from search.run.causes import reason_of
 from search.run.journal import Journal
 from search.run.version import VERSION
 from search.verdict.decide import verdict
@@ -225,6 +226,8 @@ def make_version_1(folder: Path) -> None:
         path.unlink()
         if ".copy" not in path.name:
             before = [json.loads(json.dumps(event).replace('"ablation"', '"twin"')) for event in events]
+            for event in (e for e in before if e["event"] == "ended"):
+                event["reason"] = str(reason_of(event["reason"]) or "")
             journal = Journal(path)
             for event in before:
                 journal.append(event)

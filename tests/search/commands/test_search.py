@@ -89,7 +89,7 @@ def test_mlflow_has_a_run_for_the_search_and_a_child_for_each_trial(searched):
         assert run.data.params["optimizer.lr"] == str(record.changes["optimizer.lr"])
         assert run.data.params["modulation.method"] == record.changes["modulation.method"]
         assert run.info.status == {"finished": "FINISHED", "stopped": "KILLED"}[record.status]
-        assert run.data.tags.get("stop_reason", "") == record.reason
+        assert run.data.tags.get("stop_reason", "") == str(record.reason or "")
         assert run.data.tags["dataset.fingerprint"] == parent.data.tags["dataset.fingerprint"]
         assert run.data.tags["version.torch"] == torch.__version__.partition("+")[0]
         assert [a.path for a in client.list_artifacts(run.info.run_id)] == ["best.pt"]

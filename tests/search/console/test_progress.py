@@ -12,6 +12,7 @@ from rich.console import Console
 from search.console.progress import Progress, of_search
 from search.experiment.arms import ARMS
 from search.experiment.formatting import duration
+from search.run.causes import Cause, Reason, failure
 from search.run.journal import Journal
 from search.tuner.search_policy import SearchPolicy
 from search.tuner.tuner import Tuner
@@ -217,10 +218,10 @@ def test_a_log_gets_a_line_for_each_trial_as_it_is_written(tuner):
     with Progress(tuner, of_search(tuner), screen, 2) as progress:
         tuner.callbacks.append(progress)
         report(tuner, 0.625, {"weights": ODD})
-        tuner.record_end(0, "stopped", "asha: 2nd of 2")
+        tuner.record_end(0, "stopped", Reason(Cause.TEXT, {"text": "asha: 2nd of 2"}))
         trial = tuner.next()
         tuner.record_start(trial.number)
-        tuner.record_end(1, "failed", f"ValueError: {ODD}")
+        tuner.record_end(1, "failed", failure(f"ValueError: {ODD}"))
     first, second = screen.export_text().splitlines()
     tells(first, "[1/14]", "modulated 0", f"weights={ODD}", "stopped", "val/accuracy 62.5 %")
     tells(second, "[2/14]", "baseline 1", "failed", f"ValueError: {ODD}", "val/accuracy -")

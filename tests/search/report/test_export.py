@@ -17,6 +17,7 @@ from search.experiment.schema import Experiment
 from search.experiment.space import with_changes
 from search.report.export import Chosen, best_experiment, trials_table
 from search.run.best import Best, best_of
+from search.run.causes import failure
 from search.run.folder import write
 from search.run.journal import SearchRecord, TrialRecord
 from tests.search.tuner.test_tuner import experiment, opened, simulate
@@ -116,7 +117,7 @@ def test_the_table_has_a_row_for_each_trial(tmp_path):
     assert [row["trial"] for row in rows] == [str(n) for n in range(14)]
     assert {row["status"] for row in rows} == {"finished", "stopped", "failed"}
     for row, trial in zip(rows, tuner.record, strict=True):
-        assert (row["arm"], row["status"], row["reason"]) == (trial.arm, trial.status, trial.reason)
+        assert (row["arm"], row["status"], row["reason"]) == (trial.arm, trial.status, str(trial.reason or ""))
         assert {path: row[path] for path in trial.changes} == {p: str(v) for p, v in trial.changes.items()}
         assert float(row["seconds"]) == int(row["epochs_trained"]) == len(trial.epochs)
         best = trial.best_epoch("val/accuracy")
@@ -143,7 +144,7 @@ def test_how_long_a_trial_was_to_train_and_how_long_it_did_are_told_apart():
 def test_any_reason_stays_in_its_cell(reasons):
     record = SearchRecord()
     for number, reason in enumerate(reasons):
-        record.trials[number] = TrialRecord(number, "baseline", {}, {"fusion": "sum"}, "failed", [], reason)
+        record.trials[number] = TrialRecord(number, "baseline", {}, {"fusion": "sum"}, "failed", [], failure(reason))
     rows = rows_of(experiment(), record)
     assert [row["reason"] for row in rows] == ["\n".join(reason.splitlines()) for reason in reasons]
     assert {(row["fusion"], row["status"], len(row)) for row in rows} == {("sum", "failed", len(rows[0]))}

@@ -34,6 +34,7 @@ from search.report.plots.curves import MOST_POINTS, curves, window_of
 from search.report.plots.importance import importance
 from search.report.plots.modalities import by_modality
 from search.report.sentences import headline
+from search.run.causes import failure
 from search.run.folder import RunFolder, at_work, identify, lock_folder
 from search.run.journal import Journal, read
 from search.tuner.tuner import Tuner
@@ -271,7 +272,7 @@ def test_a_search_whose_trials_all_failed_sends_to_the_reasons(tmp_path):
     tuner = Tuner(asked, journal, SearchPolicy(asked))
     while (trial := tuner.next()) is not None:
         tuner.record_start(trial.number)
-        tuner.record_end(trial.number, "failed", EVIL)
+        tuner.record_end(trial.number, "failed", failure(EVIL))
     journal.close()
     unfinished = words.paragraphs(gather(run_in(tmp_path / "other", steps=1).path))
     [said] = words.paragraphs(gather(run.path))

@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from search.console.summary import is_cut_short, print_summary
+from search.console.summary import format_stop, print_summary
 from search.experiment.arms import ARMS
 from search.experiment.schema import Budget, ExperimentError, as_values
 from search.run import budget
 from search.run.best import best_of
-from search.run.budget import Spent, exhausted, of_budget, set_aside
+from search.run.budget import Spent, reserve, stop_reason
+from search.run.causes import Cause, Reason, reason_of
 from search.run.folder import RunFolder, claim_folder
 from search.run.journal import Journal
 from search.tracking.curve import Curve
@@ -32,12 +33,13 @@ def test_the_examples_in_the_documentation_hold():
     assert doctest.testmod(budget) == (0, 5)
 
 
-def spends(reason: str, limit: str, aside: float | None = None) -> None:
+def spends(reason: Reason | None, limit: str, aside: float | None = None) -> None:
     """Assert that a reason is this limit of the budget, and how much of it is set aside, if any is."""
-    assert of_budget(reason)
-    tells(reason, limit)
+    assert reason is not None
+    assert reason.cause is Cause.BUDGET
+    tells(str(reason), limit)
     number, *_ = limit.split()
-    assert re.findall(r"\d+(?:\.\d+)?", reason) == [number, *([] if aside is None else [str(aside)])]
+    assert re.findall(r"\d+(?:\.\d+)?", str(reason)) == [number, *([] if aside is None else [str(aside)])]
 
 
 @pytest.mark.parametrize(
@@ -54,7 +56,7 @@ def spends(reason: str, limit: str, aside: float | None = None) -> None:
     ],
 )
 def test_a_budget_is_spent_when_one_of_its_limits_is_reached(limits, spent, limit):
-    reason = exhausted(Budget(**limits), spent)
+    reason = stop_reason(Budget(**limits), spent)
     assert (reason is None) is (limit is None)
     if reason is not None:
         spends(reason, limit)
@@ -69,10 +71,10 @@ def test_what_is_spent_stays_spent_and_more_budget_never_ends_a_search_sooner(ho
     later = Spent(one.wall_seconds + more.wall_seconds, one.gpu_seconds + more.gpu_seconds, one.epochs + more.epochs)
     small = Budget(hours=hours, gpu_hours=gpu_hours, epochs=epochs)
     large = Budget(hours=hours and hours * 2, gpu_hours=gpu_hours and gpu_hours * 2, epochs=epochs and epochs * 2)
-    if exhausted(small, one):
-        assert exhausted(small, later)
-    if exhausted(large, one):
-        assert exhausted(small, one)
+    if stop_reason(small, one):
+        assert stop_reason(small, later)
+    if stop_reason(large, one):
+        assert stop_reason(small, one)
 
 
 # ---- in the file ----
@@ -128,7 +130,7 @@ class Clock:
 
 
 def stopped_by_budget(tuner: Tuner) -> list[int]:
-    return [t.number for t in tuner.record if t.status == "stopped" and of_budget(t.reason)]
+    return [t.number for t in tuner.record if t.status == "stopped" and t.reason.cause is Cause.BUDGET]
 
 
 @pytest.mark.parametrize("at_once", [1, 4])
@@ -165,7 +167,7 @@ def test_a_trial_stopped_by_the_budget_is_a_result_and_is_told_to_the_sampler_as
 def test_a_trial_whose_last_epoch_spends_the_budget_has_finished(tmp_path):
     tuner = opened(tmp_path / "journal.jsonl", "search.budget.epochs=5", "search.scheduler.name=none")
     simulate(tuner, at_once=1)
-    assert [(t.status, t.reason) for t in tuner.record] == [("finished", "")]
+    assert [(t.status, t.reason) for t in tuner.record] == [("finished", None)]
     assert tuner.complete
 
 
@@ -181,7 +183,7 @@ def test_the_hours_of_earlier_sessions_count_and_the_time_between_them_does_not(
     simulate(second)
     second.close()
     assert second.complete
-    spends(second.exhausted, "1 hour")
+    spends(second.stop_reason, "1 hour")
     at = [event["wall_seconds"] for event in events(path)]
     assert at == sorted(at)
     assert 3600 <= at[-1] < 3600 + 60 * 10
@@ -263,16 +265,16 @@ def test_the_summary_says_that_the_budget_ended_it_and_what_was_left(tmp_path):
     text = printed(tuner)
     left = 14 - len(tuner.record.trials)
     stopped = len(stopped_by_budget(tuner))
-    tells(is_cut_short(tuner), "9 epochs", stopped, left, 14, "`search.budget`", "--resume")
-    tells(text, is_cut_short(tuner))
+    tells(format_stop(tuner), "9 epochs", stopped, left, 14, "`search.budget`", "--resume")
+    tells(text, format_stop(tuner))
 
 
 def test_of_a_budget_that_cost_nothing_no_word_is_said(tmp_path):
     path = tmp_path / "journal.jsonl"
     simulate(opened(path))
     tuner = opened(path, "search.budget.epochs=1")
-    assert tuner.exhausted
-    assert is_cut_short(tuner) is None
+    assert tuner.stop_reason
+    assert format_stop(tuner) is None
     assert "Budget:" not in printed(tuner)
 
 
@@ -286,7 +288,7 @@ def test_a_real_search_ends_with_its_budget_and_goes_on_with_more(ray_instance, 
     tells(first.stdout, "Budget: 2 epochs")
     _, trials, _ = children(tmp_path, "own")
     reasons = [run.data.tags["stop_reason"] for run in trials if "stop_reason" in run.data.tags]
-    spends(next(reason for reason in reasons if of_budget(reason)), "2 epochs")
+    spends(next(reason for reason in map(reason_of, reasons) if reason.cause is Cause.BUDGET), "2 epochs")
     more = search(file, "search.budget.epochs=100", "--resume")
     assert more.exit_code == 0, more.output
     tells(more.stdout, "4 trials")
@@ -310,7 +312,7 @@ def test_a_budget_too_small_for_both_arms_is_a_failure_that_says_so(ray_instance
     ],
 )
 def test_what_is_set_aside_is_what_as_many_epochs_of_the_search_took(spent, aside):
-    assert set_aside(6, 10, spent) == aside
+    assert reserve(6, 10, spent) == aside
 
 
 def test_the_confirmations_trainings_are_set_aside_first(tmp_path):
@@ -319,7 +321,7 @@ def test_the_confirmations_trainings_are_set_aside_first(tmp_path):
     tuner = opened(tmp_path / "journal.jsonl", *assignments)
     simulate(tuner)
     assert tuner.record.spent.epochs == 20
-    spends(tuner.exhausted, "80 epochs", 60)
+    spends(tuner.stop_reason, "80 epochs", 60)
 
 
 def test_a_budget_that_is_spent_stays_spent_whatever_the_estimate_of_what_is_set_aside(tmp_path):
@@ -327,9 +329,9 @@ def test_a_budget_that_is_spent_stays_spent_whatever_the_estimate_of_what_is_set
     told = {"epoch": 0, "val/accuracy": 0.5, "best": 0.5, "seconds": 1.0}
     tuner.record_epoch(tuner.next().number, told)
     tuner.record.spent.wall_seconds = 3000.0  # 30 such epochs set aside
-    spends(tuner.exhausted, "1 hour", 25)
+    spends(tuner.stop_reason, "1 hour", 25)
     tuner.record.spent.wall_seconds = 1.0
-    assert tuner.exhausted is not None
+    assert tuner.stop_reason is not None
 
 
 def test_a_search_that_its_budget_ended_is_done_also_when_it_is_opened_again(tmp_path):
@@ -341,7 +343,7 @@ def test_a_search_that_its_budget_ended_is_done_also_when_it_is_opened_again(tmp
     for trial in [tuner.next() for _ in range(2)]:
         now += 130.0 if not tuner.record.spent.epochs else 1.0  # 30 epochs are set aside
         tuner.record_end(trial.number, "stopped", tuner.record_epoch(trial.number, told))
-    assert (tuner.complete, exhausted(asked.search.budget, tuner.record.spent)) == (True, None)
+    assert (tuner.complete, stop_reason(asked.search.budget, tuner.record.spent)) == (True, None)
     again = Tuner(asked, Journal(path), SearchPolicy(asked), lambda: now)
     assert (again.complete, again.remaining_trials) == (True, 0)
     more = experiment("search.budget.hours=2", "confirm.seeds=2")
@@ -362,5 +364,5 @@ def test_gpu_hours_that_were_spent_stay_what_they_were_when_a_resume_gives_other
     told = {"epoch": 0, "val/accuracy": 0.5, "best": 0.5, "seconds": 3600.0}
     tuner = opened(path, budget, "search.resources.gpu=1")
     tuner.record_epoch(tuner.next().number, told, 1.0)
-    spends(tuner.exhausted, "1 GPU-hour")
-    assert opened(path, budget, "search.resources.gpu=0.25").exhausted == tuner.exhausted
+    spends(tuner.stop_reason, "1 GPU-hour")
+    assert opened(path, budget, "search.resources.gpu=0.25").stop_reason == tuner.stop_reason

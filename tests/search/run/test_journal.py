@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from search.run.causes import Cause, Reason
 from search.run.journal import Journal, SearchRecord, TrialRecord
 from search.run.version import VERSION
 from tests.support.tells import tells
@@ -80,7 +81,7 @@ def test_what_happened_is_read_again(tmp_path, raw):
     assert read(path) == plain(record_of(EVENTS))
     modulated, baseline = record_of(EVENTS)
     assert (modulated.status, modulated.best, len(modulated.epochs)) == ("finished", 0.75, 2)
-    assert (baseline.status, baseline.best, baseline.reason) == ("failed", None, "ValueError: »é« in\nclip 17")
+    assert (baseline.status, baseline.best, str(baseline.reason)) == ("failed", None, "ValueError: »é« in\nclip 17")
     assert baseline.changes == {"fusion": "sum", "optimizer.lr": 0.1}
 
 
@@ -226,6 +227,17 @@ def test_an_event_that_does_not_fit_on_the_disk_is_not_there_in_part(tmp_path):
     assert refused == list(range(2, 9)) == list(range(len(path.read_text().splitlines()), 9))
     assert path.read_bytes().endswith(b"\n")
     assert path.with_name("journal.copy.jsonl").read_bytes() == path.read_bytes()
+
+
+def test_what_journals_of_version_2_call_otherwise_means_the_same():
+    """A sentence where there is a cause, and another name for running out of memory."""
+    limit = {"cause": "budget", "limit": 5, "unit": "epoch", "reserved": 0.0}
+    ended = {"event": "ended", "number": 0, "status": "stopped", "reason": limit}
+    now = record_of([suggested(0), {"event": "out_of_memory", "number": 0}, ended])
+    old = record_of([suggested(0), {"event": "crowded", "number": 0}, ended | {"reason": "budget: 5 epochs are spent"}])
+    assert plain(old) == plain(now)
+    assert (old.trials[0].oom_retries, old.trials[0].is_cut_short) == (1, True)
+    assert old.cut_short == now.cut_short == {0: Reason(Cause.BUDGET, {"limit": 5, "unit": "epoch", "reserved": 0})}
 
 
 def test_a_role_of_before_there_were_versions_has_its_name_of_today():

@@ -20,6 +20,7 @@ from mlflow.entities import Run
 from search.experiment.formatting import flat
 from search.experiment.schema import Experiment
 from search.experiment.space import with_changes
+from search.run.causes import failure
 from search.run.folder import Identity, RunFolder
 from search.run.journal import Journal, TrialRecord
 from search.tracking import client as mlflow_store
@@ -181,7 +182,7 @@ def check_in_line(search: Search) -> None:
         check_params(run.data.params, asdict(with_changes(search.experiment.trial, trial.changes)))
         assert run.info.status == STATUSES[trial.status]
         said = {name: run.data.tags.get(name, "") for name in ("stop_reason", "error")}
-        assert said == {"stop_reason": "", "error": ""} | {reason_tag(trial): trial.reason}
+        assert said == {"stop_reason": "", "error": ""} | {reason_tag(trial): str(trial.reason or "")}
         weights = search.weights(trial.number)
         kept = weights.exists() and search.experiment.tracking.checkpoints == "best"
         assert files(search, run) == ({"best.pt": weights.read_text()} if kept else {})
@@ -272,7 +273,7 @@ def test_the_runs_say_what_they_are(search):
 def test_texts_longer_than_mlflow_takes_are_cut(search):
     trial = search.tuner.next()
     trial.changes["weights"] = "w" * 7000
-    trial.status, trial.reason = "failed", "é" * 9000
+    trial.status, trial.reason = "failed", failure("é" * 9000)
     search.track()
     assert search.close() is None
     run = stored(search)[1][0]
@@ -573,7 +574,7 @@ def test_a_run_that_mlflow_refuses_holds_nobody_up(search, monkeypatch):
     monkeypatch.setattr(tracking, "AGAIN_AFTER_S", 0.0)
     search.tuner.next()
     search.tuner.record_epoch(0, {"epoch": 0, "best": 0.5, "no|name": 1.0})
-    search.tuner.record_end(0, "failed", "no reason")
+    search.tuner.record_end(0, "failed", failure("no reason"))
     search.track()
     simulate(search.tuner)
     until(lambda: len(statuses(search)) == 8 and "RUNNING" not in statuses(search)[1:])

@@ -27,6 +27,7 @@ from search.experiment.space import with_changes
 from search.experiment.yaml_source import override, parse
 from search.report.export import trials_table
 from search.run.budget import Spent
+from search.run.causes import failure
 from search.run.checkpoints import Storage
 from search.run.journal import Journal, TrialRecord
 from search.tracking.curve import Curve
@@ -102,7 +103,7 @@ class Machine:
                 yield
                 self.trained += 1
                 if fails and epoch == 2:
-                    self.tuner.record_end(trial.number, "failed", "no reason")
+                    self.tuner.record_end(trial.number, "failed", failure("no reason"))
                     return
             if (key := order.leaves.get(epoch + 1)) is not None and epoch + 1 > begun:
                 self.left.setdefault(key, 10**8)

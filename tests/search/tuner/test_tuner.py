@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from search.experiment.load import check
 from search.experiment.schema import Experiment
 from search.experiment.yaml_source import override, parse
+from search.run.causes import Cause, Reason, failure
 from search.run.journal import Journal, SearchRecord, TrialRecord
 from search.tuner.search_policy import SearchPolicy
 from search.tuner.tuner import Tuner
@@ -83,7 +84,7 @@ def worker(tuner: Tuner, trial: TrialRecord) -> Iterator[None]:
     for epoch in range(tuner.experiment.trial.epochs):
         yield
         if epoch == fails_at(trial):
-            tuner.record_end(trial.number, "failed", 'ValueError: clip 17, "a\n[red]b"')
+            tuner.record_end(trial.number, "failed", failure('ValueError: clip 17, "a\n[red]b"'))
             return
         if reason := tuner.record_epoch(trial.number, metrics_of(tuner, trial, epoch), gpu):
             tuner.record_end(trial.number, "stopped", reason)
@@ -159,8 +160,8 @@ def test_trials_are_stopped_at_the_rungs_and_only_there(tmp_path):
     simulate(tuner)
     stopped = [t for t in tuner.record if t.status == "stopped"]
     assert {len(t.epochs) for t in stopped} <= {1, 2, 4}
-    assert all(re.search(rf"\b{len(t.epochs)} epochs?\b", t.reason) for t in stopped)
-    assert all(("baseline" in t.reason) == (t.arm == "baseline") for t in stopped)
+    assert all(re.search(rf"\b{len(t.epochs)} epochs?\b", str(t.reason)) for t in stopped)
+    assert all(("baseline" in str(t.reason)) == (t.arm == "baseline") for t in stopped)
 
 
 @pytest.mark.parametrize(("mode", "stopped"), [("max", 0.4), ("min", 0.6)])
@@ -256,7 +257,7 @@ def test_an_interrupted_trial_comes_before_a_new_one_whether_it_was_started_or_n
     first.record_start(0)
     first.record_epoch(0, metrics_of(first, first.record.trials[0], 0))
     first.record_start(1)
-    first.record_end(1, "failed", "no reason")
+    first.record_end(1, "failed", failure("no reason"))
     again = opened(path)
     assert again.remaining_trials == 14 - 1
     assert [again.next().number for _ in range(3)] == [0, 2, 3]
@@ -396,9 +397,10 @@ def test_of_two_ends_the_first_counts(tmp_path):
     tuner.callbacks.append(seen)
     trial = tuner.next()
     tuner.record_epoch(trial.number, metrics_of(tuner, trial, 0))
-    tuner.record_end(trial.number, "stopped", "asha")
-    tuner.record_end(trial.number, "failed", "its worker died")
-    assert (trial.status, trial.reason) == ("stopped", "asha")
+    early = Reason(Cause.MEDIAN, {"of": 4, "epochs": 1, "peers": "open"})
+    tuner.record_end(trial.number, "stopped", early)
+    tuner.record_end(trial.number, "failed", failure("its worker died"))
+    assert (trial.status, trial.reason) == ("stopped", early)
     assert [e["event"] for e in events(path)] == ["suggested", "reported", "ended"]
     assert seen.told == [("reported", 0), ("ended", 0)]
 

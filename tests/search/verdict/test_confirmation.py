@@ -28,7 +28,8 @@ from search.experiment.arms import ARMS
 from search.experiment.formatting import format_difference
 from search.experiment.load import load
 from search.experiment.space import with_changes
-from search.run.budget import Spent, of_budget
+from search.run.budget import Spent
+from search.run.causes import Cause, failure
 from search.run.folder import FolderError
 from search.run.journal import Journal, SearchRecord, TrialRecord
 from search.tuner.tuner import Tuner
@@ -107,9 +108,9 @@ def test_a_split_is_drawn_anew_where_it_is_ours(dataset, ours):
 def test_the_budget_is_the_searchs_and_the_confirmations_together():
     record = SearchRecord()
     record.spent = Spent(epochs=20)
-    assert confirmation("search.budget.epochs=100", spent=Spent(epochs=79)).exhausted(record) is None
-    reason = confirmation("search.budget.epochs=100", spent=Spent(epochs=80)).exhausted(record)
-    assert of_budget(reason)
+    assert confirmation("search.budget.epochs=100", spent=Spent(epochs=79)).stop_reason(record) is None
+    reason = confirmation("search.budget.epochs=100", spent=Spent(epochs=80)).stop_reason(record)
+    assert reason.cause is Cause.BUDGET
     tells(reason, "100 epochs")
 
 
@@ -128,7 +129,7 @@ def run_all(tuner: Tuner, value: Callable[[TrialRecord], float | None], rng: ran
         trial = running.pop(rng.randrange(len(running)))
         found = value(trial)
         if found is None:
-            tuner.record_end(trial.number, "failed", "ValueError: it fell over\nhere")
+            tuner.record_end(trial.number, "failed", failure("ValueError: it fell over\nhere"))
             continue
         for epoch in range(5):
             reached = found - 0.01 * abs(epoch - 3)  # the best is the fourth
@@ -304,7 +305,7 @@ def test_where_all_fail_there_is_no_verdict(tmp_path):
 def test_a_budget_that_ends_before_the_ablation_is_trained_leaves_nothing_claimed(tmp_path):
     policy = replace(confirmation("search.budget.epochs=70", seeds=6), spent=Spent())
     tuner = trained(tmp_path, policy, world(0.1, 0.0, 0.002, 1), at_once=1)
-    assert tuner.exhausted
+    assert tuner.stop_reason
     assert roles(tuner)["ablation"] == 2  # after 60 epochs of pairs
     found = verdict_on(policy)
     assert (found.claim, found.paired.n) == ("none", 6)
