@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import fmean
 from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
@@ -31,22 +32,22 @@ class View:
         name: of all of it.
         noun: what it runs, in the plural.
         what: a trial is, in a line.
-        found: so far, in lines.
-        left: of the budget: how much, and of what.
+        bests: so far, in lines.
+        unspent: what remains of the budget: how much, of which unit.
     """
 
     name: str
     noun: str
     what: Callable[[TrialRecord], str]
-    found: Callable[[], list[str]]
-    left: Callable[[], list[tuple[float, str]]]
+    bests: Callable[[], list[str]]
+    unspent: Callable[[], list[tuple[float, str]]]
 
 
 def of_search(tuner: Tuner) -> View:
     """Of a search: the best of each arm."""
     objective = tuner.experiment.search.objective
 
-    def found() -> list[str]:
+    def best_lines() -> list[str]:
         return [
             f"best {arm:<9}  {format_value(objective.metric, best.value)}   trial {best.trial.number}: "
             f"{label(best.trial.changes)}"
@@ -56,7 +57,7 @@ def of_search(tuner: Tuner) -> View:
     def unspent() -> list[tuple[float, str]]:
         return remaining(tuner.experiment.search.budget, tuner.record.spent)
 
-    return View(tuner.experiment.name, "trials", lambda trial: label(trial.changes), found, unspent)
+    return View(tuner.experiment.name, "trials", lambda trial: label(trial.changes), best_lines, unspent)
 
 
 class Progress:
@@ -119,41 +120,44 @@ class Progress:
         running = [t for t in trials if t.status == "running"]
         parts: list[RenderableType] = [self._counts()]
         parts.append(self._running(running) if running else Text("  starting workers …", style="dim"))
-        parts += [Text(f"  {line}") for line in self._view.found()]
+        parts += [Text(f"  {line}") for line in self._view.bests()]
         return Group(*parts)
 
     def _counts(self) -> Text:
-        """How many trials there are and how they ended, what was spent, and what is left, in a line."""
-        record, spent = self._tuner.record, self._tuner.record.spent
-        by = {status: record.count(status) for status in WORDS}
-        running = record.count("running")
-        ended, planned = sum(by.values()), self._tuner.policy.total
-        said = [f"{n} {WORDS[status]}" for status, n in by.items() if n] + [f"{running} running"] * bool(running)
-        parts = [f"{ended} of {planned} {self._view.noun} ended" + (f" ({', '.join(said)})" if said else "")]
-        parts.append(
-            f"{spent.epochs} epochs" + (f" and {spent.inherited_epochs} in common" if spent.inherited_epochs else "")
-        )
-        if spent.gpu_seconds:
-            saved = f" and {spent.saved_gpu_seconds / 3600:.3g} saved" if spent.saved_gpu_seconds else ""
-            parts.append(f"{spent.gpu_seconds / 3600:.3g} GPU-hours{saved}")
-        parts.append(duration(time.monotonic() - self._began))
+        """How many trials there are and how they ended, what was spent, and what remains, in a line."""
+        parts = [self._trial_counts(), *self._spending(), duration(time.monotonic() - self._began)]
         text = Text.assemble((self._view.name, "bold"), f"  {'   '.join(parts)}")
-        if (seconds := self._to_go(list(record))) is not None:
+        if (seconds := self._seconds_to_go(list(self._tuner.record))) is not None:
             text.append(f", about {duration(seconds)} to go", style="dim")
-        if unspent := self._view.left():
+        if unspent := self._view.unspent():
             text.append(f"   budget left: {', '.join(f'{much:.3g} {unit}' for much, unit in unspent)}", style="dim")
         return text
 
-    def _to_go(self, trials: list[TrialRecord]) -> float | None:
-        """Seconds until all trials have ended, if those to come take as many epochs as those that did, at the rate of
-        this session; None until four have ended."""
-        ended = [len(t.epochs) - t.inherited_epochs for t in trials if t.is_over]
+    def _trial_counts(self) -> str:
+        record = self._tuner.record
+        ends = {word: record.count(status) for status, word in WORDS.items()}
+        counts = [f"{n} {word}" for word, n in (ends | {"running": record.count("running")}).items() if n]
+        line = f"{sum(ends.values())} of {self._tuner.policy.total} {self._view.noun} ended"
+        return f"{line} ({', '.join(counts)})" if counts else line
+
+    def _spending(self) -> list[str]:
+        spent = self._tuner.record.spent
+        epochs = f"{spent.epochs} epochs" + (f" and {spent.inherited_epochs} in common" * bool(spent.inherited_epochs))
+        if not spent.gpu_seconds:
+            return [epochs]
+        saved = f" and {spent.saved_gpu_seconds / 3600:.3g} saved" if spent.saved_gpu_seconds else ""
+        return [epochs, f"{spent.gpu_seconds / 3600:.3g} GPU-hours{saved}"]
+
+    def _seconds_to_go(self, trials: list[TrialRecord]) -> float | None:
+        """Until all trials have ended, if those to come take as many epochs as those that did, at the rate of this
+        session; None until four have ended."""
+        over = [t for t in trials if t.is_over]
+        coming = self._tuner.policy.total - len(over)
         trained = self._tuner.record.spent.epochs - self._epochs_before
-        coming = self._tuner.policy.total - len(ended)
-        if len(ended) < ENOUGH or not trained or not coming:
+        if len(over) < ENOUGH or not trained or not coming:
             return None
-        begun = sum(len(t.epochs) - t.inherited_epochs for t in trials if not t.is_over)
-        epochs = max(0.0, coming * sum(ended) / len(ended) - begun)
+        running = sum(t.trained_epochs for t in trials) - sum(t.trained_epochs for t in over)
+        epochs = max(0.0, coming * fmean(t.trained_epochs for t in over) - running)
         return epochs * (time.monotonic() - self._began) / trained
 
     def _running(self, running: list[TrialRecord]) -> Table:
@@ -174,6 +178,8 @@ class Progress:
         epochs = int(trial.changes.get("epochs", self._tuner.experiment.trial.epochs))
         own = modalities(last)
         alone = [percent(last[f"val/accuracy/{name}"]) if name in own else "" for name in names]
-        k = "/".join(f"{last[f'coefficient/{name}']:.2f}" if name in own else "-" for name in names) if last else ""
+        coefficients = [f"{last[f'coefficient/{name}']:.2f}" if name in own else "-" for name in names]
         fused = format_value(self._metric, last.get(self._metric))
-        return [str(trial.number), trial.arm, self._view.what(trial), f"{len(trial.epochs)}/{epochs}", fused, *alone, k]
+        progress = f"{len(trial.epochs)}/{epochs}"
+        k = "/".join(coefficients) if last else ""
+        return [str(trial.number), trial.arm, self._view.what(trial), progress, fused, *alone, k]

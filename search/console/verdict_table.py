@@ -30,7 +30,7 @@ def of_confirmation(tuner: Tuner) -> View:
     def what(trial: TrialRecord) -> str:
         return f"{title(trial)} seed={trial.changes['seed']}"
 
-    def found() -> list[str]:
+    def mean_lines() -> list[str]:
         lines = []
         for arm in reversed(ARMS):
             done = [trial.best for trial in _finished_trials(tuner, arm) if trial.best is not None]
@@ -41,7 +41,7 @@ def of_confirmation(tuner: Tuner) -> View:
     def unspent() -> list[tuple[float, str]]:
         return remaining(policy.experiment.search.budget, policy.spent + tuner.record.spent) if policy.limited else []
 
-    return View(f"{tuner.experiment.name}, confirmation", "trainings", what, found, unspent)
+    return View(f"{tuner.experiment.name}, confirmation", "trainings", what, mean_lines, unspent)
 
 
 def _finished_trials(tuner: Tuner, arm: Arm) -> list[TrialRecord]:

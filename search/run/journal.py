@@ -63,6 +63,11 @@ class TrialRecord:
         return sum("inherited" in metrics for metrics in self.epochs)
 
     @property
+    def trained_epochs(self) -> int:
+        """Epochs that it trained itself."""
+        return len(self.epochs) - self.inherited_epochs
+
+    @property
     def best(self) -> float | None:
         """The best of the objective so far."""
         return self.epochs[-1]["best"] if self.epochs else None
