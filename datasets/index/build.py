@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections import Counter
+import re
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from datasets.index.clips import SPLITS, Clip, Index, Source, SplitName
-from datasets.index.list_files import SHOWN, count, refuse_broken
+from datasets.index.list_files import SHOWN, count, raise_errors
 from datasets.registry import DatasetError
 
-FILMS = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".flv")
+VIDEOS = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".flv")
+AS_BEFORE, CHANGED = "with the same label", {"label": "with another label", "split": "in another split"}
 POINTER = b"version https://git-lfs"  # how a file begins that git-lfs has not fetched yet
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class Row:
     """One row of a publisher's list; see `Clip`."""
 
     id: str
@@ -35,7 +37,7 @@ def folder(path: str, holds: str, option: str = "source") -> Path:
     Raises:
         DatasetError: there is none.
     """
-    found = Path(path).expanduser().absolute()  # workers may be at home elsewhere
+    found = Path(path).expanduser().absolute()  # a worker's home may be elsewhere
     if not found.is_dir():
         raise DatasetError(f"`dataset.{option}` must be the folder that holds {holds}, but there is no folder {found}")
     return found
@@ -53,8 +55,16 @@ def list_file(source: Path, name: str, option: str) -> Path:
     return found
 
 
-def walk(top: Path, suffixes: Collection[str] = FILMS) -> Iterator[Path]:
+def walk(top: Path, suffixes: Collection[str] = VIDEOS) -> Iterator[Path]:
     """Files of these suffixes in `top` and its folders, in the order of their names; links are followed, once each."""
+    for where, names in _walk_folders(top):
+        for name in sorted(names):
+            if os.path.splitext(name)[1].lower() in suffixes:
+                yield Path(where, name)
+
+
+def _walk_folders(top: Path) -> Iterator[tuple[str, list[str]]]:
+    """Each folder that is not hidden, and the names of its files."""
     seen: set[str] = set()
     for where, folders, names in os.walk(top, followlinks=True):
         real = os.path.realpath(where)
@@ -63,9 +73,7 @@ def walk(top: Path, suffixes: Collection[str] = FILMS) -> Iterator[Path]:
             continue
         seen.add(real)
         folders[:] = sorted(f for f in folders if not f.startswith("."))
-        for name in sorted(names):
-            if os.path.splitext(name)[1].lower() in suffixes:
-                yield Path(where, name)
+        yield where, names
 
 
 def youtube_start(stem: str, numbers: int) -> tuple[str, int] | None:
@@ -74,35 +82,37 @@ def youtube_start(stem: str, numbers: int) -> tuple[str, int] | None:
     >>> youtube_start("-0_aB_3_4x9_000030", 1), youtube_start("-0_aB_3_4x9_000030_000040", 2)
     (('-0_aB_3_4x9', 30), ('-0_aB_3_4x9', 30))
     """
-    name, *ends = stem.rsplit("_", numbers)
-    if not name or len(ends) != numbers or not all(e.isascii() and e.isdigit() for e in ends):
-        return None
-    return name, int(ends[0])
+    parts = re.fullmatch("(.+)_([0-9]+)" + "_[0-9]+" * (numbers - 1), stem, re.DOTALL)
+    return (parts[1], int(parts[2])) if parts else None
 
 
-def films(top: Path, numbers: int) -> dict[tuple[str, int], Path]:
-    """YouTube id and start -> film, of files named `{id}_{start}` or `{id}_{start}_{end}`."""
-    found: dict[tuple[str, int], Path] = {}
+def youtube_finder(top: Path, numbers: int) -> Callable[[Row], dict[str, Source] | None]:
+    """What finds the video of a row whose id is `{id}_{start}`, in files named so or `{id}_{start}_{end}`.
+
+    Args:
+        top: folder of the videos.
+        numbers: how many the files' names end in.
+    """
+    videos: dict[tuple[str, int] | None, Path] = {}
     for path in walk(top):
-        key = youtube_start(path.stem, numbers)
-        if key is not None:
-            found.setdefault(key, path)
-    return found
+        videos.setdefault(youtube_start(path.stem, numbers), path)
+    videos.pop(None, None)
+    return lambda row: audiovisual(videos.get(youtube_start(row.id, 1)))
 
 
-def audiovisual(film: Path | None, begin_s: float = 0.0, end_s: float | None = None) -> dict[str, Source] | None:
-    """Sound and pictures of one film, or None where there is none."""
-    if film is None:
+def audiovisual(video: Path | None, begin_s: float = 0.0, end_s: float | None = None) -> dict[str, Source] | None:
+    """Audio and frames of one video, or None where there is none."""
+    if video is None:
         return None
     return {
-        "audio": Source("audio", (film,), begin_s, end_s),
-        "visual": Source("video", (film,), begin_s, end_s),
+        "audio": Source("audio", (video,), begin_s, end_s),
+        "visual": Source("video", (video,), begin_s, end_s),
     }
 
 
 def gather(
-    listed: Sequence[Listed],
-    find: Callable[[Listed], Mapping[str, Source] | None],
+    listed: Sequence[Row],
+    find: Callable[[Row], Mapping[str, Source] | None],
     *,
     classes: Collection[str],
     where: Path,
@@ -118,14 +128,31 @@ def gather(
         classes: all of them.
         where: the folder looked in, for errors.
         expected_rows: how many the publisher's list is known to hold.
-        notes: goes before what is noted here.
+        notes: come before those that are made here.
         allow_empty_classes: whether classes may be without any clip.
 
     Raises:
         DatasetError: a label that is no class, no clip there at all, or classes without any.
     """
-    _refuse_labels(listed, set(classes), where)
-    rows, doubled = once(listed)
+    _check_labels(listed, set(classes), where)
+    rows, repeats = drop_repeats(listed)
+    clips, missing = _find_clips(rows, find)
+    if not clips:
+        raise DatasetError(
+            f"{where}: expected the files of {count(len(rows), 'listed clip')} (`{rows[0].id}` is the first), but none "
+            f"is there; `dataset.source` must be the folder that holds them"
+        )
+    empty = sorted(set(classes) - {clip.label for clip in clips})
+    if empty and not allow_empty_classes:
+        raise _empty_error(empty, Counter(row.label for row in rows), where)
+    said = (*notes, *repeats, *_surprises(len(listed), expected_rows, empty))
+    return Index(tuple(sorted(classes)), tuple(clips), tuple(missing), said, len(listed), expected_rows)
+
+
+def _find_clips(
+    rows: Sequence[Row], find: Callable[[Row], Mapping[str, Source] | None]
+) -> tuple[list[Clip], list[str]]:
+    """The clips whose files are there, and the ids of the others."""
     clips: list[Clip] = []
     missing: list[str] = []
     for row in rows:
@@ -134,44 +161,33 @@ def gather(
             missing.append(row.id)
         else:
             clips.append(Clip(row.id, row.label, row.split, row.group, sources))
-    if not clips:
-        raise DatasetError(
-            f"{where}: expected the files of {count(len(rows), 'listed clip')} (`{rows[0].id}` is the first), but none "
-            f"is there; `dataset.source` must be the folder that holds them"
-        )
-    ordered = tuple(sorted(classes))
-    there = {clip.label for clip in clips}
-    empty = [c for c in ordered if c not in there]
-    if empty and not allow_empty_classes:
-        _refuse_empty(empty, Counter(row.label for row in rows), where)
-    said = [*notes, *doubled, *_surprises(len(listed), expected_rows, empty)]
-    return Index(ordered, tuple(clips), tuple(missing), tuple(said), len(listed), expected_rows)
+    return clips, missing
 
 
-def once(listed: Sequence[Listed]) -> tuple[list[Listed], list[str]]:
+def drop_repeats(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
     """Each id once, as it is listed first, and what to say of those that were listed again."""
-    first: dict[str, Listed] = {}
-    again: list[Listed] = []
-    for row in listed:
-        if first.setdefault(row.id, row) is not row:
-            again.append(row)
-    same = [r for r in again if (first[r.id].label, first[r.id].split) == (r.label, r.split)]
-    relabelled = [r for r in again if first[r.id].label != r.label]
-    moved = [r for r in again if first[r.id].split != r.split]
+    first: dict[str, Row] = {}
+    repeats: defaultdict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        for how in _repeats(first.setdefault(row.id, row), row):
+            repeats[how].append(row.id)
     notes = [
-        f"rows that list an id again {text}: {len(rows):,}; its first row is kept ({_examples([r.id for r in rows])})"
-        for rows, text in (
-            (same, "with the same label"),
-            (relabelled, "with another label"),
-            (moved, "in another split"),
-        )
-        if rows
+        f"rows that list an id again {how}: {len(repeats[how]):,}; its first row is kept ({_examples(repeats[how])})"
+        for how in (AS_BEFORE, *CHANGED.values())
+        if how in repeats
     ]
     return list(first.values()), notes
 
 
-def not_lfs(paths: Sequence[Path]) -> None:
-    """Refuses files that git-lfs has not fetched; the first 20 that are there are looked at.
+def _repeats(first: Row, row: Row) -> list[str]:
+    """How a row lists an id again; nothing where it is the first."""
+    if row is first:
+        return []
+    return [how for name, how in CHANGED.items() if getattr(row, name) != getattr(first, name)] or [AS_BEFORE]
+
+
+def check_not_lfs(paths: Sequence[Path]) -> None:
+    """Looks at the first 20 files that are there: git-lfs must have fetched them.
 
     Raises:
         DatasetError: one is a pointer.
@@ -184,9 +200,9 @@ def not_lfs(paths: Sequence[Path]) -> None:
                 )
 
 
-def split_counts(rows: Sequence[Listed]) -> str:
+def split_counts(rows: Sequence[Row]) -> str:
     """
-    >>> split_counts([Listed("a", "x", "train"), Listed("b", "x", "test"), Listed("c", "x", "train")])
+    >>> split_counts([Row("a", "x", "train"), Row("b", "x", "test"), Row("c", "x", "train")])
     'train 2, test 1'
     """
     counts = Counter(row.split for row in rows)
@@ -197,41 +213,39 @@ def _examples(names: Sequence[str]) -> str:
     return ", ".join([*names[:5], *(["…"] if len(names) > 5 else [])])
 
 
-def _refuse_labels(listed: Sequence[Listed], classes: set[str], where: Path) -> None:
+def _check_labels(listed: Sequence[Row], classes: set[str], where: Path) -> None:
     wrong: dict[str, str] = {}
     for row in listed:
         if row.label not in classes:
             wrong.setdefault(row.label, row.id)
-    refuse_broken(
+    raise_errors(
         [
             f"{where}: the label of `{id_}` must be one of the {len(classes)} classes, but is {label!r}"
-            f"{_closest(label, classes)}"
+            f"{_suggestion(label, classes)}"
             for label, id_ in wrong.items()
         ]
     )
 
 
-def _closest(label: str, classes: Collection[str]) -> str:
+def _suggestion(label: str, classes: Collection[str]) -> str:
     close = difflib.get_close_matches(label, classes, n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def _refuse_empty(empty: Sequence[str], listed: Mapping[str, int], where: Path) -> None:
+def _empty_error(empty: Sequence[str], listed: Mapping[str, int], where: Path) -> DatasetError:
     of = "; ".join(
         f"{label!r}: {listed[label]:,} listed, none there" if listed[label] else f"{label!r}: none listed"
         for label in empty[:SHOWN]
     )
     more = f"; and {len(empty) - SHOWN} more" if len(empty) > SHOWN else ""
-    raise DatasetError(
+    return DatasetError(
         f"{where}: expected clips of every class, but there are none of {len(empty)} ({of}{more}); bring their files, "
         f"or set `dataset.allow_empty_classes: true` to go on without them (the ids of the classes stay as they are)"
     )
 
 
-def _surprises(rows: int, expected: int | None, empty: Sequence[str]) -> list[str]:
-    found = []
+def _surprises(rows: int, expected: int | None, empty: Sequence[str]) -> Iterator[str]:
     if expected is not None and rows != expected:
-        found.append(f"the lists hold {count(rows, 'row')}, where {expected:,} are expected")
+        yield f"the lists hold {count(rows, 'row')}, where {expected:,} are expected"
     if empty:
-        found.append(f"classes without any clip: {_examples(empty)}")
-    return found
+        yield f"classes without any clip: {_examples(empty)}"

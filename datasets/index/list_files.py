@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from datasets.registry import DatasetError
 
 T = TypeVar("T")
+RowT = TypeVar("RowT")
 
 SHOWN = 20  # broken rows named in one error
 
@@ -75,25 +76,46 @@ def read(
     Raises:
         DatasetError: no file, an empty one, or broken rows, the first 20 of which are named.
     """
-    found: list[T] = []
-    broken: list[str] = []
-    for place, (number, line) in enumerate(lines(path)):
-        try:
-            row = cells(line, separator)
-            if place == 0 and is_header(row, header):
-                continue
-            found.append(parse(row))
-        except ValueError as error:
-            broken.append(f"{path}, line {number}: expected {expected}, but got {_format_line(line)}: {error}")
-    refuse_broken(broken)
+    rows = list(lines(path))
+    if rows and is_header(rows[0][1].split(separator), header):
+        del rows[0]
+    found = parse_rows(
+        rows,
+        lambda line: parse(cells(line, separator)),
+        lambda number, line: f"{path}, line {number}: expected {expected}, but got {_format_line(line)}",
+    )
     if not found:
         raise DatasetError(f"{path}: expected rows of {expected}, but the file has none")
     return found
 
 
+def parse_rows(
+    rows: Iterable[tuple[int, RowT]], parse: Callable[[RowT], T], describe: Callable[[int, RowT], str]
+) -> list[T]:
+    """`parse` of each row.
+
+    Args:
+        rows: their numbers, and what `parse` takes.
+        parse: gives a row's value; raises ValueError with what is wrong.
+        describe: begins the sentence on a broken row.
+
+    Raises:
+        DatasetError: names the first 20 broken rows.
+    """
+    found: list[T] = []
+    broken: list[str] = []
+    for number, row in rows:
+        try:
+            found.append(parse(row))
+        except ValueError as error:
+            broken.append(f"{describe(number, row)}: {error}")
+    raise_errors(broken)
+    return found
+
+
 def is_header(row: Sequence[str], names: Collection[str]) -> bool:
-    """Whether a row holds one of the `names` of columns; a `#` before one is looked over."""
-    return any(cell.lstrip("# ").casefold() in names for cell in row)
+    """Whether a row holds one of the `names` of columns, whatever quotes it or a `#` before it."""
+    return any(cell.strip('#" ').casefold() in names for cell in row)
 
 
 def read_columns(path: Path, columns: Sequence[str], parse: Callable[[Mapping[str, str]], T]) -> list[T]:
@@ -109,7 +131,7 @@ def read_columns(path: Path, columns: Sequence[str], parse: Callable[[Mapping[st
     """
     names: list[str] = []
 
-    def named(row: list[str]) -> T | None:
+    def parse_cells(row: list[str]) -> T | None:
         if not names:
             names.extend(row)
             absent = [c for c in columns if c not in names]
@@ -119,11 +141,10 @@ def read_columns(path: Path, columns: Sequence[str], parse: Callable[[Mapping[st
                     f"{_format_line(','.join(row))}: no {', '.join(absent)}"
                 )
             return None
-        if len(row) != len(names):
-            raise ValueError(f"it has {count(len(row), 'cell')}")
+        check_cells(row, len(names))
         return parse(dict(zip(names, row, strict=True)))
 
-    found = read(path, named, expected=f"{len(columns)} or more cells, one of each column named in the first row")
+    found = read(path, parse_cells, expected=f"{len(columns)} or more cells, one of each column named in the first row")
     rows = [row for row in found[1:] if row is not None]
     if not rows:
         raise DatasetError(f"{path}: expected rows below the names of the columns, but the file has none")
@@ -134,13 +155,21 @@ def _format_line(line: str) -> str:
     return repr(line if len(line) <= 90 else f"{line[:60]} … {line[-20:]}")
 
 
-def refuse_broken(broken: Sequence[str]) -> None:
-    """One error of all that is broken, of which the first 20 are shown."""
-    if not broken:
-        return
-    more = len(broken) - SHOWN
+def raise_errors(errors: Sequence[str]) -> None:
+    """One error of all sentences, of which the first 20 are shown; none where there are none."""
+    more = len(errors) - SHOWN
     rest = [f"… and {more} more such rows"] if more > 0 else []
-    raise DatasetError("\n".join([*broken[:SHOWN], *rest]))
+    if errors:
+        raise DatasetError("\n".join([*errors[:SHOWN], *rest]))
+
+
+def check_cells(row: Sequence[str], expected: int, why: str = "") -> None:
+    """
+    Raises:
+        ValueError: a row has more or fewer cells than expected; `why` ends the sentence.
+    """
+    if len(row) != expected:
+        raise ValueError(f"it has {count(len(row), 'cell')}{why}")
 
 
 def whole_number(cell: str, what: str) -> int:

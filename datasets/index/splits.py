@@ -1,8 +1,9 @@
-"""Which samples are held out of training, and which speakers, films or ids lie on both sides of a split."""
+"""Which samples are held out of training, and which speakers, source videos or ids lie on both sides of a split."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
@@ -43,31 +44,54 @@ def hold_out(entries: Iterable[Labelled], fraction: float, seed: int) -> set[str
         fraction: of each class, between 0 and 1.
         seed: another one draws other groups.
     """
-    parts: defaultdict[Part, Counter[Hashable]] = defaultdict(Counter)
-    members: defaultdict[Part, list[str]] = defaultdict(list)
-    counts: Counter[Hashable] = Counter()
-    for entry in entries:
-        part = _part(entry)
-        parts[part][entry.label] += 1
-        members[part].append(entry.id)
-        counts[entry.label] += 1
-    target = {label: fraction * n for label, n in counts.items()}
-    held: Counter[Hashable] = Counter()
-    taken: set[Part] = set()
-    drawn = sorted(parts, key=lambda part: _rank(seed, *part))
-    for part in drawn:
-        if _spares(parts[part], held, counts) and _cost(parts[part], held, target) < 0:
-            taken.add(part)
-            held.update(parts[part])
-    for label in sorted(counts, key=str):
-        if held[label]:
-            continue
-        fit = [p for p in drawn if label in parts[p] and p not in taken and _spares(parts[p], held, counts)]
-        if fit:
-            best = min(fit, key=lambda p: _cost(parts[p], held, target))
-            taken.add(best)
-            held.update(parts[best])
-    return {id_ for part in taken for id_ in members[part]}
+    held = _HeldOut(entries, fraction, seed)
+    for part in held.parts:
+        if held.cost(part) < 0:
+            held.add(part)
+    for label in sorted(held.counts, key=str):
+        if not held.counts_held[label]:
+            held.add_cheapest(label)
+    return held.ids
+
+
+class _HeldOut:
+    """What is held out so far: `ids`, and `counts_held` of each class; `parts` are the ids of each part, as drawn."""
+
+    def __init__(self, entries: Iterable[Labelled], fraction: float, seed: int) -> None:
+        members: defaultdict[Part, list[str]] = defaultdict(list)
+        self._labels: defaultdict[Part, Counter[Hashable]] = defaultdict(Counter)
+        self.counts: Counter[Hashable] = Counter()
+        for entry in entries:
+            part = _part(entry)
+            members[part].append(entry.id)
+            self._labels[part][entry.label] += 1
+            self.counts[entry.label] += 1
+        self.parts = {part: members[part] for part in sorted(members, key=lambda part: _rank(seed, *part))}
+        self._target = {label: fraction * n for label, n in self.counts.items()}
+        self.counts_held: Counter[Hashable] = Counter()
+        self.ids: set[str] = set()
+
+    def add(self, part: Part) -> None:
+        """Holds out a part."""
+        self.counts_held.update(self._labels[part])
+        self.ids.update(self.parts[part])
+
+    def add_cheapest(self, label: Hashable) -> None:
+        """Holds out a part of a class that has none held out, if every class keeps something to train on."""
+        best = min((part for part in self.parts if label in self._labels[part]), key=self.cost)
+        if self.cost(best) < math.inf:
+            self.add(best)
+
+    def cost(self, part: Part) -> float:
+        """By how much Σ (held - target)² / target grows with a part; infinite where it takes all that a class has left
+        to train on."""
+        total = 0.0
+        for label, n in self._labels[part].items():
+            held, target = self.counts_held[label], self._target[label]
+            if held + n >= self.counts[label]:
+                return math.inf
+            total += n * (n + 2 * (held - target)) / target
+        return total
 
 
 def _part(entry: Labelled) -> Part:
@@ -78,16 +102,6 @@ def _rank(seed: int, kind: str, name: str) -> bytes:
     return hashlib.blake2b(f"{seed}/{kind}/{name}".encode(), digest_size=16).digest()
 
 
-def _spares(part: Mapping[Hashable, int], held: Mapping[Hashable, int], counts: Mapping[Hashable, int]) -> bool:
-    """Whether each class still has something to train on when `part` is held out too."""
-    return all(held.get(label, 0) + n < counts[label] for label, n in part.items())
-
-
-def _cost(part: Mapping[Hashable, int], held: Mapping[Hashable, int], target: Mapping[Hashable, float]) -> float:
-    """By how much Σ (held - target)² / target grows with `part`."""
-    return sum(n * (n + 2 * (held.get(label, 0) - target[label])) / target[label] for label, n in part.items())
-
-
 def draw(names: Iterable[str], fraction: float, seed: int) -> set[str]:
     """A share of `names`, at least one, where there are two or more; independent of their order."""
     drawn = sorted(set(names), key=lambda name: _rank(seed, "group", name))
@@ -95,22 +109,24 @@ def draw(names: Iterable[str], fraction: float, seed: int) -> set[str]:
 
 
 @dataclass(frozen=True)
-class Torn:
+class Overlaps:
     """What lies in more than one split: name -> those splits."""
 
     ids: Mapping[str, tuple[SplitName, ...]]
     groups: Mapping[str, tuple[SplitName, ...]]
 
 
-def torn(entries: Iterable[Placed]) -> Torn:
+def find_overlaps(entries: Iterable[Placed]) -> Overlaps:
     """Ids and groups of `entries` that are in more than one split."""
-    places: dict[str, defaultdict[str, set[SplitName]]] = {"id": defaultdict(set), "group": defaultdict(set)}
+    ids: defaultdict[str, set[SplitName]] = defaultdict(set)
+    groups: defaultdict[str, set[SplitName]] = defaultdict(set)
     for entry in entries:
-        places["id"][entry.id].add(entry.split)
+        ids[entry.id].add(entry.split)
         if entry.group is not None:
-            places["group"][entry.group].add(entry.split)
-    ids, groups = (
-        {name: tuple(s for s in SPLITS if s in found) for name, found in sorted(kind.items()) if len(found) > 1}
-        for kind in places.values()
-    )
-    return Torn(ids, groups)
+            groups[entry.group].add(entry.split)
+    return Overlaps(_in_several(ids), _in_several(groups))
+
+
+def _in_several(splits: Mapping[str, set[SplitName]]) -> dict[str, tuple[SplitName, ...]]:
+    several = sorted(name for name, found in splits.items() if len(found) > 1)
+    return {name: tuple(sorted(splits[name], key=SPLITS.index)) for name in several}

@@ -1,21 +1,113 @@
-"""What the options of all film data sets have in common, checked in one place."""
+"""The options that all data sets of videos have, and what follows from them."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
-def refuse(*, frames: int, stored_frames: int, max_quarantined: float, validation_fraction: float | None) -> None:
-    """
+from datasets.index.clips import Index
+from datasets.store.settings import Frames, Settings
+
+if TYPE_CHECKING:
+    from datasets.loader.loader import StoreData
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoOptions(ABC):
+    """Options of every data set of videos. A data set adds its own, and documents anew what means something else.
+
+    Args:
+        source: folder of the publisher's files.
+        store: folder of what `prepare` makes.
+        frames: how many the model sees of each clip.
+        stored_frames: how many are kept of each clip, evenly spaced; at least `frames`.
+        max_quarantined: largest share of clips that may be unusable, from 0 to 1; with more, `prepare` fails.
+        allow_empty_classes: whether to go on where classes have no clip at all.
+
     Raises:
-        ValueError: naming every option that cannot be.
+        ValueError: names every option that is wrong.
     """
-    wrong = []
-    if frames < 1:
-        wrong.append(f"`frames` must be at least 1, but got {frames}")
-    if stored_frames < frames:
-        wrong.append(f"`stored_frames` must be at least `frames`, but got {stored_frames} < {frames}")
-    if not 0 <= max_quarantined <= 1:
-        wrong.append(f"`max_quarantined` must be a share from 0 to 1, but got {max_quarantined}")
-    if validation_fraction is not None and not 0 < validation_fraction < 1:
-        wrong.append(f"`validation_fraction` must be between 0 and 1, but got {validation_fraction}")
-    if wrong:
-        raise ValueError("; ".join(wrong))
+
+    __pydantic_config__: ClassVar[dict[str, object]] = {"extra": "forbid", "strict": True}
+
+    name: str
+    source: str
+    store: str
+    frames: int = 3
+    stored_frames: int = 10
+    max_quarantined: float = 0.05
+    allow_empty_classes: bool = False
+
+    def __post_init__(self) -> None:
+        mistakes = "; ".join(self.mistakes())
+        if mistakes:
+            raise ValueError(mistakes)
+        self.settings()  # checks the numbers that it is made of
+
+    def mistakes(self) -> Iterator[str]:
+        """A sentence for each wrong option; it begins with the option's name."""
+        if self.frames < 1:
+            yield f"`frames` must be at least 1, but got {self.frames}"
+        if self.stored_frames < self.frames:
+            yield f"`stored_frames` must be at least `frames`, but got {self.stored_frames} < {self.frames}"
+        if not 0 <= self.max_quarantined <= 1:
+            yield f"`max_quarantined` must be a share from 0 to 1, but got {self.max_quarantined}"
+
+    @abstractmethod
+    def index(self) -> Index:
+        """The clips of the publisher's lists, and where their files are.
+
+        Raises:
+            DatasetError: no list, broken rows, no videos, or a class without any.
+        """
+
+    @abstractmethod
+    def settings(self) -> Settings:
+        """Modality -> how it is stored and shown."""
+
+    @property
+    def images(self) -> Frames:
+        """How frames are stored and shown."""
+        return Frames(per_clip=self.stored_frames, count=self.frames)
+
+    def open(self) -> StoreData:
+        """What `prepare` made.
+
+        Raises:
+            StoreError: not prepared, or damaged.
+        """
+        from datasets.loader.loader import open_store
+
+        return open_store(self.store, self.settings(), held_out_fraction=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HoldOutOptions(VideoOptions):
+    """Options where a part of the training clips is held out for validation.
+
+    Args:
+        validation_fraction: share of the training clips that is held out, of each class.
+        split_seed: which training clips are held out.
+    """
+
+    validation_fraction: float | None = None
+    split_seed: int = 0
+
+    def mistakes(self) -> Iterator[str]:
+        yield from super().mistakes()
+        if self.validation_fraction is not None and not 0 < self.validation_fraction < 1:
+            yield f"`validation_fraction` must be between 0 and 1, but got {self.validation_fraction}"
+
+    @property
+    def held_out_fraction(self) -> float | None:
+        """The share of the training clips that is held out; None where there is a validation list."""
+        return self.validation_fraction
+
+    def open(self) -> StoreData:
+        from datasets.loader.loader import open_store
+
+        return open_store(
+            self.store, self.settings(), held_out_fraction=self.held_out_fraction, split_seed=self.split_seed
+        )

@@ -2,64 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import Any, Literal
 
 from datasets.index import build, list_files
 from datasets.index.clips import Index, Source, SplitName
-from datasets.publishers import common
+from datasets.publishers.common import HoldOutOptions
 from datasets.registry import DatasetError
 from datasets.store.settings import Audio, Frames, Settings
-
-if TYPE_CHECKING:
-    from datasets.loader.loader import StoreData
 
 SPLIT: dict[str, SplitName] = {
     "train": "train", "training": "train",
     "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation",
     "test": "test", "testing": "test",
 }  # fmt: skip
+KINDS: dict[str, Literal["audio", "video"]] = {"audio": "audio", "visual": "video"}
+
+Files = Mapping[str, Source]  # modality -> where it is
 
 
 @dataclass(frozen=True, kw_only=True)
-class Table:
+class Table(HoldOutOptions):
     """Options of a table.
 
     Args:
         source: the file, `.csv` (its first row names the columns) or `.parquet`; paths in it go from its folder.
-        store: folder of what `prepare` makes.
-        video: the column of films with sound; or else there are `audio` and `visual`, or one of them.
-        audio: the column of sounds, or of films for their sound track.
-        visual: the column of films, or of folders of JPEGs.
+        video: the column of videos with sound; or else there are `audio` and `visual`, or one of them.
+        audio: the column of audio files, or of videos for their sound track.
+        visual: the column of videos, or of folders of JPEGs.
         label: the column of classes.
         split: the column of splits: train, validation (val, valid, dev) or test.
-        group: the column of what a held-out part must not tear (a speaker, a film cut into clips).
-        id: the column of names, unique to each clip; by default a clip is called as its film or sound is in the table.
+        group: the column of what a held-out part must not tear (a speaker, a video cut into clips).
+        id: the column of names, unique to each clip; by default a clip is called as its video or audio file is in the
+            table.
         begin: the column of the second at which a clip begins, where clips are parts of their files.
         end: the column of the second at which it ends.
         classes: names of all of them; none is those in the table.
         validation_fraction: share of the training clips that is held out, of each class; needed where no row's split is
             validation.
-        frames: how many the model sees of each clip.
-        stored_frames: how many are kept of each clip, evenly spaced; at least `frames`.
-        sample_rate_hz: samples a second of the sound that the model sees; the files' is resampled to it.
-        seconds: how much sound the model sees of each clip.
+        sample_rate_hz: samples a second of the audio that the model sees; the files' is resampled to it.
+        seconds: how much audio the model sees of each clip.
         n_fft: length of a spectrogram's window, in samples.
         hop: step from window to window, in samples.
-        feature: what is made of the sound for the model to see.
-        stored_seconds: longest sound that is kept of a clip, from its begin.
-        max_quarantined: largest share of clips that may be unusable, from 0 to 1; with more, `prepare` fails.
-        split_seed: which training clips are held out.
-        allow_empty_classes: whether to go on where classes have no clip at all.
+        feature: what is made of the audio for the model to see.
+        stored_seconds: longest audio that is kept of a clip, from its begin.
     """
 
-    __pydantic_config__: ClassVar[dict[str, object]] = {"extra": "forbid", "strict": True}
-
     name: Literal["table"] = "table"
-    source: str
-    store: str
     video: str | None = None
     audio: str | None = None
     visual: str | None = None
@@ -70,27 +61,15 @@ class Table:
     begin: str | None = None
     end: str | None = None
     classes: tuple[str, ...] = ()
-    validation_fraction: float | None = None
-    frames: int = 3
-    stored_frames: int = 10
     sample_rate_hz: int = 16000
     seconds: float = 5.0
     n_fft: int = 256
     hop: int = 128
     feature: Literal["log_spectrogram", "mel_filter_bank"] = "log_spectrogram"
     stored_seconds: float = 10.0
-    max_quarantined: float = 0.05
-    split_seed: int = 0
-    allow_empty_classes: bool = False
 
     def __post_init__(self) -> None:
-        common.refuse(
-            frames=self.frames,
-            stored_frames=self.stored_frames,
-            max_quarantined=self.max_quarantined,
-            validation_fraction=self.validation_fraction,
-        )
-        self.settings()
+        super().__post_init__()
         if (self.video is None) == (self.audio is None and self.visual is None):
             raise ValueError("either `video` or `audio` and `visual` must name the columns of files")
 
@@ -102,20 +81,17 @@ class Table:
                 as `validation_fraction` says.
         """
         path = Path(self.source).expanduser().absolute()
-        wanted = list(dict.fromkeys([self.label, self.split, *self._columns.values(), *self._optional]))
-        if path.suffix == ".parquet":
-            rows = self._parquet(path, wanted)
-        else:
-            rows = list_files.read_columns(path, wanted, self._row)
+        columns = [self.label, self.split, *self._columns.values(), self.group, self.id, self.begin, self.end]
+        wanted = list(dict.fromkeys(filter(None, columns)))
+        read = _read_parquet if path.suffix == ".parquet" else list_files.read_columns
+        rows = read(path, wanted, self._row)
         listed = [row for row, _ in rows]
         self._check_validation(path, {row.split for row in listed})
-        sources: dict[str, Mapping[str, Source]] = {}
-        for row, files in rows:
-            sources.setdefault(row.id, files)
+        files = {row.id: found for row, found in reversed(rows)}  # of an id that is listed again, its first
 
-        def find(row: build.Listed) -> Mapping[str, Source] | None:
-            whole = {name: _place(path.parent, source) for name, source in sources[row.id].items()}
-            return whole if all(source.paths[0].exists() for source in whole.values()) else None
+        def find(row: build.Row) -> Files | None:
+            sources = {modality: _resolve(path.parent, source) for modality, source in files[row.id].items()}
+            return sources if all(source.paths[0].exists() for source in sources.values()) else None
 
         return build.gather(
             listed,
@@ -128,61 +104,44 @@ class Table:
     @property
     def _columns(self) -> dict[str, str]:
         """Modality -> the column of its paths."""
-        named = {"audio": self.video or self.audio, "visual": self.video or self.visual}
-        return {modality: column for modality, column in named.items() if column is not None}
+        columns = {"audio": self.video or self.audio, "visual": self.video or self.visual}
+        return {modality: column for modality, column in columns.items() if column is not None}
 
-    @property
-    def _optional(self) -> list[str]:
-        return [column for column in (self.group, self.id, self.begin, self.end) if column is not None]
-
-    def _row(self, row: Mapping[str, str]) -> tuple[build.Listed, dict[str, Source]]:
+    def _row(self, row: Mapping[str, str]) -> tuple[build.Row, Files]:
         """A row, and its files with the paths as they are written."""
-        empty = [c for c in (self.label, *self._columns.values(), *([self.id] if self.id else [])) if not row[c]]
-        if empty:
-            raise ValueError(f"nothing in the column {', '.join(dict.fromkeys(empty))}")
+        self._check_cells(row)
         split = SPLIT.get(row[self.split].casefold())
         if split is None:
             raise ValueError(f"the split must be train, validation or test, but is {row[self.split]!r}")
-        begin = row[self.begin] if self.begin else ""
-        end = row[self.end] if self.end else ""
-        begin_s = list_files.seconds(begin, "the begin") if begin else 0.0
+        begin_s, end_s = self._part(row)
+        files = {
+            modality: Source(KINDS[modality], (Path(row[column]),), begin_s, end_s)
+            for modality, column in self._columns.items()
+        }
+        group = _cell(row, self.group) or None
+        return build.Row(self._id(row, begin_s), row[self.label], split, group, begin_s, end_s), files
+
+    def _check_cells(self, row: Mapping[str, str]) -> None:
+        needed = filter(None, (self.label, *self._columns.values(), self.id))
+        empty = [column for column in dict.fromkeys(needed) if not row[column]]
+        if empty:
+            raise ValueError(f"nothing in the column {', '.join(empty)}")
+
+    def _part(self, row: Mapping[str, str]) -> tuple[float, float | None]:
+        """The seconds at which a clip begins and ends; None is the end of its files."""
+        begin_s = list_files.seconds(_cell(row, self.begin) or "0", "the begin")
+        end = _cell(row, self.end)
         end_s = list_files.seconds(end, "the end") if end else None
         if end_s is not None and end_s <= begin_s:
             raise ValueError(f"the clip must begin before it ends, but it has {begin_s:g} and {end_s:g}")
-        part = f"@{begin_s:g}" if self.begin else ""
-        first = row[self._columns.get("visual") or self._columns["audio"]]
-        id_ = row[self.id] if self.id else f"{first}{part}"
-        group = row[self.group] or None if self.group else None
-        files = {
-            modality: Source("audio" if modality == "audio" else "video", (Path(row[column]),), begin_s, end_s)
-            for modality, column in self._columns.items()
-        }
-        return build.Listed(id_, row[self.label], split, group, begin_s, end_s), files
+        return begin_s, end_s
 
-    def _parquet(self, path: Path, wanted: list[str]) -> list[tuple[build.Listed, dict[str, Source]]]:
-        import pyarrow
-        from pyarrow import parquet
-
-        try:
-            names = parquet.read_schema(path).names
-            absent = [c for c in dict.fromkeys(wanted) if c not in names]
-            if absent:
-                raise DatasetError(
-                    f"{path}: expected the columns {', '.join(wanted)}, but it has no {', '.join(absent)}"
-                )
-            rows = parquet.read_table(path, columns=list(dict.fromkeys(wanted))).to_pylist()
-        except (OSError, pyarrow.ArrowException) as error:
-            raise DatasetError(f"{path}: expected a Parquet file, but it cannot be read ({error})") from error
-        found, broken = [], []
-        for number, values in enumerate(rows, start=1):
-            try:
-                found.append(self._row({c: "" if v is None else str(v).strip() for c, v in values.items()}))
-            except ValueError as error:
-                broken.append(f"{path}, row {number}: {error}")
-        list_files.refuse_broken(broken)
-        if not found:
-            raise DatasetError(f"{path}: expected rows, but the file has none")
-        return found
+    def _id(self, row: Mapping[str, str], begin_s: float) -> str:
+        """What a clip is called: its name, else its file, with the begin where there is such a column."""
+        if self.id:
+            return row[self.id]
+        file = row[self._columns.get("visual") or self._columns["audio"]]
+        return f"{file}@{begin_s:g}" if self.begin else file
 
     def _check_validation(self, path: Path, splits: set[SplitName]) -> None:
         if "validation" in splits and self.validation_fraction is not None:
@@ -198,7 +157,7 @@ class Table:
 
     def settings(self) -> Settings:
         """Of the modalities that have a column."""
-        sound = Audio(
+        audio = Audio(
             sample_rate_hz=self.sample_rate_hz,
             seconds=self.seconds,
             n_fft=self.n_fft,
@@ -206,27 +165,45 @@ class Table:
             stored_seconds=self.stored_seconds,
             feature=self.feature,
         )
-        how: dict[str, Audio | Frames] = {
-            "audio": sound,
-            "visual": Frames(per_clip=self.stored_frames, count=self.frames),
-        }
-        return {modality: how[modality] for modality in self._columns}
-
-    def open(self) -> StoreData:
-        """What `prepare` made.
-
-        Raises:
-            StoreError: not prepared, or damaged.
-        """
-        from datasets.loader.loader import open_store
-
-        return open_store(
-            self.store, self.settings(), held_out_fraction=self.validation_fraction, split_seed=self.split_seed
-        )
+        settings: dict[str, Audio | Frames] = {"audio": audio, "visual": self.images}
+        return {modality: settings[modality] for modality in self._columns}
 
 
-def _place(folder: Path, source: Source) -> Source:
-    """A source with its path from the table's folder; a folder is one of pictures."""
+def _cell(row: Mapping[str, str], column: str | None) -> str:
+    """Nothing where there is no such column."""
+    return row[column] if column else ""
+
+
+def _read_parquet(
+    path: Path, columns: list[str], parse: Callable[[Mapping[str, str]], tuple[build.Row, Files]]
+) -> list[tuple[build.Row, Files]]:
+    """`parse` of each row's texts, as `list_files.read_columns` has them."""
+    rows = [
+        {column: "" if value is None else str(value).strip() for column, value in values.items()}
+        for values in _parquet_rows(path, columns)
+    ]
+    if not rows:
+        raise DatasetError(f"{path}: expected rows, but the file has none")
+    return list_files.parse_rows(enumerate(rows, start=1), parse, lambda number, _: f"{path}, row {number}")
+
+
+def _parquet_rows(path: Path, columns: list[str]) -> list[dict[str, Any]]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        names = parquet.read_schema(path).names
+        absent = [column for column in columns if column not in names]
+        if absent:
+            raise DatasetError(f"{path}: expected the columns {', '.join(columns)}, but it has no {', '.join(absent)}")
+        rows: list[dict[str, Any]] = parquet.read_table(path, columns=columns).to_pylist()
+    except (OSError, pyarrow.ArrowException) as error:
+        raise DatasetError(f"{path}: expected a Parquet file, but it cannot be read ({error})") from error
+    return rows
+
+
+def _resolve(folder: Path, source: Source) -> Source:
+    """A source with its path from the table's folder; a folder is one of images."""
     path = folder / source.paths[0].expanduser()
     if source.kind == "video" and path.is_dir():
         return Source("images", (path,))

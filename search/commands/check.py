@@ -13,7 +13,7 @@ from rich.text import Text
 
 from datasets import registry
 from datasets.index.clips import SPLITS, Index
-from datasets.index.splits import torn
+from datasets.index.splits import find_overlaps
 from datasets.loader.contact_sheet import choose_samples, sheet
 from datasets.loader.loader import StoreData
 from datasets.store.cache import local_store
@@ -37,7 +37,7 @@ def index_lines(index: Index) -> list[str]:
     if index.missing:
         lines.append(f"missing: {_some(index.missing)}")
     lines += [f"note: {note}" for note in index.notes]
-    found = torn(index.clips)
+    found = find_overlaps(index.clips)
     if found.ids:
         lines.append(f"in more than one split: {len(found.ids):,} ids ({_some(list(found.ids))})")
     if found.groups:

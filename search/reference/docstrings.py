@@ -20,10 +20,13 @@ def summary(kind: type) -> str:
 
 
 def arguments(kind: type) -> dict[str, str]:
-    """What the section `Args` says of each, as a sentence; of several that it names together the same."""
-    _, _, rest = (inspect.getdoc(kind) or "").partition("\nArgs:\n")
+    """What the section `Args` says of each, as a sentence; of several that it names together the same. Then what
+    the classes say that it inherits from, of what it does not document itself."""
     found: dict[str, str] = {}
-    for names, text in _ARGUMENT.findall(_SECTION.split(rest, maxsplit=1)[0]):
-        said = flowing(text)
-        found |= dict.fromkeys(names.split(", "), said[:1].upper() + said[1:])
+    for owner in kind.__mro__:
+        _, _, rest = (inspect.getdoc(owner) or "").partition("\nArgs:\n")
+        for names, text in _ARGUMENT.findall(_SECTION.split(rest, maxsplit=1)[0]):
+            said = flowing(text)
+            for name in names.split(", "):
+                found.setdefault(name, said[:1].upper() + said[1:])
     return found

@@ -96,6 +96,8 @@ def _dataset(described: str) -> tuple[Schema, Schema]:
         options, parts = _of(kind)
         options["properties"]["name"]["description"] = options["description"]
         options["required"] = ["name", *options.get("required", [])]
+        order = dict.fromkeys([*options["required"], *arguments(kind)])  # what is inherited comes last
+        options["properties"] = {key: options["properties"][key] for key in order}
         definitions |= {kind.__name__: options, **parts}
         choices.append({"$ref": _DEFS + kind.__name__})
     said = {"title": "package.module:Class", "description": "A class of one's own, whose fields are the options."}

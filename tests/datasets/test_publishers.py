@@ -14,9 +14,9 @@ import pytest
 from pydantic import TypeAdapter
 
 from datasets.index import build
-from datasets.index.build import Listed, youtube_start
+from datasets.index.build import Row, youtube_start
 from datasets.index.clips import Index
-from datasets.index.splits import torn
+from datasets.index.splits import find_overlaps
 from datasets.publishers.ave import AVE
 from datasets.publishers.cremad import CremaD
 from datasets.publishers.kinetics_sounds import CLASSES, KineticsSounds
@@ -66,7 +66,7 @@ def test_a_whole_tree_is_found_whole(made):
     assert {clip.label for clip in index.clips} == set(index.classes)
     assert len({clip.id for clip in index.clips}) == len(index.clips)
     assert {"train", "test"} <= set(splits(index))
-    assert not torn(index.clips).groups
+    assert not find_overlaps(index.clips).groups
     assert all(tuple(clip.sources) == tuple(reader.settings()) for clip in index.clips)
     assert all(path.exists() for clip in index.clips for s in clip.sources.values() for path in s.paths)
     assert reader.index() == index
@@ -280,7 +280,7 @@ def test_without_the_authors_lists_speakers_are_on_one_side(tmp_path):
     index = CremaD(**options, test_fraction=0.4).index()
     test = {clip.group for clip in index.clips if clip.split == "test"}
     assert len(test) == 2
-    assert not torn(index.clips).groups
+    assert not find_overlaps(index.clips).groups
     tells(index.notes[0], "speaker", ", ".join(sorted(test)), "train 18", "test 12")
     again = CremaD(**options, test_fraction=0.4, split_seed=7).index()
     assert again.clips == index.clips  # another seed draws other speakers for validation, never for the test
@@ -289,7 +289,7 @@ def test_without_the_authors_lists_speakers_are_on_one_side(tmp_path):
 def test_the_authors_lists_are_taken_and_named(tmp_path):
     options = media_trees.cremad(tmp_path, actors=3, authors=True)
     index = CremaD(**options).index()
-    assert torn(index.clips).groups
+    assert find_overlaps(index.clips).groups
     tells(index.notes[0], "authors", *(f"{split} {count}" for split, count in splits(index).items()))
     path = Path(options["source"]) / "train.csv"
     edit(path, ",HAP", ",SAD")
@@ -435,7 +435,7 @@ def test_half_a_flow_without_a_film_is_missing(tmp_path):
     shutil.rmtree(Path(options["source"]) / "tvl1_flow/v/v_Archery_g08_c01")
     index = UCF101(**options).index()
     assert index.missing == ("v_Archery_g08_c01",)
-    tells(index.notes[-1], "pictures", "u and v", 1)
+    tells(index.notes[-1], "images", "u and v", 1)
 
 
 def test_ucf101s_broken_rows(tmp_path):
@@ -564,7 +564,7 @@ def test_a_tables_validation_part_is_its_own_or_held_out(tmp_path):
 
 
 def test_a_hundred_foreign_labels_are_one_error(tmp_path):
-    rows = [Listed(f"clip{i}", f"label{i}", "train") for i in range(100)]
+    rows = [Row(f"clip{i}", f"label{i}", "train") for i in range(100)]
     with pytest.raises(DatasetError) as error:
         build.gather(rows, lambda row: None, classes={"a"}, where=tmp_path)
     *shown, rest = str(error.value).splitlines()

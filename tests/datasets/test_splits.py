@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datasets.index.clips import SPLITS, SplitName
-from datasets.index.splits import draw, hold_out, torn
+from datasets.index.splits import draw, find_overlaps, hold_out
 
 
 @dataclass(frozen=True)
@@ -133,14 +133,14 @@ def test_what_is_torn_is_named_with_its_splits():
         Entry("e", "x", None, "test"),
         Entry("f", "x", None, "train"),
     ]
-    found = torn(rows)
+    found = find_overlaps(rows)
     assert found.ids == {"a": ("train", "validation")}
     assert found.groups == {"g1": ("train", "test")}
-    assert not torn(rows[3:]).ids
+    assert not find_overlaps(rows[3:]).ids
 
 
 @given(entries, fractions, st.integers(0, 5))
 def test_what_is_held_out_is_never_torn(rows, fraction, seed):
     held = hold_out(rows, fraction, seed)
     placed = [Entry(r.id, r.label, r.group, SPLITS[1] if r.id in held else SPLITS[0]) for r in rows]
-    assert not torn(placed).groups
+    assert not find_overlaps(placed).groups
