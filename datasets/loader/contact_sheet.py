@@ -1,10 +1,12 @@
-"""A picture sheet: what a model sees of a few samples, to be looked at before a search is paid for."""
+"""A contact sheet: what a model sees of a few samples, to be looked at before a search is paid for."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +36,7 @@ def _heat(values: NDArray[np.float64]) -> Pixels:
 
 
 def tiles(sample: Tensor) -> list[Pixels]:
-    """What a modality of one sample looks like: one picture, or one for each of T frames.
+    """What a modality of one sample looks like: one image, or one for each of T frames.
 
     Args:
         sample: [D], [C, H, W] or [T, C, H, W]; three channels are colours, others are shown one beside the other.
@@ -43,13 +45,13 @@ def tiles(sample: Tensor) -> list[Pixels]:
     if values.ndim == 1:
         return [_heat(np.repeat(values[None], 8, axis=0))]
     if values.ndim == 4:
-        return [tile for frame in sample for tile in tiles(frame)]
+        return [*chain.from_iterable(map(tiles, sample))]
     if values.shape[0] == 3:
         return [(_scale(values.transpose(1, 2, 0)) * 255).astype(np.uint8)]
     return [_heat(channel) for channel in values]
 
 
-def sheet(x: Mapping[str, Tensor], y: Tensor, classes: Sequence[str], path: Path, most: int = 8) -> None:
+def write_sheet(x: Mapping[str, Tensor], y: Tensor, classes: Sequence[str], path: Path, most: int = 8) -> None:
     """Writes a PNG with a row for each of a batch's first samples: its class, and every modality.
 
     Args:
@@ -60,25 +62,25 @@ def sheet(x: Mapping[str, Tensor], y: Tensor, classes: Sequence[str], path: Path
     """
     from PIL import Image, ImageDraw
 
-    rows = [
-        (f"{classes[int(label)]}", [tile for values in x.values() for tile in tiles(values[i])])
-        for i, label in enumerate(y[:most])
-    ]
-    columns = max(len(pictures) for _, pictures in rows)
-    width, height = GAP + columns * (TILE + GAP), GAP + len(rows) * (TILE + CAPTION + GAP)
+    rows = [[*chain.from_iterable(tiles(values[i]) for values in x.values())] for i in range(min(most, len(y)))]
+    width, height = GAP + max(map(len, rows)) * (TILE + GAP), GAP + len(rows) * (TILE + CAPTION + GAP)
     page = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(page)
-    for row, (caption, pictures) in enumerate(rows):
+    for row, images in enumerate(rows):
         top = GAP + row * (TILE + CAPTION + GAP)
-        draw.text((GAP, top), caption.encode("ascii", "replace").decode(), fill="black")
-        for column, picture in enumerate(pictures):
-            smooth = min(picture.shape[:2]) >= TILE
-            shown = Image.fromarray(picture).resize(
-                (TILE, TILE), Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST
-            )
-            page.paste(shown, (GAP + column * (TILE + GAP), top + CAPTION))
+        draw.text((GAP, top), classes[int(y[row])].encode("ascii", "replace").decode(), fill="black")
+        for column, image in enumerate(images):
+            page.paste(_thumbnail(image), (GAP + column * (TILE + GAP), top + CAPTION))
     path.parent.mkdir(parents=True, exist_ok=True)
     page.save(path, format="PNG")
+
+
+def _thumbnail(image: Pixels) -> Any:
+    from PIL import Image
+
+    is_large = min(image.shape[:2]) >= TILE
+    filter = Image.Resampling.BILINEAR if is_large else Image.Resampling.NEAREST
+    return Image.fromarray(image).resize((TILE, TILE), filter)
 
 
 def choose_samples(x: Mapping[str, Tensor], y: Tensor, rows: int = 8) -> tuple[dict[str, Tensor], Tensor]:

@@ -73,7 +73,7 @@ class InMemory:
 
     def validation(self, *, batch_size: int) -> Iterator[Batch]:
         """Each sample once, in order; the last batch may be smaller."""
-        return _in_order(self.held_out, batch_size)
+        return _batches(self.held_out, batch_size)
 
     def test(self, *, batch_size: int, reason: str) -> Iterator[Batch]:
         """Each test sample once, in order. There is no file of these data in which that could be put on record.
@@ -86,10 +86,10 @@ class InMemory:
             raise ValueError("`reason` must say what the test samples are read for")
         if self.make_test is None:
             raise DatasetError("these data have no test split, and one is asked for")
-        return _in_order(self.make_test(), batch_size)
+        return _batches(self.make_test(), batch_size)
 
 
-def _in_order(split: Split, batch_size: int) -> Iterator[Batch]:
+def _batches(split: Split, batch_size: int) -> Iterator[Batch]:
     for first in range(0, len(split.y), batch_size):
         part = slice(first, first + batch_size)
         yield {name: value[part] for name, value in split.x.items()}, split.y[part]

@@ -8,17 +8,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from datasets.index.splits import hold_out
 from datasets.loader import transforms
-from datasets.loader.decode import Draw, Host, Pictures, Share, Task, samples
+from datasets.loader.decode import Draw, Host, Images, Share, Task, samples
 from datasets.loader.in_memory import Batch, order
 from datasets.loader.prefetch import prefetch
 from datasets.loader.spectrograms import MEL_BINS, log_spectrogram, mel_filter_bank
@@ -36,7 +37,7 @@ SHARE = 8  # samples that a thread makes at a time; the same for all, so that it
 
 
 def features(wave: Tensor, how: Audio) -> Tensor:
-    """What a model sees of sounds, int16 [B, samples]: float32 [B, 1, bins, frames]."""
+    """What a model sees of audio, int16 [B, samples]: float32 [B, 1, bins, frames]."""
     wave = wave.float() / 32768
     if how.feature == "mel_filter_bank":
         return mel_filter_bank(wave, sample_rate_hz=how.sample_rate_hz, n_fft=how.n_fft, hop=how.hop)
@@ -57,26 +58,35 @@ def shape(how: Audio | Frames, *, flow: bool = False) -> tuple[int, ...]:
     return 1, how.n_fft // 2 + 1, 1 + samples(how) // how.hop
 
 
-def make_batch(shares: Sequence[Share], settings: Settings, shapes: dict[str, tuple[int, ...]]) -> Batch:
+def make_batch(shares: Sequence[Share], settings: Settings, shapes: Mapping[str, tuple[int, ...]]) -> Batch:
     """A batch of what the host made, on the device where the shares are."""
     y = torch.cat([share.y for share in shares]) if shares else torch.zeros(0, dtype=torch.int64)
-    x = {m: torch.empty(len(y), *sample, device=y.device) for m, sample in shapes.items()}
-    together = [shares] if y.is_cuda else [[share] for share in shares]  # the caches of a CPU hold one share
-    first = 0
-    for group in together:
-        part = slice(first, first + sum(len(share.y) for share in group))
-        first = part.stop
-        for modality, how in settings.items():
-            given = [share.x[modality] for share in group]
-            if isinstance(how, Audio):
-                x[modality][part] = features(torch.cat([g for g in given if isinstance(g, Tensor)]), how)
-            else:
-                _frames([g for g in given if isinstance(g, Pictures)], how, x[modality][part])
+    x = {modality: torch.empty(len(y), *shape, device=y.device) for modality, shape in shapes.items()}
+    groups = [shares] if y.is_cuda else [[share] for share in shares]  # the caches of a CPU hold one share
+    for modality, whole in x.items():
+        _write_all(groups, modality, settings[modality], whole)
     return x, y
 
 
-def _frames(parts: Sequence[Pictures], how: Frames, out: Tensor) -> None:
-    """Writes what a model sees of frames to `out`, [B, C, H, W] or [B, T, C, H, W]."""
+def _write_all(groups: Sequence[Sequence[Share]], modality: str, how: Audio | Frames, whole: Tensor) -> None:
+    """Writes what a model sees of a modality, of each group of shares at once."""
+    first = 0
+    for group in groups:
+        samples = sum(len(share.y) for share in group)
+        _write([share.x[modality] for share in group], how, whole[first : first + samples])
+        first += samples
+
+
+def _write(parts: Sequence[Any], how: Audio | Frames, out: Tensor) -> None:
+    """Writes what a model sees of audio (tensors) or frames (`Images`) to `out`."""
+    if isinstance(how, Audio):
+        out[:] = features(torch.cat([*parts]), how)
+    else:
+        _write_frames(parts, how, out)
+
+
+def _write_frames(parts: Sequence[Images], how: Frames, out: Tensor) -> None:
+    """`out` is [B, C, H, W] or [B, T, C, H, W]."""
     out = out.view(-1, *out.shape[-3:])
     first = 0
     for part in parts:
@@ -87,22 +97,6 @@ def _frames(parts: Sequence[Pictures], how: Frames, out: Tensor) -> None:
         frames = None if mirrored is None else mirrored.view(len(squares), -1)[:, 0]
         transforms.normalise(squares, frames, out=out[first : first + len(squares)])
         first += len(squares)
-
-
-def move(share: Share, device: torch.device) -> Share:
-    """A share on a device. The host does not wait for it where the share is in pinned memory."""
-
-    def there(value: Tensor) -> Tensor:
-        return value.to(device, non_blocking=True)
-
-    x: dict[str, Tensor | Pictures] = {}
-    for modality, part in share.x.items():
-        if isinstance(part, Tensor):
-            x[modality] = there(part)
-        else:
-            boxes = None if part.boxes is None else there(part.boxes)
-            x[modality] = Pictures(there(part.pixels), boxes, None if part.mirrored is None else there(part.mirrored))
-    return Share(x, there(share.y))
 
 
 @dataclass(frozen=True)
@@ -166,7 +160,7 @@ class StoreData:
         return {"train": len(self.splits.train), "validation": len(self.splits.validation)}
 
     def train(self, *, batch_size: int, seed: int, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Shuffled, augmented batches of `batch_size`; what is left over at the end of a pass is left out of it.
+        """Shuffled, augmented batches of `batch_size`; what remains at the end of a pass is skipped in that pass.
 
         Args:
             batch_size: samples.
@@ -182,11 +176,11 @@ class StoreData:
         return self._batches(shuffled[start * batch_size :], batch_size, Draw(seed, epoch))
 
     def validation(self, *, batch_size: int) -> Iterator[Batch]:
-        """Each validation clip once, in the list's order: even frames, whole pictures, the middle of the sound."""
+        """Each validation clip once, in the list's order: even frames, whole images, the middle of the audio."""
         return self._batches(self.splits.validation, batch_size, None)
 
     def test(self, *, batch_size: int, reason: str) -> Iterator[Batch]:
-        """Each test clip once, as in `validation`. Put on record in the store, with the time; see `copies.record`.
+        """Each test clip once, as in `validation`. Put on record in the store, with the time; see `cache.record`.
 
         Raises:
             ValueError: no reason.
@@ -228,7 +222,7 @@ class StoreData:
         made = prefetch(self.host.share, tasks, threads=self.workers, ahead=ahead)
         with closing(made):
             for batch in self._cut(entries, batch_size):
-                shares = [move(next(made), self.device) for _ in range(0, len(batch), SHARE)]
+                shares = [next(made).to(self.device, non_blocking=True) for _ in range(0, len(batch), SHARE)]
                 yield make_batch(shares, self.host.settings, shapes)
 
 
@@ -260,16 +254,17 @@ def open_store(
     opened.check_settings(settings)
     splits = _splits(opened, held_out_fraction, split_seed)
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    flow = frozenset(m for m, how in settings.items() if isinstance(how, Frames) and _grey(opened, splits.train[0], m))
+    flow = _flow_modalities(opened, settings, splits.train[0])
     host = Host(opened, settings, flow, crops=device.type == "cpu", pinned=device.type == "cuda")
     return StoreData(host, splits, device, workers or torch.get_num_threads())
 
 
-def _grey(store: Store, entry: Entry, modality: str) -> bool:
-    """Whether a modality's JPEGs are grey, which is how flow is stored, and nothing else."""
+def _flow_modalities(store: Store, settings: Settings, entry: Entry) -> frozenset[str]:
+    """Those whose JPEGs are grey, which is how flow is stored, and nothing else."""
     import simplejpeg
 
-    return bool(simplejpeg.decode_jpeg_header(store.blobs(entry, modality, [0])[0])[2] == "Gray")
+    images = {m: store.blobs(entry, m, [0])[0] for m, how in settings.items() if isinstance(how, Frames)}
+    return frozenset(m for m, blob in images.items() if simplejpeg.decode_jpeg_header(blob)[2] == "Gray")
 
 
 def _splits(store: Store, fraction: float | None, seed: int) -> Splits:
@@ -279,17 +274,27 @@ def _splits(store: Store, fraction: float | None, seed: int) -> Splits:
     train, validation = parts["train"], parts["validation"]
     if not validation and fraction is not None:
         held = hold_out(train, fraction, seed)
-        train, validation = [e for e in train if e.id not in held], [e for e in train if e.id in held]
-    wrong = []
+        train, validation = _divide(train, held)
+    mistakes = "\n".join(_split_mistakes(store, train, validation, fraction))
+    if mistakes:
+        raise DatasetError(mistakes)
+    return Splits(tuple(train), tuple(validation), tuple(parts["test"]))
+
+
+def _divide(entries: Sequence[Entry], held: Collection[str]) -> tuple[list[Entry], list[Entry]]:
+    """Those that are not held out, and those that are."""
+    return [e for e in entries if e.id not in held], [e for e in entries if e.id in held]
+
+
+def _split_mistakes(
+    store: Store, train: Sequence[Entry], validation: Sequence[Entry], fraction: float | None
+) -> Iterator[str]:
     if not train:
-        wrong.append(f"{store.folder} holds no clip to train on: look at the publisher's list, and prepare it again")
+        yield f"{store.folder} holds no clip to train on: look at the publisher's list, and prepare it again"
     if not validation:
         how = (
             "none of its clips is of the publisher's validation split"
             if fraction is None
             else f"a share of {fraction:g} of its {len(train)} training clips is less than one"
         )
-        wrong.append(f"{store.folder} holds no clip to validate on: {how}")
-    if wrong:
-        raise DatasetError("\n".join(wrong))
-    return Splits(tuple(train), tuple(validation), tuple(parts["test"]))
+        yield f"{store.folder} holds no clip to validate on: {how}"

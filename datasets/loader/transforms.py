@@ -1,6 +1,6 @@
 """From decoded frames to what a model sees: which frames, which part of each, mirrored or not, and normalised.
 
-All chance comes in as numbers in [0, 1), so that whoever draws them decides what is seen, to the bit.
+All chance comes in as numbers in [0, 1): who draws them decides what is seen, to the bit.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from torch.nn.functional import interpolate
 
 TRIES = 10  # for a box that fits; then the largest in the middle, as torchvision's RandomResizedCrop does
 BOX_NUMBERS = 2 * TRIES + 2
-AREA = (0.08, 1.0)  # of a random box, as a share of the picture
+AREA = (0.08, 1.0)  # of a random box, as a share of the image
 RATIO = (3 / 4, 4 / 3)  # of its width to its height
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, of colours in [0, 1]
+FLOW_MEAN, FLOW_STD = (0.5, 0.5), (0.5, 0.5)
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A part of a picture, in pixels."""
+    """A part of an image, in pixels."""
 
     top: int
     left: int
@@ -46,7 +47,7 @@ def random_box(height: int, width: int, numbers: Sequence[float] | NDArray[np.fl
     """A box of a random area and shape at a random place, distributed as torchvision's RandomResizedCrop.
 
     Args:
-        height, width: of the picture.
+        height, width: of the image.
         numbers: 22, in [0, 1): ten areas, ten ratios, and the place from the top and from the left.
     """
     logarithms = math.log(RATIO[0]), math.log(RATIO[1])
@@ -61,27 +62,27 @@ def random_box(height: int, width: int, numbers: Sequence[float] | NDArray[np.fl
     return Box((height - h) // 2, (width - w) // 2, h, w)
 
 
-def crop_one(picture: Tensor, box: Box, size: int, *, mirrored: bool = False) -> Tensor:
-    """A box of one picture resized to a square, antialiased as torchvision's uint8, and mirrored or not; for CPUs.
+def crop_one(image: Tensor, box: Box, size: int, *, mirrored: bool = False) -> Tensor:
+    """A box of one image resized to a square, antialiased as torchvision's uint8, and mirrored or not; for CPUs.
 
     Args:
-        picture: uint8 [C, H, W], of any strides; [H, W, C] seen as [C, H, W] is quickest.
+        image: uint8 [C, H, W], of any strides; [H, W, C] seen as [C, H, W] is quickest.
         box: the part that is seen.
         size: pixels a side of the result.
 
     Returns:
         uint8 [C, size, size].
     """
-    part = picture[:, box.top : box.top + box.height, box.left : box.left + box.width]
+    part = image[:, box.top : box.top + box.height, box.left : box.left + box.width]
     square = interpolate(part.unsqueeze(0), (size, size), mode="bilinear", antialias=True)[0]
     return square.flip(-1) if mirrored else square
 
 
-def crop_batch(pictures: Tensor, boxes: Tensor, size: int, mirrored: Tensor | None = None) -> Tensor:
-    """`crop_one` of many pictures at once, as two products of matrices; for GPUs.
+def crop_batch(images: Tensor, boxes: Tensor, size: int, mirrored: Tensor | None = None) -> Tensor:
+    """`crop_one` of many images at once, as two products of matrices; for GPUs.
 
     Args:
-        pictures: uint8 [N, H, W, C]; a smaller picture lies in the upper left corner.
+        images: uint8 [N, H, W, C]; a smaller image lies in the upper left corner.
         boxes: int64 [N, 4]: top, left, height, width.
         size: pixels a side of the result.
         mirrored: which to mirror left to right, bool [N], or None.
@@ -89,12 +90,12 @@ def crop_batch(pictures: Tensor, boxes: Tensor, size: int, mirrored: Tensor | No
     Returns:
         uint8 [N, C, size, size], within one level of `crop_one`'s.
     """
-    n, height, width, channels = pictures.shape
+    n, height, width, channels = images.shape
     down = resize_weights(boxes[:, 0], boxes[:, 2], height, size)
     across = resize_weights(boxes[:, 1], boxes[:, 3], width, size)
     if mirrored is not None:
         across = torch.where(mirrored[:, None, None], across.flip(1), across)
-    rows = torch.bmm(down, pictures.reshape(n, height, width * channels).float())
+    rows = torch.bmm(down, images.reshape(n, height, width * channels).float())
     squares = torch.einsum("nywc,nxw->ncyx", rows.view(n, size, width, channels), across)
     return squares.round_().clamp_(0, 255).to(torch.uint8)
 
@@ -119,27 +120,32 @@ def resize_weights(begin: Tensor, length: Tensor, there: int, size: int) -> Tens
     return weight / weight.sum(dim=2, keepdim=True)
 
 
-def normalise(pictures: Tensor, mirrored: Tensor | None, out: Tensor | None = None) -> Tensor:
+def normalise(images: Tensor, mirrored: Tensor | None, out: Tensor | None = None) -> Tensor:
     """Colours minus ImageNet's mean over its deviation; flow from -1 to 1, across negated where it was mirrored.
 
     Args:
-        pictures: uint8 [..., C, H, W], C = 3 (colour) or 2 (flow: across, down), mirrored already.
+        images: uint8 [..., C, H, W], C = 3 (colour) or 2 (flow: across, down), mirrored already.
         mirrored: which are, bool [...], or None.
         out: where to write, or None.
 
     Returns:
         float32 [..., C, H, W].
     """
-    flow = pictures.shape[-3] == 2
-    mean, std = ((0.5, 0.5), (0.5, 0.5)) if flow else (MEAN, STD)
-    scale = torch.tensor([1 / (255 * s) for s in std], device=pictures.device)
-    shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=pictures.device)
+    flow = images.shape[-3] == 2
+    mean, std = (FLOW_MEAN, FLOW_STD) if flow else (MEAN, STD)
+    scale, shift = _line(mean, std, images.device)
     if flow and mirrored is not None:
-        across = torch.tensor([-2.0, 0.0], device=pictures.device)
+        across = torch.tensor([-2.0, 0.0], device=images.device)
         sign = 1 + across * mirrored[..., None]
         scale, shift = scale * sign, shift * sign
-    floats = pictures.float() if out is None else out.copy_(pictures)  # by itself, which a CPU does with all its lanes
+    floats = images.float() if out is None else out.copy_(images)  # by itself, which a CPU does with all its lanes
     return floats.mul_(scale[..., None, None]).add_(shift[..., None, None])
+
+
+def _line(mean: Sequence[float], std: Sequence[float], device: torch.device) -> tuple[Tensor, Tensor]:
+    """scale x level + shift = (level / 255 - mean) / std, of each channel."""
+    scale = torch.tensor([1 / (255 * s) for s in std], device=device)
+    return scale, torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=device)
 
 
 def part_of_wave(

@@ -6,7 +6,6 @@ copy that was cut short is none.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import logging
@@ -14,12 +13,13 @@ import os
 import re
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from datasets.store import shards
+from datasets.store.lock import lock_folder
 from datasets.store.remote import Remote, RemoteError, is_uri
 from datasets.store.shards import TEMPORARY, Shard
 from datasets.store.store import MANIFEST, Manifest, Store, StoreError, no_store_error
@@ -141,16 +141,12 @@ def _fetch(remote: Remote, shard: Shard, folder: Path) -> None:
 @contextmanager
 def _lock(folder: Path) -> Iterator[None]:
     """The folder for this process alone: others that want the same copy wait for it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / "lock").open("ab")
-    except OSError as error:
-        raise RemoteError(
-            f"{folder}, where this machine would keep a copy of the store, cannot be written ({error.strerror}): set "
-            f"{FOLDER} to a folder that can"
-        ) from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        for stale in folder.glob(f".*{TEMPORARY}"):
-            stale.unlink(missing_ok=True)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(lock_folder(folder))
+        except OSError as error:
+            raise RemoteError(
+                f"{folder}, where this machine would keep a copy of the store, cannot be written ({error.strerror}): "
+                f"set {FOLDER} to a folder that can"
+            ) from error
         yield

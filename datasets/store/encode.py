@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,21 +23,21 @@ if TYPE_CHECKING:
 Pixels = NDArray[np.uint8]  # [height, width, 3], or [height, width] where grey
 Samples = NDArray[np.float32]  # [samples], in [-1, 1]
 
-SHORTEST_S = 0.1  # of sound: less tells nothing of a clip
+SHORTEST_S = 0.1  # of audio: less tells nothing of a clip
 CUT_SHORT = 0.9  # a file that holds less than this share of the length it declares was cut short
 COUNTED = {"mov", "avi", "flv", "wav", "matroska"}  # containers whose length is declared, not guessed
-PRE_ROLL_S = 0.5  # decoded and thrown away before a clip's begin: sound needs the packets before it
+PRE_ROLL_S = 0.5  # decoded and thrown away before a clip's begin: audio needs the packets before it
 FULL_SCALE = 32768  # of samples of 16 bits
 
 
 class Unusable(Exception):
-    """A clip that cannot be had; the reason begins with constant words ("no sound: …") by which reasons are counted."""
+    """A clip that cannot be used. The reason begins with constant words ("no sound: …"), by which they are counted."""
 
 
-def evenly(there: int, wanted: int) -> list[int]:
+def even_positions(there: int, wanted: int) -> list[int]:
     """Positions of `wanted` of `there` things: the middles of as many equal parts, or all where there are fewer.
 
-    >>> evenly(100, 4), evenly(3, 4)
+    >>> even_positions(100, 4), even_positions(3, 4)
     ([12, 37, 62, 87], [0, 1, 2])
     """
     if there <= wanted:
@@ -45,7 +46,7 @@ def evenly(there: int, wanted: int) -> list[int]:
 
 
 def frames(source: Source, per_clip: int, short_side: int, quality: int) -> list[bytes]:
-    """Colour JPEGs, evenly spaced over a film's part (`video`), or those of a folder (`images`).
+    """Colour JPEGs, evenly spaced over a video's part (`video`), or those of a folder (`images`).
 
     JPEGs of a folder that are small enough are taken as they are.
 
@@ -54,27 +55,25 @@ def frames(source: Source, per_clip: int, short_side: int, quality: int) -> list
         OSError: a file cannot be read.
     """
     if source.kind == "images":
-        files = list_pictures(source.paths[0])
-        return [small(files[i], short_side, quality, grey=False) for i in evenly(len(files), per_clip)]
-    shots = film(source, lambda there: evenly(there, per_clip))
+        files = list_images(source.paths[0])
+        return [load_small(files[i], short_side, quality, grey=False) for i in even_positions(len(files), per_clip)]
+    shots = decode_frames(source, lambda there: even_positions(there, per_clip))
     return [encode(pixels(shot, short_side, "rgb24"), quality) for _, shot in shots]
 
 
 def audio(source: Source, sample_rate_hz: int, stored_seconds: float) -> bytes:
-    """A clip's sound: mono, int16 little endian, from `begin_s` on, at most `stored_seconds`.
+    """A clip's audio: mono, int16 little endian, from `begin_s` on, at most `stored_seconds`.
 
     It is as long as the clip, to the sample: what an AAC encoder adds is taken away, what a stream lacks is silence.
 
     Raises:
-        Unusable: there is no sound, or it cannot be decoded, or is too short.
+        Unusable: there is no audio, or it cannot be decoded, or is too short.
         OSError: the file cannot be read.
     """
     with open_media(source.paths[0]) as container:
-        if not container.streams.audio:
-            raise Unusable("no sound: the file has no sound track")
-        stream = container.streams.audio[0]
+        stream = _audio_stream(container)
         wanted = _limit(source, stored_seconds)
-        declared = _container_seconds(container, stream)
+        declared = _declared_seconds(container, stream)
         wave, rate = _wave(container, stream, source.begin_s, wanted)
     there = len(wave) / rate
     expected = min(wanted, declared - source.begin_s) if declared else there
@@ -89,41 +88,45 @@ def audio(source: Source, sample_rate_hz: int, stored_seconds: float) -> bytes:
     return np.clip(np.rint(fitted * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype("<i2").tobytes()
 
 
-def film(source: Source, choose: Callable[[int], Sequence[int]]) -> Iterator[tuple[int, VideoFrame]]:
-    """Of a film's part, the frames at the rising positions that `choose` gives of how many there are.
+def decode_frames(source: Source, choose: Callable[[int], Sequence[int]]) -> Iterator[tuple[int, VideoFrame]]:
+    """Of a video's part, the frames at the rising positions that `choose` gives of how many there are.
 
-    The packets are counted first, which is cheap; then the film is decoded up to the last position. A frame that the
+    The packets are counted first, which is cheap; then the video is decoded up to the last position. A frame that the
     decoder does not give has the next one in its place.
 
     Yields:
         (position, frame).
 
     Raises:
-        Unusable: there is no picture, none in the part, or it cannot be decoded.
+        Unusable: there are no frames, none in the part, or they cannot be decoded.
     """
-    path, begin = source.paths[0], source.begin_s
-    with open_media(path) as container:
+    with open_media(source.paths[0]) as container:
         times = _times(container, source)
     positions = choose(len(times))
-    due, given = 0, 0
-    with open_media(path) as container:
-        stream = container.streams.video[0]
-        zero = (container.start_time or 0) / 1e6
-        for frame in _decode(container, stream, begin):
-            reached = due
-            while reached < len(positions) and _time(frame) - zero >= times[positions[reached]] - 1e-6:
-                reached += 1
-            if reached > due:
-                due, given = reached, given + 1
-                yield positions[due - 1], frame
-            if due == len(positions):
-                break
+    due = [times[position] - 1e-6 for position in positions]
+    given = 0
+    with open_media(source.paths[0]) as container:
+        for place, frame in _due_frames(container, source.begin_s, due):
+            given += 1
+            yield positions[place], frame
     if 2 * given < len(positions):
         raise Unusable(f"cannot be decoded: {given} of {len(positions)} frames")
 
 
+def _due_frames(container: InputContainer, begin: float, due: Sequence[float]) -> Iterator[tuple[int, VideoFrame]]:
+    """The first frame at or after each time; of those with the same frame the last is named."""
+    done = 0
+    for frame in _decode(container, container.streams.video[0], begin):
+        reached = bisect_right(due, _time(frame) - _start(container))
+        if reached > done:
+            done = reached
+            yield done - 1, frame
+        if done == len(due):
+            return
+
+
 def pixels(frame: VideoFrame, short_side: int, form: str) -> Pixels:
-    """A frame as `rgb24` or `gray`, turned as its film says, shrunk where its shorter side is longer than asked."""
+    """A frame as `rgb24` or `gray`, turned as its video says, shrunk where its shorter side is longer than asked."""
     scale = min(1.0, short_side / min(frame.width, frame.height))
     width, height = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
     shown = frame.reformat(width=width, height=height, format=form, interpolation="AREA", threads=1).to_ndarray()
@@ -144,34 +147,44 @@ def encode(image: Pixels, quality: int) -> bytes:
     return data
 
 
-def list_pictures(folder: Path) -> list[Path]:
+def list_images(folder: Path) -> list[Path]:
     """The JPEG files of a folder, in the order of the numbers in their names (a path that is a file is that file)."""
     if folder.is_file():
         return [folder]
     files = [f for f in folder.iterdir() if f.suffix.lower() in {".jpg", ".jpeg"}]
     if not files:
         raise Unusable("no picture: the folder holds no JPEG file")
-    return sorted(files, key=lambda f: ([int(n) for n in re.findall(r"\d+", f.stem)], f.name))
+    return sorted(files, key=_numbers)
 
 
-def small(file: Path, short_side: int, quality: int, *, grey: bool) -> bytes:
+def _numbers(file: Path) -> tuple[list[int], str]:
+    return [int(n) for n in re.findall(r"\d+", file.stem)], file.name
+
+
+def load_small(file: Path, short_side: int, quality: int, *, grey: bool) -> bytes:
     """A JPEG file as it is if it is whole, of the colours asked for and small enough, else made anew."""
-    import simplejpeg
     from av import VideoFrame
 
     data = file.read_bytes()
-    if not data:
-        raise Unusable(f"empty file: {file.name}")
-    try:
-        _, _, colours, _ = simplejpeg.decode_jpeg_header(data)
-        image = simplejpeg.decode_jpeg(data, colorspace="GRAY" if grey else "RGB")
-    except ValueError as error:
-        raise Unusable(f"cannot be decoded: {file.name} ({error})") from error
-    if min(image.shape[:2]) <= short_side and grey == (str(colours).upper() == "GRAY"):
+    colorspace, form = ("GRAY", "gray") if grey else ("RGB", "rgb24")
+    colours, image = _decode_jpeg(file.name, data, colorspace)
+    if min(image.shape[:2]) <= short_side and grey == (colours == "GRAY"):
         return data
-    form = "gray" if grey else "rgb24"
     shown = VideoFrame.from_ndarray(np.ascontiguousarray(image[..., 0] if grey else image), format=form)
     return encode(pixels(shown, short_side, form), quality)
+
+
+def _decode_jpeg(name: str, data: bytes, colorspace: str) -> tuple[str, Pixels]:
+    """The colours of a JPEG file, and its pixels [H, W, C] in those asked for."""
+    import simplejpeg
+
+    if not data:
+        raise Unusable(f"empty file: {name}")
+    try:
+        _, _, colours, _ = simplejpeg.decode_jpeg_header(data)
+        return str(colours).upper(), simplejpeg.decode_jpeg(data, colorspace=colorspace)
+    except ValueError as error:
+        raise Unusable(f"cannot be decoded: {name} ({error})") from error
 
 
 @contextmanager
@@ -205,12 +218,17 @@ def _limit(source: Source, longest: float = float("inf")) -> float:
     return longest if source.end_s is None else min(longest, source.end_s - source.begin_s)
 
 
-def _container_seconds(container: InputContainer, stream: Stream) -> float | None:
+def _start(container: InputContainer) -> float:
+    """The time of a file's begin, in seconds."""
+    return (container.start_time or 0) / 1e6
+
+
+def _declared_seconds(container: InputContainer, stream: Stream) -> float | None:
     """Seconds from the file's begin to the stream's end, or None where the container only guesses."""
     if container.format.name.partition(",")[0] not in COUNTED:
         return None
     if stream.duration is not None and stream.time_base is not None:
-        begin = (stream.start_time or 0) * stream.time_base - (container.start_time or 0) / 1_000_000
+        begin = (stream.start_time or 0) * stream.time_base - _start(container)
         return float(stream.duration * stream.time_base + begin)
     return container.duration / 1e6 if container.duration else None
 
@@ -219,26 +237,42 @@ def _time(frame: Frame) -> float:
     return float(frame.pts * frame.time_base) if frame.pts is not None and frame.time_base else float("inf")
 
 
+def _audio_stream(container: InputContainer) -> Stream:
+    if not container.streams.audio:
+        raise Unusable("no sound: the file has no sound track")
+    return container.streams.audio[0]
+
+
 def _times(container: InputContainer, source: Source) -> list[float]:
-    """When each frame of a film's part is due, in seconds of the file; nothing is decoded."""
-    if not container.streams.video:
-        raise Unusable("no picture: the file has no frames")
-    stream = container.streams.video[0]
-    zero, end = (container.start_time or 0) / 1e6, source.begin_s + _limit(source)
-    times = sorted(
-        float(packet.pts * packet.time_base) - zero for packet in _packets(container, stream) if packet.pts is not None
-    )
+    """When each frame of a video's part is due, in seconds of the file; nothing is decoded."""
+    times = _packet_times(container)
     if not times:
         raise Unusable("no picture: the file has no frames")
-    if stream.frames and len(times) < CUT_SHORT * stream.frames:
-        raise Unusable(f"cannot be decoded: cut short, {len(times)} of {stream.frames} frames")
-    declared = _container_seconds(container, stream)
-    if declared and times[-1] < CUT_SHORT * declared - 1.0:
-        raise Unusable(f"cannot be decoded: cut short, {times[-1]:.1f} s of {declared:.1f} s of pictures")
-    part = [t for t in times if source.begin_s - 1e-6 <= t < end]
+    _check_whole(container, times)
+    end = source.begin_s + _limit(source)
+    part = times[bisect_left(times, source.begin_s - 1e-6) : bisect_left(times, end)]
     if not part:
         raise Unusable(f"too short: it ends at {times[-1]:.1f} s, and the clip begins at {source.begin_s:g} s")
     return part
+
+
+def _packet_times(container: InputContainer) -> list[float]:
+    """When each frame of a video is due; nothing where it has none."""
+    return sorted(
+        float(packet.pts * packet.time_base) - _start(container)
+        for stream in container.streams.video[:1]
+        for packet in _packets(container, stream)
+        if packet.pts is not None
+    )
+
+
+def _check_whole(container: InputContainer, times: Sequence[float]) -> None:
+    stream = container.streams.video[0]
+    if stream.frames and len(times) < CUT_SHORT * stream.frames:
+        raise Unusable(f"cannot be decoded: cut short, {len(times)} of {stream.frames} frames")
+    declared = _declared_seconds(container, stream)
+    if declared and times[-1] < CUT_SHORT * declared - 1.0:
+        raise Unusable(f"cannot be decoded: cut short, {times[-1]:.1f} s of {declared:.1f} s of pictures")
 
 
 def _packets(container: InputContainer, stream: Stream) -> Iterator[Any]:
@@ -253,7 +287,7 @@ def _packets(container: InputContainer, stream: Stream) -> Iterator[Any]:
 
 
 def _decode(container: InputContainer, stream: Any, begin: float) -> Iterator[Any]:
-    """Frames from a little before `begin`, by one thread; packets that the decoder refuses are left out."""
+    """Frames from a little before `begin`, by one thread; packets that the decoder refuses are skipped."""
     from av.error import FFmpegError
 
     stream.thread_type, stream.codec_context.thread_count = "NONE", 1
@@ -268,27 +302,31 @@ def _decode(container: InputContainer, stream: Any, begin: float) -> Iterator[An
 
 def _wave(container: InputContainer, stream: Stream, begin: float, wanted: float) -> tuple[Samples, int]:
     """Mono samples from `begin` on, `wanted` seconds if they are there, silence where the stream begins later."""
-    zero, rate, first = (container.start_time or 0) / 1e6, 0, 0.0
-    parts: list[Samples] = []
-    held = 0
-    for frame in _decode(container, stream, begin):
-        if not parts:
-            rate, first = frame.sample_rate, _time(frame) - zero
-        elif frame.sample_rate != rate:
-            raise Unusable(f"cannot be decoded: the sound changes from {rate} to {frame.sample_rate} Hz")
-        parts.append(_mono(frame.to_ndarray(), len(frame.layout.channels), frame.format.is_planar))
-        held += len(parts[-1])
-        if first + held / rate >= begin + wanted:
-            break
+    parts, first, rate = _parts(container, stream, begin, begin + wanted)
     if not parts:
         raise Unusable("no sound: the sound track cannot be decoded or is empty")
-    wave = np.concatenate(parts)
     shift = round((first - begin) * rate) if np.isfinite(first) else 0
-    wave = np.concatenate([np.zeros(shift, np.float32), wave]) if shift > 0 else wave[-shift:]
+    wave = np.concatenate([np.zeros(max(shift, 0), np.float32), *parts])[max(-shift, 0) :]
     return (wave[: round(wanted * rate)] if np.isfinite(wanted) else wave), rate
 
 
-def _mono(values: NDArray[Any], channels: int, planar: bool) -> Samples:
+def _parts(container: InputContainer, stream: Stream, begin: float, end: float) -> tuple[list[Samples], float, int]:
+    """Mono samples up to `end`, frame after frame; the second at which they begin, and how many there are in one."""
+    parts: list[Samples] = []
+    first, rate, held = 0.0, 0, 0
+    for frame in _decode(container, stream, begin):
+        if not parts:
+            first, rate = _time(frame) - _start(container), frame.sample_rate
+        elif frame.sample_rate != rate:
+            raise Unusable(f"cannot be decoded: the sound changes from {rate} to {frame.sample_rate} Hz")
+        parts.append(_mix_to_mono(frame.to_ndarray(), len(frame.layout.channels), frame.format.is_planar))
+        held += len(parts[-1])
+        if first + held / rate >= end:
+            break
+    return parts, first, rate
+
+
+def _mix_to_mono(values: NDArray[Any], channels: int, planar: bool) -> Samples:
     """FFmpeg's samples of any kind, [channels, samples] or interleaved [1, samples x channels] -> their mean."""
     shaped = values if planar else values.reshape(-1, channels).T
     mixed = shaped.astype(np.float64).mean(axis=0)

@@ -1,4 +1,4 @@
-"""Optical flow as grey JPEGs, u0 v0 u1 v1 …: the publisher's, or computed from the film.
+"""Optical flow as grey JPEGs, u0 v0 u1 v1 …: the publisher's, or computed from the video.
 
 A displacement of -20 to 20 pixels from a frame to the next is a grey level of 0 to 255, the publishers' own scale.
 """
@@ -13,30 +13,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.index.clips import Source
-from datasets.store.encode import Pixels, Unusable, encode, evenly, film, list_pictures, pixels, small
+from datasets.store.encode import (
+    Pixels,
+    Unusable,
+    decode_frames,
+    encode,
+    even_positions,
+    list_images,
+    load_small,
+    pixels,
+)
 
 BOUND_PX = 20.0
 
 
 def flow(source: Source, per_clip: int, short_side: int, quality: int) -> list[bytes]:
-    """`per_clip` pairs of grey JPEGs, evenly spaced: of two folders (u, v), or computed from a film.
+    """`per_clip` pairs of grey JPEGs, evenly spaced: of two folders (u, v), or computed from a video.
 
     Raises:
         Unusable: there are none, or they cannot be decoded.
         OSError: a file cannot be read.
     """
     if len(source.paths) == 1:
-        images = [image for pair in _compute(source, per_clip, short_side) for image in pair]
-        return [encode(image, quality) for image in images]
+        return [encode(image, quality) for image in _compute(source, per_clip, short_side)]
     pairs = _pairs(*source.paths)
-    chosen = [file for i in evenly(len(pairs), per_clip) for file in pairs[i]]
-    return [small(file, short_side, quality, grey=True) for file in chosen]
+    chosen = [file for i in even_positions(len(pairs), per_clip) for file in pairs[i]]
+    return [load_small(file, short_side, quality, grey=True) for file in chosen]
 
 
-def grey(displacement: NDArray[np.float32]) -> Pixels:
+def to_grey(displacement: NDArray[np.float32]) -> Pixels:
     """Pixels of displacement to grey levels.
 
-    >>> grey(np.array([-30, -20, 0, 20, 30], np.float32)).tolist()
+    >>> to_grey(np.array([-30, -20, 0, 20, 30], np.float32)).tolist()
     [0, 0, 128, 255, 255]
     """
     level = (np.clip(displacement, -BOUND_PX, BOUND_PX) + BOUND_PX) * (255 / (2 * BOUND_PX))
@@ -44,35 +52,42 @@ def grey(displacement: NDArray[np.float32]) -> Pixels:
 
 
 def _pairs(across: Path, down: Path) -> list[tuple[Path, Path]]:
-    u, v = list_pictures(across), list_pictures(down)
+    u, v = list_images(across), list_images(down)
     if [f.name for f in u] != [f.name for f in v]:
         raise Unusable(f"cannot be decoded: {len(u)} images of u and {len(v)} of v, not of the same names")
     return list(zip(u, v, strict=True))
 
 
-def _compute(source: Source, per_clip: int, short_side: int) -> Iterator[tuple[Pixels, Pixels]]:
-    """By dense inverse search (Kroeger et al., ECCV 2016) between frames of the stored size."""
+def _compute(source: Source, per_clip: int, short_side: int) -> Iterator[Pixels]:
+    """u0, v0, u1, v1 …, by dense inverse search (Kroeger et al., ECCV 2016) between frames of the stored size."""
     import cv2
-
-    starts: set[int] = set()
-
-    def choose(there: int) -> list[int]:
-        starts.update(evenly(there - 1, per_clip))
-        return sorted(starts | {i + 1 for i in starts})
 
     search: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
-    found, before, at = 0, None, -1
+    computed = False
     try:
-        for position, frame in film(source, choose):
-            shown = pixels(frame, short_side, "gray")
-            if before is not None and at in starts and position == at + 1:
-                moved = search.calc(before, shown, None)
-                found += 1
-                yield grey(moved[..., 0]), grey(moved[..., 1])
-            before, at = shown, position
+        for before, after in _successive_frames(source, per_clip, short_side):
+            computed = True
+            displacement = search.calc(before, after, None)
+            yield from (to_grey(displacement[..., 0]), to_grey(displacement[..., 1]))
     finally:
         cv2.setNumThreads(threads)
-    if not found:
+    if not computed:
         raise Unusable("too short: no two frames that follow each other, and flow needs two")
+
+
+def _successive_frames(source: Source, per_clip: int, short_side: int) -> Iterator[tuple[Pixels, Pixels]]:
+    """Grey frames at evenly spaced positions of a video, each with the next one."""
+    starts: set[int] = set()
+
+    def choose(there: int) -> list[int]:
+        starts.update(even_positions(there - 1, per_clip))
+        return sorted(starts | {i + 1 for i in starts})
+
+    before: dict[int, Pixels] = {}
+    for position, frame in decode_frames(source, choose):
+        image = pixels(frame, short_side, "gray")
+        if position - 1 in before and position - 1 in starts:
+            yield before[position - 1], image
+        before = {position: image}

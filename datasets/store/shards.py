@@ -1,6 +1,6 @@
 """A shard: some clips of a data set, decoded one after the other into one Arrow file that is whole or not there.
 
-Beside `shard-00003.arrow` lies `shard-00003.json`: size, sha256, and which clips could not be had, and why. Imports
+Beside `shard-00003.arrow` lies `shard-00003.json`: size, sha256, and which clips could not be used, and why. Imports
 neither torch nor the registry: the processes that prepare need neither.
 """
 
@@ -12,10 +12,11 @@ import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
-from datasets.index.clips import Clip
+from datasets.index.clips import Clip, Source
 from datasets.store.encode import Unusable, audio, frames
 from datasets.store.settings import Audio, Frames, Settings
 
@@ -44,7 +45,7 @@ class Shard:
     quarantined: tuple[tuple[str, str], ...] = ()
 
     @property
-    def to_be_read_again(self) -> bool:
+    def has_unreadable_clips(self) -> bool:
         """Whether a file of a clip could not be read, as when a disk is not mounted."""
         return any(reason.startswith(UNREADABLE) for _, reason in self.quarantined)
 
@@ -71,7 +72,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Made:
+class ShardResult:
     """What came of a task: a shard, or a sentence that says why there is none.
 
     Args:
@@ -86,26 +87,30 @@ class Made:
     error: str = ""
 
 
-def make(task: Task) -> Made:
+def make_shard(task: Task) -> ShardResult:
     """Makes a shard, if it is not there already, whole and with no clip that could not be read when it was made.
 
     What the disk refuses to take is told in the result.
     """
     done = task.folder / f"shard-{task.number:05d}.json"
     try:
-        there = read_shard(done)
-        if there is not None and there.key == task.key and not there.to_be_read_again:
-            return Made(task.number, len(task.clips), there, skipped=True)
-        shard = _write(task, done.with_suffix(".arrow"))
-        write(done, json.dumps(asdict(shard), indent=1, ensure_ascii=False).encode())
+        shard = read_shard(done)
+        skipped = shard is not None and shard.key == task.key and not shard.has_unreadable_clips
+        if not skipped:
+            shard = _write(task, done.with_suffix(".arrow"))
+            write(done, json.dumps(asdict(shard), indent=1, ensure_ascii=False).encode())
     except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        return Made(task.number, len(task.clips), None, error=f"{done.stem}: {error.strerror or error}{where}")
-    return Made(task.number, len(task.clips), shard)
+        reason = f"{_reason(error)} ({error.filename})" if error.filename else _reason(error)
+        return ShardResult(task.number, len(task.clips), None, error=f"{done.stem}: {reason}")
+    return ShardResult(task.number, len(task.clips), shard, skipped)
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)
 
 
 def read_shard(done: Path) -> Shard | None:
-    """The shard that a file of `make` describes; None where one of the two files is missing, cut short or damaged."""
+    """The shard that a file of `make_shard` describes; None where one of the two is missing, cut short or damaged."""
     try:
         values = json.loads(done.read_bytes())
         shard = Shard(**{**values, "quarantined": tuple((i, reason) for i, reason in values["quarantined"])})
@@ -169,8 +174,9 @@ def _write(task: Task, path: Path) -> Shard:
         schema = _schema(task)
         with pa.ipc.new_file(file, schema, options=pa.ipc.IpcWriteOptions(use_threads=False)) as out:
             for batch in _batches(task, quarantined):
-                rows += len(batch["id"])
-                out.write_batch(pa.record_batch([pa.array(batch[f.name], f.type) for f in schema], schema=schema))
+                rows += len(batch)
+                columns = [pa.array([row[field.name] for row in batch], field.type) for field in schema]
+                out.write_batch(pa.record_batch(columns, schema=schema))
 
     replace(path, fill)
     return Shard(path.name, task.key, path.stat().st_size, digest(path), rows, tuple(quarantined))
@@ -185,41 +191,48 @@ def _schema(task: Task) -> Any:
     return pa.schema(columns, metadata={"key": task.key, "shard": str(task.number)})
 
 
-def _batches(task: Task, quarantined: list[tuple[str, str]]) -> Iterator[dict[str, list[Any]]]:
-    """Column -> values of some clips; what cannot be had goes to `quarantined`."""
-    batch, held = _empty(task.settings), 0
+def _batches(task: Task, quarantined: list[tuple[str, str]]) -> Iterator[list[dict[str, Any]]]:
+    """Rows of some clips, column -> value; what cannot be used goes to `quarantined`."""
+    batch: list[dict[str, Any]] = []
+    held = 0
     for clip, label in zip(task.clips, task.labels, strict=True):
         try:
-            blobs = {modality: _blobs(clip, modality, how) for modality, how in task.settings.items()}
+            blobs = _blobs(clip, task.settings)
         except Unusable as reason:
             quarantined.append((clip.id, str(reason)))
             continue
-        except OSError as error:
-            quarantined.append((clip.id, f"{UNREADABLE}: {error.strerror or error} ({error.filename})"))
-            continue
-        except (ValueError, LookupError, ArithmeticError, NotImplementedError) as error:  # FFmpeg's, PyAV's, OpenCV's
-            quarantined.append((clip.id, f"cannot be decoded: {type(error).__name__}: {error}"))
-            continue
-        for name, value in (("id", clip.id), ("label", label), ("split", clip.split), ("group", clip.group)):
-            batch[name].append(value)
-        for modality, parts in blobs.items():
-            batch[modality].append(parts)
-            batch[f"{modality}.crc32"].append([checksum(part, clip.id, i, len(parts)) for i, part in enumerate(parts)])
-            held += sum(map(len, parts))
+        batch.append(_row(clip, label, blobs))
+        held += sum(map(len, chain.from_iterable(blobs.values())))
         if held >= BATCH_BYTES:
             yield batch
-            batch, held = _empty(task.settings), 0
-    if batch["id"]:
+            batch, held = [], 0
+    if batch:
         yield batch
 
 
-def _empty(settings: Settings) -> dict[str, list[Any]]:
-    columns = ["id", "label", "split", "group", *settings, *(f"{modality}.crc32" for modality in settings)]
-    return {name: [] for name in columns}
+def _row(clip: Clip, label: int, blobs: Mapping[str, list[bytes]]) -> dict[str, Any]:
+    row: dict[str, Any] = {"id": clip.id, "label": label, "split": clip.split, "group": clip.group}
+    for modality, parts in blobs.items():
+        row[modality] = parts
+        row[f"{modality}.crc32"] = [checksum(part, clip.id, i, len(parts)) for i, part in enumerate(parts)]
+    return row
 
 
-def _blobs(clip: Clip, modality: str, how: Frames | Audio) -> list[bytes]:
-    source = clip.sources[modality]
+def _blobs(clip: Clip, settings: Settings) -> dict[str, list[bytes]]:
+    """Modality -> what is stored of a clip.
+
+    Raises:
+        Unusable: it cannot be read or decoded.
+    """
+    try:
+        return {modality: _encode(clip.sources[modality], how) for modality, how in settings.items()}
+    except OSError as error:
+        raise Unusable(f"{UNREADABLE}: {_reason(error)} ({error.filename})") from error
+    except (ValueError, LookupError, ArithmeticError, NotImplementedError) as error:  # FFmpeg's, PyAV's, OpenCV's
+        raise Unusable(f"cannot be decoded: {type(error).__name__}: {error}") from error
+
+
+def _encode(source: Source, how: Frames | Audio) -> list[bytes]:
     if isinstance(how, Audio):
         return [audio(source, how.sample_rate_hz, how.stored_seconds)]
     if source.kind == "flow":

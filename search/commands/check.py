@@ -14,7 +14,7 @@ from rich.text import Text
 from datasets import registry
 from datasets.index.clips import SPLITS, Index
 from datasets.index.splits import find_overlaps
-from datasets.loader.contact_sheet import choose_samples, sheet
+from datasets.loader.contact_sheet import choose_samples, write_sheet
 from datasets.loader.loader import StoreData
 from datasets.store.cache import local_store
 from datasets.store.store import StoreError, reasons
@@ -113,7 +113,7 @@ def check(experiment: Experiment, sheets: Path, console: Console) -> bool:
     data = open_data(experiment.dataset)
     path = sheets / f"{experiment.name}.png"
     x, y = next(iter(data.validation(batch_size=100)))
-    sheet(*choose_samples(x, y), data.classes, path)
+    write_sheet(*choose_samples(x, y), data.classes, path)
     if isinstance(data, StoreData):
         parts = data.splits
         used = f"a search trains on {len(parts.train):,} clips, validates on {len(parts.validation):,}"

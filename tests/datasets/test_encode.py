@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datasets.index.clips import Source
-from datasets.store.encode import Unusable, audio, encode, evenly, frames
+from datasets.store.encode import Unusable, audio, encode, even_positions, frames
 from tests.support.films import chirp, jpegs, level, moving, numbered, texture, wav, write
 from tests.support.reference_audio import RATES, stored, thinned
 from tests.support.tells import tells
@@ -42,7 +42,7 @@ def samples(blob: bytes) -> np.ndarray:
 
 @given(st.integers(1, 500), st.integers(1, 50))
 def test_positions_are_evenly_spaced_and_symmetric(there, wanted):
-    found = evenly(there, wanted)
+    found = even_positions(there, wanted)
     assert len(found) == min(there, wanted)
     assert sorted(set(found)) == found
     assert found[0] >= 0
@@ -57,7 +57,7 @@ def test_positions_are_evenly_spaced_and_symmetric(there, wanted):
 )
 def test_the_frames_are_those_of_the_clip_evenly_spaced(films, ending, begin, end, inside):
     found = [level(jpeg) for jpeg in frames(Source("video", (films[ending],), begin, end), 5, 256, 90)]
-    expected = [inside[i] for i in evenly(len(inside), 5)]
+    expected = [inside[i] for i in even_positions(len(inside), 5)]
     assert np.abs(np.array(found) - expected).max() <= 1  # AVI and FLV begin a frame late
 
 

@@ -10,7 +10,7 @@ import simplejpeg
 
 from datasets.index.clips import Source
 from datasets.store.encode import Unusable
-from datasets.store.optical_flow import flow, grey
+from datasets.store.optical_flow import flow, to_grey
 from tests.support.films import jpegs, moving, numbered, texture, write
 
 
@@ -21,7 +21,7 @@ def levels(blobs: list[bytes]) -> np.ndarray:
 
 
 def test_displacement_becomes_grey_levels_as_the_publishers_have_it():
-    assert grey(np.array([-99, -20, -10, 0, 10, 20, 99], np.float32)).tolist() == [0, 0, 64, 128, 191, 255, 255]
+    assert to_grey(np.array([-99, -20, -10, 0, 10, 20, 99], np.float32)).tolist() == [0, 0, 64, 128, 191, 255, 255]
 
 
 @pytest.mark.parametrize("step", [2, -3, 6])

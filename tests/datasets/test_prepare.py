@@ -21,7 +21,7 @@ from datasets.registry import DatasetError
 from datasets.store import prepare as prepare_module
 from datasets.store.prepare import TooManyQuarantined, prepare, processes
 from datasets.store.settings import Audio, Frames
-from datasets.store.shards import make
+from datasets.store.shards import make_shard
 from datasets.store.store import Store, StoreError
 from tests.support import ROOT
 from tests.support.films import chirp, moving, write
@@ -490,13 +490,13 @@ def test_a_folder_that_cannot_be_made_is_told(index, tmp_path):
 def _dies(task):
     if task.number == 3:
         os.kill(os.getpid(), signal.SIGKILL)
-    return make(task)
+    return make_shard(task)
 
 
 def test_a_worker_that_is_killed_is_told_and_it_goes_on(index, whole, tmp_path, monkeypatch):
     folder = tmp_path / "store"
     with monkeypatch.context() as patch:
-        patch.setattr(prepare_module, "make", _dies)
+        patch.setattr(prepare_module, "make_shard", _dies)
         with pytest.raises(DatasetError, match=r"\b\d+ of 24 clips\b") as error:
             run(index, folder, parallel=processes(2))
         tells(error.value, folder, "killed", "memory")
