@@ -8,7 +8,7 @@ from typing import Any
 
 
 class DatasetError(RuntimeError):
-    """Data that are not there, not prepared, or not what they should be: a sentence for whoever started the command."""
+    """Data that are not there, not prepared, or not what they should be; the message is for who started the command."""
 
 
 BUILT_IN: dict[str, str] = {  # where the class is: imported only when it is asked for

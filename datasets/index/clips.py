@@ -16,10 +16,10 @@ class Source:
     """Where one modality of a clip comes from.
 
     Args:
-        kind: `video` takes the frames of a film, `audio` the sound of a file (a film's sound track too), `images` the
-            JPEG files of a folder, `flow` the horizontal and vertical flow images of two folders, or of a film, from
+        kind: `video` takes the frames of a video, `audio` the audio of a file (a video's sound track too), `images` the
+            JPEG files of a folder, `flow` the horizontal and vertical flow images of two folders, or of a video, from
             which they are computed.
-        paths: the file or folder; of `flow` two folders (u, v), or one film.
+        paths: the file or folder; of `flow` two folders (u, v), or one video.
         begin_s, end_s: the part of the file that is the clip; `end_s` None is its end.
     """
 
@@ -37,7 +37,7 @@ class Clip:
         id: unique in its data set.
         label: one of the data set's classes.
         split: the publisher's, or the reader's; see `datasets.index.splits` for how a validation part is held out.
-        group: what must not be torn apart by a split (a speaker, a film that was cut into clips), or None.
+        group: what must not be torn apart by a split (a speaker, a video that was cut into clips), or None.
         sources: modality -> where it is, in the order that models follow.
     """
 

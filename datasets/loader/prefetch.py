@@ -1,4 +1,4 @@
-"""A function over many tasks, by threads that work ahead of whoever takes the results."""
+"""A function over many tasks, by threads that work ahead of what takes the results."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def prefetch(
     """The results in the tasks' order; at most `ahead` of them are made or waiting before they are asked for.
 
     What a task raises is raised in its turn. The threads end with the iterator: at its end, at an error, when it is
-    closed, or when nobody holds it any more; tasks that have not begun are then dropped.
+    closed, or when nothing holds it any more; tasks that have not begun are then dropped.
     """
     rest = iter(tasks)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="prefetch")

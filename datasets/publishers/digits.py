@@ -1,7 +1,7 @@
 """The demo: handwritten digits, each with the telephone keypad tone of the digit on a noisy line.
 
 The images are real handwriting (`sklearn.datasets.load_digits`: 1,797 images of 8 x 8 pixels, Alpaydin and Kaynak,
-UCI); the tones are synthesised (DTMF, ITU-T Q.23) and take the same audio path as every other data set's sound.
+UCI); the tones are synthesised (DTMF, ITU-T Q.23) and take the same audio path as every other data set's.
 Nothing is downloaded. Neither modality is enough alone, and the tones are learnt faster than the handwriting.
 """
 
@@ -59,7 +59,7 @@ def tones(digits: NDArray[np.int64], snr_db: tuple[float, float], rng: np.random
     return mixed / loudest
 
 
-def pictures(images: Floats, rng: np.random.Generator) -> Floats:
+def place_images(images: Floats, rng: np.random.Generator) -> Floats:
     """Handwriting at a random place of a larger, noisy canvas: [N, 8, 8] in [0, 1] -> [N, 12, 12]."""
     n, side = len(images), images.shape[1]
     canvas = rng.normal(0.0, PIXEL_NOISE, (n, CANVAS, CANVAS))
@@ -101,18 +101,21 @@ class Digits:
 
         _, labels, rest, test = _handwriting()
         lowest, highest = self.snr_db  # a file has a list, which no cache can look up
-        made = _cached_samples(self.seed, (lowest, highest), self.tones_per_image)
+        samples = _all_but_test(self.seed, (lowest, highest), self.tones_per_image)
         parts = train_test_split(
             np.arange(len(rest)), test_size=VALIDATION_IMAGES, stratify=labels[rest], random_state=self.split_seed
         )
-        training, validation = (_of_images(made, part, self.tones_per_image) for part in parts)
-        digest = hashlib.sha256()
-        for split in (training, validation):
-            for tensor in (*split.x.values(), split.y):
-                digest.update(tensor.numpy().tobytes())
+        training, validation = (_select(samples, part, self.tones_per_image) for part in parts)
         names = [str(d) for d in range(10)]
         make_test = partial(_samples, self.seed, self.snr_db, self.tones_per_image, test)
-        return InMemory(names, training, validation, digest.hexdigest()[:16], make_test)
+        return InMemory(names, training, validation, _fingerprint(training, validation), make_test)
+
+
+def _fingerprint(*splits: Split) -> str:
+    digest = hashlib.sha256()
+    for tensor in [tensor for split in splits for tensor in (*split.x.values(), split.y)]:
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 @lru_cache(maxsize=1)
@@ -127,7 +130,7 @@ def _handwriting() -> tuple[Floats, Indices, Indices, Indices]:
 
 
 @lru_cache(maxsize=1)
-def _cached_samples(seed: int, snr_db: tuple[float, float], tones_per_image: int) -> Split:
+def _all_but_test(seed: int, snr_db: tuple[float, float], tones_per_image: int) -> Split:
     """Of all images that are not the test's: what a process keeps while it opens one split of them after the other."""
     return _samples(seed, snr_db, tones_per_image, _handwriting()[2])
 
@@ -139,15 +142,15 @@ def _samples(seed: int, snr_db: tuple[float, float], tones_per_image: int, index
     for i in index:
         rng = np.random.default_rng([seed, int(i)])
         audio.append(tones(np.repeat(labels[i], tones_per_image), snr_db, rng))
-        visual.append(pictures(np.repeat(images[i][None], tones_per_image, axis=0), rng))
+        visual.append(place_images(np.repeat(images[i][None], tones_per_image, axis=0), rng))
     wave = torch.from_numpy(np.concatenate(audio)).float()
-    picture = torch.from_numpy(np.concatenate(visual)).float().unsqueeze(1)
+    image = torch.from_numpy(np.concatenate(visual)).float().unsqueeze(1)
     spectrogram = log_spectrogram(wave, n_fft=256, hop=128)
     y = torch.from_numpy(np.repeat(labels[index], tones_per_image)).long()
-    return Split({"audio": spectrogram, "visual": picture}, y)
+    return Split({"audio": spectrogram, "visual": image}, y)
 
 
-def _of_images(made: Split, images: Indices, each: int) -> Split:
+def _select(samples: Split, images: Indices, each: int) -> Split:
     """The samples of some images, of which each has so many."""
     index = torch.from_numpy((images[:, None] * each + np.arange(each)).ravel())
-    return Split({name: value[index] for name, value in made.x.items()}, made.y[index])
+    return Split({name: value[index] for name, value in samples.x.items()}, samples.y[index])

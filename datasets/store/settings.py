@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 
-def _positive(settings: object, *names: str) -> None:
+def _check_positive(settings: object, *names: str) -> None:
     wrong = [f"`{n}` must be more than 0, but got {getattr(settings, n)}" for n in names if getattr(settings, n) <= 0]
     if wrong:
         raise ValueError("; ".join(wrong))
@@ -34,7 +34,7 @@ class Frames:
     count: int = 1
 
     def __post_init__(self) -> None:
-        _positive(self, "per_clip", "short_side", "quality", "crop", "count")
+        _check_positive(self, "per_clip", "short_side", "quality", "crop", "count")
         if self.quality > 100:
             raise ValueError(f"`quality` must be at most 100, but got {self.quality}")
         if self.count > self.per_clip:
@@ -43,10 +43,10 @@ class Frames:
 
 @dataclass(frozen=True)
 class Audio:
-    """A modality of sound: mono samples of 16 bits are stored, and features are made of a crop of them.
+    """A modality of audio: mono samples of 16 bits are stored, and features are made of a crop of them.
 
     Args:
-        sample_rate_hz: of what is stored; the files' sound is resampled to it.
+        sample_rate_hz: of what is stored; the files' audio is resampled to it.
         seconds: of the crop that the model sees.
         n_fft: window length in samples.
         hop: step from window to window in samples.
@@ -66,14 +66,14 @@ class Audio:
     feature: Literal["log_spectrogram", "mel_filter_bank"] = "log_spectrogram"
 
     def __post_init__(self) -> None:
-        _positive(self, "sample_rate_hz", "seconds", "n_fft", "hop", "stored_seconds")
+        _check_positive(self, "sample_rate_hz", "seconds", "n_fft", "hop", "stored_seconds")
 
 
 Settings = Mapping[str, Frames | Audio]  # modality -> how it is stored and shown, in the order that models follow
 
 
 def stored_settings(settings: Settings) -> dict[str, dict[str, object]]:
-    """Of each modality what decides the bytes of a store; what only the model's view depends on is left out.
+    """Of each modality what decides the bytes of a store; what only the model's view depends on is omitted.
 
     >>> stored_settings({"audio": Audio(sample_rate_hz=16000, seconds=5, n_fft=256, hop=128)})
     {'audio': {'kind': 'audio', 'sample_rate_hz': 16000, 'stored_seconds': 10.0}}
@@ -81,8 +81,8 @@ def stored_settings(settings: Settings) -> dict[str, dict[str, object]]:
     found: dict[str, dict[str, object]] = {}
     for modality, how in settings.items():
         if isinstance(how, Audio):
-            kept = {"sample_rate_hz": how.sample_rate_hz, "stored_seconds": float(how.stored_seconds)}
-            found[modality] = {"kind": "audio", **kept}
+            stored = {"sample_rate_hz": how.sample_rate_hz, "stored_seconds": float(how.stored_seconds)}
+            found[modality] = {"kind": "audio", **stored}
         else:
             found[modality] = {
                 "kind": "frames", "per_clip": how.per_clip, "short_side": how.short_side, "quality": how.quality

@@ -10,9 +10,10 @@ import json
 import threading
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from datasets.store.shards import Shard
 VERSION = 1
 MANIFEST = "manifest.json"
 OPTIONS = {"per_clip": "stored_frames"}  # what data sets call a setting of `Frames`
-MEND = "run `python -m search prepare` again, which makes it anew and keeps what is whole"
+REMEDY = "run `python -m search prepare` again, which makes it anew and keeps what is whole"
 
 
 class StoreError(DatasetError):
@@ -81,13 +82,13 @@ class Manifest:
         return tuple(pair for shard in self.shards for pair in shard.quarantined)
 
     def write(self, folder: Path) -> None:
-        """As `manifest.json` of a store's folder: whole, or as it was before."""
+        """Writes `manifest.json` of a store's folder: whole, or as it was before."""
         content = b'"manifest": ' + json.dumps(asdict(self), ensure_ascii=False, sort_keys=True).encode() + b"}\n"
         shards.write(folder / MANIFEST, f'{{"fingerprint": "{_fingerprint(content)}",\n'.encode() + content)
 
     @classmethod
     def read(cls, folder: Path) -> tuple[Manifest, str]:
-        """Of a store's folder, with the fingerprint of all that the store holds, the shards' content included.
+        """That of a store's folder, and the fingerprint of all that the store holds, the shards' content included.
 
         Raises:
             StoreError: there is none, or it is damaged or of another version.
@@ -110,9 +111,9 @@ class Manifest:
                 )
             found = cls(**{**values, **_tuples(values)})
         except (ValueError, TypeError, KeyError) as error:
-            raise StoreError(f"{path} is damaged ({type(error).__name__}: {error}): {MEND}") from error
+            raise StoreError(f"{path} is damaged ({type(error).__name__}: {error}): {REMEDY}") from error
         if whole["fingerprint"] != _fingerprint(content.partition(b"\n")[2]):
-            raise StoreError(f"{path} is damaged (its fingerprint is not that of its content): {MEND}")
+            raise StoreError(f"{path} is damaged (its fingerprint is not that of its content): {REMEDY}")
         return found, whole["fingerprint"]
 
 
@@ -166,20 +167,19 @@ class Store:
         self.folder, self.origin = folder, origin
         self.manifest, self.fingerprint = Manifest.read(folder)
         self.classes = self.manifest.classes
-        self._forget()
-        wrong = [line for shard in self.manifest.shards if (line := self._wrong_size(shard))]
+        self._clear()
+        wrong = "\n".join(filter(None, map(self._wrong_size, self.manifest.shards)))
         if wrong:
-            raise StoreError("\n".join(wrong))
+            raise StoreError(wrong)
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = {"folder", "origin", "manifest", "classes", "fingerprint"}
-        return {name: value for name, value in self.__dict__.items() if name in kept}
+        return {name: self.__dict__[name] for name in ("folder", "origin", "manifest", "classes", "fingerprint")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._forget()
+        self._clear()
 
-    def _forget(self) -> None:
+    def _clear(self) -> None:
         self._lock = threading.Lock()
         self._maps: dict[int, tuple[Any, list[int]]] = {}
         self._columns: dict[tuple[int, int, str], _Column] = {}
@@ -195,38 +195,38 @@ class Store:
         return int(column.lists[row + 1] - column.lists[row])
 
     def blobs(self, entry: Entry, modality: str, places: Sequence[int] | None = None) -> list[memoryview]:
-        """A clip's JPEGs, or its sound (one blob of int16), without a copy: all of them, or those at `places`.
+        """A clip's JPEGs, or its audio (one blob of int16), without a copy: all of them, or those at `places`.
 
         Raises:
             StoreError: a blob is not what was written.
         """
         column, row = self._column(entry, modality)
-        first, last = column.lists[row], column.lists[row + 1]
-        if last == first:  # nothing is stored that has no blob
-            raise self._damage(entry.shard, f"{modality} of {entry.id} is not what was written")
+        first, count = column.lists[row], column.lists[row + 1] - column.lists[row]
+        if not count:  # nothing is stored that has no blob
+            raise self._change(entry, modality)
         found = []
-        for place in range(last - first) if places is None else places:
-            if not 0 <= place < last - first:
-                raise IndexError(f"{entry.id} has {last - first} blobs of {modality}, and none at {place}")
-            begin, end = column.ends[first + place], column.ends[first + place + 1]
-            blob = column.data[begin:end]
-            if shards.checksum(blob, entry.id, place, last - first) != column.crc32[first + place]:
-                raise self._damage(entry.shard, f"{modality} of {entry.id} is not what was written")
+        for place in range(count) if places is None else places:
+            if not 0 <= place < count:
+                raise IndexError(f"{entry.id} has {count} blobs of {modality}, and none at {place}")
+            blob = column.data[column.ends[first + place] : column.ends[first + place + 1]]
+            if shards.checksum(blob, entry.id, place, count) != column.crc32[first + place]:
+                raise self._change(entry, modality)
             found.append(blob)
         return found
 
     def verify(self) -> list[str]:
         """Reads all of the store: a sentence for each file that is not what was written."""
-        wrong = []
-        for number, shard in enumerate(self.manifest.shards):
-            line = self._wrong_size(shard)
-            if not line and shards.digest(self.folder / shard.file) != shard.sha256:
-                line = str(self._damage(number, "its sha256 is not the manifest's"))
-            wrong += [line] if line else []
-        return wrong
+        return list(filter(None, map(self._verify_shard, range(len(self.manifest.shards)))))
+
+    def _verify_shard(self, number: int) -> str:
+        shard = self.manifest.shards[number]
+        line = self._wrong_size(shard)
+        if not line and shards.digest(self.folder / shard.file) != shard.sha256:
+            line = str(self._damage(number, "its sha256 is not the manifest's"))
+        return line
 
     def check_settings(self, settings: Settings) -> None:
-        """Whether what is asked for can be had of this store.
+        """Whether the store holds what is asked for.
 
         Raises:
             StoreError: names each modality and setting that differs.
@@ -236,22 +236,25 @@ class Store:
             raise StoreError("\n".join(wrong))
 
     @property
-    def _mend(self) -> str:
+    def _remedy(self) -> str:
         copied = f"delete {self.folder}, this machine's copy of {self.origin}, and it is copied again"
-        return copied if self.origin else MEND
+        return copied if self.origin else REMEDY
 
     def _wrong_size(self, shard: Shard) -> str:
         path = self.folder / shard.file
         try:
             size = path.stat().st_size
         except FileNotFoundError:
-            return f"{path} is missing: {self._mend}"
+            return f"{path} is missing: {self._remedy}"
         if size != shard.bytes:
-            return f"{path} has {size:,} bytes, and {shard.bytes:,} were written: {self._mend}"
+            return f"{path} has {size:,} bytes, and {shard.bytes:,} were written: {self._remedy}"
         return ""
 
     def _damage(self, number: int, what: str) -> StoreError:
-        return StoreError(f"{self.folder / self.manifest.shards[number].file} is damaged ({what}): {self._mend}")
+        return StoreError(f"{self.folder / self.manifest.shards[number].file} is damaged ({what}): {self._remedy}")
+
+    def _change(self, entry: Entry, modality: str) -> StoreError:
+        return self._damage(entry.shard, f"{modality} of {entry.id} is not what was written")
 
     def _column(self, entry: Entry, modality: str) -> tuple[_Column, int]:
         """A modality of the record batch that holds a clip, and the clip's row in it."""
@@ -274,13 +277,12 @@ class Store:
                 with pa.memory_map(str(self.folder / shard.file)) as mapped:
                     whole = mapped.read_buffer()  # stays mapped when the file is closed: thousands may not stay open
                 file = pa.ipc.open_file(pa.BufferReader(whole))
-                kept = file.schema.metadata or {}
-                starts = [0]
-                for i in range(file.num_record_batches):
-                    starts.append(starts[-1] + file.get_batch(i).num_rows)
+                marks = file.schema.metadata or {}
+                counts = [file.get_batch(i).num_rows for i in range(file.num_record_batches)]
             except (pa.ArrowException, OSError) as error:
                 raise self._damage(number, str(error)) from error
-            if (kept.get(b"key"), kept.get(b"shard")) != (self.manifest.key.encode(), str(number).encode()):
+            starts = list(accumulate(counts, initial=0))
+            if (marks.get(b"key"), marks.get(b"shard")) != (self.manifest.key.encode(), str(number).encode()):
                 raise self._damage(number, "it is of another store, or another shard of this one")
             if starts.pop() != shard.rows:
                 raise self._damage(number, f"it has not {shard.rows} rows")
@@ -312,18 +314,22 @@ class Store:
 
 def differences(there: Mapping[str, Mapping[str, object]], wanted: Mapping[str, Any], folder: Path) -> list[str]:
     """A sentence for each modality that is wanted and is not in a store, or is stored in another way."""
-    lines = []
+    lines: list[str] = []
     for modality, how in wanted.items():
-        if modality not in there:
+        if modality in there:
+            lines += _setting_differences(there[modality], how, modality, folder)
+        else:
             lines.append(f"{folder} holds {', '.join(there)}, but no {modality}")
-            continue
-        for name in how.keys() | there[modality].keys():
-            was, now, option = there[modality].get(name), how.get(name), OPTIONS.get(name, name)
-            if was != now:
-                lines.append(
-                    f"{folder} was prepared with `{option}` {was} of {modality}, but the experiment asks for {now}"
-                )
     return [f"{line}: prepare into another folder (`dataset.store`), or set it back" for line in sorted(lines)]
+
+
+def _setting_differences(
+    there: Mapping[str, object], wanted: Mapping[str, object], modality: str, folder: Path
+) -> Iterator[str]:
+    for name in wanted.keys() | there.keys():
+        was, now, option = there.get(name), wanted.get(name), OPTIONS.get(name, name)
+        if was != now:
+            yield f"{folder} was prepared with `{option}` {was} of {modality}, but the experiment asks for {now}"
 
 
 def reasons(quarantined: Sequence[tuple[str, str]]) -> list[str]:

@@ -8,14 +8,14 @@ import json
 import os
 import secrets
 import shutil
-import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import yaml
 
+from datasets.store.lock import lock_file
 from ogmge.fit import LAST
 from search.experiment.formatting import flat
 from search.experiment.messages import hint
@@ -37,7 +37,7 @@ MAY_CHANGE = (  # on resume
 
 
 UNKNOWN = "unknown"  # the fingerprint of data that have none
-LOCK_ATTEMPTS = 5  # `at_work` holds the lock of a folder for a moment
+LOCK_WAIT_S = 0.4  # `at_work` holds the lock of a folder for a moment
 FULL = (errno.ENOSPC, errno.EDQUOT)  # no room on the disk, or no more for this user
 
 
@@ -254,16 +254,11 @@ def lock_folder(folder: RunFolder) -> Iterator[None]:
     Raises:
         FolderError: another process is at work in it.
     """
-    with (folder.path / ".lock").open("w") as lock:
-        for left in reversed(range(LOCK_ATTEMPTS)):
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError as error:
-                if not left:
-                    said = f"another process is at work in {folder.path}: wait for it, or stop it"
-                    raise FolderError(said) from error
-            time.sleep(0.1)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(lock_file(folder.path / ".lock", wait_s=LOCK_WAIT_S))
+        except BlockingIOError as error:
+            raise FolderError(f"another process is at work in {folder.path}: wait for it, or stop it") from error
         yield
 
 

@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 from datasets import registry
 from datasets.loader.spectrograms import log_spectrogram
 from datasets.publishers import digits
-from datasets.publishers.digits import CANVAS, SAMPLE_RATE_HZ, TEST_IMAGES, Digits, pictures, tones
+from datasets.publishers.digits import CANVAS, SAMPLE_RATE_HZ, TEST_IMAGES, Digits, place_images, tones
 from datasets.registry import DatasetError
 from tests.support.tells import tells
 
@@ -106,7 +106,7 @@ def test_the_noise_is_as_loud_as_asked(snr_db):
 
 
 def test_handwriting_is_put_anywhere_on_the_canvas():
-    shown = pictures(np.ones((500, 8, 8)), np.random.default_rng(0))
+    shown = place_images(np.ones((500, 8, 8)), np.random.default_rng(0))
     ink = np.lib.stride_tricks.sliding_window_view(shown, (8, 8), axis=(1, 2)).sum(axis=(3, 4)).reshape(500, 25)
     places = Counter(ink.argmax(axis=1).tolist())
     assert sorted(places) == list(range(25))
