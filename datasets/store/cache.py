@@ -12,7 +12,7 @@ import logging
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 
 from datasets.store import shards
 from datasets.store.lock import lock_folder
-from datasets.store.remote import Remote, RemoteError, is_uri
+from datasets.store.remote import Remote, RemoteError, local_folder
 from datasets.store.shards import TEMPORARY, Shard
 from datasets.store.store import MANIFEST, Manifest, Store, StoreError, no_store_error
 
@@ -44,9 +44,8 @@ def local_store(store: str) -> Store:
         RemoteError: it cannot be reached.
         OSError: this machine's disk is full.
     """
-    if not is_uri(store):
-        return Store(Path(store).expanduser())
-    return Store(_copy(store), origin=store)
+    folder = local_folder(store)
+    return Store(_copy(store), origin=store) if folder is None else Store(folder)
 
 
 def record(store: Store, line: dict[str, str]) -> None:
@@ -109,14 +108,19 @@ def _copy(store: str) -> Path:
     manifest, fingerprint = Manifest.parse(content, f"{store}/{MANIFEST}")
     folder = _folder_of(manifest, fingerprint)
     with _lock(folder):
-        lacking = [shard for shard in manifest.shards if _size(folder / shard.file) != shard.bytes]
-        if lacking:
-            log.info("copying %s to %s once: %.3g GB", store, folder, sum(s.bytes for s in lacking) / 1e9)
-        for shard in lacking:
-            _fetch(remote, shard, folder)
+        _fetch_all(remote, manifest.shards, folder)
         if _size(folder / MANIFEST) != len(content):
             shards.write(folder / MANIFEST, content)
     return folder
+
+
+def _fetch_all(remote: Remote, of_store: Sequence[Shard], folder: Path) -> None:
+    """Copies the shards that a folder lacks."""
+    missing = [shard for shard in of_store if _size(folder / shard.file) != shard.bytes]
+    if missing:
+        log.info("copying %s to %s once: %.3g GB", remote.where, folder, sum(s.bytes for s in missing) / 1e9)
+    for shard in missing:
+        _fetch(remote, shard, folder)
 
 
 def _size(path: Path) -> int | None:

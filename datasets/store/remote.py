@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO, Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -57,6 +58,11 @@ def _open(where: str) -> tuple[Any, str]:
     return fs.FileSystem.from_uri(where) if is_uri(where) else (fs.LocalFileSystem(), where)
 
 
+def local_folder(where: str) -> Path | None:
+    """The folder at a path; None at a URI, whose files are read as copies."""
+    return None if is_uri(where) else Path(where).expanduser()
+
+
 class Remote:
     """A folder at a path or a URI. Names may have slashes; a file is there whole or not at all.
 
@@ -64,11 +70,11 @@ class Remote:
         where: an absolute path, or a URI that `pyarrow.fs.FileSystem.from_uri` takes.
 
     Raises:
-        RemoteError: a URI that nobody knows, or that cannot be.
+        RemoteError: a URI of no known kind, or one that is wrong.
     """
 
     def __init__(self, where: str) -> None:
-        self.where = where
+        self.where, self.folder = where, local_folder(where)
         try:
             self._files, self._path = _open(whereabouts(where))
         except (ValueError, OSError, NotImplementedError) as error:  # pyarrow's ArrowInvalid is a ValueError
@@ -83,10 +89,10 @@ class Remote:
             RemoteError: it cannot be written.
             OSError: `file` cannot be read.
         """
-        path, at_once = self._at(name), self._files.type_name in WHOLE_OR_NOT
+        path, at_once = self._path_of(name), self._files.type_name in WHOLE_OR_NOT
         folder, _, last = path.rpartition("/")
         part = f"{folder}/.{last}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY}"
-        with file.open("rb") as source, self._doing("written to"):
+        with file.open("rb") as source, self._errors("written to"):
             if at_once:
                 self._write(source, path)
                 return
@@ -106,9 +112,9 @@ class Remote:
             RemoteError: it cannot be read.
             OSError: `file` cannot be written.
         """
-        with self._doing("read"):
+        with self._errors("read"):
             try:
-                source = self._files.open_input_stream(self._at(name))
+                source = self._files.open_input_stream(self._path_of(name))
             except FileNotFoundError:
                 return False
 
@@ -120,15 +126,50 @@ class Remote:
             replace(file, fill)
         return True
 
+    def fetch(self, name: str, copy: Path) -> Path:
+        """Where a file can be read, if there is any: at a path in place, from a URI as a copy, which is made once.
+
+        Raises:
+            RemoteError: it cannot be read.
+            OSError: `copy` cannot be written.
+        """
+        if self.folder is not None:
+            return self.folder / name
+        if not copy.exists():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            self.get(name, copy)
+        return copy
+
+    def add(self, name: str, write: Callable[[Path], object]) -> int:
+        """Lets `write` write a file, at a path in place; one that is there already stays.
+
+        Returns:
+            Its size in bytes.
+
+        Raises:
+            RemoteError, OSError: it cannot be written.
+        """
+        if self.folder is not None:
+            path = self.folder / name
+            if not path.exists():
+                write(path)
+            return path.stat().st_size
+        with TemporaryDirectory() as folder:
+            path = Path(folder, "file")
+            write(path)
+            if not self.exists(name):
+                self.put(path, name)
+            return path.stat().st_size
+
     def read(self, name: str) -> bytes | None:
         """The content of what has that name; None where nothing has.
 
         Raises:
             RemoteError: it cannot be read.
         """
-        with self._doing("read"):
+        with self._errors("read"):
             try:
-                with self._files.open_input_stream(self._at(name)) as source:
+                with self._files.open_input_stream(self._path_of(name)) as source:
                     return bytes(source.readall())
             except FileNotFoundError:
                 return None
@@ -137,21 +178,21 @@ class Remote:
         """Whether a file has that name.
 
         Raises:
-            RemoteError: nobody can say.
+            RemoteError: it cannot be read.
         """
-        with self._doing("read"):
-            return bool(self._files.get_file_info(self._at(name)).is_file)
+        with self._errors("read"):
+            return bool(self._files.get_file_info(self._path_of(name)).is_file)
 
     def sizes(self, folder: str) -> dict[str, int]:
         """Name -> bytes of the files in a folder; none where there is no such folder.
 
         Raises:
-            RemoteError: nobody can say.
+            RemoteError: it cannot be read.
         """
         from pyarrow import fs
 
-        with self._doing("read"):
-            found = self._files.get_file_info(fs.FileSelector(self._at(folder).rstrip("/"), allow_not_found=True))
+        with self._errors("read"):
+            found = self._files.get_file_info(fs.FileSelector(self._path_of(folder).rstrip("/"), allow_not_found=True))
             return {str(info.base_name): int(info.size) for info in found if info.is_file}
 
     def delete(self, name: str) -> None:
@@ -160,26 +201,33 @@ class Remote:
         Raises:
             RemoteError: it cannot be.
         """
-        with self._doing("written to"):
-            try:
-                self._files.delete_file(self._at(name))
-            except FileNotFoundError:
-                return
+        with self._errors("written to"), suppress(FileNotFoundError):
+            self._files.delete_file(self._path_of(name))
+
+    def delete_folder(self, name: str) -> None:
+        """Takes a folder away with all that is in it, if it is there.
+
+        Raises:
+            RemoteError: it cannot be.
+        """
+        with self._errors("written to"), suppress(FileNotFoundError):
+            self._files.delete_dir(self._path_of(name))
 
     def _write(self, source: IO[bytes], path: str) -> None:
         with self._files.open_output_stream(path) as out:
             while chunk := source.read(CHUNK_BYTES):
                 out.write(chunk)
 
-    def _at(self, name: str) -> str:
+    def _path_of(self, name: str) -> str:
         return f"{self._path.rstrip('/')}/{name}"
 
     def _chunk(self, source: Any) -> bytes:
-        with self._doing("read"):
+        with self._errors("read"):
             return bytes(source.read(CHUNK_BYTES))
 
     @contextmanager
-    def _doing(self, what: str) -> Iterator[None]:
+    def _errors(self, what: str) -> Iterator[None]:
+        """What pyarrow raises, as a RemoteError."""
         try:
             yield
         except (ValueError, OSError, NotImplementedError) as error:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import logging
-import shutil
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from datasets.store.remote import Remote, RemoteError
+from datasets.store.remote import RemoteError
 from ogmge import checkpoint
 from search.run.checkpoints import Storage
 
 log = logging.getLogger(__name__)
 
-SUFFIX = ".pt"
+FOLDER, SUFFIX = "prefixes", ".pt"
 
 
 @dataclass(frozen=True)
@@ -30,22 +30,11 @@ class PrefixStore:
 
     storage: Storage
 
-    @property
-    def _folder(self) -> Path | None:
-        """Theirs, where it is a path."""
-        return None if self.storage.folder is None else self.storage.folder / "prefixes"
-
-    @property
-    def _remote(self) -> Remote:
-        return Remote(self.storage.where)
-
     def get(self, key: str) -> dict[str, Any] | None:
         """In a worker: what lies under a key. What is damaged is taken away, so that it will be trained again."""
         try:
-            with tempfile.TemporaryDirectory() as name:
-                path = self._folder / f"{key}{SUFFIX}" if self._folder else Path(name, f"{key}{SUFFIX}")
-                if self._folder is None:
-                    self._remote.get(self._name(key), path)
+            with TemporaryDirectory() as folder:
+                path = self.storage.remote.fetch(self._name(key), Path(folder, "copy"))
                 return checkpoint.load(path) if path.exists() else None
         except (checkpoint.CheckpointError, RemoteError, OSError) as error:
             log.warning("%s; these epochs are trained again", error)
@@ -56,17 +45,7 @@ class PrefixStore:
         """In a worker: leaves a beginning; its size in bytes, or None where it could not be written: it is only needed
         to save time."""
         try:
-            if self._folder is not None:
-                path = self._folder / f"{key}{SUFFIX}"
-                if not path.exists():
-                    checkpoint.save(state, path)
-                return path.stat().st_size
-            with tempfile.TemporaryDirectory() as name:
-                path = Path(name, f"{key}{SUFFIX}")
-                checkpoint.save(state, path)
-                if not self._remote.exists(self._name(key)):
-                    self._remote.put(path, self._name(key))
-                return path.stat().st_size
+            return self.storage.remote.add(self._name(key), partial(checkpoint.save, state))
         except (RemoteError, OSError) as error:
             log.warning("%s; other trials train these epochs, too", error)
             return None
@@ -77,27 +56,18 @@ class PrefixStore:
         Raises:
             RemoteError: nobody can say.
         """
-        found = (
-            Remote(str(self._folder)).sizes("") if self._folder else self._remote.sizes(f"{self.storage.run}/prefixes")
-        )
+        found = self.storage.remote.sizes(self.storage.name(FOLDER))
         return {name.removesuffix(SUFFIX): size for name, size in found.items() if name.endswith(SUFFIX)}
 
     def drop(self, key: str) -> None:
         """Takes one away, if it is there."""
         with suppress(RemoteError, OSError):
-            if self._folder is not None:
-                (self._folder / f"{key}{SUFFIX}").unlink(missing_ok=True)
-            else:
-                self._remote.delete(self._name(key))
+            self.storage.remote.delete(self._name(key))
 
     def clear(self) -> None:
         """Takes all of them away, with what a killed worker left half written."""
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            return
         with suppress(RemoteError):
-            for key in self.sizes():
-                self.drop(key)
+            self.storage.remote.delete_folder(self.storage.name(FOLDER))
 
     def _name(self, key: str) -> str:
-        return f"{self.storage.run}/prefixes/{key}{SUFFIX}"
+        return self.storage.name(FOLDER, f"{key}{SUFFIX}")

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.store.remote import Remote, is_uri, whereabouts
+from datasets.store.remote import Remote, local_folder, whereabouts
 from ogmge.fit import BEST, LAST
 from search.experiment.schema import Experiment
 from search.run.folder import RunFolder, trial_folder, write
@@ -33,7 +33,13 @@ class Storage:
     @property
     def folder(self) -> Path | None:
         """The run's, where it is a path."""
-        return None if is_uri(self.where) else Path(self.where, self.run)
+        folder = local_folder(self.where)
+        return None if folder is None else folder / self.run
+
+    @property
+    def remote(self) -> Remote:
+        """Where the files are, by the names that `name` gives."""
+        return Remote(self.where)
 
     @property
     def display_name(self) -> str:
@@ -50,7 +56,7 @@ class Storage:
         if self.folder is not None:
             yield trial_folder(self.folder, number), lambda: None
             return
-        remote, prefix = Remote(self.where), f"{self.run}-{number:04d}-"
+        remote, prefix = self.remote, f"{self.run}-{number:04d}-"
         for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):  # by a worker that was killed
             shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=prefix) as name:
@@ -73,23 +79,18 @@ class Storage:
         Raises:
             RemoteError: it cannot be reached.
         """
-        if self.folder is not None:
-            return trial_folder(self.folder, number) / BEST
-        path = trial_folder(cache, number) / BEST
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Remote(self.where).get(self._name(number, path.name), path)
-        return path
+        return self.remote.fetch(self._name(number, BEST), trial_folder(cache, number) / BEST)
 
     def tidy(self, number: int) -> None:
         """Takes away what a trial that has ended needs no more: the state to go on from."""
-        if self.folder is not None:
-            (trial_folder(self.folder, number) / LAST).unlink(missing_ok=True)
-        else:
-            Remote(self.where).delete(self._name(number, LAST))
+        self.remote.delete(self._name(number, LAST))
+
+    def name(self, folder: str, file: str = "") -> str:
+        """The name of a file, or of a folder of the run."""
+        return "/".join(filter(None, (self.run, folder, file)))
 
     def _name(self, number: int, file: str) -> str:
-        return f"{self.run}/{trial_folder(Path(), number)}/{file}"
+        return self.name(str(trial_folder(Path(), number)), file)
 
 
 def storage_of(experiment: Experiment, folder: RunFolder) -> Storage:

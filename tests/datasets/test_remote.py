@@ -45,6 +45,24 @@ def test_what_was_put_is_there_whole_under_its_name(place, tmp_path):
     assert not place.exists(name)
 
 
+def test_a_file_is_added_once_and_read_in_place_or_as_a_copy(place, tmp_path):
+    name, copy = "prefixes/a.pt", tmp_path / "copies" / "a.pt"
+
+    def write(path: Path, content: bytes = b"12345") -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+    assert place.add(name, write) == 5
+    place.add(name, lambda path: write(path, b"other"))
+    there = place.fetch(name, copy)
+    assert there.read_bytes() == place.read(name) == b"12345"  # the first stays
+    assert (there == copy) == (place.folder is None)
+    assert not place.fetch("prefixes/none", tmp_path / "none").exists()
+    for _ in range(2):
+        place.delete_folder("prefixes")
+        assert place.read(name) is None
+
+
 def test_a_file_that_is_cut_short_while_it_is_written_is_not_there(tmp_path, monkeypatch):
     """The name is given when all of it is written; what was there before stays until then."""
     mine = tmp_path / "mine"
