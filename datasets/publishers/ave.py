@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from datasets.index import build, list_files
-from datasets.index.clips import Index, SplitName
+from datasets.index.clips import Index, Source, SplitName
 from datasets.publishers.common import VideoOptions
 from datasets.store.settings import Audio, Settings
 
@@ -42,14 +42,11 @@ class AVE(VideoOptions):
         annotated = self._rows(source, "Annotations.txt", "train")
         rows = [row for name, split in SETS.items() for row in self._rows(source, name, split)]
         videos = {path.stem: path for path in build.walk(source)}
-        return build.gather(
-            rows,
-            lambda row: build.audiovisual(videos.get(row.id), row.begin_s, row.end_s),
-            classes={row.label for row in annotated},
-            where=source,
-            expected_rows=ROWS,
-            allow_empty_classes=self.allow_empty_classes,
-        )
+
+        def find(row: build.Row) -> dict[str, Source] | None:
+            return build.audiovisual(videos.get(row.id), row.begin_s, row.end_s)
+
+        return self.gather(rows, find, {row.label for row in annotated}, source, expected_rows=ROWS)
 
     def _rows(self, source: Path, name: str, split: SplitName) -> list[build.Row]:
         def parse(cells: list[str]) -> build.Row:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from datasets.index.clips import Index
+from datasets.index import build
+from datasets.index.clips import Index, Source
 from datasets.store.settings import Frames, Settings
 
 if TYPE_CHECKING:
     from datasets.loader.loader import StoreData
+
+Finder = Callable[[build.Row], Mapping[str, Source] | None]  # gives a row's files, where they are there
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +76,17 @@ class VideoOptions(ABC):
         """How frames are stored and shown."""
         return Frames(per_clip=self.stored_frames, count=self.frames)
 
+    def hold_out_options(self) -> dict[str, Any]:
+        """What `open_store` is to know of a part that is held out for validation."""
+        return {"held_out_fraction": None}
+
+    def gather(
+        self, rows: Sequence[build.Row], find: Finder, classes: Collection[str], where: Path, **known: Any
+    ) -> Index:
+        """`datasets.index.build.gather`, with classes that may be empty where the options say so."""
+        allowed = self.allow_empty_classes
+        return build.gather(rows, find, classes=classes, where=where, allow_empty_classes=allowed, **known)
+
     def open(self) -> StoreData:
         """What `prepare` made.
 
@@ -80,7 +95,7 @@ class VideoOptions(ABC):
         """
         from datasets.loader.loader import open_store
 
-        return open_store(self.store, self.settings(), held_out_fraction=None)
+        return open_store(self.store, self.settings(), **self.hold_out_options())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,14 +115,5 @@ class HoldOutOptions(VideoOptions):
         if self.validation_fraction is not None and not 0 < self.validation_fraction < 1:
             yield f"`validation_fraction` must be between 0 and 1, but got {self.validation_fraction}"
 
-    @property
-    def held_out_fraction(self) -> float | None:
-        """The share of the training clips that is held out; None where there is a validation list."""
-        return self.validation_fraction
-
-    def open(self) -> StoreData:
-        from datasets.loader.loader import open_store
-
-        return open_store(
-            self.store, self.settings(), held_out_fraction=self.held_out_fraction, split_seed=self.split_seed
-        )
+    def hold_out_options(self) -> dict[str, Any]:
+        return {"held_out_fraction": self.validation_fraction, "split_seed": self.split_seed}

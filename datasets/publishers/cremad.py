@@ -65,15 +65,7 @@ class CremaD(HoldOutOptions):
                 return None
             return {"audio": Source("audio", (audio[row.id],)), "visual": Source("video", (videos[row.id],))}
 
-        return build.gather(
-            rows,
-            find,
-            classes=EMOTIONS,
-            where=source,
-            expected_rows=ROWS,
-            notes=notes,
-            allow_empty_classes=self.allow_empty_classes,
-        )
+        return self.gather(rows, find, EMOTIONS, source, expected_rows=ROWS, notes=notes)
 
     def _rows(self, source: Path, there: Sequence[str]) -> tuple[list[build.Row], list[str]]:
         """What is listed, in its split, and what to say of the list and the split."""

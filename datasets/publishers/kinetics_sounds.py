@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from datasets.index import build, list_files
 from datasets.index.clips import Index, SplitName
@@ -68,13 +68,7 @@ class KineticsSounds(HoldOutOptions):
         rows = [row for row in listed if row.label in self.classes]
         labels = {row.label for row in listed}
         _check_known(set(classes) - labels, labels.difference(classes), source)
-        return build.gather(
-            rows,
-            build.youtube_finder(source, numbers=2),
-            classes=classes,
-            where=source,
-            allow_empty_classes=self.allow_empty_classes,
-        )
+        return self.gather(rows, build.youtube_finder(source, numbers=2), classes, source)
 
     def _rows(self, source: Path, classes: Sequence[str]) -> list[build.Row]:
         """Of all lists, those of other classes too."""
@@ -89,9 +83,9 @@ class KineticsSounds(HoldOutOptions):
                 rows += _read_list(build.list_file(source, name, f"{split}_list"), split, classes)
         return rows
 
-    @property
-    def held_out_fraction(self) -> float | None:
-        return self.validation_fraction if self.validation_list is None else None
+    def hold_out_options(self) -> dict[str, Any]:
+        options = super().hold_out_options()
+        return options if self.validation_list is None else options | {"held_out_fraction": None}
 
     def settings(self) -> Settings:
         """16 kHz, 128 mel bands of 25 ms every 10 ms, 1,024 of them."""

@@ -93,13 +93,7 @@ class Table(HoldOutOptions):
             sources = {modality: _resolve(path.parent, source) for modality, source in files[row.id].items()}
             return sources if all(source.paths[0].exists() for source in sources.values()) else None
 
-        return build.gather(
-            listed,
-            find,
-            classes=set(self.classes) or {row.label for row in listed},
-            where=path,
-            allow_empty_classes=self.allow_empty_classes,
-        )
+        return self.gather(listed, find, set(self.classes) or {row.label for row in listed}, path)
 
     @property
     def _columns(self) -> dict[str, str]:

@@ -57,15 +57,8 @@ class UCF101(HoldOutOptions):
             path = self._list(source, f"{split}list0{self.split}.txt")
             rows += list_files.read(path, parse, expected=expected, separator=" ")
         files = _Files(source, self.films, self.pictures, self.flow)
-        found = build.gather(
-            rows,
-            files.find,
-            classes=[name for _, name in classes],
-            where=source,
-            expected_rows=ROWS,
-            allow_empty_classes=self.allow_empty_classes,
-        )
-        return files.add_notes(found)
+        names = [name for _, name in classes]
+        return files.add_notes(self.gather(rows, files.find, names, source, expected_rows=ROWS))
 
     def _list(self, source: Path, name: str) -> Path:
         return build.list_file(source / Path(self.list_folder).expanduser(), name, "list_folder")

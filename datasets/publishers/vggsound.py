@@ -37,15 +37,8 @@ class VGGSound(HoldOutOptions):
         )
         classes = {row.label for row in rows}
         notes = [f"the list names {len(classes)} classes, of {CLASSES}"] if len(classes) != CLASSES else []
-        return build.gather(
-            rows,
-            build.youtube_finder(source, numbers=1),
-            classes=classes,
-            where=source,
-            expected_rows=ROWS,
-            notes=notes,
-            allow_empty_classes=self.allow_empty_classes,
-        )
+        find = build.youtube_finder(source, numbers=1)
+        return self.gather(rows, find, classes, source, expected_rows=ROWS, notes=notes)
 
     def settings(self) -> Settings:
         """16 kHz, five seconds of audio: log spectrograms of 129 x 626."""

@@ -106,7 +106,8 @@ def prepare(
             if not before:
                 shards.write(folder / PLAN, json.dumps(plan, indent=1, ensure_ascii=False).encode())
         tasks = _tasks(index, settings, folder, size, _key(plan))
-        results = _make_all(tasks, parallel or processes(), _Tally(folder, len(index.clips), max_quarantined, progress))
+        tally = _Tally(folder, len(index.clips), max_quarantined, progress or (lambda done, total, lost: None))
+        results = _make_all(tasks, parallel or processes(), tally)
         manifest = _manifest(name, index, settings, _key(plan), [result.shard for result in results if result.shard])
         with _writing(folder, MANIFEST):
             if not _is_written(manifest, folder):
@@ -300,10 +301,11 @@ def _tasks(index: Index, settings: Settings, folder: Path, size: int, key: str) 
 class _Tally:
     """Counts what came of the shards so far."""
 
-    def __init__(self, folder: Path, total: int, allowed: float, progress: Progress | None) -> None:
+    def __init__(self, folder: Path, total: int, allowed: float, progress: Progress) -> None:
         self.folder, self.total, self.allowed, self.progress = folder, total, allowed, progress
         self.done = 0
         self.lost: list[tuple[str, str]] = []
+        progress(0, total, 0)
 
     def add(self, result: ShardResult) -> None:
         """
@@ -315,20 +317,14 @@ class _Tally:
             raise _refusal(self.folder, result.error)
         self.lost += result.shard.quarantined
         self.done += result.clips
-        self.tell()
+        self.progress(self.done, self.total, len(self.lost))
         if len(self.lost) > self.allowed * self.total:
             raise _too_many(sorted(self.lost), self.done, self.total, self.allowed)
-
-    def tell(self) -> None:
-        """Reports the progress."""
-        if self.progress is not None:
-            self.progress(self.done, self.total, len(self.lost))
 
 
 def _make_all(tasks: Sequence[Task], parallel: Parallel, tally: _Tally) -> list[ShardResult]:
     """What came of all tasks, in order; ends early where it cannot come to a store."""
     results: list[ShardResult] = []
-    tally.tell()
     try:
         with closing(_call(parallel, tasks)) as arriving:
             for result in arriving:

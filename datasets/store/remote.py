@@ -70,7 +70,8 @@ class Remote:
         where: an absolute path, or a URI that `pyarrow.fs.FileSystem.from_uri` takes.
 
     Raises:
-        RemoteError: a URI of no known kind, or one that is wrong.
+        RemoteError: a URI of no known kind, or one that is wrong; from each method where the place cannot be reached,
+            read or written. What goes wrong with a file of this machine is an OSError.
     """
 
     def __init__(self, where: str) -> None:
@@ -83,12 +84,7 @@ class Remote:
             ) from error
 
     def put(self, file: Path, name: str) -> None:
-        """Writes a copy of a file, over what has that name already.
-
-        Raises:
-            RemoteError: it cannot be written.
-            OSError: `file` cannot be read.
-        """
+        """Writes a copy of a file, over what has that name already."""
         path, at_once = self._path_of(name), self._files.type_name in WHOLE_OR_NOT
         folder, _, last = path.rpartition("/")
         part = f"{folder}/.{last}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY}"
@@ -106,12 +102,7 @@ class Remote:
                 raise
 
     def get(self, name: str, file: Path) -> bool:
-        """Copies what has that name to a file of this machine, which is there whole or as it was; whether there is any.
-
-        Raises:
-            RemoteError: it cannot be read.
-            OSError: `file` cannot be written.
-        """
+        """Copies what has that name to `file`, which is there whole or as it was; whether there is any."""
         with self._errors("read"):
             try:
                 source = self._files.open_input_stream(self._path_of(name))
@@ -127,12 +118,7 @@ class Remote:
         return True
 
     def fetch(self, name: str, copy: Path) -> Path:
-        """Where a file can be read, if there is any: at a path in place, from a URI as a copy, which is made once.
-
-        Raises:
-            RemoteError: it cannot be read.
-            OSError: `copy` cannot be written.
-        """
+        """Where a file can be read, if there is any: at a path in place, from a URI as a copy, which is made once."""
         if self.folder is not None:
             return self.folder / name
         if not copy.exists():
@@ -145,9 +131,6 @@ class Remote:
 
         Returns:
             Its size in bytes.
-
-        Raises:
-            RemoteError, OSError: it cannot be written.
         """
         if self.folder is not None:
             path = self.folder / name
@@ -162,11 +145,7 @@ class Remote:
             return path.stat().st_size
 
     def read(self, name: str) -> bytes | None:
-        """The content of what has that name; None where nothing has.
-
-        Raises:
-            RemoteError: it cannot be read.
-        """
+        """The content of what has that name; None where nothing has."""
         with self._errors("read"):
             try:
                 with self._files.open_input_stream(self._path_of(name)) as source:
@@ -175,20 +154,12 @@ class Remote:
                 return None
 
     def exists(self, name: str) -> bool:
-        """Whether a file has that name.
-
-        Raises:
-            RemoteError: it cannot be read.
-        """
+        """Whether a file has that name."""
         with self._errors("read"):
             return bool(self._files.get_file_info(self._path_of(name)).is_file)
 
     def sizes(self, folder: str) -> dict[str, int]:
-        """Name -> bytes of the files in a folder; none where there is no such folder.
-
-        Raises:
-            RemoteError: it cannot be read.
-        """
+        """Name -> bytes of the files in a folder; none where there is no such folder."""
         from pyarrow import fs
 
         with self._errors("read"):
@@ -196,20 +167,12 @@ class Remote:
             return {str(info.base_name): int(info.size) for info in found if info.is_file}
 
     def delete(self, name: str) -> None:
-        """Takes a file away, if it is there.
-
-        Raises:
-            RemoteError: it cannot be.
-        """
+        """Takes a file away, if it is there."""
         with self._errors("written to"), suppress(FileNotFoundError):
             self._files.delete_file(self._path_of(name))
 
     def delete_folder(self, name: str) -> None:
-        """Takes a folder away with all that is in it, if it is there.
-
-        Raises:
-            RemoteError: it cannot be.
-        """
+        """Takes a folder away with all that is in it, if it is there."""
         with self._errors("written to"), suppress(FileNotFoundError):
             self._files.delete_dir(self._path_of(name))
 

@@ -141,6 +141,25 @@ def test_what_says_nothing_has_no_meaning():
     assert (summary(Bare), arguments(Bare)) == ("", {})
 
 
+class Heir(Documented):
+    """Another thing.
+
+    Args:
+        own: what it adds.
+        one: what it means here.
+    """
+
+
+def test_what_a_class_inherits_comes_after_its_own_and_is_said_by_the_nearest():
+    inherited = arguments(Documented)
+    assert "one" in inherited
+    assert list(arguments(Heir).items()) == [
+        ("own", "What it adds."),
+        ("one", "What it means here."),
+        *((key, said) for key, said in inherited.items() if key != "one"),
+    ]
+
+
 # ---- the schema ----
 
 
