@@ -72,7 +72,7 @@ def ours(trials: int, folder: Path, *, tracked: bool, watch: Callable[[Tuner], C
     """
     from ogmge.fit import Objective
     from search.backend.cluster import local_ray
-    from search.backend.resources import Room
+    from search.backend.resources import Resources
     from search.backend.tune import run
     from search.backend.worker import Setup
     from search.experiment.load import load
@@ -98,7 +98,7 @@ def ours(trials: int, folder: Path, *, tracked: bool, watch: Callable[[Tuner], C
             tracker.connected()
             tuner.callbacks.append(tracker)
         setup = Setup(experiment.dataset, Objective(), run_folder.tune, folder, Storage(str(run_folder.tune)))
-        run(tuner, setup, [Room(1, 0)], 2, report_only)
+        run(tuner, setup, [Resources(1, 0)], 2, report_only)
         lack = tracker.close("FINISHED", []) if tracker else None
         cost = clock.cost(trials)
     if lack or not tuner.complete:

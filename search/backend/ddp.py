@@ -27,7 +27,7 @@ from ogmge.distributed import Ranks
 from ogmge.trainer import NonFiniteLoss
 from search.backend.cluster import nodes
 from search.backend.mailbox import Mailbox
-from search.backend.resources import ResourceError, Room, trials_at_once
+from search.backend.resources import ResourceError, Resources, trials_at_once
 from search.run.checkpoints import Storage
 from search.run.folder import FolderError
 from search.run.open_data import open_data
@@ -164,18 +164,17 @@ def train(job: Job, workers: int, cpu: float, gpu: bool, report: fit.Report) -> 
         ResourceError: there is no room for so many, ever; Ray Train would wait for it.
         TrainingFailed: it diverged, or a process failed to the last.
     """
-    room = Room(cpu, 1.0 if gpu else 0.0)
-    if workers > (most := trials_at_once(room, nodes(), "Ray")):
+    each = Resources(cpu, 1.0 if gpu else 0.0)
+    if workers > (most := trials_at_once(each, nodes(), "Ray")):
         raise ResourceError(
-            f"--workers asks for {workers} processes of {room} each (`search.resources.cpu`), but Ray has room for "
+            f"--workers asks for {workers} processes of {each} each (`search.resources.cpu`), but Ray has room for "
             f"{most}: ask for fewer, or for less"
         )
     mailbox: Any = ray.remote(num_cpus=0)(Mailbox).remote()
-    resources = {"CPU": cpu, **({"GPU": 1.0} if gpu else {})}
     trainer = TorchTrainer(
         _loop,
         train_loop_config={"job": job, "mailbox": mailbox, "cpu": cpu, "gpu": gpu},
-        scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpu, resources_per_worker=resources),
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpu, resources_per_worker=each.amounts),
         torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
         run_config=RunConfig(
             name="ray", storage_path=str(job.folder), failure_config=FailureConfig(max_failures=RETRIES)

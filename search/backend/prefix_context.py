@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-from search.backend.resources import Room
+from search.backend.resources import Resources
 from search.experiment.schema import Experiment
 from search.tracking.client import versions
 
@@ -29,13 +29,13 @@ def code(own: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def context_of(experiment: Experiment, fingerprint: str, room: Room, own: Iterable[str]) -> str:
+def context_of(experiment: Experiment, fingerprint: str, resources: Resources, own: Iterable[str]) -> str:
     """All of it, as text. On a CPU the number of threads is part of it: sums are made in another order.
 
     Args:
         experiment: what is searched.
         fingerprint: of the data.
-        room: what a trial is given.
+        resources: what a trial is given.
         own: see `code`.
     """
     weights = experiment.trial.weights
@@ -48,6 +48,6 @@ def context_of(experiment: Experiment, fingerprint: str, room: Room, own: Iterab
         "fingerprint": fingerprint,
         "objective": asdict(experiment.search.objective),
         "weights": [[stat.st_size, stat.st_mtime_ns] for stat in files],
-        "device": "cuda" if room.gpu else f"cpu, {max(1, int(room.cpu))} threads",
+        "device": "cuda" if resources.gpu else f"cpu, {max(1, int(resources.cpu))} threads",
     }
     return json.dumps(said, sort_keys=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from search.experiment.mistakes import UserError
-from search.experiment.schema import Resources
+from search.experiment.schema import ResourceRequest
 
 CONTEXT_BYTES = 600_000_000  # of a GPU's memory that a process takes before its first tensor
 MARGIN = 1.1  # of the measured peak: memory is taken in blocks, and not each step takes as much as those measured
@@ -18,14 +18,23 @@ class ResourceError(UserError):
 
 
 @dataclass(frozen=True)
-class Room:
+class Resources:
     """What a trial is given."""
 
     cpu: float
     gpu: float
 
     def __str__(self) -> str:
-        return f"{self.cpu:g} CPU" + (f" and {self.gpu:g} GPU" if self.gpu else "")
+        return " and ".join(f"{amount:g} {kind}" for kind, amount in self.amounts.items())
+
+    @property
+    def amounts(self) -> dict[str, float]:
+        """By kind, as Ray names them: `CPU`, and `GPU` where there is any."""
+        return {"CPU": self.cpu, **({"GPU": self.gpu} if self.gpu else {})}
+
+    def trials_on(self, node: Mapping[str, float]) -> int:
+        """How many trials fit at the same time on a node with so many `CPU` and `GPU`."""
+        return min(int(node.get(kind, 0) / amount + 1e-9) for kind, amount in self.amounts.items())
 
 
 @dataclass(frozen=True)
@@ -43,45 +52,43 @@ class Peak:
     total_bytes: int
 
 
-def trials_at_once(room: Room, nodes: Sequence[Mapping[str, float]], owner: str) -> int:
+def trials_at_once(resources: Resources, nodes: Sequence[Mapping[str, float]], owner: str) -> int:
     """How many trials fit at the same time on nodes with so many `CPU` and `GPU` each.
 
     Raises:
         ResourceError: not even one fits on any.
     """
-    wanted = [(kind, amount) for kind, amount in (("CPU", room.cpu), ("GPU", room.gpu)) if amount]
-    if found := sum(min(int(node.get(kind, 0) / amount + 1e-9) for kind, amount in wanted) for node in nodes):
-        return found
+    if fitting := sum(map(resources.trials_on, nodes)):
+        return fitting
     most = {kind: max(node.get(kind, 0) for node in nodes) for kind in ("CPU", "GPU")}
-    short = [(kind, amount) for kind, amount in wanted if amount > most[kind]]
-    if not short:
-        raise ResourceError(
-            f"`search.resources` asks for {room} a trial, but no node of {owner} has both: ask for less"
-        )
     where = "here" if len(nodes) == 1 else "on any one of its nodes"
+    for kind, amount in resources.amounts.items():
+        if amount > most[kind]:
+            raise ResourceError(
+                f"`search.resources.{kind.lower()}` asks for {amount:g} {kind} a trial, but {owner} has no more than "
+                f"{most['CPU']:g} CPU and {most['GPU']:g} GPU {where}: ask for less"
+            )
     raise ResourceError(
-        f"`search.resources.{short[0][0].lower()}` asks for {short[0][1]:g} {short[0][0]} a trial, but {owner} has no "
-        f"more than {most['CPU']:g} CPU and {most['GPU']:g} GPU {where}: ask for less"
+        f"`search.resources` asks for {resources} a trial, but no node of {owner} has both: ask for less"
     )
 
 
-def fit(peak: Peak, at_most: int) -> int:
-    """How many trials of the heaviest configuration are sure to find room on a GPU.
+def trials_on_gpu(peak: Peak, at_most: int) -> int:
+    """How many trials of the heaviest configuration are sure to fit on a GPU.
 
     Args:
-        peak: what one takes.
+        peak: memory of one.
         at_most: trials on a GPU for which there are CPUs.
 
     Raises:
         ResourceError: the GPU is too small for one.
     """
-    takes = peak.needed_bytes * MARGIN + CONTEXT_BYTES
     if peak.needed_bytes + CONTEXT_BYTES > peak.total_bytes:
         raise ResourceError(
             f"the heaviest configuration ({peak.label}) takes {peak.needed_bytes / 1e9:.1f} GB, and a GPU here has "
             f"{peak.total_bytes / 1e9:.1f} GB: bf16, or `trial.accumulate` = 2 and more, needs less"
         )
-    return max(1, min(int(peak.total_bytes / takes), at_most))
+    return max(1, min(int(peak.total_bytes / (peak.needed_bytes * MARGIN + CONTEXT_BYTES)), at_most))
 
 
 def share(trials: int) -> float:
@@ -93,7 +100,7 @@ def share(trials: int) -> float:
     return math.floor(10_000 / trials) / 10_000
 
 
-def larger(first: Room, most_cpu: float) -> list[Room]:
+def resource_levels(first: Resources, most_cpu: float) -> list[Resources]:
     """What a trial is given: at first, after it has run out of memory, and after it has done so again.
 
     Twice as much, then a whole GPU to itself, or all CPUs of a node where it trains on these.
@@ -102,16 +109,14 @@ def larger(first: Room, most_cpu: float) -> list[Room]:
         first: what it is given at first.
         most_cpu: of any node.
 
-    >>> [str(room) for room in larger(Room(1, 0.25), 8)]
+    >>> [str(level) for level in resource_levels(Resources(1, 0.25), 8)]
     ['1 CPU and 0.25 GPU', '1 CPU and 0.5 GPU', '1 CPU and 1 GPU']
-    >>> [str(room) for room in larger(Room(2, 0), 4)]
+    >>> [str(level) for level in resource_levels(Resources(2, 0), 4)]
     ['2 CPU', '4 CPU']
     """
-    if first.gpu:
-        more = [Room(first.cpu, min(1.0, 2 * first.gpu)), Room(first.cpu, 1.0)] if first.gpu < 1 else []
-    else:
-        more = [Room(min(most_cpu, 2 * first.cpu), 0), Room(most_cpu, 0)] if first.cpu < most_cpu else []
-    return list(dict.fromkeys([first, *more]))
+    key, now, limit = ("gpu", first.gpu, 1.0) if first.gpu else ("cpu", first.cpu, most_cpu)
+    more = (max(now, min(2 * now, limit)), max(now, limit))
+    return list(dict.fromkeys([first, *(replace(first, **{key: amount}) for amount in more)]))
 
 
 def cpus_a_gpu(nodes: Sequence[Mapping[str, float]]) -> float:
@@ -129,10 +134,10 @@ def cores_each(processes: int, nodes: Sequence[Mapping[str, float]]) -> float:
     return float(max(1, min(there) // math.ceil(processes / len(there))))
 
 
-def requested_resources(resources: Resources, nodes: Sequence[Mapping[str, float]]) -> Room | None:
-    """The room that a file asks for, beside a part of a GPU the same part of its CPUs; None where it is to be
-    measured."""
-    cpu, gpu = resources.cpu, resources.gpu
+def requested_resources(request: ResourceRequest, nodes: Sequence[Mapping[str, float]]) -> Resources | None:
+    """The resources that a file asks for; None where they are to be measured. Beside a part of a GPU, `cpu: auto` is
+    the same part of its CPUs."""
+    cpu, gpu = request.cpu, request.gpu
     if gpu == "auto" or (cpu == "auto" and not gpu):
         return None
-    return Room(max(1.0, cpus_a_gpu(nodes) * gpu // 1) if cpu == "auto" else cpu, gpu)
+    return Resources(max(1.0, cpus_a_gpu(nodes) * gpu // 1) if cpu == "auto" else cpu, gpu)

@@ -20,7 +20,7 @@ from ogmge import fit
 from ogmge.config import TrialConfig
 from ogmge.trainer import Batch, NonFiniteLoss
 from search.backend.device import device_for
-from search.backend.resources import Room, share
+from search.backend.resources import Resources, share
 from search.run.open_data import open_data
 
 log = logging.getLogger(__name__)
@@ -36,11 +36,11 @@ class Packing:
 
     Args:
         trials: at the same time.
-        room: of each.
+        resources: of each.
     """
 
     trials: int
-    room: Room
+    resources: Resources
 
 
 @dataclass(frozen=True)
@@ -77,14 +77,14 @@ def on_a_gpu(cpu: float | Literal["auto"], cpus: float, most: int) -> list[Packi
         most: trials for which there are memory and cores.
     """
     return [
-        Packing(trials, Room(max(1.0, cpus // trials) if cpu == "auto" else cpu, share(trials)))
+        Packing(trials, Resources(max(1.0, cpus // trials) if cpu == "auto" else cpu, share(trials)))
         for trials in doublings(most)
     ]
 
 
 def on_cpus(cpus: int) -> list[Packing]:
     """The packings of a machine's cores, from one trial that has all of them to one for each."""
-    found = {cpus // cores: Packing(cpus // cores, Room(float(cores), 0)) for cores in doublings(cpus)}
+    found = {cpus // cores: Packing(cpus // cores, Resources(float(cores), 0)) for cores in doublings(cpus)}
     return sorted(found.values(), key=lambda packing: packing.trials)
 
 
@@ -113,9 +113,9 @@ def format_packings(found: Sequence[Measurement], limit: str) -> str:
         limit: why there is nothing denser than the last of them.
     """
     best = best_packing(found)
-    trials, room = best.packing.trials, best.packing.room
-    cores = f"{room.cpu:g} core" + ("s" if room.cpu != 1 else "")
-    where = "a GPU" if room.gpu else f"at a time, with {cores} each"
+    trials, resources = best.packing.trials, best.packing.resources
+    cores = f"{resources.cpu:g} core" + ("s" if resources.cpu != 1 else "")
+    where = "a GPU" if resources.gpu else f"at a time, with {cores} each"
     line = f"{trials} trial{'s' if trials > 1 else ''} {where}"
     if trials > 1 and best.rate and found[0].rate:
         line += f": {best.rate / found[0].rate:.1f} times the epochs per hour of one"
@@ -204,7 +204,7 @@ class Crew:
             self._join()
         team = [told for _, told in self._members[: packing.trials]]
         try:
-            _all(team, packing.room)  # all are ready
+            _all(team, packing.resources)  # all are ready
             speeds = _all(team, None)
         except (EOFError, OSError, RuntimeError, MemoryError) as error:
             log.info("%s at the same time: %s", packing.trials, error)

@@ -18,7 +18,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from search.backend.interrupt import Interrupt
-from search.backend.resources import Room
+from search.backend.resources import Resources
 from search.backend.worker import Setup, run_trial
 from search.experiment.space import with_changes
 from search.run.causes import Cause, Reason, failure
@@ -40,18 +40,18 @@ class Trainable(Protocol):
 
 
 class _Suggestions(Searcher):
-    """Hands the tuner's trials to Tune, each with the room that it is due."""
+    """Hands the tuner's trials to Tune, each with the resources that it is due."""
 
-    def __init__(self, tuner: Tuner, rooms: Sequence[Room]) -> None:
+    def __init__(self, tuner: Tuner, levels: Sequence[Resources]) -> None:
         super().__init__()
-        self._tuner, self._rooms = tuner, rooms
+        self._tuner, self._levels = tuner, levels
 
     def suggest(self, trial_id: str) -> Any:
         trial = self._tuner.next()
         if trial is None:  # one that runs may still come back, for more memory
             return str(Searcher.FINISHED) if self._tuner.over else None
         config = with_changes(self._tuner.experiment.trial, trial.changes)
-        room = self._rooms[min(trial.oom_retries, len(self._rooms) - 1)]
+        resources = self._levels[min(trial.oom_retries, len(self._levels) - 1)]
         dataset = dict(self._tuner.policy.dataset(trial))
         sharing = asdict(self._tuner.order(trial.number))
         return {
@@ -59,7 +59,7 @@ class _Suggestions(Searcher):
             "trial": asdict(config),
             "dataset": dataset,
             "sharing": sharing,
-            **asdict(room),
+            **asdict(resources),
         }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -75,22 +75,22 @@ class _Suggestions(Searcher):
         return {}
 
 
-def _out_of_memory(tuner: Tuner, rooms: Sequence[Room], number: int, text: str) -> None:
-    """Has the trial run again with more room, as long as there is more."""
+def _out_of_memory(tuner: Tuner, levels: Sequence[Resources], number: int, text: str) -> None:
+    """Has the trial run again with more resources, as long as there are more."""
     tried = tuner.record.trials[number].oom_retries
-    if tried + 1 < len(rooms):
+    if tried + 1 < len(levels):
         tuner.record_out_of_memory(number)
     else:
-        facts = {"resources": str(rooms[-1]), "text": text}
+        facts = {"resources": str(levels[-1]), "text": text}
         tuner.record_end(number, "failed", Reason(Cause.OUT_OF_MEMORY, facts))
 
 
 class _Decisions(FIFOScheduler):
     """Tells the tuner what came, and Tune what the tuner decided."""
 
-    def __init__(self, tuner: Tuner, rooms: Sequence[Room]) -> None:
+    def __init__(self, tuner: Tuner, levels: Sequence[Resources]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._tuner, self._rooms = tuner, rooms
+        self._tuner, self._levels = tuner, levels
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         number = trial.config["number"]
@@ -100,7 +100,7 @@ class _Decisions(FIFOScheduler):
             self._tuner.halt(str(result["halt"]))
             return str(TrialScheduler.STOP)
         if "out_of_memory" in result:
-            _out_of_memory(self._tuner, self._rooms, number, str(result["out_of_memory"]))
+            _out_of_memory(self._tuner, self._levels, number, str(result["out_of_memory"]))
             return str(TrialScheduler.STOP)
         if "failure" in result:
             self._tuner.record_end(number, "failed", failure(result["failure"]))
@@ -128,8 +128,8 @@ class _Decisions(FIFOScheduler):
 class _Workers(tune.Callback):
     """Tells the tuner when a worker begins with a trial, and when the last of them that may try has died."""
 
-    def __init__(self, tuner: Tuner, rooms: Sequence[Room], interrupt: Interrupt) -> None:
-        self._tuner, self._rooms, self._interrupt = tuner, rooms, interrupt
+    def __init__(self, tuner: Tuner, levels: Sequence[Resources], interrupt: Interrupt) -> None:
+        self._tuner, self._levels, self._interrupt = tuner, levels, interrupt
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         self._interrupt.listen()
@@ -141,7 +141,7 @@ class _Workers(tune.Callback):
         error = trial.get_error()
         text = str(error or "no reason is known").strip().splitlines()[0]
         if isinstance(error, OutOfMemoryError):  # Ray ended it, to save the node
-            _out_of_memory(self._tuner, self._rooms, trial.config["number"], text)
+            _out_of_memory(self._tuner, self._levels, trial.config["number"], text)
             return
         reason = Reason(Cause.WORKER_DIED, {"times": WORKER_RETRIES + 1, "text": text})
         self._tuner.record_end(trial.config["number"], "failed", reason)
@@ -154,13 +154,15 @@ def _request(config: dict[str, Any]) -> PlacementGroupFactory:
     return PlacementGroupFactory([{"CPU": config["cpu"], "GPU": config["gpu"]}])
 
 
-def run(tuner: Tuner, setup: Setup, rooms: Sequence[Room], at_once: int, trainable: Trainable = run_trial) -> None:
+def run(
+    tuner: Tuner, setup: Setup, levels: Sequence[Resources], at_once: int, trainable: Trainable = run_trial
+) -> None:
     """Runs the tuner's trials until there is none left, or a signal asks to stop. Ray must be running.
 
     Args:
         tuner: says what is next and takes the results.
         setup: what every trial gets.
-        rooms: what each is given at first, and each time it has run out of memory.
+        levels: what each is given at first, and each time it has run out of memory (`resource_levels`).
         at_once: trials at the same time, each in the first of them.
         trainable: called in a worker with a trial's config and the setup.
     """
@@ -170,8 +172,8 @@ def run(tuner: Tuner, setup: Setup, rooms: Sequence[Room], at_once: int, trainab
     engine = tune.Tuner(
         tune.with_resources(functools.partial(trainable, setup=setup), _request),
         tune_config=tune.TuneConfig(
-            search_alg=_Suggestions(tuner, rooms),
-            scheduler=_Decisions(tuner, rooms),
+            search_alg=_Suggestions(tuner, levels),
+            scheduler=_Decisions(tuner, levels),
             num_samples=-1,
             max_concurrent_trials=at_once,  # else actors start singly
             reuse_actors=True,
@@ -181,7 +183,7 @@ def run(tuner: Tuner, setup: Setup, rooms: Sequence[Room], at_once: int, trainab
             name="ray",
             storage_path=str(setup.folder),
             verbose=0,
-            callbacks=[_Workers(tuner, rooms, interrupt)],
+            callbacks=[_Workers(tuner, levels, interrupt)],
             failure_config=tune.FailureConfig(max_failures=WORKER_RETRIES),
         ),
     )

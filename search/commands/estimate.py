@@ -10,12 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from ogmge.fit import Data
-from search.backend.autopack import PackingDecision, least, pack_cpus, pack_gpu
+from search.backend.autopack import PackingDecision, least_cpu, pack_cpus, pack_gpu
 from search.backend.cluster import nodes_of, own_cpus
 from search.backend.costs import costs_of
 from search.backend.device import device_for
 from search.backend.preflight import searchable
-from search.backend.resources import ResourceError, Room, requested_resources, trials_at_once
+from search.backend.resources import ResourceError, Resources, requested_resources, trials_at_once
 from search.backend.step_cost import Cost
 from search.console.notes import print_note
 from search.dry_run.forecast import Forecast, expected_epochs
@@ -51,20 +51,20 @@ def _pack(
     experiment: Experiment, data: Data, have: list[dict[str, float]], owner: str
 ) -> tuple[dict[str, Cost], PackingDecision]:
     """What the configurations cost, and what a trial is given."""
-    resources = experiment.search.resources
-    room = requested_resources(resources, have)
-    if room is not None:
-        trials_at_once(room, have, owner)  # before time is spent on measuring
-        return costs_of(experiment, data, device_for(room.cpu, room.gpu)), PackingDecision(room, None)
-    gpus = torch.cuda.device_count() if resources.gpu == "auto" else 0
-    costs = costs_of(experiment, data, device_for(least(resources), gpus))
+    request = experiment.search.resources
+    resources = requested_resources(request, have)
+    if resources is not None:
+        trials_at_once(resources, have, owner)  # before time is spent on measuring
+        return costs_of(experiment, data, device_for(resources.cpu, resources.gpu)), PackingDecision(resources)
+    gpus = torch.cuda.device_count() if request.gpu == "auto" else 0
+    costs = costs_of(experiment, data, device_for(least_cpu(request), gpus))
     if gpus:
         return costs, pack_gpu(experiment, costs, have, forecast=True)
-    if resources.cpu != "auto":
-        return costs, PackingDecision(Room(resources.cpu, 0), None)
+    if request.cpu != "auto":
+        return costs, PackingDecision(Resources(request.cpu, 0))
     packed = pack_cpus(experiment, costs, own_cpus(), forecast=True)
-    if packed.room.cpu > 1:
-        costs = costs_of(experiment, data, device_for(packed.room.cpu, 0))
+    if packed.resources.cpu > 1:
+        costs = costs_of(experiment, data, device_for(packed.resources.cpu, 0))
     return costs, packed
 
 
@@ -80,7 +80,7 @@ def forecast(experiment: Experiment, data: Data) -> Forecast:
     have = _have(experiment)
     owner = "this machine" if search.address == "local" else "the cluster"
     costs, packed = _pack(experiment, data, have, owner)
-    room = packed.room
+    resources = packed.resources
     capacity = {arm: ArmStudy(experiment, arm).capacity for arm in ARMS}
     arms = plan(search.trials, search.baseline_share, capacity)
     trials: dict[Arm, int] = {arm: arms.count(arm) for arm in ARMS}
@@ -91,9 +91,9 @@ def forecast(experiment: Experiment, data: Data) -> Forecast:
         trials=trials,
         epochs_at_most=len(arms) * epochs,
         epochs_expected=expected_epochs(arms, starts, epochs, scheduler_of(experiment)),
-        at_once=min(trials_at_once(room, have, owner), len(arms)),
-        cpu=room.cpu,
-        gpu=room.gpu,
+        at_once=min(trials_at_once(resources, have, owner), len(arms)),
+        cpu=resources.cpu,
+        gpu=resources.gpu,
         costs=costs,
         crowding=packed.crowding,
         note=packed.note,
@@ -107,7 +107,7 @@ def forecast(experiment: Experiment, data: Data) -> Forecast:
 
 def _rows(experiment: Experiment, f: Forecast) -> Iterator[tuple[str, str, str]]:
     """What is printed: name, at most, expected."""
-    room = f"{f.cpu:g} of {f.cpus:g} CPUs" + (f", {f.gpu:g} GPU" if f.gpu else "") + " each"
+    each = f"{f.cpu:g} of {f.cpus:g} CPUs" + (f", {f.gpu:g} GPU" if f.gpu else "") + " each"
     most, expected = f.training_seconds
     slowest, mean = f.epoch_seconds
     yield "trials", str(sum(f.trials.values())), f"{f.trials['modulated']} modulated, {f.trials['baseline']} not"
@@ -118,7 +118,7 @@ def _rows(experiment: Experiment, f: Forecast) -> Iterator[tuple[str, str, str]]
         longest, usual = (trainings * f.longest for trainings in f.confirmation)
         yield "confirmation", f"{longest} epochs", f"{usual} epochs"
     yield "an epoch", f"{slowest:.2g} s ({f.slowest})", f"{mean:.2g} s"
-    yield "at once", str(f.at_once), room
+    yield "at once", str(f.at_once), each
     yield "wall time", duration(most / f.at_once), duration(expected / f.at_once)
     if f.gpu:
         yield "GPU-hours", f"{most * f.gpu / 3600:.2g}", f"{expected * f.gpu / 3600:.2g}"

@@ -12,11 +12,11 @@ from typing import Any
 from rich.console import Console
 
 from datasets.store.remote import is_uri
-from search.backend.autopack import resources_for
+from search.backend.autopack import PackingDecision, resources_for
 from search.backend.cluster import nodes, own_modules, ray_for, sources
 from search.backend.prefix_context import context_of
 from search.backend.prefix_store import PrefixStore
-from search.backend.resources import Room, larger, requested_resources, trials_at_once
+from search.backend.resources import Resources, requested_resources, resource_levels, trials_at_once
 from search.backend.tune import run
 from search.backend.worker import Setup
 from search.console.notes import notes_at_the_end, print_note
@@ -78,27 +78,27 @@ def train_all(
         notes_at_the_end(console),
         engine(experiment, dataset, here, storage.where) if tuner.remaining_trials else nullcontext(),
     ):
-        rooms, at_once = _rooms(experiment, folder, console) if tuner.remaining_trials else ([], 0)
+        levels, at_once = _levels(experiment, folder, console) if tuner.remaining_trials else ([], 0)
         tracker.connected()
         tuner.callbacks += [tracker, _Tidy(storage)]
-        if rooms and experiment.search.share_prefixes:
-            tuner.share(_sharing(tuner, storage, rooms[0], fingerprint))
+        if levels and experiment.search.share_prefixes:
+            tuner.share(_sharing(tuner, storage, levels[0], fingerprint))
         for trial in tuner.record:
             tracker.on_report(trial)
         with Progress(tuner, view(tuner), console, at_once) as progress:
             tuner.callbacks.append(progress)
-            run(tuner, setup, rooms, at_once)
+            run(tuner, setup, levels, at_once)
             tuner.close()
         if tuner.complete:
             PrefixStore(storage).clear()
 
 
-def _sharing(tuner: Tuner, storage: Storage, room: Room, fingerprint: str) -> Sharing:
+def _sharing(tuner: Tuner, storage: Storage, resources: Resources, fingerprint: str) -> Sharing:
     """Which trials begin alike, where beginnings lie that a session before this one left."""
     experiment, store = tuner.experiment, PrefixStore(storage)
-    context = context_of(experiment, fingerprint, room, sources(own_modules(experiment)))
-    room_for_them = experiment.search.prefixes.max_gb * 1e9
-    return Sharing(tuner.policy, experiment.trial, context, store.drop, room_for_them, store.sizes())
+    context = context_of(experiment, fingerprint, resources, sources(own_modules(experiment)))
+    max_bytes = experiment.search.prefixes.max_gb * 1e9
+    return Sharing(tuner.policy, experiment.trial, context, store.drop, max_bytes, store.sizes())
 
 
 def everywhere(dataset: Mapping[str, Any]) -> tuple[dict[str, Any], Path | None]:
@@ -124,25 +124,38 @@ def engine(
     return ray_for(experiment, {**read, **stored}, {kept: where})
 
 
-def _rooms(experiment: Experiment, folder: RunFolder, console: Console) -> tuple[list[Room], int]:
+def _levels(experiment: Experiment, folder: RunFolder, console: Console) -> tuple[list[Resources], int]:
     """What trials are given, at first and when memory ran out; how many run at the same time."""
     there = nodes()
-    room, note = _room(experiment, folder, there)
-    if note is not None:
-        print_note(console, note)
-    return larger(room, max(node.get("CPU", 0) for node in there)), trials_at_once(room, there, "Ray")
+    decision = trial_resources(experiment, folder, there)
+    if decision.note is not None:
+        print_note(console, decision.note)
+    levels = resource_levels(decision.resources, max(node.get("CPU", 0) for node in there))
+    return levels, trials_at_once(decision.resources, there, "Ray")
 
 
-def _room(experiment: Experiment, folder: RunFolder, there: Sequence[Mapping[str, float]]) -> tuple[Room, str | None]:
-    """What is measured is kept: on a CPU a trial that goes on with as many threads ends with the same bits."""
-    resources = experiment.search.resources
-    if requested_resources(resources, there) is not None:
+def trial_resources(experiment: Experiment, folder: RunFolder, there: Sequence[Mapping[str, float]]) -> PackingDecision:
+    """What a trial is given at first. What was measured is kept in the run's folder and holds as long as the same is
+    asked for on like nodes: on a CPU a trial that goes on with as many threads ends with the same bits.
+
+    Args:
+        experiment: its `search.resources`.
+        folder: of the run.
+        there: what each node has.
+
+    Raises:
+        ExperimentError, ResourceError: see `resources_for`.
+    """
+    request = experiment.search.resources
+    if requested_resources(request, there) is not None:
         return resources_for(experiment, there)
-    asked = [[resources.cpu, resources.gpu], *([node.get("CPU", 0), node.get("GPU", 0)] for node in there)]
+    asked = [[request.cpu, request.gpu], *([node.get("CPU", 0), node.get("GPU", 0)] for node in there)]
     if folder.packing.exists():
         kept = json.loads(folder.packing.read_text(encoding="utf-8"))
         if kept["asked"] == asked:
-            return Room(**kept["room"]), kept["note"]
-    room, note = resources_for(experiment, there)
-    write(folder.packing, json.dumps({"asked": asked, "room": asdict(room), "note": note}) + "\n")
-    return room, note
+            given = kept.get("resources") or kept["room"]  # as it was called before
+            return PackingDecision(Resources(**given), kept["note"])
+    decision = resources_for(experiment, there)
+    kept = {"asked": asked, "resources": asdict(decision.resources), "note": decision.note}
+    write(folder.packing, json.dumps(kept) + "\n")
+    return decision

@@ -27,6 +27,9 @@ class ExperimentError(UserError):
         self.source = source
         super().__init__(*sentences)
 
+    def __reduce__(self) -> tuple[type[ExperimentError], tuple[str, Sequence[str]]]:
+        return type(self), (self.source, self.sentences)  # a worker raises it, too
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(
@@ -58,7 +61,7 @@ class Scheduler(_Section):
     """ASHA's brackets, of which a trial draws one; in each, one rung more is left out at the begin."""
 
 
-class Resources(_Section):
+class ResourceRequest(_Section):
     """What one trial gets."""
 
     cpu: Annotated[float, Field(gt=0)] | Literal["auto"] = 1.0
@@ -129,7 +132,7 @@ class Search(_Section):
     scheduler: Scheduler = Scheduler()
     seed: int = Field(default=0, ge=0)
     """What the sampler draws from."""
-    resources: Resources = Resources()
+    resources: ResourceRequest = ResourceRequest()
     budget: Annotated[
         Budget, BeforeValidator(lambda value: {} if value is None else value, json_schema_input_type=Budget | None)
     ] = Budget()

@@ -11,7 +11,7 @@ import pytest
 from ogmge.config import TrialConfig
 from search.backend.autopack import FULL, NO_GPU
 from search.backend.cluster import ray_for
-from search.backend.resources import Peak, Room, fit, trials_at_once
+from search.backend.resources import Peak, Resources, trials_at_once, trials_on_gpu
 from search.backend.step_cost import Cost
 from search.backend.throughput import Measurement, Packing, format_packings, on_a_gpu, on_cpus
 from search.dry_run.forecast import Forecast
@@ -40,11 +40,11 @@ NODES: Sequence[dict[str, float]] = [{"CPU": 16.0}, {"CPU": 2.0, "GPU": 1.0}]
 
 
 def no_node(*_: object) -> None:
-    trials_at_once(Room(8, 0.5), NODES, "the cluster")
+    trials_at_once(Resources(8, 0.5), NODES, "the cluster")
 
 
 def too_large(*_: object) -> None:
-    fit(Peak("encoder=torchvision:vit_l_16 batch_size=256", 31_000_000_000, 24_000_000_000), 4)
+    trials_on_gpu(Peak("encoder=torchvision:vit_l_16 batch_size=256", 31_000_000_000, 24_000_000_000), 4)
 
 
 def fails(*_: object, **__: object) -> None:

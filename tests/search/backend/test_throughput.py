@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from ogmge.config import Modulation, TrialConfig
 from search.backend import resources as packing
 from search.backend import throughput
-from search.backend.resources import Room
+from search.backend.resources import Resources
 from search.backend.throughput import (
     Crew,
     Measurement,
@@ -45,7 +45,7 @@ class Quick(Vectors):
 
 def measured(*rates: float | None) -> list[Measurement]:
     """Of 1, 2, 4, … trials a GPU."""
-    return [Measurement(Packing(2**n, Room(1, 1 / 2**n)), rate) for n, rate in enumerate(rates)]
+    return [Measurement(Packing(2**n, Resources(1, 1 / 2**n)), rate) for n, rate in enumerate(rates)]
 
 
 def test_the_examples_are_right():
@@ -57,8 +57,10 @@ def test_the_examples_are_right():
 
 
 def test_the_packings_of_a_gpu():
-    assert on_a_gpu(2, 16, 6) == [Packing(n, Room(2, part)) for n, part in ((1, 1), (2, 0.5), (4, 0.25), (6, 0.1666))]
-    assert [p.room.cpu for p in on_a_gpu("auto", 14, 8)] == [14, 7, 3, 1]
+    assert on_a_gpu(2, 16, 6) == [
+        Packing(n, Resources(2, part)) for n, part in ((1, 1), (2, 0.5), (4, 0.25), (6, 0.1666))
+    ]
+    assert [p.resources.cpu for p in on_a_gpu("auto", 14, 8)] == [14, 7, 3, 1]
 
 
 @pytest.mark.parametrize(
@@ -71,7 +73,7 @@ def test_the_packings_of_a_gpu():
     ],
 )
 def test_the_packings_of_cores(cpus, found):
-    assert [(p.trials, p.room.cpu) for p in on_cpus(cpus)] == found
+    assert [(p.trials, p.resources.cpu) for p in on_cpus(cpus)] == found
 
 
 @pytest.mark.parametrize(
@@ -139,13 +141,13 @@ def test_none_is_much_faster_than_what_is_taken_and_none_with_fewer_trials_as_fa
 def test_a_packing_has_the_rate_of_all_its_trials_and_none_once_a_process_has_died():
     before = set(multiprocessing.active_children())
     with Crew({"name": QUICK}, TRIAL) as crew:
-        one = crew.rate(Packing(1, Room(1, 0)))
+        one = crew.rate(Packing(1, Resources(1, 0)))
         [first] = set(multiprocessing.active_children()) - before
-        two = crew.rate(Packing(2, Room(1, 0)))
+        two = crew.rate(Packing(2, Resources(1, 0)))
         [second] = set(multiprocessing.active_children()) - before - {first}
         assert first.is_alive()  # it goes on
         os.kill(second.pid, signal.SIGKILL)
-        assert crew.rate(Packing(2, Room(1, 0))) is None
+        assert crew.rate(Packing(2, Resources(1, 0))) is None
     assert one is not None
     assert two is not None
     assert one > 0 < two
@@ -154,4 +156,4 @@ def test_a_packing_has_the_rate_of_all_its_trials_and_none_once_a_process_has_di
 
 def test_a_trial_that_fails_has_found_no_room():
     with Crew({"name": "tests.support.own_data:Broken"}, TRIAL) as crew:
-        assert crew.rate(Packing(1, Room(1, 0))) is None
+        assert crew.rate(Packing(1, Resources(1, 0))) is None

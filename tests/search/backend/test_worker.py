@@ -11,7 +11,7 @@ import torch
 from ogmge.fit import VALIDATION_ACCURACY
 from search.backend import tune
 from search.backend.device import device_for
-from search.backend.resources import Room
+from search.backend.resources import Resources
 from search.backend.worker import Setup, out_of_memory
 from search.experiment.load import load
 from search.run.checkpoints import Storage
@@ -84,7 +84,7 @@ def test_a_worker_s_warning_is_told_of_its_trial(ray_instance: None, tmp_path: P
     (folder / "last.pt").write_bytes(b"damaged")
     setup = Setup(experiment.dataset, VALIDATION_ACCURACY, tmp_path, None, Storage(str(tmp_path)))
     with caplog.at_level(logging.WARNING, "search"):
-        tune.run(tuner, setup, [Room(1, 0)], at_once=1)
+        tune.run(tuner, setup, [Resources(1, 0)], at_once=1)
     journal.close()
     [told] = caplog.messages
     tells(told, "trial 0", folder / "last.pt", "checkpoint")

@@ -15,7 +15,7 @@ from ogmge.config import TrialConfig
 from ogmge.fit import Objective
 from search.backend import autopack, costs, step_cost
 from search.backend.cluster import own_cpus
-from search.backend.resources import Room
+from search.backend.resources import Resources
 from search.backend.step_cost import Cost, UnknownSize, sizes_of
 from search.backend.throughput import Packing
 from search.commands import estimate
@@ -121,7 +121,11 @@ def test_cores_that_are_to_be_measured_are_measured_as_the_search_does(tmp_path,
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("ray.init", lambda **options: pytest.fail("Ray was started"))
     monkeypatch.setattr(estimate, "own_cpus", lambda: 2)
-    rates = {Packing(1, Room(2.0, 0)): 30.0, Packing(2, Room(1.0, 0)): 40.0, Packing(1, Room(1.0, 0)): 25.0}
+    rates = {
+        Packing(1, Resources(2.0, 0)): 30.0,
+        Packing(2, Resources(1.0, 0)): 40.0,
+        Packing(1, Resources(1.0, 0)): 25.0,
+    }
     monkeypatch.setattr(autopack.Crew, "rate", lambda crew, packing: rates[packing])
     result = search(DEMO, *SMALL, "search.resources={cpu: auto, gpu: auto}", "--dry-run")
     tells(result.stdout, "2 trials", "1 core", "1.3 times", autopack.FULL)  # 40 / 30

@@ -489,20 +489,20 @@ def test_beginnings_at_a_uri(tmp_path: Path) -> None:
 
 def test_a_number_of_threads_makes_another_training(tmp_path: Path) -> None:
     from search.backend.prefix_context import code, context_of
-    from search.backend.resources import Room
+    from search.backend.resources import Resources
 
     asked = experiment()
-    one = context_of(asked, "data", Room(1, 0), [])
-    assert one == context_of(asked, "data", Room(1, 0), [])
+    one = context_of(asked, "data", Resources(1, 0), [])
+    assert one == context_of(asked, "data", Resources(1, 0), [])
     module = tmp_path / "mine.py"
     module.write_text("a = 1")
     before = code([str(module)])
     others = [
-        context_of(asked, "data", Room(2, 0), []),
-        context_of(asked, "data", Room(1, 0.5), []),
-        context_of(asked, "other data", Room(1, 0), []),
-        context_of(asked, "data", Room(1, 0), [str(module)]),
-        context_of(experiment("search.metric=val/loss"), "data", Room(1, 0), []),
+        context_of(asked, "data", Resources(2, 0), []),
+        context_of(asked, "data", Resources(1, 0.5), []),
+        context_of(asked, "other data", Resources(1, 0), []),
+        context_of(asked, "data", Resources(1, 0), [str(module)]),
+        context_of(experiment("search.metric=val/loss"), "data", Resources(1, 0), []),
     ]
     assert len({one, *others}) == 6
     module.write_text("a = 2")
