@@ -13,3 +13,6 @@ os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # a data set's relative paths are those of who starts the search
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # else workers begin with `uv run`, in a copy of the folder
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+# Ray of our own listens to this machine alone: without clusters of its own, Ray takes 127.0.0.1 as it is, and else
+# replaces it by the address in the network. A cluster that is there already can be joined all the same.
+os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")

@@ -24,8 +24,9 @@ from pyarrow import fs
 from datasets import registry
 from datasets.store.prepare import prepare
 from datasets.store.remote import Remote, RemoteError
-from search.backend import cluster
-from search.backend.cluster import ClusterError, check_nodes, local_ray, own_modules, sources
+from search.backend import cluster, node_check
+from search.backend.cluster import local_ray, own_modules, sources
+from search.backend.node_check import ClusterError, check_nodes, find_problems
 from search.cli.main import main
 from search.experiment.load import load
 from search.run.checkpoints import KEPT
@@ -118,7 +119,7 @@ def test_what_is_installed_is_not_sent(tmp_path, monkeypatch):
 
 
 def test_what_nodes_do_not_see_or_have_is_told_for_each(ray_instance, tmp_path, monkeypatch):
-    monkeypatch.setattr(cluster, "NEEDED", ("torch", "no_such_package"))
+    monkeypatch.setattr(node_check, "NEEDED", ("torch", "no_such_package"))
     seen, store = tmp_path / "seen", (tmp_path / "store").as_uri()
     read = {"dataset.source": str(tmp_path / "unseen"), "dataset.store": store}
     with pytest.raises(ClusterError) as told:
@@ -130,7 +131,7 @@ def test_what_nodes_do_not_see_or_have_is_told_for_each(ray_instance, tmp_path, 
     for line in (first, second, third):
         tells(line, ray.nodes()[0]["NodeManagerAddress"])
     assert list(seen.iterdir()) == []  # the marks are gone
-    monkeypatch.setattr(cluster, "NEEDED", ("torch",))
+    monkeypatch.setattr(node_check, "NEEDED", ("torch",))
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "manifest.json").touch()
     check_nodes({"dataset.source": str(tmp_path), "dataset.store": store}, {"the folder of the run": str(seen)})
@@ -140,20 +141,20 @@ def test_what_nodes_do_not_see_or_have_is_told_for_each(ray_instance, tmp_path, 
 def test_what_a_node_cannot_write_to_is_told(tmp_path):
     """A node may see what another one wrote, and be refused."""
     (tmp_path / ".seen-1").touch()
-    there = cluster.Remote
+    there = node_check.Remote
 
     class ReadOnly(there):
         def put(self, file: Path, name: str) -> None:
             raise RemoteError("file:///x cannot be written to (Permission denied)")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cluster, "Remote", ReadOnly)
-        told = cluster._lacking({}, {"search.storage": (tmp_path.as_uri(), ".seen-1")}, ())
+        patch.setattr(node_check, "Remote", ReadOnly)
+        told = find_problems({}, {"search.storage": (tmp_path.as_uri(), ".seen-1")}, ())
     [line] = told
     tells(line, "`search.storage`", "file:///x cannot be written to (Permission denied)")
-    [line] = cluster._lacking({}, {"search.storage": (tmp_path.as_uri(), ".seen-2")}, ())
+    [line] = find_problems({}, {"search.storage": (tmp_path.as_uri(), ".seen-2")}, ())
     tells(line, "`search.storage`", tmp_path.as_uri())
-    assert cluster._lacking({}, {"search.storage": (tmp_path.as_uri(), ".seen-1")}, ()) == []
+    assert find_problems({}, {"search.storage": (tmp_path.as_uri(), ".seen-1")}, ()) == []
     assert [file.name for file in tmp_path.iterdir()] == [".seen-1"]
 
 
@@ -221,7 +222,8 @@ def node(folder: Path, *arguments: str) -> Iterator[None]:
     """`ray start` in the foreground, with everything that it starts."""
     log = folder / f"{secrets.token_hex(4)}.log"
     command = [sys.executable, "-c", RAY_START, "--block", "--disable-usage-stats", *arguments]
-    without = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # workers get what is sent
+    ours = ("PYTHONPATH", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")  # workers get what is sent
+    without = {name: value for name, value in os.environ.items() if name not in ours}
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True, cwd=folder, env=without)
     try:
