@@ -9,16 +9,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, Literal
 
-import torch
-
 from ogmge import fit
 from ogmge.config import TrialConfig
-from ogmge.trainer import Batch, NonFiniteLoss
+from ogmge.trainer import Batch, NonFiniteLoss, Trainer
 from search.backend.device import device_for
 from search.backend.resources import Resources, share
 from search.run.open_data import open_data
@@ -49,11 +48,16 @@ class Measurement:
 
     Args:
         packing: that was tried.
-        rate: samples per second that all of its trials train together; None where they found no room.
+        rate: samples per second that all of its trials train together; None where one of them failed.
     """
 
     packing: Packing
     rate: float | None
+
+    @property
+    def speed(self) -> float:
+        """The rate; 0 where there is none."""
+        return self.rate or 0.0
 
 
 # ---- what is tried, and what follows ----
@@ -89,94 +93,140 @@ def on_cpus(cpus: int) -> list[Packing]:
 
 
 def climb(packings: Sequence[Packing], rate: Callable[[Packing], float | None]) -> list[Measurement]:
-    """What is measured of packings that get denser, up to the first that is slower than one before, or has no room."""
-    found: list[Measurement] = []
+    """Measures packings that get denser, up to the first that is no faster than one before, or fails."""
+    measurements: list[Measurement] = []
     for packing in packings:
-        best = max((m.rate or 0.0 for m in found), default=0.0)
-        found.append(Measurement(packing, rate(packing)))
-        if (found[-1].rate or 0.0) <= best:
+        fastest = max((m.speed for m in measurements), default=0.0)
+        measurements.append(Measurement(packing, rate(packing)))
+        if measurements[-1].speed <= fastest:
             break
-    return found
+    return measurements
 
 
-def best_packing(found: Sequence[Measurement]) -> Measurement:
+def best_packing(measurements: Sequence[Measurement]) -> Measurement:
     """The packing with the most epochs an hour; of those within reach of it, the one with the fewest trials."""
-    best = max(m.rate or 0.0 for m in found)
-    return next(m for m in found if (m.rate or 0.0) * WORTH >= best)
+    fastest = max(m.speed for m in measurements)
+    return next(m for m in measurements if m.speed * WORTH >= fastest)
 
 
-def format_packings(found: Sequence[Measurement], limit: str) -> str:
+def format_packings(measurements: Sequence[Measurement], limit: str) -> str:
     """A line on what was measured, for whoever waits.
 
     Args:
-        found: see `climb`.
+        measurements: see `climb`.
         limit: why there is nothing denser than the last of them.
     """
-    best = best_packing(found)
+    one, best = measurements[0], best_packing(measurements)
     trials, resources = best.packing.trials, best.packing.resources
-    cores = f"{resources.cpu:g} core" + ("s" if resources.cpu != 1 else "")
-    where = "a GPU" if resources.gpu else f"at a time, with {cores} each"
-    line = f"{trials} trial{'s' if trials > 1 else ''} {where}"
-    if trials > 1 and best.rate and found[0].rate:
-        line += f": {best.rate / found[0].rate:.1f} times the epochs per hour of one"
-    denser = found[found.index(best) + 1 :]
-    if not denser:
+    where = "a GPU" if resources.gpu else f"at a time, with {_counted(resources.cpu, 'core')} each"
+    line = f"{_counted(trials, 'trial')} {where}"
+    if trials > 1 and one.rate:
+        line += f": {best.speed / one.rate:.1f} times the epochs per hour of one"
+    if best == measurements[-1]:
         return f"{line}; {limit}"
-    return f"{line}; {denser[-1].packing.trials} " + (
-        "find no room" if denser[-1].rate is None else "would not be faster"
-    )
+    densest = measurements[-1]
+    return f"{line}; {densest.packing.trials} {'find no room' if densest.rate is None else 'would not be faster'}"
 
 
-# ---- measuring ----
+def _counted(number: float, thing: str) -> str:
+    return f"{number:g} {thing}" + "s" * (number != 1)
 
 
-def _speed(trial: TrialConfig, data: fit.Data, device: torch.device, begin: Callable[[], None]) -> float:
-    """Samples per second, from steps that are taken after `begin` returns."""
-    trainer, samples = fit.start(trial, data, device), 0
-
-    def epoch() -> Iterator[Batch]:
-        return iter(data.train(batch_size=trial.batch_size, seed=trial.seed, epoch=0))
-
-    def until_then() -> Iterator[Batch]:
-        nonlocal samples
-        for x, y in epoch():
-            samples += len(y)
-            yield x, y
-            if time.perf_counter() - began > SECONDS:
-                return
-
-    with suppress(NonFiniteLoss):  # it is the speed that is asked for
-        trainer.train_epoch(islice(epoch(), WARM_UP), trial.modulation.start)
-    begin()
-    began = time.perf_counter()
-    while time.perf_counter() - began < SECONDS:
-        with suppress(NonFiniteLoss):
-            trainer.train_epoch(until_then(), trial.modulation.start)
-    return samples / (time.perf_counter() - began)
+# ---- measuring: a process answers each request with a reply ----
 
 
-def _member(told: Connection, dataset: dict[str, Any], trial: TrialConfig) -> None:
-    """One of the processes: for each room that it is told, it says when it is ready, waits, and says how fast it was;
-    or why it was not."""
+@dataclass(frozen=True)
+class Prepare:
+    """Asks for a trial with these resources that has taken its first steps."""
+
+    resources: Resources
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Asks the trial to train on for `SECONDS`."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """The reply to a request that was met.
+
+    Args:
+        rate: samples per second, of a measurement.
+    """
+
+    rate: float = 0.0
+
+
+class MemberError(RuntimeError):
+    """The reply to a request that was not met: the reason."""
+
+
+class _Member:
+    """What a process of a crew does: it trains a trial."""
+
+    def __init__(self, dataset: dict[str, Any], trial: TrialConfig) -> None:
+        self._dataset, self._trial = dataset, trial
+        self._trainer: Trainer | None = None
+
+    @cached_property
+    def _data(self) -> fit.Data:
+        return open_data(self._dataset)
+
+    def answer(self, request: Prepare | Measure) -> Done | MemberError:
+        trainer, self._trainer = self._trainer, None  # whatever happens, its memory is free for the next
+        try:
+            if isinstance(request, Prepare):
+                del trainer
+                self._trainer = self._prepare(request.resources)
+                return Done()
+            assert trainer is not None, "`Prepare` comes first"
+            return Done(self._rate(trainer))
+        except Exception as error:
+            return MemberError(f"{type(error).__name__}: {error}")
+
+    def _batches(self) -> Iterator[Batch]:
+        return iter(self._data.train(batch_size=self._trial.batch_size, seed=self._trial.seed, epoch=0))
+
+    def _prepare(self, resources: Resources) -> Trainer:
+        trainer = fit.start(self._trial, self._data, device_for(resources.cpu, resources.gpu))
+        self._train(trainer, islice(self._batches(), WARM_UP))
+        return trainer
+
+    def _train(self, trainer: Trainer, batches: Iterator[Batch]) -> None:
+        with suppress(NonFiniteLoss):  # it is the speed that is asked for
+            trainer.train_epoch(batches, self._trial.modulation.start)
+
+    def _rate(self, trainer: Trainer) -> float:
+        """Samples per second."""
+        samples, until = 0, time.perf_counter() + SECONDS
+
+        def count() -> Iterator[Batch]:
+            nonlocal samples
+            for x, y in self._batches():
+                samples += len(y)
+                yield x, y
+                if time.perf_counter() > until:
+                    return
+
+        while time.perf_counter() < until:
+            self._train(trainer, count())
+        return samples / (time.perf_counter() - until + SECONDS)
+
+
+def _serve(crew: Connection, dataset: dict[str, Any], trial: TrialConfig) -> None:
+    """In a process: answers requests until the crew is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started it ends it
-
-    def begin() -> None:
-        told.send(None)
-        told.recv()
-
-    try:
-        data = open_data(dataset)
+    member = _Member(dataset, trial)
+    with suppress(EOFError, ConnectionError):
         while True:
-            room = told.recv()
-            told.send(_speed(trial, data, device_for(room.cpu, room.gpu), begin))
-    except EOFError:
-        return
-    except Exception as error:
-        told.send(error if isinstance(error, MemoryError) else RuntimeError(f"{type(error).__name__}: {error}"))
+            crew.send(member.answer(crew.recv()))
 
 
 class Crew:
     """Processes that train the same configuration, each as a trial of its own, at the same time.
+
+    They are forked from a server that has imported torch and this module, once for all of them, and begun nothing.
 
     Args:
         dataset: the experiment's.
@@ -191,46 +241,47 @@ class Crew:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process, told in self._members:
-            told.close()
+        for process, member in self._members:
+            member.close()
             process.terminate()
-        for process, _told in self._members:
+        for process, _member in self._members:
             process.join()
 
     def rate(self, packing: Packing) -> float | None:
         """Samples per second of so many of them together; None where one of them fails, for a lack of memory it may be:
         alone the configuration has trained."""
         while len(self._members) < packing.trials:
-            self._join()
-        team = [told for _, told in self._members[: packing.trials]]
+            self._start_member()
+        team = [member for _, member in self._members[: packing.trials]]
         try:
-            _all(team, packing.resources)  # all are ready
-            speeds = _all(team, None)
-        except (EOFError, OSError, RuntimeError, MemoryError) as error:
+            _ask_all(team, Prepare(packing.resources))
+            return sum(done.rate for done in _ask_all(team, Measure()))
+        except (EOFError, OSError, MemberError) as error:
             log.info("%s at the same time: %s", packing.trials, error)
             return None
-        return float(sum(speeds))
 
-    def _join(self) -> None:
-        context = multiprocessing.get_context("spawn")
+    def _start_member(self) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["torch", __name__])  # torch is found also where this module is not
         ours, theirs = context.Pipe()
-        process = context.Process(target=_member, args=(theirs, self._dataset, self._trial), daemon=True)
+        process = context.Process(target=_serve, args=(theirs, self._dataset, self._trial), daemon=True)
         process.start()
         theirs.close()
         self._members.append((process, ours))
 
 
-def _all(team: Sequence[Connection], word: Any) -> list[Any]:
-    """Tells all of them, and has all their answers.
+def _ask_all(team: Sequence[Connection], request: Prepare | Measure) -> list[Done]:
+    """Sends a request to all of them, and waits for all their replies.
 
     Raises:
         EOFError, OSError: one has died.
-        RuntimeError, MemoryError: one has failed.
+        MemberError: one has failed.
     """
-    for told in team:
-        told.send(word)
-    answers = [told.recv() for told in team]
-    for answer in answers:
-        if isinstance(answer, Exception):
-            raise answer
-    return answers
+    for member in team:
+        member.send(request)
+    done = []
+    for reply in [member.recv() for member in team]:  # of all of them, before any is looked at
+        if isinstance(reply, MemberError):
+            raise reply
+        done.append(reply)
+    return done

@@ -8,8 +8,10 @@ import os
 import re
 import signal
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -157,3 +159,31 @@ def test_a_packing_has_the_rate_of_all_its_trials_and_none_once_a_process_has_di
 def test_a_trial_that_fails_has_found_no_room():
     with Crew({"name": "tests.support.own_data:Broken"}, TRIAL) as crew:
         assert crew.rate(Packing(1, Resources(1, 0))) is None
+
+
+@dataclass(frozen=True)
+class OneCore(Quick):
+    """It has no memory for two threads."""
+
+    def train(self, *, batch_size, seed, epoch):
+        if torch.get_num_threads() > 1:
+            raise MemoryError
+        return super().train(batch_size=batch_size, seed=seed, epoch=epoch)
+
+
+def test_after_a_packing_that_failed_another_is_measured():
+    """As for the forecast, which asks how fast one of them is alone."""
+    with Crew({"name": "tests.search.backend.test_throughput:OneCore"}, TRIAL) as crew:
+        assert crew.rate(Packing(1, Resources(2, 0))) is None
+        assert crew.rate(Packing(1, Resources(1, 0))) is not None
+
+
+def test_a_process_has_nothing_to_import_that_the_server_has():
+    """Torch takes seconds, which each process would need."""
+    with Crew({"name": QUICK}, TRIAL) as crew:
+        crew.rate(Packing(1, Resources(1, 0)))
+        [(process, _)] = crew._members
+        server = int(Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[1])
+        assert server != os.getpid()
+        assert "torch" in Path(f"/proc/{server}/maps").read_text()
+        assert "/nvidia" not in "".join(os.readlink(link) for link in Path(f"/proc/{server}/fd").iterdir())
