@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
@@ -27,33 +28,50 @@ Head = Callable[[dict[str, Tensor]], Tensor]
 # Optimizers that divide each gradient by a running size of itself, and with it any constant factor.
 ADAPTIVE = {"Adam", "AdamW", "Adamax", "NAdam", "RAdam", "SparseAdam", "Adagrad", "Adadelta", "RMSprop", "Rprop"}
 
+# `parameters`: the dimensions of the tensors that are modulated, and what to say where an encoder has none.
+PARAMETERS = {
+    "conv": ((4,), "it has no 4-D (convolution) weight; say 'all'"),
+    "all": (range(2, 65), "it has no weight matrix"),
+}
+
+
+def _module_of(head: Head) -> nn.Module:
+    """The module that a head is, or is a method of; an empty one for any other callable."""
+    owner = getattr(head, "__self__", head)
+    return owner if isinstance(owner, nn.Module) else nn.Module()
+
 
 @contextmanager
-def _in_eval_mode(head: Head, device: torch.device) -> Iterator[nn.Module | None]:
-    """The head in eval mode, put back afterwards module by module; the random number generators likewise."""
-    owner = head if isinstance(head, nn.Module) else getattr(head, "__self__", None)
-    module = owner if isinstance(owner, nn.Module) else None
-    modes = [(m, m.training) for m in module.modules()] if module is not None else []
-    cpu_state = torch.get_rng_state()
-    cuda_state = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-    try:
-        for m, _ in modes:
-            m.training = False
-        yield module
-    finally:
-        for m, mode in modes:
-            m.training = mode
-        torch.set_rng_state(cpu_state)
-        if cuda_state is not None:
-            torch.cuda.set_rng_state(cuda_state, device)
+def _in_eval_mode(module: nn.Module, device: torch.device) -> Iterator[None]:
+    """Eval mode, put back afterwards module by module; so are the random number generators."""
+    modes = {m: m.training for m in module.modules()}
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        try:
+            for m in modes:
+                m.training = False
+            yield
+        finally:
+            for m, mode in modes.items():
+                m.training = mode
 
 
-def _in_dtype_of(module: nn.Module | None, feature: Tensor) -> Tensor:
+def _in_dtype_of(module: nn.Module, feature: Tensor) -> Tensor:
     """`feature` as the head's parameters want it: what autocast left in half precision meets them in their own."""
-    if module is None or not feature.is_floating_point() or torch.is_autocast_enabled(feature.device.type):
+    if not feature.is_floating_point() or torch.is_autocast_enabled(feature.device.type):
         return feature
     parameter = next(module.parameters(), None)
     return feature if parameter is None else feature.to(parameter.dtype)
+
+
+def _check_names(features: Mapping[str, Tensor], absent: Mapping[str, Tensor]) -> None:
+    if not features:
+        raise ValueError("`features` must hold one modality or more, but is empty")
+    if unknown := sorted(set(absent) - set(features)):
+        raise ValueError(f"`absent` names {unknown}, but the modalities are {sorted(features)}")
+
+
+def _absent_feature(feature: Tensor, stand_in: Tensor | None) -> Tensor:
+    return torch.zeros_like(feature) if stand_in is None else stand_in.detach().to(feature).expand_as(feature)
 
 
 @torch.no_grad()
@@ -84,21 +102,17 @@ def unimodal_logits(
     >>> unimodal_logits(head, {"audio": torch.ones(1, 1), "visual": torch.ones(1, 1)})
     {'audio': tensor([[1.5000]]), 'visual': tensor([[2.5000]])}
     """
-    if not features:
-        raise ValueError("`features` must hold one modality or more, but is empty")
-    if unknown := sorted(set(absent or {}) - set(features)):
-        raise ValueError(f"`absent` names {unknown}, but the modalities are {sorted(features)}")
-    device = next(iter(features.values())).device
-    with _in_eval_mode(head, device) as module:
+    absent = absent or {}
+    _check_names(features, absent)
+    module = _module_of(head)
+    with _in_eval_mode(module, next(iter(features.values())).device):
         present = {name: _in_dtype_of(module, feature.detach()) for name, feature in features.items()}
-        nothing = {name: torch.zeros_like(feature) for name, feature in present.items()}
-        for name, stand_in in (absent or {}).items():
-            nothing[name] = stand_in.detach().to(nothing[name]).expand_as(nothing[name])
-        alone = {name: head({**nothing, name: feature}) for name, feature in present.items()}
-        if len(present) == 1:
-            return alone
-        base = head(nothing) * (1.0 - 1.0 / len(present))
-        return {name: logits - base for name, logits in alone.items()}
+        nothing = {name: _absent_feature(feature, absent.get(name)) for name, feature in present.items()}
+        logits = {name: head({**nothing, name: feature}) for name, feature in present.items()}
+        if len(logits) == 1:
+            return logits
+        base = head(nothing) * (1.0 - 1.0 / len(logits))
+        return {name: value - base for name, value in logits.items()}
 
 
 def score(logits: Sequence[Tensor], y: Tensor) -> Tensor:
@@ -183,13 +197,21 @@ def _noise(tensors: list[Tensor], seed: int) -> list[Tensor]:
 
 
 def _parameters_to_modulate(name: str, encoder: nn.Module, which: str) -> list[nn.Parameter]:
-    chosen = [p for p in encoder.parameters() if p.ndim >= 2 and (which == "all" or p.ndim == 4)]
-    if not chosen and any(p.requires_grad for p in encoder.parameters()):
-        raise ValueError(
-            f"`parameters` = {which!r} finds nothing to modulate in the encoder {name!r}: "
-            + ("it has no 4-D (convolution) weight; say 'all'" if which == "conv" else "it has no weight matrix")
-        )
+    dimensions, advice = PARAMETERS[which]
+    chosen = [p for p in encoder.parameters() if p.ndim in dimensions]
+    if not chosen and _is_trainable(encoder):
+        raise ValueError(f"`parameters` = {which!r} finds nothing to modulate in the encoder {name!r}: {advice}")
     return chosen
+
+
+def _is_trainable(encoder: nn.Module) -> bool:
+    return any(p.requires_grad for p in encoder.parameters())
+
+
+def _sum_over_ranks(value: Tensor, group: dist.ProcessGroup | None) -> Tensor:
+    if dist.is_available() and dist.is_initialized():
+        dist.all_reduce(value, group=group)
+    return value
 
 
 class Modulator:
@@ -235,8 +257,6 @@ class Modulator:
         self.modulation = modulation
         self.names = tuple(encoders)
         self._parameters: list[list[nn.Parameter]] = [[] for _ in self.names]
-        if modulation.method != "none":
-            self._parameters = [_parameters_to_modulate(n, e, modulation.parameters) for n, e in encoders.items()]
         self._seed = seed
         self._group = process_group
         self._step = 0
@@ -244,6 +264,7 @@ class Modulator:
         self._pending: tuple[Tensor, int] | None = None  # coefficient and step, waiting for the optimizer's step
         self._before: list[list[Tensor]] = []
         if modulation.method != "none":
+            self._parameters = [_parameters_to_modulate(n, e, modulation.parameters) for n, e in encoders.items()]
             self._attach(optimizer)
 
     def _attach(self, optimizer: torch.optim.Optimizer | None) -> None:
@@ -252,10 +273,10 @@ class Modulator:
                 raise ValueError("`apply: update` acts around the optimizer's step: pass `optimizer=`")
             optimizer.register_step_pre_hook(self._remember)
             optimizer.register_step_post_hook(self._scale_update)
-        elif optimizer is not None and type(optimizer).__name__ in ADAPTIVE:
+        elif (name := type(optimizer).__name__) in ADAPTIVE:
             warnings.warn(
-                f"{type(optimizer).__name__} divides a constant factor of the gradient away again, so that OGM's "
-                "coefficient has little effect on it: `apply='update'` scales the update instead",
+                f"{name} divides a constant factor of the gradient away again, so that OGM's coefficient has little "
+                "effect on it: `apply='update'` scales the update instead",
                 stacklevel=3,
             )
 
@@ -288,15 +309,7 @@ class Modulator:
         Raises:
             ValueError: nothing was observed, or only one of `logits` and `y` is given.
         """
-        if (logits is None) != (y is None):
-            raise ValueError("`logits` and `y` go together: pass both, or neither after `observe`")
-        if logits is not None and y is not None:
-            self.observe(logits, y)
-        if self._observed is None:
-            raise ValueError("nothing observed: pass `logits` and `y`, or call `observe` first")
-        total, self._observed = self._observed, None
-        if dist.is_available() and dist.is_initialized():
-            dist.all_reduce(total, group=self._group)
+        total = self._take_scores(logits, y)
         ratio = discrepancy_ratio(total)
         step, self._step = self._step, self._step + 1
         if not self.modulation.active(epoch):
@@ -306,43 +319,62 @@ class Modulator:
         if self.modulation.apply == "update":
             self._pending = (k, step)
         else:
-            self._edit([[p.grad for p in ps if p.grad is not None] for ps in self._parameters], k, step)
+            self._edit(self._gradients(), k, step)
         return ModulationStats(total, ratio, k)
+
+    def _take_scores(self, logits: Mapping[str, Tensor] | None, y: Tensor | None) -> Tensor:
+        """What was observed since the last call, of all ranks: [M]."""
+        if (logits is None) != (y is None):
+            raise ValueError("`logits` and `y` go together: pass both, or neither after `observe`")
+        if logits is not None and y is not None:
+            self.observe(logits, y)
+        if self._observed is None:
+            raise ValueError("nothing observed: pass `logits` and `y`, or call `observe` first")
+        total, self._observed = self._observed, None
+        return _sum_over_ranks(total, self._group)
 
     def _edit(self, groups: list[list[Tensor]], k: Tensor, step: int) -> None:
         """g <- k_u g (+ h), in place, for the tensors of each encoder."""
-        noisy = self.modulation.method == "ogm_ge"
-        alike: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
-        for tensor in (t for tensors in groups for t in tensors):
-            alike.setdefault((tensor.device, tensor.dtype), []).append(tensor)
-        noise = [_noise(ts, self._noise_seed(step, i)) if noisy else None for i, ts in enumerate(alike.values())]
+        noise = self._draw_noise(groups, step) if self.modulation.method == "ogm_ge" else []
         for index, tensors in enumerate(groups):
             if tensors:
                 torch._foreach_mul_(tensors, k[index].to(tensors[0].device))
-        for tensors, drawn in zip(alike.values(), noise, strict=True):
-            if drawn is not None:
-                torch._foreach_add_(tensors, drawn)
+        for tensors, h in noise:
+            torch._foreach_add_(tensors, h)
+
+    def _draw_noise(self, groups: list[list[Tensor]], step: int) -> list[tuple[list[Tensor], list[Tensor]]]:
+        """All tensors, by device and type, each list with its noise; before they are scaled."""
+        alike: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+        for tensor in chain.from_iterable(groups):
+            alike.setdefault((tensor.device, tensor.dtype), []).append(tensor)
+        return [(ts, _noise(ts, self._noise_seed(step, index))) for index, ts in enumerate(alike.values())]
 
     def _noise_seed(self, step: int, index: int) -> int:
         digest = hashlib.blake2b(f"{self._seed}/{step}/{index}".encode(), digest_size=8).digest()
         return int.from_bytes(digest) >> 1
 
+    def _gradients(self) -> list[list[Tensor]]:
+        return [[p.grad for p in ps if p.grad is not None] for ps in self._parameters]
+
+    def _with_gradient(self) -> list[list[Tensor]]:
+        """The parameters that a step of the optimizer moves, of each encoder."""
+        return [[p for p in ps if p.grad is not None] for ps in self._parameters]
+
     def _remember(self, *_: Any) -> None:
         if self._pending is not None:
-            self._before = [[p.detach().clone() for p in ps if p.grad is not None] for ps in self._parameters]
+            self._before = [[p.detach().clone() for p in ps] for ps in self._with_gradient()]
 
     @torch.no_grad()
     def _scale_update(self, *_: Any) -> None:
         if self._pending is None:
             return
         (k, step), self._pending = self._pending, None
-        now: list[list[Tensor]] = [[p for p in ps if p.grad is not None] for ps in self._parameters]
-        moved = [list(torch._foreach_sub(p, b)) if p else [] for p, b in zip(now, self._before, strict=True)]
-        self._edit(moved, k, step)
-        for parameters, before, delta in zip(now, self._before, moved, strict=True):
+        now, before, self._before = self._with_gradient(), self._before, []
+        moves = [list(torch._foreach_sub(p, b)) if p else [] for p, b in zip(now, before, strict=True)]
+        self._edit(moves, k, step)
+        for parameters, start, move in zip(now, before, moves, strict=True):
             if parameters:
-                torch._foreach_copy_(parameters, torch._foreach_add(before, delta))
-        self._before = []
+                torch._foreach_copy_(parameters, torch._foreach_add(start, move))
 
     def state_dict(self) -> dict[str, int]:
         """What a resumed run needs to draw the same noise: the number of steps so far."""
