@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from urllib.error import URLError
 
@@ -37,17 +38,21 @@ class OverTime(nn.Module):
         return torch.unflatten(features, 0, x.shape[:2]).mean(dim=1)
 
 
+STARTS: dict[type[nn.Conv2d] | type[nn.Linear] | type[nn.BatchNorm2d], Callable[[Tensor], Tensor]] = {
+    nn.Conv2d: partial(nn.init.kaiming_normal_, mode="fan_out", nonlinearity="relu"),
+    nn.Linear: nn.init.xavier_normal_,
+    nn.BatchNorm2d: nn.init.ones_,
+}
+
+
 def initialise(module: nn.Module) -> nn.Module:
     """Starts weights as the authors' code does: Kaiming (fan out) for convolutions, Xavier for linear."""
     for m in module.modules():
-        if isinstance(m, nn.Conv2d):
-            nn.init.kaiming_normal_(m.weight, mode="fan_out", nonlinearity="relu")
-        elif isinstance(m, nn.Linear):
-            nn.init.xavier_normal_(m.weight)
-        elif isinstance(m, nn.BatchNorm2d):
-            nn.init.ones_(m.weight)
-        if isinstance(m, nn.Conv2d | nn.Linear | nn.BatchNorm2d) and m.bias is not None:
-            nn.init.zeros_(m.bias)
+        for kind, start in STARTS.items():
+            if isinstance(m, kind):
+                start(m.weight)
+                if m.bias is not None:
+                    nn.init.zeros_(m.bias)
     return module
 
 
@@ -79,40 +84,46 @@ def _first_convolution(model: nn.Module, channels: int) -> None:
     )
     with torch.no_grad():
         new.weight.copy_(conv.weight.mean(dim=1, keepdim=True) * conv.in_channels / channels)
-        if conv.bias is not None and new.bias is not None:
-            new.bias.copy_(conv.bias)
+    new.bias = conv.bias
     parent, leaf = _parent(model, name)
     setattr(parent, leaf, new)
 
 
-def _last_linear(model: nn.Module) -> str:
+def _remove_classifier(model: nn.Module) -> str:
+    """Replaces the last linear layer by nothing; returns its name."""
     names: list[str] = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     if not names:
         raise ValueError("it has no linear layer to take off")
+    parent, leaf = _parent(model, names[-1])
+    setattr(parent, leaf, nn.Identity())
     return names[-1]
 
 
-def _without_classifier(model: nn.Module) -> None:
-    """Replaces the last linear layer by nothing."""
-    parent, leaf = _parent(model, _last_linear(model))
-    setattr(parent, leaf, nn.Identity())
-
-
-def _load(model: nn.Module, path: Path, but: str | None = None) -> None:
-    """Loads a state dict from a file, all of it but the layer named `but`."""
+def _load(model: nn.Module, path: Path, skipped: tuple[str, ...] = ()) -> None:
+    """Loads a state dict from a file, but for keys that start with one of those skipped."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes make the unpickler raise anything
         raise ValueError(f"{path} cannot be read as a state dict: {error}") from error
-    if but is not None:
-        state = {key: value for key, value in state.items() if not key.startswith(f"{but}.")}
-    missing, unexpected = model.load_state_dict(state, strict=False)
-    missing = [key for key in missing if but is None or not key.startswith(f"{but}.")]
-    if missing or unexpected:
+    keys = model.load_state_dict({k: v for k, v in state.items() if not k.startswith(skipped)}, strict=False)
+    if any(keys):
+        missing, unexpected = keys
         raise ValueError(
             f"{path} does not fit: {len(missing)} keys are missing ({', '.join(missing[:3])}), "
             f"{len(unexpected)} are not expected ({', '.join(unexpected[:3])})"
         )
+
+
+def _torchvision_model(name: str, weights: str | None) -> nn.Module:
+    import torchvision  # here, since it takes seconds that a model of another kind need not wait
+
+    if name not in torchvision.models.list_models(module=torchvision.models):
+        raise ValueError(f"torchvision has no image model {name!r}")
+    try:
+        model: nn.Module = torchvision.models.get_model(name, weights=weights)
+    except (KeyError, ValueError, URLError) as error:
+        raise ValueError(f"the weights {weights!r} are no file and torchvision cannot give them: {error}") from error
+    return model
 
 
 def from_torchvision(name: str, shape: tuple[int, ...], weights: str | None = None) -> nn.Module:
@@ -124,21 +135,14 @@ def from_torchvision(name: str, shape: tuple[int, ...], weights: str | None = No
         weights: a name (`DEFAULT`, `IMAGENET1K_V1`), the path of a state dict, or None to start afresh.
 
     Raises:
-        ValueError: no such model, weights that do not fit or cannot be had, samples that are no images.
+        ValueError: no such model, weights that do not fit or are not available, samples that are no images.
     """
-    import torchvision  # here, since it takes seconds that a model of another kind need not wait
-
     channels = _channels(shape, f"torchvision:{name}")
-    if name not in torchvision.models.list_models(module=torchvision.models):
-        raise ValueError(f"torchvision has no image model {name!r}")
-    named = weights is not None and not Path(weights).expanduser().exists()
-    try:
-        model: nn.Module = torchvision.models.get_model(name, weights=weights if named else None)
-    except (KeyError, ValueError, URLError) as error:
-        raise ValueError(f"the weights {weights!r} are no file and torchvision cannot give them: {error}") from error
-    if weights is not None and not named:
-        _load(model, Path(weights).expanduser(), but=_last_linear(model))
-    _without_classifier(model)
+    is_file = weights is not None and Path(weights).expanduser().exists()
+    model = _torchvision_model(name, None if is_file else weights)
+    classifier = _remove_classifier(model)
+    if is_file:
+        _load(model, Path(str(weights)).expanduser(), skipped=(f"{classifier}.",))
     _first_convolution(model, channels)
     if weights is None:
         initialise(model)
@@ -219,7 +223,11 @@ def per_modality(
     if not isinstance(value, Mapping):
         return dict.fromkeys(names, value)
     if not set(names) <= set(value) <= set(every):
-        others = [name for name in every if name not in names]
-        also = f" (others of the data: {', '.join(others)})" if others else ""
-        raise ConfigError([Problem(path, f"given for the modalities {', '.join(names)}{also}", dict(value))])
+        expected = f"given for the modalities {', '.join(names)}{_others(names, every)}"
+        raise ConfigError([Problem(path, expected, dict(value))])
     return {name: value[name] for name in names}
+
+
+def _others(names: tuple[str, ...], every: tuple[str, ...]) -> str:
+    others = ", ".join(name for name in every if name not in names)
+    return f" (others of the data: {others})" if others else ""

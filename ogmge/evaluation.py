@@ -71,18 +71,19 @@ class Evaluation:
     def leaders(self) -> dict[str, list[tuple[int, float]]]:
         """Modality -> the classes that it alone answers better than any other alone, and how much better than the next
         (a difference of accuracies), the furthest ahead first. Where two are equal, nobody leads."""
-        found: dict[str, list[tuple[int, float]]] = {name: [] for name in self.alone}
         if len(self.alone) < 2:
-            return found
+            return {name: [] for name in self.alone}
         ahead, who = torch.stack([s.class_accuracy for s in self.alone.values()]).topk(2, dim=0)
-        for place, name in enumerate(self.alone):
-            margins = (ahead[0] - ahead[1]).where(who[0] == place, 0)
-            found[name] = [(k, margin) for k, margin in rank_classes(margins) if margin > 0]
-        return found
+        margin = ahead[0] - ahead[1]
+        return {name: _positive(margin.where(who[0] == place, 0)) for place, name in enumerate(self.alone)}
+
+
+def _positive(margins: Tensor) -> list[tuple[int, float]]:
+    return [(k, margin) for k, margin in rank_classes(margins) if margin > 0]
 
 
 def rank_classes(values: Tensor) -> list[tuple[int, float]]:
-    """(class id, value) of values [K], the largest first, of equal ones by id; NaN is left out.
+    """(class id, value) of values [K], the largest first, of equal ones by id; NaN is omitted.
 
     >>> rank_classes(torch.tensor([0.5, float("nan"), 2.0, 0.5]))
     [(2, 2.0), (0, 0.5), (3, 0.5)]

@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -89,17 +89,6 @@ def _read(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def _restore(trainer: Trainer, path: Path) -> tuple[list[dict[str, float]], int]:
-    """The epochs behind us, their state loaded; and how many of them another training did. The first process reads: the
-    others may not see its files."""
-    state = trainer.ranks.first(_read(path) if trainer.ranks.rank == 0 else None)
-    if state is None:
-        return [], 0
-    trainer.load_state_dict(state["trainer"])
-    history: list[dict[str, float]] = state["history"]
-    return history, state.get("inherited", 0)
-
-
 # ---- for trainings that begin alike ----
 
 
@@ -129,21 +118,67 @@ def inherit(state: Mapping[str, Any], config: TrialConfig, folder: Path) -> int:
     return epochs
 
 
-def _run_epoch(
-    trainer: Trainer, data: Data, epoch: int, objective: Objective | None
-) -> tuple[dict[str, float], Answers]:
-    """Its metrics, and which validation samples were right at its end: none where nothing is validated."""
-    config = trainer.config
-    began = time.perf_counter()
-    batches = data.train(batch_size=config.batch_size, seed=config.seed, epoch=epoch)
-    metrics, answers = trainer.train_epoch(batches, epoch), UNANSWERED
-    if objective is not None:
-        validation, answers = trainer.evaluate(data.validation(batch_size=config.batch_size))
+class _Run:
+    """A training in its folder: the epochs that it has, and each that it adds to them.
+
+    Args:
+        trainer: before the first epoch; its state is loaded where the folder has one.
+        data: this process's part.
+        objective: see `train`.
+        folder: of the checkpoints. The first process reads it: the others may not see its files.
+    """
+
+    def __init__(self, trainer: Trainer, data: Data, objective: Objective | None, folder: Path) -> None:
+        self.trainer, self.data, self.objective, self.folder = trainer, data, objective, folder
+        self.history: list[dict[str, float]] = []
+        self.inherited = 0  # epochs of another training
+        state = trainer.ranks.first(_read(folder / LAST) if trainer.ranks.rank == 0 else None)
+        if state is not None:
+            trainer.load_state_dict(state["trainer"])
+            self.history, self.inherited = state["history"], state.get("inherited", 0)
+
+    def reports(self) -> Iterator[dict[str, float]]:
+        """What was reported of the epochs that it has."""
+        for epoch, metrics in enumerate(self.history):
+            yield {**metrics, "inherited": 1.0} if epoch < self.inherited else metrics
+
+    def add_epoch(self) -> dict[str, float]:
+        """Trains an epoch, validates and saves it; returns its metrics."""
+        began, epoch, config = time.perf_counter(), len(self.history), self.trainer.config
+        batches = self.data.train(batch_size=config.batch_size, seed=config.seed, epoch=epoch)
+        metrics: dict[str, float] = {"epoch": epoch, **self.trainer.train_epoch(batches, epoch)}
+        answers = UNANSWERED if self.objective is None else self._validate(self.objective, metrics)
+        metrics["seconds"] = time.perf_counter() - began
+        before = self.history[-1].get("best") if self.history else None
+        best = self._best(metrics, before)
+        if best != before or best is None:
+            self._save(_weights(self.trainer, self.data, metrics, answers), BEST)
+        if best is not None:
+            metrics["best"] = best
+        self.history.append(metrics)
+        self._save({"trainer": self.trainer.state_dict(), "history": self.history, "inherited": self.inherited}, LAST)
+        return metrics
+
+    def _validate(self, objective: Objective, metrics: dict[str, float]) -> Answers:
+        """Adds the validation's metrics; returns which samples were right."""
+        batches = self.data.validation(batch_size=self.trainer.config.batch_size)
+        validation, answers = self.trainer.evaluate(batches)
         metrics |= validation
         for name in ("val/loss", objective.metric):
             if not math.isfinite(metrics[name]):
-                raise NonFiniteMetric(name, metrics[name], epoch)
-    return {"epoch": epoch, **metrics, "seconds": time.perf_counter() - began}, answers
+                raise NonFiniteMetric(name, metrics[name], len(self.history))
+        return answers
+
+    def _best(self, metrics: dict[str, float], before: float | None) -> float | None:
+        """The best value so far; None without an objective, where each epoch is better than those before."""
+        if self.objective is None:
+            return None
+        new = metrics[self.objective.metric]
+        return new if self.objective.better(new, before) else before
+
+    def _save(self, state: dict[str, Any], name: str) -> None:
+        if self.trainer.ranks.rank == 0:
+            checkpoint.save(state, self.folder / name)
 
 
 def _weights(trainer: Trainer, data: Data, metrics: dict[str, float], answers: Answers) -> dict[str, Any]:
@@ -156,6 +191,13 @@ def _weights(trainer: Trainer, data: Data, metrics: dict[str, float], answers: A
         "correct": answers.correct.cpu(),
         "targets": answers.targets.cpu().to(torch.int32),
     }
+
+
+def _set_determinism(on: bool) -> None:
+    if on:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which cuBLAS reads when it starts
+    if torch.are_deterministic_algorithms_enabled() != on:  # the call imports torch.compile: 5 s
+        torch.use_deterministic_algorithms(on, warn_only=True)
 
 
 def train(
@@ -192,30 +234,10 @@ def train(
         ConfigError, ValueError: see `start`.
         NonFiniteLoss, NonFiniteMetric: training diverged.
     """
-    if config.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which cuBLAS reads when it starts
-    if torch.are_deterministic_algorithms_enabled() != config.deterministic:  # the call imports torch.compile: 5 s
-        torch.use_deterministic_algorithms(config.deterministic, warn_only=True)
+    _set_determinism(config.deterministic)
     data = part(data, ranks)
-    trainer = start(config, data, device or torch.device("cpu"), ranks)
-    history, inherited = _restore(trainer, folder / LAST)
-    best: float | None = None
-    for epoch, metrics in enumerate(history):
-        best = metrics.get("best")
-        report({**metrics, "inherited": 1.0} if epoch < inherited else metrics)
-    for epoch in range(len(history), min(config.epochs, epochs or config.epochs)):
-        metrics, answers = _run_epoch(trainer, data, epoch, objective)
-        if objective is None or objective.better(metrics[objective.metric], best):
-            best = None if objective is None else metrics[objective.metric]
-            _save(ranks, _weights(trainer, data, metrics, answers), folder / BEST)
-        if best is not None:
-            metrics["best"] = best
-        history.append(metrics)
-        state = {"trainer": trainer.state_dict(), "history": history, "inherited": inherited}
-        _save(ranks, state, folder / LAST)
+    run = _Run(start(config, data, device or torch.device("cpu"), ranks), data, objective, folder)
+    for metrics in run.reports():
         report(metrics)
-
-
-def _save(ranks: Ranks, state: dict[str, Any], path: Path) -> None:
-    if ranks.rank == 0:
-        checkpoint.save(state, path)
+    while len(run.history) < min(config.epochs, epochs or config.epochs):
+        report(run.add_epoch())

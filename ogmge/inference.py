@@ -73,9 +73,8 @@ class Trained:
     def mismatch(self, shapes: Mapping[str, tuple[int, ...]], classes: Sequence[str]) -> str | None:
         """Why it cannot answer for data of these shapes and classes; None where it can."""
         if list(classes) != list(self.classes):
-            pairs = enumerate(zip(self.classes, classes, strict=False))
-            other = next((f", and {k} is {a} to it, but {b} in the data" for k, (a, b) in pairs if a != b), "")
-            return f"it knows {_format_classes(self.classes)}, but the data have {_format_classes(classes)}{other}"
+            given = f"{_format_classes(classes)}{_first_difference(self.classes, classes)}"
+            return f"it knows {_format_classes(self.classes)}, but the data have {given}"
         there = {name: tuple(shapes[name]) for name in self.shapes if name in shapes}
         return None if there == self.shapes else f"it takes {_sizes(self.shapes)}, but the data are {_sizes(shapes)}"
 
@@ -99,6 +98,11 @@ def tally_all(models: Sequence[Trained], batches: Iterable[Batch], device: torch
 
 def _sizes(shapes: Mapping[str, tuple[int, ...]]) -> str:
     return ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
+
+
+def _first_difference(known: Sequence[str], given: Sequence[str]) -> str:
+    pairs = enumerate(zip(known, given, strict=False))
+    return next((f", and {k} is {a} to it, but {b} in the data" for k, (a, b) in pairs if a != b), "")
 
 
 def _format_classes(classes: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ it was fitted to all features together. So each encoder gets a classifier of its
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,7 +25,7 @@ WEIGHT_DECAYS = (10.0, 1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 HELD_OUT = 5  # one in so many training samples, to choose the weight decay with
 ITERATIONS = 1000  # at most
 GRADIENT = 1e-5  # largest entry at which an optimum is one
-CLOSE = 1e-4  # ditto, at which it is as good as one
+CLOSE = 1e-4  # largest entry at which it is as good as one
 
 
 @dataclass(frozen=True)
@@ -94,21 +94,28 @@ def extract_features(
     Raises:
         ValueError: there is no sample, or a feature is infinite or not a number.
     """
-    parts: list[dict[str, list[Tensor]]] = [{name: [] for name in model.names} for model in models]
-    labels: list[Tensor] = []
+    computed = list(_compute_features(models, batches, device))
+    if not computed:
+        raise ValueError("there is no sample to compute features of")
+    features, labels = zip(*computed, strict=True)
+    return [_concatenate(parts) for parts in zip(*features, strict=True)], torch.cat(labels)
+
+
+def _compute_features(
+    models: Sequence[Trained], batches: Iterable[Batch], device: torch.device
+) -> Iterator[tuple[list[dict[str, Tensor]], Tensor]]:
+    """Of each batch: each model's features, and the class ids."""
     for x, y in batches:
         there = {name: value.to(device) for name, value in x.items()}
-        labels.append(y.to(device))
-        for model, kept in zip(models, parts, strict=True):
-            for name, value in model.features(there).items():
-                kept[name].append(value)
-    if not labels:
-        raise ValueError("there is no sample to compute features of")
-    found = [{name: torch.cat(values) for name, values in kept.items()} for kept in parts]
-    for name, value in (item for features in found for item in features.items()):
+        yield [model.features(there) for model in models], y.to(device)
+
+
+def _concatenate(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    features = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    for name, value in features.items():
         if not bool(value.isfinite().all()):
             raise ValueError(f"the encoder of {name} gives features that are infinite or not a number")
-    return found, torch.cat(labels)
+    return features
 
 
 def logistic_regression(x: Tensor, y: Tensor, classes: int, weight_decay: float, start: Fit | None = None) -> Fit:
@@ -124,13 +131,11 @@ def logistic_regression(x: Tensor, y: Tensor, classes: int, weight_decay: float,
         weight_decay: above 0, which makes W the only one.
         start: where the search begins; at zero by default.
     """
-    shape = (classes, x.shape[1])
-    weight = x.new_zeros(shape) if start is None else start.weight.clone()
-    bias = x.new_zeros(classes) if start is None else start.bias.clone()
-    for parameter in (weight, bias):
-        parameter.requires_grad_()
+    if start is None:
+        start = Fit(x.new_zeros(classes, x.shape[1]), x.new_zeros(classes), False)
+    weight, bias = parameters = [value.clone().requires_grad_() for value in (start.weight, start.bias)]
     optimizer = eager(torch.optim.LBFGS)(
-        [weight, bias],
+        parameters,
         max_iter=ITERATIONS,
         max_eval=2 * ITERATIONS,
         tolerance_grad=GRADIENT,
@@ -148,9 +153,7 @@ def logistic_regression(x: Tensor, y: Tensor, classes: int, weight_decay: float,
     with torch.enable_grad():
         optimizer.step(loss)
         loss()
-    assert weight.grad is not None
-    assert bias.grad is not None
-    steepest = max(float(weight.grad.abs().max()), float(bias.grad.abs().max()))
+    steepest = max(float(p.grad.abs().max()) for p in parameters if p.grad is not None)
     return Fit(weight.detach(), bias.detach(), steepest < CLOSE)
 
 

@@ -39,20 +39,23 @@ def _seed(seed: int, part: str) -> int:
 
 
 def _build_head(name: str, dims: dict[str, int], classes: int) -> nn.Module:
-    if name in FUSIONS:
-        if len(dims) < 2 and name in ("film", "gated"):
-            raise ConfigError([Problem("fusion", "concat or sum where there is one modality", name)])
-        return initialise(FUSIONS[name](dims, classes))
+    if name not in FUSIONS:
+        return _build_own_head(name, dims, classes)
+    if len(dims) < 2 and name in ("film", "gated"):
+        raise ConfigError([Problem("fusion", "concat or sum where there is one modality", name)])
+    return initialise(FUSIONS[name](dims, classes))
+
+
+def _build_own_head(name: str, dims: dict[str, int], classes: int) -> nn.Module:
     try:
-        head = pkgutil.resolve_name(name)(dims, classes)
+        head: nn.Module = pkgutil.resolve_name(name)(dims, classes)
         with torch.no_grad():
             logits = head.eval()({u: torch.zeros(2, dim) for u, dim in dims.items()})
     except Exception as error:  # a factory is a user's code and may raise anything
         raise ConfigError([Problem("fusion", f"a factory (dims, classes) -> module ({error})", name)]) from error
     if tuple(logits.shape) != (2, classes):
         raise ConfigError([Problem("fusion", f"a head to logits [B, {classes}]", f"{name}: {list(logits.shape)}")])
-    head.train()
-    return head  # type: ignore[no-any-return]
+    return head.train()
 
 
 def build_model(config: TrialConfig, shapes: Mapping[str, tuple[int, ...]], classes: int) -> MultimodalClassifier:
@@ -67,7 +70,8 @@ def build_model(config: TrialConfig, shapes: Mapping[str, tuple[int, ...]], clas
         classes: K.
 
     Raises:
-        ConfigError: an encoder, weights or a fusion that cannot be had or do not fit the data; and see `selected`.
+        ConfigError: an encoder, weights or a fusion that are not available or do not fit the data; and see
+            `select_modalities`.
     """
     taken, every = select_modalities(config, shapes), tuple(shapes)
     kinds = per_modality(config.encoder, tuple(taken), every, "encoder")
