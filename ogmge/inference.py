@@ -19,7 +19,7 @@ from ogmge.trainer import AUTOCAST, Batch
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedModel:
     """A model with the weights of an epoch.
 
     Args:
@@ -79,7 +79,7 @@ class Trained:
         return None if there == self.shapes else f"it takes {_sizes(self.shapes)}, but the data are {_sizes(shapes)}"
 
 
-def tally_all(models: Sequence[Trained], batches: Iterable[Batch], device: torch.device) -> list[Tally]:
+def tally_all(models: Sequence[TrainedModel], batches: Iterable[Batch], device: torch.device) -> list[Tally]:
     """What each model makes of the same batches, which are gone through once.
 
     Args:
@@ -110,7 +110,7 @@ def _format_classes(classes: Sequence[str]) -> str:
     return f"{len(classes)} classes ({first}{', …' if len(classes) > 5 else ''})"
 
 
-def load(path: Path, device: torch.device | None = None) -> Trained:
+def load(path: Path, device: torch.device | None = None) -> TrainedModel:
     """The model of a checkpoint `best.pt`, on the CPU by default.
 
     Raises:
@@ -132,4 +132,4 @@ def load(path: Path, device: torch.device | None = None) -> Trained:
         reason = str(error).splitlines()[0]
         raise checkpoint.CheckpointError(f"{path}: its weights do not fit its model ({reason})") from error
     model.to(device or torch.device("cpu")).eval()
-    return Trained(model, config, taken, list(state["classes"]), dict(state["metrics"]))
+    return TrainedModel(model, config, taken, list(state["classes"]), dict(state["metrics"]))

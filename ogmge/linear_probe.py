@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ogmge.inference import Trained
+from ogmge.inference import TrainedModel
 from ogmge.modulation import unimodal_logits
 from ogmge.optimizer import eager
 from ogmge.trainer import Batch
@@ -79,7 +79,7 @@ class Right:
 
 
 def extract_features(
-    models: Sequence[Trained], batches: Iterable[Batch], device: torch.device
+    models: Sequence[TrainedModel], batches: Iterable[Batch], device: torch.device
 ) -> tuple[list[dict[str, Tensor]], Tensor]:
     """What the encoders of some models make of the same samples, in one pass over them, without gradients.
 
@@ -102,7 +102,7 @@ def extract_features(
 
 
 def _compute_features(
-    models: Sequence[Trained], batches: Iterable[Batch], device: torch.device
+    models: Sequence[TrainedModel], batches: Iterable[Batch], device: torch.device
 ) -> Iterator[tuple[list[dict[str, Tensor]], Tensor]]:
     """Of each batch: each model's features, and the class ids."""
     for x, y in batches:
@@ -211,7 +211,7 @@ def fit(
 
 
 @torch.no_grad()
-def right(model: Trained, probes: dict[str, LinearProbe], features: dict[str, Tensor], y: Tensor) -> Right:
+def right(model: TrainedModel, probes: dict[str, LinearProbe], features: dict[str, Tensor], y: Tensor) -> Right:
     """Which samples a model, its head for each modality alone, and its probes get right.
 
     Args:

@@ -63,7 +63,7 @@ class Trainer:
         self.model = model.to(device)
         self.config = config
         self.device, self.ranks = device, ranks
-        self._forward = self._parallel_model()
+        self._forward = self._distribute_model()
         self.names = tuple(model.encoders)
         self.optimizer = build_optimizer(config.optimizer, model, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
@@ -71,7 +71,7 @@ class Trainer:
             dict(model.encoders.items()), config.modulation, seed=config.seed, optimizer=self.optimizer
         )
 
-    def _parallel_model(self) -> nn.Module:
+    def _distribute_model(self) -> nn.Module:
         """The model, for the passes that train it: with several processes its gradients are averaged over them, and on
         GPUs the statistics of batch norm are those of the whole batch."""
         if self.ranks.alone:

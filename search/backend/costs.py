@@ -11,7 +11,7 @@ from ogmge.fit import Data
 from search.backend.step_cost import Cost, UnknownSize, measure, sizes_of
 from search.experiment.formatting import label
 from search.experiment.schema import Experiment, ExperimentError
-from search.experiment.space import METHOD, Changes, Entry, Range, methods, with_changes
+from search.experiment.space import METHOD, Changes, Range, methods, with_changes
 
 # paths, or what starts them
 WEIGH = ("encoder", "modalities", "fusion", "batch_size", "accumulate", "precision", "optimizer.name")
@@ -19,11 +19,34 @@ WEIGH = ("encoder", "modalities", "fusion", "batch_size", "accumulate", "precisi
 
 def _choices(experiment: Experiment) -> dict[str, list[Any]]:
     """The choices that decide how heavy a trial is, by path; of a range, its ends."""
+    return {
+        path: [entry.low, entry.high] if isinstance(entry, Range) else entry
+        for path, entry in experiment.space.items()
+        if path.startswith(WEIGH)
+    }
 
-    def listed(entry: Entry) -> list[Any]:
-        return [entry.low, entry.high] if isinstance(entry, Range) else entry
 
-    return {path: listed(entry) for path, entry in experiment.space.items() if path.startswith(WEIGH)}
+class _Costs:
+    """What configurations cost, by label; each is measured once."""
+
+    def __init__(self, experiment: Experiment, data: Data, device: torch.device) -> None:
+        self.by_label: dict[str, Cost] = {}
+        self._experiment, self._data, self._device = experiment, data, device
+        self._sizes = _sizes(experiment, data)
+        self._method: Changes = {METHOD: methods(experiment.space, experiment.trial)[0]}
+
+    def of(self, changes: Changes) -> Cost:
+        name = label(changes)
+        if name not in self.by_label:
+            self.by_label[name] = _measure_cost(
+                self._experiment, self._data, self._sizes, {**self._method, **changes}, self._device
+            )
+        return self.by_label[name]
+
+    def weight(self, changes: Changes) -> float:
+        """The memory on a GPU, the time on a CPU."""
+        cost = self.of(changes)
+        return cost.peak_bytes if self._device.type == "cuda" else cost.epoch_seconds
 
 
 def costs_of(experiment: Experiment, data: Data, device: torch.device) -> dict[str, Cost]:
@@ -34,24 +57,13 @@ def costs_of(experiment: Experiment, data: Data, device: torch.device) -> dict[s
     Raises:
         ExperimentError: a trial fails in its first steps.
     """
-    base: Changes = {METHOD: methods(experiment.space, experiment.trial)[0]}
-    choices, sizes = _choices(experiment), _sizes(experiment, data)
-    first = {path: values[0] for path, values in choices.items()}
-    found: dict[str, Cost] = {}
-
-    def cost(changes: Changes) -> Cost:
-        name = label(changes)
-        if name not in found:
-            found[name] = _measure_cost(experiment, data, sizes, {**base, **changes}, device)
-        return found[name]
-
-    def weight(path: str, value: Any) -> float:
-        known = cost({**first, path: value})
-        return known.peak_bytes if device.type == "cuda" else known.epoch_seconds
-
-    weights = {path: [weight(path, value) for value in values] for path, values in choices.items()}
-    cost({path: choices[path][w.index(max(w))] for path, w in weights.items()})
-    return found
+    choices, costs = _choices(experiment), _Costs(experiment, data, device)
+    heaviest = first = {path: values[0] for path, values in choices.items()}
+    for path, values in choices.items():
+        weights = [costs.weight({**first, path: value}) for value in values]
+        heaviest = {**heaviest, path: values[weights.index(max(weights))]}
+    costs.of(heaviest)
+    return costs.by_label
 
 
 def _sizes(experiment: Experiment, data: Data) -> Mapping[str, int]:

@@ -106,39 +106,42 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 def _loop(config: dict[str, Any]) -> None:
     """In each process."""
-    job: Job = config["job"]
     mailbox = config["mailbox"]
-    if ray.get(mailbox.over.remote()):
+    if ray.get(mailbox.failure.remote()) is not None:
         return
-    context = get_context()
-    place = Ranks(context.get_world_rank(), context.get_world_size())
-    if job.here is not None:
-        os.chdir(job.here)
-    torch.set_num_threads(max(1, int(config["cpu"])))
     try:
-        with job.checkpoints(first=place.rank == 0) as (folder, keep):
-
-            def report(metrics: dict[str, float]) -> None:
-                keep()
-                if place.rank == 0:
-                    ray.get(mailbox.put.remote({"metrics": metrics}))
-
-            fit.train(
-                job.trial,
-                job.data(),
-                report,
-                folder=folder,
-                objective=job.objective,
-                device=get_device() if config["gpu"] else torch.device("cpu"),
-                ranks=place,
-                epochs=job.epochs,
-            )
+        _train(config["job"], config["resources"], mailbox)
     except (NonFiniteLoss, fit.NonFiniteMetric) as error:  # in all processes at once
-        ray.get(mailbox.put.remote({"failure": str(error)}))
+        ray.get(mailbox.fail.remote(str(error)))
     except Exception as error:  # in this one; the others wait for it, and end when it does
         if not _is_peer_loss(error):
-            ray.get(mailbox.put.remote({"failure": f"{type(error).__name__}: {error}"}))
+            ray.get(mailbox.fail.remote(f"{type(error).__name__}: {error}"))
         raise
+
+
+def _train(job: Job, resources: Resources, mailbox: Any) -> None:
+    context = get_context()
+    ranks = Ranks(context.get_world_rank(), context.get_world_size())
+    if job.here is not None:
+        os.chdir(job.here)
+    torch.set_num_threads(max(1, int(resources.cpu)))
+    with job.checkpoints(first=ranks.rank == 0) as (folder, keep):
+
+        def report(metrics: dict[str, float]) -> None:
+            keep()
+            if ranks.rank == 0:
+                ray.get(mailbox.put.remote(metrics))
+
+        fit.train(
+            job.trial,
+            job.data(),
+            report,
+            folder=folder,
+            objective=job.objective,
+            device=get_device() if resources.gpu else torch.device("cpu"),
+            ranks=ranks,
+            epochs=job.epochs,
+        )
 
 
 def _is_peer_loss(error: Exception) -> bool:
@@ -171,41 +174,50 @@ def train(job: Job, workers: int, cpu: float, gpu: bool, report: fit.Report) -> 
             f"{most}: ask for fewer, or for less"
         )
     mailbox: Any = ray.remote(num_cpus=0)(Mailbox).remote()
-    trainer = TorchTrainer(
-        _loop,
-        train_loop_config={"job": job, "mailbox": mailbox, "cpu": cpu, "gpu": gpu},
-        scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpu, resources_per_worker=each.amounts),
-        torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
-        run_config=RunConfig(
-            name="ray", storage_path=str(job.folder), failure_config=FailureConfig(max_failures=RETRIES)
-        ),
-    )
-    failed: list[Exception] = []
-    # not here: Ray Train would take Ctrl-C for itself, and end the program with 0
-    thread = threading.Thread(target=_fit, args=(trainer, failed), name="ray-train", daemon=True)
+    thread = _RayTrain(job, mailbox, workers, each)
     thread.start()
-    reasons: list[str] = []
-    going_on = True
-    while going_on:
+    while thread.is_alive():
         thread.join(LOOK_S)
-        going_on = thread.is_alive()  # asked first: the last news come before the end, and a report may take long
-        for news in ray.get(mailbox.take.remote()):
-            if "metrics" in news:
-                report(news["metrics"])
-            else:
-                reasons.append(news["failure"])
-    reasons += [(str(error).strip() or repr(error)).splitlines()[-1] for error in failed]
-    if reasons:
-        raise TrainingFailed(reasons[0])
+        _report_epochs(mailbox, report)
+    _report_epochs(mailbox, report)  # those that came while a report took long
+    if reason := ray.get(mailbox.failure.remote()) or thread.failure:
+        raise TrainingFailed(reason)
 
 
-def _fit(trainer: TorchTrainer, failed: list[Exception]) -> None:
-    try:
-        trainer.fit()
-    except Exception as error:
-        failed.append(error)
+def _report_epochs(mailbox: Any, report: fit.Report) -> None:
+    for metrics in ray.get(mailbox.take.remote()):
+        report(metrics)
 
 
-def gpus_there() -> int:
+class _RayTrain(threading.Thread):
+    """Ray Train in a thread: in the main one it would take Ctrl-C for itself, and end the program with 0.
+
+    Attributes:
+        failure: why it gave up; None if it did not.
+    """
+
+    def __init__(self, job: Job, mailbox: Any, workers: int, each: Resources) -> None:
+        super().__init__(name="ray-train", daemon=True)
+        self.failure: str | None = None
+        self._trainer = TorchTrainer(
+            _loop,
+            train_loop_config={"job": job, "mailbox": mailbox, "resources": each},
+            scaling_config=ScalingConfig(
+                num_workers=workers, use_gpu=bool(each.gpu), resources_per_worker=each.amounts
+            ),
+            torch_config=TorchConfig(backend="nccl" if each.gpu else "gloo"),
+            run_config=RunConfig(
+                name="ray", storage_path=str(job.folder), failure_config=FailureConfig(max_failures=RETRIES)
+            ),
+        )
+
+    def run(self) -> None:
+        try:
+            self._trainer.fit()
+        except Exception as error:
+            self.failure = (str(error).strip() or repr(error)).splitlines()[-1]
+
+
+def gpu_count() -> int:
     """GPUs of the Ray that runs."""
     return int(ray.cluster_resources().get("GPU", 0))

@@ -5,25 +5,25 @@ In a file of its own: the actor's process imports this file, and what this impor
 
 from __future__ import annotations
 
-from typing import Any
-
 
 class Mailbox:
-    """An actor: keeps what is put until it is taken."""
+    """An actor: keeps the epochs that are put until they are taken, and the first failure."""
 
     def __init__(self) -> None:
-        self._news: list[dict[str, Any]] = []
-        self._over = False
+        self._epochs: list[dict[str, float]] = []
+        self._failure: str | None = None
 
-    def put(self, news: dict[str, Any]) -> None:
-        self._news.append(news)
-        self._over = self._over or "failure" in news
+    def put(self, metrics: dict[str, float]) -> None:
+        self._epochs.append(metrics)
 
-    def take(self) -> list[dict[str, Any]]:
-        """What came since the last call."""
-        news, self._news = self._news, []
-        return news
+    def take(self) -> list[dict[str, float]]:
+        """Epochs since the last call."""
+        epochs, self._epochs = self._epochs, []
+        return epochs
 
-    def over(self) -> bool:
-        """Whether the training has failed, so that another try of it, as after a death, is in vain."""
-        return self._over
+    def fail(self, reason: str) -> None:
+        self._failure = self._failure or reason
+
+    def failure(self) -> str | None:
+        """Why the training has failed, so that another try of it, as after a death, is in vain; None if it has not."""
+        return self._failure

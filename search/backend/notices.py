@@ -32,11 +32,15 @@ class Notices(logging.Handler):
 def collect_notices() -> Iterator[Notices]:
     """Keeps what would else be written between the lines of whatever is shown."""
     root, notices = logging.getLogger(), Notices()
-    plain: list[logging.Handler] = [handler for handler in root.handlers if type(handler) is logging.StreamHandler]
-    root.handlers = [handler for handler in root.handlers if handler not in plain] + [notices]
+    plain = [handler for handler in root.handlers if type(handler) is logging.StreamHandler]
+    for handler in plain:
+        root.removeHandler(handler)
+    root.addHandler(notices)
     logging.captureWarnings(True)
     try:
         yield notices
     finally:
         logging.captureWarnings(False)
-        root.handlers = [handler for handler in root.handlers if handler is not notices] + plain
+        root.removeHandler(notices)
+        for handler in plain:
+            root.addHandler(handler)

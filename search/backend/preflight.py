@@ -9,7 +9,7 @@ from dataclasses import astuple
 import torch
 
 from ogmge import fit
-from ogmge.config import ConfigError, TrialConfig
+from ogmge.config import ConfigError
 from search.experiment.formatting import label
 from search.experiment.schema import Experiment, ExperimentError
 from search.experiment.space import METHOD, Changes, methods, with_changes
@@ -27,9 +27,11 @@ def metric_names(modalities: list[str]) -> list[str]:
 
 def _modalities_of_all(experiment: Experiment, data: fit.Data) -> list[str]:
     """The modalities that every trial has, of those that the data have."""
-    asked = experiment.space.get("modalities", [experiment.trial.modalities])
-    choices = [list(data.shapes) if names is None else names for names in asked] if isinstance(asked, list) else []
-    return [name for name in data.shapes if all(name in names for names in choices)]
+    choices = experiment.space.get("modalities", [experiment.trial.modalities])
+    shared = set(data.shapes)
+    for names in choices if isinstance(choices, list) else []:
+        shared &= set(names or data.shapes)
+    return [name for name in data.shapes if name in shared]
 
 
 def _metric_problems(experiment: Experiment, data: fit.Data) -> list[str]:
@@ -52,7 +54,12 @@ def _variants(experiment: Experiment) -> Iterator[Changes]:
             yield from ({**base, path: value} for value in entry)
 
 
-def _build(config: TrialConfig, data: fit.Data) -> list[str]:
+def _find_problems(experiment: Experiment, changes: Changes, data: fit.Data) -> list[str]:
+    """Builds the model of one kind of trial; a sentence for each thing that prevents it."""
+    try:
+        config = with_changes(experiment.trial, changes)
+    except ValueError as error:
+        return [f"`space`: {label(changes)} makes no valid trial ({error})"]
     try:
         fit.start(config, data, torch.device("cpu"))
     except ConfigError as error:
@@ -62,11 +69,11 @@ def _build(config: TrialConfig, data: fit.Data) -> list[str]:
     return []
 
 
-def searchable(experiment: Experiment) -> tuple[fit.Data, list[str]]:
-    """The data of a search that can begin, and what its user should be told.
+def check_search(experiment: Experiment) -> tuple[fit.Data, list[str]]:
+    """Checks that a search can begin; returns its data, and what its user should be told.
 
     Raises:
-        ExperimentError: there is nothing to search; and see `rehearse`.
+        ExperimentError: there is nothing to search; and see `check_models`.
         DatasetError: the data are not there.
     """
     if not experiment.space:
@@ -75,10 +82,10 @@ def searchable(experiment: Experiment) -> tuple[fit.Data, list[str]]:
             ["there is no `space`, so there is nothing to search: train it with `python -m search train FILE`"],
         )
     data = open_data(experiment.dataset)
-    return data, rehearse(experiment, data)
+    return data, check_models(experiment, data)
 
 
-def rehearse(experiment: Experiment, data: fit.Data) -> list[str]:
+def check_models(experiment: Experiment, data: fit.Data) -> list[str]:
     """Builds each kind of model that the experiment asks for; returns what its user should be told.
 
     Raises:
@@ -88,12 +95,7 @@ def rehearse(experiment: Experiment, data: fit.Data) -> list[str]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for changes in _variants(experiment):
-            try:
-                config = with_changes(experiment.trial, changes)
-            except ValueError as error:
-                problems.append(f"`space`: {label(changes)} makes no valid trial ({error})")
-                continue
-            problems += _build(config, data)
+            problems += _find_problems(experiment, changes, data)
     if problems:
         raise ExperimentError(experiment.name, list(dict.fromkeys(problems)))
     return list(dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning)))

@@ -75,7 +75,12 @@ def _count_batches(batches: Iterable[Batch], until: float) -> int:
 
 @dataclass
 class _Pass:
-    """The first batches of a pass, and how long they took."""
+    """The first batches of a pass over a split.
+
+    Args:
+        began: when the first was asked for.
+        steps, samples: how many there were.
+    """
 
     began: float = 0.0
     steps: int = 0
@@ -90,9 +95,13 @@ class _Pass:
             if self.steps >= steps or time.perf_counter() - self.began > SECONDS:
                 return
 
+    def scale(self, seconds: float, samples: int) -> float:
+        """Seconds that the pass takes for so many samples, where it took so many for its own."""
+        return seconds / self.samples * samples
+
 
 @dataclass
-class _Few:
+class _ShortData:
     """Data of which each pass is short: one step in the first epoch, to warm up, and some in the next."""
 
     data: fit.Data
@@ -115,6 +124,18 @@ class _Few:
     def validation(self, *, batch_size: int) -> Iterator[Batch]:
         return self.held_out.take(self.data.validation(batch_size=batch_size), self.steps)
 
+    def epoch_seconds(self, passes: float, whole: float, sizes: Mapping[str, int]) -> float:
+        """Seconds of an epoch with passes over all samples.
+
+        Args:
+            passes: seconds of both passes of the last epoch.
+            whole: of all of that epoch, with its checkpoints.
+            sizes: samples of each split.
+        """
+        training = self.held_out.began - self.training.began
+        scaled = self.training.scale(training, sizes["train"])
+        return scaled + self.held_out.scale(passes - training, sizes["validation"]) + whole - passes
+
 
 def measure(
     config: TrialConfig,
@@ -128,32 +149,31 @@ def measure(
     Raises:
         Exception: whatever a trial can fail with.
     """
-    few, asked = _Few(data), config
+    short, asked = _ShortData(data), config
     config = replace(config, epochs=2, modulation=replace(config.modulation, start=0))
-    ends: list[float] = []
-    reports: list[dict[str, float]] = []
-
-    def report(metrics: dict[str, float]) -> None:
-        ends.append(time.perf_counter())
-        reports.append(metrics)
-
+    reports: list[tuple[float, dict[str, float]]] = []
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     with TemporaryDirectory() as folder:
-        fit.train(config, few, report, folder=Path(folder), objective=objective, device=device)
+        fit.train(
+            config,
+            short,
+            lambda metrics: reports.append((time.perf_counter(), metrics)),
+            folder=Path(folder),
+            objective=objective,
+            device=device,
+        )
         last_bytes, best_bytes = ((Path(folder) / name).stat().st_size for name in (fit.LAST, fit.BEST))
-    evaluated = few.training.began + reports[-1]["seconds"]
-    train = (few.held_out.began - few.training.began) / few.training.samples * sizes["train"]
-    validation = (evaluated - few.held_out.began) / few.held_out.samples * sizes["validation"]
+    (began, _), (ended, metrics) = reports
     return Cost(
-        train_steps=few.training.steps,
-        validation_steps=few.held_out.steps,
-        epoch_seconds=train + validation + ends[-1] - evaluated,
+        train_steps=short.training.steps,
+        validation_steps=short.held_out.steps,
+        epoch_seconds=short.epoch_seconds(metrics["seconds"], ended - began, sizes),
         peak_bytes=_peak_bytes(device),
         last_bytes=last_bytes,
         best_bytes=best_bytes + sizes["validation"],  # it has a byte for each answer
-        metrics=len(reports[-1]) - 1,  # the epoch is no value of its own
+        metrics=len(metrics) - 1,  # the epoch is no value of its own
         trial=asked,
     )
 

@@ -118,8 +118,8 @@ def format_packings(measurements: Sequence[Measurement], limit: str) -> str:
     """
     one, best = measurements[0], best_packing(measurements)
     trials, resources = best.packing.trials, best.packing.resources
-    where = "a GPU" if resources.gpu else f"at a time, with {_counted(resources.cpu, 'core')} each"
-    line = f"{_counted(trials, 'trial')} {where}"
+    where = "a GPU" if resources.gpu else f"at a time, with {_format_count(resources.cpu, 'core')} each"
+    line = f"{_format_count(trials, 'trial')} {where}"
     if trials > 1 and one.rate:
         line += f": {best.speed / one.rate:.1f} times the epochs per hour of one"
     if best == measurements[-1]:
@@ -128,7 +128,7 @@ def format_packings(measurements: Sequence[Measurement], limit: str) -> str:
     return f"{line}; {densest.packing.trials} {'find no room' if densest.rate is None else 'would not be faster'}"
 
 
-def _counted(number: float, thing: str) -> str:
+def _format_count(number: float, thing: str) -> str:
     return f"{number:g} {thing}" + "s" * (number != 1)
 
 

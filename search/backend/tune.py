@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, Protocol
 
@@ -75,11 +75,11 @@ class _Suggestions(Searcher):
         return {}
 
 
-def _out_of_memory(tuner: Tuner, levels: Sequence[Resources], number: int, text: str) -> None:
+def _retry(tuner: Tuner, levels: Sequence[Resources], number: int, text: str) -> None:
     """Has the trial run again with more resources, as long as there are more."""
     tried = tuner.record.trials[number].oom_retries
     if tried + 1 < len(levels):
-        tuner.record_out_of_memory(number)
+        tuner.record_retry(number)
     else:
         facts = {"resources": str(levels[-1]), "text": text}
         tuner.record_end(number, "failed", Reason(Cause.OUT_OF_MEMORY, facts))
@@ -90,31 +90,40 @@ class _Decisions(FIFOScheduler):
 
     def __init__(self, tuner: Tuner, levels: Sequence[Resources]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._tuner, self._levels = tuner, levels
+        self._tuner = tuner
+        self._endings: dict[str, Callable[[int, str], object]] = {  # what a worker reports of a trial's end
+            "halt": self._halt,
+            "out_of_memory": functools.partial(_retry, tuner, levels),
+            "failure": self._fail,
+        }
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         number = trial.config["number"]
         for text in result.get("notes", ()):
             log.warning("trial %d: %s", number, text)
-        if "halt" in result:
-            self._tuner.halt(str(result["halt"]))
-            return str(TrialScheduler.STOP)
-        if "out_of_memory" in result:
-            _out_of_memory(self._tuner, self._levels, number, str(result["out_of_memory"]))
-            return str(TrialScheduler.STOP)
-        if "failure" in result:
-            self._tuner.record_end(number, "failed", failure(result["failure"]))
-            return str(TrialScheduler.STOP)
+        ending = next((key for key in self._endings if key in result), None)
+        if ending is None:
+            return str(self._take_epochs(number, trial.config["gpu"], result))
+        self._endings[ending](number, str(result[ending]))
+        return str(TrialScheduler.STOP)
+
+    def _halt(self, number: int, reason: str) -> None:
+        self._tuner.halt(reason)
+
+    def _fail(self, number: int, reason: str) -> None:
+        self._tuner.record_end(number, "failed", failure(reason))
+
+    def _take_epochs(self, number: int, gpu: float, result: dict[str, Any]) -> Any:
         for key, size in result.get("left", ()):
             self._tuner.record_prefix(number, key, size)
-        told = (self._tuner.record_epoch(number, metrics, trial.config["gpu"]) for metrics in result["metrics"])
-        reason = next(filter(None, told), None)
+        reasons = (self._tuner.record_epoch(number, metrics, gpu) for metrics in result["metrics"])
+        reason = next(filter(None, reasons), None)
         if self._tuner.halted:
-            return str(TrialScheduler.STOP)  # and it goes on when the search is resumed
+            return TrialScheduler.STOP  # and it goes on when the search is resumed
         if reason is None:
-            return str(TrialScheduler.CONTINUE)
+            return TrialScheduler.CONTINUE
         self._tuner.record_end(number, "stopped", reason)
-        return str(TrialScheduler.STOP)
+        return TrialScheduler.STOP
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         number = trial.config["number"]
@@ -141,7 +150,7 @@ class _Workers(tune.Callback):
         error = trial.get_error()
         text = str(error or "no reason is known").strip().splitlines()[0]
         if isinstance(error, OutOfMemoryError):  # Ray ended it, to save the node
-            _out_of_memory(self._tuner, self._levels, trial.config["number"], text)
+            _retry(self._tuner, self._levels, trial.config["number"], text)
             return
         reason = Reason(Cause.WORKER_DIED, {"times": WORKER_RETRIES + 1, "text": text})
         self._tuner.record_end(trial.config["number"], "failed", reason)

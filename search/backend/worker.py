@@ -50,8 +50,8 @@ def _open(options: str) -> fit.Data:
     return open_data(json.loads(options))
 
 
-def out_of_memory(error: Exception) -> bool:
-    """Whether it was memory that a trial lacked: a GPU's, or the machine's."""
+def is_out_of_memory(error: Exception) -> bool:
+    """Return True if it was memory that a trial lacked: a GPU's, or the machine's."""
     cpu = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
     return cpu or isinstance(error, torch.OutOfMemoryError | MemoryError)
 
@@ -72,38 +72,45 @@ def run_trial(config: dict[str, Any], setup: Setup) -> None:
 
 def _run(config: dict[str, Any], setup: Setup, tell: Callable[[dict[str, Any]], None]) -> None:
     try:
-        if setup.here is not None:
-            os.chdir(setup.here)  # another node's workers begin elsewhere
-        trial, prefixes = trial_from(config["trial"]), Prefixes(PrefixStore(setup.storage), config["sharing"])
-        with setup.storage.training(config["number"]) as (folder, keep):
-            inherited = prefixes.take(trial, folder)
-            told: list[dict[str, float]] = []
-
-            def report(metrics: dict[str, float]) -> None:
-                told.append(metrics)
-                if metrics["epoch"] + 1 < inherited:  # they go in one report
-                    return
-                keep()
-                left = prefixes.leave(int(metrics["epoch"]) + 1, folder)
-                tell({"metrics": list(told), "left": left})
-                told.clear()
-
-            fit.train(
-                trial,
-                _open(json.dumps({**setup.dataset, **config["dataset"]}, sort_keys=True)),
-                report,
-                folder=folder,
-                objective=setup.objective,
-                device=device_for(config["cpu"], config["gpu"]),
-            )
-    except RemoteError as error:
-        tell({"halt": str(error)})
+        _train(config, setup, tell)
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in FULL:
-            tell({"halt": f"{error.strerror}: {error.filename}"})
-            return
-        said = f"{type(error).__name__}: {error}"
-        if out_of_memory(error):
-            tell({"out_of_memory": said})
-            return
-        tell({"failure": said, "traceback": traceback.format_exc()})
+        tell(_ending(error))
+
+
+def _train(config: dict[str, Any], setup: Setup, tell: Callable[[dict[str, Any]], None]) -> None:
+    if setup.here is not None:
+        os.chdir(setup.here)  # another node's workers begin elsewhere
+    trial, prefixes = trial_from(config["trial"]), Prefixes(PrefixStore(setup.storage), config["sharing"])
+    with setup.storage.training(config["number"]) as (folder, keep):
+        inherited = prefixes.take(trial, folder)
+        untold: list[dict[str, float]] = []
+
+        def report(metrics: dict[str, float]) -> None:
+            untold.append(metrics)
+            if metrics["epoch"] + 1 < inherited:  # they go in one report
+                return
+            keep()
+            left = prefixes.leave(int(metrics["epoch"]) + 1, folder)
+            tell({"metrics": list(untold), "left": left})
+            untold.clear()
+
+        fit.train(
+            trial,
+            _open(json.dumps({**setup.dataset, **config["dataset"]}, sort_keys=True)),
+            report,
+            folder=folder,
+            objective=setup.objective,
+            device=device_for(config["cpu"], config["gpu"]),
+        )
+
+
+def _ending(error: Exception) -> dict[str, Any]:
+    """What is reported of a trial that raised: it halts the search, lacked memory, or has failed."""
+    if isinstance(error, RemoteError):
+        return {"halt": str(error)}
+    if isinstance(error, OSError) and error.errno in FULL:
+        return {"halt": f"{error.strerror}: {error.filename}"}
+    reason = f"{type(error).__name__}: {error}"
+    if is_out_of_memory(error):
+        return {"out_of_memory": reason}
+    return {"failure": reason, "traceback": "".join(traceback.format_exception(error))}

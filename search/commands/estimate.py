@@ -14,7 +14,7 @@ from search.backend.autopack import PackingDecision, least_cpu, pack_cpus, pack_
 from search.backend.cluster import nodes_of, own_cpus
 from search.backend.costs import costs_of
 from search.backend.device import device_for
-from search.backend.preflight import searchable
+from search.backend.preflight import check_search
 from search.backend.resources import ResourceError, Resources, requested_resources, trials_at_once
 from search.backend.step_cost import Cost
 from search.console.notes import print_note
@@ -181,7 +181,7 @@ def dry_run(experiment: Experiment, console: Console) -> None:
     Raises:
         ExperimentError, DatasetError, ResourceError: mistakes of whoever asks, as they would be found by the search.
     """
-    data, notes = searchable(experiment)
+    data, notes = check_search(experiment)
     for note in notes:
         print_note(console, note)
     found = forecast(experiment, data)

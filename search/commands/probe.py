@@ -15,7 +15,7 @@ from rich.text import Text
 
 from datasets.registry import DatasetError
 from ogmge.fit import BEST
-from ogmge.inference import Trained
+from ogmge.inference import TrainedModel
 from ogmge.linear_probe import extract_features, fit, right
 from ogmge.trainer import Batch
 from search.console.notes import print_line, print_note
@@ -81,7 +81,7 @@ def run(ask: Ask, runs: Path, console: Console) -> None:
 
 
 def _probe(
-    models: Sequence[Model], singles: Sequence[Trained], data: Any, folder: Path, ask: Ask, console: Console
+    models: Sequence[Model], singles: Sequence[TrainedModel], data: Any, folder: Path, ask: Ask, console: Console
 ) -> Report:
     every = [*(model.trained for model in models), *singles]
     files = [*(model.file for model in models), *(folder / single.names[0] / BEST for single in singles)]

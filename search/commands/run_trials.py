@@ -31,7 +31,7 @@ from search.tuner.prefixes.sharing import Sharing
 from search.tuner.tuner import Tuner
 
 
-class _Tidy:
+class _StateCleaner:
     """Takes away what a trial that has ended needs no more: the state to go on from."""
 
     def __init__(self, storage: Storage) -> None:
@@ -80,7 +80,7 @@ def train_all(
     ):
         levels, at_once = _levels(experiment, folder, console) if tuner.remaining_trials else ([], 0)
         tracker.connected()
-        tuner.callbacks += [tracker, _Tidy(storage)]
+        tuner.callbacks += [tracker, _StateCleaner(storage)]
         if levels and experiment.search.share_prefixes:
             tuner.share(_sharing(tuner, storage, levels[0], fingerprint))
         for trial in tuner.record:

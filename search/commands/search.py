@@ -13,7 +13,7 @@ from rich.console import Console
 
 from datasets.store.remote import RemoteError
 from ogmge.checkpoint import CheckpointError
-from search.backend.preflight import searchable
+from search.backend.preflight import check_search
 from search.commands.confirm import Ask, SearchSummary, confirm, retire
 from search.commands.confirm import Outcome as Confirmed
 from search.commands.run_trials import train_all
@@ -67,7 +67,7 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
     """
     began = time.monotonic()
     folder = RunFolder(runs / experiment.name)
-    data, notes = searchable(experiment)
+    data, notes = check_search(experiment)
     for note in notes:
         print_note(console, note)
     with claim_folder(folder, experiment, resume=resume):

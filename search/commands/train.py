@@ -19,7 +19,7 @@ from ogmge.fit import BEST
 from search.backend import ddp
 from search.backend.cluster import nodes, own_modules
 from search.backend.ddp import Job
-from search.backend.preflight import rehearse
+from search.backend.preflight import check_models
 from search.backend.resources import cores_each
 from search.commands.run_trials import engine, everywhere
 from search.console.notes import print_line, print_note
@@ -64,7 +64,7 @@ def train(experiment: Experiment, runs: Path, console: Console, how: How | None 
     """
     how = how or How()
     data, fingerprint = _data(experiment)
-    for note in rehearse(experiment.model_copy(update={"space": {}}), data):
+    for note in check_models(experiment.model_copy(update={"space": {}}), data):
         print_note(console, note)
     folder = RunFolder(runs / experiment.name)
     job = _job(experiment, folder, how, data)
@@ -214,7 +214,7 @@ def _run(
         return
     where = str(job.folder) if job.storage is None else job.storage.where
     with engine(experiment, job.dataset, job.here, where):
-        there = ddp.gpus_there()
+        there = ddp.gpu_count()
         workers = how.workers or max(1, there)
         asked = experiment.search.resources.cpu
         cpu = cores_each(workers, nodes()) if asked == "auto" else asked

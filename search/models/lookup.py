@@ -14,7 +14,7 @@ import torch
 
 from ogmge import inference as trained
 from ogmge.fit import BEST
-from ogmge.inference import Trained
+from ogmge.inference import TrainedModel
 from search.experiment.load import load as load_experiment
 from search.experiment.messages import hint
 from search.experiment.mistakes import UserError
@@ -44,7 +44,7 @@ class Model:
     name: str
     file: Path
     run: RunFolder | None
-    trained: Trained
+    trained: TrainedModel
 
     @property
     def folder(self) -> RunFolder:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ogmge import inference
 from ogmge.fit import BEST
-from ogmge.inference import Trained
+from ogmge.inference import TrainedModel
 from search.backend.cluster import ROOT, sources
 from search.tracking.client import TrackingError, store_uri, versions
 
@@ -57,7 +57,7 @@ def register(name: str, run_id: str, weights: Path, uri: str, modules: Collectio
     return f"models:/{name}@{ALIAS}"
 
 
-def _signature(model: Trained) -> Any:
+def _signature(model: TrainedModel) -> Any:
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema, TensorSpec
 

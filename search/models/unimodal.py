@@ -14,7 +14,7 @@ import torch
 from ogmge import fit, inference
 from ogmge.config import ConfigError, TrialConfig
 from ogmge.fit import BEST, LAST
-from ogmge.inference import Trained
+from ogmge.inference import TrainedModel
 from search.experiment.formatting import format_value
 from search.models.lookup import Model, ModelError
 from search.run.folder import write
@@ -69,7 +69,9 @@ def check(model: Model, data: fit.Data) -> None:
             raise ModelError(f"{name} cannot be trained alone with the settings of {model.file}: {error}") from error
 
 
-def train(model: Model, data: fit.Data, folder: Path, device: torch.device, tell: Tell, note: Tell) -> list[Trained]:
+def train(
+    model: Model, data: fit.Data, folder: Path, device: torch.device, tell: Tell, note: Tell
+) -> list[TrainedModel]:
     """Trains an encoder on each of the model's modalities, or goes on with it; returns their best epochs.
 
     Args:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from search.backend.preflight import rehearse
+from search.backend.preflight import check_models
 from search.experiment.load import load
 from search.run.open_data import open_data
 from tests.support import ROOT
@@ -86,6 +86,6 @@ def test_an_encoder_and_a_fusion_of_ones_own_make_models_of_a_search(tmp_path, m
     (tmp_path / "parts.py").write_text(parts)
     (tmp_path / "parts.yaml").write_text(*blocks("docs/plugin.md", "yaml"))
     experiment = load(tmp_path / "parts.yaml")
-    [note] = rehearse(experiment, open_data(experiment.dataset))
+    [note] = check_models(experiment, open_data(experiment.dataset))
     sys.modules.pop("parts")
     tells(note, "AdamW")

@@ -19,7 +19,7 @@ from datasets import registry
 from datasets.store.prepare import prepare
 from ogmge import fit
 from ogmge.fusion import FUSIONS
-from search.backend.preflight import rehearse
+from search.backend.preflight import check_models
 from search.cli.main import main
 from search.experiment.load import load
 from search.run.open_data import open_data
@@ -91,7 +91,7 @@ def test_data_of_ones_own_with_three_modalities_train(mine: Path):
     experiment = load(mine / "mine.yaml", [*overrides, "trial.precision=fp32", "trial.epochs=2", "trial.batch_size=8"])
     assert set(experiment.space) >= {"fusion", "optimizer.lr", "modulation.alpha"}
     data = open_data(experiment.dataset)
-    rehearse(experiment, data)
+    check_models(experiment, data)
     epochs: list[dict[str, float]] = []
     fit.train(experiment.trial, data, epochs.append, folder=mine / "trained")
     assert {f"val/accuracy/{m}" for m in ("audio", "visual", "text")} < set(epochs[1])

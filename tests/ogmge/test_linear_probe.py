@@ -16,7 +16,7 @@ from datasets.loader.in_memory import InMemory, Split
 from ogmge import inference, linear_probe
 from ogmge.config import Modulation, Optimizer, TrialConfig
 from ogmge.fit import train
-from ogmge.inference import Trained
+from ogmge.inference import TrainedModel
 from ogmge.linear_probe import WEIGHT_DECAYS, extract_features, fit, logistic_regression, right
 from tests.support.tells import tells
 
@@ -137,7 +137,7 @@ DATA = InMemory(["a", "b", "c"], split(40, 0), split(21, 1), "")
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> list[Trained]:
+def models(tmp_path_factory: pytest.TempPathFactory) -> list[TrainedModel]:
     """One that was trained in full precision, and one of another fusion, of one modality, in half."""
     folder = tmp_path_factory.mktemp("models")
     half = replace(CONFIG, modalities=("visual",), modulation=Modulation(method="none"), precision="bf16")
@@ -146,7 +146,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[Trained]:
     return [inference.load(folder / name / "best.pt") for name in ("full", "half")]
 
 
-def state(model: Trained) -> dict[str, Tensor]:
+def state(model: TrainedModel) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in model.model.state_dict().items()}
 
 

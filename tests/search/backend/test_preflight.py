@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from datasets.loader.in_memory import InMemory, Split
-from search.backend.preflight import metric_names, rehearse
+from search.backend.preflight import check_models, metric_names
 from search.experiment.load import check
 from search.experiment.schema import Experiment, ExperimentError
 from search.experiment.yaml_source import override, parse
 from tests.support.tells import tells
 
-REHEARSED = """
-name: rehearsed
+CHECKED = """
+name: checked
 dataset: {name: digits}
 trial: {epochs: 3, encoder: small_conv, modulation: {end: 2}}
 space: {fusion: [concat, sum], modulation.method: [ogm, ogm_ge]}
@@ -32,14 +32,14 @@ ALONE = ("trial.modalities=[audio]", "trial.modulation.method=none")
 
 
 def experiment(*assignments: str) -> Experiment:
-    document = parse(REHEARSED, "rehearsed.yaml")
+    document = parse(CHECKED, "checked.yaml")
     override(document, assignments)
     return check(document)
 
 
 def problems(*assignments: str, on: InMemory = IMAGES) -> list[str]:
     with pytest.raises(ExperimentError) as refused:
-        rehearse(experiment(*assignments), on)
+        check_models(experiment(*assignments), on)
     return list(refused.value.sentences)
 
 
@@ -59,7 +59,7 @@ def problems(*assignments: str, on: InMemory = IMAGES) -> list[str]:
     ],
 )
 def test_what_can_be_trained_is_let_through_without_a_word(assignments):
-    assert rehearse(experiment(*assignments), IMAGES) == []
+    assert check_models(experiment(*assignments), IMAGES) == []
 
 
 METRICS = "val/accuracy, val/loss, val/accuracy/audio, val/accuracy/visual"
@@ -152,7 +152,7 @@ def test_all_that_is_wrong_is_said_at_once_and_each_thing_once():
 def test_an_optimizer_that_undoes_the_modulation_is_noted_once(assignments, optimizers):
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # a note is no warning
-        notes = rehearse(experiment(*assignments), IMAGES)
+        notes = check_models(experiment(*assignments), IMAGES)
     for note, optimizer in zip(notes, optimizers, strict=True):
         tells(note, optimizer, "`apply='update'`")
 
@@ -193,7 +193,7 @@ PAIRS = ("space.modalities=[[audio,visual],[flow,visual]]", "search.metric=val/a
 
 
 def test_only_what_every_trial_has_can_be_optimised():
-    assert rehearse(experiment(PAIRS[0], PAIRS[1].format("visual")), THREE) == []
+    assert check_models(experiment(PAIRS[0], PAIRS[1].format("visual")), THREE) == []
     [sentence] = problems(PAIRS[0], PAIRS[1].format("flow"), on=THREE)
     tells(sentence, "`search.metric`", "val/accuracy, val/loss, val/accuracy/visual", "'val/accuracy/flow'")
 

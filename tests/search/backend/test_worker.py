@@ -12,7 +12,7 @@ from ogmge.fit import VALIDATION_ACCURACY
 from search.backend import tune
 from search.backend.device import device_for
 from search.backend.resources import Resources
-from search.backend.worker import Setup, out_of_memory
+from search.backend.worker import Setup, is_out_of_memory
 from search.experiment.load import load
 from search.run.checkpoints import Storage
 from search.run.folder import trial_folder
@@ -58,7 +58,7 @@ def test_a_trial_is_held_to_its_share_of_a_gpus_memory(threads, monkeypatch, gpu
 def test_memory_that_no_machine_has_is_known_for_what_it_is():
     with pytest.raises(RuntimeError) as error:
         torch.empty(2**60)
-    assert out_of_memory(error.value)
+    assert is_out_of_memory(error.value)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_memory_that_no_machine_has_is_known_for_what_it_is():
     ],
 )
 def test_only_a_lack_of_memory_is_one(error, expected):
-    assert out_of_memory(error) is expected
+    assert is_out_of_memory(error) is expected
 
 
 def test_a_worker_s_warning_is_told_of_its_trial(ray_instance: None, tmp_path: Path, caplog: pytest.LogCaptureFixture):

@@ -38,9 +38,9 @@ def test_the_last_epoch_is_reported_whatever_an_earlier_report_takes(ray_instanc
             self.mailbox = train_loop_config["mailbox"]
 
         def fit(self):
-            ray.get(self.mailbox.put.remote({"metrics": {"epoch": 0}}))
+            ray.get(self.mailbox.put.remote({"epoch": 0}))
             assert go_on.wait(60)
-            ray.get(self.mailbox.put.remote({"metrics": {"epoch": 1}}))
+            ray.get(self.mailbox.put.remote({"epoch": 1}))
 
     def report(metrics):
         told.append(metrics["epoch"])
