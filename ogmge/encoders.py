@@ -6,6 +6,7 @@ image, `[T, C, H, W]` for T frames, `[D]` for a vector. One's own is any `packag
 
 from __future__ import annotations
 
+import math
 import pkgutil
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -167,10 +168,9 @@ def small_conv(shape: tuple[int, ...]) -> nn.Module:
 
 def mlp(shape: tuple[int, ...]) -> nn.Module:
     """Two hidden layers of 256 with ReLU, for vectors (others are flattened). Modulate it with `parameters: all`."""
-    inputs = 1
-    for n in shape:
-        inputs *= n
-    return initialise(nn.Sequential(nn.Flatten(), nn.Linear(inputs, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU()))
+    return initialise(
+        nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU())
+    )
 
 
 ENCODERS: dict[str, Factory] = {"small_conv": small_conv, "mlp": mlp}

@@ -199,19 +199,9 @@ def _noise(tensors: list[Tensor], seed: int) -> list[Tensor]:
 def _parameters_to_modulate(name: str, encoder: nn.Module, which: str) -> list[nn.Parameter]:
     dimensions, advice = PARAMETERS[which]
     chosen = [p for p in encoder.parameters() if p.ndim in dimensions]
-    if not chosen and _is_trainable(encoder):
+    if not chosen and any(p.requires_grad for p in encoder.parameters()):
         raise ValueError(f"`parameters` = {which!r} finds nothing to modulate in the encoder {name!r}: {advice}")
     return chosen
-
-
-def _is_trainable(encoder: nn.Module) -> bool:
-    return any(p.requires_grad for p in encoder.parameters())
-
-
-def _sum_over_ranks(value: Tensor, group: dist.ProcessGroup | None) -> Tensor:
-    if dist.is_available() and dist.is_initialized():
-        dist.all_reduce(value, group=group)
-    return value
 
 
 class Modulator:
@@ -319,7 +309,7 @@ class Modulator:
         if self.modulation.apply == "update":
             self._pending = (k, step)
         else:
-            self._edit(self._gradients(), k, step)
+            self._edit([[p.grad for p in ps if p.grad is not None] for ps in self._parameters], k, step)
         return ModulationStats(total, ratio, k)
 
     def _take_scores(self, logits: Mapping[str, Tensor] | None, y: Tensor | None) -> Tensor:
@@ -331,7 +321,9 @@ class Modulator:
         if self._observed is None:
             raise ValueError("nothing observed: pass `logits` and `y`, or call `observe` first")
         total, self._observed = self._observed, None
-        return _sum_over_ranks(total, self._group)
+        if dist.is_available() and dist.is_initialized():
+            dist.all_reduce(total, group=self._group)
+        return total
 
     def _edit(self, groups: list[list[Tensor]], k: Tensor, step: int) -> None:
         """g <- k_u g (+ h), in place, for the tensors of each encoder."""
@@ -352,9 +344,6 @@ class Modulator:
     def _noise_seed(self, step: int, index: int) -> int:
         digest = hashlib.blake2b(f"{self._seed}/{step}/{index}".encode(), digest_size=8).digest()
         return int.from_bytes(digest) >> 1
-
-    def _gradients(self) -> list[list[Tensor]]:
-        return [[p.grad for p in ps if p.grad is not None] for ps in self._parameters]
 
     def _with_gradient(self) -> list[list[Tensor]]:
         """The parameters that a step of the optimizer moves, of each encoder."""

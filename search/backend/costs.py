@@ -19,34 +19,8 @@ WEIGH = ("encoder", "modalities", "fusion", "batch_size", "accumulate", "precisi
 
 def _choices(experiment: Experiment) -> dict[str, list[Any]]:
     """The choices that decide how heavy a trial is, by path; of a range, its ends."""
-    return {
-        path: [entry.low, entry.high] if isinstance(entry, Range) else entry
-        for path, entry in experiment.space.items()
-        if path.startswith(WEIGH)
-    }
-
-
-class _Costs:
-    """What configurations cost, by label; each is measured once."""
-
-    def __init__(self, experiment: Experiment, data: Data, device: torch.device) -> None:
-        self.by_label: dict[str, Cost] = {}
-        self._experiment, self._data, self._device = experiment, data, device
-        self._sizes = _sizes(experiment, data)
-        self._method: Changes = {METHOD: methods(experiment.space, experiment.trial)[0]}
-
-    def of(self, changes: Changes) -> Cost:
-        name = label(changes)
-        if name not in self.by_label:
-            self.by_label[name] = _measure_cost(
-                self._experiment, self._data, self._sizes, {**self._method, **changes}, self._device
-            )
-        return self.by_label[name]
-
-    def weight(self, changes: Changes) -> float:
-        """The memory on a GPU, the time on a CPU."""
-        cost = self.of(changes)
-        return cost.peak_bytes if self._device.type == "cuda" else cost.epoch_seconds
+    choices = {path: entry for path, entry in experiment.space.items() if path.startswith(WEIGH)}
+    return {path: [e.low, e.high] if isinstance(e, Range) else e for path, e in choices.items()}
 
 
 def costs_of(experiment: Experiment, data: Data, device: torch.device) -> dict[str, Cost]:
@@ -57,13 +31,20 @@ def costs_of(experiment: Experiment, data: Data, device: torch.device) -> dict[s
     Raises:
         ExperimentError: a trial fails in its first steps.
     """
-    choices, costs = _choices(experiment), _Costs(experiment, data, device)
-    heaviest = first = {path: values[0] for path, values in choices.items()}
-    for path, values in choices.items():
-        weights = [costs.weight({**first, path: value}) for value in values]
-        heaviest = {**heaviest, path: values[weights.index(max(weights))]}
-    costs.of(heaviest)
-    return costs.by_label
+    base: Changes = {METHOD: methods(experiment.space, experiment.trial)[0]}
+    choices, sizes = _choices(experiment), _sizes(experiment, data)
+    first = {path: values[0] for path, values in choices.items()}
+    costs: dict[str, Cost] = {}
+
+    def weigh(changes: Changes) -> float:
+        name = label(changes)
+        if name not in costs:
+            costs[name] = _measure_cost(experiment, data, sizes, {**base, **changes}, device)
+        return costs[name].peak_bytes if device.type == "cuda" else costs[name].epoch_seconds
+
+    weights = {path: [weigh({**first, path: value}) for value in values] for path, values in choices.items()}
+    weigh({path: choices[path][w.index(max(w))] for path, w in weights.items()})
+    return costs
 
 
 def _sizes(experiment: Experiment, data: Data) -> Mapping[str, int]:

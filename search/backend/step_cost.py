@@ -75,12 +75,7 @@ def _count_batches(batches: Iterable[Batch], until: float) -> int:
 
 @dataclass
 class _Pass:
-    """The first batches of a pass over a split.
-
-    Args:
-        began: when the first was asked for.
-        steps, samples: how many there were.
-    """
+    """The first batches of a pass over a split: when they were asked for, and how many there were."""
 
     began: float = 0.0
     steps: int = 0
@@ -94,10 +89,6 @@ class _Pass:
             yield x, y
             if self.steps >= steps or time.perf_counter() - self.began > SECONDS:
                 return
-
-    def scale(self, seconds: float, samples: int) -> float:
-        """Seconds that the pass takes for so many samples, where it took so many for its own."""
-        return seconds / self.samples * samples
 
 
 @dataclass
@@ -125,16 +116,11 @@ class _ShortData:
         return self.held_out.take(self.data.validation(batch_size=batch_size), self.steps)
 
     def epoch_seconds(self, passes: float, whole: float, sizes: Mapping[str, int]) -> float:
-        """Seconds of an epoch with passes over all samples.
-
-        Args:
-            passes: seconds of both passes of the last epoch.
-            whole: of all of that epoch, with its checkpoints.
-            sizes: samples of each split.
-        """
+        """Seconds of an epoch over all samples, from those of a short one: of both its passes, and of the whole."""
         training = self.held_out.began - self.training.began
-        scaled = self.training.scale(training, sizes["train"])
-        return scaled + self.held_out.scale(passes - training, sizes["validation"]) + whole - passes
+        train = training / self.training.samples * sizes["train"]
+        validation = (passes - training) / self.held_out.samples * sizes["validation"]
+        return train + validation + (whole - passes)
 
 
 def measure(
