@@ -70,7 +70,7 @@ class Evaluation:
 
     def leaders(self) -> dict[str, list[tuple[int, float]]]:
         """Modality -> the classes that it alone answers better than any other alone, and how much better than the next
-        (a difference of accuracies), the furthest ahead first. Where two are equal, nobody leads."""
+        (a difference of accuracies), the furthest ahead first. Where two are equal, none leads."""
         if len(self.alone) < 2:
             return {name: [] for name in self.alone}
         ahead, who = torch.stack([s.class_accuracy for s in self.alone.values()]).topk(2, dim=0)

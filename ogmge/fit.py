@@ -89,11 +89,11 @@ def _read(path: Path) -> dict[str, Any] | None:
         return None
 
 
-# ---- for trainings that begin alike ----
+# ---- for trainings that share a prefix ----
 
 
 def prefix_state(folder: Path) -> dict[str, Any]:
-    """What another training with the same beginning needs to go on from the last epoch of the one in a folder.
+    """What another training with the same prefix needs to go on from the last epoch of the one in a folder.
 
     Raises:
         checkpoint.CheckpointError: there is none, or it cannot be read.
@@ -107,7 +107,7 @@ def inherit(state: Mapping[str, Any], config: TrialConfig, folder: Path) -> int:
     Args:
         state: of a training that is the same as this one up to there (`ogmge.prefix_keys.keys`), see `prefix_state`.
         config: of this one.
-        folder: likewise.
+        folder: of this one.
 
     Returns:
         how many epochs were inherited.

@@ -107,7 +107,7 @@ def cluster(address: str, modules: Collection[str] | None = None) -> Iterator[No
             for a look at the cluster.
 
     Raises:
-        ClusterError: nobody answers, or it cannot be joined.
+        ClusterError: nothing answers, or it cannot be joined.
     """
     _quiet()
     address = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address

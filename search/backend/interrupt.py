@@ -28,7 +28,7 @@ class Interrupt:
             os.write(2, NOW.encode())
             os._exit(INTERRUPTED)  # Ray's processes end with their driver, and the journal is whole at any time
         self.asked = True
-        signal.raise_signal(signal.SIGUSR1)  # Tune ends cleanly, and gives Ctrl-C back to whoever had it
+        signal.raise_signal(signal.SIGUSR1)  # Tune ends cleanly, and gives Ctrl-C back to its handler before
         self.listen()
         os.write(2, STOPPING.encode())  # now: who answers it with Ctrl-C is heard
 

@@ -10,7 +10,7 @@ OURS = ("search", "ogmge", "datasets")
 
 
 class Notices(logging.Handler):
-    """Keeps our warnings, and what libraries call an error; their warnings are not for whoever searches."""
+    """Keeps our warnings, and what libraries call an error; users need not see their warnings."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)

@@ -110,7 +110,7 @@ def best_packing(measurements: Sequence[Measurement]) -> Measurement:
 
 
 def format_packings(measurements: Sequence[Measurement], limit: str) -> str:
-    """A line on what was measured, for whoever waits.
+    """A line on what was measured, for the user who waits.
 
     Args:
         measurements: see `climb`.
@@ -216,7 +216,7 @@ class _Member:
 
 def _serve(crew: Connection, dataset: dict[str, Any], trial: TrialConfig) -> None:
     """In a process: answers requests until the crew is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started it ends it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the crew ends it
     member = _Member(dataset, trial)
     with suppress(EOFError, ConnectionError):
         while True:

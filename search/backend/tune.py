@@ -33,7 +33,7 @@ class Trainable(Protocol):
     """Trains one trial in a worker and reports `{"metrics": [{name: value}], "left": [(key, bytes)], "notes": [text]}`
     after each epoch: of those that it inherited all at once, what it has left for others, and what it warns of.
 
-    Lists, as Tune keeps statistics of every number that it finds in a dict: 50 kB a trial, which nobody asks for.
+    Lists, as Tune keeps statistics of every number that it finds in a dict: 50 kB a trial, never read.
     """
 
     def __call__(self, config: dict[str, Any], setup: Setup) -> None: ...

@@ -94,7 +94,7 @@ def train_all(
 
 
 def _sharing(tuner: Tuner, storage: Storage, resources: Resources, fingerprint: str) -> Sharing:
-    """Which trials begin alike, where beginnings lie that a session before this one left."""
+    """Which trials share a prefix, with the prefixes that an earlier session of the search has saved."""
     experiment, store = tuner.experiment, PrefixStore(storage)
     context = context_of(experiment, fingerprint, resources, sources(own_modules(experiment)))
     max_bytes = experiment.search.prefixes.max_gb * 1e9
