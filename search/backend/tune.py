@@ -79,7 +79,7 @@ def _retry(tuner: Tuner, levels: Sequence[Resources], number: int, text: str) ->
     """Has the trial run again with more resources, as long as there are more."""
     tried = tuner.record.trials[number].oom_retries
     if tried + 1 < len(levels):
-        tuner.record_retry(number)
+        tuner.record_out_of_memory(number)
     else:
         facts = {"resources": str(levels[-1]), "text": text}
         tuner.record_end(number, "failed", Reason(Cause.OUT_OF_MEMORY, facts))
