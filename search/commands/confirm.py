@@ -38,11 +38,10 @@ from search.tracking.tracker import SearchTracker
 from search.tracking.trial_runs import Kind, Results
 from search.tuner.search_policy import SearchPolicy
 from search.tuner.tuner import Tuner
-from search.verdict import plan as plans
 from search.verdict.confirm_policy import SEED, ConfirmPolicy, marks, title
 from search.verdict.decide import Verdict
 from search.verdict.evidence import Weights, document, measures, read_document, trials_of, verdict_of
-from search.verdict.plan import UNTIL_CLEAR, Plan
+from search.verdict.plan import UNTIL_CLEAR, Plan, read_plan, write_plan
 from search.verdict.seeds import fresh_seeds
 
 log = logging.getLogger(__name__)
@@ -180,7 +179,7 @@ def confirm(searched: SearchSummary, console: Console, ask: Ask, *, limited: boo
             "--sequential adds seeds until it is clear, which it never is where there is no difference: give it an "
             "end, with --seeds (the most) or with search.budget.hours=…"
         )
-    plans.keep(own.path / "plan.json", plan)
+    write_plan(own.path / "plan.json", plan)
     storage = storage_of(experiment, own)
     known = {CONFIRMATION_ID: identify(own, searched.identity.fingerprint).run}
     kind = Kind("confirmation", title, marks, known, again="the same command")
@@ -224,17 +223,17 @@ def _plan_of(searched: SearchSummary, ask: Ask, *, limited: bool) -> tuple[Confi
         )
     trials: dict[Arm, int] = {arm: best[arm].trial.number for arm in ARMS}
     retire(folder, trials)
-    plan = plans.read(folder.confirmation.path / "plan.json")
+    plan = read_plan(folder.confirmation.path / "plan.json")
     if plan is None or not folder.confirmation.has_progress:
         plan = Plan(_seeds(experiment, ask), ask.sequential, trials)
     elif ask.sequential or ask.seeds is not None:
         judged = folder.verdict.exists()
-        plan = plan.asked(_seeds(experiment, ask), sequential=ask.sequential, judged=judged)
+        plan = plan.revise(_seeds(experiment, ask), sequential=ask.sequential, judged=judged)
     used = {experiment.trial.seed, *(trial.changes.get(SEED, 0) for trial in searched.record)}
     seeds = fresh_seeds(experiment.search.seed, used, plan.seeds)
     changes = {arm: best[arm].trial.changes for arm in ARMS}
     spent = searched.record.spent
-    limited = limited or plan.open
+    limited = limited or plan.is_open
     return ConfirmPolicy(experiment, changes, seeds, spent, sequential=plan.sequential, limited=limited), plan
 
 
@@ -251,13 +250,13 @@ def _endless(tuner: Tuner, plan: Plan, ask: Ask) -> bool:
     """Whether pairs are to be added that nothing ends."""
     budget = tuner.experiment.search.budget
     ends = ask.seeds is not None or any((budget.hours, budget.gpu_hours, budget.epochs))
-    return plan.open and not ends and tuner.remaining_trials > 0
+    return plan.is_open and not ends and tuner.remaining_trials > 0
 
 
 def retire(folder: RunFolder, trials: Mapping[Arm, int]) -> bool:
     """Puts the confirmation of other configurations aside: the search has gone on since, and has another best. Returns
     whether there was one."""
-    plan = plans.read(folder.confirmation.path / "plan.json")
+    plan = read_plan(folder.confirmation.path / "plan.json")
     if plan is None or dict(plan.trials) == dict(trials):
         return False
     aside = next(p for i in range(1, 10_000) if not (p := folder.path / f"confirm.{i}").exists())

@@ -137,7 +137,7 @@ def _withheld(policy: ConfirmPolicy, found: Verdict) -> list[str]:
 
 
 def _failures(policy: ConfirmPolicy) -> list[str]:
-    lost = policy.pairs.lost()
+    lost = policy.pairs.failures
     if not lost:
         return []
     one, more = lost[0], f" and {len(lost) - 1} more" if len(lost) > 1 else ""

@@ -1,9 +1,10 @@
-"""Trainings in pairs, as they come in: who is still to be trained, and which of them count."""
+"""Trainings in pairs, as they come in: which is to be trained next, and which of them count."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import filterfalse, product
 from typing import Literal
 
 from search.experiment.arms import Arm
@@ -22,7 +23,7 @@ class Values:
     Args:
         pairs: which.
         modulated, baseline: the objective.
-        ablation: likewise, where all of them have one.
+        ablation: where all of these pairs have one.
     """
 
     pairs: tuple[int, ...]
@@ -35,30 +36,39 @@ class Pairs:
     """The trainings of a confirmation, and what they ask for next. It looks at results in the order of the pairs, never
     in the order in which they come in, so that a fast configuration is not seen more often than a slow one.
 
+    Looks come in two rounds. The first asks for a claim of the pairs alone, and ends with one; from then on each pair
+    has an ablation too, of the leading arm (see `search.verdict.decide.Ablation`). The second, where `sequential`, asks
+    for a claim that the ablation supports. A look is at the first so many pairs, and waits until all of them are over.
+
     Args:
         planned: pairs at most.
         mode: whether more or less of the objective is better.
-        sequential: whether pairs are added until they are clear; else all are trained before anybody looks.
-
-    Attributes:
-        ablation_of: the arm whose ablation is to be trained too, once the pairs alone make a claim; see
-            `search.verdict.decide.Ablation`.
-        clear_at: after so many pairs it was clear, where `sequential`.
+        sequential: whether there is a look after each pair, until it is clear; else there is one, after the last.
     """
 
     def __init__(self, planned: int, mode: Mode, *, sequential: bool) -> None:
         self.planned, self.sequential = planned, sequential
-        self.ablation_of: Arm | None = None
-        self.clear_at: int | None = None
         self._mode = mode
         self._trained: dict[tuple[int, Role], TrialRecord | None] = {}
-        self._looked = 0  # pairs, at which a claim has been looked for
-        self._checked = 0  # ditto, with the ablation
+        self._over = set[tuple[int, Role]]()  # finished or failed; what the budget stopped may go on
+        self._results: dict[tuple[int, Role], float] = {}  # the objective, of what was trained to the end
+        self._claims: list[tuple[int, Decision]] = []  # that ended a round, and after how many pairs
+        self._looked = 0  # pairs, at this round's last look
+
+    @property
+    def ablation_of(self) -> Arm | None:
+        """The arm whose ablation is to be trained too, once the pairs alone make a claim."""
+        return leader(self._claims[0][1].paired, self._mode) if self._claims else None
+
+    @property
+    def clear_at(self) -> int | None:
+        """After so many pairs it was clear, where `sequential`."""
+        return self._claims[1][0] if len(self._claims) == 2 else None
 
     @property
     def roles(self) -> tuple[Role, ...]:
         """What each pair consists of by now."""
-        return PAIR if self.ablation_of is None else (*PAIR, "ablation")
+        return _roles(self.ablation_of)
 
     @property
     def trainings(self) -> int:
@@ -68,8 +78,7 @@ class Pairs:
     @property
     def has_more(self) -> bool:
         """Whether trainings may still be asked for: what is due, or ablations of what is there."""
-        undecided = self.ablation_of is None and self._prefix(PAIR) < self.planned
-        return self.clear_at is None and (undecided or any(True for _ in self._due()))
+        return (not self._claims and self._prefix(PAIR) < self.planned) or next(self._due(), None) is not None
 
     def hand_out(self) -> tuple[int, Role]:
         """The next one to be trained."""
@@ -78,90 +87,73 @@ class Pairs:
         return pair, role
 
     def _due(self) -> Iterator[tuple[int, Role]]:
-        if self.clear_at is None:
-            every = ((pair, role) for pair in range(self.planned) for role in self.roles)
-            yield from (one for one in every if one not in self._trained)
+        wanted = product(range(self.planned if self.clear_at is None else 0), self.roles)
+        return filterfalse(self._trained.__contains__, wanted)
 
     def take(self, pair: int, role: Role, trial: TrialRecord) -> None:
         """What was handed out, as it stands now; once it has ended, its result counts."""
         self._trained[pair, role] = trial
-        if trial.is_over:
-            self._look()
+        if trial.status in ("finished", "failed"):
+            self._over.add((pair, role))
+        if trial.status == "finished" and trial.best is not None:
+            self._results[pair, role] = trial.best
+        self._look()
 
     def trial(self, pair: int, role: Role) -> TrialRecord | None:
         """One that was handed out and taken."""
         return self._trained.get((pair, role))
 
-    # ---- results ----
-
-    def _over(self, pair: int, roles: Sequence[Role]) -> bool:
-        """Whether nothing more will come of a pair. What the budget stopped may still go on."""
-        trials = [self.trial(pair, role) for role in roles]
-        return all(t is not None and t.status in ("finished", "failed") for t in trials)
-
-    def _counts(self, pair: int, roles: Sequence[Role]) -> bool:
-        trials = [self.trial(pair, role) for role in roles]
-        return all(t is not None and t.status == "finished" for t in trials)
-
-    def _prefix(self, roles: Sequence[Role]) -> int:
-        """The first so many pairs are over."""
-        return next((pair for pair in range(self.planned) if not self._over(pair, roles)), self.planned)
-
-    def _looks(self, roles: Sequence[Role], looked: int) -> range:
-        """The numbers of pairs at which there is to be another look."""
-        over = self._prefix(roles)
-        if self.sequential:
-            return range(looked + 1, over + 1)
-        return range(over, over + 1) if over == self.planned > looked else range(0)
-
-    def _look(self) -> None:
-        if self.ablation_of is None:
-            for first in self._looks(PAIR, self._looked):
-                self._looked = first
-                found = self._decision(first, PAIR)
-                if found is not None and found.first != "none":
-                    self.ablation_of = leader(found.paired, self._mode)
-                    break
-        if self.ablation_of is not None and self.sequential and self.clear_at is None:
-            for first in self._looks(self.roles, self._checked):
-                self._checked = first
-                found = self._decision(first, self.roles)
-                if found is not None and found.claim != "none":
-                    self.clear_at = first
-                    break
-
-    def _decision(self, first: int, roles: Sequence[Role]) -> Decision | None:
-        values = self._values(range(first), roles)
-        if len(values.pairs) < 2:
-            return None
-        return decide(
-            values.modulated, values.baseline, self._mode, sequential=self.sequential, ablation=values.ablation
-        )
-
-    def _values(self, among: Sequence[int], roles: Sequence[Role]) -> Values:
-        pairs = tuple(pair for pair in among if self._counts(pair, roles))
-        modulated, baseline = (self._of(pairs, role) for role in ("modulated", "baseline"))
-        has_ablation = "ablation" in roles and self.ablation_of is not None
-        ablation = (
-            Ablation(self.ablation_of, self._of(pairs, "ablation"))
-            if has_ablation and self.ablation_of is not None
-            else None
-        )
-        return Values(pairs, modulated, baseline, ablation)
-
-    def _of(self, pairs: Sequence[int], role: Role) -> list[float]:
-        found = [self.trial(pair, role) for pair in pairs]
-        return [t.best for t in found if t is not None and t.best is not None]
+    @property
+    def failures(self) -> list[TrialRecord]:
+        """Trainings that failed, so that their pairs do not count."""
+        return [t for t in self._trained.values() if t is not None and t.status == "failed"]
 
     def values(self) -> Values:
         """What the verdict is to be made of; the pairs without an ablation where one is asked for and not there yet,
         and where it failed with every seed."""
-        among = range(self.planned if not self.sequential else self.clear_at or self._prefix(PAIR))
-        pairs = self._values(among, PAIR)
-        ablations_are_over = all(self._over(pair, self.roles) for pair in pairs.pairs)
-        checked = self._values(among, self.roles)
-        return checked if ablations_are_over and checked.pairs else pairs
+        among = range((self.clear_at or self._prefix(PAIR)) if self.sequential else self.planned)
+        pairs, checked = self._values(among, None), self._values(among, self.ablation_of)
+        return checked if checked.pairs and self._over.issuperset(product(pairs.pairs, self.roles)) else pairs
 
-    def lost(self) -> list[TrialRecord]:
-        """Trainings that failed, so that their pairs do not count."""
-        return [t for t in self._trained.values() if t is not None and t.status == "failed"]
+    def _values(self, among: Sequence[int], ablation_of: Arm | None) -> Values:
+        """Those of the pairs that have a result in each role; in both arms alone, where there is to be no ablation."""
+        roles = _roles(ablation_of)
+        pairs = tuple(pair for pair in among if self._results.keys() >= set(product([pair], roles)))
+        baseline, modulated, *more = (self._column(pairs, role) for role in roles)
+        return Values(pairs, modulated, baseline, Ablation(ablation_of, more[0]) if ablation_of else None)
+
+    def _column(self, pairs: Sequence[int], role: Role) -> list[float]:
+        return [self._results[pair, role] for pair in pairs]
+
+    # ---- looks ----
+
+    def _look(self) -> None:
+        while (first := self._next_look()) is not None:
+            self._looked = first
+            decision = self._decision(first)
+            if decision is not None and decision.claim != "none":
+                self._claims.append((first, decision))
+                self._looked = 0
+
+    def _next_look(self) -> int | None:
+        """The number of pairs to look at now; None where they are not over, or the last look was."""
+        if len(self._claims) == (2 if self.sequential else 1):
+            return None
+        first = self._looked + 1 if self.sequential else self.planned
+        return first if self._looked < first <= self._prefix(self.roles) else None
+
+    def _prefix(self, roles: Sequence[Role]) -> int:
+        """The first so many pairs are over."""
+        places = product(range(self.planned), roles)
+        return next((pair for pair, role in places if (pair, role) not in self._over), self.planned)
+
+    def _decision(self, first: int) -> Decision | None:
+        values = self._values(range(first), self.ablation_of)
+        if len(values.pairs) < 2:
+            return None
+        arms = values.modulated, values.baseline
+        return decide(*arms, self._mode, sequential=self.sequential, ablation=values.ablation)
+
+
+def _roles(ablation_of: Arm | None) -> tuple[Role, ...]:
+    return PAIR if ablation_of is None else (*PAIR, "ablation")

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from search.experiment.arms import Arm
 from search.run.folder import FolderError, write
 
@@ -30,14 +32,14 @@ class Plan:
     fixed: tuple[int, ...] = ()
 
     @property
-    def open(self) -> bool:
+    def is_open(self) -> bool:
         """Whether only a budget ends it where there is nothing to become clear."""
         return self.sequential and self.seeds >= UNTIL_CLEAR
 
-    def asked(self, seeds: int, *, sequential: bool, judged: bool) -> Plan:
+    def revise(self, seeds: int, *, sequential: bool, judged: bool) -> Plan:
         """The plan as it is to go on.
 
-        Whoever asks for more seeds may have looked at results, if only at the means on the screen: the rule for that
+        A user who asks for more seeds may have looked at results, if only at the means on the screen: the rule for that
         decides from there on. It counts every look of its own; one at a verdict was another.
 
         Args:
@@ -46,7 +48,7 @@ class Plan:
             judged: whether there was a verdict by now.
 
         Raises:
-            FolderError: fewer seeds than before, or none to add.
+            FolderError: fewer seeds than before.
         """
         if seeds < self.seeds:
             raise FolderError(
@@ -55,11 +57,14 @@ class Plan:
             )
         if seeds == self.seeds and sequential <= self.sequential:
             return self
-        looked = (*self.fixed, self.seeds) if judged and not self.sequential else self.fixed
-        return replace(self, seeds=seeds, sequential=True, fixed=looked)
+        looks = (self.seeds,) if judged and not self.sequential else ()
+        return replace(self, seeds=seeds, sequential=True, fixed=(*self.fixed, *looks))
 
 
-def read(path: Path) -> Plan | None:
+_PLAN = TypeAdapter(Plan)
+
+
+def read_plan(path: Path) -> Plan | None:
     """The plan in a file; None where there is none.
 
     Raises:
@@ -68,15 +73,13 @@ def read(path: Path) -> Plan | None:
     if not path.exists():
         return None
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        return Plan(**{**values, "fixed": tuple(values["fixed"])})
-    except (ValueError, TypeError, KeyError) as error:
+        return _PLAN.validate_json(path.read_bytes())
+    except ValueError as error:
         raise FolderError(
-            f"{path} is damaged, so that nobody can tell how many seeds were planned: move {path.parent} away to begin "
-            "the confirmation again"
+            f"{path} is damaged, so the number of planned seeds is unknown: move {path.parent} away to begin the "
+            "confirmation again"
         ) from error
 
 
-def keep(path: Path, plan: Plan) -> None:
-    """Writes it."""
+def write_plan(path: Path, plan: Plan) -> None:
     write(path, json.dumps(asdict(plan), indent=2) + "\n")

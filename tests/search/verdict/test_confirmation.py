@@ -37,7 +37,7 @@ from search.verdict.confirm_policy import ConfirmPolicy, ablation_changes, other
 from search.verdict.decide import Ablation, Verdict, decide, leader, verdict
 from search.verdict.evidence import class_changes, document, measures, verdict_of
 from search.verdict.paired import paired_bootstrap, secondary
-from search.verdict.plan import Plan, keep, read
+from search.verdict.plan import Plan, read_plan, write_plan
 from search.verdict.seeds import fresh_seeds, redraws
 from search.verdict.text import sentences
 from tests.search.tuner.test_tuner import experiment
@@ -359,19 +359,19 @@ BEGUN = Plan(6, False, {"baseline": 1, "modulated": 0})
     ],
 )
 def test_seeds_that_are_added_are_judged_by_the_rule_for_that(tmp_path, seeds, sequential, judged, then):
-    assert BEGUN.asked(seeds, sequential=sequential, judged=judged) == then
-    keep(tmp_path / "plan.json", then)
-    assert read(tmp_path / "plan.json") == then
+    assert BEGUN.revise(seeds, sequential=sequential, judged=judged) == then
+    write_plan(tmp_path / "plan.json", then)
+    assert read_plan(tmp_path / "plan.json") == then
 
 
 def test_a_plan_that_was_sequential_stays_so_and_says_no_more_of_earlier_looks():
     plan = Plan(20, True, {"baseline": 1, "modulated": 0})
-    assert plan.asked(30, sequential=False, judged=True) == replace(plan, seeds=30)
+    assert plan.revise(30, sequential=False, judged=True) == replace(plan, seeds=30)
 
 
 def test_fewer_seeds_than_were_planned_are_refused():
     with pytest.raises(FolderError) as error:
-        BEGUN.asked(5, sequential=False, judged=True)
+        BEGUN.revise(5, sequential=False, judged=True)
     tells(error.value, "6 seeds", 5, "--seeds")
 
 
@@ -379,7 +379,7 @@ def test_fewer_seeds_than_were_planned_are_refused():
 def test_a_damaged_plan_is_refused(tmp_path, text):
     (tmp_path / "plan.json").write_text(text)
     with pytest.raises(FolderError) as error:
-        read(tmp_path / "plan.json")
+        read_plan(tmp_path / "plan.json")
     tells(error.value, tmp_path / "plan.json", "seeds")
 
 
