@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from numpy.typing import ArrayLike
@@ -48,7 +48,7 @@ class Ablation:
     values: Sequence[float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Verdict:
     """What n pairs of fresh seeds say. Values are in the metric's unit, differences are modulated - baseline.
 
@@ -60,8 +60,8 @@ class Verdict:
         interval: the one that decides: the paired t interval or, where sequential, the confidence sequence's. None
             where there is none.
         paired: the pairs: each arm's mean and sd, the difference, its t interval.
-        ablation_interval, ablation: the better configuration against itself with the modulation switched, modulated -
-            unmodulated, likewise.
+        ablation_interval, ablation: the same of the better configuration against itself with the modulation switched,
+            modulated - unmodulated.
         sign_flip_p: exact; None where n is too small for it to reach 5 %.
         smallest_p: the smallest that n allows.
         detectable: the smallest true difference that n pairs show in 80 % of cases, given the sd that was seen.
@@ -69,24 +69,24 @@ class Verdict:
         evidence: against "no difference", valid whenever one looks (see `search.verdict.anytime`), where sequential.
         alone: each modality by itself, secondary.
         examples: the difference in accuracy over redrawn examples, where the publisher fixes the split.
-        notes: sentences that whoever reads the verdict must see.
+        notes: sentences that belong to the verdict.
     """
 
     claim: Claim
     word: str
     mode: Mode
     sequential: bool
-    interval: tuple[float, float] | None
+    interval: tuple[float, float] | None = None
     paired: Paired
-    ablation_interval: tuple[float, float] | None
-    ablation: Paired | None
-    sign_flip_p: float | None
+    ablation_interval: tuple[float, float] | None = None
+    ablation: Paired | None = None
+    sign_flip_p: float | None = None
     smallest_p: float
-    detectable: float | None
-    seeds_for_seen: int | None
-    evidence: float | None
+    detectable: float | None = None
+    seeds_for_seen: int | None = None
+    evidence: float | None = None
     alone: dict[str, Secondary]
-    examples: Range | None
+    examples: Range | None = None
     notes: tuple[str, ...]
 
 
@@ -107,10 +107,8 @@ def claim_of(interval: tuple[float, float] | None, mode: Mode) -> Claim:
 
 def interval_of(pairs: Paired, *, sequential: bool) -> tuple[float, float] | None:
     """The interval that decides: the paired t interval, or the confidence sequence's where seeds are added."""
-    if pairs.low is None or pairs.high is None or not pairs.sd:
-        return None
-    if not sequential:
-        return pairs.low, pairs.high
+    if not pairs.sd or not sequential:
+        return pairs.interval
     half = anytime.half_width(pairs.sd, pairs.n)
     return None if half is None else (pairs.mean - half, pairs.mean + half)
 
@@ -185,40 +183,46 @@ def verdict(
     Raises:
         ValueError: results that are not finite or not in pairs.
     """
-    found = decide(modulated, baseline, mode, sequential=sequential, ablation=ablation)
+    decision = decide(modulated, baseline, mode, sequential=sequential, ablation=ablation)
     differences = [a - b for a, b in zip(modulated, baseline, strict=True)]
-    n, sd = found.paired.n, found.paired.sd
-    return Verdict(
-        found.claim,
-        f"no difference that {_seeds(n)} can show" if found.claim == "none" else found.claim,
-        mode,
-        sequential,
-        found.interval,
-        found.paired,
-        found.ablation_interval,
-        found.ablation,
-        sign_flip(differences) if smallest_p(n) <= 1 - CONFIDENCE and sd else None,
-        smallest_p(n),
-        detectable(sd, n) if sd else None,
-        seeds_for(found.paired.mean, sd) if sd else None,
-        _evidence(differences) if sequential and sd else None,
-        secondary(alone or {}),
-        None if correct is None else paired_bootstrap(*correct),
-        tuple(_notes(found, sequential=sequential)),
+    pairs = decision.paired
+    found = Verdict(
+        claim=decision.claim,
+        word=f"no difference that {_seeds(pairs.n)} can show" if decision.claim == "none" else decision.claim,
+        mode=mode,
+        sequential=sequential,
+        interval=decision.interval,
+        paired=pairs,
+        ablation_interval=decision.ablation_interval,
+        ablation=decision.ablation,
+        smallest_p=smallest_p(pairs.n),
+        alone=secondary(alone or {}),
+        examples=None if correct is None else paired_bootstrap(*correct),
+        notes=tuple(filter(None, [_too_few(pairs, sequential=sequential), _of_ablation(decision)])),
     )
+    return _with_power(found, pairs.sd, differences) if pairs.sd else found
 
 
-def _evidence(differences: Sequence[float]) -> float:
-    return math.exp(min(700.0, float(anytime.log_evidence(differences)[-1])))
+def _with_power(found: Verdict, sd: float, differences: Sequence[float]) -> Verdict:
+    """With what stands beside the interval, where the differences have a spread."""
+    mean, n = found.paired.mean, found.paired.n
+    log_evidence = float(anytime.log_evidence(differences)[-1])
+    return replace(
+        found,
+        sign_flip_p=sign_flip(differences) if _can_flip(n) else None,
+        detectable=detectable(sd, n),
+        seeds_for_seen=seeds_for(mean, sd),
+        evidence=math.exp(min(700.0, log_evidence)) if found.sequential else None,
+    )
 
 
 def _seeds(n: int) -> str:
     return "1 seed" if n == 1 else f"{n} seeds"
 
 
-def _notes(found: Decision, *, sequential: bool) -> list[str]:
-    notes = [_too_few(found.paired, sequential=sequential), _of_ablation(found)]
-    return [note for note in notes if note]
+def _can_flip(n: int) -> bool:
+    """Whether a sign-flip test of n pairs can reach 5 %."""
+    return smallest_p(n) <= 1 - CONFIDENCE
 
 
 def _too_few(pairs: Paired, *, sequential: bool) -> str:
@@ -234,32 +238,32 @@ def _too_few(pairs: Paired, *, sequential: bool) -> str:
             f"All {n} differences are the same: seeds that change nothing count as one result, so there is no interval "
             "and no p-value."
         )
-    notes = []
-    if smallest_p(n) > 1 - CONFIDENCE:
-        notes.append(
-            f"{n} seeds cannot reach 5 % in a sign-flip test, whose smallest p would be {smallest_p(n):g}: no p-value "
-            "is given; it takes 6."
-        )
-    if sequential and anytime.half_width(pairs.sd, n) is None:
-        notes.append(f"{n} seeds cannot be clear when one may stop at any number of them: that takes 5.")
-    return " ".join(notes)
+    flip = (
+        f"{n} seeds cannot reach 5 % in a sign-flip test, whose smallest p would be {smallest_p(n):g}: no p-value is "
+        "given; it takes 6."
+    )
+    stop = f"{n} seeds cannot be clear when one may stop at any number of them: that takes 5."
+    can_stop = not sequential or anytime.half_width(pairs.sd, n) is not None
+    return " ".join(note for note, can in ((flip, _can_flip(n)), (stop, can_stop)) if not can)
 
 
 def _of_ablation(found: Decision) -> str:
     """What the ablation makes of the pairs' claim."""
-    if found.first == "none" or (found.ablation is not None and found.claim != "none"):
-        return ""
     better, switched = ("modulated", "off") if found.first == "helps" else ("baseline", "on")
+    if found.first == "none":
+        return ""
     if found.ablation is None:
         return (
             f"Not checked: the best {better} configuration against itself with the modulation switched {switched}. The "
             "two configurations may differ in more than the modulation, and owe their difference to that."
         )
-    return (
-        f"The two configurations differ, but that the modulation {found.first} does not show when the best {better} "
-        f"one is trained with the modulation switched {switched}: their other settings may make the difference, and "
-        "these were the luck of the search."
-    )
+    if found.claim == "none":
+        return (
+            f"The two configurations differ, but that the modulation {found.first} does not show when the best "
+            f"{better} one is trained with the modulation switched {switched}: their other settings may make the "
+            "difference, and these were the luck of the search."
+        )
+    return ""
 
 
 def from_dict(plain: Mapping[str, Any]) -> Verdict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -35,7 +36,7 @@ class Paired:
         n: pairs.
         mean, sd: of the differences; no `sd` for a single pair, and 0 where all differences are the same.
         low, high: the two-sided interval of the mean difference; None where there is none: n < 2 or sd = 0.
-        p: two-sided, of the paired t test; None likewise.
+        p: two-sided, of the paired t test; None where there is no interval.
         confidence: of the interval.
         modulated, baseline: each arm by itself.
     """
@@ -49,6 +50,10 @@ class Paired:
     confidence: float
     modulated: Spread
     baseline: Spread
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        return None if self.low is None or self.high is None else (self.low, self.high)
 
 
 @dataclass(frozen=True)
@@ -236,15 +241,11 @@ def seeds_for(difference: float, sd: float, power: float = POWER, alpha: float =
         power: above alpha.
         alpha: of the test.
     """
-    if not difference or not sd or power_of(difference, sd, MOST_SEEDS, alpha) < power:
+    if not difference or not sd:
         return None
-    few, many = 1, 2  # `few` are too few; a single pair tests nothing
-    while power_of(difference, sd, many, alpha) < power:
-        few, many = many, min(2 * many, MOST_SEEDS)
-    while many - few > 1:
-        middle = (few + many) // 2
-        few, many = (middle, many) if power_of(difference, sd, middle, alpha) < power else (few, middle)
-    return many
+    counts = range(2, MOST_SEEDS + 1)  # a single pair tests nothing
+    place = bisect_left(counts, power, key=lambda n: power_of(difference, sd, n, alpha))
+    return counts[place] if place < len(counts) else None
 
 
 # ---- several comparisons, and examples ----

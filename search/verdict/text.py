@@ -8,7 +8,7 @@ from typing import Any
 from search.experiment.arms import ARMS, Arm
 from search.experiment.formatting import format_difference, format_value
 from search.verdict.decide import Claim, Verdict, claim_of
-from search.verdict.paired import Paired, Spread
+from search.verdict.paired import Paired, Secondary, Spread
 
 TITLES: dict[Arm, str] = {"modulated": "modulated", "baseline": "unmodulated"}
 HEADLINES: dict[Claim, str] = {"helps": "Modulation helps", "hurts": "Modulation hurts"}  # but for "none"
@@ -22,19 +22,16 @@ def _spread(metric: str, spread: Spread) -> str:
     return f"{spread.mean:.4f} ± {spread.sd:.4f}"
 
 
-def _difference(metric: str, mean: float, low: float | None, high: float | None) -> str:
-    if low is None or high is None:
+def _difference(metric: str, mean: float, interval: tuple[float, float] | None) -> str:
+    if interval is None:
         return format_difference(metric, mean)
-    ends = (format_difference(metric, end, unit=False) for end in (low, high))
+    ends = (format_difference(metric, end, unit=False) for end in interval)
     return f"{format_difference(metric, mean)} ({' to '.join(ends)})"
 
 
-def _row(metric: str, pairs: Paired) -> tuple[str, str, str]:
-    return (
-        _spread(metric, pairs.modulated),
-        _spread(metric, pairs.baseline),
-        _difference(metric, pairs.mean, pairs.low, pairs.high),
-    )
+def _cells(metric: str, pairs: Paired, interval: tuple[float, float] | None) -> tuple[str, str, str]:
+    spreads = _spread(metric, pairs.modulated), _spread(metric, pairs.baseline)
+    return *spreads, _difference(metric, pairs.mean, interval)
 
 
 HEADINGS = (TITLES["modulated"], TITLES["baseline"], "difference (95 %)")
@@ -43,44 +40,47 @@ HEADINGS = (TITLES["modulated"], TITLES["baseline"], "difference (95 %)")
 def verdict_rows(metric: str, found: Verdict, ablation_of: Arm | None) -> list[tuple[str, str, str, str]]:
     """What stands under `HEADINGS`, each row with its name: each arm's mean and standard deviation, and the difference
     with its interval."""
-    low, high = found.interval or (None, None)
-    modulated, baseline, _ = _row(metric, found.paired)
-    rows = [(metric, modulated, baseline, _difference(metric, found.paired.mean, low, high))]
-    for name, alone in found.alone.items():
-        p = "" if alone.holm_p is None else f", p = {alone.holm_p:.2g}"
-        cells = _row("accuracy", alone.paired)
-        rows.append((f"  {name} alone", *cells[:2], cells[2] + p))
+    rows = [(metric, *_cells(metric, found.paired, found.interval)), *map(_alone_row, found.alone.items())]
     if found.ablation is not None:
         switched = "modulation off" if ablation_of == "modulated" else "modulation on"
-        low, high = found.ablation_interval or (None, None)
-        cells = _row(metric, found.ablation)
-        rows.append((f"  the same, {switched}", *cells[:2], _difference(metric, found.ablation.mean, low, high)))
-    if found.examples is not None:
-        redrawn = found.examples
-        rows.append(("  examples redrawn", "", "", _difference("accuracy", redrawn.mean, redrawn.low, redrawn.high)))
+        rows.append((f"  the same, {switched}", *_cells(metric, found.ablation, found.ablation_interval)))
+    if (redrawn := found.examples) is not None:
+        difference = _difference("accuracy", redrawn.mean, (redrawn.low, redrawn.high))
+        rows.append(("  examples redrawn", "", "", difference))
     return rows
+
+
+def _alone_row(item: tuple[str, Secondary]) -> tuple[str, str, str, str]:
+    name, alone = item
+    modulated, baseline, difference = _cells("accuracy", alone.paired, alone.paired.interval)
+    p = "" if alone.holm_p is None else f", p = {alone.holm_p:.2g}"
+    return f"  {name} alone", modulated, baseline, difference + p
 
 
 def sentences(metric: str, found: Verdict) -> list[str]:
     """What the table means."""
-    pairs, said = found.paired, []
+    n = found.paired.n
     if found.claim == "none":
-        said.append(f"{found.word[0].upper()}{found.word[1:]}.")
+        said = [f"{found.word[0].upper()}{found.word[1:]}."]
     else:
-        said.append(f"{HEADLINES[found.claim]}, by {_of(metric, pairs.mean)} as it looks from {pairs.n} seeds.")
-    if found.detectable is not None and "accuracy" in metric and found.detectable > 1:
-        said.append(f"{pairs.n} seeds that differ as much as these could show no difference at all.")
-    elif found.detectable is not None:
-        able = f"{pairs.n} seeds show a true difference of {_of(metric, found.detectable)} in four cases of five"
-        said.append(f"{able}{_more_seeds(found)}.")
+        said = [f"{HEADLINES[found.claim]}, by {_size(metric, found.paired.mean)} as it looks from {n} seeds."]
+    if found.detectable is not None:
+        said.append(_power_sentence(metric, found, found.detectable))
     if found.sign_flip_p is not None:
         said.append(
-            f"Exact sign-flip p = {found.sign_flip_p:.2g}; the smallest that {pairs.n} seeds allow is "
-            f"{found.smallest_p:.2g}."
+            f"Exact sign-flip p = {found.sign_flip_p:.2g}; the smallest that {n} seeds allow is {found.smallest_p:.2g}."
         )
     if found.evidence is not None:
         said.append(f"Evidence against no difference: {found.evidence:.3g}, where 20 is clear.")
     return [*said, *found.notes]
+
+
+def _power_sentence(metric: str, found: Verdict, detectable: float) -> str:
+    n = found.paired.n
+    if "accuracy" in metric and detectable > 1:
+        return f"{n} seeds that differ as much as these could show no difference at all."
+    able = f"{n} seeds show a true difference of {_size(metric, detectable)} in four cases of five"
+    return f"{able}{_more_seeds(found)}."
 
 
 def _more_seeds(found: Verdict) -> str:
@@ -92,7 +92,7 @@ def _more_seeds(found: Verdict) -> str:
     return f"; one as large as the one seen would take {found.seeds_for_seen}"
 
 
-def _of(metric: str, difference: float) -> str:
+def _size(metric: str, difference: float) -> str:
     return format_difference(metric, abs(difference)).removeprefix("+")
 
 
