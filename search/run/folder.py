@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -21,7 +22,7 @@ from search.experiment.formatting import flat
 from search.experiment.messages import hint
 from search.experiment.mistakes import UserError
 from search.experiment.schema import Experiment, as_values, to_yaml
-from search.run.version import VERSION, require_readable
+from search.run.version import VERSION, read_values
 
 MAY_CHANGE = (  # on resume
     "search.trials",
@@ -34,8 +35,6 @@ MAY_CHANGE = (  # on resume
     "search.share_prefixes",
     "search.prefixes.max_gb",
 )
-
-
 UNKNOWN = "unknown"  # the fingerprint of data that have none
 LOCK_WAIT_S = 0.4  # `at_work` holds the lock of a folder for a moment
 FULL = (errno.ENOSPC, errno.EDQUOT)  # no room on the disk, or no more for this user
@@ -50,6 +49,16 @@ def trial_folder(tune: Path, number: int) -> Path:
     return tune / f"{number:04d}"
 
 
+class _Place:
+    """A path below a run's folder."""
+
+    def __init__(self, *parts: str) -> None:
+        self._parts = parts
+
+    def __get__(self, folder: RunFolder, owner: type) -> Path:
+        return folder.path.joinpath(*self._parts)
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """Where a run's files are.
@@ -60,64 +69,24 @@ class RunFolder:
 
     path: Path
 
-    @property
-    def experiment(self) -> Path:
-        return self.path / "experiment.yaml"
-
-    @property
-    def tune(self) -> Path:
-        return self.path / "tune"
-
-    @property
-    def journal(self) -> Path:
-        return self.tune / "journal.jsonl"
-
-    @property
-    def packing(self) -> Path:
-        """What a trial is given, where that was measured."""
-        return self.tune / "packing.json"
-
-    @property
-    def storage(self) -> Path:
-        """Holds the name of the run's folder in `search.storage`."""
-        return self.path / "storage"
-
-    @property
-    def training(self) -> Path:
-        """How a training run by itself is trained, once an epoch of it was."""
-        return self.path / "train.json"
+    experiment = _Place("experiment.yaml")
+    identity = _Place("run.json")  # see `identify`
+    tune = _Place("tune")
+    journal = _Place("tune", "journal.jsonl")
+    packing = _Place("tune", "packing.json")  # what a trial is given, where that was measured
+    storage = _Place("storage")  # holds the name of the run's folder in `search.storage`
+    training = _Place("train.json")  # how a training run by itself is trained, once an epoch of it was
+    best = _Place("best.yaml")
+    trials = _Place("trials.csv")
+    verdict = _Place("verdict.json")
+    report = _Place("report.html")
+    readings = _Place("test_readings.jsonl")  # of the test split, a line each
 
     @property
     def has_progress(self) -> bool:
         """Whether a trial was started, or an epoch trained."""
         files = (self.journal, self.path / LAST, self.training)
         return any(file.stat().st_size for file in files if file.exists())
-
-    @property
-    def best(self) -> Path:
-        return self.path / "best.yaml"
-
-    @property
-    def trials(self) -> Path:
-        return self.path / "trials.csv"
-
-    @property
-    def verdict(self) -> Path:
-        return self.path / "verdict.json"
-
-    @property
-    def report(self) -> Path:
-        return self.path / "report.html"
-
-    @property
-    def readings(self) -> Path:
-        """Of the test split, a line each."""
-        return self.path / "test_readings.jsonl"
-
-    @property
-    def identity(self) -> Path:
-        """What the run began with: see `identify`."""
-        return self.path / "run.json"
 
     @property
     def confirmation(self) -> RunFolder:
@@ -150,27 +119,31 @@ def differences_from(experiment: Experiment, path: Path, also: Collection[str] =
     Raises:
         FolderError: the file is damaged.
     """
-    try:
-        before, now = flat(yaml.safe_load(path.read_text(encoding="utf-8"))), flat(as_values(experiment))
-    except (yaml.YAMLError, UnicodeDecodeError, AttributeError) as error:
-        raise FolderError(
-            f"{path} is damaged, so that nobody can tell whether this is the same experiment: delete it if you know "
-            "that it is, and repeat this command"
-        ) from error
+    before, now = _read_flat(path), flat(as_values(experiment))
     may = set(MAY_CHANGE).difference(also)
     different = [key for key in {**before, **now} if before.get(key) != now.get(key) and key not in may]
     return [f"`{key}` was {before.get(key)!r} and is {now.get(key)!r}" for key in different]
 
 
-def _check(folder: RunFolder, experiment: Experiment, resume: bool) -> None:
-    if not resume:
-        if folder.path.exists() and any(p.name != ".lock" for p in folder.path.iterdir()):
-            raise FolderError(
-                f"{folder.path} exists already: continue it with --resume, or take another name "
-                f"(name={experiment.name}-2)"
-            )
-        return
-    require_readable(folder.identity)
+def _read_flat(path: Path) -> dict[str, Any]:
+    try:
+        return flat(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (yaml.YAMLError, UnicodeDecodeError, AttributeError) as error:
+        raise FolderError(
+            f"{path} is damaged, so it cannot be verified that this is the same experiment: delete it if you know that "
+            "it is, and repeat this command"
+        ) from error
+
+
+def _check_new(folder: RunFolder, name: str) -> None:
+    if folder.path.exists() and any(p.name != ".lock" for p in folder.path.iterdir()):
+        raise FolderError(
+            f"{folder.path} exists already: continue it with --resume, or take another name (name={name}-2)"
+        )
+
+
+def _check_resumed(folder: RunFolder, experiment: Experiment) -> None:
+    require_readable(folder)
     if not (folder.experiment.exists() or folder.has_progress):
         raise FolderError(f"there is nothing to resume in {folder.path}: start without --resume")
     if folder.experiment.exists() and (different := differences_from(experiment, folder.experiment)):
@@ -178,6 +151,17 @@ def _check(folder: RunFolder, experiment: Experiment, resume: bool) -> None:
             f"a resumed run keeps what it began with ({folder.experiment}), but {'; '.join(different)}: "
             "put that back, or take another name"
         )
+
+
+def require_readable(folder: RunFolder) -> None:
+    """Check that this program knows the version of a run. A file that is missing or damaged says nothing of it.
+
+    Raises:
+        VersionError: it is newer.
+    """
+    for path in (folder.identity, folder.verdict):
+        with suppress(OSError, ValueError):
+            read_values(path)
 
 
 @dataclass(frozen=True)
@@ -194,12 +178,12 @@ class Identity:
 
 
 def require_unchanged(then: str, now: str, since: str, otherwise: str) -> None:
-    """Sees that the data which a file or a run's folder names are what they were.
+    """Check that the data which a file or a run's folder names are what they were.
 
-    Where they are not, whoever asked is refused, and can say what is meant: put the data back, or name these ones in so
-    many words (another run, `--data`, `dataset.…=…`, a file without `origin`), which nobody refuses. A note would come
-    too late: a training would be of other data than its search, and a split of today may hold what a model was trained
-    on then, so that its scores are too good and nothing in them shows it.
+    Where they are not, the command is refused, and its user can say what is meant: put the data back, or name these
+    ones in so many words (another run, `--data`, `dataset.…=…`, a file without `origin`), which is never refused. A
+    note would come too late: a training would be of other data than its search, and a split of today may hold what a
+    model was trained on then, so that its scores are too good and nothing in them shows it.
 
     Args:
         then, now: fingerprints; what is "unknown" then cannot be told from anything.
@@ -223,27 +207,31 @@ def identify(folder: RunFolder, fingerprint: str) -> Identity:
         made = Identity(secrets.token_hex(8), fingerprint)
         write(folder.identity, json.dumps({"version": VERSION, **asdict(made)}) + "\n")
         return made
-    try:
-        known = json.loads(folder.identity.read_text(encoding="utf-8"))
-        made = Identity(str(known["run"]), str(known["fingerprint"]))
-    except (ValueError, TypeError, KeyError) as error:
-        raise FolderError(
-            f"{folder.identity} is damaged, so that nobody can tell whether the data are the same: delete it if you "
-            "know that they are, and repeat this command"
-        ) from error
+    identity = _read_identity(folder)
     require_unchanged(
-        made.fingerprint,
+        identity.fingerprint,
         fingerprint,
         f"the run in {folder.path} began",
         "and results on different data say nothing together: put the data back, or begin another run",
     )
-    return made
+    return identity
+
+
+def _read_identity(folder: RunFolder) -> Identity:
+    try:
+        values = read_values(folder.identity)
+        return Identity(str(values["run"]), str(values["fingerprint"]))
+    except (ValueError, KeyError) as error:
+        raise FolderError(
+            f"{folder.identity} is damaged, so it cannot be verified that the data are the same: delete it if you "
+            "know that they are, and repeat this command"
+        ) from error
 
 
 def fingerprint_in(folder: RunFolder) -> str:
     """Of the data of the run, as far as it is known."""
-    with suppress(OSError, ValueError, TypeError, KeyError):
-        return str(json.loads(folder.identity.read_text(encoding="utf-8"))["fingerprint"])
+    with suppress(OSError, UserError):
+        return _read_identity(folder).fingerprint
     return UNKNOWN
 
 
@@ -278,12 +266,15 @@ def at_work(folder: RunFolder) -> bool:
 def claim_folder(folder: RunFolder, experiment: Experiment, *, resume: bool) -> Iterator[None]:
     """The folder for this process alone, with the resolved experiment in it.
 
-    A new folder in which nothing happened before an error goes away again, so that a mended command can be repeated.
+    A new folder in which nothing happened before an error is removed, so that the corrected command can be repeated.
 
     Raises:
         FolderError: it is another run's, there is nothing to resume, or what is resumed was another experiment.
     """
-    _check(folder, experiment, resume)
+    if resume:
+        _check_resumed(folder, experiment)
+    else:
+        _check_new(folder, experiment.name)
     folder.path.mkdir(parents=True, exist_ok=True)
     with lock_folder(folder):
         write(folder.experiment, to_yaml(as_values(experiment)))
@@ -304,7 +295,7 @@ def find(run: str, runs: Path) -> Path:
     """
     for candidate in (runs / run, Path(run)):
         if (candidate / "experiment.yaml").exists():
-            require_readable(RunFolder(candidate).identity)
+            require_readable(RunFolder(candidate))
             return candidate
     there = sorted(p.parent.name for p in runs.glob("*/experiment.yaml"))
     known = f"there is {', '.join(there)}" if there else "there is none yet"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,22 +28,22 @@ def version_of(values: Mapping[str, Any]) -> int:
     return found if isinstance(found, int) else FIRST
 
 
-def require_readable(identity: Path) -> None:
-    """Check that this program knows the version of a run.
-
-    Args:
-        identity: its `run.json`; one that is missing or damaged says nothing of a version.
+def read_values(path: Path) -> dict[str, Any]:
+    """Return what a run's `run.json` or `verdict.json` holds, in today's words.
 
     Raises:
-        VersionError: it is newer.
+        VersionError: a newer program wrote it.
+        OSError, ValueError: it is missing, or damaged.
     """
-    with suppress(OSError, ValueError):
-        known = json.loads(identity.read_text(encoding="utf-8"))
-        if isinstance(known, dict) and version_of(known) > VERSION:
-            raise VersionError(
-                f"{identity.parent} is of version {version_of(known)} of run folders, and this program reads up to "
-                f"{VERSION}: use the program that made it, or a newer one"
-            )
+    values = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: expected an object, but got {values!r}")
+    if version_of(values) > VERSION:
+        raise VersionError(
+            f"{path.parent} is of version {version_of(values)} of run folders, and this program reads up to "
+            f"{VERSION}: use the program that made it, or a newer one"
+        )
+    return in_todays_words(values) if version_of(values) == FIRST else values
 
 
 def in_todays_words(values: Any) -> Any:
