@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from functools import partial
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
 
 from ogmge.checkpoint import CheckpointError
 from ogmge.fit import Data
+from search.commands.ending import Ending, end_in_mlflow
 from search.commands.run_trials import train_all
 from search.console.notes import print_note
 from search.console.summary import print_files
@@ -25,12 +24,11 @@ from search.experiment.arms import ARMS, Arm
 from search.experiment.load import load
 from search.experiment.mistakes import UserError
 from search.experiment.schema import Experiment
-from search.models.test_scores import same_models, test_scores
+from search.models.test_scores import test_scores
 from search.report.export import write_best
-from search.report.page import Left, leave
 from search.run import best as answer
 from search.run.checkpoints import storage_of
-from search.run.folder import FolderError, Identity, RunFolder, differences_from, identify, lock_folder, write
+from search.run.folder import FolderError, Identity, RunFolder, differences_from, identify, lock_folder
 from search.run.journal import Journal, SearchRecord
 from search.run.open_data import fingerprint_of, open_data
 from search.run.test_log import check_test, read_test
@@ -38,14 +36,15 @@ from search.tracking.tracker import SearchTracker
 from search.tracking.trial_runs import Kind, Results
 from search.tuner.search_policy import SearchPolicy
 from search.tuner.tuner import Tuner
-from search.verdict.confirm_policy import SEED, ConfirmPolicy, marks, title
-from search.verdict.decide import Verdict
-from search.verdict.evidence import Weights, document, measures, read_document, trials_of, verdict_of
+from search.verdict.confirm_policy import SEED, ConfirmPolicy, tags_of, title
+from search.verdict.evidence import Evidence, EvidenceError, TestScores, measures, read_evidence, write_evidence
 from search.verdict.plan import UNTIL_CLEAR, Plan, read_plan, write_plan
+from search.verdict.results import Weights, evidence_of, trials_of, verdict_of
 from search.verdict.seeds import fresh_seeds
 
 log = logging.getLogger(__name__)
 
+PLAN = "plan.json"  # in the confirmation's folder
 SEEDS = 10  # where the experiment says nothing
 CONFIRMATION_ID = "confirmation.id"  # a tag: of the trainings that one verdict is of
 
@@ -102,7 +101,7 @@ class SearchSummary:
     data: Data
     record: SearchRecord
 
-    @property
+    @cached_property
     def best(self) -> dict[Arm, answer.Best]:
         """Of each arm that has a result."""
         return answer.bests(self.record, self.experiment.search.objective)
@@ -117,7 +116,7 @@ def confirm_run(path: Path, assignments: Sequence[str], console: Console, ask: A
 
     Raises:
         ConfirmationError, ExperimentError, DatasetError, FolderError, ResourceError, ClusterError, TrackingError:
-            mistakes of whoever asks, found before the first training.
+            mistakes of the user, found before the first training.
     """
     folder = RunFolder(path)
     before = load(folder.experiment)
@@ -140,11 +139,8 @@ def _record(experiment: Experiment, folder: RunFolder) -> SearchRecord:
     """
     if not folder.journal.exists():
         raise ConfirmationError(f"there is no search in {folder.path}: `run_search.py FILE` makes one")
-    journal = Journal(folder.journal)
-    try:
+    with closing(Journal(folder.journal)) as journal:
         tuner = Tuner(experiment, journal, SearchPolicy(experiment))
-    finally:
-        journal.close()
     if not tuner.complete:
         raise ConfirmationError(
             f"the search in {folder.path} is not done ({tuner.record.over_count} of {tuner.policy.total} trials have "
@@ -160,81 +156,79 @@ def confirm(searched: SearchSummary, console: Console, ask: Ask, *, limited: boo
         searched: the search.
         console: where it is shown.
         ask: what for.
-        limited: see `Confirmation`.
+        limited: see `ConfirmPolicy`.
 
     Raises:
         ConfirmationError, FolderError, ClusterError, ResourceError, TrackingError: see `confirm_run`.
     """
     began = time.monotonic()
-    experiment, folder = searched.experiment, searched.folder
+    experiment, folder, fingerprint = searched.experiment, searched.folder, searched.identity.fingerprint
     if ask.test:
         check_test(searched.data)
-    policy, plan = _plan_of(searched, ask, limited=limited)
-    own = folder.confirmation
-    journal = Journal(own.journal)
-    tuner = Tuner(experiment, journal, policy)
-    if _endless(tuner, plan, ask):
-        journal.close()
-        raise ConfirmationError(
-            "--sequential adds seeds until it is clear, which it never is where there is no difference: give it an "
-            "end, with --seeds (the most) or with search.budget.hours=…"
-        )
-    write_plan(own.path / "plan.json", plan)
-    storage = storage_of(experiment, own)
-    known = {CONFIRMATION_ID: identify(own, searched.identity.fingerprint).run}
-    kind = Kind("confirmation", title, marks, known, again="the same command")
-    tracker = SearchTracker(experiment, folder, searched.identity, tuner.record, None, kind)
-    if tuner.remaining_trials:
-        _announce(console, tuner, plan)
-    results, files, left = Results(), [folder.experiment, folder.report], Left(None, None)
-    try:
-        train_all(tuner, own, storage, tracker, console, of_confirmation, searched.identity.fingerprint)
-        weights = partial(storage.weights, cache=own.tune)
-        found = verdict_of(policy, plan, weights) if tuner.complete else None
-        if found is not None:
-            wanted = document(policy, plan, found, weights)
-            wanted["test"] = _earlier_test_scores(folder, wanted)
-            results, files = _leave(searched, found, wanted), [folder.verdict, folder.best, folder.report]
-            if ask.test and wanted["test"] is None:
-                wanted["test"] = _test(searched, policy, weights, console)
-                results = _leave(searched, found, wanted)
-        left = leave(folder, more=False)
-    finally:
-        status = "FINISHED" if tuner.complete else "KILLED"
-        lack = tracker.close(status, files, results.with_description(left.description))
-        journal.close()
-    if found is not None:
-        print_verdict(console, policy, found, wanted["test"], time.monotonic() - began)
+    plan, own = _plan_of(searched, ask), folder.confirmation
+    policy = _policy_of(searched, plan, limited=limited)
+    with closing(Journal(own.journal)) as journal:
+        tuner = Tuner(experiment, journal, policy)
+        _check_end(tuner, plan, ask)
+        write_plan(own.path / PLAN, plan)
+        storage = storage_of(experiment, own)
+        own_tag = {CONFIRMATION_ID: identify(own, fingerprint).run}
+        kind = Kind("confirmation", title, tags_of, own_tag, again="the same command")
+        tracker = SearchTracker(experiment, folder, searched.identity, tuner.record, None, kind)
+        if tuner.remaining_trials:
+            _announce(console, tuner, plan)
+        with end_in_mlflow(tuner, tracker, [folder.experiment, folder.report]) as ending:
+            train_all(tuner, own, storage, tracker, console, of_confirmation, fingerprint)
+            conclusion = _Conclusion(searched, policy, plan, partial(storage.weights, cache=own.tune), ending)
+            evidence = conclusion.draw(console, test=ask.test) if tuner.complete else None
+            ending.leave_report(folder, more=False)
+    if evidence is not None:
+        print_verdict(console, policy, evidence.verdict, evidence.test, time.monotonic() - began)
         print_files(console, folder, experiment, found=True)
-    for missing in filter(None, (left.lack, lack)):
+    for missing in ending.lacks:
         print_note(console, missing)
-    return Outcome(tuner.complete, tuner.halted, None if found else _failure(tuner))
+    return Outcome(tuner.complete, tuner.halted, None if evidence else _failure(tuner))
 
 
-def _plan_of(searched: SearchSummary, ask: Ask, *, limited: bool) -> tuple[ConfirmPolicy, Plan]:
-    """The policy and the plan, as it was begun or as it is asked for."""
-    experiment, folder = searched.experiment, searched.folder
-    best = searched.best
-    if lacking := [arm for arm in ARMS if arm not in best]:
+def _best_trials(searched: SearchSummary) -> dict[Arm, int]:
+    """The number of each arm's best.
+
+    Raises:
+        ConfirmationError: an arm has none.
+    """
+    if lacking := [arm for arm in ARMS if arm not in searched.best]:
         missing = " and no ".join(lacking)
         raise ConfirmationError(
-            f"no {missing} trial of the search in {folder.path} came to a result, so there are no two configurations "
-            f"to compare: see the reasons in {folder.trials}"
+            f"no {missing} trial of the search in {searched.folder.path} came to a result, so there are no two "
+            f"configurations to compare: see the reasons in {searched.folder.trials}"
         )
-    trials: dict[Arm, int] = {arm: best[arm].trial.number for arm in ARMS}
-    retire(folder, trials)
-    plan = read_plan(folder.confirmation.path / "plan.json")
-    if plan is None or not folder.confirmation.has_progress:
-        plan = Plan(_seeds(experiment, ask), ask.sequential, trials)
-    elif ask.sequential or ask.seeds is not None:
-        judged = folder.verdict.exists()
-        plan = plan.revise(_seeds(experiment, ask), sequential=ask.sequential, judged=judged)
-    used = {experiment.trial.seed, *(trial.changes.get(SEED, 0) for trial in searched.record)}
-    seeds = fresh_seeds(experiment.search.seed, used, plan.seeds)
-    changes = {arm: best[arm].trial.changes for arm in ARMS}
-    spent = searched.record.spent
-    limited = limited or plan.is_open
-    return ConfirmPolicy(experiment, changes, seeds, spent, sequential=plan.sequential, limited=limited), plan
+    return {arm: searched.best[arm].trial.number for arm in ARMS}
+
+
+def _plan_of(searched: SearchSummary, ask: Ask) -> Plan:
+    """The plan as it was begun, or as it is asked for."""
+    trials = _best_trials(searched)
+    retire(searched.folder, trials)
+    own, seeds = searched.folder.confirmation, _seeds(searched.experiment, ask)
+    plan = read_plan(own.path / PLAN)
+    if plan is None or not own.has_progress:
+        return Plan(seeds, ask.sequential, trials)
+    if not ask.sequential and ask.seeds is None:
+        return plan
+    return plan.revise(seeds, sequential=ask.sequential, judged=searched.folder.verdict.exists())
+
+
+def _policy_of(searched: SearchSummary, plan: Plan, *, limited: bool) -> ConfirmPolicy:
+    experiment, record = searched.experiment, searched.record
+    used = {experiment.trial.seed, *(trial.changes.get(SEED, 0) for trial in record)}
+    return ConfirmPolicy(
+        experiment,
+        {arm: searched.best[arm].trial.changes for arm in ARMS},
+        fresh_seeds(experiment.search.seed, used, plan.seeds),
+        record.spent,
+        sequential=plan.sequential,
+        limited=limited or plan.is_open,
+    )
 
 
 def _seeds(experiment: Experiment, ask: Ask) -> int:
@@ -246,17 +240,25 @@ def _seeds(experiment: Experiment, ask: Ask) -> int:
     return experiment.confirm.seeds if experiment.confirm else SEEDS
 
 
-def _endless(tuner: Tuner, plan: Plan, ask: Ask) -> bool:
-    """Whether pairs are to be added that nothing ends."""
+def _check_end(tuner: Tuner, plan: Plan, ask: Ask) -> None:
+    """Check that pairs which are added until it is clear end, whether or not it ever is.
+
+    Raises:
+        ConfirmationError: nothing ends them.
+    """
     budget = tuner.experiment.search.budget
-    ends = ask.seeds is not None or any((budget.hours, budget.gpu_hours, budget.epochs))
-    return plan.is_open and not ends and tuner.remaining_trials > 0
+    has_end = ask.seeds is not None or any((budget.hours, budget.gpu_hours, budget.epochs))
+    if plan.is_open and not has_end and tuner.remaining_trials:
+        raise ConfirmationError(
+            "--sequential adds seeds until it is clear, which it never is where there is no difference: give it an "
+            "end, with --seeds (the most) or with search.budget.hours=…"
+        )
 
 
 def retire(folder: RunFolder, trials: Mapping[Arm, int]) -> bool:
     """Puts the confirmation of other configurations aside: the search has gone on since, and has another best. Returns
     whether there was one."""
-    plan = read_plan(folder.confirmation.path / "plan.json")
+    plan = read_plan(folder.confirmation.path / PLAN)
     if plan is None or dict(plan.trials) == dict(trials):
         return False
     aside = next(p for i in range(1, 10_000) if not (p := folder.path / f"confirm.{i}").exists())
@@ -282,35 +284,61 @@ def _failure(tuner: Tuner) -> str:
     return failed or str(tuner.stop_reason or "no pair of trainings came to a result")
 
 
-def _leave(searched: SearchSummary, found: Verdict, wanted: Mapping[str, Any]) -> Results:
-    """Writes the verdict and the best configuration to the run's folder; returns what MLflow is to have of them."""
-    write(searched.folder.verdict, json.dumps(wanted, indent=2) + "\n")
-    write_best(searched.experiment, searched.record, searched.folder)
-    return Results(measures(found) | _test_measures(wanted["test"]), {"verdict": found.word})
+@dataclass(frozen=True)
+class _Conclusion:
+    """What is concluded from a confirmation that is complete.
 
+    Args:
+        searched: the search.
+        policy, plan: of the confirmation.
+        weights: trial number -> file of its best epoch's weights.
+        ending: of the search's run in MLflow.
+    """
 
-def _earlier_test_scores(folder: RunFolder, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The scores on the test split of before, where they are of the same models."""
-    before = read_document(folder.verdict)
-    with suppress(KeyError, TypeError):
-        if before is not None and same_models(before["test"], wanted["pairs"], before["pairs"]):
-            return dict(before["test"])
-    return None
+    searched: SearchSummary
+    policy: ConfirmPolicy
+    plan: Plan
+    weights: Weights
+    ending: Ending
 
+    def draw(self, console: Console, *, test: bool) -> Evidence | None:
+        """Leaves the evidence, then reads the test split where that is asked for and its scores are not known yet; None
+        where no pair came to a result."""
+        found = verdict_of(self.policy, self.plan, self.weights)
+        if found is None:
+            return None
+        evidence = self._with_earlier_test(evidence_of(self.policy, self.plan, found, self.weights))
+        self._leave(evidence)
+        if test and evidence.test is None:
+            evidence = replace(evidence, test=self._read_test(console))
+            self._leave(evidence)
+        return evidence
 
-def _test(searched: SearchSummary, policy: ConfirmPolicy, weights: Weights, console: Console) -> dict[str, Any]:
-    """The scores on the test split, which is read."""
-    values = policy.pairs.values()
-    files = {arm: [weights(t.number) for t in trials_of(policy, values, arm)] for arm in reversed(ARMS)}
-    reason = f"confirmation, {len(values.pairs)} seeds of each arm"
-    note, batch_size = partial(print_note, console), policy.experiment.trial.batch_size
-    batches, line = read_test(searched.data, searched.folder, reason, batch_size, note)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return {**test_scores(files, batches, device), "read": line}
-    except CheckpointError as error:
-        raise ConfirmationError(f"a model of the confirmation is lost: {error}") from error
+    def _with_earlier_test(self, evidence: Evidence) -> Evidence:
+        """With the scores on the test split of before, where they are of the same models: a configuration that has been
+        trained again, or another one, has the same seeds."""
+        with suppress(EvidenceError):
+            before = read_evidence(self.searched.folder.verdict)
+            if before is not None and before.arm_results == evidence.arm_results:
+                return replace(evidence, test=before.test)
+        return evidence
 
+    def _leave(self, evidence: Evidence) -> None:
+        """Writes the verdict and the best configuration to the run's folder, and says what MLflow is to have of it."""
+        searched, folder = self.searched, self.searched.folder
+        write_evidence(folder.verdict, evidence)
+        write_best(searched.experiment, searched.record, folder)
+        self.ending.results = Results(measures(evidence), {"verdict": evidence.verdict.word})
+        self.ending.files = [folder.verdict, folder.best, folder.report]
 
-def _test_measures(test: Mapping[str, Any] | None) -> dict[str, float]:
-    return {} if test is None else {f"test/{arm}": test[arm]["mean"] for arm in ARMS}
+    def _read_test(self, console: Console) -> TestScores:
+        policy, values = self.policy, self.policy.pairs.values()
+        files = {arm: [self.weights(t.number) for t in trials_of(policy, values, arm)] for arm in reversed(ARMS)}
+        reason = f"confirmation, {len(values.pairs)} seeds of each arm"
+        note, batch_size = partial(print_note, console), policy.experiment.trial.batch_size
+        batches, line = read_test(self.searched.data, self.searched.folder, reason, batch_size, note)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            return test_scores(files, batches, device, line)
+        except CheckpointError as error:
+            raise ConfirmationError(f"a model of the confirmation is lost: {error}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from ogmge.checkpoint import CheckpointError
 from search.backend.preflight import check_search
 from search.commands.confirm import Ask, SearchSummary, confirm, retire
 from search.commands.confirm import Outcome as Confirmed
+from search.commands.ending import Ending, end_in_mlflow
 from search.commands.run_trials import train_all
 from search.console.notes import print_note
 from search.console.progress import of_search
@@ -23,7 +25,7 @@ from search.console.summary import print_files, print_summary
 from search.experiment.arms import ARMS, Arm
 from search.experiment.schema import Experiment
 from search.report import export
-from search.report.page import first_words, leave
+from search.report.page import first_words
 from search.run import best as answer
 from search.run.checkpoints import storage_of
 from search.run.folder import RunFolder, claim_folder, identify, write
@@ -33,6 +35,7 @@ from search.tracking.tracker import SearchTracker
 from search.tracking.trial_runs import Results
 from search.tuner.search_policy import SearchPolicy
 from search.tuner.tuner import Tuner
+from search.verdict.evidence import EvidenceError
 
 log = logging.getLogger(__name__)
 
@@ -57,13 +60,18 @@ class Outcome:
     halted: str | None
     confirmed: Confirmed | None = None
 
+    @property
+    def is_confirmable(self) -> bool:
+        """Whether a confirmation may follow."""
+        return self.complete and self.has_answer and not self.halted
+
 
 def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool = False) -> Outcome:
     """Runs or resumes the search in `runs/NAME`, shows it, and leaves the answer there and in MLflow.
 
     Raises:
-        ExperimentError, DatasetError, FolderError, ResourceError, TrackingError: mistakes of whoever asks, found
-            before the first trial.
+        ExperimentError, DatasetError, FolderError, ResourceError, TrackingError: mistakes of the user, found before
+            the first trial.
     """
     began = time.monotonic()
     folder = RunFolder(runs / experiment.name)
@@ -72,34 +80,30 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
         print_note(console, note)
     with claim_folder(folder, experiment, resume=resume):
         identity = identify(folder, fingerprint_of(data))
-        journal = Journal(folder.journal)
-        tuner = Tuner(experiment, journal, SearchPolicy(experiment))
         storage = storage_of(experiment, folder)
         weights = partial(storage.weights, cache=folder.tune)
-        described = "" if resume else first_words(folder)
-        tracker = SearchTracker(experiment, folder, identity, tuner.record, weights, description=described)
-        console.print(
-            f"{experiment.name}: {tuner.policy.total} trials, starting Ray and MLflow; Ctrl-C stops, --resume goes on",
-            highlight=False,
-            soft_wrap=True,
-        )
-        try:
-            train_all(tuner, folder, storage, tracker, console, of_search, identity.fingerprint)
-        finally:
-            outcome, best, results = _answer(tuner, folder)
-            status = (
-                "FINISHED" if outcome.has_answer and outcome.complete else "FAILED" if outcome.complete else "KILLED"
+        with closing(Journal(folder.journal)) as journal:
+            tuner = Tuner(experiment, journal, SearchPolicy(experiment))
+            described = "" if resume else first_words(folder)
+            tracker = SearchTracker(experiment, folder, identity, tuner.record, weights, description=described)
+            console.print(
+                f"{experiment.name}: {tuner.policy.total} trials, starting Ray and MLflow; Ctrl-C stops, --resume goes "
+                "on",
+                highlight=False,
+                soft_wrap=True,
             )
-            left = leave(folder, more=_goes_on(experiment, outcome))
             files = [folder.experiment, folder.best, folder.trials, folder.report]
-            lack = tracker.close(status, files, results.with_description(left.description))
-            journal.close()
+            with end_in_mlflow(tuner, tracker, files) as ending:
+                try:
+                    train_all(tuner, folder, storage, tracker, console, of_search, identity.fingerprint)
+                finally:
+                    _leave_answer(tuner, folder, ending)
+        outcome, best = _outcome(tuner), answer.bests(tuner.record, experiment.search.objective)
         if outcome.complete:
-            interval = _lead(experiment, weights, best)
-            print_summary(console, tuner, best, interval, time.monotonic() - began)
-        for missing in filter(None, (left.lack, lack)):
+            print_summary(console, tuner, best, _lead(experiment, weights, best), time.monotonic() - began)
+        for missing in ending.lacks:
             print_note(console, missing)
-        if _goes_on(experiment, outcome):
+        if outcome.is_confirmable and experiment.confirm is not None:
             searched = SearchSummary(experiment, folder, identity, data, tuner.record)
             return replace(outcome, confirmed=confirm(searched, console, Ask(), limited=True))
         if outcome.complete:
@@ -107,29 +111,36 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
         return outcome
 
 
-def _goes_on(experiment: Experiment, outcome: Outcome) -> bool:
-    """Whether the confirmation follows."""
-    return experiment.confirm is not None and outcome.complete and outcome.has_answer and not outcome.halted
+def _outcome(tuner: Tuner) -> Outcome:
+    """How the search stands."""
+    best = answer.bests(tuner.record, tuner.experiment.search.objective)
+    failure = next((f"trial {t.number}: {t.reason}" for t in tuner.record if t.status == "failed"), None)
+    return Outcome(tuner.complete, len(best) == len(ARMS), failure or tuner.exhausted, tuner.halted)
 
 
-def _answer(tuner: Tuner, folder: RunFolder) -> tuple[Outcome, dict[Arm, answer.Best], Results]:
-    """What is known so far, written to the folder. A search that goes on keeps its verdict until it is done: what was
-    its best may be so again, once a trial that was reopened has ended."""
-    experiment, record, results = tuner.experiment, tuner.record, Results()
-    best = answer.bests(record, experiment.search.objective)
+def _leave_answer(tuner: Tuner, folder: RunFolder, ending: Ending) -> None:
+    """Writes what is known so far to the folder, and notes what MLflow is to have of it. A full disk halts."""
     try:
-        write(folder.trials, export.trials_table(experiment, record))
-        numbers = {arm: found.trial.number for arm, found in best.items()}
-        if tuner.complete and len(best) == len(ARMS) and retire(folder, numbers):
-            results = Results(tags={"verdict": RETIRED})
-        if best:
-            export.write_best(experiment, record, folder)
+        write(folder.trials, export.trials_table(tuner.experiment, tuner.record))
+        _leave_best(tuner, folder, ending)
     except OSError as error:
         tuner.halt(f"{error.strerror}: {error.filename or folder.path}")
-    failure = next((f"trial {t.number}: {t.reason}" for t in record if t.status == "failed"), None)
-    if failure is None and tuner.stop_reason:
-        failure = str(tuner.stop_reason)
-    return Outcome(tuner.complete, len(best) == len(ARMS), failure, tuner.halted), best, results
+    except EvidenceError as error:
+        ending.lacks.append(f"best.yaml is as it was: {error}")
+    outcome = _outcome(tuner)
+    ending.has_failed = not outcome.has_answer
+    ending.leave_report(folder, more=outcome.is_confirmable and tuner.experiment.confirm is not None)
+
+
+def _leave_best(tuner: Tuner, folder: RunFolder, ending: Ending) -> None:
+    """A search that goes on keeps its verdict until it is done: its best may be the same again, once a reopened trial
+    has ended."""
+    best = answer.bests(tuner.record, tuner.experiment.search.objective)
+    numbers = {arm: found.trial.number for arm, found in best.items()}
+    if tuner.complete and len(best) == len(ARMS) and retire(folder, numbers):
+        ending.results = Results(tags={"verdict": RETIRED})
+    if best:
+        export.write_best(tuner.experiment, tuner.record, folder)
 
 
 def _lead(

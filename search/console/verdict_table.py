@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -17,6 +14,7 @@ from search.run.journal import TrialRecord
 from search.tuner.tuner import Tuner
 from search.verdict.confirm_policy import ConfirmPolicy, title
 from search.verdict.decide import Verdict
+from search.verdict.evidence import TestScores
 from search.verdict.seeds import redraws
 from search.verdict.text import HEADINGS, TITLES, sentences, test_sentence, verdict_rows
 
@@ -30,7 +28,7 @@ def of_confirmation(tuner: Tuner) -> View:
     def what(trial: TrialRecord) -> str:
         return f"{title(trial)} seed={trial.changes['seed']}"
 
-    def mean_lines() -> list[str]:
+    def means() -> list[str]:
         lines = []
         for arm in reversed(ARMS):
             done = [trial.best for trial in _finished_trials(tuner, arm) if trial.best is not None]
@@ -41,7 +39,7 @@ def of_confirmation(tuner: Tuner) -> View:
     def unspent() -> list[tuple[float, str]]:
         return remaining(policy.experiment.search.budget, policy.spent + tuner.record.spent) if policy.limited else []
 
-    return View(f"{tuner.experiment.name}, confirmation", "trainings", what, mean_lines, unspent)
+    return View(f"{tuner.experiment.name}, confirmation", "trainings", what, means, unspent)
 
 
 def _finished_trials(tuner: Tuner, arm: Arm) -> list[TrialRecord]:
@@ -63,7 +61,7 @@ def verdict_table(policy: ConfirmPolicy, found: Verdict) -> Table:
 
 
 def print_verdict(
-    console: Console, policy: ConfirmPolicy, found: Verdict, test: Mapping[str, Any] | None, seconds: float
+    console: Console, policy: ConfirmPolicy, found: Verdict, test: TestScores | None, seconds: float
 ) -> None:
     """Prints all of it."""
     metric = policy.experiment.search.objective.metric

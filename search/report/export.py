@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from search.experiment.arms import ARMS
+from search.experiment.arms import ARMS, Arm
 from search.experiment.formatting import format_value
 from search.experiment.load import load
 from search.experiment.mistakes import UserError
@@ -20,7 +20,7 @@ from search.run.best import bests, front_of, winner
 from search.run.folder import RunFolder, fingerprint_in, lock_folder, write
 from search.run.journal import Journal, SearchRecord, TrialRecord
 from search.tracking.client import versions
-from search.verdict.evidence import read_document
+from search.verdict.evidence import Evidence, read_evidence
 
 
 class ExportError(UserError):
@@ -34,14 +34,12 @@ class Chosen:
     Args:
         trial: of the search.
         metrics: of its best epoch.
-        confirmed: its part of `verdict.json`, where it was confirmed.
-        verdict: the word, likewise.
+        evidence: of its confirmation, where it was confirmed.
     """
 
     trial: TrialRecord
     metrics: Mapping[str, float]
-    confirmed: Mapping[str, Any] | None
-    verdict: str | None
+    evidence: Evidence | None
 
 
 def choose(experiment: Experiment, record: SearchRecord, folder: RunFolder, number: int | None = None) -> Chosen:
@@ -49,11 +47,12 @@ def choose(experiment: Experiment, record: SearchRecord, folder: RunFolder, numb
 
     Raises:
         ExportError: there is no such trial, or it has no result.
+        EvidenceError: the confirmation's verdict is damaged.
     """
-    verdict = read_document(folder.verdict)
+    evidence = read_evidence(folder.verdict)
     objective = experiment.search.objective
-    if number is None and verdict is not None:
-        number = int(verdict["arms"][verdict["best"]]["trial"])
+    if number is None and evidence is not None:
+        number = evidence.arms[evidence.best].trial
     if number is None:
         best = bests(record, objective)
         if not best:
@@ -67,9 +66,8 @@ def choose(experiment: Experiment, record: SearchRecord, folder: RunFolder, numb
             f"{number} {what} of the search in {folder.path}: it has {len(record.trials)}, from 0, and {folder.trials} "
             "lists them"
         )
-    if verdict is None or verdict["arms"][trial.arm]["trial"] != number:
-        return Chosen(trial, metrics, None, None)
-    return Chosen(trial, metrics, {**verdict["arms"][trial.arm], **verdict["paired"][trial.arm]}, verdict["word"])
+    is_confirmed = evidence is not None and evidence.arms[trial.arm].trial == number
+    return Chosen(trial, metrics, evidence if is_confirmed else None)
 
 
 def best_experiment(experiment: Experiment, found: Chosen, fingerprint: str, place: Path) -> str:
@@ -98,27 +96,36 @@ def best_experiment(experiment: Experiment, found: Chosen, fingerprint: str, pla
 
 def _origin(experiment: Experiment, found: Chosen, fingerprint: str) -> Origin:
     metric = experiment.search.objective.metric
-    sure = found.confirmed or {}
-    prediction = sure.get("prediction")
+    arm, evidence, epochs = found.trial.arm, found.evidence, int(found.metrics["epoch"]) + 1
+    once = {"value": found.metrics[metric], "seeds": 1, "prediction": None, "epochs": epochs, "verdict": None}
     return Origin(
         run=experiment.name,
         trial=found.trial.number,
-        arm=found.trial.arm,
+        arm=arm,
         metric=metric,
-        value=sure.get("mean", found.metrics[metric]),
-        seeds=sure.get("seeds", 1),
-        prediction=None if prediction is None else (prediction["low"], prediction["high"]),
-        epochs=sure.get("median_epochs", int(found.metrics["epoch"]) + 1),
-        verdict=found.verdict,
+        **(once if evidence is None else _confirmed(evidence, arm)),
         fingerprint=fingerprint,
         versions={name.removeprefix("version."): text for name, text in versions().items()},
     )
 
 
+def _confirmed(evidence: Evidence, arm: Arm) -> dict[str, Any]:
+    """What an origin has of a configuration that was confirmed."""
+    confirmed = evidence.arms[arm]
+    prediction = confirmed.prediction
+    return {
+        "value": evidence.mean(arm),
+        "seeds": confirmed.seeds,
+        "prediction": None if prediction is None else (prediction.low, prediction.high),
+        "epochs": confirmed.median_epochs,
+        "verdict": evidence.verdict.word,
+    }
+
+
 def _headline(origin: Origin, found: Chosen) -> str:
     value = format_value(origin.metric, origin.value)
     name = f"Trial {origin.trial} ({origin.arm}) of the search `{origin.run}`: {origin.metric} {value}"
-    if found.confirmed is None:
+    if found.evidence is None:
         return f"{name} at epoch {int(found.metrics['epoch'])}, one seed."
     sure = f"{name}, the mean of {origin.seeds} fresh seeds."
     if origin.prediction is None:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from datasets.store.remote import RemoteError
 from ogmge import checkpoint
@@ -24,27 +23,9 @@ from search.run.folder import FolderError, RunFolder, at_work, fingerprint_in
 from search.run.journal import SearchRecord, read
 from search.run.test_log import readings
 from search.tuner.search_policy import SearchPolicy
-from search.verdict.decide import Verdict, from_dict
-from search.verdict.evidence import read_document
-from search.verdict.pairs import PAIR
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Trainings of one seed, as far as they are done.
-
-    Args:
-        seed: of all of them.
-        values: role (`baseline`, `modulated`, `ablation`) -> the objective.
-    """
-
-    seed: int
-    values: Mapping[str, float]
-
-    @property
-    def whole(self) -> bool:
-        """Whether both of the pair are done."""
-        return {*PAIR} <= set(self.values)
+from search.verdict.decide import Verdict
+from search.verdict.evidence import ClassDifference, Evidence, EvidenceError, Pair, read_evidence
+from search.verdict.pairs import Role
 
 
 @dataclass(frozen=True)
@@ -81,8 +62,8 @@ class Facts:
         busy: whether a process is at work in the folder.
         confirmation: its trainings.
         pairs: of them, by seed.
-        verdict: where there is one.
-        document: `verdict.json`, empty where there is none.
+        evidence: of the confirmation, once there is a verdict.
+        damage: why that cannot be read, where it cannot.
         versions: of Python and the packages that the run was made with, as far as they are known.
         made: when all this was read.
     """
@@ -95,8 +76,8 @@ class Facts:
     busy: bool
     confirmation: SearchRecord = field(default_factory=SearchRecord)
     pairs: Sequence[Pair] = ()
-    verdict: Verdict | None = None
-    document: Mapping[str, Any] = field(default_factory=dict)
+    evidence: Evidence | None = None
+    damage: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     made: datetime = field(default_factory=lambda: datetime.now(UTC))
 
@@ -104,6 +85,10 @@ class Facts:
     def metric(self) -> str:
         """That is searched for, the first of several."""
         return self.experiment.search.objective.metric
+
+    @property
+    def verdict(self) -> Verdict | None:
+        return self.evidence.verdict if self.evidence else None
 
     @cached_property
     def best(self) -> dict[Arm, answer.Best]:
@@ -139,9 +124,8 @@ class Facts:
     @cached_property
     def classes(self) -> list[ClassChange]:
         """Class by class, by class id: from the confirmation's pairs, or else from the best trial of each arm."""
-        with suppress(KeyError, TypeError):
-            if rows := self.document.get("classes"):
-                return [_class_change(row) for row in rows]
+        if self.evidence is not None and self.evidence.classes:
+            return [_class_change(row) for row in self.evidence.classes]
         with suppress(checkpoint.CheckpointError, RemoteError, KeyError):
             states = {arm: checkpoint.load(self.weights(self.best[arm].trial.number)) for arm in ARMS}
             shares = {arm: answer.class_accuracy(state).tolist() for arm, state in states.items()}
@@ -150,9 +134,9 @@ class Facts:
         return []
 
 
-def _class_change(row: Mapping[str, Any]) -> ClassChange:
-    low, high = row["low"], row["high"]
-    return ClassChange(str(row["class"]), row["modulated"]["mean"], row["baseline"]["mean"], low, high)
+def _class_change(row: ClassDifference) -> ClassChange:
+    found = row.paired
+    return ClassChange(row.name, found.modulated.mean, found.baseline.mean, found.low, found.high)
 
 
 def gather(path: Path, *, busy: bool | None = None) -> Facts:
@@ -160,7 +144,7 @@ def gather(path: Path, *, busy: bool | None = None) -> Facts:
 
     Args:
         path: of the folder.
-        busy: whether the run goes on; None looks for a process at work in the folder, which whoever asks may be.
+        busy: whether the run goes on; None looks for a process at work in the folder, which the caller may be.
 
     Raises:
         FolderError: no search began in it.
@@ -171,10 +155,7 @@ def gather(path: Path, *, busy: bool | None = None) -> Facts:
     if not folder.journal.exists():
         raise FolderError(f"there is no search in {path}: `run_search.py FILE` makes one")
     record, policy = read(folder.journal), SearchPolicy(experiment)
-    document, verdict = read_document(folder.verdict) or {}, None
-    with suppress(ValueError, KeyError, TypeError):
-        _ = [document["arms"][arm]["changes"] for arm in ARMS]
-        verdict = from_dict(document)
+    evidence, damage = _evidence(folder)
     trainings = read(folder.confirmation.journal)
     return Facts(
         folder,
@@ -184,21 +165,26 @@ def gather(path: Path, *, busy: bool | None = None) -> Facts:
         policy.stop_reason(record),
         at_work(folder) if busy is None else busy,
         trainings,
-        _pairs(document, trainings),
-        verdict,
-        document if verdict is not None else {},
+        evidence.pairs if evidence else _pairs(trainings),
+        evidence,
+        damage,
         _versions(folder),
     )
 
 
-def _pairs(document: Mapping[str, Any], trainings: SearchRecord) -> list[Pair]:
-    """Those that the verdict rests on, or else those that have been trained by now."""
-    with suppress(KeyError, TypeError):
-        return [Pair(row["seed"], {k: v for k, v in row.items() if k != "seed"}) for row in document["pairs"]]
-    found: dict[int, dict[str, float]] = {}
+def _evidence(folder: RunFolder) -> tuple[Evidence | None, str | None]:
+    try:
+        return read_evidence(folder.verdict), None
+    except EvidenceError as error:
+        return None, f"{error}."
+
+
+def _pairs(trainings: SearchRecord) -> list[Pair]:
+    """Those that have been trained by now."""
+    found: dict[int, dict[Role, float]] = {}
     for trial in trainings:
         if trial.status == "finished" and trial.best is not None:
-            found.setdefault(int(trial.changes["seed"]), {})[str(trial.internal["role"])] = trial.best
+            found.setdefault(int(trial.changes["seed"]), {})[trial.internal["role"]] = trial.best
     return [Pair(seed, values) for seed, values in found.items()]
 
 

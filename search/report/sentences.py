@@ -27,23 +27,22 @@ def headline(facts: Facts) -> str:
     if facts.busy or any(not training.is_over for training in facts.confirmation):
         return WAITING
     if facts.confirmation.trials:
-        whole = any(pair.whole for pair in facts.pairs)
+        whole = any(pair.is_whole for pair in facts.pairs)
         return WAITING if whole else "No verdict: no pair of the confirmation came to a result"
     return "No verdict: the search's best were not confirmed"
 
 
 def paragraphs(facts: Facts) -> list[str]:
     """What the headline rests on."""
-    said = []
+    said = [] if facts.damage is None else [facts.damage]
     if not facts.is_complete:
         over = f"{facts.record.over_count} of {facts.total} trials have ended"
         said.append(f"{over}; what stands here is of {facts.made:%H:%M} UTC.")
-    if facts.verdict is not None:
+    if facts.evidence is not None:
         if facts.busy or not facts.is_complete:
             said.append("It goes on; this verdict is of the best, and of the pairs, of before.")
-        said.append(" ".join(sentences(facts.metric, facts.verdict)))
-        test = facts.document.get("test")
-        return [*said, test_sentence(test)] if test else said
+        said.append(" ".join(sentences(facts.metric, facts.evidence.verdict)))
+        return [*said, test_sentence(facts.evidence.test)] if facts.evidence.test else said
     missing = [TITLES[arm] for arm in ARMS if arm not in facts.best]
     if not missing or (facts.best and facts.is_complete):
         said.append(worth(facts.experiment, facts.best, facts.interval))
@@ -56,10 +55,10 @@ def paragraphs(facts: Facts) -> list[str]:
 
 def verdict_table(facts: Facts) -> Table | None:
     """The verdict's table; None where there is no verdict."""
-    if facts.verdict is None:
+    if (evidence := facts.evidence) is None:
         return None
-    rows = verdict_rows(facts.metric, facts.verdict, facts.document.get("ablation_of"))
-    best = [configuration(facts.document["arms"][arm]["changes"]) for arm in reversed(ARMS)]
+    rows = verdict_rows(facts.metric, evidence.verdict, evidence.ablation_of)
+    best = [configuration(evidence.arms[arm].changes) for arm in reversed(ARMS)]
     return ("", *HEADINGS), [*rows, ("configuration", *best, "")]
 
 

@@ -18,7 +18,7 @@ from search.verdict.pairs import Pairs, Role
 from search.verdict.seeds import SPLIT_SEED, redraws
 
 SEED = "seed"  # path into a trial
-MODULATION = "modulation."  # ditto, what it begins with
+MODULATION = "modulation."  # first part of such a path
 
 
 def ablation_changes(best: Mapping[Arm, Changes], of: Arm) -> Changes:
@@ -114,7 +114,7 @@ def title(trial: TrialRecord) -> str:
     return f"confirm {pair:02} {role}"
 
 
-def marks(trial: TrialRecord) -> dict[str, str]:
-    """What a training of a confirmation is in it, as tags in MLflow."""
+def tags_of(trial: TrialRecord) -> dict[str, str]:
+    """Of a training of a confirmation, in MLflow."""
     pair, role = _place(trial)
     return {"pair": str(pair), "role": role}

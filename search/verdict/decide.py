@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from numpy.typing import ArrayLike
-from pydantic import TypeAdapter
 
 from search.experiment.arms import Arm
 from search.tuner.pruners.peers import Mode
@@ -88,9 +87,6 @@ class Verdict:
     alone: dict[str, Secondary]
     examples: Range | None = None
     notes: tuple[str, ...]
-
-
-_VERDICT = TypeAdapter(Verdict)
 
 
 def leader(pairs: Paired, mode: Mode) -> Arm:
@@ -264,20 +260,3 @@ def _of_ablation(found: Decision) -> str:
             "difference, and these were the luck of the search."
         )
     return ""
-
-
-def from_dict(plain: Mapping[str, Any]) -> Verdict:
-    """The verdict that `to_dict` made these values of, whatever else is beside them.
-
-    Raises:
-        ValueError: they are of another version, or were changed.
-    """
-    return _VERDICT.validate_python({field.name: plain.get(field.name) for field in fields(Verdict)})
-
-
-def to_dict(found: Verdict) -> dict[str, Any]:
-    """As plain as JSON: dicts, lists, strings, whole numbers, finite floats, None."""
-    plain = asdict(found)
-    for name, value in plain.items():
-        plain[name] = list(value) if isinstance(value, tuple) else value
-    return plain

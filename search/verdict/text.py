@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from search.experiment.arms import ARMS, Arm
+from search.experiment.arms import Arm
 from search.experiment.formatting import format_difference, format_value
 from search.verdict.decide import Claim, Verdict, claim_of
+from search.verdict.evidence import ArmScores, TestScores
 from search.verdict.paired import Paired, Secondary, Spread
 
 TITLES: dict[Arm, str] = {"modulated": "modulated", "baseline": "unmodulated"}
@@ -96,12 +94,15 @@ def _size(metric: str, difference: float) -> str:
     return format_difference(metric, abs(difference)).removeprefix("+")
 
 
-def test_sentence(test: Mapping[str, Any]) -> str:
+def test_sentence(test: TestScores) -> str:
     """The pair of numbers that one publishes."""
-    arms = {arm: f"{100 * test[arm]['mean']:.1f}" for arm in ARMS}
-    spread = {arm: "" if test[arm]["sd"] is None else f" ± {100 * test[arm]['sd']:.1f}" for arm in ARMS}
     return (
-        f"On the test split ({test['examples']} examples, read once for all models): modulated {arms['modulated']}"
-        f"{spread['modulated']} %, unmodulated {arms['baseline']}{spread['baseline']} % (mean and standard deviation "
-        f"of {test['seeds']} seeds each)."
+        f"On the test split ({test.examples} examples, read once for all models): modulated "
+        f"{_score(test.modulated)} %, unmodulated {_score(test.baseline)} % (mean and standard deviation of "
+        f"{test.seeds} seeds each)."
     )
+
+
+def _score(scores: ArmScores) -> str:
+    spread = "" if scores.sd is None else f" ± {100 * scores.sd:.1f}"
+    return f"{100 * scores.mean:.1f}{spread}"

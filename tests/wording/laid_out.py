@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from search.experiment.yaml_source import override, parse
 from search.run.folder import Identity, RunFolder, write
 from search.run.journal import Journal
 from search.run.open_data import fingerprint_of, open_data
-from search.verdict.decide import to_dict, verdict
+from search.verdict.decide import verdict
+from search.verdict.evidence import Confirmed, Evidence, Pair, write_evidence
+from search.verdict.plan import Plan, write_plan
 
 TRIAL = """\
 name: {name}
@@ -118,13 +121,10 @@ def confirmed(gain: float = 0.02) -> None:
     baseline = [0.75 + 0.01 * (seed % 3) for seed in range(len(NOISE))]
     modulated = [value + gain + noise for value, noise in zip(baseline, NOISE, strict=True)]
     run = RunFolder(Path("runs/demo"))
-    arms = {arm: {"trial": ARMS.index(arm) ^ 1, "changes": {}, "median_epochs": 2, "seeds": len(NOISE)} for arm in ARMS}
-    pairs = [
-        {"seed": 7 + i, "modulated": m, "baseline": b} for i, (m, b) in enumerate(zip(modulated, baseline, strict=True))
-    ]
-    more = {"pairs": pairs, "arms": arms, "best": "modulated", "ablation_of": None, "test": None}
-    write(run.verdict, json.dumps({**to_dict(verdict(modulated, baseline)), **more}))
-    plan = {"seeds": len(NOISE), "sequential": False, "trials": {arm: arms[arm]["trial"] for arm in ARMS}, "fixed": []}
+    trials: dict[Arm, int] = {arm: ARMS.index(arm) ^ 1 for arm in ARMS}
+    arms = {arm: Confirmed(number, {}, None, 2, len(NOISE)) for arm, number in trials.items()}
+    found, pairs = verdict(modulated, baseline), pairs_of(7, modulated, baseline)
+    write_evidence(run.verdict, Evidence("demo", "val/accuracy", found, "modulated", arms, None, False, pairs))
     journal = Journal(run.confirmation.journal)
     journal.append(
         {
@@ -136,7 +136,13 @@ def confirmed(gain: float = 0.02) -> None:
         }
     )
     journal.close()
-    write(run.confirmation.path / "plan.json", json.dumps(plan))
+    write_plan(run.confirmation.path / "plan.json", Plan(len(NOISE), False, trials))
+
+
+def pairs_of(seed: int, modulated: Sequence[float], baseline: Sequence[float]) -> tuple[Pair, ...]:
+    """Results as the evidence has them, the first of a seed."""
+    both = enumerate(zip(modulated, baseline, strict=True), start=seed)
+    return tuple(Pair(number, {"modulated": m, "baseline": b}) for number, (m, b) in both)
 
 
 def _begin(run: RunFolder, found: Experiment) -> None:

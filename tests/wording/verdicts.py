@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ from search.run.budget import Spent
 from search.run.causes import failure
 from search.run.journal import TrialRecord
 from search.verdict.confirm_policy import ConfirmPolicy, ablation_changes
-from search.verdict.evidence import verdict_of
+from search.verdict.evidence import ArmScores, Difference, TestScores
 from search.verdict.pairs import Role
 from search.verdict.plan import Plan
+from search.verdict.results import verdict_of
 from tests.wording.catalogue import Chapter, Entry, drawn, on_screen
 from tests.wording.laid_out import experiment, metrics
 
@@ -52,7 +53,7 @@ class Results:
     failed: Sequence[int] = ()
     assignments: Sequence[str] = ()
     plan: Plan | None = None
-    test: Mapping[str, Any] | None = None
+    test: TestScores | None = None
 
     @property
     def given(self) -> str:
@@ -106,12 +107,8 @@ def _trained(policy: ConfirmPolicy, role: Role, place: int, value: float, *, fai
 
 
 SEQUENTIAL = {"modulated": 0, "baseline": 1}
-TEST = {
-    "modulated": {"mean": 0.824, "sd": 0.009},
-    "baseline": {"mean": 0.803, "sd": 0.011},
-    "examples": 397,
-    "seeds": 10,
-}
+MODULATED, BASELINE = ArmScores(0.824, 0.009, ()), ArmScores(0.803, 0.011, ())
+TEST = TestScores("test/accuracy", 397, 10, MODULATED, BASELINE, Difference(0.021, None, None), {})
 VERDICTS: list[tuple[str, Results]] = [
     ("Modulation helps", Results(better(2), BASE, alike(0))),
     ("Modulation hurts", Results(better(-2), BASE, alike(-2))),

@@ -6,6 +6,7 @@ from typing import Any
 
 from search.report.facts import ClassChange, Facts
 from search.report.plots.figure import Figure, Scale, escape
+from search.verdict.pairs import Role
 
 MOST_CLASSES = 40  # in the plot: of more, those with the largest changes; the table has all
 SEEDS = "Each line is one seed: the same first weights, the same order of the data, the same validation split."
@@ -14,12 +15,12 @@ PAIRS = (
     "pairs all differ by the same has none."
 )
 SINGLE = "Validation samples, of the best trial of each arm: one seed each."
-ROLES = {"baseline": "unmodulated", "modulated": "modulated", "ablation": "the better one, switched"}
+ROLES: dict[Role, str] = {"baseline": "unmodulated", "modulated": "modulated", "ablation": "the better one, switched"}
 
 
 def seeds(facts: Facts) -> Figure | None:
     """A line for each pair of seeds, from the unmodulated to the modulated training of it, and to the ablation."""
-    pairs = [pair for pair in facts.pairs if pair.whole]
+    pairs = [pair for pair in facts.pairs if pair.is_whole]
     if not pairs:
         return None
     scale = Scale(facts.metric)
@@ -77,7 +78,7 @@ def classes(facts: Facts) -> Figure | None:
             "color": "@ink",
             "thickness": 1,
         }
-    note = PAIRS if facts.document.get("classes") else SINGLE
+    note = PAIRS if facts.evidence and facts.evidence.classes else SINGLE
     gained = sum(change.difference > 0 for change in facts.classes)
     alt = f"Of {len(facts.classes)} classes {gained} are recognised more often with modulation"
     layout = {

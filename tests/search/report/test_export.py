@@ -25,7 +25,7 @@ from tests.support.tells import tells
 
 
 def written(asked: Experiment, best: Best) -> str:
-    return best_experiment(asked, Chosen(best.trial, best.metrics, None, None), "f1n9e2", Path("runs/demo/best.yaml"))
+    return best_experiment(asked, Chosen(best.trial, best.metrics, None), "f1n9e2", Path("runs/demo/best.yaml"))
 
 
 def exported(asked: Experiment, best: Best) -> Experiment:

@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 import threading
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from statistics import fmean
@@ -38,9 +39,12 @@ from search.run.causes import failure
 from search.run.folder import RunFolder, at_work, identify, lock_folder
 from search.run.journal import Journal, read
 from search.tuner.tuner import Tuner
-from search.verdict.decide import to_dict, verdict
+from search.verdict.decide import verdict
+from search.verdict.evidence import ClassDifference, Confirmed, Evidence, read_evidence, write_evidence
+from search.verdict.paired import Paired, Spread
 from tests.search.tuner.test_tuner import SearchPolicy, experiment, simulate
 from tests.support.tells import tells
+from tests.wording.laid_out import pairs_of
 
 EVIL = "</script><img src=x onerror=\"document.title='had'\"><b>&amp;"
 
@@ -67,14 +71,9 @@ def confirm(run: RunFolder, gain: float, seeds: int = 6) -> None:
     baseline = [0.8 + seed / 100 for seed in range(seeds)]
     modulated = [value + gain + 0.001 * seed for seed, value in enumerate(baseline)]
     best = gather(run.path).best
-    pairs = [
-        {"seed": 7 + i, "modulated": m, "baseline": b} for i, (m, b) in enumerate(zip(modulated, baseline, strict=True))
-    ]
-    arms = {arm: {"trial": best[arm].trial.number, "changes": dict(best[arm].trial.changes)} for arm in ARMS}
-    found = to_dict(verdict(modulated, baseline))
-    run.verdict.write_text(
-        json.dumps({**found, "pairs": pairs, "arms": arms, "best": "modulated", "ablation_of": None, "test": None})
-    )
+    arms = {arm: Confirmed(best[arm].trial.number, best[arm].trial.changes, None, 4, seeds) for arm in ARMS}
+    found, pairs = verdict(modulated, baseline), pairs_of(7, modulated, baseline)
+    write_evidence(run.verdict, Evidence("simulated", "val/accuracy", found, "modulated", arms, None, False, pairs))
 
 
 class Page(HTMLParser):
@@ -262,7 +261,7 @@ def test_a_verdict_that_cannot_be_read_is_none(run, text):
     unconfirmed = headline(gather(run.path))
     run.verdict.write_text(text)
     assert headline(gather(run.path)) == unconfirmed
-    page(run)
+    tells(page(run).text("p"), run.verdict, "python -m search confirm simulated")
 
 
 def test_a_search_whose_trials_all_failed_sends_to_the_reasons(tmp_path):
@@ -431,10 +430,10 @@ def test_classes_are_compared_by_the_best_of_each_arm_until_they_are_confirmed(r
 
 def test_classes_have_an_interval_each_but_those_whose_pairs_all_differ_by_the_same(run):
     confirm(run, 0.1)
-    document = json.loads(run.verdict.read_text())
-    one = {"class": "cough", "modulated": {"mean": 0.9}, "baseline": {"mean": 0.8}, "low": 0.05, "high": 0.15}
-    document["classes"] = [one, {**one, "class": "laugh", "low": None, "high": None}]
-    run.verdict.write_text(json.dumps(document))
+    cough = Paired(6, 0.1, 0.04, 0.05, 0.15, 0.003, 0.975, Spread(0.9, 0.03), Spread(0.8, 0.02))
+    laugh = replace(cough, sd=0.0, low=None, high=None, p=None)
+    classes = (ClassDifference("cough", cough, 0.006), ClassDifference("laugh", laugh, None))
+    write_evidence(run.verdict, replace(read_evidence(run.verdict), classes=classes))
     [trace] = confirmed.classes(gather(run.path)).traces
     drawn = dict(zip(trace["y"], trace["error_x"]["array"], strict=True))
     assert drawn == {"cough": 5.0, "laugh": 0.0}

@@ -35,9 +35,10 @@ from search.run.journal import Journal, SearchRecord, TrialRecord
 from search.tuner.tuner import Tuner
 from search.verdict.confirm_policy import ConfirmPolicy, ablation_changes, other
 from search.verdict.decide import Ablation, Verdict, decide, leader, verdict
-from search.verdict.evidence import class_changes, document, measures, verdict_of
+from search.verdict.evidence import measures, write_evidence
 from search.verdict.paired import paired_bootstrap, secondary
 from search.verdict.plan import Plan, read_plan, write_plan
+from search.verdict.results import class_differences, evidence_of, verdict_of
 from search.verdict.seeds import fresh_seeds, redraws
 from search.verdict.text import sentences
 from tests.search.tuner.test_tuner import experiment
@@ -406,17 +407,19 @@ def test_without_a_models_answers_nothing_is_said_of_classes(tmp_path):
     policy = confirmation(seeds=2)
     trained(tmp_path, policy, world(0.1, 0.0, 0.01, 1))
     kept = partial(answers, tmp_path, policy)
-    assert len(class_changes(policy, policy.pairs.values(), kept)) == 2
-    lost = class_changes(policy, policy.pairs.values(), lambda number: kept(number) if number else tmp_path / "none.pt")
-    assert lost == []
+    values = policy.pairs.values()
+    assert len(class_differences(policy, values, kept)) == 2
+    assert class_differences(policy, values, lambda number: kept(number) if number else tmp_path / "none.pt") == ()
 
 
-def test_the_document_has_all_that_the_verdict_rests_on(tmp_path):
+def test_the_file_has_all_that_the_verdict_rests_on(tmp_path):
     policy = confirmation(seeds=6)
     trained(tmp_path, policy, world(0.1, 0.0, 0.01, 1))
     found, plan = verdict_on(policy), Plan(6, False, {"baseline": 1, "modulated": 0})
     kept = partial(answers, tmp_path, policy)
-    written = json.loads(json.dumps(document(policy, plan, found, kept), allow_nan=False))
+    evidence = evidence_of(policy, plan, found, kept)
+    write_evidence(tmp_path / "verdict.json", evidence)
+    written = json.loads((tmp_path / "verdict.json").read_text())
     assert [row["seed"] for row in written["pairs"]] == list(policy.seeds)
     assert set(written["pairs"][0]) == {"seed", "modulated", "baseline", "ablation"}
     values = [row["modulated"] for row in written["pairs"]]
@@ -444,7 +447,7 @@ def test_the_document_has_all_that_the_verdict_rests_on(tmp_path):
         expected = secondary({"one": (shares["modulated"], shares["baseline"]), "other": other})["one"]
         assert row["mean"] == pytest.approx(expected.paired.mean)
         assert (row["low"], row["high"]) == pytest.approx((expected.paired.low, expected.paired.high))
-    numbers = measures(found)
+    numbers = measures(evidence)
     assert numbers["verdict/difference"] == found.paired.mean
     assert numbers["verdict/seeds"] == 6
     assert all(isinstance(value, float) for value in numbers.values())

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
-from search.verdict.decide import Ablation, claim_of, decide, leader, to_dict, verdict
+from search.verdict.decide import Ablation, Verdict, claim_of, decide, leader, verdict
 from search.verdict.paired import detectable, paired_bootstrap, secondary, seeds_for, sign_flip, t_interval
 from tests.support import ROOT
 from tests.support.tells import tells
@@ -221,8 +223,8 @@ def test_a_verdict_is_plain_json_with_finite_numbers(found, sequential, with_abl
     given_all = verdict(
         a, b, sequential=sequential, ablation=ablation, alone={"audio": (a, b)}, correct=([[True, False]],) * 2
     )
-    plain = to_dict(given_all)
-    assert json.loads(json.dumps(plain, allow_nan=False)) == plain
+    plain = json.loads(json.dumps(asdict(given_all), allow_nan=False))
+    assert TypeAdapter(Verdict).validate_python(plain) == given_all
     assert set(plain) == set(given_all.__dataclass_fields__)
 
 

@@ -1,0 +1,49 @@
+"""How a search or a confirmation ends in MLflow and in its folder, whatever ends it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from search.report.page import leave
+from search.run.folder import RunFolder
+from search.tracking.tracker import SearchTracker
+from search.tracking.trial_runs import Results
+from search.tuner.tuner import Tuner
+
+
+@dataclass
+class Ending:
+    """What the search's run in MLflow is to have at the end, as far as it is known by now.
+
+    Attributes:
+        files: to keep with it.
+        results: of it.
+        has_failed: whether all was done, and in vain.
+        lacks: what could not be written or delivered, as sentences.
+    """
+
+    files: list[Path]
+    results: Results = field(default_factory=Results)
+    has_failed: bool = False
+    lacks: list[str] = field(default_factory=list)
+
+    def leave_report(self, folder: RunFolder, *, more: bool) -> None:
+        """Writes the report, and describes the run by it; see `leave`."""
+        left = leave(folder, more=more)
+        self.results = self.results.with_description(left.description)
+        self.lacks += filter(None, [left.lack])
+
+
+@contextmanager
+def end_in_mlflow(tuner: Tuner, tracker: SearchTracker, files: list[Path]) -> Iterator[Ending]:
+    """What the body leaves in the ending is delivered when it is over, whether it raised or not."""
+    ending = Ending(files)
+    try:
+        yield ending
+    finally:
+        done = "FAILED" if ending.has_failed else "FINISHED"
+        lack = tracker.close(done if tuner.complete else "KILLED", ending.files, ending.results)
+        ending.lacks += filter(None, [lack])

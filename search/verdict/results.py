@@ -1,0 +1,193 @@
+"""From the trainings of a confirmation to the verdict, and to the evidence for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import median_low
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.store.remote import RemoteError
+from ogmge import checkpoint
+from search.experiment.arms import ARMS, Arm
+from search.experiment.formatting import modalities
+from search.run.best import METRIC, class_accuracy
+from search.run.journal import TrialRecord
+from search.verdict.confirm_policy import ConfirmPolicy
+from search.verdict.decide import Verdict, leader, verdict
+from search.verdict.evidence import ClassDifference, Confirmed, Evidence, Pair
+from search.verdict.paired import prediction_interval, secondary
+from search.verdict.pairs import Role, Values
+from search.verdict.plan import Plan
+from search.verdict.seeds import redraws
+
+Weights = Callable[[int], Path]
+Answers = tuple[NDArray[np.bool_], NDArray[np.bool_]]
+
+
+def trials_of(policy: ConfirmPolicy, values: Values, arm: Arm) -> list[TrialRecord]:
+    """The trainings of an arm that count, in the order of the pairs."""
+    trials = [policy.pairs.trial(pair, arm) for pair in values.pairs]
+    return [trial for trial in trials if trial is not None]
+
+
+def verdict_of(policy: ConfirmPolicy, plan: Plan, weights: Weights) -> Verdict | None:
+    """What the pairs say; None where not one of them came to a result.
+
+    Args:
+        policy: of the confirmation, with its results.
+        plan: what it set out to do.
+        weights: trial number -> file of its best epoch's weights.
+    """
+    values = policy.pairs.values()
+    if not values.pairs:
+        return None
+    objective = policy.experiment.search.objective
+    correct, missing = _correct(policy, values, weights)
+    found = verdict(
+        values.modulated,
+        values.baseline,
+        objective.mode,
+        sequential=policy.sequential,
+        ablation=values.ablation,
+        alone=_alone(policy, values),
+        correct=correct,
+    )
+    withheld = _withheld(policy, found)
+    notes = [*found.notes, *withheld, *missing, *_failures(policy), *_looks_sentence(plan, found)]
+    if withheld:
+        found = replace(found, claim="none", word=f"no difference that {found.paired.n} seeds can show, unchecked")
+    return replace(found, notes=tuple(notes))
+
+
+def _best_epochs(policy: ConfirmPolicy, values: Values, arm: Arm) -> list[dict[str, float]]:
+    """The metrics of the best epoch of each training of an arm."""
+    metric = policy.experiment.search.objective.metric
+    epochs = [trial.best_epoch(metric) for trial in trials_of(policy, values, arm)]
+    return [epoch for epoch in epochs if epoch is not None]
+
+
+def _alone(policy: ConfirmPolicy, values: Values) -> dict[str, tuple[list[float], list[float]]]:
+    """Each modality's accuracy in both arms; nothing where the arms share fewer than two."""
+    modulated, baseline = (_best_epochs(policy, values, arm) for arm in reversed(ARMS))
+    shared = [name for name in modalities(modulated[0]) if name in modalities(baseline[0])]
+    if len(shared) < 2:
+        return {}
+    return {name: (_column(modulated, name), _column(baseline, name)) for name in shared}
+
+
+def _column(epochs: Sequence[Mapping[str, float]], modality: str) -> list[float]:
+    return [epoch[f"val/accuracy/{modality}"] for epoch in epochs]
+
+
+def _checkpoints(policy: ConfirmPolicy, values: Values, weights: Weights, arm: Arm) -> Iterator[dict[str, Any]]:
+    return (checkpoint.load(weights(trial.number)) for trial in trials_of(policy, values, arm))
+
+
+def _correct(policy: ConfirmPolicy, values: Values, weights: Weights) -> tuple[Answers | None, list[str]]:
+    """Which validation examples each model got right, bool [n, N] for both arms; and what there is to say of it.
+
+    None where a pair has examples of its own, and where it is not accuracy that counts.
+    """
+    if redraws(policy.experiment.dataset) or policy.experiment.search.objective.metric != METRIC:
+        return None, []
+    try:
+        baseline, modulated = (
+            np.stack([state["correct"].numpy() for state in _checkpoints(policy, values, weights, arm)]) for arm in ARMS
+        )
+    except (checkpoint.CheckpointError, RemoteError) as error:
+        return None, [f"The examples were not redrawn, as a model's answers are lost: {error}."]
+    return (modulated, baseline), []
+
+
+def class_differences(policy: ConfirmPolicy, values: Values, weights: Weights) -> tuple[ClassDifference, ...]:
+    """What changed class by class, by class id: means over the pairs, on the validation samples of each; nothing where
+    a model's answers are lost. A class of which a pair has no sample is omitted."""
+    try:
+        baseline, modulated = (
+            np.stack([class_accuracy(state).numpy() for state in _checkpoints(policy, values, weights, arm)])
+            for arm in ARMS
+        )
+        classes = next(_checkpoints(policy, values, weights, "baseline"))["classes"]
+    except (checkpoint.CheckpointError, RemoteError, KeyError):
+        return ()
+    there = np.flatnonzero(np.isfinite(baseline + modulated).all(axis=0))
+    found = secondary({str(k): (modulated[:, k].tolist(), baseline[:, k].tolist()) for k in there})
+    return tuple(ClassDifference(classes[int(k)], one.paired, one.holm_p) for k, one in found.items())
+
+
+def _withheld(policy: ConfirmPolicy, found: Verdict) -> list[str]:
+    """A claim without its ablation is none: where a budget ends early, whether before it or before the last pair, and
+    where it cannot be trained."""
+    if found.claim == "none" or found.ablation is not None:
+        return []
+    failed = {trial.internal["pair"] for trial in policy.pairs.failures if trial.internal["role"] == "ablation"}
+    if failed.issuperset(policy.pairs.values().pairs):
+        return ["That training failed with every seed, so that nothing is claimed."]
+    return [
+        "The budget ended before that was trained, so that nothing is claimed: more of it goes on (`search.budget`)."
+    ]
+
+
+def _failures(policy: ConfirmPolicy) -> list[str]:
+    failures = policy.pairs.failures
+    if not failures:
+        return []
+    one, more = failures[0], f" and {len(failures) - 1} more" if len(failures) > 1 else ""
+    return [
+        f"Training failed with {one.arm} and seed {one.changes['seed']}{more} ({one.reason.splitlines()[0]}): the pair "
+        "is excluded, though a configuration that fails with some seeds is worse than those it did not fail with."
+    ]
+
+
+def _looks_sentence(plan: Plan, found: Verdict) -> list[str]:
+    if not plan.fixed or found.claim == "none":
+        return []
+    first = " and ".join(map(str, plan.fixed))
+    return [
+        f"Seeds were added after the verdict on {first} was known. Each look had its own 2.5 % a side: such a claim is "
+        f"wrong in {2.5 * (1 + len(plan.fixed)):g} % at most."
+    ]
+
+
+# ---- the evidence ----
+
+
+def evidence_of(policy: ConfirmPolicy, plan: Plan, found: Verdict, weights: Weights) -> Evidence:
+    """A verdict with what it rests on, and what follows for each configuration."""
+    values, experiment = policy.pairs.values(), policy.experiment
+    return Evidence(
+        experiment=experiment.name,
+        metric=experiment.search.objective.metric,
+        verdict=found,
+        best=leader(found.paired, found.mode),
+        arms={arm: _confirmed(policy, plan, values, arm) for arm in ARMS},
+        ablation_of=policy.pairs.ablation_of,
+        split_redrawn=redraws(experiment.dataset),
+        pairs=tuple(_pairs(policy, values)),
+        classes=class_differences(policy, values, weights),
+        looks_before=plan.fixed,
+    )
+
+
+def _confirmed(policy: ConfirmPolicy, plan: Plan, values: Values, arm: Arm) -> Confirmed:
+    results = values.modulated if arm == "modulated" else values.baseline
+    return Confirmed(
+        trial=plan.trials[arm],
+        changes=dict(policy.best[arm]),
+        prediction=prediction_interval(results),
+        median_epochs=median_low(int(epoch["epoch"]) + 1 for epoch in _best_epochs(policy, values, arm)),
+        seeds=len(values.pairs),
+    )
+
+
+def _pairs(policy: ConfirmPolicy, values: Values) -> Iterator[Pair]:
+    columns: dict[Role, Sequence[float]] = {"modulated": values.modulated, "baseline": values.baseline}
+    if values.ablation is not None:
+        columns["ablation"] = values.ablation.values
+    for pair, *results in zip(values.pairs, *columns.values(), strict=True):
+        yield Pair(policy.seeds[pair], dict(zip(columns, results, strict=True)))
