@@ -33,39 +33,45 @@ def _some(names: Sequence[str]) -> str:
 def index_lines(index: Index) -> list[str]:
     """What the publisher's list and the files say."""
     expected = f" of {index.expected_rows:,} that are known of" if index.expected_rows else ""
-    lines = [f"list: {index.rows:,} rows{expected}, {len(index.clips):,} clips there, {len(index.missing):,} missing"]
-    if index.missing:
-        lines.append(f"missing: {_some(index.missing)}")
-    lines += [f"note: {note}" for note in index.notes]
-    found = find_overlaps(index.clips)
-    if found.ids:
-        lines.append(f"in more than one split: {len(found.ids):,} ids ({_some(list(found.ids))})")
-    if found.groups:
-        lines.append(f"torn apart by the split: {len(found.groups):,} groups ({_some(list(found.groups))})")
+    first = f"list: {index.rows:,} rows{expected}, {len(index.clips):,} clips there, {len(index.missing):,} missing"
+    wrong = torn(index.clips)
     empty = sorted(set(index.classes) - {clip.label for clip in index.clips})
-    if empty:
-        lines.append(f"classes with no clip: {_some(empty)}")
-    return lines
+    return [
+        first,
+        *_line("missing: {some}", index.missing),
+        *(f"note: {note}" for note in index.notes),
+        *_line("in more than one split: {count:,} ids ({some})", list(wrong.ids)),
+        *_line("torn apart by the split: {count:,} groups ({some})", list(wrong.groups)),
+        *_line("classes with no clip: {some}", empty),
+    ]
+
+
+def _line(text: str, names: Sequence[str]) -> list[str]:
+    """The text with some of the names and their number; nothing where there are none."""
+    return [text.format(some=_some(names), count=len(names))] if names else []
 
 
 def class_table(index: Index) -> Table:
     """Clips of each class in each split: of many classes those with the fewest."""
     counts = Counter((clip.label, clip.split) for clip in index.clips)
     totals = Counter(clip.label for clip in index.clips)
-    order = sorted(index.classes, key=lambda label: (totals[label], label))
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
-    table.add_column("class")
+    order = sorted(sorted(index.classes), key=totals.__getitem__)
+    table = Table("class", box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
     for split in SPLITS:
         table.add_column(split, justify="right")
     shown = order if len(order) <= 2 * SMALLEST_CLASSES else order[:SMALLEST_CLASSES]
     for label in shown:
-        table.add_row(Text(label), *(f"{counts[label, split]:,}" for split in SPLITS))
+        table.add_row(Text(label), *_numbers(counts, label))
     if len(shown) < len(order):
         most = f"{totals[order[-1]]:,}"
         table.add_row(Text(f"… {len(order) - len(shown)} classes more, the largest has {most}"), "", "", "")
-    all_splits = Counter(clip.split for clip in index.clips)
-    table.add_row("all", *(f"{all_splits[split]:,}" for split in SPLITS), style="bold")
+    all_splits = Counter(("all", clip.split) for clip in index.clips)
+    table.add_row("all", *_numbers(all_splits, "all"), style="bold")
     return table
+
+
+def _numbers(counts: Counter[Any], label: str) -> list[str]:
+    return [f"{counts[label, split]:,}" for split in SPLITS]
 
 
 def store_lines(options: Any) -> tuple[list[str], bool]:
@@ -97,19 +103,8 @@ def check(experiment: Experiment, sheets: Path, console: Console) -> bool:
         DatasetError: the publisher's files or lists are not what they should be.
     """
     options = registry.options(experiment.dataset)
-    whole = True
-    if hasattr(options, "index"):
-        index = options.index()
-        print_line(console, "\n".join(index_lines(index)))
-        console.print(class_table(index))
-        try:
-            lines, whole = store_lines(options)
-        except StoreError as error:
-            console.print(Text(str(error), style="yellow"), soft_wrap=True)
-            return False
-        print_line(console, "\n".join(lines))
-        if not whole:
-            return False
+    if hasattr(options, "index") and not _is_prepared(options, console):
+        return False
     data = open_data(experiment.dataset)
     path = sheets / f"{experiment.name}.png"
     x, y = next(iter(data.validation(batch_size=100)))
@@ -120,4 +115,18 @@ def check(experiment: Experiment, sheets: Path, console: Console) -> bool:
         print_line(console, f"{used}, and does not read the test split's {len(parts.test):,}")
     shapes = ", ".join(f"{modality} {list(shape)}" for modality, shape in data.shapes.items())
     print_line(console, f"a model sees: {shapes}, {len(data.classes)} classes\npicture sheet: {path}")
-    return whole
+    return True
+
+
+def _is_prepared(options: Any, console: Console) -> bool:
+    """Says what the publisher's files and the store have; whether the store is whole."""
+    index = options.index()
+    print_line(console, "\n".join(index_lines(index)))
+    console.print(class_table(index))
+    try:
+        lines, is_whole = store_lines(options)
+    except StoreError as error:
+        console.print(Text(str(error), style="yellow"), soft_wrap=True)
+        return False
+    print_line(console, "\n".join(lines))
+    return is_whole

@@ -127,11 +127,14 @@ class Facts:
         if self.evidence is not None and self.evidence.classes:
             return [_class_change(row) for row in self.evidence.classes]
         with suppress(checkpoint.CheckpointError, RemoteError, KeyError):
-            states = {arm: checkpoint.load(self.weights(self.best[arm].trial.number)) for arm in ARMS}
-            shares = {arm: answer.class_accuracy(state).tolist() for arm, state in states.items()}
-            both = zip(states["baseline"]["classes"], shares["modulated"], shares["baseline"], strict=True)
-            return [ClassChange(*found) for found in both if not any(map(math.isnan, found[1:]))]
+            return self._single_changes()
         return []
+
+    def _single_changes(self) -> list[ClassChange]:
+        states = {arm: checkpoint.load(self.weights(self.best[arm].trial.number)) for arm in ARMS}
+        shares = (answer.class_accuracy(states[arm]).tolist() for arm in reversed(ARMS))
+        both = map(ClassChange, states["baseline"]["classes"], *shares)
+        return [change for change in both if not math.isnan(change.difference)]
 
 
 def _class_change(row: ClassDifference) -> ClassChange:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from operator import ge
+from operator import attrgetter, ge
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -47,16 +47,19 @@ class Interval:
     examples: int
 
 
+def trials_with_result(record: SearchRecord, arm: Arm) -> list[TrialRecord]:
+    """An arm's trials that were trained to the end, or stopped early after an epoch or more, by number."""
+    mine = (t for t in record if t.arm == arm and t.status in ("finished", "stopped") and t.best is not None)
+    return sorted(mine, key=attrgetter("number"))
+
+
 def best_of(record: SearchRecord, arm: Arm, metric: str, mode: str) -> Best | None:
     """The arm's best trial, the first of equal ones; None where none has an epoch to show."""
-    sign = 1 if mode == "max" else -1
-    candidates = [t for t in record if t.arm == arm and t.status in ("finished", "stopped") and t.best is not None]
-    if not candidates:
-        return None
-    trial = max(candidates, key=lambda t: (sign * (t.best or 0.0), -t.number))
-    metrics = trial.best_epoch(metric)
-    assert metrics is not None
-    return Best(trial, metrics, metrics[metric])
+    pick = max if mode == "max" else min
+    found = [
+        Best(trial, trial.best_epoch(metric) or {}, trial.best or 0.0) for trial in trials_with_result(record, arm)
+    ]
+    return pick(found, key=attrgetter("value"), default=None)
 
 
 def bests(record: SearchRecord, objective: Objective) -> dict[Arm, Best]:
@@ -71,18 +74,20 @@ def front_of(record: SearchRecord, arm: Arm, objectives: Sequence[Objective]) ->
     A trial stands there with its best epoch, by the first objective: the one whose weights are kept. Of trials that
     are equal in all of them the first counts.
     """
-    points: dict[int, tuple[float, ...]] = {}
-    for trial in record:
-        best = trial.best_epoch(objectives[0].metric)
-        if trial.arm == arm and trial.status in ("finished", "stopped") and best is not None:
-            points[trial.number] = tuple(best[o.metric] * (1 if o.mode == "max" else -1) for o in objectives)
-    return [
-        record.trials[n] for n, point in points.items() if not any(_beats(p, m, point, n) for m, p in points.items())
-    ]
+    first: dict[tuple[float, ...], TrialRecord] = {}  # of equal ones
+    for trial in trials_with_result(record, arm):
+        first.setdefault(_point(trial, objectives), trial)
+    return [trial for point, trial in first.items() if not any(_is_beaten(point, by) for by in first)]
 
 
-def _beats(mine: tuple[float, ...], number: int, theirs: tuple[float, ...], other: int) -> bool:
-    return all(map(ge, mine, theirs)) and (mine != theirs or number < other)
+def _point(trial: TrialRecord, objectives: Sequence[Objective]) -> tuple[float, ...]:
+    """The objectives at the trial's best epoch, more is better."""
+    best = trial.best_epoch(objectives[0].metric) or {}
+    return tuple(best[o.metric] * (1 if o.mode == "max" else -1) for o in objectives)
+
+
+def _is_beaten(point: tuple[float, ...], by: tuple[float, ...]) -> bool:
+    return by != point and all(map(ge, by, point))
 
 
 def effort_of(record: SearchRecord, arm: Arm) -> Effort:
@@ -92,9 +97,8 @@ def effort_of(record: SearchRecord, arm: Arm) -> Effort:
 
 def winner(best: dict[Arm, Best], mode: str) -> Best:
     """The better of the arms' best. Equal ones go to the baseline, which is the simpler."""
-    sign = 1 if mode == "max" else -1
-    order = [best[arm] for arm in ARMS if arm in best]
-    return max(order, key=lambda b: sign * b.value)
+    pick = max if mode == "max" else min
+    return pick((best[arm] for arm in ARMS if arm in best), key=attrgetter("value"))
 
 
 def lead(best: Mapping[Arm, Best], metric: str, weights: Callable[[int], Path]) -> Interval | None:
