@@ -34,7 +34,7 @@ def index_lines(index: Index) -> list[str]:
     """What the publisher's list and the files say."""
     expected = f" of {index.expected_rows:,} that are known of" if index.expected_rows else ""
     first = f"list: {index.rows:,} rows{expected}, {len(index.clips):,} clips there, {len(index.missing):,} missing"
-    wrong = torn(index.clips)
+    wrong = find_overlaps(index.clips)
     empty = sorted(set(index.classes) - {clip.label for clip in index.clips})
     return [
         first,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -168,7 +168,7 @@ def confirm(searched: SearchSummary, console: Console, ask: Ask, *, limited: boo
     plan, own = _plan_of(searched, ask), folder.confirmation
     policy = _policy_of(searched, plan, limited=limited)
     with closing(Journal(own.journal)) as journal:
-        tuner = Tuner(experiment, journal, policy)
+        tuner, evidence = Tuner(experiment, journal, policy), None
         _check_end(tuner, plan, ask)
         write_plan(own.path / PLAN, plan)
         storage = storage_of(experiment, own)
@@ -179,23 +179,21 @@ def confirm(searched: SearchSummary, console: Console, ask: Ask, *, limited: boo
             _announce(console, tuner, plan)
         with end_in_mlflow(tuner, tracker, [folder.experiment, folder.report]) as ending:
             train_all(tuner, own, storage, tracker, console, of_confirmation, fingerprint)
-            conclusion = _Conclusion(searched, policy, plan, partial(storage.weights, cache=own.tune), ending)
-            evidence = conclusion.draw(console, test=ask.test) if tuner.complete else None
+            weights = partial(storage.weights, cache=own.tune)
+            if tuner.complete:
+                for evidence in _conclusions(searched, policy, plan, weights, ask, console):
+                    _leave(searched, evidence, ending)
             ending.leave_report(folder, more=False)
     if evidence is not None:
         print_verdict(console, policy, evidence.verdict, evidence.test, time.monotonic() - began)
         print_files(console, folder, experiment, found=True)
     for missing in ending.lacks:
         print_note(console, missing)
-    return Outcome(tuner.complete, tuner.halted, None if evidence else _failure(tuner))
+    failure = None if evidence else failure_of(tuner) or "no pair of trainings came to a result"
+    return Outcome(tuner.complete, tuner.halted, failure)
 
 
 def _best_trials(searched: SearchSummary) -> dict[Arm, int]:
-    """The number of each arm's best.
-
-    Raises:
-        ConfirmationError: an arm has none.
-    """
     if lacking := [arm for arm in ARMS if arm not in searched.best]:
         missing = " and no ".join(lacking)
         raise ConfirmationError(
@@ -241,11 +239,7 @@ def _seeds(experiment: Experiment, ask: Ask) -> int:
 
 
 def _check_end(tuner: Tuner, plan: Plan, ask: Ask) -> None:
-    """Check that pairs which are added until it is clear end, whether or not it ever is.
-
-    Raises:
-        ConfirmationError: nothing ends them.
-    """
+    """Check that something ends the pairs which are added until it is clear."""
     budget = tuner.experiment.search.budget
     has_end = ask.seeds is not None or any((budget.hours, budget.gpu_hours, budget.epochs))
     if plan.is_open and not has_end and tuner.remaining_trials:
@@ -279,66 +273,52 @@ def _announce(console: Console, tuner: Tuner, plan: Plan) -> None:
     )
 
 
-def _failure(tuner: Tuner) -> str:
-    failed = next((f"trial {t.number}: {t.reason}" for t in tuner.record if t.status == "failed"), None)
-    return failed or str(tuner.stop_reason or "no pair of trainings came to a result")
+def failure_of(tuner: Tuner) -> str | None:
+    """Why the first of the trials that failed did; where none failed, that the budget is spent, if it is."""
+    failed = (f"trial {t.number}: {t.reason}" for t in tuner.record if t.status == "failed")
+    return next(failed, tuner.exhausted)
 
 
-@dataclass(frozen=True)
-class _Conclusion:
-    """What is concluded from a confirmation that is complete.
+def _conclusions(
+    searched: SearchSummary, policy: ConfirmPolicy, plan: Plan, weights: Weights, ask: Ask, console: Console
+) -> Iterator[Evidence]:
+    """The evidence, and again with the test split's scores once these are read; nothing where no pair has a result."""
+    found = verdict_of(policy, plan, weights)
+    if found is None:
+        return
+    evidence = evidence_of(policy, plan, found, weights)
+    evidence = replace(evidence, test=_earlier_test(searched.folder, evidence))
+    yield evidence
+    if ask.test and evidence.test is None:
+        yield replace(evidence, test=_read_test(searched, policy, weights, console))
 
-    Args:
-        searched: the search.
-        policy, plan: of the confirmation.
-        weights: trial number -> file of its best epoch's weights.
-        ending: of the search's run in MLflow.
-    """
 
-    searched: SearchSummary
-    policy: ConfirmPolicy
-    plan: Plan
-    weights: Weights
-    ending: Ending
+def _leave(searched: SearchSummary, evidence: Evidence, ending: Ending) -> None:
+    """Writes the verdict and the best configuration to the run's folder, and notes what MLflow is to have of them."""
+    folder = searched.folder
+    write_evidence(folder.verdict, evidence)
+    write_best(searched.experiment, searched.record, folder)
+    ending.results = Results(measures(evidence), {"verdict": evidence.verdict.word})
+    ending.files = [folder.verdict, folder.best, folder.report]
 
-    def draw(self, console: Console, *, test: bool) -> Evidence | None:
-        """Leaves the evidence, then reads the test split where that is asked for and its scores are not known yet; None
-        where no pair came to a result."""
-        found = verdict_of(self.policy, self.plan, self.weights)
-        if found is None:
-            return None
-        evidence = self._with_earlier_test(evidence_of(self.policy, self.plan, found, self.weights))
-        self._leave(evidence)
-        if test and evidence.test is None:
-            evidence = replace(evidence, test=self._read_test(console))
-            self._leave(evidence)
-        return evidence
 
-    def _with_earlier_test(self, evidence: Evidence) -> Evidence:
-        """With the scores on the test split of before, where they are of the same models: a configuration that has been
-        trained again, or another one, has the same seeds."""
-        with suppress(EvidenceError):
-            before = read_evidence(self.searched.folder.verdict)
-            if before is not None and before.arm_results == evidence.arm_results:
-                return replace(evidence, test=before.test)
-        return evidence
+def _earlier_test(folder: RunFolder, evidence: Evidence) -> TestScores | None:
+    """The test split's scores of before, where they are of the same models: one that has been trained again, or has
+    another configuration, has the same seed."""
+    with suppress(EvidenceError):
+        before = read_evidence(folder.verdict)
+        return before.test if before is not None and before.arm_results == evidence.arm_results else None
+    return None
 
-    def _leave(self, evidence: Evidence) -> None:
-        """Writes the verdict and the best configuration to the run's folder, and says what MLflow is to have of it."""
-        searched, folder = self.searched, self.searched.folder
-        write_evidence(folder.verdict, evidence)
-        write_best(searched.experiment, searched.record, folder)
-        self.ending.results = Results(measures(evidence), {"verdict": evidence.verdict.word})
-        self.ending.files = [folder.verdict, folder.best, folder.report]
 
-    def _read_test(self, console: Console) -> TestScores:
-        policy, values = self.policy, self.policy.pairs.values()
-        files = {arm: [self.weights(t.number) for t in trials_of(policy, values, arm)] for arm in reversed(ARMS)}
-        reason = f"confirmation, {len(values.pairs)} seeds of each arm"
-        note, batch_size = partial(print_note, console), policy.experiment.trial.batch_size
-        batches, line = read_test(self.searched.data, self.searched.folder, reason, batch_size, note)
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            return test_scores(files, batches, device, line)
-        except CheckpointError as error:
-            raise ConfirmationError(f"a model of the confirmation is lost: {error}") from error
+def _read_test(searched: SearchSummary, policy: ConfirmPolicy, weights: Weights, console: Console) -> TestScores:
+    values = policy.pairs.values()
+    files = {arm: [weights(t.number) for t in trials_of(policy, values, arm)] for arm in reversed(ARMS)}
+    reason = f"confirmation, {len(values.pairs)} seeds of each arm"
+    note, batch_size = partial(print_note, console), policy.experiment.trial.batch_size
+    batches, line = read_test(searched.data, searched.folder, reason, batch_size, note)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return test_scores(files, batches, device, line)
+    except CheckpointError as error:
+        raise ConfirmationError(f"a model of the confirmation is lost: {error}") from error

@@ -14,8 +14,8 @@ from rich.console import Console
 
 from datasets.store.remote import RemoteError
 from ogmge.checkpoint import CheckpointError
-from search.backend.preflight import check_search
-from search.commands.confirm import Ask, SearchSummary, confirm, retire
+from search.backend.preflight import searchable
+from search.commands.confirm import Ask, SearchSummary, confirm, failure_of, retire
 from search.commands.confirm import Outcome as Confirmed
 from search.commands.ending import Ending, end_in_mlflow
 from search.commands.run_trials import train_all
@@ -114,8 +114,7 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
 def _outcome(tuner: Tuner) -> Outcome:
     """How the search stands."""
     best = answer.bests(tuner.record, tuner.experiment.search.objective)
-    failure = next((f"trial {t.number}: {t.reason}" for t in tuner.record if t.status == "failed"), None)
-    return Outcome(tuner.complete, len(best) == len(ARMS), failure or tuner.exhausted, tuner.halted)
+    return Outcome(tuner.complete, len(best) == len(ARMS), failure_of(tuner), tuner.halted)
 
 
 def _leave_answer(tuner: Tuner, folder: RunFolder, ending: Ending) -> None:

@@ -42,15 +42,6 @@ def log_evidence(differences: ArrayLike) -> NDArray[np.float64]:
     return np.where(squares > 0, found, 0.0)
 
 
-def clear(differences: ArrayLike) -> bool:
-    """Whether the pairs so far are enough: the evidence against "no difference" is 20 or more.
-
-    Args:
-        differences: [n].
-    """
-    return bool(log_evidence(differences)[-1] >= math.log(EVIDENCE))
-
-
 def half_width(sd: float, n: int) -> float | None:
     """That of the 95 % confidence sequence: the mean difference ± this is where the evidence against a difference is
     below 20. All of a search's intervals hold at once, so that the last one holds however the last one was chosen.

@@ -10,9 +10,14 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from search.verdict.anytime import EVIDENCE, clear, half_width, log_evidence
+from search.verdict.anytime import EVIDENCE, half_width, log_evidence
 
 differences = st.lists(st.integers(-400, 400).map(lambda d: d / 100), min_size=1, max_size=12)
+
+
+def clear(differences) -> bool:
+    """Whether the pairs so far are enough: the evidence against "no difference" is 20 or more."""
+    return log_evidence(differences)[-1] >= math.log(EVIDENCE)
 
 
 def bayes_factor(x: list[float]) -> float:
