@@ -16,7 +16,7 @@ from datasets.store.remote import RemoteError
 from ogmge.checkpoint import CheckpointError
 from search.backend.preflight import searchable
 from search.commands.confirm import Ask, SearchSummary, confirm, failure_of, retire
-from search.commands.confirm import Outcome as Confirmed
+from search.commands.confirm import Outcome as Confirmation
 from search.commands.ending import Ending, end_in_mlflow
 from search.commands.run_trials import train_all
 from search.console.notes import print_note
@@ -58,7 +58,7 @@ class Outcome:
     has_answer: bool
     failure: str | None
     halted: str | None
-    confirmed: Confirmed | None = None
+    confirmed: Confirmation | None = None
 
     @property
     def is_confirmable(self) -> bool:

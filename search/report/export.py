@@ -103,13 +103,13 @@ def _origin(experiment: Experiment, found: Chosen, fingerprint: str) -> Origin:
         trial=found.trial.number,
         arm=arm,
         metric=metric,
-        **(once if evidence is None else _confirmed(evidence, arm)),
+        **(once if evidence is None else _confirmed_values(evidence, arm)),
         fingerprint=fingerprint,
         versions={name.removeprefix("version."): text for name, text in versions().items()},
     )
 
 
-def _confirmed(evidence: Evidence, arm: Arm) -> dict[str, Any]:
+def _confirmed_values(evidence: Evidence, arm: Arm) -> dict[str, Any]:
     """What an origin has of a configuration that was confirmed."""
     confirmed = evidence.arms[arm]
     prediction = confirmed.prediction

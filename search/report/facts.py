@@ -152,6 +152,7 @@ def gather(path: Path, *, busy: bool | None = None) -> Facts:
     Raises:
         FolderError: no search began in it.
         ExperimentError: its experiment cannot be read.
+        VersionError: a newer program confirmed it.
     """
     folder = RunFolder(path)
     experiment = load(folder.experiment)

@@ -24,7 +24,7 @@ class EvidenceError(UserError):
 
 
 @dataclass(frozen=True)
-class Confirmed:
+class ConfirmedArm:
     """What is known of an arm's best configuration, once it was trained again.
 
     Args:
@@ -139,7 +139,7 @@ class Evidence:
     metric: str
     verdict: Verdict
     best: Arm
-    arms: dict[Arm, Confirmed]
+    arms: dict[Arm, ConfirmedArm]
     ablation_of: Arm | None
     split_redrawn: bool
     pairs: tuple[Pair, ...]
@@ -170,14 +170,14 @@ def read_evidence(path: Path) -> Evidence | None:
     if not path.exists():
         return None
     try:
-        return _EVIDENCE.validate_python(_nested(read_values(path)))
+        return _EVIDENCE.validate_python(_nest(read_values(path)))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise EvidenceError(
             f"{path} is damaged: `python -m search confirm {path.parent.name}` writes it again"
         ) from error
 
 
-def _nested(values: dict[str, Any]) -> dict[str, Any]:
+def _nest(values: dict[str, Any]) -> dict[str, Any]:
     """The file's values as those of `Evidence`."""
     arms = {arm: values["arms"][arm] for arm in ARMS}
     pairs = [{"seed": row.pop("seed"), "values": row} for row in values["pairs"]]

@@ -19,7 +19,7 @@ from search.run.best import METRIC, class_accuracy
 from search.run.journal import TrialRecord
 from search.verdict.confirm_policy import ConfirmPolicy
 from search.verdict.decide import Verdict, leader, verdict
-from search.verdict.evidence import ClassDifference, Confirmed, Evidence, Pair
+from search.verdict.evidence import ClassDifference, ConfirmedArm, Evidence, Pair
 from search.verdict.paired import prediction_interval, secondary
 from search.verdict.pairs import Role, Values
 from search.verdict.plan import Plan
@@ -47,19 +47,19 @@ def verdict_of(policy: ConfirmPolicy, plan: Plan, weights: Weights) -> Verdict |
     if not values.pairs:
         return None
     objective = policy.experiment.search.objective
-    correct, missing = _correct(policy, values, weights)
+    correct, missing = _load_answers(policy, values, weights)
     found = verdict(
         values.modulated,
         values.baseline,
         objective.mode,
         sequential=policy.sequential,
         ablation=values.ablation,
-        alone=_alone(policy, values),
+        alone=_by_modality(policy, values),
         correct=correct,
     )
-    withheld = _withheld(policy, found)
-    notes = [*found.notes, *withheld, *missing, *_failures(policy), *_looks_sentence(plan, found)]
-    if withheld:
+    unchecked = _missing_ablation(policy, found)
+    notes = [*found.notes, *unchecked, *missing, *_failures(policy), *_looks_sentence(plan, found)]
+    if unchecked:
         found = replace(found, claim="none", word=f"no difference that {found.paired.n} seeds can show, unchecked")
     return replace(found, notes=tuple(notes))
 
@@ -71,7 +71,7 @@ def _best_epochs(policy: ConfirmPolicy, values: Values, arm: Arm) -> list[dict[s
     return [epoch for epoch in epochs if epoch is not None]
 
 
-def _alone(policy: ConfirmPolicy, values: Values) -> dict[str, tuple[list[float], list[float]]]:
+def _by_modality(policy: ConfirmPolicy, values: Values) -> dict[str, tuple[list[float], list[float]]]:
     """Each modality's accuracy in both arms; nothing where the arms share fewer than two."""
     modulated, baseline = (_best_epochs(policy, values, arm) for arm in reversed(ARMS))
     shared = [name for name in modalities(modulated[0]) if name in modalities(baseline[0])]
@@ -88,7 +88,7 @@ def _checkpoints(policy: ConfirmPolicy, values: Values, weights: Weights, arm: A
     return (checkpoint.load(weights(trial.number)) for trial in trials_of(policy, values, arm))
 
 
-def _correct(policy: ConfirmPolicy, values: Values, weights: Weights) -> tuple[Answers | None, list[str]]:
+def _load_answers(policy: ConfirmPolicy, values: Values, weights: Weights) -> tuple[Answers | None, list[str]]:
     """Which validation examples each model got right, bool [n, N] for both arms; and what there is to say of it.
 
     None where a pair has examples of its own, and where it is not accuracy that counts.
@@ -120,7 +120,7 @@ def class_differences(policy: ConfirmPolicy, values: Values, weights: Weights) -
     return tuple(ClassDifference(classes[int(k)], one.paired, one.holm_p) for k, one in found.items())
 
 
-def _withheld(policy: ConfirmPolicy, found: Verdict) -> list[str]:
+def _missing_ablation(policy: ConfirmPolicy, found: Verdict) -> list[str]:
     """A claim without its ablation is none: where a budget ends early, whether before it or before the last pair, and
     where it cannot be trained."""
     if found.claim == "none" or found.ablation is not None:
@@ -165,7 +165,7 @@ def evidence_of(policy: ConfirmPolicy, plan: Plan, found: Verdict, weights: Weig
         metric=experiment.search.objective.metric,
         verdict=found,
         best=leader(found.paired, found.mode),
-        arms={arm: _confirmed(policy, plan, values, arm) for arm in ARMS},
+        arms={arm: _confirmed_arm(policy, plan, values, arm) for arm in ARMS},
         ablation_of=policy.pairs.ablation_of,
         split_redrawn=redraws(experiment.dataset),
         pairs=tuple(_pairs(policy, values)),
@@ -174,9 +174,9 @@ def evidence_of(policy: ConfirmPolicy, plan: Plan, found: Verdict, weights: Weig
     )
 
 
-def _confirmed(policy: ConfirmPolicy, plan: Plan, values: Values, arm: Arm) -> Confirmed:
+def _confirmed_arm(policy: ConfirmPolicy, plan: Plan, values: Values, arm: Arm) -> ConfirmedArm:
     results = values.modulated if arm == "modulated" else values.baseline
-    return Confirmed(
+    return ConfirmedArm(
         trial=plan.trials[arm],
         changes=dict(policy.best[arm]),
         prediction=prediction_interval(results),

@@ -20,7 +20,7 @@ from search.run.folder import Identity, RunFolder, write
 from search.run.journal import Journal
 from search.run.open_data import fingerprint_of, open_data
 from search.verdict.decide import verdict
-from search.verdict.evidence import Confirmed, Evidence, Pair, write_evidence
+from search.verdict.evidence import ConfirmedArm, Evidence, Pair, write_evidence
 from search.verdict.plan import Plan, write_plan
 
 TRIAL = """\
@@ -122,7 +122,7 @@ def confirmed(gain: float = 0.02) -> None:
     modulated = [value + gain + noise for value, noise in zip(baseline, NOISE, strict=True)]
     run = RunFolder(Path("runs/demo"))
     trials: dict[Arm, int] = {arm: ARMS.index(arm) ^ 1 for arm in ARMS}
-    arms = {arm: Confirmed(number, {}, None, 2, len(NOISE)) for arm, number in trials.items()}
+    arms = {arm: ConfirmedArm(number, {}, None, 2, len(NOISE)) for arm, number in trials.items()}
     found, pairs = verdict(modulated, baseline), pairs_of(7, modulated, baseline)
     write_evidence(run.verdict, Evidence("demo", "val/accuracy", found, "modulated", arms, None, False, pairs))
     journal = Journal(run.confirmation.journal)

@@ -119,6 +119,16 @@ def with_damaged_plan() -> None:
     Path("runs/demo/confirm/plan.json").write_text('{"seeds": 6', encoding="utf-8")
 
 
+def with_damaged_verdict() -> None:
+    with_verdict()
+    Path("runs/demo/verdict.json").write_text('{"claim": "helps"', encoding="utf-8")
+
+
+def with_newer_verdict() -> None:
+    with_verdict()
+    Path("runs/demo/verdict.json").write_text('{"version": 99}', encoding="utf-8")
+
+
 def at_another_server() -> None:
     searched(FINISHED, "tracking.uri=http://mlflow.example.com:5000")
 
@@ -151,6 +161,8 @@ FOLLOWING: list[tuple[str, str, str, Callable[[], object]]] = [
     ("A search without any result", EXPORT, "All four trials failed.", partial(searched, NOTHING)),
     ("A file that cannot be written", f"{EXPORT} -o models/best.yaml", "There is no folder `models`.", searched),
     ("An export of the better in the confirmation", EXPORT, "There is a verdict.", with_verdict),
+    ("An export of a confirmation whose verdict is damaged", EXPORT, "It is cut short.", with_damaged_verdict),
+    ("An export of what a newer program confirmed", EXPORT, "The verdict is of version 99.", with_newer_verdict),
     ("A report on a run that is damaged", "python -m search report demo", "", damaged_experiment),
     ("The page of runs that are elsewhere", "python -m search ui demo", "", at_another_server),
     (

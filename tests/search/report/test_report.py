@@ -40,7 +40,7 @@ from search.run.folder import RunFolder, at_work, identify, lock_folder
 from search.run.journal import Journal, read
 from search.tuner.tuner import Tuner
 from search.verdict.decide import verdict
-from search.verdict.evidence import ClassDifference, Confirmed, Evidence, read_evidence, write_evidence
+from search.verdict.evidence import ClassDifference, ConfirmedArm, Evidence, read_evidence, write_evidence
 from search.verdict.paired import Paired, Spread
 from tests.search.tuner.test_tuner import SearchPolicy, experiment, simulate
 from tests.support.tells import tells
@@ -71,7 +71,7 @@ def confirm(run: RunFolder, gain: float, seeds: int = 6) -> None:
     baseline = [0.8 + seed / 100 for seed in range(seeds)]
     modulated = [value + gain + 0.001 * seed for seed, value in enumerate(baseline)]
     best = gather(run.path).best
-    arms = {arm: Confirmed(best[arm].trial.number, best[arm].trial.changes, None, 4, seeds) for arm in ARMS}
+    arms = {arm: ConfirmedArm(best[arm].trial.number, best[arm].trial.changes, None, 4, seeds) for arm in ARMS}
     found, pairs = verdict(modulated, baseline), pairs_of(7, modulated, baseline)
     write_evidence(run.verdict, Evidence("simulated", "val/accuracy", found, "modulated", arms, None, False, pairs))
 

@@ -16,7 +16,7 @@ from search.verdict.decide import Ablation, verdict
 from search.verdict.evidence import (
     ArmScores,
     ClassDifference,
-    Confirmed,
+    ConfirmedArm,
     Difference,
     Evidence,
     EvidenceError,
@@ -75,7 +75,7 @@ def evidence_on(modulated: list[float], baseline: list[float], *, sequential: bo
     pairs = [Pair(7 + i, {"modulated": m, "baseline": b} | dict([c] if c else [])) for i, (m, b, c) in enumerate(rows)]
     prediction = Range(0.1 + 0.2, 1 / 3, 2 / 3) if whole else None
     changes = {"modulation.alpha": 0.1 + 0.2, "fusion": "sum", "modalities": ["audio", "visual"]}
-    arms = {arm: Confirmed(3, changes, prediction, 4, len(pairs)) for arm in ("baseline", "modulated")}
+    arms = {arm: ConfirmedArm(3, changes, prediction, 4, len(pairs)) for arm in ("baseline", "modulated")}
     evidence = Evidence("demo", "val/accuracy", found, "modulated", arms, None, True, tuple(pairs))
     if not whole:
         return evidence
