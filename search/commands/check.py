@@ -92,12 +92,8 @@ def store_lines(options: Any) -> tuple[list[str], bool]:
 
 
 def check(experiment: Experiment, sheets: Path, console: Console) -> bool:
-    """Says what is there; writes a picture sheet of what a model sees. Returns whether it can be trained on.
-
-    Args:
-        experiment: its data set is looked at.
-        sheets: folder of the picture sheet.
-        console: where it is said.
+    """Says what there is of an experiment's data; writes a sheet of pictures that a model sees to the folder `sheets`.
+    Returns whether it can be trained on.
 
     Raises:
         DatasetError: the publisher's files or lists are not what they should be.

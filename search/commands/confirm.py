@@ -132,11 +132,7 @@ def confirm_run(path: Path, assignments: Sequence[str], console: Console, ask: A
 
 
 def _record(experiment: Experiment, folder: RunFolder) -> SearchRecord:
-    """What came of a search that is done.
-
-    Raises:
-        ConfirmationError: it is not.
-    """
+    """What came of a search; a `ConfirmationError` where it is not done."""
     if not folder.journal.exists():
         raise ConfirmationError(f"there is no search in {folder.path}: `run_search.py FILE` makes one")
     with closing(Journal(folder.journal)) as journal:
@@ -150,16 +146,9 @@ def _record(experiment: Experiment, folder: RunFolder) -> SearchRecord:
 
 
 def confirm(searched: SearchSummary, console: Console, ask: Ask, *, limited: bool) -> Outcome:
-    """Trains what is left of the pairs, and leaves the verdict in the run's folder and in MLflow. The folder is ours.
+    """Trains the rest of the pairs, and leaves the verdict in the run's folder, which is ours, and in MLflow.
 
-    Args:
-        searched: the search.
-        console: where it is shown.
-        ask: what for.
-        limited: see `ConfirmPolicy`.
-
-    Raises:
-        ConfirmationError, FolderError, ClusterError, ResourceError, TrackingError: see `confirm_run`.
+    `limited` is as in `ConfirmPolicy`; what is raised, as in `confirm_run`.
     """
     began = time.monotonic()
     experiment, folder, fingerprint = searched.experiment, searched.folder, searched.identity.fingerprint

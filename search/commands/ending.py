@@ -16,19 +16,12 @@ from search.tuner.tuner import Tuner
 
 @dataclass
 class Ending:
-    """What the search's run in MLflow is to have at the end, as far as it is known by now.
-
-    Attributes:
-        files: to keep with it.
-        results: of it.
-        has_failed: whether all was done, and in vain.
-        lacks: what could not be written or delivered, as sentences.
-    """
+    """What the search's run in MLflow is to have at the end, as far as it is known by now."""
 
     files: list[Path]
     results: Results = field(default_factory=Results)
-    has_failed: bool = False
-    lacks: list[str] = field(default_factory=list)
+    has_failed: bool = False  # all was done, and in vain
+    lacks: list[str] = field(default_factory=list)  # what could not be written or delivered, as sentences
 
     def leave_report(self, folder: RunFolder, *, more: bool) -> None:
         """Writes the report, and describes the run by it; see `leave`."""

@@ -44,12 +44,7 @@ class ConfirmedArm:
 
 @dataclass(frozen=True)
 class Pair:
-    """Trainings of one seed, as far as they are done.
-
-    Args:
-        seed: of all of them.
-        values: role -> the objective.
-    """
+    """Trainings of one seed, as far as they are done: role -> the objective."""
 
     seed: int
     values: Mapping[Role, float]
@@ -62,13 +57,8 @@ class Pair:
 
 @dataclass(frozen=True)
 class ClassDifference:
-    """How much more of a class the modulated models get right than the unmodulated, as shares of 1.
-
-    Args:
-        name: of the class.
-        paired: the comparison.
-        holm_p: p adjusted for the number of classes; None where there is no p.
-    """
+    """How much more of a class the modulated models get right than the unmodulated, as shares of 1; p is adjusted for
+    the number of classes."""
 
     name: str
     paired: Paired
@@ -95,18 +85,10 @@ class Difference:
 
 @dataclass(frozen=True)
 class TestScores:
-    """All models of a confirmation on the test split.
+    """All models of a confirmation on the test split, so many of each arm as there are `seeds`; values of the same pair
+    stand at the same place. `read` is the line that has this reading on record."""
 
-    Args:
-        metric: by name.
-        examples: of the split.
-        seeds: models of each arm.
-        modulated, baseline: their scores, of the same pair at the same place.
-        difference: modulated - baseline.
-        read: the line that has this reading on record.
-    """
-
-    __test__ = False  # it is no test, whatever pytest makes of the name
+    __test__ = False  # for pytest
 
     metric: str
     examples: int

@@ -25,7 +25,7 @@ from search.verdict.pairs import Role, Values
 from search.verdict.plan import Plan
 from search.verdict.seeds import redraws
 
-Weights = Callable[[int], Path]
+Weights = Callable[[int], Path]  # trial number -> file of its best epoch's weights
 Answers = tuple[NDArray[np.bool_], NDArray[np.bool_]]
 
 
@@ -36,13 +36,7 @@ def trials_of(policy: ConfirmPolicy, values: Values, arm: Arm) -> list[TrialReco
 
 
 def verdict_of(policy: ConfirmPolicy, plan: Plan, weights: Weights) -> Verdict | None:
-    """What the pairs say; None where not one of them came to a result.
-
-    Args:
-        policy: of the confirmation, with its results.
-        plan: what it set out to do.
-        weights: trial number -> file of its best epoch's weights.
-    """
+    """What the pairs of a confirmation say; None where not one of them came to a result."""
     values = policy.pairs.values()
     if not values.pairs:
         return None

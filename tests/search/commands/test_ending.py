@@ -7,8 +7,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from search.commands.ending import end_in_mlflow
+from search.commands.ending import Ending, end_in_mlflow
+from search.commands.search import _leave_answer
+from search.experiment.load import load
+from search.run.journal import Journal
 from search.tracking.trial_runs import Results
+from search.tuner.search_policy import SearchPolicy
+from search.tuner.tuner import Tuner
+from tests.search.report.test_report import run_in
+from tests.support.tells import tells
 
 
 class Tracker:
@@ -51,3 +58,21 @@ def test_what_mlflow_lacks_is_among_what_there_is_to_say(lack):
     with end_in_mlflow(SimpleNamespace(complete=True), Tracker(lack), []) as ending:
         ending.lacks.append("there is no report")
     assert ending.lacks == ["there is no report", *([lack] if lack else [])]
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_damaged_verdict_costs_a_search_no_more_than_its_new_best(tmp_path, damaged):
+    run = run_in(tmp_path / "simulated")
+    run.best.write_text("as it was")
+    if damaged:
+        run.verdict.write_text("{")
+    asked = load(run.experiment)
+    tuner, ending = Tuner(asked, Journal(run.journal), SearchPolicy(asked)), Ending([])
+    _leave_answer(tuner, run, ending)
+    assert run.trials.exists()
+    assert run.report.exists()
+    assert (run.best.read_text() == "as it was") is damaged
+    assert len(ending.lacks) == damaged
+    for lack in ending.lacks:
+        tells(lack, "best.yaml", run.verdict, "python -m search confirm simulated")
+    assert not tuner.halted
