@@ -265,7 +265,7 @@ def _announce(console: Console, tuner: Tuner, plan: Plan) -> None:
 def failure_of(tuner: Tuner) -> str | None:
     """Why the first of the trials that failed did; where none failed, that the budget is spent, if it is."""
     failed = (f"trial {t.number}: {t.reason}" for t in tuner.record if t.status == "failed")
-    return next(failed, tuner.exhausted)
+    return next(failed, str(tuner.stop_reason) if tuner.stop_reason else None)
 
 
 def _conclusions(

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from datasets.store.remote import RemoteError
 from ogmge.checkpoint import CheckpointError
-from search.backend.preflight import searchable
+from search.backend.preflight import check_search
 from search.commands.confirm import Ask, SearchSummary, confirm, failure_of, retire
 from search.commands.confirm import Outcome as Confirmation
 from search.commands.ending import Ending, end_in_mlflow

@@ -132,8 +132,9 @@ def _failures(policy: ConfirmPolicy) -> list[str]:
     if not failures:
         return []
     one, more = failures[0], f" and {len(failures) - 1} more" if len(failures) > 1 else ""
+    reason = str(one.reason).splitlines()[0]
     return [
-        f"Training failed with {one.arm} and seed {one.changes['seed']}{more} ({one.reason.splitlines()[0]}): the pair "
+        f"Training failed with {one.arm} and seed {one.changes['seed']}{more} ({reason}): the pair "
         "is excluded, though a configuration that fails with some seeds is worse than those it did not fail with."
     ]
 
