@@ -397,7 +397,7 @@ def report(run: str, output: Path | None) -> None:
     RUN may still be running: the page is of what there is by now. A search writes it at its end, too.
     """
     with _exit_codes():
-        from search.report.page import report as write_report
+        from search.report.page import write_report
         from search.run.folder import find
 
         click.echo(f"{write_report(find(run, RUNS), output)}: open it in a browser")

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from search.report.page import leave
+from search.report.page import try_write_report
 from search.run.folder import RunFolder
 from search.tracking.tracker import SearchTracker
 from search.tracking.trial_runs import Results
@@ -24,10 +24,10 @@ class Ending:
     lacks: list[str] = field(default_factory=list)  # what could not be written or delivered, as sentences
 
     def leave_report(self, folder: RunFolder, *, more: bool) -> None:
-        """Writes the report, and describes the run by it; see `leave`."""
-        left = leave(folder, more=more)
-        self.results = self.results.with_description(left.description)
-        self.lacks += filter(None, [left.lack])
+        """Writes the report, and describes the run by it; see `try_write_report`."""
+        outcome = try_write_report(folder, more=more)
+        self.results = self.results.with_description(outcome.description)
+        self.lacks += filter(None, [outcome.lack])
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from search.console.summary import print_files, print_summary
 from search.experiment.arms import ARMS, Arm
 from search.experiment.schema import Experiment
 from search.report import export
-from search.report.page import first_words
+from search.report.page import describe_start
 from search.run import best as answer
 from search.run.checkpoints import storage_of
 from search.run.folder import RunFolder, claim_folder, identify, write
@@ -84,7 +84,7 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
         weights = partial(storage.weights, cache=folder.tune)
         with closing(Journal(folder.journal)) as journal:
             tuner = Tuner(experiment, journal, SearchPolicy(experiment))
-            described = "" if resume else first_words(folder)
+            described = "" if resume else describe_start(folder)
             tracker = SearchTracker(experiment, folder, identity, tuner.record, weights, description=described)
             console.print(
                 f"{experiment.name}: {tuner.policy.total} trials, starting Ray and MLflow; Ctrl-C stops, --resume goes "

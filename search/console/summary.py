@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple, dataclass
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from search.console.notes import print_line
 from search.experiment.arms import ARMS, Arm
-from search.experiment.formatting import duration, format_difference, format_value, label, modalities_in, percent
+from search.experiment.formatting import duration, format_difference, format_value, label, modalities_in
 from search.experiment.schema import Experiment
-from search.run.best import Best, Interval, effort_of, front_of
+from search.run.best import Best, Effort, Interval, effort_of, front_of
+from search.run.budget import Spent
 from search.run.checkpoints import storage_of
 from search.run.folder import RunFolder
 from search.run.journal import SearchRecord
@@ -23,25 +26,30 @@ def bests_head(best: dict[Arm, Best]) -> list[str]:
     return [f"best {TITLES[arm]}" for arm in reversed(ARMS) if arm in best]
 
 
-def bests_rows(experiment: Experiment, record: SearchRecord, best: dict[Arm, Best]) -> list[tuple[str, list[str]]]:
-    """The best trial of each arm, side by side, the modulated one's first: name of the row, its cells."""
-    metric = experiment.search.objective.metric
-    shown_arms = [arm for arm in reversed(ARMS) if arm in best]
-    rows: list[tuple[str, list[str]]] = [
-        (metric, [format_value(metric, best[arm].value) for arm in shown_arms]),
-    ]
-    if metric != "val/accuracy":
-        rows.append(("val/accuracy", [percent(best[arm].metrics["val/accuracy"]) for arm in shown_arms]))
-    for name in modalities_in(best[arm].metrics for arm in shown_arms):
-        key = f"val/accuracy/{name}"
-        rows.append((f"  {name} alone", [format_value(key, best[arm].metrics.get(key)) for arm in shown_arms]))
-    rows.append(("configuration", [label(best[arm].trial.changes) for arm in shown_arms]))
-    rows.append(
-        ("trial", [f"{best[arm].trial.number}, at epoch {int(best[arm].metrics['epoch'])}" for arm in shown_arms])
-    )
-    effort = {arm: effort_of(record, arm) for arm in shown_arms}
-    rows.append(("out of", [f"{effort[arm].trials} trials, {effort[arm].epochs} epochs" for arm in shown_arms]))
-    return rows
+def bests_rows(
+    experiment: Experiment, record: SearchRecord, best: dict[Arm, Best], separator: str = " "
+) -> list[tuple[str, ...]]:
+    """The best trial of each arm, side by side, the modulated one's first: name of the row, its cells.
+
+    Args:
+        separator: stands between the settings of a configuration.
+    """
+    metric, shown = experiment.search.objective.metric, [best[arm] for arm in TITLES if arm in best]
+    names = modalities_in(found.metrics for found in shown)
+    columns = [_column(metric, names, found, effort_of(record, found.trial.arm), separator) for found in shown]
+    return [(name, *(column[name] for column in columns)) for name in columns[0]]
+
+
+def _column(metric: str, names: list[str], best: Best, effort: Effort, separator: str) -> dict[str, str]:
+    """Name of a row -> its cell."""
+    keys = {metric: metric, "val/accuracy": "val/accuracy"} | {
+        f"  {name} alone": f"val/accuracy/{name}" for name in names
+    }
+    return {name: format_value(key, best.metrics.get(key)) for name, key in keys.items()} | {
+        "configuration": label(best.trial.changes, separator),
+        "trial": f"{best.trial.number}, at epoch {int(best.metrics['epoch'])}",
+        "out of": f"{effort.trials} trials, {effort.epochs} epochs",
+    }
 
 
 def bests_table(experiment: Experiment, record: SearchRecord, best: dict[Arm, Best]) -> Table:
@@ -50,9 +58,8 @@ def bests_table(experiment: Experiment, record: SearchRecord, best: dict[Arm, Be
     table.add_column("")
     for heading in bests_head(best):
         table.add_column(heading, overflow="fold")
-    for name, cells in bests_rows(experiment, record, best):
-        folded = [cell.replace(" ", "\n") if name == "configuration" else cell for cell in cells]
-        table.add_row(Text(name, style="dim"), *map(Text, folded))
+    for name, *cells in bests_rows(experiment, record, best, "\n"):
+        table.add_row(Text(name, style="dim"), *map(Text, cells))
     return table
 
 
@@ -110,25 +117,45 @@ def ends(record: SearchRecord) -> str:
     return f"{record.count('finished')} trained to the end, {early}"
 
 
-def effort(experiment: Experiment, record: SearchRecord) -> str:
-    """Where the epochs went: what was asked for, trained, taken over, and left out by early stopping."""
-    whole = experiment.trial.epochs
-    missing = {t.number: int(t.changes.get("epochs", whole)) - len(t.epochs) for t in record}
-    left = sum(missing[t.number] for t in record if t.is_over)
-    coming, spent = sum(missing.values()) - left, record.spent
-    parts = [f"{spent.epochs} trained"]
-    if spent.inherited_epochs:
-        parts.append(f"{spent.inherited_epochs} in common with another trial and trained there")
-    if left:
-        parts.append(f"{left} left out")
-    if coming:
-        parts.append(f"{coming} to come of trials that have begun")
-    text = f"{spent.epochs + spent.inherited_epochs + left + coming} epochs: {', '.join(parts)}"
-    if spent.gpu_seconds:
-        text += (
-            f"; {spent.gpu_seconds / 3600:.3g} GPU-hours spent, {spent.saved_gpu_seconds / 3600:.3g} saved by sharing"
-        )
-    return text
+@dataclass(frozen=True)
+class EpochCounts:
+    """Where the epochs went that the trials asked for.
+
+    Args:
+        trained: by the trial itself.
+        inherited: from another trial.
+        skipped: by trials that ended before their last.
+        to_come: of trials that have begun.
+    """
+
+    trained: int
+    inherited: int
+    skipped: int
+    to_come: int
+
+    @property
+    def total(self) -> int:
+        return sum(astuple(self))
+
+
+def count_epochs(experiment: Experiment, record: SearchRecord) -> EpochCounts:
+    """Count the epochs that the trials asked for, by what became of them."""
+    missing = {True: 0, False: 0}
+    for trial in record:
+        missing[trial.is_over] += int(trial.changes.get("epochs", experiment.trial.epochs)) - len(trial.epochs)
+    return EpochCounts(record.spent.epochs, record.spent.inherited_epochs, missing[True], missing[False])
+
+
+def format_effort(counts: EpochCounts, spent: Spent) -> str:
+    """Where the epochs went, and the GPU's hours."""
+    parts = {
+        "in common with another trial and trained there": counts.inherited,
+        "left out": counts.skipped,
+        "to come of trials that have begun": counts.to_come,
+    }
+    text = ", ".join([f"{counts.trained} trained", *(f"{count} {what}" for what, count in parts.items() if count)])
+    hours = f"{spent.gpu_seconds / 3600:.3g} GPU-hours spent, {spent.saved_gpu_seconds / 3600:.3g} saved by sharing"
+    return f"{text}; {hours}" if spent.gpu_seconds else text
 
 
 def print_summary(
@@ -144,7 +171,13 @@ def print_summary(
         f"\n[bold]{experiment.name}[/bold]: {len(record.trials)} trials in {duration(seconds)}: {ends(record)}\n",
         highlight=False,
     )
-    console.print(Text(f"{effort(experiment, record)}\n"))
+    counts = count_epochs(experiment, record)
+    console.print(
+        Text(
+            f"{counts.total} epochs: {format_effort(counts, record.spent)}\
+"
+        )
+    )
     if sentence := format_stop(tuner):
         console.print(Text(f"{sentence}\n"))
     if best:

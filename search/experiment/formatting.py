@@ -22,8 +22,8 @@ def text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def label(changes: Mapping[str, Any]) -> str:
-    """What makes a trial different, by dotted path, in one line.
+def label(changes: Mapping[str, Any], separator: str = " ") -> str:
+    """What makes a trial different, by dotted path, in one line or with another separator.
 
     >>> label({"fusion": "sum", "optimizer.lr": 0.01, "modulation.method": "ogm", "modulation.alpha": 0.21754,
     ...        "modulation.start": 2, "modulation.end": 7})
@@ -41,7 +41,7 @@ def label(changes: Mapping[str, Any]) -> str:
             words.append(f"window={value}-{changes[END]}")
         elif path != END:
             words.append(f"{path.rpartition('.')[2]}={text(value)}")
-    return " ".join(words) or "as written"
+    return separator.join(words) or "as written"
 
 
 def of_space(entry: Entry) -> str:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from ogmge.fit import Objective
 from search.experiment.arms import ARMS, Arm
 from search.experiment.formatting import format_value
 from search.experiment.load import load
 from search.experiment.mistakes import UserError
 from search.experiment.schema import Experiment, Origin, as_values, to_yaml
 from search.experiment.space import with_changes
+from search.report.table import trained_seconds
 from search.run.best import bests, front_of, winner
 from search.run.folder import RunFolder, fingerprint_in, lock_folder, write
 from search.run.journal import Journal, SearchRecord, TrialRecord
@@ -28,7 +31,7 @@ class ExportError(UserError):
 
 
 @dataclass(frozen=True)
-class Chosen:
+class Choice:
     """A trial to be exported, and what is known of its configuration.
 
     Args:
@@ -39,10 +42,10 @@ class Chosen:
 
     trial: TrialRecord
     metrics: Mapping[str, float]
-    evidence: Evidence | None
+    evidence: Evidence | None = None
 
 
-def choose(experiment: Experiment, record: SearchRecord, folder: RunFolder, number: int | None = None) -> Chosen:
+def choose(experiment: Experiment, record: SearchRecord, folder: RunFolder, number: int | None = None) -> Choice:
     """The trial to export: the one asked for, else the confirmation's better, else the search's best.
 
     Raises:
@@ -54,10 +57,7 @@ def choose(experiment: Experiment, record: SearchRecord, folder: RunFolder, numb
     if number is None and evidence is not None:
         number = evidence.arms[evidence.best].trial
     if number is None:
-        best = bests(record, objective)
-        if not best:
-            raise ExportError(f"no trial of the search in {folder.path} came to a result: see {folder.trials}")
-        number = winner(best, objective.mode).trial.number
+        number = _best_number(record, objective, folder)
     trial = record.trials.get(number)
     metrics = trial.best_epoch(objective.metric) if trial is not None else None
     if trial is None or metrics is None:
@@ -67,10 +67,17 @@ def choose(experiment: Experiment, record: SearchRecord, folder: RunFolder, numb
             "lists them"
         )
     is_confirmed = evidence is not None and evidence.arms[trial.arm].trial == number
-    return Chosen(trial, metrics, evidence if is_confirmed else None)
+    return Choice(trial, metrics, evidence if is_confirmed else None)
 
 
-def best_experiment(experiment: Experiment, found: Chosen, fingerprint: str, place: Path) -> str:
+def _best_number(record: SearchRecord, objective: Objective, folder: RunFolder) -> int:
+    best = bests(record, objective)
+    if not best:
+        raise ExportError(f"no trial of the search in {folder.path} came to a result: see {folder.trials}")
+    return winner(best, objective.mode).trial.number
+
+
+def best_experiment(experiment: Experiment, found: Choice, fingerprint: str, place: Path) -> str:
     """An experiment file that trains a configuration as it stands, and says where it came from.
 
     Args:
@@ -94,7 +101,7 @@ def best_experiment(experiment: Experiment, found: Chosen, fingerprint: str, pla
     return f"# {_headline(origin, found)}\n# Train it: {train}\n" + to_yaml(values)
 
 
-def _origin(experiment: Experiment, found: Chosen, fingerprint: str) -> Origin:
+def _origin(experiment: Experiment, found: Choice, fingerprint: str) -> Origin:
     metric = experiment.search.objective.metric
     arm, evidence, epochs = found.trial.arm, found.evidence, int(found.metrics["epoch"]) + 1
     once = {"value": found.metrics[metric], "seeds": 1, "prediction": None, "epochs": epochs, "verdict": None}
@@ -122,7 +129,7 @@ def _confirmed_values(evidence: Evidence, arm: Arm) -> dict[str, Any]:
     }
 
 
-def _headline(origin: Origin, found: Chosen) -> str:
+def _headline(origin: Origin, found: Choice) -> str:
     value = format_value(origin.metric, origin.value)
     name = f"Trial {origin.trial} ({origin.arm}) of the search `{origin.run}`: {origin.metric} {value}"
     if found.evidence is None:
@@ -147,33 +154,40 @@ def trials_table(experiment: Experiment, record: SearchRecord) -> str:
 
     Where there are several objectives, also whether a trial is on the Pareto front of its arm.
     """
-    metric, objectives = experiment.search.objective.metric, experiment.search.objectives
-    fronts = {t.number for arm in ARMS for t in front_of(record, arm, objectives)} if len(objectives) > 1 else None
-    rows = []
-    for trial in record:
-        row = {
-            "trial": trial.number,
-            "arm": trial.arm,
-            "status": trial.status,
-            "epochs_trained": len(trial.epochs) - trial.inherited_epochs,
-            "epochs_inherited": trial.inherited_epochs,
-            **trial.changes,
-        }
-        best = trial.best_epoch(metric)
-        if best is not None:
-            row |= {"best_epoch": int(best["epoch"])}
-            row |= {key: value for key, value in best.items() if key not in ("epoch", "best", "inherited")}
-        if fronts is not None:
-            row |= {"pareto_front": "yes" if trial.number in fronts else "no"}
-        row |= {"seconds": round(sum(m["seconds"] for m in trial.epochs if "inherited" not in m), 3)}
-        row |= {"reason": "\n".join(str(trial.reason or "").splitlines())}  # csv leaves a bare carriage return unquoted
-        rows.append(row)
-    columns = list(dict.fromkeys(key for row in rows for key in row if key != "reason"))
+    objectives = experiment.search.objectives
+    fronts = _fronts(record, objectives) if len(objectives) > 1 else {}
+    rows = [_row(trial, objectives[0].metric, fronts) for trial in record]
+    columns = dict.fromkeys(chain(*rows))
+    columns.pop("reason", None)
     text = io.StringIO()
     writer = csv.DictWriter(text, [*columns, "reason"], restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+
+def _fronts(record: SearchRecord, objectives: Sequence[Objective]) -> dict[int, dict[str, str]]:
+    """Number of a trial -> whether it is on the front, as a part of its row."""
+    best = {trial.number for arm in ARMS for trial in front_of(record, arm, objectives)}
+    return {number: {"pareto_front": "yes" if number in best else "no"} for number in record.trials}
+
+
+def _row(trial: TrialRecord, metric: str, fronts: Mapping[int, Mapping[str, str]]) -> dict[str, Any]:
+    best = trial.best_epoch(metric) or {}
+    shown = {key: value for key, value in best.items() if key not in ("epoch", "best", "inherited")}
+    return {
+        "trial": trial.number,
+        "arm": trial.arm,
+        "status": trial.status,
+        "epochs_trained": len(trial.epochs) - trial.inherited_epochs,
+        "epochs_inherited": trial.inherited_epochs,
+        **trial.changes,
+        **({"best_epoch": int(best["epoch"])} if best else {}),
+        **shown,
+        **fronts.get(trial.number, {}),
+        "seconds": round(trained_seconds(trial), 3),
+        "reason": "\n".join(str(trial.reason or "").splitlines()),  # csv leaves a bare carriage return unquoted
+    }
 
 
 def export_run(path: Path, output: Path, number: int | None) -> str:

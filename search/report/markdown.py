@@ -4,25 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from search.report import sentences as said
 from search.report.facts import Facts
-from search.report.sentences import best, commands, headline, paragraphs, space_by_path, spent, verdict_table
 
 LONGEST, MOST = 400, 5000  # characters of a cell, and of all of it: MLflow's limit
 
 
 def markdown(facts: Facts) -> str:
     """Question, answer, what was done for it, and how to go on."""
-    data = facts.experiment.dataset["name"]
-    parts = [
-        f"**Does OGM-GE help on {_plain(str(data))}, with which settings, and by how much?**",
-        f"## {_plain(headline(facts))}",
-        *map(_plain, paragraphs(facts)),
-    ]
-    if (found := verdict_table(facts) or best(facts)) is not None:
-        parts.append(_table(*found))
-    parts.append(_table(("search", ""), spent(facts)))
-    space = space_by_path(facts)
-    going = "\n".join(f"{command}    # {what}" for what, command in commands(facts))
+    data, space = facts.experiment.dataset["name"], said.space_by_path(facts)
+    parts = [f"**Does OGM-GE help on {_plain(str(data))}, with which settings, and by how much?**"]
+    parts += [f"## {_plain(said.headline(facts))}", *map(_plain, said.paragraphs(facts))]
+    if (answer := said.verdict_table(facts) or said.best_table(facts)) is not None:
+        parts.append(_table(*answer))
+    parts.append(_table(("search", ""), said.overview(facts)))
+    going = "\n".join(f"{command}    # {what}" for what, command in said.commands(facts))
     tail = [f"```sh\n{going}\n```", "Plots, every trial, the verdict's seeds: `report.html` under Artifacts."]
     whole = "\n\n".join([*parts, _table(("space", ""), list(space.items())), *tail])
     return whole if space and len(whole) <= MOST else "\n\n".join([*parts, *tail])

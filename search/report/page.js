@@ -10,58 +10,49 @@
 
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-  const PAINTED = ["color", "fillcolor"];
-
-  /** A figure's part with the page's own colours, "@name", put in where a colour stands. */
-  function coloured(value, part) {
-    if (typeof value === "string") return PAINTED.includes(part) && value.startsWith("@") ? colour("--" + value.slice(1)) : value;
+  /** A figure's part with the values of the page's own colours, "var(--name)", put in where a colour stands. */
+  function coloured(value, part = "") {
+    if (typeof value === "string") return /color$/.test(part) ? value.replace(/^var\((--\w+)\)$/, (_, name) => colour(name)) : value;
     if (Array.isArray(value)) return value.map((inner) => coloured(inner, part));
     if (value && typeof value === "object")
       return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, coloured(inner, key)]));
     return value;
   }
 
-  function axis(own) {
-    const title = typeof own.title === "string" ? { text: own.title } : own.title;
-    return { gridcolor: colour("--grid"), zerolinecolor: colour("--line"), linecolor: colour("--line"), automargin: true, ...own, title };
-  }
-
-  function layout(figure) {
-    const own = coloured(figure.layout);
-    return {
-      font: { color: colour("--ink"), family: "system-ui, sans-serif", size: 13 },
-      paper_bgcolor: "rgba(0,0,0,0)",
-      plot_bgcolor: "rgba(0,0,0,0)",
-      margin: { l: 60, r: 16, t: 12, b: 48 },
-      hovermode: "closest",
-      legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
-      ...own,
-      height: figure.height,
-      xaxis: axis(own.xaxis || {}),
-      yaxis: axis(own.yaxis || {}),
-    };
-  }
-
+  const AXIS = {
+    showgrid: true, gridcolor: "var(--grid)", zeroline: true, zerolinecolor: "var(--line)", showline: true, linecolor: "var(--line)",
+    automargin: true,
+  };
+  const TEMPLATE = { layout: {
+    font: { color: "var(--ink)", family: "system-ui, sans-serif", size: 13 },
+    paper_bgcolor: "rgba(0,0,0,0)",
+    plot_bgcolor: "rgba(0,0,0,0)",
+    margin: { l: 60, r: 16, t: 12, b: 48 },
+    hovermode: "closest",
+    legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
+    xaxis: AXIS,
+    yaxis: AXIS,
+  } };
   const CONFIG = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
 
   function draw(name) {
-    const figure = figures[name];
     drawn.add(name);
-    const traces = coloured(figure.traces), plan = layout(figure);
-    if (name === "curves" && chosen !== null) choose(figure, traces, plan);
-    return Plotly.react(document.getElementById(name), traces, plan, CONFIG);
+    const { data, layout } = coloured(figures[name]);
+    layout.template = coloured(TEMPLATE);
+    if (name === "curves" && chosen !== null) choose(data, layout);
+    return Plotly.react(document.getElementById(name), data, layout, CONFIG);
   }
 
   /** Draws the chosen trial's curve over the others, and its window. */
-  function choose(figure, traces, plan) {
+  function choose(data, layout) {
     const x = [], y = [];
-    for (const trace of figure.traces) {
+    for (const trace of data) {
       if (trace.mode !== "lines+markers") continue;
       trace.customdata.forEach((number, i) => { if (number === chosen) { x.push(trace.x[i]); y.push(trace.y[i]); } });
     }
-    traces.push({ type: "scatter", mode: "lines+markers", name: "chosen: trial " + chosen, x, y, line: { width: 4, color: colour("--ink") } });
-    const window = windows[chosen], [shape] = figure.layout.shapes;
-    plan.shapes = window && shape ? [coloured({ ...shape, x0: window[0] - 0.5, x1: window[1] + 0.5 })] : [];
+    data.push({ type: "scatter", mode: "lines+markers", name: "chosen: trial " + chosen, x, y, line: { width: 4, color: colour("--ink") } });
+    const window = windows[chosen], [shape] = layout.shapes || [];
+    layout.shapes = window && shape ? [{ ...shape, x0: window[0] - 0.5, x1: window[1] + 0.5 }] : [];
   }
 
   const near = new IntersectionObserver((entries) => {

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,10 @@ from search.report import sentences, table
 from search.report.facts import Facts, gather
 from search.report.markdown import markdown
 from search.report.plots import effects, seed_pairs
-from search.report.plots.curves import curves, window_of
-from search.report.plots.figure import Figure
+from search.report.plots.curves import curves
 from search.report.plots.importance import importance
 from search.report.plots.modalities import by_modality
+from search.report.plots.selection import windows
 from search.run.folder import FolderError, RunFolder, write
 
 log = logging.getLogger(__name__)
@@ -32,19 +31,12 @@ def render(facts: Facts) -> str:
 
 def context(facts: Facts) -> dict[str, Any]:
     """What the template shows, by name."""
-    plots: dict[str, Figure | None] = {
-        "curves": curves(facts),
-        "seeds": seed_pairs.seeds(facts),
-        "alpha": effects.alpha(facts),
-        "window": effects.window(facts),
-        "importance": importance(facts),
-        "classes": seed_pairs.classes(facts),
-    }
+    from plotly.io.json import to_json_plotly
+
+    single = [curves(facts), importance(facts), effects.alpha(facts), effects.window(facts)]
+    single += [seed_pairs.seeds(facts), seed_pairs.classes(facts)]
     several = {"modalities": by_modality(facts), "slices": effects.slices(facts)}
-    drawn = [figure for figure in plots.values() if figure is not None] + [
-        f for group in several.values() for f in group
-    ]
-    windows = {trial.number: window_of(facts, trial) for trial in facts.record if trial.arm == "modulated"}
+    plots = {plot.name: plot for plot in [*single, *several["modalities"], *several["slices"]] if plot is not None}
     return {
         "facts": facts,
         "sentences": sentences,
@@ -52,19 +44,37 @@ def context(facts: Facts) -> dict[str, Any]:
         **several,
         "space": sentences.space_by_path(facts),
         "statuses": table.WORDS,
-        "head": [table.heading(name) for name in table.head(facts)],
+        "head": table.head(facts),
         "rows": table.rows(facts),
-        "figures": {figure.name: _finite({k: v for k, v in asdict(figure).items() if k != "alt"}) for figure in drawn},
-        "windows": windows,
+        "figures": to_json_plotly({name: plot.figure for name, plot in plots.items()}),
+        "windows": windows(facts),
         "experiment": facts.folder.experiment.read_text(encoding="utf-8"),
         "style": (HERE / "page.css").read_text(encoding="utf-8"),
         "script": (HERE / "page.js").read_text(encoding="utf-8"),
-        "plotly": plotly(),
+        "plotly": plotly_script(),
     }
 
 
-def first_words(folder: RunFolder) -> str:
-    """What a search is described by when it begins; nothing, where that fails, which costs no search."""
+def plotly_script() -> str:
+    """Plotly's JavaScript, whole."""
+    from plotly.offline import get_plotlyjs
+
+    return str(get_plotlyjs())
+
+
+def _template(name: str) -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return environment.get_template(name)
+
+
+def describe_start(folder: RunFolder) -> str:
+    """The description of a search that begins, in Markdown; nothing where that fails, which costs no search."""
     try:
         return markdown(gather(folder.path, busy=True))
     except Exception:
@@ -73,7 +83,7 @@ def first_words(folder: RunFolder) -> str:
 
 
 @dataclass(frozen=True)
-class Left:
+class ReportOutcome:
     """What was made of a run where its search or confirmation ended.
 
     Args:
@@ -81,12 +91,12 @@ class Left:
         lack: why there is no page, as a sentence, where there is none.
     """
 
-    description: str | None
-    lack: str | None
+    description: str | None = None
+    lack: str | None = None
 
 
-def leave(folder: RunFolder, *, more: bool) -> Left:
-    """Writes the page; whatever goes wrong with that costs no result.
+def try_write_report(folder: RunFolder, *, more: bool) -> ReportOutcome:
+    """Write the page; whatever goes wrong with that costs no result.
 
     Args:
         folder: of the run.
@@ -100,36 +110,12 @@ def leave(folder: RunFolder, *, more: bool) -> Left:
     except Exception as error:
         log.debug("report", exc_info=True)
         again = f"`python -m search report {folder.path.name}` writes it"
-        return Left(description, f"there is no {folder.report} ({error}): {again}")
-    return Left(description, None)
+        return ReportOutcome(description, f"there is no {folder.report} ({error}): {again}")
+    return ReportOutcome(description)
 
 
-def _finite(value: Any) -> Any:
-    """With null for what is no number in JSON, which Plotly leaves out: a ratio may be infinite."""
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def plotly() -> str:
-    """Plotly's JavaScript, whole."""
-    from plotly.offline import get_plotlyjs
-
-    return str(get_plotlyjs())
-
-
-def _template(name: str) -> jinja2.Template:
-    loader = jinja2.FileSystemLoader(HERE)
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    return environment.get_template(name)
-
-
-def report(path: Path, output: Path | None = None, *, busy: bool | None = None) -> Path:
-    """Writes the page on the run in a folder; returns where.
+def write_report(path: Path, output: Path | None = None, *, busy: bool | None = None) -> Path:
+    """Write the page on the run in a folder; return where.
 
     Args:
         path: of the run's folder.

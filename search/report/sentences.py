@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
 
-from search.console.summary import bests_head, bests_rows, effort, ends, worth
-from search.experiment.arms import ARMS
+from search.console.summary import bests_head, bests_rows, count_epochs, ends, format_effort, worth
+from search.experiment.arms import ARMS, Arm
 from search.experiment.formatting import configuration, duration, of_space, percent
-from search.report.facts import Facts
+from search.report.facts import ClassChange, Facts
 from search.run.best import front_of
 from search.run.budget import NOTHING, remaining
+from search.verdict.evidence import Evidence
 from search.verdict.text import HEADINGS, HEADLINES, TITLES, sentences, test_sentence, verdict_rows
 
 WAITING = "No verdict yet: the confirmation is not done"
@@ -24,33 +26,44 @@ def headline(facts: Facts) -> str:
     if not facts.is_complete:
         going = "the search is still running" if facts.busy else "the search was stopped before it was done"
         return f"No verdict yet: {going}"
-    if facts.busy or any(not training.is_over for training in facts.confirmation):
+    return _state_of_confirmation(facts)
+
+
+def _state_of_confirmation(facts: Facts) -> str:
+    trainings = facts.confirmation
+    if facts.busy or trainings.over_count < len(trainings.trials):
         return WAITING
-    if facts.confirmation.trials:
-        whole = any(pair.is_whole for pair in facts.pairs)
-        return WAITING if whole else "No verdict: no pair of the confirmation came to a result"
-    return "No verdict: the search's best were not confirmed"
+    if not trainings.trials:
+        return "No verdict: the search's best were not confirmed"
+    whole = any(pair.is_whole for pair in facts.pairs)
+    return WAITING if whole else "No verdict: no pair of the confirmation came to a result"
 
 
 def paragraphs(facts: Facts) -> list[str]:
     """What the headline rests on."""
-    said = [] if facts.damage is None else [facts.damage]
+    state = [] if facts.damage is None else [facts.damage]
     if not facts.is_complete:
         over = f"{facts.record.over_count} of {facts.total} trials have ended"
-        said.append(f"{over}; what stands here is of {facts.made:%H:%M} UTC.")
-    if facts.evidence is not None:
-        if facts.busy or not facts.is_complete:
-            said.append("It goes on; this verdict is of the best, and of the pairs, of before.")
-        said.append(" ".join(sentences(facts.metric, facts.evidence.verdict)))
-        return [*said, test_sentence(facts.evidence.test)] if facts.evidence.test else said
+        state.append(f"{over}; what stands here is of {facts.made:%H:%M} UTC.")
+    return [*state, *([_lead(facts)] if facts.evidence is None else _meaning(facts, facts.evidence))]
+
+
+def _meaning(facts: Facts, evidence: Evidence) -> Iterator[str]:
+    if facts.busy or not facts.is_complete:
+        yield "It goes on; this verdict is of the best, and of the pairs, of before."
+    yield " ".join(sentences(facts.metric, evidence.verdict))
+    if evidence.test:
+        yield test_sentence(evidence.test)
+
+
+def _lead(facts: Facts) -> str:
+    """What the search alone says."""
     missing = [TITLES[arm] for arm in ARMS if arm not in facts.best]
-    if not missing or (facts.best and facts.is_complete):
-        said.append(worth(facts.experiment, facts.best, facts.interval))
-    elif not facts.is_complete:
-        said.append(f"No {' and no '.join(missing)} trial has a result yet.")
-    else:
-        said.append("No trial came to a result: the table of trials has the reasons.")
-    return said
+    if not facts.is_complete and missing:
+        return f"No {' and no '.join(missing)} trial has a result yet."
+    if not facts.best:
+        return "No trial came to a result: the table of trials has the reasons."
+    return worth(facts.experiment, facts.best, facts.interval)
 
 
 def verdict_table(facts: Facts) -> Table | None:
@@ -62,25 +75,25 @@ def verdict_table(facts: Facts) -> Table | None:
     return ("", *HEADINGS), [*rows, ("configuration", *best, "")]
 
 
-def best(facts: Facts) -> Table | None:
+def best_table(facts: Facts) -> Table | None:
     """The table of the best trials; None where there are none."""
-    rows = bests_rows(facts.experiment, facts.record, facts.best)
-    return (("", *bests_head(facts.best)), [(name, *cells) for name, cells in rows]) if facts.best else None
+    if not facts.best:
+        return None
+    return ("", *bests_head(facts.best)), bests_rows(facts.experiment, facts.record, facts.best)
 
 
-def by_class(facts: Facts) -> Table:
+def class_table(facts: Facts) -> Table:
     """What changed class by class, all of them."""
-    rows = [
-        (
-            change.name,
-            percent(change.modulated),
-            percent(change.baseline),
-            f"{100 * change.difference:+.1f}",
-            "" if change.low is None or change.high is None else f"{100 * change.low:+.1f} to {100 * change.high:+.1f}",
-        )
-        for change in facts.classes
-    ]
-    return ("class", TITLES["modulated"], TITLES["baseline"], "difference", "interval"), [*rows]
+    return ("class", TITLES["modulated"], TITLES["baseline"], "difference", "interval"), list(
+        map(_class_row, facts.classes)
+    )
+
+
+def _class_row(change: ClassChange) -> tuple[str, ...]:
+    low, high = change.low, change.high
+    interval = "" if low is None or high is None else f"{100 * low:+.1f} to {100 * high:+.1f}"
+    shares = percent(change.modulated), percent(change.baseline)
+    return change.name, *shares, f"{100 * change.difference:+.1f}", interval
 
 
 def fronts(facts: Facts) -> str:
@@ -88,24 +101,27 @@ def fronts(facts: Facts) -> str:
     objectives = facts.experiment.search.objectives
     if len(objectives) < 2:
         return ""
-    parts = []
-    for arm in reversed(ARMS):
-        numbers = ", ".join(str(trial.number) for trial in front_of(facts.record, arm, objectives))
-        parts.append(f"{TITLES[arm]} {numbers or 'none'}")
+    fronts = "; ".join(f"{title} {_front(facts, arm)}" for arm, title in TITLES.items())
     metrics = " and ".join(objective.metric for objective in objectives)
-    return f"Pareto fronts of {metrics}, by trial: {'; '.join(parts)}."
+    return f"Pareto fronts of {metrics}, by trial: {fronts}."
 
 
-def spent(facts: Facts) -> list[tuple[str, str]]:
+def _front(facts: Facts, arm: Arm) -> str:
+    trials = front_of(facts.record, arm, facts.experiment.search.objectives)
+    return ", ".join(str(trial.number) for trial in trials) or "none"
+
+
+def overview(facts: Facts) -> list[tuple[str, str]]:
     """What the search was, and what it took, by name."""
     search, record = facts.experiment.search, facts.record
-    trials = f"{len(record.trials)} of {facts.total} begun: {ends(record)}"
-    if facts.busy and (running := record.count("running")):
-        trials += f", {running} running"
+    running = record.count("running") if facts.busy else 0
     limited = ", ".join(f"{limit:g} {unit}" for limit, unit in remaining(search.budget, NOTHING))
     return [
-        ("trials", trials),
-        ("epochs", effort(facts.experiment, record).partition(" epochs: ")[2]),
+        (
+            "trials",
+            f"{len(record.trials)} of {facts.total} begun: {ends(record)}" + f", {running} running" * bool(running),
+        ),
+        ("epochs", format_effort(count_epochs(facts.experiment, record), record.spent)),
         ("time", duration(record.spent.wall_seconds)),
         ("budget", f"{limited or 'none'}" + (f": {facts.stop_reason}" if facts.stop_reason else "")),
         ("sampler", f"{search.sampler}, seed {search.seed}"),
@@ -121,34 +137,41 @@ def space_by_path(facts: Facts) -> dict[str, str]:
 
 def commands(facts: Facts) -> list[tuple[str, str]]:
     """What to do next, and how to do it again: what for, the command."""
-    name = facts.experiment.name
-    run, best = shlex.quote(name), shlex.quote(str(facts.folder.best))
-    file = shlex.quote(str(facts.folder.experiment))
-    found = []
-    if not facts.is_complete and not facts.busy:
-        found.append(("go on with the search", f"uv run run_search.py {file} --resume"))
-    if facts.is_complete and not facts.busy and facts.verdict is None and len(facts.best) == len(ARMS):
-        found.append(("confirm it with fresh seeds", f"uv run python -m search confirm {run}"))
-    if facts.folder.best.exists():
-        found.append(("train the best", f"uv run python -m search train {best}"))
-    found.append(("every metric of every epoch", f"uv run python -m search ui {run}"))
-    again = shlex.quote(f"name={name}-again")
-    found.append(("the same search again", f"uv run run_search.py {file} {again}"))
-    return found
+    run, best, file = (shlex.quote(str(x)) for x in (facts.experiment.name, facts.folder.best, facts.folder.experiment))
+    again = shlex.quote(f"name={facts.experiment.name}-again")
+    every = [
+        (_can_go_on(facts), "go on with the search", f"uv run run_search.py {file} --resume"),
+        (_can_confirm(facts), "confirm it with fresh seeds", f"uv run python -m search confirm {run}"),
+        (facts.folder.best.exists(), "train the best", f"uv run python -m search train {best}"),
+        (True, "every metric of every epoch", f"uv run python -m search ui {run}"),
+        (True, "the same search again", f"uv run run_search.py {file} {again}"),
+    ]
+    return [(what, command) for possible, what, command in every if possible]
+
+
+def _can_go_on(facts: Facts) -> bool:
+    return not facts.is_complete and not facts.busy
+
+
+def _can_confirm(facts: Facts) -> bool:
+    return facts.is_complete and not facts.busy and facts.verdict is None and len(facts.best) == len(ARMS)
 
 
 def provenance(facts: Facts) -> list[tuple[str, str]]:
     """What it takes to believe the numbers, by name."""
-    trial, search = facts.experiment.trial, facts.experiment.search
-    seeds = f"training {trial.seed}, sampler {search.seed}"
-    if facts.pairs:
-        seeds += f"; confirmation {', '.join(str(pair.seed) for pair in facts.pairs)}"
-    rows = [
+    versions = ", ".join(f"{name} {version}" for name, version in facts.versions.items())
+    readings = "; ".join(f"{line['time']}, {line['reason']}" for line in facts.readings)
+    return [
         ("run", str(facts.folder.path)),
         ("data", facts.fingerprint),
-        ("seeds", seeds),
-        ("versions", ", ".join(f"{name} {version}" for name, version in facts.versions.items()) or "not written yet"),
+        ("seeds", _seeds(facts)),
+        ("versions", versions or "not written yet"),
         ("read at", f"{facts.made:%Y-%m-%d %H:%M:%S} UTC"),
+        ("test split read", readings or "never, by this run"),
     ]
-    lines = [f"{line['time']}, {line['reason']}" for line in facts.readings]
-    return [*rows, ("test split read", "; ".join(lines) or "never, by this run")]
+
+
+def _seeds(facts: Facts) -> str:
+    confirmation = ", ".join(str(pair.seed) for pair in facts.pairs)
+    of_search = f"training {facts.experiment.trial.seed}, sampler {facts.experiment.search.seed}"
+    return f"{of_search}; confirmation {confirmation}" if confirmation else of_search

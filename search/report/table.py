@@ -47,13 +47,18 @@ class Row:
 
 def head(facts: Facts) -> list[str]:
     """Above the columns between the trial's number and the reason."""
-    return ["arm", "ended", "epochs", facts.metric, *_names(facts), *_paths(facts), "trained for"]
+    return ["arm", "ended", "epochs", facts.metric, *_names(facts), *map(_heading, _paths(facts)), "trained for"]
 
 
 def rows(facts: Facts) -> list[Row]:
     """All trials, by number."""
-    names, paths = _names(facts), _paths(facts)
-    return [_row(facts, trial, names, paths) for trial in facts.record]
+    metrics, paths = [facts.metric, *(f"val/accuracy/{name}" for name in _names(facts))], _paths(facts)
+    return [_row(facts, trial, metrics, paths) for trial in facts.record]
+
+
+def trained_seconds(trial: TrialRecord) -> float:
+    """What its epochs took, without those that another trial trained."""
+    return sum(metrics.get("seconds", 0.0) for metrics in trial.epochs if "inherited" not in metrics)
 
 
 def _names(facts: Facts) -> list[str]:
@@ -66,24 +71,18 @@ def _paths(facts: Facts) -> list[str]:
     return [path for path in paths if path != END]
 
 
-def _row(facts: Facts, trial: TrialRecord, names: list[str], paths: list[str]) -> Row:
-    best = trial.best_epoch(facts.metric) or {}
+def _row(facts: Facts, trial: TrialRecord, metrics: list[str], paths: list[str]) -> Row:
+    best, seconds = trial.best_epoch(facts.metric) or {}, trained_seconds(trial)
     status = "waiting" if trial.status == "running" and not facts.busy else trial.status
     cells = [Cell(TITLES[trial.arm]), Cell(WORDS[status]), _epochs(trial)]
-    cells += [_metric(best, facts.metric), *(_metric(best, f"val/accuracy/{name}") for name in names)]
+    cells += [Cell(format_value(name, best.get(name)), best.get(name)) for name in metrics]
     cells += [_setting(trial, path) for path in paths]
-    seconds = sum(m.get("seconds", 0.0) for m in trial.epochs if "inherited" not in m)
-    cells.append(Cell(duration(seconds), seconds))
-    return Row(trial.number, trial.arm, status, cells, str(trial.reason or ""))
+    return Row(trial.number, trial.arm, status, [*cells, Cell(duration(seconds), seconds)], str(trial.reason or ""))
 
 
 def _epochs(trial: TrialRecord) -> Cell:
     taken = f" ({trial.inherited_epochs} in common)" if trial.inherited_epochs else ""
     return Cell(f"{len(trial.epochs)}{taken}", len(trial.epochs))
-
-
-def _metric(best: dict[str, float], name: str) -> Cell:
-    return Cell(format_value(name, best.get(name)), best.get(name))
 
 
 def _setting(trial: TrialRecord, path: str) -> Cell:
@@ -95,10 +94,10 @@ def _setting(trial: TrialRecord, path: str) -> Cell:
     return Cell(text(value), value if is_number(value) else None)
 
 
-def heading(path: str) -> str:
+def _heading(path: str) -> str:
     """Of a column: the window's is its own.
 
-    >>> heading("modulation.start"), heading("optimizer.lr")
+    >>> _heading("modulation.start"), _heading("optimizer.lr")
     ('window', 'optimizer.lr')
     """
     return "window" if path == START else path

@@ -129,7 +129,7 @@ def reported(trials: Trials, *, busy: bool = False, gain: float | None = None) -
         confirmed(gain)
     facts = replace(gather(run.path, busy=busy), made=datetime(2026, 1, 2, 3, 4, tzinfo=UTC))
     commands = [f"{what}: {command}" for what, command in words.commands(facts)]
-    spent = [f"{name}: {text}" for name, text in words.spent(facts)]
+    spent = [f"{name}: {text}" for name, text in words.overview(facts)]
     return "\n\n".join([words.headline(facts), *words.paragraphs(facts), "\n".join(spent), "\n".join(commands)])
 
 

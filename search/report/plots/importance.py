@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 import optuna
+import plotly.graph_objects as go
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.trial import create_trial
 
-from search.experiment.arms import ARMS, Arm
-from search.experiment.space import METHOD, is_number
+from search.experiment.arms import Arm
+from search.experiment.space import is_number
 from search.report.facts import Facts
-from search.report.plots.figure import COLOURS, Figure, escape
+from search.report.plots.plot import COLOURS, Plot, escape, make_figure
+from search.report.plots.selection import group_by, results, trials_with_result
 from search.run.journal import TrialRecord
 from search.verdict.text import TITLES
 
@@ -22,62 +26,64 @@ TREES = 64
 NOTE = "By functional analysis of variance, over the trials that were trained to the end."
 
 
-def importance(facts: Facts) -> Figure | None:
+def importance(facts: Facts) -> Plot | None:
     """The share of the variance between an arm's trials that each part of the space explains (Hutter, Hoos,
     Leyton-Brown, *An Efficient Approach for Assessing Hyperparameter Importance*, ICML 2014), of trials that were
     trained to the end: one that was stopped has no final result. None where these are too few."""
-    found = {arm: shares for arm in reversed(ARMS) if (shares := _shares(facts, arm))}
+    found = _shares_by_arm(facts)
     if not found:
         return None
     paths = sorted(
-        {path for shares in found.values() for path in shares}, key=lambda p: max(s.get(p, 0.0) for s in found.values())
+        dict.fromkeys(chain(*found.values())), key=lambda path: max(s.get(path, 0.0) for s in found.values())
     )
-    traces = [
-        {
-            "type": "bar",
-            "orientation": "h",
-            "name": TITLES[arm],
-            "y": [escape(path) for path in paths],
-            "x": [round(float(shares.get(path, 0.0)), 4) for path in paths],
-            "marker": {"color": COLOURS[arm]},
-            "hovertemplate": "%{y}: %{x:.0%}<extra></extra>",
-        }
-        for arm, shares in found.items()
-    ]
-    said = "; ".join(f"{TITLES[arm]}: {max(s, key=lambda p: s[p])} first" for arm, s in found.items())
-    layout = {"xaxis": {"title": "share of the variance", "tickformat": ".0%"}, "yaxis": {"automargin": True}}
-    alt = f"Importance of each part of the space. {said}"
-    return Figure("importance", "What mattered", alt, traces, layout, NOTE, 160 + 34 * len(paths))
+    bars = [_bars(arm, shares, paths) for arm, shares in found.items()]
+    axis = {"title": "share of the variance", "tickformat": ".0%"}
+    figure = make_figure(bars, height=160 + 34 * len(paths), xaxis=axis)
+    first = "; ".join(f"{TITLES[arm]}: {next(iter(shares))} first" for arm, shares in found.items())
+    return Plot("importance", "What mattered", f"Importance of each part of the space. {first}", figure, NOTE)
 
 
-def _shares(facts: Facts, arm: Arm) -> dict[str, float]:
-    trials = [t for t in facts.record if t.arm == arm and t.status == "finished" and t.best is not None]
-    paths = [
-        p for p in (trials[0].changes if trials else ()) if _varies(trials, p) and (p != METHOD or arm != "baseline")
-    ]
-    if len(trials) < FEWEST or not paths or len({t.best for t in trials}) < 2:
+def _bars(arm: Arm, shares: Mapping[str, float], paths: Sequence[str]) -> go.Bar:
+    values = [round(float(shares.get(path, 0.0)), 4) for path in paths]
+    look = {"name": TITLES[arm], "marker_color": COLOURS[arm], "hovertemplate": "%{y}: %{x:.0%}<extra></extra>"}
+    return go.Bar(orientation="h", x=values, y=list(map(escape, paths)), **look)
+
+
+def _shares_by_arm(facts: Facts) -> dict[Arm, dict[str, float]]:
+    groups = group_by(trials_with_result(facts), attrgetter("arm", "status"))
+    return {arm: shares for arm in TITLES if (shares := _shares(groups.get((arm, "finished"), [])))}
+
+
+def _shares(trials: Sequence[TrialRecord]) -> dict[str, float]:
+    """Path -> its share; none where the trials are too few, or alike."""
+    spread = _distributions(trials) if len(trials) >= FEWEST else {}
+    if not spread or len(set(results(trials))) < 2:
         return {}
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances  # a second, for scikit-learn's trees
 
-    spread = {path: _distribution(trials, path) for path in paths}
     study = optuna.create_study()
     for trial in trials:
-        params = {path: _value(trial.changes[path], spread[path]) for path in paths}
+        params = {path: _value(trial.changes[path], spread[path]) for path in spread}
         study.add_trial(create_trial(params=params, distributions=spread, value=trial.best))
     return get_param_importances(study, evaluator=FanovaImportanceEvaluator(n_trees=TREES, seed=0))
 
 
-def _varies(trials: Sequence[TrialRecord], path: str) -> bool:
-    return len({json.dumps(trial.changes.get(path)) for trial in trials}) > 1
+def _distributions(trials: Sequence[TrialRecord]) -> dict[str, BaseDistribution]:
+    """Path -> how its values were drawn, where they vary."""
+    found = {path: _distribution([trial.changes[path] for trial in trials]) for path in trials[0].changes}
+    return {path: spread for path, spread in found.items() if spread is not None}
 
 
-def _distribution(trials: Sequence[TrialRecord], path: str) -> BaseDistribution:
-    """As it was drawn, in the trials themselves: numbers between the least and the greatest, anything else by name."""
-    values = [trial.changes[path] for trial in trials]
-    if all(map(is_number, values)):
-        low, high = min(values), max(values)
-        return FloatDistribution(low, high, log=low > 0 and high >= 10 * low)
-    return CategoricalDistribution(sorted({json.dumps(value) for value in values}))
+def _distribution(values: Sequence[Any]) -> BaseDistribution | None:
+    """As they were drawn, by the values themselves: numbers between the least and the greatest, anything else by name.
+    None where all are the same."""
+    distinct = sorted({json.dumps(value) for value in values})
+    if len(distinct) < 2:
+        return None
+    if not all(map(is_number, values)):
+        return CategoricalDistribution(distinct)
+    low, high = min(values), max(values)
+    return FloatDistribution(low, high, log=0 < 10 * low <= high)
 
 
 def _value(value: Any, spread: BaseDistribution) -> Any:

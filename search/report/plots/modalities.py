@@ -2,60 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Any
+import plotly.graph_objects as go
 
-from search.experiment.arms import ARMS, Arm
+from search.experiment.arms import Arm
 from search.experiment.formatting import modalities
 from search.report.facts import Facts
-from search.report.plots.curves import window_of
-from search.report.plots.effects import COUNT
-from search.report.plots.figure import Figure, escape, shade
+from search.report.plots.plot import KINDS, Plot, Scale, escape, make_figure
+from search.report.plots.selection import best_trials, shade_best_window
+from search.run.journal import TrialRecord
 from search.verdict.text import TITLES
 
-SHOWN = (
-    ("accuracy", "val/accuracy/{}", "Accuracy of each modality alone", "val/accuracy (%)", 100.0),
-    ("ratio", "ratio/{}", "Discrepancy ratio of each modality", "ratio, mean of an epoch", 1.0),
-    ("coefficient", "coefficient/{}", "Coefficient of each encoder's gradients", "k, mean of an epoch", 1.0),
+SHOWN = (  # the plot's name, metric before the modality's name, title, title of the vertical axis
+    ("accuracy", "val/accuracy", "Accuracy of each modality alone", "val/accuracy (%)"),
+    ("ratio", "ratio", "Discrepancy ratio of each modality", "ratio, mean of an epoch"),
+    ("coefficient", "coefficient", "Coefficient of each encoder's gradients", "k, mean of an epoch"),
 )
 DASHES: dict[Arm, str] = {"modulated": "solid", "baseline": "dash"}
 
 
-def by_modality(facts: Facts) -> list[Figure]:
+def by_modality(facts: Facts) -> list[Plot]:
     """A plot of each, the best modulated trial's lines solid and the best unmodulated one's dashed."""
-    if not facts.best:
-        return []
-    trial = facts.best["modulated"].trial if "modulated" in facts.best else None
-    window = window_of(facts, trial) if trial is not None else None
-    return [_figure(facts, *which, window) for which in SHOWN]
+    return [_plot(facts, *shown) for shown in SHOWN] if facts.best else []
 
 
-def _figure(
-    facts: Facts, name: str, key: str, title: str, axis: str, factor: float, window: tuple[int, int] | None
-) -> Figure:
-    traces, said = [], []
-    for arm in reversed(ARMS):
-        if arm in facts.best:
-            names = modalities(facts.best[arm].metrics)
-            traces += [_line(facts, arm, modality, place, key, factor) for place, modality in enumerate(names)]
-            last = facts.best[arm].trial.epochs[-1]
-            ends = ", ".join(f"{modality} {factor * last[key.format(modality)]:.3g}" for modality in names)
-            said.append(f"{TITLES[arm]} {ends}")
-    layout: dict[str, Any] = {
-        "xaxis": {"title": "epoch"},
-        "yaxis": {"title": axis},
-        "shapes": [shade(window)] if window else [],
-    }
-    alt = f"{title} over the epochs of the best trial of each arm; at the last epoch: {'; '.join(said)}"
-    return Figure(name, title, alt, traces, layout)
+def _plot(facts: Facts, key: str, metric: str, title: str, axis: str) -> Plot:
+    traces, ends = [], []
+    for arm, trial in best_trials(facts).items():
+        lines = _lines(trial, metric)
+        traces += [_trace(arm, place, name, lines[name]) for place, name in enumerate(lines)]
+        ends.append(f"{TITLES[arm]} {', '.join(f'{name} {values[-1]:.3g}' for name, values in lines.items())}")
+    figure = make_figure(traces, xaxis_title="epoch", yaxis_title=axis)
+    shade_best_window(figure, facts)
+    alt = f"{title} over the epochs of the best trial of each arm; at the last epoch: {'; '.join(ends)}"
+    return Plot(key, title, alt, figure)
 
 
-def _line(facts: Facts, arm: Arm, modality: str, place: int, key: str, factor: float) -> dict[str, Any]:
-    trial = facts.best[arm].trial
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "name": f"{escape(modality)}, {TITLES[arm]}",
-        "x": [int(metrics["epoch"]) for metrics in trial.epochs],
-        "y": [round(factor * metrics[key.format(modality)], 4) for metrics in trial.epochs],
-        "line": {"color": f"@kind{place % COUNT}", "dash": DASHES[arm], "width": 2},
-    }
+def _lines(trial: TrialRecord, metric: str) -> dict[str, list[float]]:
+    """Modality -> its values over the epochs."""
+    scale, names = Scale(metric), modalities(trial.epochs[-1])
+    return {name: [scale(metrics[f"{metric}/{name}"]) for metrics in trial.epochs] for name in names}
+
+
+def _trace(arm: Arm, place: int, modality: str, values: list[float]) -> go.Scatter:
+    line = {"color": KINDS[place % len(KINDS)], "dash": DASHES[arm], "width": 2}
+    name = f"{escape(modality)}, {TITLES[arm]}"
+    return go.Scatter(mode="lines", name=name, x=[*range(len(values))], y=values, line=line)

@@ -125,7 +125,7 @@ INTERRUPTED = [  # what is typed, what it calls, what is to be added to go on
     (["python -m search", "confirm", "--test", "demo", "--seeds", "3"], "search.commands.confirm.confirm_run", []),
     (["python -m search", "export", "demo", "-o", "x y.yaml", "--trial", "3"], "search.report.export.export_run", []),
     (["python -m search", "train", "--workers", "2", "mine.yaml"], "search.commands.train.train", ["--resume"]),
-    (["python -m search", "report", "demo", "-o", "page.html"], "search.report.page.report", []),
+    (["python -m search", "report", "demo", "-o", "page.html"], "search.report.page.write_report", []),
 ]
 
 

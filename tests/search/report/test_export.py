@@ -15,7 +15,7 @@ from search.experiment.arms import ARMS
 from search.experiment.load import load
 from search.experiment.schema import Experiment
 from search.experiment.space import with_changes
-from search.report.export import Chosen, best_experiment, trials_table
+from search.report.export import Choice, best_experiment, trials_table
 from search.run.best import Best, best_of
 from search.run.causes import failure
 from search.run.folder import write
@@ -25,7 +25,7 @@ from tests.support.tells import tells
 
 
 def written(asked: Experiment, best: Best) -> str:
-    return best_experiment(asked, Chosen(best.trial, best.metrics, None), "f1n9e2", Path("runs/demo/best.yaml"))
+    return best_experiment(asked, Choice(best.trial, best.metrics), "f1n9e2", Path("runs/demo/best.yaml"))
 
 
 def exported(asked: Experiment, best: Best) -> Experiment:

@@ -28,12 +28,13 @@ from search.report import sentences as words
 from search.report import table
 from search.report.facts import Facts, gather
 from search.report.markdown import markdown
-from search.report.page import first_words, leave, plotly, report
+from search.report.page import describe_start, plotly_script, try_write_report, write_report
 from search.report.plots import effects
 from search.report.plots import seed_pairs as confirmed
-from search.report.plots.curves import MOST_POINTS, curves, window_of
+from search.report.plots.curves import MOST_POINTS, curves
 from search.report.plots.importance import importance
 from search.report.plots.modalities import by_modality
+from search.report.plots.selection import trials_with_result, window_of
 from search.report.sentences import headline
 from search.run.causes import failure
 from search.run.folder import RunFolder, at_work, identify, lock_folder
@@ -107,12 +108,12 @@ class Page(HTMLParser):
 
 
 def page(run: RunFolder) -> Page:
-    return parsed(report(run.path))
+    return parsed(write_report(run.path))
 
 
 def parsed(file: Path) -> Page:
     """Without Plotly's script, which takes long to parse."""
-    return Page(file.read_text().replace(plotly(), ""))
+    return Page(file.read_text().replace(plotly_script(), ""))
 
 
 def claims(text: str) -> set[str]:
@@ -132,7 +133,7 @@ def next_commands(run: RunFolder, *, busy: bool | None = None) -> str:
 @pytest.mark.parametrize("busy", [True, False])
 def test_a_search_that_is_not_done_has_a_page_that_says_so(tmp_path, steps, busy):
     run = run_in(tmp_path / "simulated", steps=steps)
-    file = report(run.path, busy=busy)
+    file = write_report(run.path, busy=busy)
     found = parsed(file)
     said = found.text("h1")
     assert claims(said) == set()
@@ -189,8 +190,8 @@ def test_a_confirmation_in_progress_shows_its_pairs_and_no_verdict(run):
     facts = gather(run.path)
     assert claims(headline(facts)) == set()
     tells(headline(facts), "confirmation")
-    [line] = confirmed.seeds(facts).traces
-    assert line["y"] == [50.0, 70.0]
+    [line] = confirmed.seeds(facts).figure.data
+    assert line["y"] == (50.0, 70.0)
 
 
 def test_a_confirmation_without_a_pair_to_show_says_so(run):
@@ -227,7 +228,7 @@ def test_what_was_stopped_is_to_go_on_and_its_epochs_are_to_come(tmp_path):
     }
     coming = sum(5 - len(t.epochs) for t in begun)
     saved = sum(5 - len(t.epochs) for t in facts.record if t.is_over)
-    counts = re.findall(r"\d+", dict(words.spent(facts))["epochs"])
+    counts = re.findall(r"\d+", dict(words.overview(facts))["epochs"])
     assert sorted(map(int, counts)) == sorted(filter(None, (facts.record.spent.epochs, saved, coming)))
 
 
@@ -288,7 +289,7 @@ def test_the_page_is_read_from_a_folder_that_another_process_works_in_and_change
     with lock_folder(run):
         assert at_work(run)
         assert gather(run.path).busy
-        report(run.path, file)
+        write_report(run.path, file)
     assert not at_work(run)
     after = {path: path.stat().st_mtime_ns for path in run.path.rglob("*") if path.is_file() and path.name != ".lock"}
     assert after == before
@@ -311,18 +312,18 @@ def test_a_journal_that_is_being_written_is_read_up_to_its_last_whole_line(run):
 
 def test_every_trials_curve_is_drawn_with_its_end_and_the_best_ones_window(run):
     facts = gather(run.path)
-    figure = curves(facts)
+    plot = curves(facts)
     drawn: dict[int, list[float]] = {}
-    for trace in figure.traces[:2]:
+    for trace in plot.figure.data[:2]:
         for number, value in zip(trace["customdata"], trace["y"], strict=True):
             if number is not None:
                 drawn.setdefault(number, []).append(value)
     assert drawn == {t.number: [round(100 * m["val/accuracy"], 3) for m in t.epochs] for t in facts.record if t.epochs}
     early = [t for t in facts.record if t.status == "stopped"]
     assert early
-    ends = [trace["x"] for trace in figure.traces if trace.get("customdata") == [t.number for t in early]]
+    ends = [list(trace["x"]) for trace in plot.figure.data if trace["customdata"] == tuple(t.number for t in early)]
     assert ends == [[len(t.epochs) - 1 for t in early]]
-    [shape] = figure.layout["shapes"]
+    [shape] = plot.figure.layout["shapes"]
     start, end = window_of(facts, facts.best["modulated"].trial)
     assert (shape["x0"], shape["x1"]) == (start - 0.5, end + 0.5)
 
@@ -332,7 +333,7 @@ def test_of_very_many_epochs_each_curve_keeps_its_first_and_last_and_no_more_tha
     metrics = facts.record.trials[1].epochs[0]
     for trial in facts.record:
         trial.epochs = [{**metrics, "epoch": epoch} for epoch in range(9000)]
-    first, second, *_ = curves(facts).traces
+    first, second, *_ = curves(facts).figure.data
     places = [x for x in first["x"] + second["x"] if x is not None]
     assert len(places) <= MOST_POINTS
     assert places.count(0) == places.count(8999) == 14
@@ -340,29 +341,27 @@ def test_of_very_many_epochs_each_curve_keeps_its_first_and_last_and_no_more_tha
 
 def test_alpha_is_drawn_by_fusion_with_the_baselines_band(run):
     facts = gather(run.path)
-    figure = effects.alpha(facts)
-    modulated = [t for t in effects.trials_with_result(facts) if t.arm == "modulated"]
-    drawn = {(trace["name"], x, y) for trace in figure.traces for x, y in zip(trace["x"], trace["y"], strict=True)}
+    plot = effects.alpha(facts)
+    modulated = [t for t in trials_with_result(facts) if t.arm == "modulated"]
+    drawn = {(trace["name"], x, y) for trace in plot.figure.data for x, y in zip(trace["x"], trace["y"], strict=True)}
     assert drawn == {(t.changes["fusion"], t.changes["modulation.alpha"], round(100 * t.best, 3)) for t in modulated}
-    assert figure.layout["xaxis"]["type"] == "log"
-    [band] = figure.layout["shapes"]
+    assert plot.figure.layout["xaxis"]["type"] == "log"
+    [band] = plot.figure.layout["shapes"]
     assert band["y1"] == round(100 * facts.best["baseline"].value, 3)
     confirm(run, 0.1)
     again = gather(run.path)
     spread = again.verdict.paired.baseline
-    [band] = effects.alpha(again).layout["shapes"]
+    [band] = effects.alpha(again).figure.layout["shapes"]
     low, high = 100 * (spread.mean - spread.sd), 100 * (spread.mean + spread.sd)
     assert (band["y0"], band["y1"]) == pytest.approx((low, high), abs=1e-3)
 
 
 def test_windows_have_the_mean_of_the_trials_that_had_them(run):
     facts = gather(run.path)
-    [trace] = effects.window(facts).traces
+    [trace] = effects.window(facts).figure.data
     for start, end, count, mean in zip(trace["x"], trace["y"], trace["text"], trace["customdata"], strict=True):
         own = [
-            t.best
-            for t in effects.trials_with_result(facts)
-            if window_of(facts, t) == (start, end) and t.arm == "modulated"
+            t.best for t in trials_with_result(facts) if window_of(facts, t) == (start, end) and t.arm == "modulated"
         ]
         assert len(own) == int(count)
         assert mean == pytest.approx(100 * fmean(own), abs=1e-3)
@@ -370,11 +369,11 @@ def test_windows_have_the_mean_of_the_trials_that_had_them(run):
 
 def test_each_part_of_the_space_has_a_plot_of_both_arms(run):
     facts = gather(run.path)
-    found = {figure.title: figure for figure in effects.slices(facts)}
+    found = {plot.title: plot for plot in effects.slices(facts)}
     assert set(found) == {"fusion", "optimizer.lr"}
-    assert found["fusion"].layout["xaxis"]["type"] == "category"
-    assert found["optimizer.lr"].layout["xaxis"]["type"] == "log"
-    assert sum(len(trace["x"]) for trace in found["fusion"].traces) == len(effects.trials_with_result(facts))
+    assert found["fusion"].figure.layout["xaxis"]["type"] == "category"
+    assert found["optimizer.lr"].figure.layout["xaxis"]["type"] == "log"
+    assert sum(len(trace["x"]) for trace in found["fusion"].figure.data) == len(trials_with_result(facts))
 
 
 def test_importance_finds_what_made_the_difference(run):
@@ -383,7 +382,7 @@ def test_importance_finds_what_made_the_difference(run):
         trial.status = "finished"
         value = 0.9 if trial.changes["fusion"] == "sum" else 0.3
         trial.epochs = [{**(trial.epochs or [{}])[0], "epoch": 0, "val/accuracy": value, "best": value}]
-    for trace in importance(facts).traces:
+    for trace in importance(facts).figure.data:
         shares = dict(zip(trace["y"], trace["x"], strict=True))
         assert max(shares, key=shares.get) == "fusion"
         assert shares["fusion"] > 0.5
@@ -394,15 +393,15 @@ def test_importance_finds_what_made_the_difference(run):
 def test_modalities_are_drawn_modulated_against_baseline(run):
     facts = gather(run.path)
     accuracy, ratio, coefficient = by_modality(facts)
-    assert [(t["name"], t["line"]["dash"]) for t in accuracy.traces] == [
+    assert [(t["name"], t["line"]["dash"]) for t in accuracy.figure.data] == [
         ("audio, modulated", "solid"),
         ("visual, modulated", "solid"),
         ("audio, unmodulated", "dash"),
         ("visual, unmodulated", "dash"),
     ]
     epochs = facts.best["modulated"].trial.epochs
-    assert ratio.traces[0]["y"] == [m["ratio/audio"] for m in epochs]
-    assert coefficient.traces[1]["y"] == [m["coefficient/visual"] for m in epochs]
+    assert ratio.figure.data[0]["y"] == tuple(m["ratio/audio"] for m in epochs)
+    assert coefficient.figure.data[1]["y"] == tuple(m["coefficient/visual"] for m in epochs)
 
 
 def answers(facts: Facts, arm: str, correct: list[bool], names: list[str]) -> None:
@@ -423,9 +422,9 @@ def test_classes_are_compared_by_the_best_of_each_arm_until_they_are_confirmed(r
     answers(facts, "baseline", [True, False, True, False, True], names)
     changes = gather(run.path).classes
     assert [(c.name, round(c.difference, 6)) for c in changes] == [("cough", 0.5), (EVIL, -0.333333)]
-    figure = confirmed.classes(gather(run.path))
-    assert figure.traces[0]["x"] == [-33.33, 50.0]
-    assert figure.note == confirmed.SINGLE
+    plot = confirmed.classes(gather(run.path))
+    assert plot.figure.data[0]["x"] == (-33.33, 50.0)
+    assert plot.note == confirmed.SINGLE
 
 
 def test_classes_have_an_interval_each_but_those_whose_pairs_all_differ_by_the_same(run):
@@ -434,7 +433,7 @@ def test_classes_have_an_interval_each_but_those_whose_pairs_all_differ_by_the_s
     laugh = replace(cough, sd=0.0, low=None, high=None, p=None)
     classes = (ClassDifference("cough", cough, 0.006), ClassDifference("laugh", laugh, None))
     write_evidence(run.verdict, replace(read_evidence(run.verdict), classes=classes))
-    [trace] = confirmed.classes(gather(run.path)).traces
+    [trace] = confirmed.classes(gather(run.path)).figure.data
     drawn = dict(zip(trace["y"], trace["error_x"]["array"], strict=True))
     assert drawn == {"cough": 5.0, "laugh": 0.0}
     tells(page(run).text("td"), "+5.0 to +15.0")
@@ -454,9 +453,9 @@ def test_a_ratio_that_is_infinite_is_a_gap(run):
     journal.append({"event": "reported", "number": 99, "metrics": metrics})
     journal.append({"event": "ended", "number": 99, "status": "finished", "reason": ""})
     journal.close()
-    text = report(run.path).read_text()
-    assert "Infinity" not in text.replace(plotly(), "")
-    ratios = [trace["y"] for trace in page(run).json("figures")["ratio"]["traces"] if "unmodulated" in trace["name"]]
+    text = write_report(run.path).read_text()
+    assert "Infinity" not in text.replace(plotly_script(), "")
+    ratios = [trace["y"] for trace in page(run).json("figures")["ratio"]["data"] if "unmodulated" in trace["name"]]
     assert [None] in ratios
 
 
@@ -551,8 +550,8 @@ def test_names_in_the_description_are_no_markup(tmp_path):
 
 def test_a_description_that_cannot_be_made_costs_no_search(run, monkeypatch):
     run.experiment.unlink()
-    assert first_words(run) == ""
-    left = leave(run, more=False)
+    assert describe_start(run) == ""
+    left = try_write_report(run, more=False)
     assert left.description is None
     tells(left.lack, run.report, "python -m search report simulated")
 

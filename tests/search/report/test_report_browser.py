@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from search.report.facts import gather
-from search.report.page import report
+from search.report.page import write_report
 from tests.search.report.test_report import EVIL, answers, confirm, run_in
 from tests.support.browsers import Watched, chromium, watched
 from tests.support.tells import tells
@@ -30,9 +30,9 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     facts = gather(run.path)
     for arm in ("modulated", "baseline"):
-        answers(facts, arm, [True, arm == "modulated", False, False, True], [EVIL, "@ink"])
+        answers(facts, arm, [True, arm == "modulated", False, False, True], [EVIL, "var(--ink)"])
     confirm(run, 0.1)
-    return report(run.path)
+    return write_report(run.path)
 
 
 @pytest.fixture(params=["light", pytest.param("dark", marks=pytest.mark.slow)])
@@ -77,7 +77,7 @@ def test_what_the_user_wrote_is_seen_as_it_was_written(seen):
     page = seen.page
     drawn(page, "classes")
     labels = page.locator("#classes .ytick text").all_text_contents()
-    assert labels == ["@ink", EVIL]
+    assert labels == ["var(--ink)", EVIL]
     assert page.locator("main img").count() == 0
 
 
@@ -176,7 +176,7 @@ def test_it_opens_with_one_trial_and_with_a_thousand(browser, tmp_path, trials):
         run = run_in(tmp_path / "one", steps=3, at_once=1)
     else:
         run = run_in(tmp_path / "many", *words, f"search.trials={trials}")
-    file = report(run.path)
+    file = write_report(run.path)
     assert file.stat().st_size < 15e6
     seen = watched(browser, file.as_uri())
     seen.page.goto(file.as_uri())  # within 30 s, as all that is waited for

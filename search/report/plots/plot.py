@@ -1,37 +1,43 @@
-"""What a plot of the report is made of."""
+"""What a plot of the report is made of: a figure of Plotly's in the page's colours, and what it says in words."""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+import plotly.graph_objects as go  # takes no time before the first figure
 
 from search.experiment.arms import Arm
 
-COLOURS: dict[Arm, str] = {"modulated": "@modulated", "baseline": "@baseline"}  # the page has two of each: light, dark
+COLOURS: dict[Arm, str] = {"modulated": "var(--modulated)", "baseline": "var(--baseline)"}  # the page has two of each
+KINDS = tuple(f"var(--kind{number})" for number in range(6))
+INK = "var(--ink)"
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A plot, as Plotly draws it. A colour that begins with @ is one of the page's own.
+class Plot:
+    """A figure with its words.
 
     Args:
         name: of its element in the page.
         title: above it.
         alt: what it shows, in a sentence, for whoever does not see it.
+        figure: as Plotly draws it, with its height in pixels.
         note: how it is read.
-        traces, layout: Plotly's.
-        height: in pixels.
     """
 
     name: str
     title: str
     alt: str
-    traces: Sequence[Mapping[str, Any]]
-    layout: Mapping[str, Any] = field(default_factory=dict)
+    figure: go.Figure
     note: str = ""
-    height: int = 340
+
+
+def make_figure(traces: Iterable[go.Scatter | go.Bar], *, height: int = 340, **layout: Any) -> go.Figure:
+    """Return a figure of those traces that have points; the page brings the template."""
+    return go.Figure([t for t in traces if t.x], go.Layout(template="none", height=height, **layout))
 
 
 @dataclass(frozen=True)
@@ -66,19 +72,7 @@ def escape(text: str) -> str:
     return html.escape(text, quote=False)
 
 
-def shade(window: tuple[int, int]) -> dict[str, Any]:
-    """The epochs of a window, both ends included, as a shape behind a plot over epochs."""
-    start, end = window
-    return {
-        "type": "rect",
-        "xref": "x",
-        "yref": "paper",
-        "x0": start - 0.5,
-        "x1": end + 0.5,
-        "y0": 0,
-        "y1": 1,
-        "fillcolor": "@modulated",
-        "opacity": 0.1,
-        "line": {"width": 0},
-        "layer": "below",
-    }
+def columns(rows: Iterable[Sequence[Any]], count: int) -> Iterator[list[Any]]:
+    """The columns of a table, of so many that may have no row."""
+    table = list(rows)
+    return ([row[place] for row in table] for place in range(count))

@@ -1,0 +1,59 @@
+"""Which trials a plot shows, and their windows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import plotly.graph_objects as go
+
+from search.experiment.arms import Arm
+from search.experiment.space import END, METHOD, START
+from search.report.facts import Facts
+from search.report.plots.plot import COLOURS
+from search.run.journal import TrialRecord
+from search.verdict.text import TITLES
+
+
+def trials_with_result(facts: Facts) -> list[TrialRecord]:
+    """Trials with a result, whether they were trained to the end or stopped early."""
+    return [trial for trial in facts.record if trial.status in ("finished", "stopped") and trial.best is not None]
+
+
+def results(trials: Iterable[TrialRecord]) -> list[float]:
+    """The result of each trial that has one."""
+    return [trial.best for trial in trials if trial.best is not None]
+
+
+def group_by(trials: Iterable[TrialRecord], key: Callable[[TrialRecord], Any]) -> dict[Any, list[TrialRecord]]:
+    """Trials by what a function gives for each, in the order in which they come."""
+    groups: dict[Any, list[TrialRecord]] = {}
+    for trial in trials:
+        groups.setdefault(key(trial), []).append(trial)
+    return groups
+
+
+def best_trials(facts: Facts) -> dict[Arm, TrialRecord]:
+    """The best trial of each arm that has a result, the modulated one first."""
+    return {arm: facts.best[arm].trial for arm in TITLES if arm in facts.best}
+
+
+def window_of(facts: Facts, trial: TrialRecord) -> tuple[int, int] | None:
+    """First and last epoch with modulation; None where a trial has none."""
+    own = facts.experiment.trial.modulation
+    if trial.changes.get(METHOD, own.method) == "none":
+        return None
+    return trial.changes.get(START, own.start), trial.changes.get(END, own.end)
+
+
+def windows(facts: Facts) -> dict[int, tuple[int, int] | None]:
+    """The window of each modulated trial, by number."""
+    return {trial.number: window_of(facts, trial) for trial in facts.record if trial.arm == "modulated"}
+
+
+def shade_best_window(figure: go.Figure, facts: Facts) -> None:
+    """Shade the best modulated trial's window, both ends included, in a figure over epochs."""
+    best = best_trials(facts).get("modulated")
+    if best is not None and (window := window_of(facts, best)) is not None:
+        span = {"x0": window[0] - 0.5, "x1": window[1] + 0.5}
+        figure.add_vrect(**span, fillcolor=COLOURS["modulated"], opacity=0.1, line_width=0, layer="below")
