@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -117,29 +117,17 @@ def ends(record: SearchRecord) -> str:
     return f"{record.count('finished')} trained to the end, {early}"
 
 
-@dataclass(frozen=True)
-class EpochCounts:
-    """Where the epochs went that the trials asked for.
-
-    Args:
-        trained: by the trial itself.
-        inherited: from another trial.
-        skipped: by trials that ended before their last.
-        to_come: of trials that have begun.
-    """
+class EpochCounts(NamedTuple):
+    """The epochs that trials ask for, by what became of them."""
 
     trained: int
-    inherited: int
-    skipped: int
-    to_come: int
-
-    @property
-    def total(self) -> int:
-        return sum(astuple(self))
+    inherited: int  # from another trial
+    skipped: int  # by trials that ended before their last
+    to_come: int  # of trials that have begun
 
 
 def count_epochs(experiment: Experiment, record: SearchRecord) -> EpochCounts:
-    """Count the epochs that the trials asked for, by what became of them."""
+    """Count the epochs of trials that have begun."""
     missing = {True: 0, False: 0}
     for trial in record:
         missing[trial.is_over] += int(trial.changes.get("epochs", experiment.trial.epochs)) - len(trial.epochs)
@@ -174,7 +162,7 @@ def print_summary(
     counts = count_epochs(experiment, record)
     console.print(
         Text(
-            f"{counts.total} epochs: {format_effort(counts, record.spent)}\
+            f"{sum(counts)} epochs: {format_effort(counts, record.spent)}\
 "
         )
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -155,8 +155,9 @@ def trials_table(experiment: Experiment, record: SearchRecord) -> str:
     Where there are several objectives, also whether a trial is on the Pareto front of its arm.
     """
     objectives = experiment.search.objectives
-    fronts = _fronts(record, objectives) if len(objectives) > 1 else {}
-    rows = [_row(trial, objectives[0].metric, fronts) for trial in record]
+    several = len(objectives) > 1
+    front = {t.number for arm in ARMS for t in front_of(record, arm, objectives)} if several else None
+    rows = [_row(trial, objectives[0].metric, front) for trial in record]
     columns = dict.fromkeys(chain(*rows))
     columns.pop("reason", None)
     text = io.StringIO()
@@ -166,15 +167,8 @@ def trials_table(experiment: Experiment, record: SearchRecord) -> str:
     return text.getvalue()
 
 
-def _fronts(record: SearchRecord, objectives: Sequence[Objective]) -> dict[int, dict[str, str]]:
-    """Number of a trial -> whether it is on the front, as a part of its row."""
-    best = {trial.number for arm in ARMS for trial in front_of(record, arm, objectives)}
-    return {number: {"pareto_front": "yes" if number in best else "no"} for number in record.trials}
-
-
-def _row(trial: TrialRecord, metric: str, fronts: Mapping[int, Mapping[str, str]]) -> dict[str, Any]:
+def _row(trial: TrialRecord, metric: str, front: Collection[int] | None) -> dict[str, Any]:
     best = trial.best_epoch(metric) or {}
-    shown = {key: value for key, value in best.items() if key not in ("epoch", "best", "inherited")}
     return {
         "trial": trial.number,
         "arm": trial.arm,
@@ -183,8 +177,8 @@ def _row(trial: TrialRecord, metric: str, fronts: Mapping[int, Mapping[str, str]
         "epochs_inherited": trial.inherited_epochs,
         **trial.changes,
         **({"best_epoch": int(best["epoch"])} if best else {}),
-        **shown,
-        **fronts.get(trial.number, {}),
+        **{key: value for key, value in best.items() if key not in ("epoch", "best", "inherited")},
+        **({} if front is None else {"pareto_front": "yes" if trial.number in front else "no"}),
         "seconds": round(trained_seconds(trial), 3),
         "reason": "\n".join(str(trial.reason or "").splitlines()),  # csv leaves a bare carriage return unquoted
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from search.report import sentences as said
+from search.report import sentences
 from search.report.facts import Facts
 
 LONGEST, MOST = 400, 5000  # characters of a cell, and of all of it: MLflow's limit
@@ -12,13 +12,13 @@ LONGEST, MOST = 400, 5000  # characters of a cell, and of all of it: MLflow's li
 
 def markdown(facts: Facts) -> str:
     """Question, answer, what was done for it, and how to go on."""
-    data, space = facts.experiment.dataset["name"], said.space_by_path(facts)
+    data, space = facts.experiment.dataset["name"], sentences.space_by_path(facts)
     parts = [f"**Does OGM-GE help on {_plain(str(data))}, with which settings, and by how much?**"]
-    parts += [f"## {_plain(said.headline(facts))}", *map(_plain, said.paragraphs(facts))]
-    if (answer := said.verdict_table(facts) or said.best_table(facts)) is not None:
+    parts += [f"## {_plain(sentences.headline(facts))}", *map(_plain, sentences.paragraphs(facts))]
+    if (answer := sentences.verdict_table(facts) or sentences.best_table(facts)) is not None:
         parts.append(_table(*answer))
-    parts.append(_table(("search", ""), said.overview(facts)))
-    going = "\n".join(f"{command}    # {what}" for what, command in said.commands(facts))
+    parts.append(_table(("search", ""), sentences.overview(facts)))
+    going = "\n".join(f"{command}    # {what}" for what, command in sentences.commands(facts))
     tail = [f"```sh\n{going}\n```", "Plots, every trial, the verdict's seeds: `report.html` under Artifacts."]
     whole = "\n\n".join([*parts, _table(("space", ""), list(space.items())), *tail])
     return whole if space and len(whole) <= MOST else "\n\n".join([*parts, *tail])

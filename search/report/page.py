@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,14 @@ HERE = Path(__file__).parent
 
 def render(facts: Facts) -> str:
     """The page, as HTML."""
-    return _template("page.html").render(context(facts))
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return environment.get_template("page.html").render(context(facts))
 
 
 def context(facts: Facts) -> dict[str, Any]:
@@ -36,16 +44,13 @@ def context(facts: Facts) -> dict[str, Any]:
     single = [curves(facts), importance(facts), effects.alpha(facts), effects.window(facts)]
     single += [seed_pairs.seeds(facts), seed_pairs.classes(facts)]
     several = {"modalities": by_modality(facts), "slices": effects.slices(facts)}
-    plots = {plot.name: plot for plot in [*single, *several["modalities"], *several["slices"]] if plot is not None}
+    plots = {plot.name: plot for plot in chain(single, *several.values()) if plot is not None}
     return {
         "facts": facts,
         "sentences": sentences,
+        "table": table,
         "plots": plots,
         **several,
-        "space": sentences.space_by_path(facts),
-        "statuses": table.WORDS,
-        "head": table.head(facts),
-        "rows": table.rows(facts),
         "figures": to_json_plotly({name: plot.figure for name, plot in plots.items()}),
         "windows": windows(facts),
         "experiment": facts.folder.experiment.read_text(encoding="utf-8"),
@@ -60,17 +65,6 @@ def plotly_script() -> str:
     from plotly.offline import get_plotlyjs
 
     return str(get_plotlyjs())
-
-
-def _template(name: str) -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    return environment.get_template(name)
 
 
 def describe_start(folder: RunFolder) -> str:

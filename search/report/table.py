@@ -30,19 +30,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A trial.
+    """A trial, what it is filtered by, and its cells under the table's head."""
 
-    Args:
-        number, arm, status: as they are filtered by.
-        cells: under the table's head.
-        reason: why it was stopped or failed.
-    """
-
-    number: int
-    arm: str
+    trial: TrialRecord
     status: str
     cells: list[Cell]
-    reason: str
 
 
 def head(facts: Facts) -> list[str]:
@@ -77,7 +69,7 @@ def _row(facts: Facts, trial: TrialRecord, metrics: list[str], paths: list[str])
     cells = [Cell(TITLES[trial.arm]), Cell(WORDS[status]), _epochs(trial)]
     cells += [Cell(format_value(name, best.get(name)), best.get(name)) for name in metrics]
     cells += [_setting(trial, path) for path in paths]
-    return Row(trial.number, trial.arm, status, [*cells, Cell(duration(seconds), seconds)], str(trial.reason or ""))
+    return Row(trial, status, [*cells, Cell(duration(seconds), seconds)])
 
 
 def _epochs(trial: TrialRecord) -> Cell:

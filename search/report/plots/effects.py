@@ -45,17 +45,13 @@ def _point(scale: Scale, trial: TrialRecord, path: str, symbol: str) -> tuple[An
     return trial.changes[path], scale(trial.best or 0.0), trial.number, look
 
 
-def _fusion(facts: Facts, trial: TrialRecord) -> str:
-    return str(trial.changes.get("fusion", facts.experiment.trial.fusion))
-
-
 def alpha(facts: Facts) -> Plot | None:
     """The searched metric against alpha, a kind of points for each fusion, with the baseline's band. None where alpha
     was not searched, or nothing has come of it."""
     modulated = _by_arm(facts).get("modulated")
     if ALPHA not in facts.experiment.space or not modulated:
         return None
-    kinds = group_by(modulated, partial(_fusion, facts))
+    kinds = group_by(modulated, lambda trial: trial.changes.get("fusion", facts.experiment.trial.fusion))
     traces = [_kind(facts, place, name, kinds[name]) for place, name in enumerate(sorted(kinds))]
     axis = {"title": "alpha", "type": _axis_type(facts, ALPHA)}
     figure = make_figure(traces, height=380, xaxis=axis, yaxis_title=Scale(facts.metric).title)

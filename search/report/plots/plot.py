@@ -42,11 +42,7 @@ def make_figure(traces: Iterable[go.Scatter | go.Bar], *, height: int = 340, **l
 
 @dataclass(frozen=True)
 class Scale:
-    """How values of a metric are drawn: accuracies in per cent.
-
-    Args:
-        metric: by name.
-    """
+    """How values of a metric are drawn: accuracies in per cent."""
 
     metric: str
 

@@ -6,7 +6,8 @@ import io
 
 from rich.console import Console
 
-from search.console.summary import front_table
+from search.console.summary import bests_rows, front_table
+from search.run.best import bests
 from search.run.journal import SearchRecord, TrialRecord
 from tests.search.tuner.test_tuner import experiment
 
@@ -26,3 +27,11 @@ def test_a_front_is_listed_by_arm_from_the_best_in_the_first_metric():
         ["modulated", "0", "50.0", "%", "1.0000", "fusion=[sum]"],
         ["baseline", "3", "75.0", "%", "3.0000", "fusion=[sum]"],
     ]
+
+
+def test_a_setting_with_a_space_in_it_stays_whole_where_each_has_a_line_of_its_own():
+    record, asked = SearchRecord(), experiment()
+    epochs = [{"epoch": 0, "val/accuracy": 0.5, "best": 0.5}]
+    record.trials[0] = TrialRecord(0, "baseline", {}, {"fusion": "sum", "milestones": [1, 2]}, "finished", epochs)
+    rows = dict(bests_rows(asked, record, bests(record, asked.search.objective), "\n"))
+    assert rows["configuration"].splitlines() == ["fusion=sum", "milestones=[1, 2]"]

@@ -220,10 +220,10 @@ def test_what_was_stopped_is_to_go_on_and_its_epochs_are_to_come(tmp_path):
     run = run_in(tmp_path / "simulated", steps=9)
     facts = gather(run.path, busy=False)
     begun = [t for t in facts.record if t.status == "running"]
-    rows = {row.number: row for row in table.rows(facts)}
+    rows = {row.trial.number: row for row in table.rows(facts)}
     assert begun
     assert {rows[t.number].status for t in begun} == {"waiting"}
-    assert {row.status for row in table.rows(gather(run.path, busy=True)) if row.number == begun[0].number} == {
+    assert {row.status for row in table.rows(gather(run.path, busy=True)) if row.trial.number == begun[0].number} == {
         "running"
     }
     coming = sum(5 - len(t.epochs) for t in begun)

@@ -73,6 +73,19 @@ def test_every_plot_is_drawn_once_it_comes_into_view(seen):
     assert page.title() == f"simulated: {page.inner_text('h1')}"  # nothing of the users' was run
 
 
+def test_axes_have_lines_and_a_grid_in_the_pages_own_colours(seen):
+    page = seen.page
+    drawn(page, "curves")
+    drawn(page, "classes")
+    of_axis = "axis => [axis.showline, axis.showgrid, axis.linecolor, axis.gridcolor]"
+    axes = f"plots => plots.flatMap(({{_fullLayout: all}}) => [all.xaxis, all.yaxis].map({of_axis}))"
+    line, grid = (
+        page.evaluate(f"getComputedStyle(document.body).getPropertyValue('--{name}')") for name in ("line", "grid")
+    )
+    found = page.eval_on_selector_all("#curves, #classes", axes)
+    assert found == [[True, True, line.strip(), grid.strip()]] * 4
+
+
 def test_what_the_user_wrote_is_seen_as_it_was_written(seen):
     page = seen.page
     drawn(page, "classes")
