@@ -7,9 +7,10 @@ that cannot be raises `ConfigError`, which names every wrong field at once.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+import operator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import Field, dataclass, field, fields
+from typing import Any, Literal, get_args
 
 Method = Literal["none", "ogm", "ogm_ge"]
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -18,6 +19,13 @@ FUSION_NAMES = ("concat", "sum", "film", "gated")
 ENCODER_NAMES = ("resnet18", "small_conv", "mlp")
 
 STRICT = {"extra": "forbid", "strict": True}  # how a schema validator is to read these classes
+
+_BOUNDS = {  # of a number, in its field's metadata and as JSON Schema names them: the reference of all keys reads them
+    "minimum": (operator.ge, "of at least"),
+    "exclusiveMinimum": (operator.gt, "above"),
+    "maximum": (operator.le, "at most"),
+    "exclusiveMaximum": (operator.lt, "below"),
+}
 
 
 @dataclass(frozen=True)
@@ -40,10 +48,28 @@ class ConfigError(ValueError):
         super().__init__("; ".join(map(str, problems)))
 
 
-def _require(*checks: tuple[bool, str, str, object]) -> None:
-    problems = [Problem(path, expected, got) for holds, path, expected, got in checks if not holds]
-    if problems:
-        raise ConfigError(problems)
+_Rule = tuple[str, bool, str]  # a field, whether it is as it must be, and what it must be
+
+
+def _expected(its: Field[Any]) -> str:
+    """The bounds of a field in words. Where there is one, a float has to be finite as well."""
+    words = " and ".join(f"{_BOUNDS[name][1]} {bound}" for name, bound in its.metadata.items())
+    one_sided = isinstance(its.default, float) and len(its.metadata) == 1
+    return f"a finite number {words}" if one_sided else words.removeprefix("of ")
+
+
+def _bounds(config: Any) -> Iterator[_Rule]:
+    for its in (its for its in fields(config) if its.metadata):
+        value = getattr(config, its.name)
+        holds = all(_BOUNDS[name][0](value, bound) for name, bound in its.metadata.items())
+        yield its.name, holds and math.isfinite(value), _expected(its)
+
+
+def _check(config: Any, *rules: _Rule) -> None:
+    """Raise `ConfigError` for each field that is out of its bounds or breaks a rule, which then has the word."""
+    broken = {name: expected for name, holds, expected in (*_bounds(config), *rules) if not holds}
+    if broken:
+        raise ConfigError([Problem(name, broken[name], got) for name, got in vars(config).items() if name in broken])
 
 
 @dataclass(frozen=True)
@@ -68,20 +94,19 @@ class Modulation:
     __pydantic_config__ = STRICT
 
     method: Method = "ogm_ge"
-    alpha: float = 0.1
-    start: int = 0
-    end: int = 50
+    alpha: float = field(default=0.1, metadata={"minimum": 0})
+    start: int = field(default=0, metadata={"minimum": 0})
+    end: int = field(default=50, metadata={"minimum": 0})
     parameters: Literal["conv", "all"] = "conv"
     apply: Literal["gradient", "update"] = "gradient"
 
     def __post_init__(self) -> None:
-        _require(
-            (self.method in ("none", "ogm", "ogm_ge"), "method", "none, ogm or ogm_ge", self.method),
-            (math.isfinite(self.alpha) and self.alpha >= 0, "alpha", "a finite number of at least 0", self.alpha),
-            (self.start >= 0, "start", "an epoch of at least 0", self.start),
-            (self.end >= self.start, "end", f"at least `start` ({self.start})", self.end),
-            (self.parameters in ("conv", "all"), "parameters", "conv or all", self.parameters),
-            (self.apply in ("gradient", "update"), "apply", "gradient or update", self.apply),
+        _check(
+            self,
+            ("method", self.method in get_args(Method), "none, ogm or ogm_ge"),
+            ("end", self.end >= self.start, f"at least `start` ({self.start})"),
+            ("parameters", self.parameters in ("conv", "all"), "conv or all"),
+            ("apply", self.apply in ("gradient", "update"), "gradient or update"),
         )
 
     def active(self, epoch: int) -> bool:
@@ -107,21 +132,12 @@ class Optimizer:
     __pydantic_config__ = STRICT
 
     name: Literal["sgd", "adam", "adamw"] = "sgd"
-    lr: float = 1e-3
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
+    lr: float = field(default=1e-3, metadata={"exclusiveMinimum": 0})
+    momentum: float = field(default=0.9, metadata={"minimum": 0, "exclusiveMaximum": 1})
+    weight_decay: float = field(default=1e-4, metadata={"minimum": 0})
 
     def __post_init__(self) -> None:
-        _require(
-            (math.isfinite(self.lr) and self.lr > 0, "lr", "a finite number above 0", self.lr),
-            (0 <= self.momentum < 1, "momentum", "at least 0 and below 1", self.momentum),
-            (
-                math.isfinite(self.weight_decay) and self.weight_decay >= 0,
-                "weight_decay",
-                "a finite number of at least 0",
-                self.weight_decay,
-            ),
-        )
+        _check(self)
 
 
 @dataclass(frozen=True)
@@ -142,18 +158,14 @@ class Schedule:
 
     name: Literal["step", "cosine", "constant"] = "constant"
     milestones: tuple[int, ...] = ()
-    gamma: float = 0.1
+    gamma: float = field(default=0.1, metadata={"exclusiveMinimum": 0, "maximum": 1})
 
     def __post_init__(self) -> None:
-        _require(
-            (all(m > 0 for m in self.milestones), "milestones", "epochs above 0", list(self.milestones)),
-            (0 < self.gamma <= 1, "gamma", "above 0 and at most 1", self.gamma),
-            (
-                self.name != "step" or len(self.milestones) > 0,
-                "milestones",
-                "one epoch or more where the schedule is `step`",
-                list(self.milestones),
-            ),
+        needed = self.name == "step"
+        _check(
+            self,
+            ("milestones", all(epoch > 0 for epoch in self.milestones), "epochs above 0"),
+            ("milestones", bool(self.milestones) or not needed, "one epoch or more where the schedule is `step`"),
         )
 
     def rate(self, base: float, epoch: int, epochs: int) -> float:
@@ -189,9 +201,9 @@ class TrialConfig:
 
     __pydantic_config__ = STRICT
 
-    epochs: int = 100
-    batch_size: int = 64
-    accumulate: int = 1
+    epochs: int = field(default=100, metadata={"minimum": 1})
+    batch_size: int = field(default=64, metadata={"minimum": 1})
+    accumulate: int = field(default=1, metadata={"minimum": 1})
     encoder: str | dict[str, str] = "resnet18"
     weights: str | dict[str, str | None] | None = None
     modalities: tuple[str, ...] | None = None
@@ -201,39 +213,25 @@ class TrialConfig:
     schedule: Schedule = field(default_factory=Schedule)
     precision: Precision = "fp32"
     deterministic: bool = False
-    seed: int = 0
+    seed: int = field(default=0, metadata={"minimum": 0})
 
     def __post_init__(self) -> None:
         encoders = self.encoder.values() if isinstance(self.encoder, dict) else [self.encoder]
-        chosen = self.modalities
-        _require(
+        own, chosen = "package.module:factory", self.modalities
+        _check(
+            self,
             (
-                all(name in ENCODER_NAMES or ":" in name for name in encoders),
                 "encoder",
-                f"{', '.join(ENCODER_NAMES)}, torchvision:NAME or package.module:factory",
-                self.encoder,
+                all(name in ENCODER_NAMES or ":" in name for name in encoders),
+                f"{', '.join(ENCODER_NAMES)}, torchvision:NAME or {own}",
             ),
             (
-                chosen is None or (len(chosen) > 0 and len(set(chosen)) == len(chosen)),
                 "modalities",
+                chosen is None or 0 < len(chosen) == len(set(chosen)),
                 "null, or one name or more, each once",
-                list(chosen or ()),
             ),
-            (
-                self.fusion in FUSION_NAMES or ":" in self.fusion,
-                "fusion",
-                f"{', '.join(FUSION_NAMES)} or package.module:factory",
-                self.fusion,
-            ),
-            (self.epochs >= 1, "epochs", "at least 1", self.epochs),
-            (self.batch_size >= 1, "batch_size", "at least 1", self.batch_size),
-            (
-                1 <= self.accumulate <= max(1, self.batch_size),
-                "accumulate",
-                f"from 1 to `batch_size` ({self.batch_size})",
-                self.accumulate,
-            ),
-            (self.seed >= 0, "seed", "at least 0", self.seed),
+            ("fusion", self.fusion in FUSION_NAMES or ":" in self.fusion, f"{', '.join(FUSION_NAMES)} or {own}"),
+            ("accumulate", self.accumulate <= max(1, self.batch_size), f"from 1 to `batch_size` ({self.batch_size})"),
         )
 
 
@@ -254,15 +252,12 @@ def select_modalities(config: TrialConfig, shapes: Mapping[str, tuple[int, ...]]
         ConfigError: a name that the data do not have, or a single modality that is to be modulated. OGM would do
             nothing with it (the discrepancy ratio of one modality is 1), OGM-GE would add noise and balance nothing.
     """
-    there, named = list(shapes), list(shapes) if config.modalities is None else list(config.modalities)
-    taken = [name for name in there if name in named]
-    _require(
-        (set(named) <= set(there), "modalities", f"of the data's, {', '.join(there)}", named),
-        (
-            len(named) > 1 or config.modulation.method == "none",
-            "modalities",
-            "two or more, or else `modulation.method` none (one alone has nothing to be balanced with)",
-            named,
-        ),
-    )
-    return {name: shapes[name] for name in taken}
+    named = list(config.modalities or shapes)
+    needs = []
+    if not set(named) <= shapes.keys():
+        needs.append(f"of the data's, {', '.join(shapes)}")
+    if len(named) < 2 and config.modulation.method != "none":
+        needs.append("two or more, or else `modulation.method` none (one alone has nothing to be balanced with)")
+    if needs:
+        raise ConfigError([Problem("modalities", need, named) for need in needs])
+    return {name: shapes[name] for name in shapes if name in named}

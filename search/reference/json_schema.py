@@ -54,8 +54,9 @@ class _Described(GenerateJsonSchema):
         for key, value in found["properties"].items():
             if key in said:
                 value["description"] = said[key]
+            bounds = kind.__dataclass_fields__[key].metadata
             for number in _numbers(value):
-                number.update(limits(refuses(kind, key), whole=number["type"] == "integer"))
+                number.update(bounds or limits(refuses(kind, key), whole=number["type"] == "integer"))
         return found
 
 
