@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import difflib
+import inspect
+import itertools
 import json
 import re
-import types
 import typing
-from collections.abc import Sequence
-from typing import Annotated, Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -47,145 +50,146 @@ def nearest(name: str, known: Sequence[str]) -> str:
     return hint(name, known) or (f": expected one of {', '.join(known)}" if known else ": there are none")
 
 
-def _fields(kind: Any) -> dict[str, Any]:
-    """Field names and types of a pydantic model or dataclass; of a union, its first such member."""
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
-        return {name: field.annotation for name, field in kind.model_fields.items()}
-    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-        return typing.get_type_hints(kind)
-    if typing.get_origin(kind) in (typing.Union, types.UnionType, Annotated):
-        return next((found for member in typing.get_args(kind) if (found := _fields(member))), {})
-    return {}
+Fault = tuple[Place, str]  # path, and what to say of it: "must be …, but got …"
+
+_STATED = {  # what to say of pydantic's types of errors, with their context
+    "missing": "is missing",
+    "value_error": "is wrong: {error}",
+    "assertion_error": "is wrong: {error}",
+}
+_EXPECTED = {  # and where a value is not what was expected: what that is, in the words of a YAML file
+    "config_error": "{expected}",
+    "string_type": "a string",
+    **dict.fromkeys(("bool_type", "bool_parsing"), "a boolean"),
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "a number"),
+    "finite_number": "a finite number",
+    **dict.fromkeys(("list_type", "tuple_type", "set_type", "frozen_set_type"), "a list"),
+    **dict.fromkeys(("dict_type", "model_type", "dataclass_type"), "a mapping"),
+    "no_entry": "a list of choices or a range {{low, high}}",
+    "literal_error": "{expected}",
+    "enum": "{expected}",
+    "greater_than": "above {gt:g}",
+    "greater_than_equal": "at least {ge:g}",
+    "less_than": "below {lt:g}",
+    "less_than_equal": "at most {le:g}",
+    "too_short": "a list of at least {min_length} items",
+    "too_long": "a list of at most {max_length} items",
+}
+_UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
+
+_Error = Mapping[str, Any]  # as pydantic has them: type, loc, ctx, input, msg
 
 
-def _known(kind: Any, path: Place) -> list[str]:
+def _errors(error: ValidationError) -> Iterator[_Error]:
+    """pydantic's errors, with one for each problem of a `ConfigError`."""
+    for item in error.errors():
+        cause = item.get("ctx", {}).get("error")
+        if isinstance(cause, ConfigError):
+            for problem in cause.problems:
+                place, expected = (*item["loc"], problem.path), {"expected": problem.expected}
+                yield {"type": "config_error", "loc": place, "ctx": expected, "input": problem.got}
+        else:
+            yield dict(item)
+
+
+def _expectation(errors: Iterable[_Error]) -> str:
+    """What all members of a union expect, as one: "a string or a mapping". Empty where it is no value that is wrong."""
+    expected = [_EXPECTED[e["type"]].format(**e.get("ctx", {})) for e in errors if e["type"] in _EXPECTED]
+    is_number = any(text in ("a number", "a finite number") for text in expected)
+    return " or ".join(text for text in dict.fromkeys(expected) if not (is_number and text == "a whole number"))
+
+
+def expectation(error: ValidationError) -> str:
+    """What was expected in place of a value, in the words of a YAML file."""
+    first = next(_errors(error))
+    return _expectation([first]) or first["msg"]
+
+
+def _classes(kind: Any) -> Iterator[type]:
+    """The models and dataclasses in a type, such as a union or a mapping of them."""
+    if isinstance(kind, type) and (dataclasses.is_dataclass(kind) or issubclass(kind, BaseModel)):
+        yield kind
+    for member in typing.get_args(kind):
+        yield from _classes(member)
+
+
+def _keys(kind: Any, path: Place) -> list[str]:
     """The keys that may stand where the last part of `path` does."""
     for part in path[:-1]:
-        fields = _fields(kind)
-        args = typing.get_args(kind)
-        kind = fields[str(part)] if part in fields else (args[1] if typing.get_origin(kind) is dict else None)
-    return [name for name in _fields(kind) if not name.startswith("__")]
+        types = (typing.get_type_hints(owner, include_extras=True) for owner in _classes(kind))
+        kind = next((hints[part] for hints in types if part in hints), kind)
+    return [key for owner in itertools.islice(_classes(kind), 1) for key in inspect.signature(owner).parameters]
 
 
-def _place(location: Sequence[str | int], raw: Any, *, missing: bool) -> Place:
+def _place(error: _Error, raw: Any) -> Place:
     """pydantic's location as a path into the document: without the names of union members."""
+    count = len(error["loc"]) - (error["type"] in ("missing", "config_error"))  # their last part may not be there
     path: list[str | int] = []
-    for index, part in enumerate(location):
-        inside = part in (raw if isinstance(raw, dict) else range(len(raw)) if isinstance(raw, list) else ())
-        if inside:
+    for part in error["loc"][:count]:
+        with contextlib.suppress(LookupError, TypeError):
             raw = raw[part]
             path.append(part)
-        elif missing and index == len(location) - 1:
-            path.append(part)
-    return tuple(path)
+    return (*path, *error["loc"][count:])
 
 
-Fault = tuple[Place, str]  # path, and what to say of it: "must be …, but got …"
+def _sentence(path: Place, errors: Sequence[_Error], kind: Any) -> str:
+    first, last = errors[0], errors[-1]
+    if first["type"] in _UNKNOWN_KEY:
+        return "is no known key" + nearest(str(path[-1]), _keys(kind, path))
+    if expected := _expectation(errors):
+        return f"must be {expected}, but got {format_setting(last['input'])}{suggestion(expected, last['input'])}"
+    if first["type"] in _STATED:
+        return _STATED[first["type"]].format(**first.get("ctx", {}))
+    return f"is wrong: {first['msg']}, but got {format_setting(last['input'])}"
 
 
 def _faults(error: ValidationError, kind: Any, raw: dict[str, Any]) -> list[Fault]:
-    found: dict[Place, list[str]] = {}
-    values: dict[Place, Any] = {}
-    for item in error.errors():
-        path = _place(item["loc"], raw, missing=item["type"] == "missing")
-        cause = item.get("ctx", {}).get("error")
-        if item["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-            found.setdefault(path, []).append("is no known key" + nearest(str(path[-1]), _known(kind, path)))
-        elif item["type"] == "missing":
-            found.setdefault(path, []).append("is missing")
-        elif isinstance(cause, ConfigError):
-            for problem in cause.problems:
-                inner = (*path, *problem.path.split("."))
-                found.setdefault(inner, []).append(f"must be {problem.expected}")
-                values[inner] = problem.got
-        elif cause is not None:
-            found.setdefault(path, []).append(f"is wrong: {cause}")
-        else:
-            entry = len(path) == 2 and path[0] == "space"
-            expected = "must be a list of choices or a range {low, high}" if entry else _expectation(item["msg"])
-            found.setdefault(path, []).append(expected)
-            values[path] = item["input"]
-    return [
-        (path, _join_expectations(texts) + (_instead(texts, values[path]) if path in values else ""))
-        for path, texts in found.items()
-        if not any(p[: len(path)] == path and p != path for p in found)  # of a union, the member that was meant
-    ]
+    found: dict[Place, list[_Error]] = {}
+    for item in _errors(error):
+        found.setdefault(_place(item, raw), []).append(item)
+    around = {path[:length] for path in found for length in range(len(path))}  # of a union, members that were not meant
+    return [(path, _sentence(path, errors, kind)) for path, errors in found.items() if path not in around]
 
 
-def _instead(texts: list[str], value: Any) -> str:
-    expected = " or ".join(text.removeprefix("must be ") for text in texts)
-    return f", but got {format_setting(value)}{suggestion(expected, value)}"
-
-
-def _join_expectations(texts: list[str]) -> str:
-    """Expectations of a union's members as one: "must be a string or a mapping"."""
-    text = " or ".join([texts[0], *(t.removeprefix("must be ") for t in dict.fromkeys(texts[1:]))])
-    return re.sub("a whole number or a (finite )?number", r"a \1number", text)
-
-
-_WORDS = {
-    "a integer": "a whole number",
-    "a array": "a list",
-    "an object": "a mapping",
-    "greater than or equal to": "at least",
-    "less than or equal to": "at most",
-    "greater than": "above",
-    "less than": "below",
-}
-
-
-def _expectation(message: str) -> str:
-    """pydantic's sentence in the words of a YAML file."""
-    plain = re.sub(r"^Input should be |valid |, unable to .*| after validation.*", "", message)
-    plain = re.sub(r"^(Tuple|List|Set) should have", "a list of", plain)
-    for theirs, ours in _WORDS.items():
-        plain = plain.replace(theirs, ours)
-    return f"must be {plain}"
-
-
-def validate(kind: Any, raw: dict[str, Any], stand_ins: dict[str, Any] | None = None) -> tuple[Any, list[Fault]]:
+def validate(
+    kind: Any, raw: dict[str, Any], stand_ins: Mapping[str, Any] = MappingProxyType({})
+) -> tuple[Any, list[Fault]]:
     """`raw` as a `kind`, and everything wrong with it.
 
     What is wrong is taken out (`stand_ins` take the place of what must be there) and the rest is looked at again, so
     that one mistake does not hide another. The value is None only where nothing is left to look at.
     """
     adapter: TypeAdapter[Any] = TypeAdapter(kind)
-    missing: list[Fault] = [((key,), "is missing") for key in stand_ins or {} if key not in raw]
-    faults: dict[Place, str] = dict(missing)
     rest = Document("", copy.deepcopy(raw))
-    while True:
-        rest.value = {**(stand_ins or {}), **rest.value}
+    faults: dict[Place, str] = {(key,): "is missing" for key in stand_ins if key not in raw}
+    removed: set[Place] = set()
+    while () not in removed:
+        rest.value = {**stand_ins, **rest.value}
         try:
             return adapter.validate_json(json.dumps(rest.value, default=str)), list(faults.items())
         except ValidationError as error:
             found = _faults(error, kind, rest.value)
-        culprits = [_culprit(path, rest.value) for path, _ in found]
-        faults |= {path: text for path, text in found if _own(path, rest.value, raw, faults)}
-        if () in culprits:
-            return None, list(faults.items())
-        for culprit in culprits:
-            rest.remove(culprit)
+        faults |= {path: text for path, text in found if _is_own(path, rest, removed)}
+        removed |= _take_out(found, rest)
+    return None, list(faults.items())
 
 
-def _there(values: dict[str, Any], path: Place) -> bool:
-    try:
-        Document("", values).get(path)
-    except KeyError:
-        return False
-    return True
-
-
-def _own(path: Place, rest: dict[str, Any], raw: dict[str, Any], faults: dict[Place, str]) -> bool:
+def _is_own(path: Place, rest: Document, removed: set[Place]) -> bool:
     """Whether a fault is the file's own, not a consequence of a value that was taken out.
 
     What is at fault and not there is missing, or a default at odds with what the file says beside it.
     """
-    beside = any(p[:-1] == path[:-1] for p in faults)
-    return _there(rest, path) or not (_there(raw, path) or beside)
+    return path in rest or all(other[:-1] != path[:-1] for other in removed)
 
 
-def _culprit(path: Place, rest: dict[str, Any]) -> Place:
-    """What to take out for a fault at `path`: that, or the nearest thing around it that is there and no list's item."""
-    while path and (isinstance(path[-1], int) or not _there(rest, path)):
-        path = path[:-1]
-    return path
+def _take_out(faults: list[Fault], rest: Document) -> set[Place]:
+    """Take out what is at fault, or the nearest thing around it that is there and no list's item."""
+    culprits = set()
+    for path, _ in faults:
+        while path and (isinstance(path[-1], int) or path not in rest):
+            path = path[:-1]
+        culprits.add(path)
+    for culprit in culprits:
+        rest.remove(culprit)
+    return culprits

@@ -213,7 +213,11 @@ class Tracking(_Section):
 
 _Entry = Annotated[
     Annotated[list[Any], Tag("choices")] | Annotated[spaces.Range, Tag("range")],
-    Discriminator(lambda value: "range" if isinstance(value, dict | spaces.Range) else "choices"),
+    Discriminator(
+        lambda value: {list: "choices", dict: "range", spaces.Range: "range"}.get(type(value)),
+        custom_error_type="no_entry",
+        custom_error_message="no entry",
+    ),
 ]
 
 

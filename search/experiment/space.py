@@ -18,8 +18,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from ogmge.config import ConfigError, TrialConfig
-from search.experiment.messages import suggestion
+from ogmge.config import TrialConfig
+from search.experiment.messages import expectation, suggestion
 
 Internal = dict[str, Any]  # what a study samples, by name
 Changes = dict[str, Any]  # what it means for the trial, by dotted path
@@ -216,15 +216,6 @@ def _integer(trial: TrialConfig, path: str) -> bool:
     return type(_existing(trial, path)) is int
 
 
-def _reason(error: ValidationError) -> str:
-    first = error.errors()[0]
-    cause = first.get("ctx", {}).get("error")
-    if isinstance(cause, ConfigError):
-        return cause.problems[0].expected
-    plain = first["msg"].removeprefix("Input should be ")
-    return plain.replace("valid integer", "whole number").replace("valid array", "list")
-
-
 def _fits(trial: TrialConfig, path: str, value: Any) -> str | None:
     """None where `value` can stand at `path`, else what was expected. The two ends of a window are judged apart."""
     changes: Changes = {path: value}
@@ -235,7 +226,7 @@ def _fits(trial: TrialConfig, path: str, value: Any) -> str | None:
     try:
         with_changes(trial, changes)
     except ValidationError as error:
-        return _reason(error)
+        return expectation(error)
     return None
 
 
@@ -276,7 +267,7 @@ def clashes(space: Mapping[str, Entry], trial: TrialConfig) -> list[tuple[str, s
             try:
                 with_changes(trial, {one: first, other: second})
             except ValidationError as error:
-                found[other] = f"{_reason(error)}, but got {second!r} beside `{one}` {first!r}"
+                found[other] = f"{expectation(error)}, but got {second!r} beside `{one}` {first!r}"
     return list(found.items())
 
 

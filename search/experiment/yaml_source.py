@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,10 +75,7 @@ for _class in (_Loader, Dumper):
 
 def format_path(path: Place) -> str:
     """('space', 'optimizer.lr', 2) -> 'space.optimizer.lr[2]'."""
-    text = ""
-    for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}"
-    return text.removeprefix(".")
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
 
 
 @dataclass
@@ -118,12 +117,9 @@ class Document:
         self.places[path] = 0
 
     def remove(self, path: Place) -> None:
-        """Takes out what is at `path`; nothing where there is nothing."""
-        target: Any = self.value
-        for part in path[:-1]:
-            target = target.get(part) if isinstance(target, dict) else None
-        if isinstance(target, dict):
-            target.pop(path[-1], None)
+        """Takes out what is at `path` of a mapping; nothing where there is nothing."""
+        if path and path in self:
+            del self.get(path[:-1])[path[-1]]
 
     def get(self, path: Place) -> Any:
         """What is at `path`.
@@ -132,41 +128,70 @@ class Document:
             KeyError: nothing is.
         """
         target: Any = self.value
-        for part in path:
-            try:
+        try:
+            for part in path:
                 target = target[part]
-            except (KeyError, IndexError, TypeError) as error:
-                raise KeyError(format_path(path)) from error
+        except (LookupError, TypeError) as error:
+            raise KeyError(format_path(path)) from error
         return target
 
+    def __contains__(self, path: Place) -> bool:
+        with contextlib.suppress(KeyError):
+            self.get(path)
+            return True
+        return False
 
-def _walk(node: yaml.Node, path: Place, places: dict[Place, int], wrong: list[str]) -> None:
-    """Fills `places`, and `wrong` with a sentence for each key that stands twice or is no text."""
-    if len(path) > DEEPEST or len(places) > MOST_VALUES:
-        problem = f"expected at most {DEEPEST} levels and {MOST_VALUES:,} values; does an alias hold itself?"
-        raise yaml.composer.ComposerError(None, None, problem, node.start_mark)
-    places.setdefault(path, node.start_mark.line + 1)
-    if isinstance(node, yaml.SequenceNode):
-        for index, item in enumerate(node.value):
-            _walk(item, (*path, index), places, wrong)
-    if not isinstance(node, yaml.MappingNode):
-        return
-    seen: dict[str, int] = {}
-    for key, value in node.value:
-        line = key.start_mark.line + 1
-        if _kind(key.tag) not in ("str", "merge") or not isinstance(key, yaml.ScalarNode):
-            text = key.value if isinstance(key, yaml.ScalarNode) else _EXPECTED.get(_kind(key.tag), key.tag)
-            inside = f" in `{format_path(path)}`" if path else ""
-            wrong.append(f"a key{inside} must be text, but got {text} in line {line}: put it in quotes")
-            continue
-        name = str(key.value)
-        if name in seen:
-            wrong.append(
-                f"`{format_path((*path, name))}` stands twice, in lines {seen[name]} and {line}: keep one of them"
-            )
-        seen.setdefault(name, line)
-        places[(*path, name)] = line
-        _walk(value, (*path, name), places, wrong)
+
+@dataclass
+class _Outline:
+    """The line of each part of some YAML, and a sentence for each key that stands twice or is no text."""
+
+    source: str
+    places: dict[Place, int] = field(default_factory=dict)
+    wrong: list[str] = field(default_factory=list)
+
+    def add(self, node: yaml.Node, path: Place = ()) -> None:
+        if len(path) > DEEPEST or len(self.places) > MOST_VALUES:
+            problem = f"expected at most {DEEPEST} levels and {MOST_VALUES:,} values; does an alias hold itself?"
+            raise yaml.composer.ComposerError(None, None, problem, node.start_mark)
+        self.places.setdefault(path, node.start_mark.line + 1)
+        items = enumerate(node.value) if isinstance(node, yaml.SequenceNode) else self._entries(node, path)
+        for key, item in items:
+            self.add(item, (*path, key))
+
+    def _entries(self, node: yaml.Node, path: Place) -> Iterator[tuple[str, yaml.Node]]:
+        lines: dict[str, int] = {}
+        for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode) or _kind(key.tag) not in ("str", "merge"):
+                self._refuse(key, path)
+                continue
+            inner = (*path, key.value)
+            if key.value in lines:
+                said = f"`{format_path(inner)}` stands twice, in lines {lines[key.value]} and {line}: keep one of them"
+                self.wrong.append(f"{said} ({self.source})")
+            lines.setdefault(key.value, line)
+            self.places[inner] = line
+            yield key.value, value
+
+    def _refuse(self, key: yaml.Node, path: Place) -> None:
+        text = key.value if isinstance(key, yaml.ScalarNode) else _EXPECTED.get(_kind(key.tag), key.tag)
+        inside = f" in `{format_path(path)}`" if path else ""
+        place = f"in line {key.start_mark.line + 1}: put it in quotes ({self.source})"
+        self.wrong.append(f"a key{inside} must be text, but got {text} {place}")
+
+
+def _describe(error: Exception, text: str) -> tuple[str, int | None]:
+    """What is wrong with some YAML, and in which line."""
+    match error:
+        case yaml.MarkedYAMLError(problem=str(said), problem_mark=yaml.Mark(line=line)):
+            return said, line + 1
+        case yaml.reader.ReaderError():
+            line = text.count("\n", 0, error.position) + 1
+            return f"expected text, but got the character #x{error.character:02x}", line
+        case RecursionError():
+            return f"expected at most {DEEPEST} levels, but there are far more", None
+    return f"this is no YAML: {error}", None
 
 
 def _load(text: str, source: str) -> tuple[Any, dict[Place, int]]:
@@ -175,26 +200,17 @@ def _load(text: str, source: str) -> tuple[Any, dict[Place, int]]:
     Raises:
         DocumentError: no YAML, or a key that stands twice or is no text; says where.
     """
-    places: dict[Place, int] = {}
-    wrong: list[str] = []
+    outline = _Outline(source)
     try:
-        node = yaml.compose(text, Loader=_Loader)
-        if node is not None:
-            _walk(node, (), places, wrong)
-        value = None if wrong else yaml.load(text, Loader=_Loader)
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise DocumentError(f"{error.problem or error.context} ({source}{line})") from error
-    except yaml.reader.ReaderError as error:
-        line = f", line {text.count(chr(10), 0, error.position) + 1}"
-        raise DocumentError(f"expected text, but got the character #x{error.character:02x} ({source}{line})") from error
-    except RecursionError as error:
-        raise DocumentError(f"expected at most {DEEPEST} levels, but there are far more ({source})") from error
-    except (yaml.YAMLError, ValueError, OverflowError) as error:
-        raise DocumentError(f"this is no YAML: {error} ({source})") from error
-    if wrong:
-        raise DocumentError("\n".join(f"{sentence} ({source})" for sentence in wrong))
-    return value, places
+        if node := yaml.compose(text, Loader=_Loader):
+            outline.add(node)
+        value = None if outline.wrong else yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
+        said, line = _describe(error, text)
+        raise DocumentError(f"{said} ({source}{f', line {line}' if line else ''})") from error
+    if outline.wrong:
+        raise DocumentError("\n".join(outline.wrong))
+    return value, outline.places
 
 
 def parse(text: str, source: str) -> Document:
@@ -228,12 +244,13 @@ def _override_path(key: str) -> Place:
     return (head, rest) if head == "space" and rest else tuple(key.split("."))
 
 
-def _fix(document: Document, path: str) -> None:
+def _fix(document: Document, path: Place) -> None:
     """Takes a path of the trial, and all below it, out of the space."""
+    section, *parts = map(str, path)
     space = document.value.get("space")
-    for known in list(space) if isinstance(space, dict) else ():
-        if known == path or str(known).startswith(f"{path}."):
-            document.remove(("space", known))
+    if section == "trial" and isinstance(space, dict):
+        below = ".".join(parts) + "."
+        document.value["space"] = {key: entry for key, entry in space.items() if not f"{key}.".startswith(below)}
 
 
 def override(document: Document, assignments: Sequence[str]) -> None:
@@ -249,8 +266,7 @@ def override(document: Document, assignments: Sequence[str]) -> None:
         try:
             value, _ = _load(text, "command line")
         except DocumentError as error:
-            raise DocumentError("\n".join(f"`{key}`: {sentence}" for sentence in str(error).splitlines())) from error
+            raise DocumentError(textwrap.indent(str(error), f"`{key}`: ")) from error
         path = _override_path(key)
         document.set(path, value)
-        if path[0] == "trial":
-            _fix(document, ".".join(map(str, path[1:])))
+        _fix(document, path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import datetime
 import doctest
 import errno
 import os
@@ -140,6 +141,15 @@ class Unknown:
     def open(self) -> None: ...
 
 
+@dataclasses.dataclass
+class Dated:
+    """Has a field of a type that needs words of pydantic's own."""
+
+    day: datetime.date | None = None
+
+    def open(self) -> None: ...
+
+
 class Closed:
     """Cannot be opened."""
 
@@ -196,6 +206,7 @@ def test_a_data_set_of_ones_own_takes_its_options(options, found):
         ("Nothing, a: 1", [("dataset.a",)]),
         ("Untyped, clip: 5", [("dataset.clip", "`clips`")]),
         ("Unknown, clip: 5", [("dataset.clip", "`clips`")]),
+        ("Dated, day: never", [("dataset.day", "date", "'never'")]),
     ],
 )
 def test_wrong_options_of_a_data_set_of_ones_own_are_named(options, found):
