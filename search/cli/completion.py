@@ -6,53 +6,47 @@ Nothing is imported for it that takes time: keys are read from the JSON schema t
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 
-from search.reference.members import members
+from search.reference.members import Schema, choices, members
 
 SCHEMA = Path(__file__).resolve().parents[2] / "docs" / "experiment.schema.json"
 
 Offer = Callable[[click.Context, click.Parameter, str], list[str]]
-Schema = dict[str, Any]
+
+
+def _completions(words: Iterable[str], begun: str) -> list[str]:
+    return [word for word in dict.fromkeys(words) if word.startswith(begun)]
 
 
 def runs(folder: Path, holding: str) -> Offer:
     """Names of the runs in a folder that have a file of this name."""
-
-    def offer(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
-        names = sorted(found.parent.name for found in folder.glob(f"*/{holding}"))
-        return [name for name in names if name.startswith(begun)]
-
-    return offer
+    return lambda context, parameter, begun: _completions(
+        sorted(found.parent.name for found in folder.glob(f"*/{holding}")), begun
+    )
 
 
 def assignments(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
     """`KEY=` of each key of the experiment file; behind that its choices, where it has some."""
     root = json.loads(SCHEMA.read_text(encoding="utf-8"))
-    known: dict[str, list[str]] = {}
-    for path, choices in _keys(root, root):
-        known.setdefault(path, []).extend(choices)
-    key, equals, _ = begun.partition("=")
-    offered = [f"{key}={choice}" for choice in known.get(key, ())] if equals else [f"{path}=" for path in known]
-    return [word for word in offered if word.startswith(begun)]
+    keys = _keys(root, root["$defs"])
+    if "=" in begun:
+        return _completions((f"{path}={choice}" for path, value in keys for choice in _choices(value)), begun)
+    return _completions((f"{path}=" for path, _ in keys), begun)
 
 
-def _keys(root: Schema, section: Schema, prefix: str = "") -> Iterator[tuple[str, list[str]]]:
-    """Dotted path and choices of each key of a section, and of the sections in it."""
+def _keys(section: Schema, definitions: dict[str, Schema], prefix: str = "") -> Iterator[tuple[str, Schema]]:
+    """Dotted path and schema of each key of a section, and of the sections in it; a union's once for each member."""
     for key, value in section["properties"].items():
-        found = [root["$defs"][m["$ref"].rpartition("/")[2]] if "$ref" in m else m for m in members(value)]
-        sections = [member for member in found if "properties" in member and prefix != "space."]
-        for inner in sections:
-            yield from _keys(root, inner, f"{prefix}{key}.")
-        if not sections:
-            yield prefix + key, [choice for member in found for choice in _choices(member)]
+        for member in members(value, definitions):
+            if "properties" in member and prefix != "space.":
+                yield from _keys(member, definitions, f"{prefix}{key}.")
+            elif member.get("type") != "null":
+                yield prefix + key, member
 
 
 def _choices(schema: Schema) -> list[str]:
-    if schema.get("type") == "boolean":
-        return ["true", "false"]
-    return [str(choice) for choice in schema.get("enum", [schema["const"]] if "const" in schema else [])]
+    return ["true", "false"] if schema.get("type") == "boolean" else choices(schema)

@@ -18,9 +18,7 @@ from search.experiment.schema import Experiment
 from search.experiment.space import Range
 from search.reference.docstrings import arguments, flowing, summary
 from search.reference.limits import limits, refuses
-from search.reference.members import members
-
-Schema = dict[str, Any]
+from search.reference.members import Schema, members
 
 _OWN = {"type": "string", "pattern": ":"}
 _NAMES = {"encoder": ENCODER_NAMES, "fusion": FUSION_NAMES}
@@ -58,15 +56,6 @@ class _Described(GenerateJsonSchema):
             for number in _numbers(value):
                 number.update(bounds or limits(refuses(kind, key), whole=number["type"] == "integer"))
         return found
-
-
-def definition(root: Schema, schema: Schema) -> Schema | None:
-    """The section of the file that a key holds, where it holds one."""
-    for member in members(schema):
-        if "$ref" in member:
-            found: Schema = root["$defs"][member["$ref"].removeprefix(_DEFS)]
-            return found
-    return None
 
 
 def _numbers(schema: Schema) -> list[Schema]:
@@ -120,15 +109,10 @@ def _space(described: str, trial: str, definitions: Schema) -> Schema:
     """The section `space`: for each key of `trial` choices of what it takes, and of a number a range."""
     interval, _ = _of(Range)
     properties: Schema = {}
-    parts: Schema = {}
     for path, place, value in _searchable(definitions[trial.removeprefix(_DEFS)], definitions, trial):
-        choices = _choices({"$ref": place})
-        ranged = [_range(interval, place, number["type"]) for number in _numbers(value)]
-        properties[path] = {"description": value["description"], "anyOf": [choices, *ranged]}
-        if path in _MODALITIES:
-            mapping = next(i for i, member in enumerate(value["anyOf"]) if "additionalProperties" in member)
-            of_one = _choices({"$ref": f"{place}/anyOf/{mapping}/additionalProperties"})
-            parts[rf"^{path}\.[^.]+$"] = {"description": f"{value['description']} Of one modality.", **of_one}
+        ranges = [_range(interval, place, number["type"]) for number in _numbers(value)]
+        properties[path] = {"description": value["description"], "anyOf": [_choices({"$ref": place}), *ranges]}
+    parts = {rf"^{path}\.[^.]+$": _of_one(definitions, path, trial) for path in _MODALITIES}
     return {
         "description": described,
         "type": "object",
@@ -136,6 +120,13 @@ def _space(described: str, trial: str, definitions: Schema) -> Schema:
         "patternProperties": parts,
         "additionalProperties": False,
     }
+
+
+def _of_one(definitions: Schema, key: str, trial: str) -> Schema:
+    value = definitions[trial.removeprefix(_DEFS)]["properties"][key]
+    mapping = next(i for i, member in enumerate(value["anyOf"]) if "additionalProperties" in member)
+    choices = _choices({"$ref": f"{trial}/properties/{key}/anyOf/{mapping}/additionalProperties"})
+    return {"description": f"{value['description']} Of one modality.", **choices}
 
 
 def _choices(items: Schema) -> Schema:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from search.reference.json_schema import Schema, definition
+from search.reference.members import Schema, members
 from search.reference.words import join_words, takes
 
 _HEAD = """\
@@ -64,19 +65,25 @@ def _plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _key(path: str, schema: Schema, required: bool) -> Key:
-    default = None if required else _plain(schema.get("default"))
-    return Key(path, takes(schema), default, schema.get("description", ""))
+def _keys(path: str, schema: Schema, *without: str) -> tuple[Key, ...]:
+    """The keys of a section at `path`, without some."""
+    needed = schema.get("required", [])
+    return tuple(
+        Key(path + key, takes(value), None if key in needed else _plain(value.get("default")), value["description"])
+        for key, value in schema["properties"].items()
+        if key not in without
+    )
+
+
+def _definition(root: Schema, schema: Schema) -> Schema | None:
+    """The section of the file that a key holds, where it holds one."""
+    return next((member for member in members(schema, root["$defs"]) if "properties" in member), None)
 
 
 def _sections(root: Schema, schema: Schema, path: str, said: str, level: int = 2) -> Iterator[Section]:
     """A section, then those in it."""
-    inner = {key: part for key, value in schema["properties"].items() if (part := definition(root, value))}
-    required = schema.get("required", [])
-    keys = [
-        _key(f"{path}.{key}", value, key in required) for key, value in schema["properties"].items() if key not in inner
-    ]
-    yield Section(level, f"`{path}`", said, tuple(keys))
+    inner = {key: part for key, value in schema["properties"].items() if (part := _definition(root, value))}
+    yield Section(level, f"`{path}`", said, _keys(f"{path}.", schema, *inner))
     for key, part in inner.items():
         yield from _sections(root, part, f"{path}.{key}", _description(schema["properties"][key], part), level=3)
 
@@ -87,55 +94,45 @@ def _description(key: Schema, section: Schema) -> str:
 
 
 def _dataset(root: Schema, schema: Schema) -> Iterator[Section]:
-    *built_in, own = [definition(root, choice) or choice for choice in schema["oneOf"]]
+    *built_in, own = members(schema, root["$defs"])
     names = [choice["properties"]["name"]["const"] for choice in built_in]
-    choices = {"anyOf": [{"enum": names}, own["properties"]["name"]]}
-    name = Key("dataset.name", takes(choices), None, _WHICH)
-    yield Section(2, "`dataset`", schema["description"], (name,))
-    for called, choice in zip(names, built_in, strict=True):
-        required = choice["required"]
-        keys = [
-            _key(f"dataset.{key}", value, key in required)
-            for key, value in choice["properties"].items()
-            if key != "name"
-        ]
-        yield Section(3, f"`dataset`, where its `name` is `{called}`", choice["description"], tuple(keys))
+    either = {"anyOf": [{"enum": names}, own["properties"]["name"]]}
+    yield Section(2, "`dataset`", schema["description"], (Key("dataset.name", takes(either), None, _WHICH),))
+    for name, choice in zip(names, built_in, strict=True):
+        title = f"`dataset`, where its `name` is `{name}`"
+        yield Section(3, title, choice["description"], _keys("dataset.", choice, "name"))
 
 
 def _space(schema: Schema) -> Section:
-    ranges = {key: entry["anyOf"][1:] for key, entry in schema["properties"].items() if "anyOf" in entry}
-    numbers = [f"`{key}`" for key, found in ranges.items() if found]
-    others = [f"`{key}`" for key, found in ranges.items() if not found]
-    interval = next(
-        r for found in ranges.values() for r in found if takes(r["properties"]["step"]).startswith("number")
-    )
-    keys = [
-        _key(f"space.PATH.{key}", value | {"type": "number"} if "$ref" in value else value, key in interval["required"])
-        for key, value in interval["properties"].items()
-    ]
+    ranges = {f"`{key}`": entry["anyOf"][1:] for key, entry in schema["properties"].items()}
+    numbers = [key for key, found in ranges.items() if found]
+    others = [key for key in ranges if key not in numbers]
+    interval = ranges["`optimizer.lr`"][0]  # of any numbers
+    properties = {key: {"type": "number"} | value for key, value in interval["properties"].items()}
     said = [
         schema["description"],
         f"These take a list of choices: {join_words(others, 'and')}. Where `trial` names an encoder or weights for "
         "each modality, so do `encoder.NAME` and `weights.NAME`.",
         f"These take a list of choices, or a range with the keys below: {join_words(numbers, 'and')}.",
     ]
-    return Section(2, "`space`", "\n\n".join(said), tuple(keys))
+    return Section(2, "`space`", "\n\n".join(said), _keys("space.PATH.", interval | {"properties": properties}))
+
+
+def _inside(root: Schema, key: str, value: Schema) -> Iterable[Section]:
+    """The sections that a key of the file holds; none where it is no section."""
+    if "oneOf" in value:
+        return _dataset(root, value)
+    if "patternProperties" in value:
+        return [_space(value)]
+    part = _definition(root, value)
+    return _sections(root, part, key, _description(value, part)) if part else ()
 
 
 def sections(root: Schema) -> list[Section]:
     """All keys of the schema of an experiment file, in its order."""
-    alone: list[Key] = []
-    found: list[Section] = []
-    for key, value in root["properties"].items():
-        if "oneOf" in value:
-            found += _dataset(root, value)
-        elif part := definition(root, value):
-            found += _sections(root, part, key, _description(value, part))
-        elif "patternProperties" in value:
-            found.append(_space(value))
-        else:
-            alone.append(_key(key, value, key in root["required"]))
-    return [Section(2, "The experiment", root["description"], tuple(alone)), *found]
+    inside = {key: [*_inside(root, key, value)] for key, value in root["properties"].items()}
+    alone = _keys("", root, *filter(inside.get, inside))
+    return [Section(2, "The experiment", root["description"], alone), *itertools.chain(*inside.values())]
 
 
 def _wrap(text: str, indent: str = "") -> str:

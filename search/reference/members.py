@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+Schema = dict[str, Any]
 
-def members(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The schemas of which one must hold: of a union those of its members, else the schema itself."""
+
+def members(schema: Schema, definitions: Mapping[str, Schema] | None = None) -> Iterator[Schema]:
+    """The schemas of which one must hold: of a union those of its members, else the schema itself.
+
+    Args:
+        schema: the whole, or a part of it.
+        definitions: schemas by name, which take the place of references to them.
+    """
+    if definitions and "$ref" in schema:
+        schema = definitions[schema["$ref"].rpartition("/")[2]]
     union = schema.get("anyOf", schema.get("oneOf"))
     if union is None:
         yield schema
     for member in union or ():
-        yield from members(member)
+        yield from members(member, definitions)
+
+
+def choices(schema: Schema) -> list[Any]:
+    """The values that a schema names one by one; none where it names none."""
+    values: list[Any] = schema.get("enum", [schema["const"]] if "const" in schema else [])
+    return values

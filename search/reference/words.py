@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from search.reference.json_schema import Schema
-from search.reference.members import members
+from collections.abc import Sequence
+
+from search.reference.members import Schema, choices, members
 
 _NAMES = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false", "null": "null"}
 _LIMITS = {"minimum": "of at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
@@ -23,30 +24,31 @@ def _number(schema: Schema) -> str:
     return " ".join([_NAMES[schema["type"]], " and ".join(limits)]).strip()
 
 
-def _list(schema: Schema) -> str:
+def _scalar(schema: Schema, others: list[str]) -> str:
+    return f"`{schema['title']}`" if "title" in schema else _number(schema)
+
+
+def _list(schema: Schema, others: list[str]) -> str:
     if "prefixItems" in schema:
         return f"list of {len(schema['prefixItems'])} {takes(schema['prefixItems'][0])}s"
     return f"list of {takes(schema['items'])}" + ("" if "enum" in schema["items"] else "s")
 
 
-def _words(schema: Schema) -> list[str]:
-    """What may stand in a key's place, each kind by itself."""
-    if "anyOf" in schema:
-        words = [word for member in members(schema) if member.get("type") != "object" for word in _words(member)]
-        mappings = [_mapping(member, words) for member in members(schema) if member.get("type") == "object"]
-        return words + mappings
-    if "enum" in schema or "const" in schema:
-        return [f"`{value}`" for value in schema.get("enum", [schema.get("const")])]
-    if schema["type"] == "array":
-        return [_list(schema)]
-    if schema["type"] == "object":
-        return [_mapping(schema, [])]
-    return [f"`{schema['title']}`" if "title" in schema else _number(schema)]
-
-
 def _mapping(schema: Schema, others: list[str]) -> str:
     values = _words(schema["additionalProperties"])
     return f"mapping of names to {'these' if set(values) <= set(others) else join_words(values)}"
+
+
+def _words(schema: Schema, others: Sequence[str] = ()) -> list[str]:
+    """What may stand in a key's place, each kind by itself; `others` are those beside a mapping, which comes last."""
+    if "anyOf" in schema:
+        words: list[str] = []
+        for member in sorted(members(schema), key=lambda member: member.get("type") == "object"):
+            words += _words(member, words)
+        return words
+    if values := choices(schema):
+        return [f"`{value}`" for value in values]
+    return [{"array": _list, "object": _mapping}.get(schema["type"], _scalar)(schema, [*others])]
 
 
 def takes(schema: Schema) -> str:
