@@ -21,26 +21,25 @@ def disagreements(experiment: Experiment) -> list[Fault]:
 
 
 def _space_faults(space: dict[str, spaces.Entry], trial: TrialConfig) -> list[Fault]:
-    faults: list[Fault] = []
+    faults = [fault for path, entry in space.items() for fault in _entry_faults(path, entry, trial)]
+    return _whole_space_faults(space, trial) if space and not faults else faults
+
+
+def _entry_faults(path: str, entry: spaces.Entry, trial: TrialConfig) -> list[Fault]:
     known = spaces.paths(trial)
-    for path, entry in space.items():
-        if path not in known:
-            faults.append((("space", path), "is no path into `trial`" + nearest(path, known)))
-            continue
-        faults += [(("space", path, *p), f"must be {text}") for p, text in spaces.entry_problems(trial, path, entry)]
-    if faults or not space:
-        return faults
+    if path not in known:
+        return [(("space", path), "is no path into `trial`" + nearest(path, known))]
+    return [(("space", path, *part), f"must be {text}") for part, text in spaces.entry_problems(trial, path, entry)]
+
+
+def _whole_space_faults(space: dict[str, spaces.Entry], trial: TrialConfig) -> list[Fault]:
     if clashes := spaces.clashes(space, trial):
         return [(("space", path), f"must be {text}") for path, text in clashes]
     if not spaces.methods(space, trial):
         return [(("space", spaces.METHOD), "leaves nothing to compare with: name `ogm` or `ogm_ge` here or in `trial`")]
     if not spaces.windows(space, trial):
-        return [
-            (
-                ("space", spaces.START),
-                f"leaves no window that opens: no start is at most its end and below {trial.epochs} epochs",
-            )
-        ]
+        text = f"leaves no window that opens: no start is at most its end and below {trial.epochs} epochs"
+        return [(("space", spaces.START), text)]
     return []
 
 
@@ -48,8 +47,8 @@ def _rung_faults(experiment: Experiment) -> list[Fault]:
     how, longest = experiment.search.scheduler, spaces.most_epochs(experiment.space, experiment.trial)
     place = ("search", "scheduler")
     if how.name != "asha":
-        given = (("rungs", how.rungs is not None), ("brackets", how.brackets > 1))
-        return [((*place, option), f"is asha's, and `name` is {how.name}") for option, there in given if there]
+        given = how.model_dump(include={"rungs", "brackets"}, exclude_defaults=True)
+        return [((*place, option), f"is asha's, and `name` is {how.name}") for option in given]
     if how.rungs is not None and how.rungs[-1] >= longest:
         return [((*place, "rungs"), f"must lie before the last of {longest} epochs, but got {list(how.rungs)}")]
     rungs = rungs_of(experiment)
@@ -70,52 +69,41 @@ def _mode_faults(search: Search) -> list[Fault]:
 
 def _sampler_faults(search: Search, space: dict[str, spaces.Entry], trial: TrialConfig) -> list[Fault]:
     """What the sampler cannot do with the sound part of the space. All of the baseline's is in the modulated arm's."""
-    known = spaces.paths(trial)
-    sound = {p: e for p, e in space.items() if p in known and not spaces.entry_problems(trial, p, e)}
+    name, place = search.sampler, ("search", "sampler")
+    if name == "cmaes" and len(search.objectives) > 1:
+        return [(place, f"must be {_samplers_but('cmaes')} for several metrics, but got 'cmaes': it takes one")]
+    sound = {path: entry for path, entry in space.items() if not _entry_faults(path, entry, trial)}
     searched = spaces.dimensions(sound, trial, modulated=bool(spaces.methods(sound, trial)))
-    problem = _sampler_problem(search.sampler, searched, several=len(search.objectives) > 1)
-    return [(("search", "sampler"), problem)] if problem else []
+    paths, found, cure = {
+        "grid": (_endless(searched), "no `step` in", "give it a `step`, or a list of choices"),
+        "cmaes": (_categories(searched), "choices that are not all numbers in", "it takes numbers, or one choice"),
+    }.get(name, ("", "", ""))
+    instead = f"{_samplers_but('grid', 'cmaes')} for this space"
+    return [(place, f"must be {instead}, but got {name!r} with {found} {paths}: {cure}")] if paths else []
+
+
+def _endless(searched: Sequence[spaces.Dimension]) -> str:
+    return " and ".join(f"`{d.path}`" for d in searched if isinstance(d, spaces.Interval) and d.count == math.inf)
+
+
+def _categories(searched: Sequence[spaces.Dimension]) -> str:
+    return " and ".join(f"`{d.path}`" for d in searched if isinstance(d, spaces.Choice) and d.is_category)
+
+
+def _samplers_but(*without: SamplerName) -> str:
+    *others, last = [name for name in get_args(SamplerName) if name not in without]
+    return f"{', '.join(others)} or {last}"
 
 
 def _budget_faults(experiment: Experiment) -> list[Fault]:
-    search, confirm = experiment.search, experiment.confirm
+    budget, confirm = experiment.search.budget, experiment.confirm
     place = ("search", "budget")
-    hours, epochs = search.budget.gpu_hours, search.budget.epochs
     faults: list[Fault] = []
-    if hours is not None and not search.resources.gpu:
-        faults.append(((*place, "gpu_hours"), f"must be null where `search.resources.gpu` is 0, but got {hours:g}"))
-    if epochs is not None and confirm is not None:
-        each = spaces.most_epochs(experiment.space, experiment.trial)
-        aside = confirm.trainings * each
-        if epochs <= aside:
-            takes = f"{confirm.trainings} x {each} = {aside}"
-            faults.append(((*place, "epochs"), f"must be more than the confirmation's {takes}, but got {epochs}"))
+    if budget.gpu_hours is not None and not experiment.search.resources.gpu:
+        text = f"must be null where `search.resources.gpu` is 0, but got {budget.gpu_hours:g}"
+        faults.append(((*place, "gpu_hours"), text))
+    trainings, each = confirm.trainings if confirm else 0, spaces.most_epochs(experiment.space, experiment.trial)
+    if budget.epochs is not None and budget.epochs <= trainings * each:
+        takes = f"{trainings} x {each} = {trainings * each}"
+        faults.append(((*place, "epochs"), f"must be more than the confirmation's {takes}, but got {budget.epochs}"))
     return faults
-
-
-def _sampler_problem(name: SamplerName, dimensions: Sequence[spaces.Dimension], *, several: bool = False) -> str | None:
-    """What is wrong with a sampler, as the experiment file's mistake; None where nothing is.
-
-    Args:
-        name: of the sampler.
-        dimensions: that are searched.
-        several: whether there is more than one objective.
-    """
-    if name == "cmaes" and several:
-        *others, last = [other for other in get_args(SamplerName) if other != "cmaes"]
-        return f"must be {', '.join(others)} or {last} for several metrics, but got 'cmaes': it takes one"
-    endless = [d.path for d in dimensions if isinstance(d, spaces.Interval) and d.count == math.inf]
-    if name == "grid" and endless:
-        return _sampler_refusal(name, "no `step` in", endless, "give it a `step`, or a list of choices")
-    categories = [d.path for d in dimensions if isinstance(d, spaces.Choice) and d.is_category]
-    if name == "cmaes" and categories:
-        return _sampler_refusal(
-            name, "choices that are not all numbers in", categories, "it takes numbers, or one choice"
-        )
-    return None
-
-
-def _sampler_refusal(name: SamplerName, found: str, paths: list[str], cure: str) -> str:
-    *others, last = [other for other in get_args(SamplerName) if other not in ("grid", "cmaes")]
-    where = " and ".join(f"`{path}`" for path in paths)
-    return f"must be {', '.join(others)} or {last} for this space, but got {name!r} with {found} {where}: {cure}"

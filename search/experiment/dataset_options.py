@@ -13,25 +13,29 @@ from datasets import registry
 from search.experiment.messages import Fault, format_setting, hint, nearest, validate
 
 
-def dataset_faults(options: dict[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
+def dataset_faults(options: Any) -> tuple[dict[str, Any], list[Fault]]:
     """The data set's options with its defaults, and what is wrong with them."""
+    if not isinstance(options, dict):
+        return {}, []
     name = options.get("name")
-    if not isinstance(name, str):
-        return options, [
-            (
-                ("dataset", "name"),
-                f"must be {', '.join(registry.BUILT_IN)} or package.module:Class, but got {format_setting(name)}",
-            )
-        ]
     try:
-        kind = registry.find(name)
+        kind = _find(name)
     except LookupError as error:
-        like = hint(name, list(registry.BUILT_IN))
-        return options, [(("dataset", "name"), f"must be {error}, but got {name!r}{like}")]
-    own = options if name in registry.BUILT_IN else {k: v for k, v in options.items() if k != "name"}
+        return options, [(("dataset", "name"), str(error))]
+    own = {key: value for key, value in options.items() if key != "name" or name in registry.BUILT_IN}
     values, faults = _options(kind, own)
     full = {"name": name} | values | {"name": name}
     return json.loads(json.dumps(full, default=str)), [(("dataset", *path), text) for path, text in faults]
+
+
+def _find(name: Any) -> type:
+    if not isinstance(name, str):
+        names = ", ".join(registry.BUILT_IN)
+        raise LookupError(f"must be {names} or package.module:Class, but got {format_setting(name)}")
+    try:
+        return registry.find(name)
+    except LookupError as error:
+        raise LookupError(f"must be {error}, but got {name!r}{hint(name, list(registry.BUILT_IN))}") from error
 
 
 def _options(kind: type, own: dict[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
@@ -52,10 +56,10 @@ def _signature_faults(kind: type, own: dict[str, Any]) -> list[Fault]:
         every = inspect.signature(kind).parameters.values()
     except ValueError:  # it is written in C
         return []
-    if any(p.kind is p.VAR_KEYWORD for p in every):
+    if inspect.Parameter.VAR_KEYWORD in [p.kind for p in every]:
         return []
-    parameters = {p.name: p for p in every if p.kind is not p.VAR_POSITIONAL}
-    unknown = [k for k in own if k not in parameters]
-    missing = [k for k, p in parameters.items() if p.default is p.empty and k not in own]
-    faults: list[Fault] = [((k,), "is no known key" + nearest(k, list(parameters))) for k in unknown]
-    return faults + [((k,), "is missing") for k in missing]
+    needed = {p.name: p.default is p.empty for p in every if p.kind is not p.VAR_POSITIONAL}
+    unknown: list[Fault] = [
+        ((key,), "is no known key" + nearest(key, list(needed))) for key in own if key not in needed
+    ]
+    return unknown + [((key,), "is missing") for key in filter(needed.get, needed) if key not in own]

@@ -21,13 +21,10 @@ def check(document: Document) -> Experiment:
         ExperimentError: with a sentence for each mistake: path, what was expected, what came, file and line.
     """
     value, faults = validate(Experiment, document.value, {"name": "unnamed", "dataset": {}})
-    options = document.value.get("dataset")
-    if isinstance(options, dict):
-        full, more = dataset_faults(options)
-        faults += more
-        if value is not None:
-            value = value.model_copy(update={"dataset": full})
+    dataset, more = dataset_faults(document.value.get("dataset"))
+    faults += more
     if value is not None:
+        value = value.model_copy(update={"dataset": dataset})
         faults += [(path, text) for path, text in disagreements(value) if path not in dict(faults)]
     if faults:
         faults.sort(key=lambda fault: document.line(fault[0]) or 0)

@@ -11,6 +11,7 @@ import copy
 import itertools
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
@@ -216,54 +217,53 @@ def _integer(trial: TrialConfig, path: str) -> bool:
     return type(_existing(trial, path)) is int
 
 
-def _fits(trial: TrialConfig, path: str, value: Any) -> str | None:
+_OTHER_END: dict[str, Changes] = {START: {END: sys.maxsize}, END: {START: 0}}
+
+
+def _expected(trial: TrialConfig, path: str, value: Any) -> str | None:
     """None where `value` can stand at `path`, else what was expected. The two ends of a window are judged apart."""
-    changes: Changes = {path: value}
-    if path == START and isinstance(value, int):
-        changes[END] = max(value, trial.modulation.end)
-    if path == END and isinstance(value, int):
-        changes = {START: 0, END: value}
     try:
-        with_changes(trial, changes)
+        with_changes(trial, {path: value} | _OTHER_END.get(path, {}))
     except ValidationError as error:
         return expectation(error)
     return None
 
 
 def _range_problem(entry: Range, integer: bool) -> str | None:
-    if entry.low >= entry.high:
-        return f"a range with `low` below `high`, but got {entry.low} and {entry.high}"
-    if entry.log and entry.low <= 0:
-        return f"a range with `low` above 0 where `log` is true, but got {entry.low}"
-    if entry.log and entry.step is not None:
-        return "a range with either `log` or `step`"
-    if integer and not all(isinstance(v, int) for v in (entry.low, entry.high, entry.step or 1)):
-        return "a range of whole numbers"
-    return None
+    rules = [
+        (entry.low < entry.high, f"a range with `low` below `high`, but got {entry.low} and {entry.high}"),
+        (not entry.log or entry.low > 0, f"a range with `low` above 0 where `log` is true, but got {entry.low}"),
+        (not entry.log or entry.step is None, "a range with either `log` or `step`"),
+        (not integer or float not in map(type, (entry.low, entry.high, entry.step)), "a range of whole numbers"),
+    ]
+    return next((expected for holds, expected in rules if not holds), None)
+
+
+def _entry_problem(trial: TrialConfig, path: str, entry: Entry) -> str | None:
+    if isinstance(entry, list):
+        return None if entry else "a list of one choice or more, but it is empty"
+    if isinstance(_existing(trial, path), str | tuple | bool):
+        return "a list of choices: this is no number"
+    return _range_problem(entry, _integer(trial, path))
 
 
 def entry_problems(trial: TrialConfig, path: str, entry: Entry) -> list[tuple[tuple[str | int, ...], str]]:
     """What is wrong with one entry of the space: (path below the entry, what it must be)."""
-    if isinstance(entry, list) and not entry:
-        return [((), "a list of one choice or more, but it is empty")]
-    if isinstance(entry, Range):
-        if isinstance(_existing(trial, path), str | tuple | bool):
-            return [((), "a list of choices: this is no number")]
-        if problem := _range_problem(entry, _integer(trial, path)):
-            return [((), problem)]
-    found: list[tuple[tuple[str | int, ...], str]] = []
-    for index, value in enumerate([entry.low, entry.high] if isinstance(entry, Range) else entry):
-        if expected := _fits(trial, path, value):
-            key: str | int = index if isinstance(entry, list) else ("low", "high")[index]
-            found.append(((key,), f"{expected}, but got {value!r}{suggestion(expected, value)}"))
-    return found
+    if problem := _entry_problem(trial, path, entry):
+        return [((), problem)]
+    values = _extremes(entry)
+    expected = {key: text for key, value in values.items() if (text := _expected(trial, path, value))}
+    return [
+        ((key,), f"{text}, but got {values[key]!r}{suggestion(text, values[key])}") for key, text in expected.items()
+    ]
 
 
 def clashes(space: Mapping[str, Entry], trial: TrialConfig) -> list[tuple[str, str]]:
     """Where two entries, each fine by itself, allow what cannot stand together: (path, what it must be)."""
     found: dict[str, str] = {}
     for one, other in _COUPLED:
-        for first, second in itertools.product(_extremes(space.get(one)), _extremes(space.get(other))):
+        firsts, seconds = (_extremes(space.get(path, [])).values() for path in (one, other))
+        for first, second in itertools.product(firsts, seconds):
             try:
                 with_changes(trial, {one: first, other: second})
             except ValidationError as error:
@@ -271,8 +271,9 @@ def clashes(space: Mapping[str, Entry], trial: TrialConfig) -> list[tuple[str, s
     return list(found.items())
 
 
-def _extremes(entry: Entry | None) -> list[Any]:
-    return [] if entry is None else [entry.low, entry.high] if isinstance(entry, Range) else entry
+def _extremes(entry: Entry) -> dict[str | int, Any]:
+    """The ends of a range by name, or all choices by number."""
+    return {"low": entry.low, "high": entry.high} if isinstance(entry, Range) else dict(enumerate(entry))
 
 
 def most_epochs(space: Mapping[str, Entry], trial: TrialConfig) -> int:
@@ -282,18 +283,13 @@ def most_epochs(space: Mapping[str, Entry], trial: TrialConfig) -> int:
 
 def _epochs(space: Mapping[str, Entry], trial: TrialConfig) -> tuple[int, int]:
     """The fewest and the most epochs a trial can have."""
-    entry = space.get("epochs")
-    if entry is None:
-        return trial.epochs, trial.epochs
-    values = [entry.low, entry.high] if isinstance(entry, Range) else entry
+    values = _extremes(space.get("epochs", [trial.epochs])).values()
     return int(min(values)), int(max(values))
 
 
 def _values_at(space: Mapping[str, Entry], path: str, otherwise: int, epochs: int) -> list[int]:
     """What is asked for at `path`; of a range, no more than one epoch past the end of training."""
-    entry = space.get(path)
-    if entry is None:
-        return [otherwise]
+    entry = space.get(path, [otherwise])
     if isinstance(entry, Range):
         low, step = int(entry.low), int(entry.step or 1)
         return list(range(low, min(int(entry.high), max(low, epochs - 1 + step)) + 1, step))
@@ -305,7 +301,7 @@ def windows(space: Mapping[str, Entry], trial: TrialConfig) -> tuple[tuple[int, 
     fewest, most = _epochs(space, trial)
     starts = _values_at(space, START, trial.modulation.start, most)
     ends = {min(end, most - 1) for end in _values_at(space, END, trial.modulation.end, most)}
-    return tuple(sorted({(s, e) for s in starts for e in ends if s <= e and s < fewest}))
+    return tuple(sorted({(s, e) for s in starts for e in ends if s <= min(e, fewest - 1)}))
 
 
 def _dimension(trial: TrialConfig, path: str, entry: Entry) -> Dimension:
@@ -321,12 +317,16 @@ def methods(space: Mapping[str, Entry], trial: TrialConfig) -> list[str]:
     return list(dict.fromkeys(m for m in entry if m != "none")) if isinstance(entry, list) else []
 
 
+def _searched(space: Mapping[str, Entry], trial: TrialConfig, *, modulation: bool) -> list[Dimension]:
+    """What stands in the space of the modulation, or of all else; without what an arm's study samples its own way."""
+    paths = [path for path in space if path.startswith("modulation.") == modulation]
+    return [_dimension(trial, path, space[path]) for path in paths if path not in (METHOD, START, END)]
+
+
 def dimensions(space: Mapping[str, Entry], trial: TrialConfig, *, modulated: bool) -> list[Dimension]:
     """What an arm's study samples: all but the modulation for the baseline, everything for the other."""
-    found = [_dimension(trial, p, e) for p, e in space.items() if not p.startswith("modulation.")]
+    shared = _searched(space, trial, modulation=False)
     if not modulated:
-        return found
-    found.append(Choice(METHOD, tuple(methods(space, trial))))
-    own = {METHOD, START, END}
-    found += [_dimension(trial, p, e) for p, e in space.items() if p.startswith("modulation.") and p not in own]
-    return [*found, Window(windows(space, trial))]
+        return shared
+    method, window = Choice(METHOD, tuple(methods(space, trial))), Window(windows(space, trial))
+    return [*shared, method, *_searched(space, trial, modulation=True), window]
