@@ -1,4 +1,4 @@
-"""Commands that know what was typed, and whose mistakes name the choices: what there is, or what is like it."""
+"""Commands that know their command line, and whose mistakes name the choices: what there is, or what is like it."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ def _options(command: click.Command, context: click.Context) -> list[str]:
     return [max(p.opts, key=len) for p in command.get_params(context) if isinstance(p, click.Option)]
 
 
-TYPED = f"{__name__}.typed"
+WORDS = f"{__name__}.words"
 
 
-def typed(*more: str, without: str | None = None) -> str:
+def command_line(*more: str, without: str | None = None) -> str:
     """Return the command line that is being run, for the user to type again.
 
     Args:
         more: words that are added at its end, where they are not in it.
-        without: a word that is left away.
+        without: a word that is omitted.
     """
     context = click.get_current_context()
-    words = [word for word in context.meta[TYPED] if word != without]
+    words = [word for word in context.meta[WORDS] if word != without]
     return shlex.join(["uv", "run", *context.command_path.split(), *words, *(m for m in more if m not in words)])
 
 
 class Command(click.Command):
-    """Names its options where one is unknown, and keeps what was typed."""
+    """Names its options where one is unknown, and keeps the command line."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.meta[TYPED] = list(args)
+        ctx.meta[WORDS] = list(args)
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:

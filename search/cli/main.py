@@ -10,27 +10,41 @@ import shlex
 import signal
 import sys
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args
 
 import click
 
 import search.backend.environment  # noqa: F401, before a user's module can import Ray
 from search.cli.completion import assignments, runs
-from search.cli.errors import Command, Group, typed
+from search.cli.errors import Command, Group, command_line
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 RUNS = Path("runs")
-_RUN, _MODEL = runs(RUNS, "experiment.yaml"), runs(RUNS, "best.pt")
+_MODEL = runs(RUNS, "best.pt")
 PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 
 
 def _say(text: str) -> None:
     click.echo(text, err=True)
+
+
+def _fail(text: str) -> NoReturn:
+    _say(text)
+    sys.exit(FAILED)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console()
 
 
 def _mistakes() -> tuple[type[Exception], ...]:
@@ -66,7 +80,7 @@ def _exit_codes(*more: str, keeps: str = "what was done is kept. Go on with:  ")
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     logging.getLogger("datasets.store.cache").setLevel(logging.INFO)  # what takes long is said
     signal.signal(signal.SIGTERM, _interrupt)
-    go_on = typed(*more)
+    go_on = command_line(*more)
     try:
         yield go_on
     except KeyboardInterrupt:
@@ -81,17 +95,13 @@ def _exit_codes(*more: str, keeps: str = "what was done is kept. Go on with:  ")
         if error.errno not in FULL:
             raise
         said = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-        _say(f"no room ({said}): what was done is kept. Make room, and go on with:  {go_on}")
-        sys.exit(FAILED)
+        _fail(f"no room ({said}): what was done is kept. Make room, and go on with:  {go_on}")
 
 
-def _experiment(command: Callable[..., None]) -> Callable[..., None]:
-    command = click.argument("assignments", metavar="[KEY=VALUE]...", nargs=-1, shell_complete=assignments)(command)
-    return click.argument("file", type=click.Path(dir_okay=False, path_type=Path))(command)
-
-
-def _resumable(command: Callable[..., None]) -> Callable[..., None]:
-    return click.option("--resume", is_flag=True, help="Go on with the run of this name that was stopped.")(command)
+_run = click.argument("run", shell_complete=runs(RUNS, "experiment.yaml"))
+_file = click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+_assignments = click.argument("assignments", metavar="[KEY=VALUE]...", nargs=-1, shell_complete=assignments)
+_resumable = click.option("--resume", is_flag=True, help="Go on with the run of this name that was stopped.")
 
 
 def _version(context: click.Context, _: click.Parameter, asked: bool) -> None:
@@ -107,7 +117,8 @@ _versioned = click.option(
 
 
 @click.command("run_search.py", cls=Command)
-@_experiment
+@_file
+@_assignments
 @_resumable
 @click.option("--dry-run", is_flag=True, help="Measure a few steps, say what a search would take.")
 @_versioned
@@ -127,8 +138,6 @@ def search_command(file: Path, assignments: tuple[str, ...], resume: bool, dry_r
 
     Exit codes: 0 done, 1 the search failed, 2 a mistake in what was asked for, 130 interrupted.
     """
-    from rich.console import Console
-
     if dry_run and resume:
         raise click.UsageError("--dry-run is of a whole search: leave --resume out")
     if dry_run:
@@ -138,7 +147,7 @@ def search_command(file: Path, assignments: tuple[str, ...], resume: bool, dry_r
         from search.commands.search import search
         from search.experiment.load import load
 
-        outcome = search(load(file, assignments), RUNS, Console(), resume=resume)
+        outcome = search(load(file, assignments), RUNS, _console(), resume=resume)
         failure = None if outcome.has_answer else f"the search failed: {outcome.failure}"
         _end(outcome.halted, outcome.complete, failure, go_on)
         if (sure := outcome.confirmed) is not None:
@@ -148,24 +157,20 @@ def search_command(file: Path, assignments: tuple[str, ...], resume: bool, dry_r
 def _end(halted: str | None, complete: bool, failure: str | None, go_on: str) -> None:
     """Says how it ended, where that was not well."""
     if halted:
-        _say(f"halted ({halted}): what was done is kept. Fix that, and go on with:  {go_on}")
-        sys.exit(FAILED)
+        _fail(f"halted ({halted}): what was done is kept. Fix that, and go on with:  {go_on}")
     if not complete:
         raise KeyboardInterrupt
     if failure:
-        _say(failure)
-        sys.exit(FAILED)
+        _fail(failure)
 
 
 def _plan(file: Path, assignments: tuple[str, ...]) -> None:
-    from rich.console import Console
-
     with _exit_codes(keeps="nothing was started. Again:  "):
         from search.commands.estimate import dry_run
         from search.experiment.load import load
 
-        dry_run(load(file, assignments), Console())
-        click.echo(f"\nnext:  {typed(without='--dry-run')}")
+        dry_run(load(file, assignments), _console())
+        click.echo(f"\nnext:  {command_line(without='--dry-run')}")
 
 
 @click.group("python -m search", cls=Group)
@@ -178,13 +183,9 @@ def main() -> None:
     """
 
 
-def _run_and_changes(command: Callable[..., None]) -> Callable[..., None]:
-    command = click.argument("assignments", metavar="[KEY=VALUE]...", nargs=-1, shell_complete=assignments)(command)
-    return click.argument("run", shell_complete=_RUN)(command)
-
-
 @main.command(short_help="Train the best of each arm with fresh seeds, for the verdict.")
-@_run_and_changes
+@_run
+@_assignments
 @click.option("--seeds", type=click.IntRange(min=1), help="Fresh seeds for each arm; the file's, or 10.")
 @click.option("--sequential", is_flag=True, help="Add seeds until it is clear, --seeds at most, or the budget is gone.")
 @click.option("--test", is_flag=True, help="Read the test split once, with all models, at the end.")
@@ -200,13 +201,11 @@ def confirm(run: str, assignments: tuple[str, ...], seeds: int | None, sequentia
         python -m search confirm vggsound --seeds 20 --test
         python -m search confirm vggsound --sequential search.budget.hours=100
     """
-    from rich.console import Console
-
     with _exit_codes() as go_on:
         from search.commands.confirm import Ask, confirm_run
         from search.run.folder import find
 
-        ended = confirm_run(find(run, RUNS), assignments, Console(), Ask(seeds, sequential, test))
+        ended = confirm_run(find(run, RUNS), assignments, _console(), Ask(seeds, sequential, test))
         _end(ended.halted, ended.complete, ended.failure and f"there is no verdict: {ended.failure}", go_on)
 
 
@@ -214,7 +213,7 @@ _OUTPUT = click.Path(dir_okay=False, path_type=Path)
 
 
 @main.command(short_help="Write the best configuration of a search as a file.")
-@click.argument("run", shell_complete=_RUN)
+@_run
 @click.option("-o", "--output", type=_OUTPUT, default=Path("best.yaml"), show_default=True, help="The file.")
 @click.option("--trial", type=click.IntRange(min=0), help="This one rather than the best.")
 def export(run: str, output: Path, trial: int | None) -> None:
@@ -231,7 +230,8 @@ def export(run: str, output: Path, trial: int | None) -> None:
 
 
 @main.command(short_help="Train one configuration to the end, and register the model.")
-@_experiment
+@_file
+@_assignments
 @_resumable
 @click.option("--workers", type=click.IntRange(min=1), help="Processes that train it; one for each GPU, or one.")
 @click.option("--all-data", is_flag=True, help="Train on the validation samples, too.")
@@ -257,8 +257,6 @@ def train(
         python -m search train runs/demo/best.yaml name=all --all-data --workers 4
         python -m search train experiments/demo.yaml trial.modulation.method=none
     """
-    from rich.console import Console
-
     with _exit_codes("--resume"):
         from ogmge.fit import NonFiniteMetric
         from ogmge.trainer import NonFiniteLoss
@@ -268,10 +266,9 @@ def train(
 
         how = final.How(resume, workers, all_data, epochs, not no_test)
         try:
-            final.train(load(file, assignments), RUNS, Console(), how)
+            final.train(load(file, assignments), RUNS, _console(), how)
         except (NonFiniteLoss, NonFiniteMetric, TrainingFailed) as error:
-            _say(str(error))
-            sys.exit(FAILED)
+            _fail(str(error))
 
 
 Split = Literal["test", "validation"]
@@ -280,8 +277,10 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 @main.command(short_help="Say what a model reaches on the test split, class by class.")
 @click.argument("model", shell_complete=_MODEL)
-@click.argument("assignments", metavar="[KEY=VALUE]...", nargs=-1, shell_complete=assignments)
-@click.option("--split", type=click.Choice(get_args(Split)), default="test", show_default=True, help="Of what.")
+@_assignments
+@click.option(
+    "--split", type=click.Choice(get_args(Split)), default="test", show_default=True, help="Split to evaluate."
+)
 @click.option("--data", type=_OUTPUT, help="Experiment file that names the data; that of the model's run.")
 @click.option(
     "--against",
@@ -305,20 +304,22 @@ def evaluate(
         python -m search evaluate runs/demo/tune/0003/best.pt --split validation
         python -m search evaluate mine.pt --data experiments/demo.yaml -o mine
     """
-    from rich.console import Console
-
     with _exit_codes():
         from search.commands.evaluate import Ask
         from search.commands.evaluate import evaluate as evaluate_model
 
-        evaluate_model(model, RUNS, Console(), Ask(split, data, assignments, against, output))
+        evaluate_model(model, RUNS, _console(), Ask(split, data, assignments, against, output))
 
 
 @main.command(short_help="Say how good each encoder of a model is by itself.")
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True, shell_complete=_MODEL)
 @click.option("--data", type=_OUTPUT, metavar="FILE", help="Take the data of this experiment file.")
 @click.option(
-    "--split", type=click.Choice(["validation", "test"]), default="validation", show_default=True, help="Of what."
+    "--split",
+    type=click.Choice(["validation", "test"]),
+    default="validation",
+    show_default=True,
+    help="Split to probe.",
 )
 @click.option(
     "--unimodal", is_flag=True, help="Train an encoder on each modality alone, too: the first MODEL's settings."
@@ -335,61 +336,55 @@ def probe(models: tuple[str, ...], data: Path | None, split: str, unimodal: bool
         python -m search probe plain modulated
         python -m search probe runs/demo/tune/0003/best.pt --split test
     """
-    from rich.console import Console
-
     with _exit_codes():
         from ogmge.fit import NonFiniteMetric
         from ogmge.trainer import NonFiniteLoss
         from search.commands.probe import Ask, run
 
         try:
-            run(Ask(models, data, split == "test", unimodal), RUNS, Console())
+            run(Ask(models, data, split == "test", unimodal), RUNS, _console())
         except (NonFiniteLoss, NonFiniteMetric) as error:
-            _say(f"a training alone failed: {error}")
-            sys.exit(FAILED)
+            _fail(f"a training alone failed: {error}")
 
 
 @main.command(short_help="Make the store of a data set from the publisher's files.")
-@_experiment
+@_file
+@_assignments
 def prepare(file: Path, assignments: tuple[str, ...]) -> None:
     """Make the store of FILE's data set from the publisher's files, on all cores.
 
     Stopped at any point and started again it goes on where it was. Clips that cannot be used are quarantined with the
     reason; more of them than `dataset.max_quarantined` end it with exit code 1.
     """
-    from rich.console import Console
-
     with _exit_codes():
         from datasets.store.prepare import TooManyQuarantined
         from search.commands import prepare as preparing
         from search.experiment.load import load
 
         try:
-            preparing.run(load(file, assignments), Console())
+            preparing.run(load(file, assignments), _console())
         except TooManyQuarantined as error:
-            _say(str(error))
-            sys.exit(FAILED)
+            _fail(str(error))
 
 
 @main.command(short_help="Say what of a data set is there, and draw a few samples.")
-@_experiment
+@_file
+@_assignments
 def check(file: Path, assignments: tuple[str, ...]) -> None:
     """Say what of FILE's data set is there, what is missing or torn apart, and draw a few samples.
 
     Exit code 1 where it cannot be trained on yet.
     """
-    from rich.console import Console
-
     with _exit_codes():
         from search.commands import check as checking
         from search.experiment.load import load
 
-        if not checking.check(load(file, assignments), RUNS / "sheets", Console()):
+        if not checking.check(load(file, assignments), RUNS / "sheets", _console()):
             sys.exit(FAILED)
 
 
 @main.command(short_help="Write one page on a search: the verdict, what was spent, plots.")
-@click.argument("run", shell_complete=_RUN)
+@_run
 @click.option("-o", "--output", type=_OUTPUT, help="The file; report.html in the run's folder.")
 def report(run: str, output: Path | None) -> None:
     """Write one page on RUN: the verdict, what was searched and spent, and plots. It needs no network.
@@ -404,12 +399,10 @@ def report(run: str, output: Path | None) -> None:
 
 
 @main.command(short_help="Open MLflow's page on a search.")
-@click.argument("run", shell_complete=_RUN)
+@_run
 @click.option("--port", default=5000, show_default=True, help="Where; any other that is free, should it be taken.")
 def ui(run: str, port: int) -> None:
     """Open MLflow's page on RUN, an experiment's name or its folder. To this machine only."""
-    from rich.console import Console
-
     with _exit_codes():
         import yaml
 
@@ -419,4 +412,4 @@ def ui(run: str, port: int) -> None:
 
         folder = find(run, RUNS)
         values: dict[str, Any] = yaml.safe_load((folder / "experiment.yaml").read_text(encoding="utf-8"))
-        sys.exit(serve(folder, folder.parent, values["tracking"]["uri"], port, partial(print_line, Console())))
+        sys.exit(serve(folder, folder.parent, values["tracking"]["uri"], port, partial(print_line, _console())))
