@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from datasets.index import build, list_files
 from datasets.index.clips import Index, Source, SplitName
 from datasets.publishers.common import VideoOptions
-from datasets.store.settings import Audio, Settings
+from datasets.store.settings import COUNT, LENGTH, Audio, Settings
 
 ROWS = 4143  # 3,339 + 402 + 402, of Annotations.txt and of the three lists; 4,096 ids
 SETS: dict[str, SplitName] = {"trainSet.txt": "train", "valSet.txt": "validation", "testSet.txt": "test"}
@@ -31,10 +31,10 @@ class AVE(VideoOptions):
 
     name: Literal["ave"] = "ave"
     part: Literal["clip", "event"] = "clip"
-    sample_rate_hz: int = 16000
-    seconds: float = 10.0
-    n_fft: int = 256
-    hop: int = 128
+    sample_rate_hz: int = field(default=16000, metadata=COUNT)
+    seconds: float = field(default=10.0, metadata=LENGTH)
+    n_fft: int = field(default=256, metadata=COUNT)
+    hop: int = field(default=128, metadata=COUNT)
 
     def index(self) -> Index:
         """The rows of the three lists, and where their videos are; classes are those of `Annotations.txt`."""

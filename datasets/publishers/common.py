@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from datasets.index import build
 from datasets.index.clips import Index, Source
-from datasets.store.settings import Frames, Settings
+from datasets.store.settings import COUNT, PART, SHARE, Frames, Settings, out_of_bounds
 
 if TYPE_CHECKING:
     from datasets.loader.loader import StoreData
@@ -39,9 +39,9 @@ class VideoOptions(ABC):
     name: str
     source: str
     store: str
-    frames: int = 3
-    stored_frames: int = 10
-    max_quarantined: float = 0.05
+    frames: int = field(default=3, metadata=COUNT)
+    stored_frames: int = field(default=10, metadata=COUNT)
+    max_quarantined: float = field(default=0.05, metadata=SHARE)
     allow_empty_classes: bool = False
 
     def __post_init__(self) -> None:
@@ -52,12 +52,9 @@ class VideoOptions(ABC):
 
     def mistakes(self) -> Iterator[str]:
         """A sentence for each wrong option; it begins with the option's name."""
-        if self.frames < 1:
-            yield f"`frames` must be at least 1, but got {self.frames}"
-        if self.stored_frames < self.frames:
+        if 1 <= self.stored_frames < self.frames:
             yield f"`stored_frames` must be at least `frames`, but got {self.stored_frames} < {self.frames}"
-        if not 0 <= self.max_quarantined <= 1:
-            yield f"`max_quarantined` must be a share from 0 to 1, but got {self.max_quarantined}"
+        yield from out_of_bounds(self)
 
     @abstractmethod
     def index(self) -> Index:
@@ -107,13 +104,8 @@ class HoldOutOptions(VideoOptions):
         split_seed: which training clips are held out.
     """
 
-    validation_fraction: float | None = None
+    validation_fraction: float | None = field(default=None, metadata=PART)
     split_seed: int = 0
-
-    def mistakes(self) -> Iterator[str]:
-        yield from super().mistakes()
-        if self.validation_fraction is not None and not 0 < self.validation_fraction < 1:
-            yield f"`validation_fraction` must be between 0 and 1, but got {self.validation_fraction}"
 
     def hold_out_options(self) -> dict[str, Any]:
         return {"held_out_fraction": self.validation_fraction, "split_seed": self.split_seed}

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from datasets.index import build, list_files, splits
 from datasets.index.clips import Index, Source, SplitName
 from datasets.publishers.common import HoldOutOptions
-from datasets.store.settings import Audio, Settings
+from datasets.store.settings import COUNT, PART, Audio, Settings
 
 ROWS = 7442  # clips of the 91 actors (CREMA-D's README), and 6,698 + 744 of the authors' csv
 EMOTIONS = ("ANG", "DIS", "FEA", "HAP", "NEU", "SAD")
@@ -36,16 +36,14 @@ class CremaD(HoldOutOptions):
     name: Literal["cremad"] = "cremad"
     train_list: str | None = None
     test_list: str | None = None
-    test_fraction: float = 0.1
-    frames: int = 1
-    validation_fraction: float = 0.1
+    test_fraction: float = field(default=0.1, metadata=PART)
+    frames: int = field(default=1, metadata=COUNT)
+    validation_fraction: float = field(default=0.1, metadata=PART)
 
     def mistakes(self) -> Iterator[str]:
         yield from super().mistakes()
         if (self.train_list is None) != (self.test_list is None):
             yield "`train_list` and `test_list` must be given both, or neither"
-        if not 0 < self.test_fraction < 1:
-            yield f"`test_fraction` must be between 0 and 1, but got {self.test_fraction}"
 
     def index(self) -> Index:
         """The clips of the authors' lists, else of `summaryTable.csv`, else those found.

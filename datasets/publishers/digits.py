@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import ClassVar, Literal
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from datasets.loader.in_memory import InMemory, Split
 from datasets.loader.spectrograms import log_spectrogram
+from datasets.store.settings import COUNT, check_bounds
 
 SAMPLE_RATE_HZ = 8000
 SECONDS = 0.5
@@ -84,7 +85,7 @@ class Digits:
     name: Literal["digits"] = "digits"
     seed: int = 0
     snr_db: tuple[float, float] = (-18.0, -10.0)
-    tones_per_image: int = 2
+    tones_per_image: int = field(default=2, metadata=COUNT)
     split_seed: int = 0
 
     def __post_init__(self) -> None:
@@ -92,8 +93,7 @@ class Digits:
             raise ValueError(f"`snr_db` must be two finite numbers, but got {list(self.snr_db)}")
         if self.snr_db[0] > self.snr_db[1]:
             raise ValueError(f"`snr_db` must be [lowest, highest], but got {list(self.snr_db)}")
-        if self.tones_per_image < 1:
-            raise ValueError(f"`tones_per_image` must be at least 1, but got {self.tones_per_image}")
+        check_bounds(self)
 
     def open(self) -> InMemory:
         """1,000 images for training and 400 for validation; the 397 of the test split are made when asked for."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ from datasets.index import build, list_files
 from datasets.index.clips import Index, SplitName
 from datasets.publishers.common import HoldOutOptions
 from datasets.registry import DatasetError
-from datasets.store.settings import Audio, Settings
+from datasets.store.settings import PART, Audio, Settings
 
 CLASSES = (
     "blowing nose", "blowing out candles", "bowling", "chopping wood", "dribbling basketball", "laughing",
@@ -48,7 +48,7 @@ class KineticsSounds(HoldOutOptions):
     train_list: str = "train.csv"
     validation_list: str | None = "validate.csv"
     test_list: str | None = "test.csv"
-    validation_fraction: float = 0.1
+    validation_fraction: float = field(default=0.1, metadata=PART)
 
     def mistakes(self) -> Iterator[str]:
         yield from super().mistakes()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ from datasets.index import build, list_files
 from datasets.index.clips import Index, Source, SplitName
 from datasets.publishers.common import HoldOutOptions
 from datasets.registry import DatasetError
-from datasets.store.settings import Audio, Frames, Settings
+from datasets.store.settings import COUNT, LENGTH, Audio, Frames, Settings
 
 SPLIT: dict[str, SplitName] = {
     "train": "train", "training": "train",
@@ -61,12 +61,12 @@ class Table(HoldOutOptions):
     begin: str | None = None
     end: str | None = None
     classes: tuple[str, ...] = ()
-    sample_rate_hz: int = 16000
-    seconds: float = 5.0
-    n_fft: int = 256
-    hop: int = 128
+    sample_rate_hz: int = field(default=16000, metadata=COUNT)
+    seconds: float = field(default=5.0, metadata=LENGTH)
+    n_fft: int = field(default=256, metadata=COUNT)
+    hop: int = field(default=128, metadata=COUNT)
     feature: Literal["log_spectrogram", "mel_filter_bank"] = "log_spectrogram"
-    stored_seconds: float = 10.0
+    stored_seconds: float = field(default=10.0, metadata=LENGTH)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -12,7 +12,7 @@ from typing import Literal
 from datasets.index import build, list_files
 from datasets.index.clips import Index, Source, SplitName
 from datasets.publishers.common import HoldOutOptions
-from datasets.store.settings import Settings
+from datasets.store.settings import PART, Settings
 
 ROWS = 13320  # of each split: 9,537 + 3,783, 9,586 + 3,734, 9,624 + 3,696
 EXPECTED: dict[SplitName, str] = {"train": "Class/video.avi number", "test": "Class/video.avi"}
@@ -44,7 +44,7 @@ class UCF101(HoldOutOptions):
     films: str = "UCF-101"
     pictures: str = "jpegs_256"
     flow: str = "tvl1_flow"
-    validation_fraction: float = 0.1
+    validation_fraction: float = field(default=0.1, metadata=PART)
 
     def index(self) -> Index:
         """The rows of the split's two lists, and where their images and flow are."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from datasets.index import build, list_files
 from datasets.index.clips import Index, SplitName
 from datasets.publishers.common import HoldOutOptions
-from datasets.store.settings import Audio, Settings
+from datasets.store.settings import PART, Audio, Settings
 
 ROWS = 199_467  # of vggsound.csv as its authors give it; about 197,957 of the videos are in a usual mirror
 CLASSES = 309
@@ -27,7 +27,7 @@ class VGGSound(HoldOutOptions):
 
     name: Literal["vggsound"] = "vggsound"
     csv: str = "vggsound.csv"
-    validation_fraction: float = 0.1
+    validation_fraction: float = field(default=0.1, metadata=PART)
 
     def index(self) -> Index:
         """The rows of the csv, and where their videos are."""

@@ -2,15 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+import operator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Literal
+
+# Bounds of numbers, for their fields' metadata, as JSON Schema names them: the reference of all keys reads them there.
+COUNT = {"minimum": 1}
+LENGTH = {"exclusiveMinimum": 0}
+SHARE = {"minimum": 0, "maximum": 1}
+PART = {"exclusiveMinimum": 0, "exclusiveMaximum": 1}
+
+_COMPARISONS = {
+    "minimum": (operator.ge, "at least"),
+    "exclusiveMinimum": (operator.gt, "above"),
+    "maximum": (operator.le, "at most"),
+    "exclusiveMaximum": (operator.lt, "below"),
+}
 
 
-def _check_positive(settings: object, *names: str) -> None:
-    wrong = [f"`{n}` must be more than 0, but got {getattr(settings, n)}" for n in names if getattr(settings, n) <= 0]
-    if wrong:
-        raise ValueError("; ".join(wrong))
+def _words(bounds: Mapping[str, float]) -> str:
+    if bounds.keys() == SHARE.keys():
+        return "from {minimum} to {maximum}".format(**bounds)
+    return " and ".join(f"{_COMPARISONS[name][1]} {bound}" for name, bound in bounds.items())
+
+
+def out_of_bounds(options: Any) -> Iterator[str]:
+    """A sentence for each number of a dataclass that is out of its field's bounds; it begins with the field's name."""
+    for its in fields(options):
+        value = getattr(options, its.name)
+        if value is not None and not all(_COMPARISONS[name][0](value, at) for name, at in its.metadata.items()):
+            yield f"`{its.name}` must be {_words(its.metadata)}, but got {value}"
+
+
+def check_bounds(options: Any) -> None:
+    """
+    Raises:
+        ValueError: naming every number that is out of its bounds.
+    """
+    if wrong := "; ".join(out_of_bounds(options)):
+        raise ValueError(wrong)
 
 
 @dataclass(frozen=True)
@@ -27,16 +58,14 @@ class Frames:
 
     __pydantic_config__: ClassVar[dict[str, object]] = {"extra": "forbid", "strict": True}
 
-    per_clip: int = 10
-    short_side: int = 256
-    quality: int = 90
-    crop: int = 224
-    count: int = 1
+    per_clip: int = field(default=10, metadata=COUNT)
+    short_side: int = field(default=256, metadata=COUNT)
+    quality: int = field(default=90, metadata={"minimum": 1, "maximum": 100})
+    crop: int = field(default=224, metadata=COUNT)
+    count: int = field(default=1, metadata=COUNT)
 
     def __post_init__(self) -> None:
-        _check_positive(self, "per_clip", "short_side", "quality", "crop", "count")
-        if self.quality > 100:
-            raise ValueError(f"`quality` must be at most 100, but got {self.quality}")
+        check_bounds(self)
         if self.count > self.per_clip:
             raise ValueError(f"`count` must be at most `per_clip`, but got {self.count} > {self.per_clip}")
 
@@ -57,16 +86,16 @@ class Audio:
 
     __pydantic_config__: ClassVar[dict[str, object]] = {"extra": "forbid", "strict": True}
 
-    sample_rate_hz: int
-    seconds: float
-    n_fft: int
-    hop: int
-    stored_seconds: float = 10.0
+    sample_rate_hz: int = field(metadata=COUNT)
+    seconds: float = field(metadata=LENGTH)
+    n_fft: int = field(metadata=COUNT)
+    hop: int = field(metadata=COUNT)
+    stored_seconds: float = field(default=10.0, metadata=LENGTH)
     tile: bool = False
     feature: Literal["log_spectrogram", "mel_filter_bank"] = "log_spectrogram"
 
     def __post_init__(self) -> None:
-        _check_positive(self, "sample_rate_hz", "seconds", "n_fft", "hop", "stored_seconds")
+        check_bounds(self)
 
 
 Settings = Mapping[str, Frames | Audio]  # modality -> how it is stored and shown, in the order that models follow

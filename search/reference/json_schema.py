@@ -17,7 +17,6 @@ from ogmge.config import ENCODER_NAMES, FUSION_NAMES
 from search.experiment.schema import Experiment
 from search.experiment.space import Range
 from search.reference.docstrings import arguments, flowing, summary
-from search.reference.limits import limits, refuses
 from search.reference.members import Schema, members
 
 _OWN = {"type": "string", "pattern": ":"}
@@ -27,7 +26,7 @@ _DEFS = "#/$defs/"
 
 
 class _Described(GenerateJsonSchema):
-    """pydantic's, with what the dataclasses' docstrings and checks say."""
+    """pydantic's, with what the dataclasses' docstrings and their fields' metadata say."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
@@ -52,9 +51,8 @@ class _Described(GenerateJsonSchema):
         for key, value in found["properties"].items():
             if key in said:
                 value["description"] = said[key]
-            bounds = kind.__dataclass_fields__[key].metadata
             for number in _numbers(value):
-                number.update(bounds or limits(refuses(kind, key), whole=number["type"] == "integer"))
+                number.update(kind.__dataclass_fields__[key].metadata)  # its bounds
         return found
 
 

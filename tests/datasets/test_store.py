@@ -307,10 +307,10 @@ def test_only_what_decides_the_bytes_is_of_the_store():
 @pytest.mark.parametrize(
     ("make", "facts"),
     [
-        (lambda: Frames(per_clip=0, crop=-1), [["`per_clip`", 0], ["`crop`", 0, -1]]),
-        (lambda: Frames(quality=101), [["`quality`", 100, 101]]),
+        (lambda: Frames(per_clip=0, crop=-1), [["`per_clip`", 1, 0], ["`crop`", 1, -1]]),
+        (lambda: Frames(quality=101), [["`quality`", 1, 100, 101]]),
         (lambda: Frames(per_clip=2, count=3), [["`count`", "`per_clip`", "3 > 2"]]),
-        (lambda: Audio(0, 1.0, 256, 128), [["`sample_rate_hz`", 0]]),
+        (lambda: Audio(0, 1.0, 256, 128), [["`sample_rate_hz`", 1, 0]]),
     ],
 )
 def test_settings_that_cannot_be_are_named(make, facts):

@@ -21,7 +21,7 @@ from search.experiment.load import check, load
 from search.experiment.schema import Experiment, ExperimentError, Origin, as_values, to_yaml
 from search.experiment.space import paths
 from search.experiment.yaml_source import Document, Place, parse
-from search.reference import limits, words
+from search.reference import words
 from search.reference.docstrings import arguments, summary
 from search.reference.files import DOCS, generate
 from search.reference.json_schema import experiment_schema
@@ -108,7 +108,6 @@ def test_the_page_reads_raw():
 
 def test_the_examples_hold():
     assert doctest.testmod(words) == (0, 1)
-    assert doctest.testmod(limits) == (0, 2)
 
 
 class Documented:
