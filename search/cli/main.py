@@ -90,12 +90,17 @@ def _exit_codes(*more: str, keeps: str = "what was done is kept. Go on with:  ")
         _tell(getattr(error, "sentences", [str(error)]))
         sys.exit(MISTAKE)
     except OSError as error:
-        from search.run.folder import FULL
+        _fail_without_room(error, go_on)
 
-        if error.errno not in FULL:
-            raise
-        said = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-        _fail(f"no room ({said}): what was done is kept. Make room, and go on with:  {go_on}")
+
+def _fail_without_room(error: OSError, go_on: str) -> NoReturn:
+    """Say that the disk is full; anything else is raised again."""
+    from search.run.folder import FULL
+
+    if error.errno not in FULL:
+        raise error
+    said = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    _fail(f"no room ({said}): what was done is kept. Make room, and go on with:  {go_on}")
 
 
 _run = click.argument("run", shell_complete=runs(RUNS, "experiment.yaml"))

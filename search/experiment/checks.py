@@ -15,9 +15,10 @@ from search.experiment.schema import Experiment, SamplerName, Search
 
 def disagreements(experiment: Experiment) -> list[Fault]:
     """All that is wrong with an experiment whose parts are sound each by itself."""
-    faults = _space_faults(experiment.space, experiment.trial) or _rung_faults(experiment)
+    faults = _space_faults(experiment.space, experiment.trial)
+    faults = faults or [*_rung_faults(experiment), *_epoch_budget_faults(experiment)]
     faults += _sampler_faults(experiment.search, experiment.space, experiment.trial)
-    return faults + _budget_faults(experiment) + _mode_faults(experiment.search)
+    return [*faults, *_gpu_budget_faults(experiment.search), *_mode_faults(experiment.search)]
 
 
 def _space_faults(space: dict[str, spaces.Entry], trial: TrialConfig) -> list[Fault]:
@@ -95,15 +96,19 @@ def _samplers_but(*without: SamplerName) -> str:
     return f"{', '.join(others)} or {last}"
 
 
-def _budget_faults(experiment: Experiment) -> list[Fault]:
-    budget, confirm = experiment.search.budget, experiment.confirm
-    place = ("search", "budget")
-    faults: list[Fault] = []
-    if budget.gpu_hours is not None and not experiment.search.resources.gpu:
-        text = f"must be null where `search.resources.gpu` is 0, but got {budget.gpu_hours:g}"
-        faults.append(((*place, "gpu_hours"), text))
-    trainings, each = confirm.trainings if confirm else 0, spaces.most_epochs(experiment.space, experiment.trial)
-    if budget.epochs is not None and budget.epochs <= trainings * each:
-        takes = f"{trainings} x {each} = {trainings * each}"
-        faults.append(((*place, "epochs"), f"must be more than the confirmation's {takes}, but got {budget.epochs}"))
-    return faults
+def _gpu_budget_faults(search: Search) -> list[Fault]:
+    hours = search.budget.gpu_hours
+    if hours is None or search.resources.gpu:
+        return []
+    text = f"must be null where `search.resources.gpu` is 0, but got {hours:g}"
+    return [(("search", "budget", "gpu_hours"), text)]
+
+
+def _epoch_budget_faults(experiment: Experiment) -> list[Fault]:
+    epochs, confirm = experiment.search.budget.epochs, experiment.confirm
+    if epochs is None or confirm is None:
+        return []
+    each = spaces.most_epochs(experiment.space, experiment.trial)
+    needed = confirm.trainings * each
+    text = f"must be more than the confirmation's {confirm.trainings} x {each} = {needed}, but got {epochs}"
+    return [(("search", "budget", "epochs"), text)] if epochs <= needed else []

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import itertools
 import json
+import operator
 from typing import Any
 
 from pydantic import PydanticUndefinedAnnotation, PydanticUserError
@@ -52,14 +54,20 @@ def _options(kind: type, own: dict[str, Any]) -> tuple[dict[str, Any], list[Faul
 
 def _signature_faults(kind: type, own: dict[str, Any]) -> list[Fault]:
     """What a class says of its options by its signature."""
+    needed = _parameters(kind)
+    if needed is None:
+        return []
+    unknown = itertools.filterfalse(needed.__contains__, own)
+    faults: list[Fault] = [((key,), "is no known key" + nearest(key, list(needed))) for key in unknown]
+    return faults + [((key,), "is missing") for key in filter(needed.get, needed) if key not in own]
+
+
+def _parameters(kind: type) -> dict[str, bool] | None:
+    """What a class can be given -> whether it must be; None where it takes anything, or does not say."""
     try:
         every = inspect.signature(kind).parameters.values()
     except ValueError:  # it is written in C
-        return []
-    if inspect.Parameter.VAR_KEYWORD in [p.kind for p in every]:
-        return []
-    needed = {p.name: p.default is p.empty for p in every if p.kind is not p.VAR_POSITIONAL}
-    unknown: list[Fault] = [
-        ((key,), "is no known key" + nearest(key, list(needed))) for key in own if key not in needed
-    ]
-    return unknown + [((key,), "is missing") for key in filter(needed.get, needed) if key not in own]
+        return None
+    if inspect.Parameter.VAR_KEYWORD in map(operator.attrgetter("kind"), every):
+        return None
+    return {p.name: p.default is p.empty for p in every if p.kind is not p.VAR_POSITIONAL}

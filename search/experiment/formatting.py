@@ -17,7 +17,7 @@ def text(value: Any) -> str:
     """
     if isinstance(value, float):
         return f"{value:.3g}"
-    if isinstance(value, list | tuple) and value and all(isinstance(v, str) for v in value):
+    if isinstance(value, list | tuple) and {*map(type, value)} == {str}:
         return ",".join(value)
     return value if isinstance(value, str) else json.dumps(value)
 
@@ -33,14 +33,14 @@ def label(changes: Mapping[str, Any], separator: str = " ") -> str:
     >>> label({"modalities": ["audio"]})
     'modalities=audio'
     """
-    words = []
-    for path, value in changes.items():
-        if path == METHOD and value == "none":
-            continue
-        if path == START:
-            words.append(f"window={value}-{changes[END]}")
-        elif path != END:
-            words.append(f"{path.rpartition('.')[2]}={text(value)}")
+    shown = dict(changes)
+    end = shown.pop(END, None)
+    if shown.get(METHOD) == "none":
+        del shown[METHOD]
+    words = [
+        f"window={value}-{end}" if path == START else f"{path.rpartition('.')[2]}={text(value)}"
+        for path, value in shown.items()
+    ]
     return separator.join(words) or "as written"
 
 

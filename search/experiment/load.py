@@ -9,7 +9,7 @@ from pathlib import Path
 
 from search.experiment.checks import disagreements
 from search.experiment.dataset_options import dataset_faults
-from search.experiment.messages import validate
+from search.experiment.messages import Fault, validate
 from search.experiment.schema import Experiment, ExperimentError
 from search.experiment.yaml_source import Document, DocumentError, format_path, override, read
 
@@ -27,11 +27,15 @@ def check(document: Document) -> Experiment:
         value = value.model_copy(update={"dataset": dataset})
         faults += [(path, text) for path, text in disagreements(value) if path not in dict(faults)]
     if faults:
-        faults.sort(key=lambda fault: document.line(fault[0]) or 0)
-        sentences = [f"`{format_path(path)}` {text} ({document.where(path)})" for path, text in faults]
-        raise ExperimentError(document.source, sentences)
+        raise _error(document, faults)
     assert isinstance(value, Experiment)
     return value
+
+
+def _error(document: Document, faults: list[Fault]) -> ExperimentError:
+    in_order = sorted(faults, key=lambda fault: document.line(fault[0]) or 0)
+    sentences = [f"`{format_path(path)}` {text} ({document.where(path)})" for path, text in in_order]
+    return ExperimentError(document.source, sentences)
 
 
 def load(path: Path, assignments: Sequence[str] = ()) -> Experiment:

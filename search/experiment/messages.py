@@ -7,10 +7,10 @@ import copy
 import dataclasses
 import difflib
 import inspect
-import itertools
 import json
 import re
 import typing
+from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -95,9 +95,11 @@ def _errors(error: ValidationError) -> Iterator[_Error]:
 
 def _expectation(errors: Iterable[_Error]) -> str:
     """What all members of a union expect, as one: "a string or a mapping". Empty where it is no value that is wrong."""
-    expected = [_EXPECTED[e["type"]].format(**e.get("ctx", {})) for e in errors if e["type"] in _EXPECTED]
-    is_number = any(text in ("a number", "a finite number") for text in expected)
-    return " or ".join(text for text in dict.fromkeys(expected) if not (is_number and text == "a whole number"))
+    known = [error for error in errors if error["type"] in _EXPECTED]
+    expected = dict.fromkeys(_EXPECTED[error["type"]].format(**error.get("ctx", {})) for error in known)
+    if not expected.keys().isdisjoint(("a number", "a finite number")):
+        expected.pop("a whole number", None)
+    return " or ".join(expected)
 
 
 def expectation(error: ValidationError) -> str:
@@ -116,10 +118,11 @@ def _classes(kind: Any) -> Iterator[type]:
 
 def _keys(kind: Any, path: Place) -> list[str]:
     """The keys that may stand where the last part of `path` does."""
-    for part in path[:-1]:
-        types = (typing.get_type_hints(owner, include_extras=True) for owner in _classes(kind))
-        kind = next((hints[part] for hints in types if part in hints), kind)
-    return [key for owner in itertools.islice(_classes(kind), 1) for key in inspect.signature(owner).parameters]
+    owners = [*_classes(kind)]
+    if len(path) == 1:
+        return [key for owner in owners[:1] for key in inspect.signature(owner).parameters]
+    hints = ChainMap(*map(typing.get_type_hints, owners))
+    return _keys(hints.get(str(path[0]), kind), path[1:])
 
 
 def _place(error: _Error, raw: Any) -> Place:
@@ -148,8 +151,12 @@ def _faults(error: ValidationError, kind: Any, raw: dict[str, Any]) -> list[Faul
     found: dict[Place, list[_Error]] = {}
     for item in _errors(error):
         found.setdefault(_place(item, raw), []).append(item)
-    around = {path[:length] for path in found for length in range(len(path))}  # of a union, members that were not meant
+    around = set().union(*map(_around, found))  # of a union, the members that were not meant
     return [(path, _sentence(path, errors, kind)) for path, errors in found.items() if path not in around]
+
+
+def _around(path: Place) -> set[Place]:
+    return {path[:length] for length in range(len(path))}
 
 
 def validate(
@@ -171,7 +178,9 @@ def validate(
         except ValidationError as error:
             found = _faults(error, kind, rest.value)
         faults |= {path: text for path, text in found if _is_own(path, rest, removed)}
-        removed |= _take_out(found, rest)
+        removed |= {_culprit(path, rest) for path, _ in found}
+        for culprit in removed:
+            rest.remove(culprit)
     return None, list(faults.items())
 
 
@@ -183,13 +192,8 @@ def _is_own(path: Place, rest: Document, removed: set[Place]) -> bool:
     return path in rest or all(other[:-1] != path[:-1] for other in removed)
 
 
-def _take_out(faults: list[Fault], rest: Document) -> set[Place]:
-    """Take out what is at fault, or the nearest thing around it that is there and no list's item."""
-    culprits = set()
-    for path, _ in faults:
-        while path and (isinstance(path[-1], int) or path not in rest):
-            path = path[:-1]
-        culprits.add(path)
-    for culprit in culprits:
-        rest.remove(culprit)
-    return culprits
+def _culprit(path: Place, rest: Document) -> Place:
+    """What to take out for a fault at `path`: that, or the nearest thing around it that is there and no list's item."""
+    while path and (isinstance(path[-1], int) or path not in rest):
+        path = path[:-1]
+    return path

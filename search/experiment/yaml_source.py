@@ -142,6 +142,10 @@ class Document:
         return False
 
 
+def _is_text(key: yaml.Node) -> bool:
+    return isinstance(key, yaml.ScalarNode) and _kind(key.tag) in ("str", "merge")
+
+
 @dataclass
 class _Outline:
     """The line of each part of some YAML, and a sentence for each key that stands twice or is no text."""
@@ -163,7 +167,7 @@ class _Outline:
         lines: dict[str, int] = {}
         for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
             line = key.start_mark.line + 1
-            if not isinstance(key, yaml.ScalarNode) or _kind(key.tag) not in ("str", "merge"):
+            if not _is_text(key):
                 self._refuse(key, path)
                 continue
             inner = (*path, key.value)
@@ -181,17 +185,17 @@ class _Outline:
         self.wrong.append(f"a key{inside} must be text, but got {text} {place}")
 
 
-def _describe(error: Exception, text: str) -> tuple[str, int | None]:
+def _describe(error: Exception, text: str) -> tuple[str, str]:
     """What is wrong with some YAML, and in which line."""
     match error:
         case yaml.MarkedYAMLError(problem=str(said), problem_mark=yaml.Mark(line=line)):
-            return said, line + 1
+            return said, f", line {line + 1}"
         case yaml.reader.ReaderError():
-            line = text.count("\n", 0, error.position) + 1
-            return f"expected text, but got the character #x{error.character:02x}", line
+            said = f"expected text, but got the character #x{error.character:02x}"
+            return said, f", line {text.count(chr(10), 0, error.position) + 1}"
         case RecursionError():
-            return f"expected at most {DEEPEST} levels, but there are far more", None
-    return f"this is no YAML: {error}", None
+            return f"expected at most {DEEPEST} levels, but there are far more", ""
+    return f"this is no YAML: {error}", ""
 
 
 def _load(text: str, source: str) -> tuple[Any, dict[Place, int]]:
@@ -207,7 +211,7 @@ def _load(text: str, source: str) -> tuple[Any, dict[Place, int]]:
         value = None if outline.wrong else yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         said, line = _describe(error, text)
-        raise DocumentError(f"{said} ({source}{f', line {line}' if line else ''})") from error
+        raise DocumentError(f"{said} ({source}{line})") from error
     if outline.wrong:
         raise DocumentError("\n".join(outline.wrong))
     return value, outline.places

@@ -105,8 +105,7 @@ def _dataset(root: Schema, schema: Schema) -> Iterator[Section]:
 
 def _space(schema: Schema) -> Section:
     ranges = {f"`{key}`": entry["anyOf"][1:] for key, entry in schema["properties"].items()}
-    numbers = [key for key, found in ranges.items() if found]
-    others = [key for key in ranges if key not in numbers]
+    numbers, others = [*filter(ranges.get, ranges)], [*itertools.filterfalse(ranges.get, ranges)]
     interval = ranges["`optimizer.lr`"][0]  # of any numbers
     properties = {key: {"type": "number"} | value for key, value in interval["properties"].items()}
     said = [

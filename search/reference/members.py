@@ -20,7 +20,8 @@ def members(schema: Schema, definitions: Mapping[str, Schema] | None = None) -> 
     union = schema.get("anyOf", schema.get("oneOf"))
     if union is None:
         yield schema
-    for member in union or ():
+        return
+    for member in union:
         yield from members(member, definitions)
 
 

@@ -529,6 +529,11 @@ def test_every_mistake_of_a_file_is_told_at_once_in_the_order_of_its_lines():
         ("search: {mode: up}", 3, "search.mode", ["'max'", "'min'", "list", "'up'"]),
         ("search: {metric: [a, b], mode: [max]}", 3, "search.mode", ["max", "min", "2 metrics", "['max']"]),
         ("tracking: {uri: 3}", 3, "tracking.uri", ["string", 3]),
+        # what depends on epochs that are no number
+        *(
+            (f"space: {{epochs: {epochs}}}\nsearch: {{budget: {{epochs: 9}}}}\nconfirm: {{seeds: 6}}", 3, key, facts)
+            for epochs, key, facts in [("[]", "space.epochs", ["empty"]), ("[x]", "space.epochs[0]", ["'x'"])]
+        ),
     ],
 )
 def test_a_mistake_is_told_with_its_path_its_line_and_what_was_expected(text, line, key, facts):
