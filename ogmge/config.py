@@ -51,7 +51,7 @@ class ConfigError(ValueError):
 _Rule = tuple[str, bool, str]  # a field, whether it is as it must be, and what it must be
 
 
-def _expected(its: Field[Any]) -> str:
+def _words(its: Field[Any]) -> str:
     """The bounds of a field in words. Where there is one, a float has to be finite as well."""
     words = " and ".join(f"{_BOUNDS[name][1]} {bound}" for name, bound in its.metadata.items())
     one_sided = isinstance(its.default, float) and len(its.metadata) == 1
@@ -62,7 +62,7 @@ def _bounds(config: Any) -> Iterator[_Rule]:
     for its in (its for its in fields(config) if its.metadata):
         value = getattr(config, its.name)
         holds = all(_BOUNDS[name][0](value, bound) for name, bound in its.metadata.items())
-        yield its.name, holds and math.isfinite(value), _expected(its)
+        yield its.name, holds and math.isfinite(value), _words(its)
 
 
 def _check(config: Any, *rules: _Rule) -> None:

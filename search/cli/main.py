@@ -116,7 +116,7 @@ def _version(context: click.Context, _: click.Parameter, asked: bool) -> None:
         context.exit()
 
 
-_versioned = click.option(
+_version_option = click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version and exit."
 )
 
@@ -126,7 +126,7 @@ _versioned = click.option(
 @_assignments
 @_resumable
 @click.option("--dry-run", is_flag=True, help="Measure a few steps, say what a search would take.")
-@_versioned
+@_version_option
 def search_command(file: Path, assignments: tuple[str, ...], resume: bool, dry_run: bool) -> None:
     """Search the experiment in FILE: does OGM-GE help on these data, with which settings, and by how much?
 
@@ -179,7 +179,7 @@ def _plan(file: Path, assignments: tuple[str, ...]) -> None:
 
 
 @click.group("python -m search", cls=Group)
-@_versioned
+@_version_option
 def main() -> None:
     """What there is beside the search itself (`run_search.py FILE`).
 

@@ -58,7 +58,7 @@ class Scheduler(_Section):
     """After how many epochs ASHA compares, each more than the one before; null is the grace, then a factor apart, and
     after a drop of the rate."""
     brackets: int = Field(default=1, ge=1, le=10)
-    """ASHA's brackets, of which a trial draws one; in each, one rung more is left out at the begin."""
+    """ASHA's brackets, of which a trial draws one; each skips one rung more at the start."""
 
 
 class ResourceRequest(_Section):
@@ -74,7 +74,7 @@ class ResourceRequest(_Section):
 
 
 class Prefixes(_Section):
-    """Beginnings of trainings, kept for trials that begin alike."""
+    """Shared prefixes: the first epochs of trainings, stored for the trials that share them."""
 
     max_gb: float = Field(default=20.0, gt=0)
     """Gigabytes of all that are kept at a time; over it those go that save the least."""
@@ -88,7 +88,7 @@ class Budget(_Section):
     gpu_hours: float | None = Field(default=None, gt=0)
     """Hours of training x `search.resources.gpu`, over all trials."""
     epochs: int | None = Field(default=None, ge=1)
-    """Epochs that are trained, of all trials together; one that trials have in common counts once."""
+    """Epochs that are trained, of all trials together; one that several trials share counts once."""
 
 
 Mode = Literal["max", "min"]
@@ -143,7 +143,7 @@ class Search(_Section):
     """Path or URI of a folder for the trials' checkpoints that all nodes see; null is the folder of the run."""
 
     share_prefixes: bool = True
-    """Whether epochs that several trials have in common are trained once: on a CPU to the same bits, see
+    """Whether epochs that several trials share are trained only once: on a CPU to the same bits, see
     docs/sharing.md. Before its window opens a modulated trial is an unmodulated one."""
     prefixes: Prefixes = Prefixes()
 
@@ -250,7 +250,7 @@ class Experiment(_Section):
     search confirm`."""
     tracking: Tracking = Tracking()
     origin: Origin | None = None
-    """Written by `python -m search export`; nobody else needs to."""
+    """Written by `python -m search export`, never by hand."""
 
 
 def as_values(experiment: Experiment) -> dict[str, Any]:

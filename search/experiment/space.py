@@ -220,7 +220,7 @@ def _integer(trial: TrialConfig, path: str) -> bool:
 _OTHER_END: dict[str, Changes] = {START: {END: sys.maxsize}, END: {START: 0}}
 
 
-def _expected(trial: TrialConfig, path: str, value: Any) -> str | None:
+def _requirement(trial: TrialConfig, path: str, value: Any) -> str | None:
     """None where `value` can stand at `path`, else what was expected. The two ends of a window are judged apart."""
     try:
         with_changes(trial, {path: value} | _OTHER_END.get(path, {}))
@@ -252,7 +252,7 @@ def entry_problems(trial: TrialConfig, path: str, entry: Entry) -> list[tuple[tu
     if problem := _entry_problem(trial, path, entry):
         return [((), problem)]
     values = _extremes(entry)
-    expected = {key: text for key, value in values.items() if (text := _expected(trial, path, value))}
+    expected = {key: text for key, value in values.items() if (text := _requirement(trial, path, value))}
     return [
         ((key,), f"{text}, but got {values[key]!r}{suggestion(text, values[key])}") for key, text in expected.items()
     ]
@@ -317,7 +317,7 @@ def methods(space: Mapping[str, Entry], trial: TrialConfig) -> list[str]:
     return list(dict.fromkeys(m for m in entry if m != "none")) if isinstance(entry, list) else []
 
 
-def _searched(space: Mapping[str, Entry], trial: TrialConfig, *, modulation: bool) -> list[Dimension]:
+def _arm_dimensions(space: Mapping[str, Entry], trial: TrialConfig, *, modulation: bool) -> list[Dimension]:
     """What stands in the space of the modulation, or of all else; without what an arm's study samples its own way."""
     paths = [path for path in space if path.startswith("modulation.") == modulation]
     return [_dimension(trial, path, space[path]) for path in paths if path not in (METHOD, START, END)]
@@ -325,8 +325,8 @@ def _searched(space: Mapping[str, Entry], trial: TrialConfig, *, modulation: boo
 
 def dimensions(space: Mapping[str, Entry], trial: TrialConfig, *, modulated: bool) -> list[Dimension]:
     """What an arm's study samples: all but the modulation for the baseline, everything for the other."""
-    shared = _searched(space, trial, modulation=False)
+    shared = _arm_dimensions(space, trial, modulation=False)
     if not modulated:
         return shared
     method, window = Choice(METHOD, tuple(methods(space, trial))), Window(windows(space, trial))
-    return [*shared, method, *_searched(space, trial, modulation=True), window]
+    return [*shared, method, *_arm_dimensions(space, trial, modulation=True), window]

@@ -9,14 +9,14 @@ _SECTION = re.compile(r"^(?:Args|Returns|Raises):\n", re.MULTILINE)
 _ARGUMENT = re.compile(r"^    (\w+(?:, \w+)*): (.*(?:\n     .*)*)", re.MULTILINE)
 
 
-def flowing(text: str) -> str:
+def flow(text: str) -> str:
     """Without line breaks, but for those between paragraphs."""
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in re.split(r"\n\s*\n", text.strip()))
 
 
 def summary(kind: type) -> str:
     """What stands before the sections of the docstring, each paragraph on a line."""
-    return flowing(_SECTION.split(inspect.getdoc(kind) or "", maxsplit=1)[0])
+    return flow(_SECTION.split(inspect.getdoc(kind) or "", maxsplit=1)[0])
 
 
 def arguments(kind: type) -> dict[str, str]:
@@ -26,7 +26,7 @@ def arguments(kind: type) -> dict[str, str]:
     for owner in kind.__mro__:
         _, _, rest = (inspect.getdoc(owner) or "").partition("\nArgs:\n")
         for names, text in _ARGUMENT.findall(_SECTION.split(rest, maxsplit=1)[0]):
-            said = flowing(text)
+            said = flow(text)
             for name in names.split(", "):
                 found.setdefault(name, said[:1].upper() + said[1:])
     return found

@@ -16,7 +16,7 @@ from datasets import registry
 from ogmge.config import ENCODER_NAMES, FUSION_NAMES
 from search.experiment.schema import Experiment
 from search.experiment.space import Range
-from search.reference.docstrings import arguments, flowing, summary
+from search.reference.docstrings import arguments, flow, summary
 from search.reference.members import Schema, members
 
 _OWN = {"type": "string", "pattern": ":"}
@@ -41,7 +41,7 @@ class _Described(GenerateJsonSchema):
         found = super().model_schema(schema)
         for value in (found, *found["properties"].values()):
             if "description" in value:
-                value["description"] = flowing(value["description"])
+                value["description"] = flow(value["description"])
         return found
 
     def dataclass_schema(self, schema: core_schema.DataclassSchema) -> Schema:

@@ -15,7 +15,7 @@ from search.reference.words import join_words, takes
 _HEAD = """\
 # Every key of the experiment file
 
-<!-- Made by `uv run python -m search.reference` from the code's own schema and docstrings: mend it there. -->
+<!-- Made by `uv run python -m search.reference` from the code's own schema and docstrings: edit those. -->
 
 A key is named by its dotted path, as on the command line: `run_search.py FILE search.trials=64 trial.optimizer.lr=0.1`.
 After it stand what it takes, and what holds where it is not given. `package.module:factory` and `package.module:Class`
