@@ -160,12 +160,7 @@ def print_summary(
         highlight=False,
     )
     counts = count_epochs(experiment, record)
-    console.print(
-        Text(
-            f"{sum(counts)} epochs: {format_effort(counts, record.spent)}\
-"
-        )
-    )
+    console.print(Text(f"{sum(counts)} epochs: {format_effort(counts, record.spent)}\n"))
     if sentence := format_stop(tuner):
         console.print(Text(f"{sentence}\n"))
     if best:
