@@ -1,4 +1,4 @@
-"""What the state of a training depends on, epoch by epoch: two that begin alike are the same to the bit."""
+"""Prefix keys: names for the state after each epoch, the same for trainings that are the same up to there."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ from ogmge.config import Modulation, TrialConfig
 
 
 def _effect(modulation: Modulation, epoch: int) -> tuple[Any, ...] | None:
-    """All of it that matters in an epoch; None outside the window, where nothing of it does."""
+    """The part of the modulation that affects an epoch; None outside the window."""
     if not modulation.active(epoch):
         return None
     return modulation.method, modulation.alpha, modulation.parameters, modulation.apply
 
 
 def _steps(config: TrialConfig) -> list[tuple[float, tuple[Any, ...] | None]]:
-    """What an epoch does that another may do otherwise: its learning rate, and its modulation; for each of a training.
+    """What may differ from epoch to epoch: the learning rate, and the effect of the modulation; for each epoch.
 
     Before its window opens a modulated training is an unmodulated one (`start` and all else have no effect yet), and
-    until the smaller of two ends has passed nothing depends on the end. Likewise a schedule is no more than the rates
-    so far.
+    until the smaller of two ends has passed nothing depends on the end. A schedule counts as the rates so far.
     """
     rate, schedule = config.optimizer.lr, config.schedule
     return [(schedule.rate(rate, e, config.epochs), _effect(config.modulation, e)) for e in range(config.epochs)]
@@ -38,17 +37,18 @@ def _ground(config: TrialConfig) -> dict[str, Any]:
 
 
 def keys(config: TrialConfig, context: str = "") -> list[str]:
-    """A name for the state after 0, 1, 2, … epochs: the same for two trainings where all is the same that can have
-    influenced it, and for no others.
+    """The prefix keys of a training, for the state after 0, 1, 2, … epochs.
+
+    A key covers everything that affects the state: two trainings have the same one only where all of it is the same.
 
     Args:
         config: of the training.
-        context: what else influences it: the data, the code, the device.
+        context: all else that affects it: the data, the code, the device.
     """
-    found = [_digest(json.dumps([context, _ground(config)], sort_keys=True))]
+    digests = [_digest(json.dumps([context, _ground(config)], sort_keys=True))]
     for step in _steps(config):
-        found.append(_digest(f"{found[-1]}{step!r}"))
-    return found
+        digests.append(_digest(f"{digests[-1]}{step!r}"))
+    return digests
 
 
 def _digest(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Where beginnings of trainings lie: a file each, beside the trials' checkpoints, at a path or a URI."""
+"""Where prefixes are stored: a file each, beside the trials' checkpoints, at a path or a URI."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ FOLDER, SUFFIX = "prefixes", ".pt"
 
 @dataclass(frozen=True)
 class PrefixStore:
-    """Beginnings by key. A file is there whole or not at all; of two that are written under one key, which hold the
-    same, the first stays.
+    """Prefixes by key. A file is there whole or not at all; of two that are written under one key, which hold the same,
+    the first stays.
 
     Args:
         storage: of the run's checkpoints.
@@ -31,7 +31,7 @@ class PrefixStore:
     storage: Storage
 
     def get(self, key: str) -> dict[str, Any] | None:
-        """In a worker: what lies under a key. What is damaged is taken away, so that it will be trained again."""
+        """In a worker: the state under a key, if any. A corrupt one is dropped, so that it will be trained again."""
         try:
             with TemporaryDirectory() as folder:
                 path = self.storage.remote.fetch(self._name(key), Path(folder, "copy"))
@@ -42,8 +42,7 @@ class PrefixStore:
             return None
 
     def put(self, key: str, state: dict[str, Any]) -> int | None:
-        """In a worker: leaves a beginning; its size in bytes, or None where it could not be written: it is only needed
-        to save time."""
+        """In a worker: store a prefix; returns its bytes, or None where it cannot be written: it only saves time."""
         try:
             return self.storage.remote.add(self._name(key), partial(checkpoint.save, state))
         except (RemoteError, OSError) as error:
@@ -51,16 +50,16 @@ class PrefixStore:
             return None
 
     def sizes(self) -> dict[str, int]:
-        """Key -> bytes of all that are there.
+        """Key -> bytes of all that are stored.
 
         Raises:
-            RemoteError: nobody can say.
+            RemoteError: they cannot be listed.
         """
         found = self.storage.remote.sizes(self.storage.name(FOLDER))
         return {name.removesuffix(SUFFIX): size for name, size in found.items() if name.endswith(SUFFIX)}
 
     def drop(self, key: str) -> None:
-        """Takes one away, if it is there."""
+        """Delete one, if it is there."""
         with suppress(RemoteError, OSError):
             self.storage.remote.delete(self._name(key))
 

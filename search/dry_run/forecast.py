@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 
 from search.backend.step_cost import Cost
-from search.dry_run.prefix_savings import Shared
+from search.dry_run.prefix_savings import PrefixSavings
 from search.experiment.arms import Arm
 from search.tracking.client import EMPTY_BYTES, RUN_BYTES, VALUE_BYTES
 from search.tuner.pruners.peers import LearningCurve, Scheduler
@@ -46,12 +46,17 @@ def _replay(trials: Sequence[Arm], starts: Sequence[int], epochs: int, scheduler
     runs: list[LearningCurve] = []
     for number, (arm, rank) in enumerate(zip(trials, rng.sample(range(len(trials)), len(trials)), strict=True)):
         opens = None if arm == "baseline" else rng.choice(starts)
-        for trained in range(1, epochs + 1):
-            run = LearningCurve(number, arm, opens, (rank,) * trained)
-            if scheduler.decide(run, [*runs, run]) is not None:
-                break
-        runs.append(run)
+        runs.append(_train(LearningCurve(number, arm, opens, (rank,) * epochs), runs, scheduler))
     return sum(len(run.values) for run in runs)
+
+
+def _train(whole: LearningCurve, others: Sequence[LearningCurve], scheduler: Scheduler) -> LearningCurve:
+    """The part of a run that a scheduler lets it train."""
+    for trained in range(1, len(whole.values)):
+        run = replace(whole, values=whole.values[:trained])
+        if scheduler.decide(run, [*others, run]) is not None:
+            return run
+    return whole
 
 
 @dataclass(frozen=True)
@@ -69,8 +74,8 @@ class Forecast:
         artifacts: whether MLflow keeps the best weights once more.
         confirmation: the trainings that follow the search, none of which is stopped early: at most, and expected.
         longest: epochs of each of them, at most.
-        shared: what trials have in common.
-        beginnings_at_most: bytes that may be kept of it.
+        savings: by epochs that several trials share.
+        prefix_bytes_at_most: that may be stored at a time.
         cpu: of one trial.
         crowding: how much longer an epoch takes beside the other trials, where that was measured.
         note: how `cpu` and `gpu` were found, where they were measured.
@@ -86,8 +91,8 @@ class Forecast:
     artifacts: bool
     confirmation: tuple[int, int] = (0, 0)
     longest: int = 0
-    shared: Shared = field(default_factory=Shared)
-    beginnings_at_most: float = 0.0
+    savings: PrefixSavings = field(default_factory=PrefixSavings)
+    prefix_bytes_at_most: float = 0.0
     cpu: float = 1.0
     crowding: float = 1.0
     note: str | None = None
@@ -108,8 +113,8 @@ class Forecast:
 
     @property
     def epochs_to_train(self) -> float:
-        """With early stopping, of which as large a part is taken over from others as of all."""
-        return self.epochs_expected * (1 - self.shared.part)
+        """With early stopping, of which as large a share is inherited as without."""
+        return self.epochs_expected * (1 - self.savings.inherited_share)
 
     @property
     def training_seconds(self) -> tuple[float, float]:
@@ -131,10 +136,10 @@ class Forecast:
         )
 
     @property
-    def beginnings_bytes(self) -> float:
-        """Of all that are kept for trials that begin alike, if they were there at the same time."""
+    def prefix_bytes(self) -> float:
+        """Of all prefixes, if they were stored at the same time."""
         largest = max(cost.last_bytes + cost.best_bytes for cost in self.costs.values())
-        return min(self.beginnings_at_most, self.shared.beginnings * largest)
+        return min(self.prefix_bytes_at_most, self.savings.prefixes * largest)
 
     @property
     def mlflow_bytes(self) -> tuple[float, float]:

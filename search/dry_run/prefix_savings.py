@@ -1,56 +1,65 @@
-"""What the trials of a search have in common before any of them is trained."""
+"""What sharing prefixes is expected to save, before any trial is trained."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
+from ogmge.config import TrialConfig
 from ogmge.prefix_keys import keys
 from search.experiment.arms import Arm
 from search.experiment.schema import Experiment
 from search.experiment.space import with_changes
-from search.tuner.prefixes.siblings import continuous, preventing
-from search.tuner.prefixes.tree import branches
+from search.tuner.prefixes.siblings import continuous_paths
+from search.tuner.prefixes.tree import Tree
 from search.tuner.study import ArmStudy
 
 
 @dataclass(frozen=True)
-class Shared:
+class PrefixSavings:
     """Of trials that are drawn from a space.
 
     Args:
-        part: of their epochs that another of them trains.
-        beginnings: that are kept for it, at most.
-        prevented_by: ranges without steps, for which no two trials have any epoch in common.
-        limited_by: likewise, none from the opening of their windows on.
+        inherited_share: of their epochs, those that another trial trains.
+        prefixes: that are stored for it, at most.
+        prevented_by: ranges without steps, because of which no two trials share an epoch.
+        limited_by: ranges without steps, because of which no two trials share an epoch once their windows are open.
     """
 
-    part: float = 0.0
-    beginnings: int = 0
+    inherited_share: float = 0.0
+    prefixes: int = 0
     prevented_by: tuple[str, ...] = ()
     limited_by: tuple[str, ...] = ()
 
 
-def in_common(experiment: Experiment, arms: Sequence[Arm]) -> Shared:
-    """Draws as many trials as are planned; those of a sampler that learns are drawn at random in their stead.
+def expected_savings(experiment: Experiment, arms: Sequence[Arm]) -> PrefixSavings:
+    """Draw as many trials as are planned, and count their shared epochs; in place of a sampler that learns from
+    results, draw at random.
 
     Args:
         experiment: its space, its sampler, its seed.
         arms: of the trials.
     """
-    search, trial, space = experiment.search, experiment.trial, experiment.space
-    if not search.share_prefixes:
-        return Shared()
+    if not experiment.search.share_prefixes:
+        return PrefixSavings()
+    trainings = list(map(keys, _draw(experiment, arms)))
+    tree = Tree([(training, False) for training in trainings])
+    epochs = Counter(chain.from_iterable(training[1:] for training in trainings))
+    prefixes = Counter(chain.from_iterable(map(tree.prefixes, trainings)))
+    return PrefixSavings(
+        1 - len(epochs) / epochs.total(),
+        sum(trials > 1 for trials in prefixes.values()),
+        continuous_paths(experiment.space, experiment.trial, late=False),
+        continuous_paths(experiment.space, experiment.trial, late=True),
+    )
+
+
+def _draw(experiment: Experiment, arms: Sequence[Arm]) -> list[TrialConfig]:
+    search = experiment.search
     sampler: Literal["grid", "qmc", "random"] = search.sampler if search.sampler in ("grid", "qmc") else "random"
     blind = experiment.model_copy(update={"search": search.model_copy(update={"sampler": sampler})})
     studies = {arm: ArmStudy(blind, arm) for arm in set(arms)}
-    drawn = [with_changes(trial, studies[arm].suggest(number)[1]) for number, arm in enumerate(arms)]
-    each = [keys(config) for config in drawn]
-    asked = sum(len(own) - 1 for own in each)
-    trained = len({key for own in each for key in own[1:]})
-    at = branches(each)
-    passed = Counter(own[epochs] for own in each for epochs in at if epochs < len(own))
-    left = sum(trials > 1 for trials in passed.values())
-    return Shared(1 - trained / asked, left, tuple(preventing(space, trial)), tuple(continuous(space, trial)))
+    return [with_changes(experiment.trial, studies[arm].suggest(number)[1]) for number, arm in enumerate(arms)]

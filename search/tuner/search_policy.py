@@ -58,7 +58,7 @@ class Policy(Protocol):
     def stop_reason(self, record: SearchRecord) -> Reason | None:
         """Why nothing more is run, where that is so before all of it is done. The record alone says so, no clock."""
 
-    # ---- for trials that begin alike, see `search.sharing` ----
+    # ---- for shared prefixes, see `search.tuner.prefixes.sharing` ----
 
     @property
     def has_more(self) -> bool:
@@ -68,7 +68,7 @@ class Policy(Protocol):
         """Whether no result that is still to come can change what trial `number`, the next one, is to be."""
 
     def siblings(self, trial: TrialRecord) -> list[Sibling]:
-        """All configurations that may be suggested at any time and begin as this trial does."""
+        """All configurations that may be suggested at any time and share a prefix with this trial's."""
 
 
 class SearchPolicy:

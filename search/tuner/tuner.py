@@ -66,12 +66,12 @@ class Tuner:
         self._orders: dict[int, Order] = {}
 
     def share(self, sharing: Sharing) -> None:
-        """From now on trials that begin alike do it once."""
-        sharing.known(self.record)
+        """From now on train epochs that several trials share only once."""
+        sharing.restore(self.record)
         self._sharing = sharing
 
     def order(self, number: int) -> Order:
-        """What a trial that was handed out is to take from others and to leave for them."""
+        """What a trial that was handed out is to inherit and to store for others."""
         return self._orders.get(number, Order())
 
     def _reopen(self) -> None:
@@ -163,7 +163,7 @@ class Tuner:
         """
         trial = self.record.trials[number]
         if self._sharing is not None:
-            self._sharing.trained(number, int(metrics["epoch"]) + 1)
+            self._sharing.record_epochs(number, int(metrics["epoch"]) + 1)
         known = len(trial.epochs) - int(metrics["epoch"])
         if known == 0:
             if not self._record({"event": "reported", "number": number, "metrics": metrics, "gpu": gpu}):
@@ -197,13 +197,13 @@ class Tuner:
             self._again.append(number)
 
     def record_prefix(self, number: int, key: str, size: int) -> None:
-        """A trial has left a beginning for others, of so many bytes."""
+        """A trial has stored a prefix for others, of so many bytes."""
         if self._sharing is not None:
-            self._sharing.left(number, key, size)
+            self._sharing.record_prefix(number, key, size)
 
     def _is_free(self, trial: TrialRecord) -> bool:
         """Whether it need not wait for another that is to share a prefix with it."""
-        return self._sharing is None or self._sharing.free(trial)
+        return self._sharing is None or self._sharing.is_free(trial)
 
     def _hand_out(self, number: int) -> TrialRecord:
         trial = self.record.trials[number]
@@ -213,7 +213,7 @@ class Tuner:
 
     def _over(self, number: int) -> None:
         if self._sharing is not None:
-            self._sharing.over(number)
+            self._sharing.record_end(number)
             self._orders.pop(number, None)
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ from search.backend.resources import Peak, Resources, trials_at_once, trials_on_
 from search.backend.step_cost import Cost
 from search.backend.throughput import Measurement, Packing, format_packings, on_a_gpu, on_cpus
 from search.dry_run.forecast import Forecast
-from search.dry_run.prefix_savings import Shared
+from search.dry_run.prefix_savings import PrefixSavings
 from search.experiment.schema import Budget
 from search.run.budget import Spent, stop_reason
 from search.tracking.client import connect
@@ -104,8 +104,8 @@ FORECAST = Forecast(
     gpu=0.0,
     costs={"fusion=concat": COST, "fusion=gated": replace(COST, epoch_seconds=4.0)},
     artifacts=True,
-    shared=Shared(0.1, 3),
-    beginnings_at_most=20e9,
+    savings=PrefixSavings(0.1, 3),
+    prefix_bytes_at_most=20e9,
 )
 MEASURED = "4 trials at a time, with 1 core each: 3.1 times the epochs per hour of one; each core has one"
 PLANS: list[tuple[str, str, Forecast]] = [
@@ -118,12 +118,12 @@ PLANS: list[tuple[str, str, Forecast]] = [
     (
         "A dry run in which nothing can be shared",
         "search.scheduler.name=none",
-        replace(FORECAST, shared=Shared(prevented_by=("optimizer.lr",)), artifacts=False),
+        replace(FORECAST, savings=PrefixSavings(prevented_by=("optimizer.lr",)), artifacts=False),
     ),
     (
         "A dry run in which little can be shared",
         "",
-        replace(FORECAST, shared=Shared(0.1, 3, limited_by=("modulation.alpha", "modulation.start"))),
+        replace(FORECAST, savings=PrefixSavings(0.1, 3, limited_by=("modulation.alpha", "modulation.start"))),
     ),
 ]
 

@@ -1,15 +1,15 @@
-"""Who goes on from whose beginning: decided from what has been told, without files and processes.
+"""Which trial inherits which prefix: decided from what trials report, without files and processes.
 
-A trial begins where the longest beginning of its own ends that another trial has left. At which epochs a trial is to
-leave one is known from the space: where a configuration that may still come parts from it. Two trials that need a
-beginning that is not there yet do not both train it: one leads, the other is not handed out until the leader has come
-to where they part, or has ended.
+A trial goes on from the longest of its prefixes that another trial has stored. After how many epochs a trial stores one
+follows from the space: where a configuration that may still come branches off. Two trials that need the same prefix do
+not both train it: one leads, and the other is not handed out until the leader has stored it, or has ended.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -18,18 +18,18 @@ from ogmge.prefix_keys import keys
 from search.experiment.space import with_changes
 from search.run.journal import TrialRecord
 from search.tuner.prefixes.siblings import Sibling
-from search.tuner.prefixes.tree import Family, Keys, Marks, Member, parting
+from search.tuner.prefixes.tree import Keys, Prefixes, Tree, branch_points, longest_prefix
 
 
 class Relations(Protocol):
-    """What of a tuner's policy matters here."""
+    """The part of a tuner's policy that matters here."""
 
     @property
     def has_more(self) -> bool:
         """Whether trials may still be suggested."""
 
     def siblings(self, trial: TrialRecord) -> list[Sibling]:
-        """All configurations that may be suggested at any time and begin as this one does."""
+        """All configurations that may be suggested at any time and share a prefix with this one."""
 
     def dataset(self, trial: TrialRecord) -> Mapping[str, Any]:
         """Options of the data set that are the trial's own."""
@@ -37,33 +37,44 @@ class Relations(Protocol):
 
 @dataclass(frozen=True)
 class Order:
-    """What a worker is to do about it.
+    """Which prefixes a worker takes and stores.
 
     Args:
-        inherits: keys of beginnings to go on from, the longest first.
-        leaves: number of epochs -> key of the beginning to leave after it.
+        inherits: keys of prefixes to go on from, the longest first.
+        leaves: number of epochs -> key of the prefix to store after it.
     """
 
     inherits: tuple[str, ...] = ()
     leaves: Mapping[int, str] = field(default_factory=dict)
 
 
-@dataclass
-class _Left:
-    """A beginning that is there."""
+@dataclass(frozen=True)
+class _Prefix:
+    """A prefix that is coming (a trial leads) or stored (it has bytes); one that is neither is not kept in mind."""
 
     epochs: int
-    bytes: int
-    family: Family
+    tree: Tree
+    leader: int | None = None
+    bytes: int | None = None
 
 
 @dataclass
 class _Trial:
-    """What is known of a trial that has not ended."""
+    """A trial that has not ended: it waits, then runs.
+
+    Args:
+        inherits: key of the prefix that it goes on from, until it has done so.
+    """
 
     keys: Keys
-    family: Family
-    marks: Marks
+    tree: Tree
+    prefixes: Prefixes
+    is_running: bool = False
+    inherits: str | None = None
+
+    def needed_prefix(self, stored: Container[str]) -> str | None:
+        """Key of the stored prefix that it goes on from, or would if it began now."""
+        return self.inherits if self.is_running else longest_prefix(self.prefixes, stored)
 
 
 class Sharing:
@@ -72,10 +83,10 @@ class Sharing:
     Args:
         relations: the tuner's policy.
         trial: the experiment's.
-        context: what else than its configuration makes a training, see `ogmge.prefix_keys.keys`.
-        drop: takes a beginning away that nobody will go on from.
-        max_bytes: of all beginnings together; over it, those go that are the least use.
-        there: key -> bytes, of beginnings from before.
+        context: all else that affects a training, see `ogmge.prefix_keys.keys`.
+        drop: deletes a stored prefix.
+        max_bytes: of all stored prefixes; beyond it, those that save the least are dropped.
+        stored: key -> bytes, of prefixes from earlier sessions.
     """
 
     def __init__(
@@ -85,129 +96,128 @@ class Sharing:
         context: str,
         drop: Callable[[str], None],
         max_bytes: float,
-        there: Mapping[str, int],
+        stored: Mapping[str, int],
     ) -> None:
         self._relations, self._trial, self._context = relations, trial, context
         self._drop, self._max_bytes = drop, max_bytes
-        self._families: dict[str, Family] = {}
-        self._found = dict(there)  # of which no family is known yet
-        self._left: dict[str, _Left] = {}
-        self._waiting: dict[int, _Trial] = {}
-        self._running: dict[int, _Trial] = {}
-        self._leads: dict[str, int] = {}  # key of a beginning that is to come -> the trial that trains it
-        self._takes: dict[int, str | None] = {}  # trial that may not have begun yet -> what it is to go on from
+        self._from_before = stored
+        self._trees: dict[tuple[str, float], Tree] = {}
+        self._trials: dict[int, _Trial] = {}
+        self._prefixes: dict[str, _Prefix] = {}
 
-    def known(self, trials: Iterable[TrialRecord]) -> None:
-        """Those of before: what has ended will not come again, what was interrupted will go on."""
+    def restore(self, trials: Iterable[TrialRecord]) -> None:
+        """Take up earlier sessions: trials that ended will not come again, interrupted ones will go on."""
         for trial in trials:
-            seen = self._seen(trial)
-            seen.family.begun(seen.keys)
+            restored = self._trial_of(trial)
+            restored.tree.remove(restored.keys)
             if not trial.is_over:
-                self._waiting[trial.number] = seen
-        for key in self._found:
+                self._trials[trial.number] = restored
+        for tree in self._trees.values():
+            self._recognise(tree)
+        for key in self._from_before.keys() - self._prefixes.keys():
             self._drop(key)
         self._tidy()
 
-    def expect(self, trial: TrialRecord) -> None:
-        """It will be handed out, once it is free to begin."""
-        self._waiting.setdefault(trial.number, self._seen(trial))
+    def _recognise(self, tree: Tree) -> None:
+        """Take up the stored prefixes of a tree."""
+        for prefixes in self._unstarted(tree):
+            for key in prefixes.keys() & self._from_before.keys():
+                self._prefixes[key] = _Prefix(prefixes[key], tree, bytes=self._from_before[key])
 
-    def free(self, trial: TrialRecord) -> bool:
-        """Whether nobody is on the way to where it could begin, farther on than it can begin now."""
+    def expect(self, trial: TrialRecord) -> None:
+        """Take note of a trial that will be handed out once it is free."""
+        self._trials[trial.number] = self._trial_of(trial)
+
+    def is_free(self, trial: TrialRecord) -> bool:
+        """Return True unless a running trial will soon store a longer prefix for this one."""
         if trial.oom_retries:
             return True
-        marks = self._waiting[trial.number].marks
-        there = [place for place, key in enumerate(marks) if key in self._left]
-        coming = [place for place, key in enumerate(marks) if key in self._leads]
-        return max(coming, default=-1) <= max(there, default=-1)
+        longest = longest_prefix(self._trials[trial.number].prefixes, self._prefixes)
+        return longest is None or longest in self._stored
 
     def begin(self, trial: TrialRecord) -> Order:
-        """It is handed out."""
-        known = self._waiting.pop(trial.number, None) or self._seen(trial)
-        known.family.begun(known.keys)
+        """Take note that a trial is handed out; returns what it takes and stores."""
         if trial.oom_retries:  # with another number of threads nothing is the same to the bit
+            self._trials.pop(trial.number, None)
             return Order()
-        self._running[trial.number] = known
-        places = parting(known.marks, self._others(known.family))
-        leaves = {known.family.branches[place]: known.marks[place] for place in places}
-        inherits = tuple(key for key in reversed(known.marks) if key in self._left)
-        self._takes[trial.number] = self._longest(known.marks)
+        begun, stored = self._trials[trial.number], self._stored
+        begun.tree.remove(begun.keys)
+        begun.is_running, begun.inherits = True, longest_prefix(begun.prefixes, stored)
+        leaves = branch_points(begun.prefixes, self._unstarted(begun.tree))
+        self._lead(trial, begun.tree, leaves)
+        return Order(tuple(key for key in reversed(begun.prefixes) if key in stored), leaves)
+
+    def _lead(self, trial: TrialRecord, tree: Tree, leaves: Mapping[int, str]) -> None:
+        """Make a trial the leader of the prefixes that it is to train, unless they are coming or stored already."""
         for epochs, key in leaves.items():
-            if key not in self._left and epochs > len(trial.epochs):
-                self._leads.setdefault(key, trial.number)
-        return Order(inherits, leaves)
+            if epochs > len(trial.epochs):
+                self._prefixes.setdefault(key, _Prefix(epochs, tree, leader=trial.number))
 
-    def left(self, number: int, key: str, size: int) -> None:
-        """A trial has left a beginning, of so many bytes."""
-        known = self._running.get(number)
-        if known is not None and key in known.marks:
-            epochs = known.family.branches[known.marks.index(key)]
-            self._left.setdefault(key, _Left(epochs, size, known.family))
-
-    def trained(self, number: int, epochs: int) -> None:
-        """A trial has trained or inherited so many epochs."""
-        self._takes.pop(number, None)
-        known = self._running.get(number)
-        if known is None:
-            return
-        passed = [key for at, key in zip(known.family.branches, known.marks, strict=False) if at <= epochs]
-        behind = [key for key in passed if self._leads.get(key) == number]
-        for key in behind:
-            del self._leads[key]
-        if behind:
+    def record_prefix(self, number: int, key: str, size: int) -> None:
+        """Take note that a trial has stored a prefix of `size` bytes."""
+        trial = self._trials.get(number)
+        if trial is not None and key in trial.prefixes.keys() - self._stored.keys():
+            self._prefixes[key] = _Prefix(trial.prefixes[key], trial.tree, bytes=size)
             self._tidy()
 
-    def over(self, number: int) -> None:
-        """A trial trains no more, for now or for good."""
-        self._running.pop(number, None)
-        self._takes.pop(number, None)
-        self._leads = {key: leader for key, leader in self._leads.items() if leader != number}
+    def record_epochs(self, number: int, epochs: int) -> None:
+        """Take note that a trial has trained or inherited so many epochs, and has loaded what it inherits."""
+        self._give_up(number, epochs)
+        trial = self._trials.get(number)
+        if trial is not None and trial.inherits is not None:
+            trial.inherits = None
+            self._tidy()
+
+    def record_end(self, number: int) -> None:
+        """Take note that a trial trains no more, for now or for good."""
+        self._give_up(number, math.inf)
+        self._trials.pop(number, None)
         self._tidy()
 
-    # ---- what is kept ----
+    def _give_up(self, leader: int, epochs: float) -> None:
+        """Expect no more prefixes of so many epochs or fewer from a trial that should have stored them by now."""
+        for key, prefix in list(self._prefixes.items()):
+            if prefix.leader == leader and prefix.epochs <= epochs:
+                del self._prefixes[key]
 
-    def _seen(self, trial: TrialRecord) -> _Trial:
-        own = json.dumps(dict(self._relations.dataset(trial)), sort_keys=True)
+    # ---- what is stored ----
+
+    @property
+    def _stored(self) -> dict[str, int]:
+        """Key -> bytes."""
+        return {key: prefix.bytes for key, prefix in self._prefixes.items() if prefix.bytes is not None}
+
+    def _trial_of(self, trial: TrialRecord) -> _Trial:
+        context = self._context + json.dumps(dict(self._relations.dataset(trial)), sort_keys=True)
         config = with_changes(self._trial, trial.changes)
-        found = keys(config, self._context + own)
-        name = f"{found[0]} {config.optimizer.lr!r}"
-        if name not in self._families:
+        own = keys(config, context)
+        root = own[0], config.optimizer.lr
+        if root not in self._trees:
             siblings = self._relations.siblings(trial)
-            members = [(with_changes(self._trial, s.changes), s.endless) for s in siblings]
-            self._families[name] = Family([Member(keys(c, self._context + own), endless) for c, endless in members])
-            self._recognise(self._families[name])
-        family = self._families[name]
-        return _Trial(found, family, family.marks(found))
+            self._trees[root] = Tree(
+                [(keys(with_changes(self._trial, s.changes), context), s.endless) for s in siblings]
+            )
+        return _Trial(own, self._trees[root], self._trees[root].prefixes(own))
 
-    def _recognise(self, family: Family) -> None:
-        """Which of the beginnings from before are a family's."""
-        for marks in family.to_come:
-            for epochs, key in zip(family.branches, marks, strict=False):
-                if key in self._found:
-                    self._left[key] = _Left(epochs, self._found.pop(key), family)
-
-    def _others(self, family: Family) -> list[Marks]:
-        """What may still begin, of a family."""
-        waiting = [other.marks for other in self._waiting.values() if other.family is family]
-        return waiting + (family.to_come if self._relations.has_more else [])
+    def _unstarted(self, tree: Tree) -> list[Prefixes]:
+        """The prefixes of each training of a tree that may still begin."""
+        waiting = [trial.prefixes for trial in self._trials.values() if trial.tree is tree and not trial.is_running]
+        return waiting + (tree.upcoming if self._relations.has_more else [])
 
     def _tidy(self) -> None:
-        """Drops what nobody will go on from, then what is the least use, until there is room."""
-        wanted = set(self._takes.values())
-        for family in {id(left.family): left.family for left in self._left.values()}.values():
-            wanted |= {self._longest(marks) for marks in self._others(family)}
-        for key in set(self._left) - wanted:
-            self._forget(key)
-        sure = set(self._takes.values()) | {self._longest(other.marks) for other in self._waiting.values()}
-        for key in sorted(self._left, key=lambda key: (key in sure, self._left[key].epochs)):
-            if sum(left.bytes for left in self._left.values()) <= self._max_bytes:
+        """Drop the prefixes that no trial will go on from, then those that save the least, until the rest fits."""
+        stored = self._stored
+        needed = {trial.needed_prefix(stored) for trial in self._trials.values()}
+        usable = needed | self._usable_prefixes(stored)
+        total = sum(stored.values())
+        for key in sorted(stored, key=lambda key: (key in usable, key in needed, self._prefixes[key].epochs)):
+            if key in usable and total <= self._max_bytes:
                 break
-            self._forget(key)
+            total -= stored[key]
+            del self._prefixes[key]
+            self._drop(key)
 
-    def _longest(self, marks: Marks) -> str | None:
-        """The beginning that is there from which most is gained."""
-        return next((key for key in reversed(marks) if key in self._left), None)
-
-    def _forget(self, key: str) -> None:
-        del self._left[key]
-        self._drop(key)
+    def _usable_prefixes(self, stored: Collection[str]) -> set[str | None]:
+        """Keys of the stored prefixes that a training which may still begin would go on from."""
+        trees = {self._prefixes[key].tree for key in stored}
+        return {longest_prefix(prefixes, stored) for tree in trees for prefixes in self._unstarted(tree)}

@@ -1,82 +1,72 @@
-"""Trainings that may begin alike, as a tree: where they branch off from each other."""
+"""The tree of prefixes: after how many epochs siblings, the trainings that may share a prefix, branch off."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Container, Iterable, Sequence
+from itertools import pairwise
 
 Keys = Sequence[str]  # of a training after 0, 1, 2, … epochs, see `ogmge.prefix_keys`
-Marks = tuple[str, ...]  # those of them at the branches, as far as it goes
-
-
-@dataclass(frozen=True)
-class Member:
-    """A training that may come.
-
-    Args:
-        keys: of all its epochs.
-        endless: there are so many like it that it is never used up.
-    """
-
-    keys: Keys
-    endless: bool = False
+Prefixes = dict[str, int]  # of a training, those that end at a branch of its tree: key -> epochs, the shortest first
 
 
 def branches(trainings: Iterable[Keys]) -> tuple[int, ...]:
-    """After how many epochs (of 1 and more) trainings part that were one until then, or one of them ends.
+    """After how many epochs (1 or more) trainings part that were the same until then, or one of them ends.
 
     >>> branches(["ABCD", "ABXY", "ABC"])
     (1, 2)
     """
-    follows: dict[str, set[str]] = {}
-    places: dict[str, int] = {}
+    following: dict[tuple[int, str], set[str]] = defaultdict(set)
     for keys in trainings:
-        for epochs, key in enumerate(keys):
-            follows.setdefault(key, set()).add(keys[epochs + 1] if epochs + 1 < len(keys) else "")
-            places[key] = epochs
-    return tuple(sorted({places[key] for key, next_ones in follows.items() if len(next_ones) > 1} - {0}))
+        for epochs, (key, next_key) in enumerate(pairwise([*keys[1:], ""]), start=1):
+            following[epochs, key].add(next_key)
+    return tuple(sorted({epochs for (epochs, _), next_keys in following.items() if len(next_keys) > 1}))
 
 
-class Family:
-    """Trainings that may come and begin alike.
+def longest_prefix(prefixes: Prefixes, among: Container[str]) -> str | None:
+    """The key of the longest of the prefixes that is among others, if any.
+
+    >>> longest_prefix({"a": 1, "b": 3, "c": 4}, {"a", "b"})
+    'b'
+    """
+    return next((key for key in reversed(prefixes) if key in among), None)
+
+
+def branch_points(prefixes: Prefixes, others: Iterable[Prefixes]) -> dict[int, str]:
+    """After how many epochs one of the others branches off, each with the key of the prefix up to there.
+
+    >>> branch_points({"a": 1, "b": 3, "c": 4}, [{"a": 1, "x": 3}, {"a": 1, "b": 3}])
+    {1: 'a', 3: 'b'}
+    """
+    ends = {longest_prefix(prefixes, other) for other in others}
+    return {epochs: key for key, epochs in prefixes.items() if key in ends}
+
+
+class Tree:
+    """Siblings, and which of them are still to come.
 
     Args:
-        members: all of them; those that have begun are taken out again by `begun`.
+        siblings: the keys of each, and whether it stands for so many that they are never used up.
 
     Attributes:
         branches: after how many epochs some of them part.
     """
 
-    def __init__(self, members: Sequence[Member]) -> None:
-        self.branches = branches(member.keys for member in members)
-        self._to_come = {member.keys[-1]: self.marks(member.keys) for member in members if not member.endless}
-        self._endless = list({self.marks(member.keys): None for member in members if member.endless})
+    def __init__(self, siblings: Sequence[tuple[Keys, bool]]) -> None:
+        self.branches = branches(keys for keys, _ in siblings)
+        self._upcoming = {keys[-1]: self.prefixes(keys) for keys, _ in siblings}
+        self._endless = {keys[-1] for keys, endless in siblings if endless}
 
-    def marks(self, keys: Keys) -> Marks:
-        """The keys of a training at the branches."""
-        return tuple(keys[epochs] for epochs in self.branches if epochs < len(keys))
+    def prefixes(self, keys: Keys) -> Prefixes:
+        """Those of a training that end at a branch."""
+        return {keys[epochs]: epochs for epochs in self.branches if epochs < len(keys)}
 
-    def begun(self, keys: Keys) -> None:
-        """It will not come any more."""
-        self._to_come.pop(keys[-1], None)
+    def remove(self, keys: Keys) -> None:
+        """Take out a sibling that has begun, and so will not come again."""
+        if keys[-1] not in self._endless:
+            self._upcoming.pop(keys[-1], None)
 
     @property
-    def to_come(self) -> list[Marks]:
-        """Of all that may still come."""
-        return [*self._to_come.values(), *self._endless]
-
-
-def parting(marks: Marks, others: Sequence[Marks]) -> list[int]:
-    """The places in `marks` at which one of the others parts from it.
-
-    >>> parting(("a", "b", "c"), [("a", "x"), ("a", "b")])
-    [0, 1]
-    """
-    found = {_common(marks, other) - 1 for other in others}
-    return sorted(found - {-1})
-
-
-def _common(one: Marks, other: Marks) -> int:
-    """How many marks two trainings have in common."""
-    pairs = zip(one, other, strict=False)
-    return next((place for place, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+    def upcoming(self) -> list[Prefixes]:
+        """The prefixes of each sibling that may still come."""
+        return list(self._upcoming.values())

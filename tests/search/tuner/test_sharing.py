@@ -1,8 +1,9 @@
-"""Trials that begin alike, without processes: each epoch is trained once, whatever ends when and whoever is killed."""
+"""Shared prefixes, without processes: each epoch is trained once, whatever ends or is killed when."""
 
 from __future__ import annotations
 
 import csv
+import doctest
 import io
 import logging
 import re
@@ -20,7 +21,7 @@ from ogmge.prefix_keys import keys
 from search.backend.prefix_store import PrefixStore
 from search.backend.prefix_worker import Prefixes
 from search.console.summary import EpochCounts, count_epochs, format_effort
-from search.dry_run.prefix_savings import in_common
+from search.dry_run.prefix_savings import expected_savings
 from search.experiment.load import check, load
 from search.experiment.schema import Experiment
 from search.experiment.space import with_changes
@@ -32,9 +33,10 @@ from search.run.checkpoints import Storage
 from search.run.journal import Journal, TrialRecord
 from search.tracking.curve import Curve
 from search.tuner.prefixes import siblings as related
+from search.tuner.prefixes import tree
 from search.tuner.prefixes.sharing import Sharing
-from search.tuner.prefixes.siblings import preventing, siblings
-from search.tuner.prefixes.tree import branches, parting
+from search.tuner.prefixes.siblings import continuous_paths, siblings
+from search.tuner.prefixes.tree import branch_points, branches
 from search.tuner.search_policy import Policy, SearchPolicy, Suggestion
 from search.tuner.tuner import Tuner
 from search.verdict.confirm_policy import ConfirmPolicy
@@ -68,7 +70,7 @@ def experiment(*words: str) -> Experiment:
 
 
 class Machine:
-    """Trains nothing, and keeps beginnings: what workers and a disk do, an epoch at a time."""
+    """Trains nothing, and stores prefixes: what workers and a disk do, an epoch at a time."""
 
     def __init__(
         self,
@@ -186,9 +188,7 @@ def test_each_epoch_is_trained_once(grid: list[str], sampler: str, at_once: int)
 
 @settings(max_examples=30, deadline=None)
 @given(grids, st.integers(1, 3), st.lists(st.integers(0, 60), max_size=3))
-def test_a_killed_search_goes_on_with_the_beginnings_that_are_there(
-    grid: list[str], at_once: int, kills: list[int]
-) -> None:
+def test_a_killed_search_goes_on_with_the_stored_prefixes(grid: list[str], at_once: int, kills: list[int]) -> None:
     """No epoch is trained twice, as no trial was in the middle of one."""
     with TemporaryDirectory() as folder:
         asked, path, left, trained = experiment(*grid), Path(folder, "j.jsonl"), {}, 0
@@ -219,8 +219,8 @@ def test_a_leader_that_fails_holds_nobody_up(grid: list[str], at_once: int, fail
 
 @settings(max_examples=20, deadline=None)
 @given(grids, st.integers(1, 3), st.sampled_from([0.05, 0.1, 0.3]))
-def test_beginnings_take_no_more_room_than_they_may(grid: list[str], at_once: int, gb: float) -> None:
-    """But for those that running trials are to begin with, and the one that is just written by each."""
+def test_prefixes_take_no_more_room_than_they_may(grid: list[str], at_once: int, gb: float) -> None:
+    """But for those that running trials are to go on from, and the one that each is just writing."""
     with TemporaryDirectory() as folder:
         machine = Machine(experiment(*grid), Path(folder, "j.jsonl"), gb=gb)
         machine.run(at_once)
@@ -303,7 +303,7 @@ def test_what_needs_results_does_not_pile_up(tmp_path: Path) -> None:
 
 def test_a_continuous_range_from_the_start_on_prevents_sharing() -> None:
     asked = experiment("space.optimizer.lr={low: 0.01, high: 0.1}", "search.sampler=random")
-    assert preventing(asked.space, asked.trial) == ["optimizer.lr"]
+    assert continuous_paths(asked.space, asked.trial, late=False) == ("optimizer.lr",)
     assert siblings(asked.space, asked.trial, {"optimizer.lr": 0.05, "modulation.method": "none"}) == []
 
 
@@ -329,10 +329,17 @@ def test_a_space_too_large_to_look_through_still_shares_what_comes_before_window
     assert {1, 3} <= set(branches(chains))
 
 
-def test_where_marks_part() -> None:
-    assert parting(("a", "b", "c"), [("a", "x"), ("a", "b"), ("z",)]) == [0, 1]
-    assert parting(("a", "b"), [("a", "b", "c")]) == [1]
-    assert parting((), [("a",)]) == []
+@pytest.mark.parametrize(
+    ("own", "others", "points"),
+    [("abc", ["ax", "ab", "z"], {1: "a", 2: "b"}), ("ab", ["abc"], {2: "b"}), ("", ["a"], {})],
+)
+def test_prefixes_end_where_others_branch_off(own: str, others: list[str], points: dict[int, str]) -> None:
+    prefixes, *rest = ({key: epochs for epochs, key in enumerate(keys, start=1)} for keys in (own, *others))
+    assert branch_points(prefixes, rest) == points
+
+
+def test_the_examples_in_the_documentation_hold() -> None:
+    assert doctest.testmod(tree).failed == 0
 
 
 class Claim(Machine):
@@ -343,7 +350,7 @@ class Claim(Machine):
 
 
 @pytest.mark.parametrize("at_once", [1, 3])
-def test_a_ablation_goes_on_from_its_pair(tmp_path: Path, at_once: int) -> None:
+def test_an_ablation_goes_on_from_its_pair(tmp_path: Path, at_once: int) -> None:
     """The modulated training of a pair and its ablation are the same until the window opens."""
     asked = experiment("search.metric=val/accuracy")
     best = {"modulated": {"modulation.start": 3, "modulation.alpha": 0.9}, "baseline": {"optimizer.lr": 0.2}}
@@ -407,15 +414,15 @@ def test_a_shared_search_is_that_without_to_the_bit(grid: list[str]) -> None:
 
 
 @pytest.fixture
-def beginning(tmp_path: Path) -> tuple[Experiment, PrefixStore, Path]:
+def stored(tmp_path: Path) -> tuple[Experiment, PrefixStore, Path]:
     """A store in which a training has left its first two epochs, under `key`."""
     asked, store = experiment(), PrefixStore(Storage(str(tmp_path)))
     trained(asked, {"modulation.method": "none"}, tmp_path / "first", {"inherits": (), "leaves": {2: "key"}}, store)
     return asked, store, tmp_path
 
 
-def test_a_beginning_has_the_epochs_that_it_says(beginning) -> None:
-    asked, store, folder = beginning
+def test_a_prefix_has_the_epochs_that_it_says(stored) -> None:
+    asked, store, folder = stored
     assert store.sizes().keys() == {"key"}
     said = trained(asked, {"modulation.start": 2}, folder / "second", {"inherits": ("key",), "leaves": {}}, store)
     assert [metrics.get("inherited") for metrics in said] == [1.0, 1.0, None, None, None, None]
@@ -423,8 +430,8 @@ def test_a_beginning_has_the_epochs_that_it_says(beginning) -> None:
     assert best["config"]["modulation"]["start"] == 2
 
 
-def test_an_interrupted_heir_tells_again_what_it_inherited(beginning) -> None:
-    asked, store, folder = beginning
+def test_an_interrupted_heir_tells_again_what_it_inherited(stored) -> None:
+    asked, store, folder = stored
     order = {"inherits": ("key",), "leaves": {2: "other", 4: "more"}}
     first = trained(asked, {"modulation.start": 2}, folder / "second", order, store)
     again = trained(
@@ -434,8 +441,8 @@ def test_an_interrupted_heir_tells_again_what_it_inherited(beginning) -> None:
     assert store.sizes().keys() == {"key", "other", "more"}  # and not `x`: what lies there has six epochs by now
 
 
-def test_a_damaged_beginning_is_dropped_and_trained_again(beginning, caplog) -> None:
-    asked, store, folder = beginning
+def test_a_damaged_prefix_is_dropped_and_trained_again(stored, caplog) -> None:
+    asked, store, folder = stored
     path = folder / "prefixes" / "key.pt"
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0xFF
@@ -449,14 +456,14 @@ def test_a_damaged_beginning_is_dropped_and_trained_again(beginning, caplog) -> 
     assert store.get("key") is not None  # left anew
 
 
-def test_the_first_of_two_that_leave_the_same_stays(beginning) -> None:
-    asked, store, folder = beginning
+def test_the_first_of_two_that_leave_the_same_stays(stored) -> None:
+    asked, store, folder = stored
     before = (folder / "prefixes" / "key.pt").stat()
     trained(asked, {"modulation.start": 3}, folder / "second", {"inherits": (), "leaves": {2: "key"}}, store)
     assert (folder / "prefixes" / "key.pt").stat() == before
 
 
-def test_a_beginning_that_cannot_be_written_costs_nothing_but_time(tmp_path: Path, caplog) -> None:
+def test_a_prefix_that_cannot_be_written_costs_nothing_but_time(tmp_path: Path, caplog) -> None:
     (tmp_path / "prefixes").write_text("no folder")
     asked, store = experiment(), PrefixStore(Storage(str(tmp_path)))
     with caplog.at_level(logging.WARNING):
@@ -468,7 +475,7 @@ def test_a_beginning_that_cannot_be_written_costs_nothing_but_time(tmp_path: Pat
     tells(warning, tmp_path / "prefixes")
 
 
-def test_beginnings_at_a_uri(tmp_path: Path) -> None:
+def test_prefixes_at_a_uri(tmp_path: Path) -> None:
     store, here = (
         PrefixStore(Storage((tmp_path / "there").as_uri(), "run-1")),
         PrefixStore(Storage(str(tmp_path / "here"))),
@@ -522,6 +529,18 @@ def test_a_trial_that_ran_out_of_memory_shares_nothing(tmp_path: Path) -> None:
     assert not machine.tuner.order(trial.number).leaves
 
 
+def test_a_prefix_goes_once_its_last_heir_has_loaded_it(tmp_path: Path) -> None:
+    words = ["space.modulation.alpha=[0.9]", "space.modulation.start=[3]", "space.modulation.end=[5]"]
+    machine = Machine(experiment(*words), tmp_path / "j.jsonl")
+    machine.run(1, steps=6)
+    heir = machine.tuner.next()
+    assert heir is not None
+    machine.tuner.record_start(heir.number)
+    assert machine.tuner.order(heir.number).inherits == tuple(machine.left) != ()
+    machine.tuner.record_epoch(heir.number, {"epoch": 0, "best": 0.5, "seconds": 1.0, "inherited": 1.0})
+    assert machine.left == {}
+
+
 # ---- what is said of it ----
 
 
@@ -570,13 +589,13 @@ def test_the_table_of_trials_says_who_trained(grid: Machine) -> None:
 
 def test_a_plan_foresees_it(grid: Machine) -> None:
     asked = grid.tuner.experiment
-    found = in_common(asked, grid.tuner.policy.arms)
+    found = expected_savings(asked, grid.tuner.policy.arms)
     epochs = 6 * len(grid.tuner.record.trials)
-    assert round(epochs * (1 - found.part)) == grid.bound()
-    assert grid.most <= found.beginnings * 10**8
+    assert round(epochs * (1 - found.inherited_share)) == grid.bound()
+    assert grid.most <= found.prefixes * 10**8
     assert (found.prevented_by, found.limited_by) == ((), ())
     off = experiment("search.share_prefixes=false")
-    assert in_common(off, grid.tuner.policy.arms).part == 0
+    assert expected_savings(off, grid.tuner.policy.arms).inherited_share == 0
 
 
 @pytest.mark.parametrize(
@@ -589,15 +608,15 @@ def test_a_plan_foresees_it(grid: Machine) -> None:
 )
 def test_a_plan_names_the_ranges_that_prevent_it(words: list[str], prevented: tuple, limited: tuple) -> None:
     asked = experiment(*words, "search.sampler=random")
-    found = in_common(asked, SearchPolicy(asked).arms)
+    found = expected_savings(asked, SearchPolicy(asked).arms)
     assert (found.prevented_by, found.limited_by) == (prevented, limited)
-    assert (found.part == 0) == bool(prevented)
+    assert (found.inherited_share == 0) == bool(prevented)
 
 
 @pytest.mark.parametrize("file", sorted(path.name for path in Path("experiments").glob("*.yaml")))
-def test_trials_of_the_shipped_files_begin_alike(file: str) -> None:
+def test_trials_of_the_shipped_files_share_prefixes(file: str) -> None:
     """Learning rates are choices, and windows open in steps."""
     asked = load(Path("experiments", file))
-    found = in_common(asked, SearchPolicy(asked).arms)
+    found = expected_savings(asked, SearchPolicy(asked).arms)
     assert found.prevented_by == ()
-    assert found.part > 0.02
+    assert found.inherited_share > 0.02
