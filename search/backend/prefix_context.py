@@ -1,4 +1,4 @@
-"""What else than its configuration makes a training: the data, the code, the machine."""
+"""All that affects a training besides its configuration: the data, the code, the machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker takes from other trials, and leaves for them."""
+"""The prefixes that a worker takes from other trials, and stores for them."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Prefixes:
         self._store, self._inherits, self._leaves = store, order["inherits"], order["leaves"]
 
     def take(self, trial: TrialConfig, folder: Path) -> int:
-        """Before the trial begins: has it go on from the longest beginning that is there; returns how many epochs that
-        has, 0 where there is none, or where the trial was interrupted and goes on from its own last epoch."""
+        """Before the trial begins: have it go on from the longest stored prefix; returns how many epochs that has, 0
+        where there is none, or where the trial was interrupted and goes on from its own last epoch."""
         if (folder / LAST).exists():
             return 0
         for key in self._inherits:
@@ -37,7 +37,7 @@ class Prefixes:
         return 0
 
     def leave(self, epochs: int, folder: Path) -> list[tuple[str, int]]:
-        """After so many epochs: leaves what is to be left; returns its key and its size in bytes."""
+        """After so many epochs: store the prefix, where one is asked for; returns its key and its size in bytes."""
         key = self._leaves.get(epochs)
         if key is None:
             return []
@@ -46,7 +46,7 @@ class Prefixes:
         except checkpoint.CheckpointError as error:
             log.warning("%s; other trials train these epochs, too", error)
             return []
-        if len(state["last"]["history"]) != epochs:  # it was interrupted, and tells what it did before
+        if len(state["last"]["history"]) != epochs:  # it was interrupted, and reports again what it did before
             return []
         size = self._store.put(key, state)
         return [] if size is None else [(key, size)]

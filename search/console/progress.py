@@ -142,7 +142,7 @@ class Progress:
 
     def _spending(self) -> list[str]:
         spent = self._tuner.record.spent
-        epochs = f"{spent.epochs} epochs" + (f" and {spent.inherited_epochs} in common" * bool(spent.inherited_epochs))
+        epochs = f"{spent.epochs} epochs" + (f" and {spent.inherited_epochs} inherited" * bool(spent.inherited_epochs))
         if not spent.gpu_seconds:
             return [epochs]
         saved = f" and {spent.saved_gpu_seconds / 3600:.3g} saved" if spent.saved_gpu_seconds else ""

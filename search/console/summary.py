@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import NamedTuple
 
 from rich.console import Console
@@ -121,27 +122,37 @@ class EpochCounts(NamedTuple):
     """The epochs that trials ask for, by what became of them."""
 
     trained: int
-    inherited: int  # from another trial
-    skipped: int  # by trials that ended before their last
+    inherited: int  # trained by another trial
+    saved: int  # by early stopping
+    failed: int  # of trials that failed before
+    unpaid: int  # for lack of budget
     to_come: int  # of trials that have begun
+
+
+WHAT = {  # of the epochs that were not trained
+    "inherited": "inherited (trained by another trial)",
+    "saved": "saved by early stopping",
+    "failed": "skipped by failed trials",
+    "unpaid": "skipped for lack of budget",
+    "to_come": "to come in trials that have begun",
+}
+FATES = {"stopped": "saved", "failed": "failed"}  # a trial's status -> what becomes of its other epochs
 
 
 def count_epochs(experiment: Experiment, record: SearchRecord) -> EpochCounts:
     """Count the epochs of trials that have begun."""
-    missing = {True: 0, False: 0}
+    missing: Counter[str] = Counter()
     for trial in record:
-        missing[trial.is_over] += int(trial.changes.get("epochs", experiment.trial.epochs)) - len(trial.epochs)
-    return EpochCounts(record.spent.epochs, record.spent.inherited_epochs, missing[True], missing[False])
+        fate = "unpaid" if trial.is_cut_short else FATES.get(trial.status, "to_come")
+        missing[fate] += int(trial.changes.get("epochs", experiment.trial.epochs)) - len(trial.epochs)
+    spent = record.spent
+    return EpochCounts(spent.epochs, spent.inherited_epochs, *(missing[fate] for fate in EpochCounts._fields[2:]))
 
 
 def format_effort(counts: EpochCounts, spent: Spent) -> str:
     """Where the epochs went, and the GPU's hours."""
-    parts = {
-        "in common with another trial and trained there": counts.inherited,
-        "left out": counts.skipped,
-        "to come of trials that have begun": counts.to_come,
-    }
-    text = ", ".join([f"{counts.trained} trained", *(f"{count} {what}" for what, count in parts.items() if count)])
+    others = counts._asdict()
+    text = ", ".join([f"{others.pop('trained')} trained", *(f"{n} {WHAT[fate]}" for fate, n in others.items() if n)])
     hours = f"{spent.gpu_seconds / 3600:.3g} GPU-hours spent, {spent.saved_gpu_seconds / 3600:.3g} saved by sharing"
     return f"{text}; {hours}" if spent.gpu_seconds else text
 

@@ -77,7 +77,7 @@ class Prefixes(_Section):
     """Shared prefixes: the first epochs of trainings, stored for the trials that share them."""
 
     max_gb: float = Field(default=20.0, gt=0)
-    """Gigabytes of all that are kept at a time; over it those go that save the least."""
+    """Gigabytes of all that are stored at a time; beyond it, those that save the least are dropped."""
 
 
 class Budget(_Section):

@@ -73,7 +73,7 @@ def _row(facts: Facts, trial: TrialRecord, metrics: list[str], paths: list[str])
 
 
 def _epochs(trial: TrialRecord) -> Cell:
-    taken = f" ({trial.inherited_epochs} in common)" if trial.inherited_epochs else ""
+    taken = f" ({trial.inherited_epochs} inherited)" if trial.inherited_epochs else ""
     return Cell(f"{len(trial.epochs)}{taken}", len(trial.epochs))
 
 

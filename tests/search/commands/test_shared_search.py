@@ -1,4 +1,4 @@
-"""Trials that begin alike, in real Ray workers: the results are those of a search that shares nothing."""
+"""Shared prefixes, in real Ray workers: the results are those of a search that shares nothing."""
 
 from __future__ import annotations
 
