@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
+from ogmge.config import TrialConfig
 from search.backend.resources import Resources
 from search.experiment.schema import Experiment
 from search.tracking.client import versions
@@ -38,16 +39,20 @@ def context_of(experiment: Experiment, fingerprint: str, resources: Resources, o
         resources: what a trial is given.
         own: see `code`.
     """
-    weights = experiment.trial.weights
-    named = weights.values() if isinstance(weights, dict) else [weights]
-    files = [path.stat() for path in map(Path, filter(None, named)) if path.is_file()]
-    said = {
+    context = {
         "code": code(own),
         "versions": versions(),
         "dataset": experiment.dataset,
         "fingerprint": fingerprint,
         "objective": asdict(experiment.search.objective),
-        "weights": [[stat.st_size, stat.st_mtime_ns] for stat in files],
+        "weights": _weights(experiment.trial),
         "device": "cuda" if resources.gpu else f"cpu, {max(1, int(resources.cpu))} threads",
     }
-    return json.dumps(said, sort_keys=True)
+    return json.dumps(context, sort_keys=True)
+
+
+def _weights(trial: TrialConfig) -> list[list[int]]:
+    """Size and time of the files with the first weights."""
+    named = trial.weights.values() if isinstance(trial.weights, dict) else [trial.weights]
+    files = [path.stat() for path in map(Path, filter(None, named)) if path.is_file()]
+    return [[file.st_size, file.st_mtime_ns] for file in files]

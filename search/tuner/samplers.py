@@ -1,10 +1,9 @@
 """Optuna's samplers by name: how each is made anew for a trial from the results so far.
 
 tpe and random are asked in the arm's study as it is. The others are asked in a study of their own, made for the one
-question: gp, cmaes and nsga2 learn nothing from a trial that was stopped early, as most are, and are told the best that
-it reached, and so is tpe where there are several objectives; cmaes and nsga2 go by notes that they leave on their
-trials, which are written again from the results; qmc counts its trials, and so that the count depends on nothing else,
-it and grid are sequences that are known beforehand.
+question. gp, cmaes and nsga2 (and tpe with several objectives) learn nothing from a trial that was stopped early, as
+most are; they get the best value that it reached. cmaes and nsga2 use notes that they leave on their trials; these are
+written again from the results. grid and qmc are sequences that depend on no result.
 """
 
 from __future__ import annotations
@@ -35,11 +34,11 @@ from search.tuner.distributions import Distributions
 
 
 @dataclass(frozen=True)
-class Known:
-    """What a sampler goes by.
+class StudyHistory:
+    """What a sampler learns from.
 
     Args:
-        study: the arm's, with its results so far.
+        study: of the arm, with its results so far.
         distributions: the arm's whole space.
         values: number in the study -> the objectives of a trial that has ended, whichever way.
         startup: trials drawn at random before there is anything to learn from; nsga2's generation.
@@ -51,72 +50,73 @@ class Known:
     startup: int
 
     def results(self) -> list[FrozenTrial]:
-        """What came of the trials, in their order; one that was stopped counts with the best that it reached."""
+        """The trials that have a result, in their order; one that was stopped has the best that it reached."""
         trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-        return [self._result(trial.params, values=self.values[trial.number]) for trial in trials]
+        return [
+            create_trial(values=self.values[trial.number], params=trial.params, distributions=self.distributions)
+            for trial in trials
+        ]
 
     def pending(self) -> list[FrozenTrial]:
+        """The trials that have none yet."""
         trials = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        return [self._result(trial.params, state=TrialState.RUNNING) for trial in trials]
+        return [
+            create_trial(state=trial.state, params=trial.params, distributions=self.distributions) for trial in trials
+        ]
 
-    def _result(
-        self, params: Internal, *, values: Sequence[float] | None = None, state: TrialState = TrialState.COMPLETE
-    ) -> FrozenTrial:
-        return create_trial(state=state, values=values, params=params, distributions=self.distributions)
-
-    def empty(self, sampler: BaseSampler) -> optuna.Study:
+    def empty_study(self, sampler: BaseSampler) -> optuna.Study:
         """A study of the sampler's own."""
         return optuna.create_study(directions=self.study.directions, sampler=sampler)
 
-    def asked(self, sampler: BaseSampler) -> BaseSampler:
-        """What a sampler makes of all results and of what is still to come, in a study of its own."""
-        study = self.empty(sampler)
+    def ask(self, sampler: BaseSampler) -> BaseSampler:
+        """Ask a sampler in a study of its own, with all results and pending trials; returns a sampler of its answer."""
+        study = self.empty_study(sampler)
         study.add_trials([*self.results(), *self.pending()])
         return fixed_sampler(study.ask(self.distributions).params)
 
 
 class _FlatTPE(TPESampler):
-    """TPE over the whole of a space that is known. Optuna's looks for it in all trials so far, anew for each trial."""
+    """TPE over the whole of a given space; Optuna's infers the space from all trials so far, anew for each trial."""
 
-    def __init__(self, known: Known, seed: int) -> None:
-        super().__init__(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=known.startup)
-        self._space = {name: d for name, d in sorted(known.distributions.items()) if not d.single()}
+    def __init__(self, history: StudyHistory, seed: int) -> None:
+        super().__init__(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=history.startup)
+        self._space = {name: d for name, d in sorted(history.distributions.items()) if not d.single()}
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> Distributions:
         return self._space
 
 
-def random(known: Known, seed: int) -> BaseSampler:
+def random(history: StudyHistory, seed: int) -> BaseSampler:
     return RandomSampler(seed=seed)
 
 
-def tpe(known: Known, seed: int) -> BaseSampler:
-    sampler = _FlatTPE(known, seed)
-    return sampler if len(known.study.directions) == 1 else known.asked(sampler)
+def tpe(history: StudyHistory, seed: int) -> BaseSampler:
+    sampler = _FlatTPE(history, seed)
+    return sampler if len(history.study.directions) == 1 else history.ask(sampler)
 
 
-def gp(known: Known, seed: int) -> BaseSampler:
+def gp(history: StudyHistory, seed: int) -> BaseSampler:
     with threadpool_limits(1):  # ten times as fast as with threads that fight for the cores, and the same to the bit
-        return known.asked(GPSampler(seed=seed, n_startup_trials=known.startup))
+        return history.ask(GPSampler(seed=seed, n_startup_trials=history.startup))
 
 
-def cmaes(known: Known, seed: int) -> BaseSampler:
-    numeric = sum(not d.single() for d in known.distributions.values())
+def cmaes(history: StudyHistory, seed: int) -> BaseSampler:
+    numeric = sum(not d.single() for d in history.distributions.values())
     generation = 4 + math.floor(3 * math.log(max(1, numeric)))  # Hansen, arXiv:1604.00772, eq. 48
-    study = known.empty(CmaEsSampler(seed=seed, popsize=generation))
-    return _by_generations(known, study, itertools.chain([1], itertools.repeat(generation)))
+    study = history.empty_study(CmaEsSampler(seed=seed, popsize=generation))
+    return _by_generations(history, study, itertools.chain([1], itertools.repeat(generation)))
 
 
-def nsga2(known: Known, seed: int) -> BaseSampler:
-    study = known.empty(NSGAIISampler(seed=seed, population_size=known.startup))
-    return _by_generations(known, study, itertools.repeat(known.startup))
+def nsga2(history: StudyHistory, seed: int) -> BaseSampler:
+    study = history.empty_study(NSGAIISampler(seed=seed, population_size=history.startup))
+    return _by_generations(history, study, itertools.repeat(history.startup))
 
 
-def _by_generations(known: Known, study: optuna.Study, sizes: Iterable[int]) -> BaseSampler:
-    """The results again, a generation at a time, each with the notes that the sampler leaves on a trial of it."""
-    results = iter(known.results())
+def _by_generations(history: StudyHistory, study: optuna.Study, sizes: Iterable[int]) -> BaseSampler:
+    """Add the results again, a generation at a time, each with the notes that the sampler leaves on a trial of it."""
+    results = iter(history.results())
     for size in sizes:
-        asked = study.ask(known.distributions)
+        asked = study.ask(history.distributions)
         generation = list(itertools.islice(results, size))
         if len(generation) < size:
             break
@@ -133,7 +133,7 @@ def fixed_sampler(params: Internal) -> BaseSampler:
     return PartialFixedSampler(params, RandomSampler())
 
 
-SAMPLERS: dict[SamplerName, Callable[[Known, int], BaseSampler]] = {
+SAMPLERS: dict[SamplerName, Callable[[StudyHistory, int], BaseSampler]] = {
     "tpe": tpe,
     "random": random,
     "gp": gp,
@@ -142,7 +142,7 @@ SAMPLERS: dict[SamplerName, Callable[[Known, int], BaseSampler]] = {
 }
 
 
-# ---- sequences that are known beforehand ----
+# ---- sequences that depend on no result ----
 
 
 def grid(dimensions: Sequence[Dimension], seed: int) -> Iterator[Internal]:

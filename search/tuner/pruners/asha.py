@@ -21,9 +21,9 @@ class Asha:
         rungs: numbers of epochs trained, see `rung_epochs`.
         reduction_factor: one run in so many goes on.
         mode: whether more or less of the value is better.
-        grace_epochs: in which a run whose window has just opened is compared with nobody.
-        brackets: of how many a trial draws one; in bracket b the first b rungs are left out, and trials are compared
-            within their bracket. The chance of each is `reduction_factor` times that of the next.
+        grace_epochs: in which a run whose window has just opened is not compared.
+        brackets: of how many a trial draws one; bracket b skips the first b rungs, and trials are compared within
+            their bracket. The chance of each is `reduction_factor` times that of the next.
         seed: of that draw.
     """
 
@@ -46,17 +46,26 @@ class Asha:
         return self.brackets - 1
 
     def decide(self, run: LearningCurve, runs: Iterable[LearningCurve]) -> Reason | None:
-        """See `Scheduler`."""
-        trained, bracket = len(run.values), self.bracket(run.number)
-        rungs = [r for r in self.rungs[bracket:] if run.due(r, self.grace_epochs) == trained]
-        if not rungs:
+        """See `Pruner`."""
+        rung = self._due_rung(run)
+        if rung is None:
             return None
-        rung = rungs[-1]
-        there = [o for o in peers(run, runs, rung, self.grace_epochs) if self.bracket(o.number) == bracket]
-        rivals = [o.values[trained - 1] for o in there if len(o.values) >= trained]
-        place, of = 1 + sum(better(value, run.values[-1], self.mode) for value in rivals), 1 + len(there)
+        rivals = [
+            r for r in peers(run, runs, rung, self.grace_epochs) if self.bracket(r.number) == self.bracket(run.number)
+        ]
+        place, of = 1 + self._count_better(run, rivals), 1 + len(rivals)
         go_on = max(1, of // self.reduction_factor)
         if place <= go_on:
             return None
-        facts = {"place": place, "of": of, "epochs": trained, "promoted": go_on, "peers": peer_group(run, rung)}
-        return Reason(Cause.ASHA, facts)
+        epochs, group = len(run.values), peer_group(run, rung)
+        return Reason(Cause.ASHA, {"place": place, "of": of, "epochs": epochs, "promoted": go_on, "peers": group})
+
+    def _due_rung(self, run: LearningCurve) -> int | None:
+        """The highest rung at which the run is compared after its last epoch, if any."""
+        rungs = reversed(self.rungs[self.bracket(run.number) :])
+        return next((rung for rung in rungs if run.due(rung, self.grace_epochs) == len(run.values)), None)
+
+    def _count_better(self, run: LearningCurve, rivals: Iterable[LearningCurve]) -> int:
+        """How many rivals were better after as many epochs."""
+        epochs = len(run.values)
+        return sum(better(r.values[epochs - 1], run.values[-1], self.mode) for r in rivals if len(r.values) >= epochs)

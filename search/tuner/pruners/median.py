@@ -27,7 +27,7 @@ class Median:
     def decide(self, run: LearningCurve, runs: Iterable[LearningCurve]) -> Reason | None:
         """See `Scheduler`."""
         trained = len(run.values)
-        if trained < self.grace_epochs or run.due(trained, self.grace_epochs) > trained:
+        if trained < max(self.grace_epochs, run.due(trained, self.grace_epochs)):
             return None
         there = peers(run, runs, trained, self.grace_epochs)
         if len(there) < FEWEST:

@@ -1,9 +1,8 @@
-"""What early stopping knows of a trial, and which trials it is compared with.
+"""What early stopping knows of a trial, and which trials it is compared with: its peers.
 
-Until its window opens, a modulated trial is an unmodulated run: it is compared with all runs that are unmodulated up
-to that epoch, for its other settings. Once open, it has a grace, in which it is compared with nobody, and then stands
-among those whose windows are open as well. The baseline is compared with itself alone: what the other arm does never
-ends one of its trials.
+Until its window opens, a modulated trial is an unmodulated run: its peers are all runs that are unmodulated up to that
+epoch. Once open, it has a grace, in which it is not compared at all; then its peers are those whose windows are open as
+well. The peers of a baseline trial are the baseline's: what the other arm does never ends one of its trials.
 """
 
 from __future__ import annotations
@@ -38,6 +37,12 @@ class LearningCurve:
         """Whether any of the first `trained` epochs is modulated."""
         return self.opens is not None and self.opens < trained
 
+    def has_peer(self, other: LearningCurve, trained: int) -> bool:
+        """Whether it may be compared with another after so many epochs."""
+        if self.arm == "baseline":
+            return other.arm == "baseline"
+        return other.open_at(trained) == self.open_at(trained)
+
     def due(self, rung: int, grace_epochs: int) -> int:
         """When the run is compared that would be after `rung` epochs: at once, or at the end of its window's grace."""
         return max(rung, self.opens + grace_epochs) if self.opens is not None and self.opens < rung else rung
@@ -51,13 +56,15 @@ class Scheduler(Protocol):
 
 
 def peers(run: LearningCurve, runs: Iterable[LearningCurve], rung: int, grace_epochs: int) -> list[LearningCurve]:
-    """Those with which `run` is compared at a rung, as far as they came to it by now; not itself."""
+    """Those with which `run` is compared at a rung, as far as they have reached it by now; not itself."""
     due = run.due(rung, grace_epochs)
-    others = (other for other in runs if other.number != run.number)
-    there = [o for o in others if o.due(rung, grace_epochs) <= min(due, len(o.values))]
-    if run.arm == "baseline":
-        return [other for other in there if other.arm == "baseline"]
-    return [other for other in there if other.open_at(rung) == run.open_at(rung)]
+    return [
+        other
+        for other in runs
+        if other.number != run.number
+        and run.has_peer(other, rung)
+        and other.due(rung, grace_epochs) <= min(due, len(other.values))
+    ]
 
 
 def peer_group(run: LearningCurve, trained: int) -> str:

@@ -16,7 +16,7 @@ from search.experiment.load import check
 from search.experiment.schema import ExperimentError
 from search.experiment.yaml_source import parse
 from search.run.journal import TrialRecord
-from search.tuner.samplers import SAMPLERS, Known
+from search.tuner.samplers import SAMPLERS, StudyHistory
 from search.tuner.study import ArmStudy
 from tests.search.tuner.test_study import NAMES, changes, created_studies, run, sampled
 from tests.support.tells import tells
@@ -131,8 +131,8 @@ def test_tpe_suggests_what_optunas_own_does(arm, monkeypatch):
     asked = sampled("tpe", "space.schedule.gamma=[0.1]")
     ours = changes(run(ArmStudy(asked, arm), arm, ends))
 
-    def theirs(known: Known, seed: int) -> TPESampler:
-        return TPESampler(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=known.startup)
+    def theirs(history: StudyHistory, seed: int) -> TPESampler:
+        return TPESampler(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=history.startup)
 
     monkeypatch.setitem(SAMPLERS, "tpe", theirs)
     assert ours == changes(run(ArmStudy(asked, arm), arm, ends))
@@ -238,7 +238,7 @@ def test_what_is_written_again_is_what_the_sampler_wrote_itself(name, sampler, s
         trial = own.ask(space)
         own.tell(trial, (trial.params["x"] - 0.3) ** 2 + trial.params["y"])
     studies = created_studies(monkeypatch)
-    SAMPLERS[name](Known(own, space, {t.number: t.values for t in own.trials}, startup=5), 2)
+    SAMPLERS[name](StudyHistory(own, space, {t.number: t.values for t in own.trials}, startup=5), 2)
     [again] = studies
     found = again.get_trials(states=[TrialState.COMPLETE])
     assert len(found) > 40 - 7
