@@ -1,4 +1,4 @@
-"""Shared beginnings against none: `python -m benchmarks.prefixes [--epochs 10] [--alphas 8]`.
+"""Shared prefixes against none: `python -m benchmarks.prefixes [--epochs 10] [--alphas 8]`.
 
 The grid of 8 alphas x 4 starts x 4 ends with its baseline, on the demo's data and model, its epochs scaled down from
 100, searched twice by `run_search.py`, with and without `search.share_prefixes`; no trial is stopped early. Compared
@@ -15,14 +15,14 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from ogmge import checkpoint
-from search.run.journal import Journal, SearchRecord
+from search.run.journal import Journal, SearchRecord, TrialRecord
 
 ROOT = Path(__file__).resolve().parent.parent
 STARTS, ENDS, WHOLE = (0, 10, 20, 30), (40, 50, 60, 80), 100
@@ -53,15 +53,16 @@ class Grid:
 
     @property
     def bound(self) -> int:
-        """Epochs that any search of it has to train: beginnings that are not alike, by what each epoch of them does."""
-        starts, ends = self.windows
-        modulated = itertools.product(self.strengths, starts, ends)
-        runs = [[a if s <= epoch <= e else None for epoch in range(self.epochs)] for a, s, e in modulated]
-        runs.append([None] * self.epochs)
-        return len({tuple(run[:length]) for run in runs for length in range(1, self.epochs + 1)})
+        """Epochs that any search of it has to train: distinct prefixes, by what each of their epochs does."""
+        modulated = itertools.product(self.strengths, *self.windows)
+        runs = [self._steps(*settings) for settings in modulated] + [(None,) * self.epochs]
+        return len({run[:length] for run in runs for length in range(1, self.epochs + 1)})
+
+    def _steps(self, strength: float, start: int, end: int) -> tuple[float | None, ...]:
+        return tuple(strength if start <= epoch <= end else None for epoch in range(self.epochs))
 
     @property
-    def asked(self) -> int:
+    def all_epochs(self) -> int:
         starts, ends = self.windows
         return (self.alphas * len(starts) * len(ends) + 1) * self.epochs
 
@@ -85,8 +86,12 @@ class SearchSummary:
         first = next(event for event in events if event["event"] == "reported")
         return self.record.spent.wall_seconds - (first["wall_seconds"] - first["metrics"]["seconds"])
 
+    def best_weights(self, trial: TrialRecord) -> dict[str, torch.Tensor]:
+        weights: dict[str, torch.Tensor] = checkpoint.load(self.folder / f"{trial.number:04d}" / "best.pt")["model"]
+        return weights
 
-def searched(grid: Grid, folder: Path, *, shared: bool) -> SearchSummary:
+
+def run_search(grid: Grid, folder: Path, *, shared: bool) -> SearchSummary:
     """The whole command, in a process of its own."""
     starts, ends = grid.windows
     words = [
@@ -115,27 +120,29 @@ def searched(grid: Grid, folder: Path, *, shared: bool) -> SearchSummary:
 
 def differences(one: SearchSummary, other: SearchSummary) -> list[str]:
     """Of metrics or best weights, between trials of the same configuration."""
-    found = []
     others = {repr(trial.changes): trial for trial in other.record}
+    found = []
     for trial in one.record:
-        ablation = others[repr(trial.changes)]
-        said = [
-            [{k: v for k, v in m.items() if k not in ("seconds", "inherited")} for m in t.epochs]
-            for t in (trial, ablation)
-        ]
-        if said[0] != said[1]:
+        same = others[repr(trial.changes)]
+        if _metrics(trial) != _metrics(same):
             found.append(f"metrics of {trial.changes}")
-        files = (one.folder / f"{trial.number:04d}" / "best.pt", other.folder / f"{ablation.number:04d}" / "best.pt")
-        weights = [checkpoint.load(file)["model"] for file in files]
-        if not all(torch.equal(weights[0][name], weights[1][name]) for name in weights[1]):
+        if not _are_equal(one.best_weights(trial), other.best_weights(same)):
             found.append(f"best weights of {trial.changes}")
     return found
 
 
+def _metrics(trial: TrialRecord) -> list[dict[str, float]]:
+    return [{name: metrics[name] for name in metrics.keys() - {"seconds", "inherited"}} for metrics in trial.epochs]
+
+
+def _are_equal(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> bool:
+    return all(torch.equal(one[name], other[name]) for name in other)
+
+
 def _compare(grid: Grid, shared: SearchSummary, alone: SearchSummary) -> None:
     trained, inherited = shared.record.spent.epochs, shared.record.spent.inherited_epochs
-    promised = alone.seconds * trained / grid.asked
-    print(f"{len(shared.record.trials)} trials of {grid.epochs} epochs, {grid.asked} in all")
+    promised = alone.seconds * trained / grid.all_epochs
+    print(f"{len(shared.record.trials)} trials of {grid.epochs} epochs, {grid.all_epochs} in all")
     print(f"  trained, shared      {trained} (and {inherited} inherited)")
     print(f"  the bound            {grid.bound}: {'equal' if trained == grid.bound else 'NOT EQUAL'}")
     print(f"  trained, alone       {alone.record.spent.epochs}")
@@ -149,10 +156,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--epochs", type=int, default=10, help="of a trial, in place of 100")
     parser.add_argument("--alphas", type=int, default=8)
-    asked = parser.parse_args(arguments)
-    grid = Grid(asked.alphas, asked.epochs)
+    options = parser.parse_args(arguments)
+    grid = Grid(options.alphas, options.epochs)
     with tempfile.TemporaryDirectory() as name:
-        shared, alone = (searched(grid, Path(name), shared=how) for how in (True, False))
+        shared, alone = (run_search(grid, Path(name), shared=how) for how in (True, False))
         wrong = differences(shared, alone)
         _compare(grid, shared, alone)
     print(f"  results              {'the same to the bit' if not wrong else f'DIFFERENT: {wrong}'}")

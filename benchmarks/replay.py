@@ -14,7 +14,7 @@ from statistics import fmean
 
 from benchmarks.curves import SEEDS, Curve
 from search.experiment.arms import ARMS, Arm, plan
-from search.tuner.pruners.peers import LearningCurve, Scheduler
+from search.tuner.pruners.peers import LearningCurve, Pruner
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def side_by_side(numbers: Iterable[int], workers: int, goes_on: Callable[[int], 
     return history
 
 
-def stopping(scheduler_for: Callable[[], Scheduler], *, raw: bool = False) -> Policy:
+def stopping(scheduler_for: Callable[[], Pruner], *, raw: bool = False) -> Policy:
     """Trains each trial until the scheduler stops it, or to its end.
 
     Args:

@@ -43,8 +43,8 @@ from search.experiment.arms import ARMS, Arm
 from search.experiment.rungs import grace_of, rung_epochs
 from search.tuner.pruners.asha import Asha
 from search.tuner.pruners.median import Median
-from search.tuner.pruners.peers import LearningCurve, Scheduler
-from search.tuner.pruners.pruner import NoStopping
+from search.tuner.pruners.peers import LearningCurve, Pruner
+from search.tuner.pruners.pruner import NoPruning
 
 WITHIN = 0.5  # points of the best, and what rounding makes of them
 ROUNDING = 1e-9
@@ -58,10 +58,10 @@ NONE = "none"
 class Blind:
     """A scheduler that takes every window to open at once."""
 
-    scheduler: Scheduler
+    scheduler: Pruner
 
     def decide(self, run: LearningCurve, runs: Iterable[LearningCurve]) -> str | None:
-        """See `Scheduler`."""
+        """See `Pruner`."""
         return self.scheduler.decide(_opened(run), map(_opened, runs))
 
 
@@ -81,7 +81,7 @@ class RayAsha:
         self._trials: dict[int, SimpleNamespace] = {}
 
     def decide(self, run: LearningCurve, runs: Iterable[LearningCurve]) -> str | None:
-        """See `Scheduler`."""
+        """See `Pruner`."""
         if run.number not in self._trials:
             self._trials[run.number] = SimpleNamespace(trial_id=str(run.number))
             self._theirs.on_trial_add(None, self._trials[run.number])
@@ -95,7 +95,7 @@ def policies() -> dict[str, Policy]:
     trial, grace, factor = demo().trial, grace_of(demo()), demo().search.scheduler.reduction_factor
     ours = Asha(rung_epochs(grace, factor, trial.epochs, trial.schedule.milestones), factor, "max", grace)
     return {
-        NONE: stopping(NoStopping),
+        NONE: stopping(NoPruning),
         "window ASHA": stopping(lambda: ours),
         "blind ASHA": stopping(lambda: Blind(ours)),
         "Ray's ASHA": stopping(lambda: RayAsha(grace, factor, trial.epochs), raw=True),
@@ -108,7 +108,7 @@ def policies() -> dict[str, Policy]:
 def variants() -> dict[str, Policy]:
     """Window-aware ASHA with other graces and factors, with and without the rung after the drop; other graces."""
     trial = demo().trial
-    found: dict[str, Policy] = {NONE: stopping(NoStopping)}
+    found: dict[str, Policy] = {NONE: stopping(NoPruning)}
     for grace, factor in itertools.product((1, 2, 3, 4, 6), (2, 3, 4)):
         for drops in ((), trial.schedule.milestones):
             asha = Asha(rung_epochs(grace, factor, trial.epochs, drops), factor, "max", grace)
@@ -119,7 +119,7 @@ def variants() -> dict[str, Policy]:
     return found
 
 
-def _same(scheduler: Scheduler) -> Scheduler:
+def _same(scheduler: Pruner) -> Pruner:
     """A scheduler that remembers nothing serves every search."""
     return scheduler
 

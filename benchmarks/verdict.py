@@ -29,8 +29,8 @@ from search.experiment.arms import ARMS, Arm, arm_of
 from search.experiment.load import load
 from search.run.best import best_of
 from search.run.journal import SearchRecord, TrialRecord
-from search.tuner.pruners.peers import LearningCurve, Scheduler
-from search.tuner.pruners.pruner import scheduler_of
+from search.tuner.pruners.peers import LearningCurve, Pruner
+from search.tuner.pruners.pruner import pruner_of
 from search.verdict import anytime
 from search.verdict.decide import Ablation, Claim, decide, leader
 from search.verdict.paired import power_of, prediction_interval
@@ -110,7 +110,7 @@ def gained(model: Model, opens: NDArray[np.int64]) -> Array:
     return model.gain * (np.arange(EPOCHS) >= opens[..., None])
 
 
-def run_search(curves: Array, opens: list[int | None], arms: list[Arm], scheduler: Scheduler) -> dict[int, TrialRecord]:
+def run_search(curves: Array, opens: list[int | None], arms: list[Arm], scheduler: Pruner) -> dict[int, TrialRecord]:
     """Trials, a few at a time, as the scheduler lets them: its decisions see what a real search's would."""
     best = np.maximum.accumulate(curves, 1).tolist()
     values = curves.tolist()
@@ -140,7 +140,7 @@ def run_search(curves: Array, opens: list[int | None], arms: list[Arm], schedule
     }
 
 
-def one_search(model: Model, scheduler: Scheduler, rng: np.random.Generator) -> tuple[dict[Arm, Chosen], Chosen]:
+def one_search(model: Model, scheduler: Pruner, rng: np.random.Generator) -> tuple[dict[Arm, Chosen], Chosen]:
     """The best of each arm, and an untuned baseline that was trained beside them."""
     arms: list[Arm] = [arm_of(n, 0.5) for n in range(TRIALS)]
     count = model.settings or TRIALS + 1
@@ -182,7 +182,7 @@ def trained(
     return result + worth + fresh + shared
 
 
-def confirmed(model: Model, replays: int, most: int, scheduler: Scheduler, seed: list[int]) -> Replays:
+def confirmed(model: Model, replays: int, most: int, scheduler: Pruner, seed: list[int]) -> Replays:
     """Searches, then fresh seeds for what they chose."""
     rng = np.random.default_rng(seed)
     searches = [one_search(model, scheduler, rng) for _ in range(replays)]
@@ -329,7 +329,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.most_seeds < max(FIXED):
         parser.error(f"--most-seeds must be at least {max(FIXED)}, but got {given.most_seeds}")
-    scheduler = scheduler_of(load(Path("experiments/demo.yaml"), []))
+    scheduler = pruner_of(load(Path("experiments/demo.yaml"), []))
     null = {
         space: confirmed(model, given.replays, given.most_seeds, scheduler, [given.seed, number])
         for number, (space, model) in enumerate(SPACES.items())

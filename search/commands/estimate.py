@@ -25,7 +25,7 @@ from search.experiment.arms import ARMS
 from search.experiment.formatting import duration, size
 from search.experiment.schema import Experiment
 from search.experiment.space import most_epochs, windows
-from search.tuner.pruners.pruner import scheduler_of
+from search.tuner.pruners.pruner import pruner_of
 from search.tuner.search_policy import SearchPolicy
 
 
@@ -94,7 +94,7 @@ def forecast(experiment: Experiment, data: Data) -> Forecast:
         cpus=sum(node.get("CPU", 0.0) for node in nodes),
         trials=Counter(arms),
         epochs_at_most=len(arms) * epochs,
-        epochs_expected=expected_epochs(arms, starts, epochs, scheduler_of(experiment)),
+        epochs_expected=expected_epochs(arms, starts, epochs, pruner_of(experiment)),
         at_once=min(trials_at_once(resources, nodes, owner), len(arms)),
         cpu=resources.cpu,
         gpu=resources.gpu,

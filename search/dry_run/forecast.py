@@ -11,14 +11,14 @@ from search.backend.step_cost import Cost
 from search.dry_run.prefix_savings import PrefixSavings
 from search.experiment.arms import Arm
 from search.tracking.client import EMPTY_BYTES, RUN_BYTES, VALUE_BYTES
-from search.tuner.pruners.peers import LearningCurve, Scheduler
+from search.tuner.pruners.peers import LearningCurve, Pruner
 
 REPLAYS = (3, 100)  # of a large search and of a small one, whose epochs vary more from one to the next
 REPLAYED_PAIRS = 60_000  # of trials, in all replays: each is compared with all the others
 
 
-def expected_epochs(trials: Sequence[Arm], starts: Sequence[int], epochs: int, scheduler: Scheduler) -> float:
-    """Epochs that trials are expected to train under a scheduler: the mean of some replays.
+def expected_epochs(trials: Sequence[Arm], starts: Sequence[int], epochs: int, pruner: Pruner) -> float:
+    """Epochs that trials are expected to train under a pruner: the mean of some replays.
 
     How good a trial is is drawn at random, and one that is ahead at a rung is ahead at all of them; so is where its
     window opens. They come one after the other: of trials that run side by side fewer go on, and of those of a sampler
@@ -28,7 +28,7 @@ def expected_epochs(trials: Sequence[Arm], starts: Sequence[int], epochs: int, s
         trials: the arm of each, in their order.
         starts: of the windows that are searched, each as likely.
         epochs: of a trial that is not stopped.
-        scheduler: decides.
+        pruner: decides.
 
     >>> from search.tuner.pruners.asha import Asha
     >>> expected_epochs(["baseline"] * 10, [0], 12, Asha([], 3, "max"))
@@ -38,23 +38,23 @@ def expected_epochs(trials: Sequence[Arm], starts: Sequence[int], epochs: int, s
     """
     rng, (fewest, most) = random.Random(0), REPLAYS
     replays = max(fewest, min(most, REPLAYED_PAIRS // len(trials) ** 2))
-    return fmean(_replay(trials, starts, epochs, scheduler, rng) for _ in range(replays))
+    return fmean(_replay(trials, starts, epochs, pruner, rng) for _ in range(replays))
 
 
-def _replay(trials: Sequence[Arm], starts: Sequence[int], epochs: int, scheduler: Scheduler, rng: random.Random) -> int:
+def _replay(trials: Sequence[Arm], starts: Sequence[int], epochs: int, pruner: Pruner, rng: random.Random) -> int:
     """Epochs of trials that come one after the other, and are as good as their rank."""
     runs: list[LearningCurve] = []
     for number, (arm, rank) in enumerate(zip(trials, rng.sample(range(len(trials)), len(trials)), strict=True)):
         opens = None if arm == "baseline" else rng.choice(starts)
-        runs.append(_train(LearningCurve(number, arm, opens, (rank,) * epochs), runs, scheduler))
+        runs.append(_train(LearningCurve(number, arm, opens, (rank,) * epochs), runs, pruner))
     return sum(len(run.values) for run in runs)
 
 
-def _train(whole: LearningCurve, others: Sequence[LearningCurve], scheduler: Scheduler) -> LearningCurve:
-    """The part of a run that a scheduler lets it train."""
+def _train(whole: LearningCurve, others: Sequence[LearningCurve], pruner: Pruner) -> LearningCurve:
+    """The part of a run that a pruner lets it train."""
     for trained in range(1, len(whole.values)):
         run = replace(whole, values=whole.values[:trained])
-        if scheduler.decide(run, [*others, run]) is not None:
+        if pruner.decide(run, [*others, run]) is not None:
             return run
     return whole
 

@@ -13,8 +13,8 @@ from search.run.budget import Spent, is_limit_of, reserve, stop_reason
 from search.run.causes import Reason
 from search.run.journal import SearchRecord, TrialRecord
 from search.tuner.prefixes.siblings import Sibling, siblings
-from search.tuner.pruners.peers import LearningCurve, Scheduler
-from search.tuner.pruners.pruner import scheduler_of
+from search.tuner.pruners.peers import LearningCurve, Pruner
+from search.tuner.pruners.pruner import pruner_of
 from search.tuner.study import ArmStudy
 
 
@@ -84,7 +84,7 @@ class SearchPolicy:
         self.studies: dict[Arm, ArmStudy] = {arm: ArmStudy(experiment, arm) for arm in ARMS}
         capacity = {arm: study.capacity for arm, study in self.studies.items()}
         self.arms: list[Arm] = plan(search.trials, search.baseline_share, capacity)
-        self._scheduler: Scheduler = scheduler_of(experiment)
+        self._pruner: Pruner = pruner_of(experiment)
         self._runs: dict[int, LearningCurve] = {}
         self._stop_reason: Reason | None = None
         self._suggested: set[int] = set()
@@ -106,7 +106,7 @@ class SearchPolicy:
         return {}
 
     def stop(self, trial: TrialRecord, record: SearchRecord) -> Reason | None:
-        return self._scheduler.decide(self._run(trial), map(self._run, record))
+        return self._pruner.decide(self._run(trial), map(self._run, record))
 
     def _run(self, trial: TrialRecord) -> LearningCurve:
         """What early stopping knows of a trial; one that failed is known up to its failure."""

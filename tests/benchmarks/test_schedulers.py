@@ -27,7 +27,7 @@ from benchmarks.replay import (
 from benchmarks.schedulers import Blind, RayAsha, epochs_to_arrive, outcome, policies, replays, variants
 from search.tuner.pruners.asha import Asha
 from search.tuner.pruners.peers import LearningCurve
-from search.tuner.pruners.pruner import NoStopping
+from search.tuner.pruners.pruner import NoPruning
 from search.tuner.study import ArmStudy
 
 
@@ -70,7 +70,7 @@ FOUR = drawn(trial(1, 2, 3), trial(2, 3, 4), trial(3, 4, 5), trial(4, 5, 6))
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 4, 9])
 def test_without_stopping_every_trial_trains_every_epoch(workers):
-    trained = stopping(NoStopping)(FOUR, workers)
+    trained = stopping(NoPruning)(FOUR, workers)
     assert Counter(trained) == dict.fromkeys(range(4), 3)
 
 
@@ -84,7 +84,7 @@ def test_without_stopping_every_trial_trains_every_epoch(workers):
     ],
 )
 def test_trials_train_side_by_side_epoch_by_epoch(workers, order):
-    assert stopping(NoStopping)(FOUR, workers) == order
+    assert stopping(NoPruning)(FOUR, workers) == order
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_an_outcome_tells_cost_and_worth():
     best = trial(0.70, 0.80, 0.80, others=0.95)  # worth 0.9
     near = trial(0.75, 0.90, 0.90, others=0.89)  # worth 0.8933, and takes the lead at its second epoch
     poor = trial(0.10, 0.20, 0.30, arm="modulated", opens=0, others=0.2)
-    found = outcome(drawn(poor, best, near), stopping(NoStopping)(drawn(poor, best, near), 1), 0.9)
+    found = outcome(drawn(poor, best, near), stopping(NoPruning)(drawn(poor, best, near), 1), 0.9)
     assert found.epochs == 9
     assert found.arrived is None  # the best is in hand after epoch 4, and is lost again
     assert found.behind_draw == pytest.approx(100 * (0.9 - 2.68 / 3))

@@ -25,7 +25,7 @@ class Median:
     mode: Mode
 
     def decide(self, run: LearningCurve, runs: Iterable[LearningCurve]) -> Reason | None:
-        """See `Scheduler`."""
+        """See `Pruner`."""
         trained = len(run.values)
         if trained < max(self.grace_epochs, run.due(trained, self.grace_epochs)):
             return None

@@ -48,7 +48,7 @@ class LearningCurve:
         return max(rung, self.opens + grace_epochs) if self.opens is not None and self.opens < rung else rung
 
 
-class Scheduler(Protocol):
+class Pruner(Protocol):
     """Early stopping: a function of results and of nothing else, so that a simulator or a resume can replay it."""
 
     def decide(self, run: LearningCurve, runs: Iterable[LearningCurve]) -> Reason | None:

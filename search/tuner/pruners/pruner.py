@@ -9,10 +9,10 @@ from search.experiment.schema import Experiment
 from search.run.causes import Reason
 from search.tuner.pruners.asha import Asha
 from search.tuner.pruners.median import Median
-from search.tuner.pruners.peers import LearningCurve, Scheduler
+from search.tuner.pruners.peers import LearningCurve, Pruner
 
 
-class NoStopping:
+class NoPruning:
     """Trains all to the end."""
 
     def decide(self, run: LearningCurve, runs: Iterable[LearningCurve]) -> Reason | None:
@@ -20,7 +20,7 @@ class NoStopping:
         return None
 
 
-def scheduler_of(experiment: Experiment) -> Scheduler:
+def pruner_of(experiment: Experiment) -> Pruner:
     """`search.scheduler`, ready to decide."""
     search = experiment.search
     how, grace = search.scheduler, grace_of(experiment)
@@ -33,4 +33,4 @@ def scheduler_of(experiment: Experiment) -> Scheduler:
             how.brackets,
             search.seed,
         )
-    return Median(grace, search.objective.mode) if how.name == "median" else NoStopping()
+    return Median(grace, search.objective.mode) if how.name == "median" else NoPruning()

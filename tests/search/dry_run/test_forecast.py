@@ -17,7 +17,7 @@ from search.dry_run.forecast import expected_epochs
 from search.experiment.rungs import rung_epochs
 from search.tuner.pruners.asha import Asha
 from search.tuner.pruners.peers import LearningCurve
-from search.tuner.pruners.pruner import NoStopping
+from search.tuner.pruners.pruner import NoPruning
 
 
 def test_the_examples_in_the_documentation_hold():
@@ -73,4 +73,4 @@ def test_windows_that_open_late_are_reckoned_with():
     at_once, in_grace, waiting = (expected_epochs(arms, [start], 4, asha) for start in (0, 1, 2))
     assert in_grace > at_once  # a rung that is put off to epoch 3
     assert waiting != at_once
-    assert expected_epochs(arms, [0], 4, NoStopping()) == 12 * 4
+    assert expected_epochs(arms, [0], 4, NoPruning()) == 12 * 4

@@ -11,7 +11,7 @@ from search.experiment.yaml_source import override, parse
 from search.tuner.pruners.asha import Asha
 from search.tuner.pruners.median import Median
 from search.tuner.pruners.peers import LearningCurve
-from search.tuner.pruners.pruner import scheduler_of
+from search.tuner.pruners.pruner import pruner_of
 from tests.support.tells import tells
 
 TEXT = """
@@ -55,17 +55,17 @@ def test_the_grace_is_a_third_of_the_longest_trial_where_nothing_is_said():
     assert grace_of(experiment("search.scheduler.grace_epochs=8")) == 8
     one = "search.scheduler.brackets=1"
     third = experiment("search.scheduler.grace_epochs=null", one)
-    assert grace_of(third) == third.trial.epochs // 3 == scheduler_of(third).grace_epochs
+    assert grace_of(third) == third.trial.epochs // 3 == pruner_of(third).grace_epochs
     assert grace_of(experiment("search.scheduler.grace_epochs=null", "space.epochs=[50, 240]", one)) == 80
     assert rungs_of(third)[0] == grace_of(third)
 
 
 def test_each_name_is_a_scheduler_with_what_the_file_says():
-    assert scheduler_of(experiment()) == Asha([8, 24, 71, 72], 3, "min", 8, 2, 3)
-    assert scheduler_of(experiment("search.scheduler={name: median, grace_epochs: 8}")) == Median(8, "min")
+    assert pruner_of(experiment()) == Asha([8, 24, 71, 72], 3, "min", 8, 2, 3)
+    assert pruner_of(experiment("search.scheduler={name: median, grace_epochs: 8}")) == Median(8, "min")
     stopped = LearningCurve(0, "baseline", None, [9.0] * 50)
     better = [LearningCurve(n, "baseline", None, [0.0] * 50) for n in range(1, 9)]
-    assert scheduler_of(experiment("search.scheduler={name: none}")).decide(stopped, [stopped, *better]) is None
+    assert pruner_of(experiment("search.scheduler={name: none}")).decide(stopped, [stopped, *better]) is None
 
 
 def test_rungs_after_the_last_epoch_are_a_mistake():
