@@ -64,7 +64,7 @@ class PrefixStore:
             self.storage.remote.delete(self._name(key))
 
     def clear(self) -> None:
-        """Takes all of them away, with what a killed worker left half written."""
+        """Delete all of them, with what a killed worker left half written."""
         with suppress(RemoteError):
             self.storage.remote.delete_folder(self.storage.name(FOLDER))
 

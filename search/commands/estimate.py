@@ -28,8 +28,12 @@ from search.experiment.space import most_epochs, windows
 from search.tuner.pruners.pruner import pruner_of
 from search.tuner.search_policy import SearchPolicy
 
+Nodes = list[dict[str, float]]  # what each has: CPU, GPU
+Costs = dict[str, Cost]  # of the configurations, by label
+Row = tuple[str, str, str]  # name, at most, expected
 
-def _nodes(experiment: Experiment) -> list[dict[str, float]]:
+
+def _nodes(experiment: Experiment) -> Nodes:
     """What each node has for trials: this machine, or those of a cluster.
 
     Raises:
@@ -48,9 +52,7 @@ def _nodes(experiment: Experiment) -> list[dict[str, float]]:
     return nodes
 
 
-def _pack(
-    experiment: Experiment, data: Data, nodes: list[dict[str, float]], owner: str
-) -> tuple[dict[str, Cost], PackingDecision]:
+def _pack(experiment: Experiment, data: Data, nodes: Nodes, owner: str) -> tuple[Costs, PackingDecision]:
     """What the configurations cost, and what a trial is given."""
     resources = requested_resources(experiment.search.resources, nodes)
     if resources is None:
@@ -59,9 +61,7 @@ def _pack(
     return costs_of(experiment, data, device_for(resources.cpu, resources.gpu)), PackingDecision(resources)
 
 
-def _measure_packing(
-    experiment: Experiment, data: Data, nodes: list[dict[str, float]]
-) -> tuple[dict[str, Cost], PackingDecision]:
+def _measure_packing(experiment: Experiment, data: Data, nodes: Nodes) -> tuple[Costs, PackingDecision]:
     request = experiment.search.resources
     gpus = torch.cuda.device_count() if request.gpu == "auto" else 0
     costs = costs_of(experiment, data, device_for(least_cpu(request), gpus))
@@ -107,9 +107,6 @@ def forecast(experiment: Experiment, data: Data) -> Forecast:
         savings=expected_savings(experiment, arms),
         prefix_bytes_at_most=search.prefixes.max_gb * 1e9,
     )
-
-
-Row = tuple[str, str, str]  # name, at most, expected
 
 
 def _epoch_rows(f: Forecast, *, shares: bool) -> Iterator[Row]:
@@ -161,31 +158,23 @@ def _caution(experiment: Experiment, f: Forecast) -> str:
     """What the estimates are based on, and what they assume."""
     search, savings = experiment.search, f.savings
     prevented_by, limited_by = _format_paths(savings.prevented_by), _format_paths(savings.limited_by)
+    early, partly = search.scheduler.name != "none", savings.inherited_share and limited_by
     sentences = (
         (True, _format_basis(f)),
         (
             f.note,
-            f"That trials at once slow each other down is included: an epoch takes {f.crowding:.2g} times as long.",
+            f"Trials at once slow each other down: an epoch takes {f.crowding:.2g} times as long, as was measured.",
         ),
         (not f.note, "Trials at once are assumed not to slow each other down: enough cores, and disks that keep up."),
-        (
-            search.scheduler.name != "none",
-            "Early stopping is simulated with random results, in which a trial that is ahead stays ahead.",
-        ),
+        (early, "Early stopping is simulated with random results, in which a trial that is ahead stays ahead."),
         (
             prevented_by,
-            f"No two trials share an epoch, because of ranges without steps ({prevented_by}): with choices, or with a "
-            "`step`, they would.",
+            f"No two trials share an epoch; they would with choices, or a `step`, for {prevented_by}.",
         ),
-        (
-            savings.inherited_share and limited_by,
-            "Trials share the epochs before their windows open, and none after that, because of ranges without steps "
-            f"({limited_by}).",
-        ),
+        (partly, f"Trials share epochs only until their windows open, as there are no steps in {limited_by}."),
         (
             f.confirmation[0],
-            "The confirmation takes two trainings for each seed, and a third where the arms turn out to differ; its "
-            "part of a budget is for three.",
+            "The confirmation takes two trainings a seed, three where the arms differ; its budget is for three.",
         ),
         (f.artifacts, "The best weights of a trial are kept twice, in its folder and as MLflow's artifact."),
         (

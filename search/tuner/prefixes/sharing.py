@@ -11,28 +11,13 @@ import json
 import math
 from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
 
 from ogmge.config import TrialConfig
 from ogmge.prefix_keys import keys
 from search.experiment.space import with_changes
 from search.run.journal import TrialRecord
-from search.tuner.prefixes.siblings import Sibling
 from search.tuner.prefixes.tree import Keys, Prefixes, Tree, branch_points, longest_prefix
-
-
-class Relations(Protocol):
-    """The part of a tuner's policy that matters here."""
-
-    @property
-    def has_more(self) -> bool:
-        """Whether trials may still be suggested."""
-
-    def siblings(self, trial: TrialRecord) -> list[Sibling]:
-        """All configurations that may be suggested at any time and share a prefix with this one."""
-
-    def dataset(self, trial: TrialRecord) -> Mapping[str, Any]:
-        """Options of the data set that are the trial's own."""
+from search.tuner.search_policy import Policy
 
 
 @dataclass(frozen=True)
@@ -77,33 +62,28 @@ class _Trial:
         return self.inherits if self.is_running else longest_prefix(self.prefixes, stored)
 
 
+@dataclass
 class Sharing:
     """Follows the trials of a tuner.
 
     Args:
-        relations: the tuner's policy.
+        policy: the tuner's.
         trial: the experiment's.
         context: all else that affects a training, see `ogmge.prefix_keys.keys`.
         drop: deletes a stored prefix.
         max_bytes: of all stored prefixes; beyond it, those that save the least are dropped.
-        stored: key -> bytes, of prefixes from earlier sessions.
+        from_before: key -> bytes, of the prefixes that earlier sessions stored.
     """
 
-    def __init__(
-        self,
-        relations: Relations,
-        trial: TrialConfig,
-        context: str,
-        drop: Callable[[str], None],
-        max_bytes: float,
-        stored: Mapping[str, int],
-    ) -> None:
-        self._relations, self._trial, self._context = relations, trial, context
-        self._drop, self._max_bytes = drop, max_bytes
-        self._from_before = stored
-        self._trees: dict[tuple[str, float], Tree] = {}
-        self._trials: dict[int, _Trial] = {}
-        self._prefixes: dict[str, _Prefix] = {}
+    policy: Policy
+    trial: TrialConfig
+    context: str
+    drop: Callable[[str], None]
+    max_bytes: float
+    from_before: Mapping[str, int]
+    _trees: dict[tuple[str, float], Tree] = field(default_factory=dict)
+    _trials: dict[int, _Trial] = field(default_factory=dict)
+    _prefixes: dict[str, _Prefix] = field(default_factory=dict)
 
     def restore(self, trials: Iterable[TrialRecord]) -> None:
         """Take up earlier sessions: trials that ended will not come again, interrupted ones will go on."""
@@ -114,15 +94,15 @@ class Sharing:
                 self._trials[trial.number] = restored
         for tree in self._trees.values():
             self._recognise(tree)
-        for key in self._from_before.keys() - self._prefixes.keys():
-            self._drop(key)
+        for key in self.from_before.keys() - self._prefixes.keys():
+            self.drop(key)
         self._tidy()
 
     def _recognise(self, tree: Tree) -> None:
         """Take up the stored prefixes of a tree."""
         for prefixes in self._unstarted(tree):
-            for key in prefixes.keys() & self._from_before.keys():
-                self._prefixes[key] = _Prefix(prefixes[key], tree, bytes=self._from_before[key])
+            for key in prefixes.keys() & self.from_before.keys():
+                self._prefixes[key] = _Prefix(prefixes[key], tree, bytes=self.from_before[key])
 
     def expect(self, trial: TrialRecord) -> None:
         """Take note of a trial that will be handed out once it is free."""
@@ -188,21 +168,21 @@ class Sharing:
         return {key: prefix.bytes for key, prefix in self._prefixes.items() if prefix.bytes is not None}
 
     def _trial_of(self, trial: TrialRecord) -> _Trial:
-        context = self._context + json.dumps(dict(self._relations.dataset(trial)), sort_keys=True)
-        config = with_changes(self._trial, trial.changes)
+        context = self.context + json.dumps(dict(self.policy.dataset(trial)), sort_keys=True)
+        config = with_changes(self.trial, trial.changes)
         own = keys(config, context)
         root = own[0], config.optimizer.lr
         if root not in self._trees:
-            siblings = self._relations.siblings(trial)
+            siblings = self.policy.siblings(trial)
             self._trees[root] = Tree(
-                [(keys(with_changes(self._trial, s.changes), context), s.endless) for s in siblings]
+                [(keys(with_changes(self.trial, s.changes), context), s.endless) for s in siblings]
             )
         return _Trial(own, self._trees[root], self._trees[root].prefixes(own))
 
     def _unstarted(self, tree: Tree) -> list[Prefixes]:
         """The prefixes of each training of a tree that may still begin."""
         waiting = [trial.prefixes for trial in self._trials.values() if trial.tree is tree and not trial.is_running]
-        return waiting + (tree.upcoming if self._relations.has_more else [])
+        return waiting + (tree.upcoming if self.policy.has_more else [])
 
     def _tidy(self) -> None:
         """Drop the prefixes that no trial will go on from, then those that save the least, until the rest fits."""
@@ -211,11 +191,11 @@ class Sharing:
         usable = needed | self._usable_prefixes(stored)
         total = sum(stored.values())
         for key in sorted(stored, key=lambda key: (key in usable, key in needed, self._prefixes[key].epochs)):
-            if key in usable and total <= self._max_bytes:
+            if key in usable and total <= self.max_bytes:
                 break
             total -= stored[key]
             del self._prefixes[key]
-            self._drop(key)
+            self.drop(key)
 
     def _usable_prefixes(self, stored: Collection[str]) -> set[str | None]:
         """Keys of the stored prefixes that a training which may still begin would go on from."""

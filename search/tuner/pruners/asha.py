@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from search.run.causes import Cause, Reason
 from search.tuner.pruners.peers import LearningCurve, Mode, better, peer_group, peers
@@ -38,12 +40,8 @@ class Asha:
         """That of trial `number`, drawn from the seed."""
         digest = hashlib.blake2b(f"{self.seed}/{number}".encode(), digest_size=8).digest()
         weights = [self.reduction_factor**-b for b in range(self.brackets)]
-        left = int.from_bytes(digest) / 2**64 * sum(weights)
-        for b, weight in enumerate(weights):
-            left -= weight
-            if left < 0:
-                return b
-        return self.brackets - 1
+        place = int.from_bytes(digest) / 2**64 * sum(weights)
+        return min(bisect(list(accumulate(weights)), place), self.brackets - 1)
 
     def decide(self, run: LearningCurve, runs: Iterable[LearningCurve]) -> Reason | None:
         """See `Pruner`."""
