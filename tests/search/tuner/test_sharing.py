@@ -559,7 +559,7 @@ def test_epochs_are_counted_once(grid: Machine) -> None:
     assert (spent.gpu_seconds, spent.saved_seconds) == (spent.epochs / 2, spent.inherited_epochs)
     assert spent.saved_gpu_seconds == spent.inherited_epochs / 2
     counts = count_epochs(grid.tuner.experiment, grid.tuner.record)
-    assert counts == EpochCounts(spent.epochs, spent.inherited_epochs, skipped=0, to_come=0)
+    assert counts == EpochCounts(spent.epochs, spent.inherited_epochs, saved=0, failed=0, unpaid=0, to_come=0)
     assert sum(counts) == asked
     text = format_effort(counts, spent)
     hours = [f"{seconds / 3600:.3g}" for seconds in (spent.gpu_seconds, spent.saved_gpu_seconds)]
