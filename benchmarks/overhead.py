@@ -95,7 +95,7 @@ def ours(trials: int, folder: Path, *, tracked: bool, watch: Callable[[Tuner], C
         tracker = None
         if tracked:
             tracker = SearchTracker(experiment, run_folder, Identity("none", "none"), tuner.record, run_folder.trial)
-            tracker.connected()
+            tracker.wait_until_connected()
             tuner.callbacks.append(tracker)
         setup = Setup(experiment.dataset, Objective(), run_folder.tune, folder, Storage(str(run_folder.tune)))
         run(tuner, setup, [Resources(1, 0)], 2, report_only)

@@ -79,7 +79,7 @@ def train_all(
         engine(experiment, dataset, here, storage.where) if tuner.remaining_trials else nullcontext(),
     ):
         levels, at_once = _levels(experiment, folder, console) if tuner.remaining_trials else ([], 0)
-        tracker.connected()
+        tracker.wait_until_connected()
         tuner.callbacks += [tracker, _StateCleaner(storage)]
         if levels and experiment.search.share_prefixes:
             tuner.share(_sharing(tuner, storage, levels[0], fingerprint))

@@ -7,8 +7,7 @@ import json
 import logging
 import os
 import platform
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from search.experiment.formatting import flat
 from search.experiment.mistakes import UserError
+from search.run.folder import write
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,14 +28,8 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # asked for twice
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 EMPTY_BYTES, RUN_BYTES, VALUE_BYTES = 950_000, 10_000, 280  # of SQLite, seen in MLflow 3.17.2 after the demo's search
-ENTRIES_A_CALL = 1000  # metrics, parameters and tags: MLflow's limit
-PARAMETER_LENGTH = 6000  # ditto
-NAME_LENGTH, DIGEST_LENGTH = 500, 36  # of a data set, ditto
-SECTIONS = {
-    "learning_rate": "optimizer/learning_rate",
-    "seconds": "time/seconds",
-    "best": "val/best",
-}  # of the page's charts
+PARAMETER_LENGTH = 6000  # MLflow's limit
+NAME_LENGTH, DIGEST_LENGTH = 500, 36  # of a data set: MLflow's limits
 TRAINING_PAGE = {"mlflow.experimentKind": "custom_model_development"}  # else MLflow opens its page for chats
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "mlflow", "numpy")
 INTERRUPTED = "interrupted: the search can be resumed"  # a run's `stop_reason`
@@ -67,29 +61,38 @@ def connect(uri: str | None, runs: Path, name: str) -> tuple[MlflowClient, str]:
         with (runs / ".mlflow.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # two searches that begin together make one data base
             client = mlflow.MlflowClient(store_uri(uri, runs))
-            known = client.get_experiment_by_name(name)
-            if known is not None and known.lifecycle_stage == "deleted":
-                client.restore_experiment(known.experiment_id)
-            return client, known.experiment_id if known else client.create_experiment(name, artifacts, TRAINING_PAGE)
+            return client, _open_experiment(client, name, artifacts)
     except Exception as error:  # MLflow raises its own, requests', sqlalchemy's …
         raise TrackingError(f"MLflow at {store_uri(uri, runs)} cannot be used: {error}") from error
 
 
+def _open_experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
+    known = client.get_experiment_by_name(name)
+    if known is None:
+        return client.create_experiment(name, artifacts, TRAINING_PAGE)
+    if known.lifecycle_stage == "deleted":
+        client.restore_experiment(known.experiment_id)
+    return str(known.experiment_id)
+
+
+def keep_run_id(folder: Path, **ids: str) -> None:
+    """Write the id of the run of a search (`parent_run_id`), or of a training (`run_id`), to its folder."""
+    write(folder / ID_FILE, json.dumps(ids))
+
+
 def read_run_id(folder: Path) -> str | None:
-    """The id of the run of a search, or of a training, in whose folder we are; None where it is not known."""
+    """Return the id of the run of a search, or of a training, in a folder; None where it is not known."""
     with suppress(OSError, ValueError, TypeError, AttributeError, StopIteration):
         return str(next(iter(json.loads((folder / ID_FILE).read_text(encoding="utf-8")).values())))
     return None
 
 
 def versions() -> dict[str, str]:
-    """Python and the packages that results depend on."""
+    """Return the versions of Python and of the packages that results depend on."""
     found = {"version.python": platform.python_version()}
     for package in PACKAGES:
-        try:
+        with suppress(PackageNotFoundError):
             found[f"version.{package}"] = version(package)
-        except PackageNotFoundError:
-            continue
     return found
 
 
@@ -97,66 +100,6 @@ def parameters(values: Mapping[str, Any]) -> dict[str, str]:
     """Nested values as MLflow's parameters, by dotted path."""
     texts = {key: v if isinstance(v, str) else json.dumps(v) for key, v in flat(values).items()}
     return {key: text[:PARAMETER_LENGTH] for key, text in texts.items()}
-
-
-@dataclass(frozen=True)
-class Values:
-    """Metrics of a run at a step.
-
-    Args:
-        step: of MLflow's axis.
-        time: when they came, in milliseconds; written again with the same, they are not there twice.
-        metrics: name -> value.
-    """
-
-    step: int
-    time: int
-    metrics: Mapping[str, float]
-
-
-def milliseconds() -> int:
-    """Now."""
-    return int(time.time() * 1000)
-
-
-class RunWriter:
-    """Writes what our runs are made of; each call may raise whatever MLflow does."""
-
-    def __init__(self, client: MlflowClient) -> None:
-        self.client = client
-
-    def add(
-        self,
-        run_id: str,
-        values: Sequence[Values] = (),
-        params: Mapping[str, str] | None = None,
-        tags: Mapping[str, str] | None = None,
-    ) -> int:
-        """Parameters, tags, and the first of the values: as many as go in one call. Returns how many.
-
-        A step is there whole or not at all, so that after a failure the next call can begin where this one did. What is
-        given again changes nothing.
-        """
-        from mlflow.entities import Metric, Param, RunTag
-
-        listed = [Param(key, value) for key, value in (params or {}).items()]
-        marks = [RunTag(key, value) for key, value in (tags or {}).items()]
-        room = ENTRIES_A_CALL - len(listed) - len(marks)
-        first = values[: max(1, room // max((len(v.metrics) for v in values), default=1))]
-        metrics = [Metric(key, value, v.time, v.step) for v in first for key, value in v.metrics.items()]
-        self.client.log_batch(run_id, metrics=metrics, params=listed, tags=marks)
-        return len(first)
-
-    def epoch_count(self, run_id: str) -> int:
-        """How many epochs the run has."""
-        history = self.client.get_metric_history(run_id, "train/loss")
-        return 1 + max((m.step for m in history), default=-1)
-
-
-def of_epoch(metrics: Mapping[str, float], time: int) -> Values:
-    """Every metric of an epoch, at the step of the epoch."""
-    named = {SECTIONS.get(k, k): v for k, v in metrics.items() if k not in ("epoch", "inherited")}
-    return Values(int(metrics["epoch"]), time, named)
 
 
 @dataclass(frozen=True)

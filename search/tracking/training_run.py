@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from ogmge.fit import BEST
 from search.experiment.schema import Experiment
-from search.run.folder import write
 from search.tracking.client import (
-    ID_FILE,
     INTERRUPTED,
-    RunWriter,
     TrainedOn,
-    Values,
     connect,
-    milliseconds,
-    of_epoch,
+    keep_run_id,
     parameters,
     read_run_id,
     store_uri,
     versions,
 )
+from search.tracking.run_writer import TAG_LENGTH, RunWriter, Values, milliseconds
 from search.tracking.system import SystemMetrics
-from search.tracking.trial_runs import TAG_LENGTH
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
     from mlflow.entities import Run
 
 log = logging.getLogger(__name__)
@@ -54,7 +49,7 @@ class Store:
 
 
 def store_of(experiment: Experiment, runs: Path) -> Store:
-    """That of an experiment's runs."""
+    """Return where the runs of an experiment are kept."""
     return Store(experiment.tracking.uri, runs, experiment.name, experiment.tracking.system_metrics)
 
 
@@ -67,7 +62,7 @@ class TrainingTracker:
         title: of the run.
         folder: of the training: where the run's id is kept, and the weights are.
         params: of the run.
-        tags: ditto, beside the versions.
+        tags: of the run, beside the versions.
         data: that are trained on.
 
     Attributes:
@@ -87,33 +82,17 @@ class TrainingTracker:
         tags: Mapping[str, str],
         data: TrainedOn,
     ) -> None:
-        client, experiment_id = connect(store.uri, store.runs, store.experiment)
-        self._writer = RunWriter(client)
-        self._folder, self._delivered = folder, 0
+        self._client, experiment_id = connect(store.uri, store.runs, store.experiment)
+        self._folder = folder
         self._system = SystemMetrics(store_uri(store.uri, store.runs), wanted=store.system)
         self.trouble: Exception | None = None
-        known = self._known()
-        if known is not None:
-            self.run_id, self._delivered = known.info.run_id, self._writer.epoch_count(known.info.run_id)
-            client.update_run(self.run_id, "RUNNING")
-            for name in {"stop_reason", "error"} & set(known.data.tags):
-                client.delete_tag(self.run_id, name)
-            return
-        made = client.create_run(experiment_id, tags={**tags, **data.tags, **versions()}, run_name=title)
-        self.run_id = made.info.run_id
-        write(folder / ID_FILE, json.dumps({"run_id": self.run_id}))
-        client.log_inputs(self.run_id, [data.input()])
-        self._writer.add(self.run_id, params=parameters(params))
-
-    def _known(self) -> Run | None:
-        """The run of a training that is resumed, unless MLflow or the folder has lost it."""
-        from mlflow.exceptions import MlflowException
-
-        run_id = read_run_id(self._folder)
-        if run_id is not None:
-            with suppress(MlflowException):
-                return self._writer.client.get_run(run_id)
-        return None
+        known = _find_run(self._client, folder)
+        run = known or self._client.create_run(experiment_id, tags={**tags, **data.tags, **versions()}, run_name=title)
+        self.run_id = run.info.run_id
+        keep_run_id(folder, run_id=self.run_id)
+        self._writer = RunWriter(self._client, self.run_id, data, parameters(params), known)
+        self._writer.reopen()
+        self._writer.flush()
 
     def __enter__(self) -> Self:
         self._system.start(self.run_id)
@@ -127,33 +106,43 @@ class TrainingTracker:
         else:
             self._end("FAILED", {"error": str(error)[:TAG_LENGTH]})
 
-    def deliver(self, history: list[dict[str, float]]) -> None:
-        """All epochs that MLflow has not had; the next call delivers what this one could not."""
+    def deliver(self, history: Sequence[Mapping[str, float]]) -> None:
+        """Write all epochs that MLflow has not got; the next call delivers what this one could not."""
+        self.trouble = None
+        with self._note_trouble():
+            self._writer.add_epochs(history)
+            self._writer.flush()
+
+    def add(self, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
+        """Write what was found at the end."""
+        with self._note_trouble():
+            self._writer.add([Values(0, milliseconds(), metrics)])
+            self._writer.flush(tags)
+
+    def _end(self, status: str, tags: Mapping[str, str]) -> None:
+        """Write how it ended, and the weights."""
+        self._system.finish()
+        weights = self._folder / BEST
+        with self._note_trouble():
+            if weights.exists():
+                self._client.log_artifact(self.run_id, str(weights))
+            self._writer.end(status, tags)
+
+    @contextmanager
+    def _note_trouble(self) -> Iterator[None]:
         try:
-            while self._delivered < len(history):
-                epochs = [of_epoch(metrics, milliseconds()) for metrics in history[self._delivered :]]
-                self._delivered += self._writer.add(self.run_id, epochs)
-            self.trouble = None
-        except Exception as error:
+            yield
+        except Exception as error:  # MLflow raises its own, requests', sqlalchemy's …
             log.debug("MLflow", exc_info=True)
             self.trouble = error
 
-    def add(self, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
-        """What was found at the end."""
-        try:
-            values = [Values(0, milliseconds(), metrics)] if metrics else []
-            self._writer.add(self.run_id, values, tags=tags)
-        except Exception as error:
-            self.trouble = error
 
-    def _end(self, status: str, tags: Mapping[str, str]) -> None:
-        """How it ended, and the weights."""
-        client, weights = self._writer.client, self._folder / BEST
-        self._system.finish()
-        try:
-            if weights.exists():
-                client.log_artifact(self.run_id, str(weights))
-            self._writer.add(self.run_id, tags=tags)
-            client.set_terminated(self.run_id, status)
-        except Exception as error:
-            self.trouble = error
+def _find_run(client: MlflowClient, folder: Path) -> Run | None:
+    """Return the run of a training that is resumed, unless MLflow or the folder has lost it."""
+    from mlflow.exceptions import MlflowException
+
+    run_id = read_run_id(folder)
+    if run_id is not None:
+        with suppress(MlflowException):
+            return client.get_run(run_id)
+    return None

@@ -24,10 +24,10 @@ from search.run.causes import failure
 from search.run.folder import Identity, RunFolder
 from search.run.journal import Journal, TrialRecord
 from search.tracking import client as mlflow_store
-from search.tracking import tracker as tracking
-from search.tracking import trial_runs as mlflow_runs
-from search.tracking.client import INTERRUPTED, RunWriter, TrackingError, connect, read_run_id, store_uri
+from search.tracking import outbox, run_writer
+from search.tracking.client import INTERRUPTED, TrackingError, TrainedOn, connect, read_run_id, store_uri
 from search.tracking.curve import Curve
+from search.tracking.run_writer import RunWriter
 from search.tracking.tracker import SearchTracker
 from search.tuner.search_policy import SearchPolicy
 from search.tuner.tuner import Tuner
@@ -49,7 +49,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each event is delivered by itself."""
-    monkeypatch.setattr(tracking, "EVERY_S", 0.0)
+    monkeypatch.setattr(outbox, "EVERY_S", 0.0)
 
 
 @dataclass
@@ -83,7 +83,7 @@ class Search:
             self.weights,
             description="**What for?**",
         )
-        self.tracker.connected()
+        self.tracker.wait_until_connected()
         self.threads = [thread for thread in threading.enumerate() if thread not in others]
         self.tuner.callbacks += [Trains(self), self.tracker]
         for trial in self.tuner.record:
@@ -278,11 +278,11 @@ def test_texts_longer_than_mlflow_takes_are_cut(search):
     assert search.close() is None
     run = stored(search)[1][0]
     assert run.data.params["weights"] == "w" * mlflow_store.PARAMETER_LENGTH
-    assert run.data.tags["error"] == "é" * mlflow_runs.TAG_LENGTH
+    assert run.data.tags["error"] == "é" * run_writer.TAG_LENGTH
 
 
 def test_what_comes_at_the_same_time_goes_in_one_call(search, monkeypatch):
-    monkeypatch.setattr(tracking, "EVERY_S", 60.0)
+    monkeypatch.setattr(outbox, "EVERY_S", 60.0)
     search.track()
     calls = {name: fail(monkeypatch, name, ()) for name in ("create_run", "log_batch", "set_terminated")}
     simulate(search.tuner)
@@ -478,7 +478,7 @@ def test_a_store_that_fails_for_a_while_gets_everything_later(search, monkeypatc
 
 
 def test_what_failed_is_tried_again_while_the_search_goes_on(search, monkeypatch):
-    monkeypatch.setattr(tracking, "AGAIN_AFTER_S", 0.01)
+    monkeypatch.setattr(outbox, "AGAIN_AFTER_S", 0.01)
     search.track()
     fail(monkeypatch, "log_batch", range(1, 4))
     simulate(search.tuner, steps=6)
@@ -532,7 +532,7 @@ def test_more_metrics_than_mlflow_takes_at_once_come_whole(search, monkeypatch, 
 
 
 def test_a_store_that_cannot_be_reached_is_named_and_holds_nobody_up(runs, monkeypatch):
-    monkeypatch.setattr(tracking, "AGAIN_AFTER_S", 0.01)
+    monkeypatch.setattr(outbox, "AGAIN_AFTER_S", 0.01)
     search = Search(runs, "unreachable", ("tracking.uri=http://127.0.0.1:9",))
     with pytest.raises(TrackingError) as error:
         search.track()
@@ -571,7 +571,7 @@ def cpu(search: Search) -> list[int]:
 
 def test_a_run_that_mlflow_refuses_holds_nobody_up(search, monkeypatch):
     """Its trial is the first, and is told again with each delivery."""
-    monkeypatch.setattr(tracking, "AGAIN_AFTER_S", 0.0)
+    monkeypatch.setattr(outbox, "AGAIN_AFTER_S", 0.0)
     search.tuner.next()
     search.tuner.record_epoch(0, {"epoch": 0, "best": 0.5, "no|name": 1.0})
     search.tuner.record_end(0, "failed", failure("no reason"))
@@ -585,7 +585,7 @@ def test_a_run_that_mlflow_refuses_holds_nobody_up(search, monkeypatch):
 @pytest.mark.parametrize("answers_to", ["create_run", "log_batch", "set_terminated"])
 def test_an_answer_that_is_lost_leaves_no_run_and_no_metric_twice(search, monkeypatch, answers_to):
     """The store does what it is asked, and says so too late."""
-    monkeypatch.setattr(tracking, "AGAIN_AFTER_S", 0.0)
+    monkeypatch.setattr(outbox, "AGAIN_AFTER_S", 0.0)
     search.track()
     original, count = getattr(MlflowClient, answers_to), itertools.count()
 
@@ -606,7 +606,7 @@ def test_an_answer_that_is_lost_leaves_no_run_and_no_metric_twice(search, monkey
 
 def test_a_run_that_is_made_later_than_it_was_looked_for_goes_away_again(search, monkeypatch):
     """Of two requests the first is carried out after the second: by the end of the search, or of the next session."""
-    monkeypatch.setattr(tracking, "AGAIN_AFTER_S", 0.0)
+    monkeypatch.setattr(outbox, "AGAIN_AFTER_S", 0.0)
     search.track()
     original, held, count = MlflowClient.create_run, [], itertools.count(1)
 
@@ -724,5 +724,16 @@ def test_more_parameters_than_a_call_takes_are_all_there(runs):
     client, experiment_id = connect(None, runs, "many")
     run_id = client.create_run(experiment_id).info.run_id
     params = {f"p{number}": str(number) for number in range(250)}
-    RunWriter(client).add(run_id, params=params)
+    RunWriter(client, run_id, TrainedOn({"name": "digits"}, "f1n9e2"), params).flush()
     assert client.get_run(run_id).data.params == params
+
+
+def test_a_run_that_goes_on_has_no_reason_to_have_ended(runs):
+    client, experiment_id = connect(None, runs, "again")
+    run_id = client.create_run(experiment_id).info.run_id
+    data = TrainedOn({"name": "digits"}, "f1n9e2")
+    RunWriter(client, run_id, data, {"epochs": "3"}).end("KILLED", {"stop_reason": "budget: 9 epochs are spent"})
+    resumed = RunWriter(client, run_id, data, {"epochs": "3"}, client.get_run(run_id))
+    resumed.reopen()
+    run = client.get_run(run_id)
+    assert (run.info.status, run.data.tags.get("stop_reason")) == ("RUNNING", None)

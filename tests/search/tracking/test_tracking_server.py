@@ -17,6 +17,7 @@ from socketserver import BaseRequestHandler, ThreadingTCPServer
 
 import pytest
 
+from search.tracking import outbox
 from search.tracking import tracker as tracking
 from tests.search.tracking.test_tracking import Search, check_in_line, statuses, until
 from tests.search.tuner.test_tuner import _engine
@@ -118,8 +119,8 @@ def answers(port: int) -> bool:
 @pytest.fixture
 def search(server, tmp_path, monkeypatch) -> Iterator[Search]:
     proxy, folder = server
-    monkeypatch.setattr(tracking, "EVERY_S", 0.0)
-    monkeypatch.setattr(tracking, "AGAIN_AFTER_S", 0.1)
+    monkeypatch.setattr(outbox, "EVERY_S", 0.0)
+    monkeypatch.setattr(outbox, "AGAIN_AFTER_S", 0.1)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
     yield Search(tmp_path, tmp_path.name, (f"tracking.uri={proxy.uri}",), folder)
     proxy.behave()

@@ -1,0 +1,138 @@
+"""One run in MLflow, written late, again, and by another process than the one that began it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import starmap
+from typing import TYPE_CHECKING
+
+from search.tracking.client import INTERRUPTED, TrainedOn
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+ENTRIES_A_CALL = 1000  # metrics, parameters and tags: MLflow's limit
+TAG_LENGTH = 5000  # MLflow's limit
+REASONS = ("stop_reason", "error")  # tags of a run that has ended
+RUNNING = "RUNNING"
+SECTIONS = {
+    "learning_rate": "optimizer/learning_rate",
+    "seconds": "time/seconds",
+    "best": "val/best",
+}  # of the page's charts
+
+
+@dataclass(frozen=True)
+class Values:
+    """Metrics of a run at a step.
+
+    Args:
+        step: of MLflow's axis.
+        time: when they came, in milliseconds; written again with the same, they are not there twice.
+        metrics: name -> value.
+    """
+
+    step: int
+    time: int
+    metrics: Mapping[str, float]
+
+
+def milliseconds() -> int:
+    """Return the time now."""
+    return int(time.time() * 1000)
+
+
+def epoch_values(metrics: Mapping[str, float], time: int) -> Values:
+    """Return every metric of an epoch, at the step of the epoch."""
+    named = {SECTIONS.get(k, k): v for k, v in metrics.items() if k not in ("epoch", "inherited")}
+    return Values(int(metrics["epoch"]), time, named)
+
+
+class RunWriter:
+    """Writes a run; each call may raise whatever MLflow does, and can be made again: nothing is there twice.
+
+    Args:
+        client: of MLflow.
+        run_id: of the run.
+        data: that are trained on.
+        params: of the run; written with its data, where it has none yet.
+        known: the run as MLflow has it; None for one that was just made.
+
+    Attributes:
+        status: of the run in MLflow, or `INTERRUPTED`.
+    """
+
+    def __init__(
+        self, client: MlflowClient, run_id: str, data: TrainedOn, params: Mapping[str, str], known: Run | None = None
+    ) -> None:
+        self.run_id, self.status = run_id, RUNNING
+        self._client, self._data, self._params = client, data, dict(params)
+        self._reasons: dict[str, str] = {}  # that the run has
+        self._due: list[Values] = []
+        self._epochs: int | None = 0  # written or due; None where MLflow has to be asked
+        if known is not None:
+            self._epochs = None
+            self._params = {} if known.data.params else self._params
+            self._set_status(known.info.status, known.data.tags)
+
+    def reopen(self) -> None:
+        """Go on with a run that had ended."""
+        if self.status == RUNNING:
+            return
+        self._client.update_run(self.run_id, RUNNING)
+        for name in self._reasons:
+            self._client.delete_tag(self.run_id, name)
+        self._set_status(RUNNING, {})
+
+    def add(self, values: Iterable[Values]) -> None:
+        """Add metrics, where there are any, for the next `flush`."""
+        self._due += (v for v in values if v.metrics)
+
+    def add_epochs(self, history: Sequence[Mapping[str, float]]) -> None:
+        """Add the epochs of a history that MLflow has not got, for the next `flush`."""
+        if self._epochs is None:
+            steps = self._client.get_metric_history(self.run_id, "train/loss")
+            self._epochs = 1 + max((m.step for m in steps), default=-1)
+        now, fresh = milliseconds(), history[self._epochs :]
+        self.add(epoch_values(metrics, now) for metrics in fresh)
+        self._epochs += len(fresh)
+
+    def flush(self, tags: Mapping[str, str] | None = None) -> None:
+        """Write what is due, and the tags, in as few calls as they go in."""
+        if self._params:
+            self._client.log_inputs(self.run_id, [self._data.input()])
+        if self._params or tags:
+            self._log(tags or {})
+        while self._due:
+            self._log({})
+
+    def end(self, status: str, tags: Mapping[str, str] | None = None) -> None:
+        """Write what is due, and how the run ended: MLflow's FINISHED, FAILED or KILLED."""
+        self.flush(tags)
+        self._client.set_terminated(self.run_id, status)
+        self._set_status(status, tags or {})
+
+    def _set_status(self, status: str, tags: Mapping[str, str]) -> None:
+        self._reasons = {name: tags[name] for name in REASONS if name in tags}
+        self.status = INTERRUPTED if INTERRUPTED in self._reasons.values() else status
+
+    def _log(self, tags: Mapping[str, str]) -> None:
+        """Write parameters, tags, and the first of the values that are due: as many as go in one call.
+
+        A step is there whole or not at all, so that after a failure the next call can begin where this one did.
+        """
+        from mlflow.entities import Metric, Param, RunTag
+
+        room = ENTRIES_A_CALL - len(self._params) - len(tags)
+        first = self._due[: max(1, room // max((len(v.metrics) for v in self._due), default=1))]
+        self._client.log_batch(
+            self.run_id,
+            metrics=[Metric(key, value, v.time, v.step) for v in first for key, value in v.metrics.items()],
+            params=list(starmap(Param, self._params.items())),
+            tags=list(starmap(RunTag, tags.items())),
+        )
+        del self._due[: len(first)]
+        self._params = {}
