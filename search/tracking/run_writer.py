@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import starmap
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from search.tracking.client import INTERRUPTED, TrainedOn
@@ -18,6 +19,7 @@ ENTRIES_A_CALL = 1000  # metrics, parameters and tags: MLflow's limit
 TAG_LENGTH = 5000  # MLflow's limit
 REASONS = ("stop_reason", "error")  # tags of a run that has ended
 RUNNING = "RUNNING"
+NO_TAGS: Mapping[str, str] = MappingProxyType({})
 SECTIONS = {
     "learning_rate": "optimizer/learning_rate",
     "seconds": "time/seconds",
@@ -85,7 +87,7 @@ class RunWriter:
         self._client.update_run(self.run_id, RUNNING)
         for name in self._reasons:
             self._client.delete_tag(self.run_id, name)
-        self._set_status(RUNNING, {})
+        self._set_status(RUNNING, NO_TAGS)
 
     def add(self, values: Iterable[Values]) -> None:
         """Add metrics, where there are any, for the next `flush`."""
@@ -100,20 +102,20 @@ class RunWriter:
         self.add(epoch_values(metrics, now) for metrics in fresh)
         self._epochs += len(fresh)
 
-    def flush(self, tags: Mapping[str, str] | None = None) -> None:
+    def flush(self, tags: Mapping[str, str] = NO_TAGS) -> None:
         """Write what is due, and the tags, in as few calls as they go in."""
         if self._params:
             self._client.log_inputs(self.run_id, [self._data.input()])
         if self._params or tags:
-            self._log(tags or {})
+            self._log(tags)
         while self._due:
-            self._log({})
+            self._log(NO_TAGS)
 
-    def end(self, status: str, tags: Mapping[str, str] | None = None) -> None:
+    def end(self, status: str, tags: Mapping[str, str] = NO_TAGS) -> None:
         """Write what is due, and how the run ended: MLflow's FINISHED, FAILED or KILLED."""
         self.flush(tags)
         self._client.set_terminated(self.run_id, status)
-        self._set_status(status, tags or {})
+        self._set_status(status, tags)
 
     def _set_status(self, status: str, tags: Mapping[str, str]) -> None:
         self._reasons = {name: tags[name] for name in REASONS if name in tags}

@@ -109,9 +109,9 @@ class SearchTracker:
         end = partial(self._end, status, files, results or Results())
         runs = self._runs.finish(deadline, {"trials": self._interrupt, "search": end, "duplicates": self._tidy})
         unsent = self._files.finish(deadline)
-        lacks = [f"a part of this search ({_reason(runs)})"] if runs else []
-        lacks += [f"{len(unsent)} file{'s' * (len(unsent) > 1)} ({_reason(unsent)})"] if unsent else []
-        if not (lacks and self._record.trials):
+        lacks = _describe_lack("a part of this search", runs)
+        lacks += _describe_lack(f"{len(unsent)} file{'s' * (len(unsent) > 1)}", unsent)
+        if not self._record.trials or not lacks:
             return None
         return f"MLflow lacks {' and '.join(lacks)}; {self._kind.again} delivers it, and nothing else is lost"
 
@@ -175,10 +175,10 @@ class SearchTracker:
         self._connection.result().maker.tidy()
 
 
-def _reason(errors: Sequence[Exception | None]) -> Exception | str:
-    """Return why the last of some calls failed."""
-    known = [error for error in errors if error is not None]
-    return known[-1] if known else f"it did not take all of it within {CLOSE_S:g} s"
+def _describe_lack(what: str, errors: Sequence[Exception | None]) -> list[str]:
+    """Return what calls were to deliver, and why the last of them failed, where there are any."""
+    reasons = [f"it did not take all of it within {CLOSE_S:g} s", *filter(None, errors)]
+    return [f"{what} ({reasons[-1]})"] if errors else []
 
 
 def _send(client: MlflowClient, run_id: str, file: Path) -> None:
