@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
+from torch import Tensor
 
 from datasets.registry import DatasetError
 from ogmge.evaluation import Answers, Unscorable
@@ -22,7 +24,7 @@ from search.experiment.load import load as load_experiment
 from search.experiment.schema import Experiment
 from search.models.evaluation import ModelEvaluation, Result, Split
 from search.models.evaluation_files import write_files
-from search.models.lookup import Model, ModelError, checkpoint_of, load, run_of
+from search.models.lookup import Model, ModelError, checkpoint_of, default_device, load, run_of
 from search.run.folder import FULL, UNKNOWN, require_unchanged
 from search.run.open_data import fingerprint_of, open_data
 from search.run.test_log import read_test, record, tell_earlier
@@ -46,9 +48,14 @@ class Ask:
     against: str | None = None
     output: Path | None = None
 
+    @property
+    def names_data(self) -> bool:
+        """Whether the data are others than those of the model's run, or may be."""
+        return self.data is not None or bool(self.assignments)
+
 
 def evaluate(model: str, runs: Path, console: Console, ask: Ask) -> Result:
-    """Evaluates a model, shows what came of it, and leaves all of it in files.
+    """Evaluate a model, show what came of it, and leave all of it in files.
 
     Args:
         model: a training's name or folder, or a checkpoint's file.
@@ -60,39 +67,14 @@ def evaluate(model: str, runs: Path, console: Console, ask: Ask) -> Result:
         ModelError, CheckpointError, ExperimentError, DatasetError, FolderError: mistakes of whoever asks, found before
             the test split is read where they can be.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    file = checkpoint_of(model, runs)
-    other = None if ask.against is None else checkpoint_of(ask.against, runs)
-    run = run_of(file)
-    source = ask.data or (run.experiment if run is not None else None)
-    experiment = None if source is None else _experiment(source, ask.assignments)  # its folder may hold the encoders
-    named = ((model, file), (ask.against, other))
-    models = [load(name, one, device) for name, one in named if name is not None and one is not None]
-    if experiment is None:
-        raise ModelError(
-            f"{file} does not say which data it is of, and there is no experiment.yaml in its folder or above it: name "
-            "an experiment file that does, --data FILE"
-        )
-    section = experiment.dataset if ask.data is not None else models[0].dataset(experiment.dataset)
-    data = open_data(section)
-    for one in models:
-        if why := one.trained.mismatch(data.shapes, data.classes):
-            raise ModelError(f"{one.file} is of other data than {source}: {why} (--data FILE names others)")
-    fingerprint = fingerprint_of(data)
-    if ask.data is None and not ask.assignments:
-        require_unchanged(
-            models[0].fingerprint(experiment.dataset),
-            fingerprint,
-            f"the run in {models[0].folder.path} began",
-            f"so that the {ask.split} split may hold what it was trained on: put the data back, or name those you mean "
-            "(--data FILE, dataset.…=…)",
-        )
-    output = _writable(ask.output or file.parent)
+    models, source, experiment = _load(model, runs, ask)
+    section, data, fingerprint = _open(models, source, experiment, ask)
+    output = _prepare_folder(ask.output or models[0].file.parent)
     batches, read = _read(data, models, ask.split, console)
-    found = _evaluate_all(models, batches, ask.split, device, console)
+    of, *others = _evaluate_all(models, batches, ask.split, console)
     result = Result(
-        of=found[0],
-        against=found[1] if len(found) > 1 else None,
+        of=of,
+        against=others[0] if others else None,
         split=ask.split,
         classes=data.classes,
         dataset=section,
@@ -100,20 +82,57 @@ def evaluate(model: str, runs: Path, console: Console, ask: Ask) -> Result:
         read=read,
         notes=_notes(models, ask.split, experiment.dataset, fingerprint),
     )
-    try:
+    with _explain_unwritable(output):
         write_files(result, output)
-    except OSError as error:
-        raise _unwritable(output, error) from error
     print_result(console, result, output)
     return result
 
 
+def _load(model: str, runs: Path, ask: Ask) -> tuple[list[Model], Path, Experiment]:
+    """Return the models, and the experiment that says which data they are evaluated on, with its file."""
+    names = [model, *filter(None, [ask.against])]
+    files = [checkpoint_of(name, runs) for name in names]
+    run = run_of(files[0])
+    source = ask.data if run is None else ask.data or run.experiment
+    # before the models: its folder may hold their encoders
+    experiment = None if source is None else _experiment(source, ask.assignments)
+    models = list(map(load, names, files, repeat(default_device())))
+    if source is None or experiment is None:
+        raise ModelError(
+            f"{files[0]} does not say which data it is of, and there is no experiment.yaml in its folder or above it: "
+            "name an experiment file that does, --data FILE"
+        )
+    return models, source, experiment
+
+
+def _open(
+    models: Sequence[Model], source: Path, experiment: Experiment, ask: Ask
+) -> tuple[Mapping[str, Any], Data, str]:
+    """Return the section of the data that the models are evaluated on, the data, and their fingerprint."""
+    model, given = models[0], experiment.dataset
+    section = given if ask.data is not None else model.dataset(given)
+    data = open_data(section)
+    for one in models:
+        if why := one.trained.mismatch(data.shapes, data.classes):
+            raise ModelError(f"{one.file} is of other data than {source}: {why} (--data FILE names others)")
+    fingerprint = fingerprint_of(data)
+    if not ask.names_data:
+        require_unchanged(
+            model.fingerprint(given),
+            fingerprint,
+            f"the run in {model.folder.path} began",
+            f"so that the {ask.split} split may hold what it was trained on: put the data back, or name those you mean "
+            "(--data FILE, dataset.…=…)",
+        )
+    return section, data, fingerprint
+
+
 def _experiment(source: Path, assignments: Sequence[str]) -> Experiment:
-    """The file's, with changes of its data.
+    """Load the experiment of a file, with changes of its data.
 
     Raises:
         ModelError: the changes are of something else.
-        ExperimentError: see `search.validation.load`.
+        ExperimentError: see `search.experiment.load`.
     """
     for text in assignments:
         if text.partition("=")[0].partition(".")[0] != "dataset":
@@ -125,13 +144,8 @@ def _experiment(source: Path, assignments: Sequence[str]) -> Experiment:
 
 
 def _notes(models: Sequence[Model], split: Split, section: Mapping[str, Any], fingerprint: str) -> list[str]:
-    """What to bear in mind with the numbers."""
-    known = dict.fromkeys((model.folder.path, model.fingerprint(section)) for model in models)
-    notes = [
-        f"these are not the data that the run in {path} began with (fingerprint {then} then, {fingerprint} now)"
-        for path, then in known
-        if UNKNOWN not in (then, fingerprint) and then != fingerprint
-    ]
+    """Return what to bear in mind with the numbers."""
+    notes = _notes_on_data(models, section, fingerprint)
     if split == "validation":
         notes.append("the epoch of the weights was chosen by this very split, which flatters them")
     if len(models) > 1:
@@ -142,39 +156,49 @@ def _notes(models: Sequence[Model], split: Split, section: Mapping[str, Any], fi
     return notes
 
 
-def _writable(folder: Path) -> Path:
-    """The folder, made where it is missing, before anything is read."""
-    try:
+def _notes_on_data(models: Sequence[Model], section: Mapping[str, Any], fingerprint: str) -> list[str]:
+    """Return which runs began with other data, as far as both are known."""
+    began = {(model.folder.path, model.fingerprint(section)): None for model in models}
+    return [
+        f"these are not the data that the run in {path} began with (fingerprint {then} then, {fingerprint} now)"
+        for path, then in began
+        if len({UNKNOWN, then, fingerprint}) == 3
+    ]
+
+
+def _prepare_folder(folder: Path) -> Path:
+    """Return the folder, made where it is missing, before anything is read."""
+    with _explain_unwritable(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _unwritable(folder, error) from error
     if not os.access(folder, os.W_OK):
         raise ModelError(f"{folder} cannot be written to: take another folder, -o FOLDER")
     return folder
 
 
-def _unwritable(folder: Path, error: OSError) -> Exception:
-    if error.errno in FULL:
-        return error
-    return ModelError(f"{folder} cannot be written to ({error.strerror}): take another folder, -o FOLDER")
-
-
 def _read(
     data: Data, models: Sequence[Model], split: Split, console: Console
 ) -> tuple[Iterable[Batch], dict[str, str] | None]:
-    """The split's batches, and the line on record where it is the test split."""
-    model, *others = models
-    size = model.trained.config.batch_size
+    """Return the split's batches, and the line on record where it is the test split."""
+    size = models[0].trained.config.batch_size
     if split == "validation":
         return data.validation(batch_size=size), None
-    reason = " against ".join(["evaluate " + str(model.file), *(str(other.file) for other in others)])
-    elsewhere = [o.folder for o in others if o.folder.path.resolve() != model.folder.path.resolve()]
+    reason = f"evaluate {' against '.join(str(model.file) for model in models)}"
+    folder, *others = {model.folder.path.resolve(): model.folder for model in models}.values()
+    note = partial(print_note, console)
+    with _explain_unreadable():
+        for other in others:
+            tell_earlier(other, note, f"the run in {other.path}")
+        batches, line = read_test(data, folder, reason, size, note)
+        for other in others:
+            record(other, line)
+    return batches, line
+
+
+@contextmanager
+def _explain_unreadable() -> Iterator[None]:
+    """Say why a test split cannot be read."""
     try:
-        for folder in elsewhere:
-            tell_earlier(folder, partial(print_note, console), f"the run in {folder.path}")
-        batches, line = read_test(data, model.folder, reason, size, partial(print_note, console))
-        for folder in elsewhere:
-            record(folder, line)
+        yield
     except DatasetError as error:
         raise ModelError(f"{error}; `--split validation` reads none") from error
     except OSError as error:
@@ -184,30 +208,47 @@ def _read(
             f"{error.filename} cannot be written ({error.strerror}), and each reading of a test split must be on "
             "record: let it be written to"
         ) from error
-    return batches, line
+
+
+@contextmanager
+def _explain_unwritable(folder: Path) -> Iterator[None]:
+    """Say that a folder cannot be written to, unless the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+        raise ModelError(f"{folder} cannot be written to ({error.strerror}): take another folder, -o FOLDER") from error
 
 
 def _evaluate_all(
-    models: Sequence[Model], batches: Iterable[Batch], split: Split, device: torch.device, console: Console
+    models: Sequence[Model], batches: Iterable[Batch], split: Split, console: Console
 ) -> list[ModelEvaluation]:
-    """All models on the same batches.
+    """Evaluate all models on the same batches.
 
     Raises:
         ModelError: a model's answers have no score.
     """
-    every = [(model, Answers(model.trained.names, len(model.trained.classes))) for model in models]
+    answers = [Answers(model.trained.names, len(model.trained.classes)) for model in models]
     done = 0
     with console.status("evaluating") as status:
         for x, y in batches:
-            there, target = {name: value.to(device) for name, value in x.items()}, y.to(device)
-            for model, answers in every:
-                answers.add(*model.trained.logits(there), target)
+            _answer(models, answers, x, y)
             done += len(y)
             status.update(f"evaluating: {done:,} examples")
-    found = []
-    for model, answers in every:
-        try:
-            found.append(ModelEvaluation(model, answers.evaluation()))
-        except Unscorable as error:
-            raise ModelError(f"{model.file}, {split} split: {error}") from error
-    return found
+    return list(map(_score, models, answers, repeat(split)))
+
+
+def _answer(models: Sequence[Model], answers: Sequence[Answers], x: Mapping[str, Tensor], y: Tensor) -> None:
+    """Add what each model answers to a batch."""
+    device = default_device()
+    there, target = {name: value.to(device) for name, value in x.items()}, y.to(device)
+    for model, own in zip(models, answers, strict=True):
+        own.add(*model.trained.logits(there), target)
+
+
+def _score(model: Model, answers: Answers, split: Split) -> ModelEvaluation:
+    try:
+        return ModelEvaluation(model, answers.evaluation())
+    except Unscorable as error:
+        raise ModelError(f"{model.file}, {split} split: {error}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -16,10 +16,11 @@ from search.experiment.formatting import format_difference, format_value, percen
 from search.models.evaluation import ModelEvaluation, Result
 
 TOP = 5  # classes named of each kind
+FILES = {"everything": "evaluation.json", "by class": "classes.csv", "confusions": "confusions.csv"}
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """The first column is the names', in grey."""
+    """Return a table whose first column, of names, is grey."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
     for heading in headings:
         table.add_column(Text(heading), overflow="fold")
@@ -33,23 +34,16 @@ def _views(which: ModelEvaluation) -> list[str]:
 
 
 def totals_table(result: Result) -> Table:
-    """Each view of the model."""
-    found = result.of.found
-
-    def row(name: str, metric: str) -> list[str]:
-        return [name, *(format_value(metric, getattr(scores, metric)) for scores in found.views)]
-
-    rows = [
-        row("accuracy", "accuracy"),
-        row("macro accuracy", "macro_accuracy"),
-        row("mean average precision", "mean_average_precision"),
-        row("calibration error", "calibration_error"),
-    ]
-    return _table(["", *_views(result.of)], rows)
+    """Return what each view of the model reaches."""
+    views = result.of.found.views
+    metrics = ("accuracy", "macro_accuracy", "mean_average_precision", "calibration_error")
+    names = [metric.replace("_", " ") for metric in metrics]
+    cells = [[format_value(metric, getattr(scores, metric)) for scores in views] for metric in metrics]
+    return _table(["", *_views(result.of)], [[name, *values] for name, values in zip(names, cells, strict=True)])
 
 
 def hardest_table(result: Result) -> Table:
-    """The classes of which least is right."""
+    """Return the classes of which least is right."""
     found = result.of.found
     lowest = [k for k, _ in rank_classes(-found.fused.class_accuracy)][:TOP]
     rows = [
@@ -65,14 +59,14 @@ def hardest_table(result: Result) -> Table:
 
 
 def confusions_table(result: Result) -> Table:
-    """The most frequent confusions."""
+    """Return the most frequent confusions."""
     names = result.classes
     rows = [[names[i], names[j], f"{count:,}"] for i, j, count in result.of.found.confusions()[:TOP]]
     return _table(["confused", "with", "examples"], rows)
 
 
 def leads_table(result: Result) -> Table:
-    """The classes that each modality alone answers best."""
+    """Return the classes that each modality alone answers best."""
     rows = []
     for name, led in result.of.found.leaders().items():
         first = "\n".join(f"{result.classes[k]} {format_difference('accuracy', margin)}" for k, margin in led[:TOP])
@@ -81,7 +75,7 @@ def leads_table(result: Result) -> Table:
 
 
 def against_table(result: Result) -> Table:
-    """Both models, and the classes between which they differ most."""
+    """Return both models, and the classes between which they differ most."""
     assert result.against is not None
     fused, alone = result.changes()
     one, other = result.of.found, result.against.found
@@ -107,35 +101,36 @@ def _title(which: ModelEvaluation) -> str:
     return f"{which.model.file} ({epoch}modulation {which.model.trained.config.modulation.method})"
 
 
-def print_result(console: Console, result: Result, folder: Path) -> None:
-    """Prints what matters; the rest is in the files."""
+def _tables(result: Result) -> Iterator[Table]:
+    """Give the tables of the model that say something."""
     found = result.of.found
-    console.print(
-        Text(
-            f"\n{_title(result.of)}: {result.split} split, {found.examples:,} examples, {len(result.classes)} classes\n"
-        ),
-        soft_wrap=True,
-    )
-    tables = [totals_table(result), hardest_table(result)]
+    yield totals_table(result)
+    yield hardest_table(result)
     if found.confusions():
-        tables.append(confusions_table(result))
+        yield confusions_table(result)
     if len(found.alone) > 1:
-        tables.append(leads_table(result))
-    for table in tables:
-        console.print(table)
-        console.print()
+        yield leads_table(result)
+
+
+def _notes(result: Result) -> Iterator[str]:
+    """Give what to bear in mind, beginning with the classes without an example."""
+    empty = result.empty
+    if empty:
+        names = ", ".join(empty[:TOP]) + (", …" if len(empty) > TOP else "")
+        yield f"{len(empty)} of {len(result.classes)} classes have no example ({names}): means leave them out"
+    yield from result.notes
+
+
+def print_result(console: Console, result: Result, folder: Path) -> None:
+    """Print what matters; the rest is in the files."""
+    examples = f"{result.of.found.examples:,} examples, {len(result.classes)} classes"
+    print_line(console, f"\n{_title(result.of)}: {result.split} split, {examples}\n")
+    for table in _tables(result):
+        console.print(table, "")
     if result.against is not None:
         print_line(console, f"against {_title(result.against)}\n")
-        console.print(against_table(result))
-        console.print()
-    if result.empty:
-        names = ", ".join(result.empty[:TOP]) + (", …" if len(result.empty) > TOP else "")
-        sentence = (
-            f"{len(result.empty)} of {len(result.classes)} classes have no example ({names}): means leave them out"
-        )
-        print_note(console, sentence)
-    for note in result.notes:
+        console.print(against_table(result), "")
+    for note in _notes(result):
         print_note(console, note)
-    files = {"everything": "evaluation.json", "by class": "classes.csv", "confusions": "confusions.csv"}
-    for what, name in files.items():
+    for what, name in FILES.items():
         print_line(console, f"{what:<16}{folder / name}")

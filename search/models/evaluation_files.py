@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,18 +17,16 @@ from ogmge.evaluation import BINS, Scores, rank_classes
 from search.models.evaluation import ModelEvaluation, Result
 from search.run.folder import write
 
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else value
+METRICS = ("accuracy", "macro_accuracy", "mean_average_precision", "calibration_error")
 
 
 def _scores(scores: Scores) -> dict[str, float]:
-    return {
-        "accuracy": scores.accuracy,
-        "macro_accuracy": scores.macro_accuracy,
-        "mean_average_precision": scores.mean_average_precision,
-        "calibration_error": scores.calibration_error,
-    }
+    return {metric: getattr(scores, metric) for metric in METRICS}
+
+
+def _class_scores(scores: Scores, k: int) -> dict[str, float | None]:
+    values = {"accuracy": scores.class_accuracy, "average_precision": scores.average_precision}
+    return {name: None if value[k].isnan() else float(value[k]) for name, value in values.items()}
 
 
 def _model_values(which: ModelEvaluation) -> dict[str, Any]:
@@ -43,29 +41,20 @@ def _model_values(which: ModelEvaluation) -> dict[str, Any]:
 
 def _classes(result: Result) -> list[dict[str, Any]]:
     found = result.of.found
-    rows = []
-    for k, (name, count) in enumerate(zip(result.classes, found.counts.tolist(), strict=True)):
-
-        def of(scores: Scores, k: int = k) -> dict[str, float | None]:
-            return {
-                "accuracy": _known(float(scores.class_accuracy[k])),
-                "average_precision": _known(float(scores.average_precision[k])),
-            }
-
-        rows.append(
-            {
-                "id": k,
-                "name": name,
-                "examples": count,
-                **of(found.fused),
-                "alone": {modality: of(scores) for modality, scores in found.alone.items()},
-            }
-        )
-    return rows
+    return [
+        {
+            "id": k,
+            "name": name,
+            "examples": int(found.counts[k]),
+            **_class_scores(found.fused, k),
+            "alone": {modality: _class_scores(scores, k) for modality, scores in found.alone.items()},
+        }
+        for k, name in enumerate(result.classes)
+    ]
 
 
 def _changes(values: Tensor, result: Result) -> list[dict[str, Any]]:
-    """The largest first, whichever its sign."""
+    """Return the classes that changed, the largest change first, whichever its sign."""
     counts = result.of.found.counts.tolist()
     return [
         {"class": result.classes[k], "examples": counts[k], "change": float(values[k])}
@@ -73,10 +62,23 @@ def _changes(values: Tensor, result: Result) -> list[dict[str, Any]]:
     ]
 
 
+def _against(result: Result) -> dict[str, Any] | None:
+    if result.against is None:
+        return None
+    fused, alone = result.changes()
+    changes = {"fused": _changes(fused, result), "alone": {k: _changes(change, result) for k, change in alone.items()}}
+    return {**_model_values(result.against), "changes": changes}
+
+
+def _confusions(result: Result) -> list[dict[str, Any]]:
+    names = result.classes
+    return [{"true": names[i], "predicted": names[j], "count": n} for i, j, n in result.of.found.confusions()]
+
+
 def document(result: Result) -> dict[str, Any]:
-    """`evaluation.json`. Accuracies and precisions are shares of 1; null where a class has no example."""
+    """Return `evaluation.json`. Accuracies and precisions are shares of 1; null where a class has no example."""
     found = result.of.found
-    values: dict[str, Any] = {
+    return {
         **_model_values(result.of),
         "split": result.split,
         "examples": found.examples,
@@ -91,65 +93,57 @@ def document(result: Result) -> dict[str, Any]:
             name: [{"class": result.classes[k], "ahead": margin} for k, margin in led]
             for name, led in found.leaders().items()
         },
-        "confusions": [
-            {"true": result.classes[i], "predicted": result.classes[j], "count": count}
-            for i, j, count in found.confusions()
-        ],
-        "against": None,
+        "confusions": _confusions(result),
+        "against": _against(result),
     }
-    if result.against is not None:
-        fused, alone = result.changes()
-        changed = {name: _changes(change, result) for name, change in alone.items()}
-        values["against"] = {
-            **_model_values(result.against),
-            "changes": {"fused": _changes(fused, result), "alone": changed},
-        }
-    return values
 
 
-def _table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
+def _table(columns: Mapping[str, Iterable[Any]]) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
     return text.getvalue()
 
 
+def _columns(name: str, fused: Tensor, alone: Mapping[str, Tensor]) -> dict[str, list[float | str]]:
+    """Return a column of the fused answer, and one of each modality alone; NaN is an empty cell."""
+    values = {name: fused, **{f"{name}/{modality}": value for modality, value in alone.items()}}
+    return {key: ["" if math.isnan(v) else v for v in value.tolist()] for key, value in values.items()}
+
+
+def _leads(result: Result) -> list[str]:
+    """Return the modality that leads each class, or nothing."""
+    names = {k: name for name, led in result.of.found.leaders().items() for k, _ in led}
+    return [names.get(k, "") for k in range(len(result.classes))]
+
+
 def classes_table(result: Result) -> str:
-    """`classes.csv`: a row a class. Of a modality alone it is `accuracy/NAME`; `leads` is the modality that leads it;
-    `change/…` is how much more of it is right than with the model that it is compared with."""
+    """Return `classes.csv`: a row a class. Of a modality alone it is `accuracy/NAME`; `leads` is the modality that
+    leads it; `change/…` is how much more of it is right than with the model that it is compared with."""
     found = result.of.found
-    leads = {k: name for name, led in found.leaders().items() for k, _ in led}
-    columns: dict[str, Sequence[Any]] = {
-        "id": range(len(result.classes)),
-        "class": result.classes,
-        "examples": found.counts.tolist(),
-        "accuracy": found.fused.class_accuracy.tolist(),
-        **{f"accuracy/{name}": scores.class_accuracy.tolist() for name, scores in found.alone.items()},
-        "average_precision": found.fused.average_precision.tolist(),
-        **{f"average_precision/{name}": scores.average_precision.tolist() for name, scores in found.alone.items()},
-        "leads": [leads.get(k, "") for k in range(len(result.classes))],
-    }
-    if result.against is not None:
-        fused, alone = result.changes()
-        columns["change/accuracy"] = fused.tolist()
-        columns |= {f"change/accuracy/{name}": change.tolist() for name, change in alone.items()}
-    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    alone = found.alone.items()
     return _table(
-        list(columns),
-        [{c: "" if isinstance(v, float) and math.isnan(v) else v for c, v in row.items()} for row in rows],
+        {
+            "id": range(len(result.classes)),
+            "class": result.classes,
+            "examples": found.counts.tolist(),
+            **_columns("accuracy", found.fused.class_accuracy, {name: s.class_accuracy for name, s in alone}),
+            **_columns("average_precision", found.fused.average_precision, {n: s.average_precision for n, s in alone}),
+            "leads": _leads(result),
+            **({} if result.against is None else _columns("change/accuracy", *result.changes())),
+        }
     )
 
 
 def confusions_table(result: Result) -> str:
-    """`confusions.csv`: a row a pair of classes that the fused answer confused, the most frequent first."""
-    names = result.classes
-    rows = [{"true": names[i], "predicted": names[j], "count": count} for i, j, count in result.of.found.confusions()]
-    return _table(["true", "predicted", "count"], rows)
+    """Return `confusions.csv`: a row a pair of classes that the fused answer confused, the most frequent first."""
+    rows = _confusions(result)
+    return _table({name: [row[name] for row in rows] for name in ("true", "predicted", "count")})
 
 
 def write_files(result: Result, folder: Path) -> None:
-    """Writes all three.
+    """Write all three.
 
     Raises:
         OSError: one cannot be written.

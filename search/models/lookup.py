@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -87,30 +88,35 @@ class Model:
 
 
 def checkpoint_of(model: str, runs: Path) -> Path:
-    """The checkpoint file that a user means by a training's name or folder, by the file itself, or by a registered
-    model's URI in MLflow, `models:/NAME@champion`.
+    """Return the checkpoint file that a user means by a training's name or folder, by the file itself, or by a
+    registered model's URI in MLflow, `models:/NAME@champion`.
 
     Raises:
         ModelError: there is none; says what there is.
     """
     if model.startswith("models:/"):
         return find_model_file(model, runs)
-    for place in (runs / model, Path(model)):
-        if place.is_file():
-            return place
-        if (place / BEST).is_file():
-            return place / BEST
-    for place in (runs / model, Path(model)):
+    places = (runs / model, Path(model))
+    files = chain.from_iterable((place, place / BEST) for place in places)
+    file = next(filter(Path.is_file, files), None)
+    if file is None:
+        raise ModelError(_explain_missing(model, places, runs))
+    return file
+
+
+def _explain_missing(model: str, places: Iterable[Path], runs: Path) -> str:
+    """Return why none of these places holds a model, and what there is."""
+    for place in places:
         if RunFolder(place).journal.exists():
-            raise ModelError(
+            return (
                 f"{place} holds many models, one of each trial: name the file of one, "
                 f"{RunFolder(place).trial(3) / 'best.pt'} for that of trial 3"
             )
         if place.is_dir():
-            raise ModelError(f"{place} holds no best.pt: name the folder of a training, or a checkpoint's file")
+            return f"{place} holds no best.pt: name the folder of a training, or a checkpoint's file"
     there = sorted(p.parent.name for p in runs.glob("*/best.pt"))
     known = f"there is {', '.join(there)}" if there else "there is none yet"
-    raise ModelError(f"no file {model!r}, and no training of that name under {runs}/: {known}{hint(model, there)}")
+    return f"no file {model!r}, and no training of that name under {runs}/: {known}{hint(model, there)}"
 
 
 def _absolute(path: Path) -> Path:
@@ -125,6 +131,11 @@ def run_of(file: Path) -> RunFolder | None:
             here = Path.cwd()
             return RunFolder(folder.relative_to(here) if here in folder.parents else folder)
     return None
+
+
+def default_device() -> torch.device:
+    """Return the GPU, or the CPU where there is none."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def load(name: str, file: Path, device: torch.device) -> Model:

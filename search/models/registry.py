@@ -7,7 +7,7 @@ import os
 from collections.abc import Collection
 from contextlib import redirect_stderr
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,13 +17,17 @@ from ogmge.inference import TrainedModel
 from search.backend.cluster import ROOT, sources
 from search.tracking.client import TrackingError, store_uri, versions
 
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
 ALIAS = "champion"
 NEEDED = ("torch", "torchvision", "numpy", "mlflow")
 EXAMPLES = 2
 
 
 def register(name: str, run_id: str, weights: Path, uri: str, modules: Collection[str], about: str) -> str:
-    """Keeps the model with its run, registers it, and gives it the alias; returns its URI.
+    """Keep the model with its run, register it, and give it the alias; return its URI.
 
     Args:
         name: of the registered model.
@@ -72,7 +76,7 @@ def _signature(model: TrainedModel) -> Any:
 
 
 def find_model_file(uri: str, runs: Path) -> Path:
-    """The checkpoint of a registered model: that of the training here which made it, else MLflow's copy of it.
+    """Return the checkpoint of a registered model: that of the training here which made it, else MLflow's copy of it.
 
     MLflow's store is that of the runs' folder, or what MLFLOW_TRACKING_URI says.
 
@@ -87,18 +91,20 @@ def find_model_file(uri: str, runs: Path) -> Path:
 
     store = store_uri(os.environ.get("MLFLOW_TRACKING_URI"), runs)
     mlflow.set_tracking_uri(store)
-    name, _, which = uri.removeprefix("models:/").replace("@", "/@").partition("/")
-    client = mlflow.MlflowClient(store)
     try:
-        if which.startswith("@"):
-            version = client.get_model_version_by_alias(name, which.removeprefix("@"))
-        else:
-            version = client.get_model_version(name, which)
-        made_by = str(version.run_id)
-        here = next((path for path in runs.glob("*/mlflow.json") if made_by in path.read_text()), None)
-        if here is not None and (here.parent / BEST).is_file():
-            return here.parent / BEST
+        version = _find_version(mlflow.MlflowClient(store), uri)
+        files = (path.parent / BEST for path in runs.glob("*/mlflow.json") if str(version.run_id) in path.read_text())
+        if here := next(filter(Path.is_file, files), None):
+            return here
         with redirect_stderr(io.StringIO()):
-            return Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{version.version}/artifacts/best.pt"))
+            copy = f"models:/{version.name}/{version.version}/artifacts/best.pt"
+            return Path(mlflow.artifacts.download_artifacts(copy))
     except Exception as error:  # MLflow raises its own, requests', sqlalchemy's …
         raise TrackingError(f"{uri} cannot be had from MLflow at {store}: {str(error).splitlines()[0]}") from error
+
+
+def _find_version(client: MlflowClient, uri: str) -> ModelVersion:
+    name, _, which = uri.removeprefix("models:/").replace("@", "/@").partition("/")
+    if which.startswith("@"):
+        return client.get_model_version_by_alias(name, which.removeprefix("@"))
+    return client.get_model_version(name, which)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 
 import torch
@@ -28,10 +30,10 @@ def test_scores(
     Raises:
         CheckpointError: one of the files cannot be read.
     """
-    models = {arm: [inference.load(file, device) for file in paths] for arm, paths in files.items()}
-    tallies = inference.tally_all([model for arm in models for model in models[arm]], batches, device)
-    scores = [tally.result("test") for tally in tallies]
-    values = {arm: tuple(scores.pop(0)["test/accuracy"] for _ in models[arm]) for arm in models}
+    models = {arm: list(map(partial(inference.load, device=device), paths)) for arm, paths in files.items()}
+    tallies = inference.tally_all([*chain.from_iterable(models.values())], batches, device)
+    scores = iter([tally.result("test")["test/accuracy"] for tally in tallies])
+    values = {arm: tuple(islice(scores, len(own))) for arm, own in models.items()}
     found = t_interval(values["modulated"], values["baseline"])
     return TestScores(
         metric="test/accuracy",
