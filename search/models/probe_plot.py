@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from search.models.linear_probe import Report, Row
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")  # Okabe and Ito's, told apart
@@ -19,7 +21,7 @@ def _title(row: Row) -> str:
 
 
 def draw(report: Report, path: Path) -> None:
-    """Bars by modality, one for each model, with 95 % intervals, the heads' own accuracies, and the chance level."""
+    """Draw bars by modality, one for each model, with 95 % intervals, the heads' own accuracies, and the chance."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -46,20 +48,25 @@ def draw(report: Report, path: Path) -> None:
 
 
 def _bars(axes: Any, report: Report) -> list[Any]:
-    """Draws them; returns what stands for each row in the legend, and for the heads."""
-    names, count = report.modalities, len(report.rows)
-    width, handles = 0.8 / count, []
+    """Draw them; return what stands for each row in the legend, and for the heads."""
+    width, handles = 0.8 / len(report.rows), []
     for number, row in enumerate(report.rows):
         colour = GREY if row is report.alone else COLOURS[number % len(COLOURS)]
-        places = [names.index(name) + (number - (count - 1) / 2) * width for name in row.encoders]
-        probes = [encoder.probe for encoder in row.encoders.values()]
-        heads = [100 * encoder.head.value for encoder in row.encoders.values()]
-        values = [100 * probe.value for probe in probes]
-        reach = [[100 * (p.value - p.low) for p in probes], [100 * (p.high - p.value) for p in probes]]
-        handles.append(axes.bar(places, values, 0.92 * width, color=colour))
-        axes.errorbar(places, values, reach, fmt="none", ecolor=INK, elinewidth=1, capsize=3)
-        marks = axes.scatter(places, heads, s=34, marker="D", color="white", edgecolor=INK, zorder=3)
-        for place, value, probe, head in zip(places, values, probes, heads, strict=True):
-            top = max(100 * probe.high, head + 1.5)
-            axes.text(place, top + 1.5, f"{value:.1f}", ha="center", va="bottom")
+        offset = (number - (len(report.rows) - 1) / 2) * width
+        places = [report.modalities.index(name) + offset for name in row.encoders]
+        bars, marks = _row_bars(axes, row, places, width, colour)
+        handles.append(bars)
     return [*handles, marks]
+
+
+def _row_bars(axes: Any, row: Row, places: list[float], width: float, colour: str) -> tuple[Any, Any]:
+    """Draw a row at places on the x axis; return its bars, and the marks of the heads."""
+    encoders = row.encoders.values()
+    shares = [(e.probe.value, e.probe.low, e.probe.high, e.head.value) for e in encoders]
+    values, low, high, heads = 100 * np.array(shares).T
+    bars = axes.bar(places, values, 0.92 * width, color=colour)
+    axes.errorbar(places, values, [values - low, high - values], fmt="none", ecolor=INK, elinewidth=1, capsize=3)
+    marks = axes.scatter(places, heads, s=34, marker="D", color="white", edgecolor=INK, zorder=3)
+    for place, value, top in zip(places, values, np.maximum(high, heads + 1.5), strict=True):
+        axes.text(place, top + 1.5, f"{value:.1f}", ha="center", va="bottom")
+    return bars, marks

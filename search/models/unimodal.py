@@ -26,20 +26,20 @@ Tell = Callable[[str], None]
 
 
 def alone(config: TrialConfig, modality: str) -> TrialConfig:
-    """The same training on one modality: no modulation, and a linear head, which fusions are with one modality."""
+    """Return the same training on one modality: no modulation, and a linear head, as fusions are with one."""
     return replace(
         config, modalities=(modality,), modulation=replace(config.modulation, method="none"), fusion="concat"
     )
 
 
 def _objective(model: Model) -> fit.Objective:
-    """Which epoch is the best: the run's own objective, where a single modality has such a metric."""
+    """Return which epoch is the best: the run's own objective, where a single modality has such a metric."""
     own = model.experiment.search.objective if model.experiment else fit.Objective()
     return own if own.metric in ("val/accuracy", "val/loss") else fit.Objective()
 
 
 def _claim(folder: Path, config: TrialConfig, data: fit.Data, objective: fit.Objective) -> None:
-    """Sees that what is in the folder is a part of this training.
+    """See that what is in the folder is a part of this training.
 
     Raises:
         ModelError: it is of another.
@@ -54,7 +54,7 @@ def _claim(folder: Path, config: TrialConfig, data: fit.Data, objective: fit.Obj
 
 
 def check(model: Model, data: fit.Data) -> None:
-    """Builds what `train` is to train, to see that it can be.
+    """Build what `train` is to train, to see that it can be.
 
     Raises:
         ModelError: it cannot.
@@ -72,7 +72,7 @@ def check(model: Model, data: fit.Data) -> None:
 def train(
     model: Model, data: fit.Data, folder: Path, device: torch.device, tell: Tell, note: Tell
 ) -> list[TrainedModel]:
-    """Trains an encoder on each of the model's modalities, or goes on with it; returns their best epochs.
+    """Train an encoder on each of the model's modalities, or go on with it; return their best epochs.
 
     Args:
         model: whose settings are taken.
@@ -91,9 +91,9 @@ def train(
     for name, config in trials.items():
         _claim(folder / name, config, data, objective)
     for name, config in trials.items():
-        with _recorder_for(model, folder / name, config, data, note) as deliver:
-            told = partial(_tell_epoch, tell, f"{name} alone", config.epochs, objective.metric)
-            report = partial(_report, [], told, deliver)
+        with _track(model, folder / name, config, data, note) as deliver:
+            tell_epoch = partial(_tell_epoch, tell, f"{name} alone", config.epochs, objective.metric)
+            report = partial(_report, [], tell_epoch, deliver)
             fit.train(config, data, report, folder=folder / name, objective=objective, device=device)
     return [inference.load(folder / name / BEST, device) for name in trials]
 
@@ -102,28 +102,33 @@ Deliver = Callable[[list[dict[str, float]]], None]
 
 
 @contextmanager
-def _recorder_for(model: Model, folder: Path, config: TrialConfig, data: fit.Data, note: Tell) -> Iterator[Deliver]:
-    """A run in MLflow, under that of the search or training which the model is of; none where it is of none."""
-    run, experiment = model.run, model.experiment
-    if run is None or experiment is None:
-        yield lambda history: None
-        return
-    [modality] = config.modalities or ()
-    tags = {"kind": "probe", "modality": modality, "model": str(model.file)}
-    if (parent := read_run_id(run.path)) is not None:
-        tags["mlflow.parentRunId"] = parent
+def _track(model: Model, folder: Path, config: TrialConfig, data: fit.Data, note: Tell) -> Iterator[Deliver]:
+    """Deliver the epochs to MLflow where the model is of a run, as far as MLflow takes them."""
     try:
-        store = store_of(experiment, run.path.parent)
-        trained_on = TrainedOn(experiment.dataset, fingerprint_of(data))
-        recorder = TrainingTracker(store, f"probe {modality} alone", folder, asdict(config), tags, trained_on)
+        tracker = _tracker_of(model, folder, config, data)
     except TrackingError as error:  # of a run that is over: its MLflow may be gone, and the probes are not MLflow's
         note(f"this training is not recorded ({error})")
+        tracker = None
+    if tracker is None:
         yield lambda history: None
         return
-    with recorder:
-        yield recorder.deliver
-    if recorder.trouble is not None:
-        note(f"MLflow lacks a part of this training ({recorder.trouble})")
+    with tracker:
+        yield tracker.deliver
+    if tracker.trouble is not None:
+        note(f"MLflow lacks a part of this training ({tracker.trouble})")
+
+
+def _tracker_of(model: Model, folder: Path, config: TrialConfig, data: fit.Data) -> TrainingTracker | None:
+    """Return what writes a run under that of the search or training which the model is of; None where it is of none."""
+    run, experiment = model.run, model.experiment
+    if run is None or experiment is None:
+        return None
+    [modality] = config.modalities or ()
+    parent = read_run_id(run.path)
+    tags = {"kind": "probe", "modality": modality, "model": str(model.file)}
+    tags |= {} if parent is None else {"mlflow.parentRunId": parent}
+    store, trained_on = store_of(experiment, run.path.parent), TrainedOn(experiment.dataset, fingerprint_of(data))
+    return TrainingTracker(store, f"probe {modality} alone", folder, asdict(config), tags, trained_on)
 
 
 def _report(history: list[dict[str, float]], tell: fit.Report, deliver: Deliver, metrics: dict[str, float]) -> None:
