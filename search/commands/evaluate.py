@@ -64,8 +64,8 @@ def evaluate(model: str, runs: Path, console: Console, ask: Ask) -> Result:
         ask: see `Ask`.
 
     Raises:
-        ModelError, CheckpointError, ExperimentError, DatasetError, FolderError: mistakes of whoever asks, found before
-            the test split is read where they can be.
+        ModelError, CheckpointError, ExperimentError, DatasetError, FolderError: the user's mistakes, found before the
+            test split is read where they can be.
     """
     models, source, experiment = _load(model, runs, ask)
     section, data, fingerprint = _open(models, source, experiment, ask)

@@ -56,8 +56,8 @@ def run(ask: Ask, runs: Path, console: Console) -> None:
     """Probe the encoders of models, and leave what was found in the folder `probe` beside the first of them.
 
     Raises:
-        ModelError, CheckpointError, ExperimentError, DatasetError, FolderError: mistakes of whoever asks, found
-            before anything is trained.
+        ModelError, CheckpointError, ExperimentError, DatasetError, FolderError: the user's mistakes, found before
+            anything is trained.
         NonFiniteLoss, NonFiniteMetric: a training alone diverged.
     """
     models = _load_all(ask.models, runs)
@@ -119,12 +119,7 @@ def _rows(
     probed: Sequence[Mapping[str, Encoder]],
     answers: Sequence[Right],
 ) -> list[Row]:
-    """Return a row for each model, and one for the encoders that were trained alone, together.
-
-    Args:
-        models, singles: that were probed.
-        probed, answers: of each of the models, then of each of those trained alone.
-    """
+    """Return a row for each model, and one for the encoders that were trained alone, together."""
     rows = [
         Row(model.name, model.trained.config.modulation, accuracy(answer.fused), own)
         for model, answer, own in zip(models, answers, probed, strict=False)

@@ -30,8 +30,8 @@ from search.run.checkpoints import storage_of
 from search.run.folder import FolderError, RunFolder, claim_folder, identify, require_unchanged, write
 from search.run.open_data import fingerprint_of, open_data
 from search.run.test_log import read_test, readings
-from search.tracking.client import TrainedOn, store_uri
-from search.tracking.training_run import TrainingTracker, store_of
+from search.tracking.client import TrainingData, store_uri
+from search.tracking.training_run import TrainingTracker
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ def train(experiment: Experiment, runs: Path, console: Console, how: How) -> Non
     and register the model.
 
     Raises:
-        ExperimentError, DatasetError, FolderError, ClusterError, ResourceError, TrackingError: mistakes of whoever
-            asks.
+        ExperimentError, DatasetError, FolderError, ClusterError, ResourceError, TrackingError: the user's
+            mistakes.
         NonFiniteLoss, NonFiniteMetric, TrainingFailed: training diverged, or its processes failed.
     """
     data, fingerprint = _data(experiment, console)
@@ -137,8 +137,8 @@ def _epochs(experiment: Experiment, how: How) -> int | None:
 
 def _tracker(experiment: Experiment, folder: RunFolder, fingerprint: str, job: Job) -> TrainingTracker:
     params = {**asdict(experiment.trial), "all_data": job.all_data, "epochs_trained": job.epochs or job.trial.epochs}
-    store, data = store_of(experiment, folder.path.parent), TrainedOn(experiment.dataset, fingerprint)
-    return TrainingTracker(store, experiment.name, folder.path, params, {"kind": "training"}, data)
+    data, tags = TrainingData(experiment.dataset, fingerprint), {"kind": "training"}
+    return TrainingTracker(experiment, folder.path.parent, experiment.name, folder.path, params, tags, data)
 
 
 def _check_same_job(folder: RunFolder, job: Job) -> str:

@@ -113,7 +113,7 @@ def _tables(result: Result) -> Iterator[Table]:
 
 
 def _notes(result: Result) -> Iterator[str]:
-    """Give what to bear in mind, beginning with the classes without an example."""
+    """Give what to bear in mind, first the classes without an example."""
     empty = result.empty
     if empty:
         names = ", ".join(empty[:TOP]) + (", …" if len(empty) > TOP else "")

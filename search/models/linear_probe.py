@@ -58,7 +58,7 @@ class Row:
     """A model; or the encoders that were trained alone, together.
 
     Args:
-        name: for people.
+        name: to print.
         modulation: that it was trained with.
         fused: of the whole model, where it is one.
         encoders: by modality.

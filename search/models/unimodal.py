@@ -19,8 +19,8 @@ from search.experiment.formatting import format_value
 from search.models.lookup import Model, ModelError
 from search.run.folder import write
 from search.run.open_data import fingerprint_of
-from search.tracking.client import TrackingError, TrainedOn, read_run_id
-from search.tracking.training_run import TrainingTracker, store_of
+from search.tracking.client import TrackingError, TrainingData, read_run_id
+from search.tracking.training_run import TrainingTracker
 
 Tell = Callable[[str], None]
 
@@ -127,8 +127,8 @@ def _tracker_of(model: Model, folder: Path, config: TrialConfig, data: fit.Data)
     parent = read_run_id(run.path)
     tags = {"kind": "probe", "modality": modality, "model": str(model.file)}
     tags |= {} if parent is None else {"mlflow.parentRunId": parent}
-    store, trained_on = store_of(experiment, run.path.parent), TrainedOn(experiment.dataset, fingerprint_of(data))
-    return TrainingTracker(store, f"probe {modality} alone", folder, asdict(config), tags, trained_on)
+    title, origin = f"probe {modality} alone", TrainingData(experiment.dataset, fingerprint_of(data))
+    return TrainingTracker(experiment, run.path.parent, title, folder, asdict(config), tags, origin)
 
 
 def _report(history: list[dict[str, float]], tell: fit.Report, deliver: Deliver, metrics: dict[str, float]) -> None:

@@ -103,7 +103,7 @@ def parameters(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class TrainedOn:
+class TrainingData:
     """The data of a run.
 
     Args:

@@ -27,7 +27,7 @@ class Curve:
         self._best: dict[str, float] = {}
 
     def points(self) -> dict[int, dict[str, float]]:
-        """Epochs -> values, of what has become certain since the last call: that of which a later epoch is known."""
+        """Return epochs -> values, of what has become certain since the last call: a later epoch of it is known."""
         epochs = self._record.spent.epochs  # read before the moments: others write meanwhile
         found = {}
         for moment in self._record.moments[self._taken :]:
@@ -37,7 +37,7 @@ class Curve:
         return found
 
     def end(self) -> dict[int, dict[str, float]]:
-        """The rest, and where the search is now; while nobody else writes."""
+        """Return the rest, and where the search is now; while nothing else writes."""
         found = {moment.epochs: self._take(moment) for moment in self._record.moments[self._taken :]}
         spent = self._record.spent
         return found | {spent.epochs: self._values(spent)}

@@ -9,7 +9,7 @@ from itertools import starmap
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from search.tracking.client import INTERRUPTED, TrainedOn
+from search.tracking.client import INTERRUPTED, TrainingData
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -68,7 +68,7 @@ class RunWriter:
     """
 
     def __init__(
-        self, client: MlflowClient, run_id: str, data: TrainedOn, params: Mapping[str, str], known: Run | None = None
+        self, client: MlflowClient, run_id: str, data: TrainingData, params: Mapping[str, str], known: Run | None = None
     ) -> None:
         self.run_id, self.status = run_id, RUNNING
         self._client, self._data, self._params = client, data, dict(params)

@@ -22,8 +22,10 @@ class SystemMetrics:
         self._monitor: SystemMetricsMonitor | None = None
 
     def start(self, run_id: str) -> None:
-        """From now on, where it has not begun yet; in a run that is resumed the samples go on. What MLflow makes
-        of it troubles nobody: an MLflow that is away for a sample gets no more of them."""
+        """Begin, where that has not happened yet; in a run that is resumed the samples go on.
+
+        An MLflow that is away for a sample gets no more of them.
+        """
         if not self._wanted:
             return
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
@@ -35,7 +37,7 @@ class SystemMetrics:
             self._monitor = monitor
 
     def finish(self) -> None:
-        """Writes the last ones; that MLflow is away for them troubles nobody."""
+        """Write the last samples, where MLflow takes them."""
         if self._monitor is not None:
             with suppress(Exception):
                 self._monitor.finish()

@@ -19,7 +19,7 @@ from search.experiment.schema import Experiment
 from search.run.folder import Identity, RunFolder
 from search.run.journal import SearchRecord, TrialRecord
 from search.tracking import outbox
-from search.tracking.client import Maker, TrackingError, TrainedOn, connect, store_uri, versions
+from search.tracking.client import Maker, TrackingError, TrainingData, connect, store_uri, versions
 from search.tracking.outbox import Outbox
 from search.tracking.system import SystemMetrics
 from search.tracking.trial_runs import RUN_ID, TRIALS, Kind, Ledger, Results, SearchRun, TrialRuns
@@ -67,7 +67,7 @@ class SearchTracker:
         self._experiment, self._record, self._kind, self._description = experiment, record, kind, description
         self._weights = weights if experiment.tracking.checkpoints == "best" else None
         self._folder = folder.path.resolve()  # a thread may outlive the working folder
-        self._data = TrainedOn(experiment.dataset, identity.fingerprint)
+        self._data = TrainingData(experiment.dataset, identity.fingerprint)
         self._tags = {RUN_ID: identity.run, **self._data.tags, **versions()}
         uri = store_uri(experiment.tracking.uri, self._folder.parent)
         self._system = SystemMetrics(uri, wanted=experiment.tracking.system_metrics)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,7 +12,7 @@ from ogmge.fit import BEST
 from search.experiment.schema import Experiment
 from search.tracking.client import (
     INTERRUPTED,
-    TrainedOn,
+    TrainingData,
     connect,
     keep_run_id,
     parameters,
@@ -31,34 +30,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Store:
-    """Where in MLflow a run is kept.
-
-    Args:
-        uri: of MLflow's store; None is that of the runs' folder.
-        runs: that folder.
-        experiment: of MLflow, by name.
-        system: whether it has how busy the machine is.
-    """
-
-    uri: str | None
-    runs: Path
-    experiment: str
-    system: bool
-
-
-def store_of(experiment: Experiment, runs: Path) -> Store:
-    """Return where the runs of an experiment are kept."""
-    return Store(experiment.tracking.uri, runs, experiment.name, experiment.tracking.system_metrics)
-
-
 class TrainingTracker:
     """Keeps a run in MLflow in line with the epochs trained so far, and ends it with the block that it is entered for.
     MLflow's trouble never stops the training.
 
     Args:
-        store: where it is kept.
+        experiment: whose runs it is among.
+        runs: the runs' folder.
         title: of the run.
         folder: of the training: where the run's id is kept, and the weights are.
         params: of the run.
@@ -75,16 +53,18 @@ class TrainingTracker:
 
     def __init__(
         self,
-        store: Store,
+        experiment: Experiment,
+        runs: Path,
         title: str,
         folder: Path,
         params: Mapping[str, Any],
         tags: Mapping[str, str],
-        data: TrainedOn,
+        data: TrainingData,
     ) -> None:
-        self._client, experiment_id = connect(store.uri, store.runs, store.experiment)
+        uri = experiment.tracking.uri
+        self._client, experiment_id = connect(uri, runs, experiment.name)
         self._folder = folder
-        self._system = SystemMetrics(store_uri(store.uri, store.runs), wanted=store.system)
+        self._system = SystemMetrics(store_uri(uri, runs), wanted=experiment.tracking.system_metrics)
         self.trouble: Exception | None = None
         known = _find_run(self._client, folder)
         run = known or self._client.create_run(experiment_id, tags={**tags, **data.tags, **versions()}, run_name=title)

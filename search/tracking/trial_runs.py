@@ -15,7 +15,7 @@ from search.experiment.formatting import label
 from search.experiment.schema import Experiment
 from search.experiment.space import with_changes
 from search.run.journal import SearchRecord, TrialRecord
-from search.tracking.client import INTERRUPTED, Maker, TrainedOn, keep_run_id, parameters, read_run_id
+from search.tracking.client import INTERRUPTED, Maker, TrainingData, keep_run_id, parameters, read_run_id
 from search.tracking.curve import EPOCHS, WALL_HOURS, Curve
 from search.tracking.run_writer import RUNNING, TAG_LENGTH, RunWriter, Values, milliseconds
 
@@ -66,7 +66,7 @@ class Ledger:
     client: MlflowClient
     maker: Maker
     tags: Mapping[str, str]
-    data: TrainedOn
+    data: TrainingData
 
     def writer(self, run_id: str, params: Mapping[str, str], known: Run | None = None) -> RunWriter:
         """Return what writes a run: see `RunWriter`."""

@@ -25,7 +25,7 @@ from search.run.folder import Identity, RunFolder
 from search.run.journal import Journal, TrialRecord
 from search.tracking import client as mlflow_store
 from search.tracking import outbox, run_writer
-from search.tracking.client import INTERRUPTED, TrackingError, TrainedOn, connect, read_run_id, store_uri
+from search.tracking.client import INTERRUPTED, TrackingError, TrainingData, connect, read_run_id, store_uri
 from search.tracking.curve import Curve
 from search.tracking.run_writer import RunWriter
 from search.tracking.tracker import SearchTracker
@@ -724,14 +724,14 @@ def test_more_parameters_than_a_call_takes_are_all_there(runs):
     client, experiment_id = connect(None, runs, "many")
     run_id = client.create_run(experiment_id).info.run_id
     params = {f"p{number}": str(number) for number in range(250)}
-    RunWriter(client, run_id, TrainedOn({"name": "digits"}, "f1n9e2"), params).flush()
+    RunWriter(client, run_id, TrainingData({"name": "digits"}, "f1n9e2"), params).flush()
     assert client.get_run(run_id).data.params == params
 
 
 def test_a_run_that_goes_on_has_no_reason_to_have_ended(runs):
     client, experiment_id = connect(None, runs, "again")
     run_id = client.create_run(experiment_id).info.run_id
-    data = TrainedOn({"name": "digits"}, "f1n9e2")
+    data = TrainingData({"name": "digits"}, "f1n9e2")
     RunWriter(client, run_id, data, {"epochs": "3"}).end("KILLED", {"stop_reason": "budget: 9 epochs are spent"})
     resumed = RunWriter(client, run_id, data, {"epochs": "3"}, client.get_run(run_id))
     resumed.reopen()
