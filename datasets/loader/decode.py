@@ -160,7 +160,7 @@ class Host:
             for jpeg in self._jpegs(entry, modality, how, numbers)
         ]
         colour = "GRAY" if modality in self.flow else "RGB"
-        mirrored = None if drawn[0] is None else self._pin(_mirrored(jpegs))
+        mirrored = None if drawn[0] is None else self._pin(_mirror(jpegs))
         if self.crops:
             return Images(decode_crops(jpegs, colour, how.crop), None, mirrored)
         return Images(decode_whole(jpegs, colour, pinned=self.pinned), self._pin(_boxes(jpegs)), mirrored)
@@ -184,7 +184,7 @@ def _jpeg(sample: str, blob: memoryview, numbers: Numbers | None) -> Jpeg:
     return Jpeg(sample, blob, height, width, transforms.random_box(height, width, box), mirrored < 0.5)
 
 
-def _mirrored(jpegs: Sequence[Jpeg]) -> Tensor:
+def _mirror(jpegs: Sequence[Jpeg]) -> Tensor:
     return torch.tensor([jpeg.mirrored for jpeg in jpegs])
 
 

@@ -125,10 +125,10 @@ class SearchPolicy:
         if self._stop_reason is None:
             budget = self._experiment.search.budget
             before = (reason for reason in record.cut_short.values() if is_limit_of(budget, reason))
-            self._stop_reason = next(before, None) or stop_reason(budget, record.spent, self._reserved(record))
+            self._stop_reason = next(before, None) or stop_reason(budget, record.spent, self._confirmation_cost(record))
         return self._stop_reason
 
-    def _reserved(self, record: SearchRecord) -> Spent:
+    def _confirmation_cost(self, record: SearchRecord) -> Spent:
         """What the confirmation will take."""
         confirm, trial = self._experiment.confirm, self._experiment.trial
         return reserve(confirm.trainings if confirm else 0, most_epochs(self._experiment.space, trial), record.spent)

@@ -129,8 +129,8 @@ class ArmStudy:
     def tell(self, record: TrialRecord) -> None:
         """Record how a trial ended: its values, or its epochs' best values so far where it was stopped early."""
         number = self._ids[record.number]
-        best = record.best_epoch(self._search.objective.metric)
-        if record.status == "failed" or best is None:
+        best = None if record.status == "failed" else record.best_epoch(self._search.objective.metric)
+        if best is None:
             self._study.tell(number, state=TrialState.FAIL)
             return
         self._values[number] = [best[objective.metric] for objective in self._search.objectives]

@@ -100,7 +100,7 @@ class Sharing:
 
     def _recognise(self, tree: Tree) -> None:
         """Take up the stored prefixes of a tree."""
-        for prefixes in self._unstarted(tree):
+        for prefixes in self._still_to_come(tree):
             for key in prefixes.keys() & self.from_before.keys():
                 self._prefixes[key] = _Prefix(prefixes[key], tree, bytes=self.from_before[key])
 
@@ -113,17 +113,17 @@ class Sharing:
         if trial.oom_retries:
             return True
         longest = longest_prefix(self._trials[trial.number].prefixes, self._prefixes)
-        return longest is None or longest in self._stored
+        return longest is None or longest in self._sizes
 
     def begin(self, trial: TrialRecord) -> Order:
         """Take note that a trial is handed out; returns what it takes and stores."""
         if trial.oom_retries:  # with another number of threads nothing is the same to the bit
             self._trials.pop(trial.number, None)
             return Order()
-        begun, stored = self._trials[trial.number], self._stored
+        begun, stored = self._trials[trial.number], self._sizes
         begun.tree.remove(begun.keys)
         begun.is_running, begun.inherits = True, longest_prefix(begun.prefixes, stored)
-        leaves = branch_points(begun.prefixes, self._unstarted(begun.tree))
+        leaves = branch_points(begun.prefixes, self._still_to_come(begun.tree))
         self._lead(trial, begun.tree, leaves)
         return Order(tuple(key for key in reversed(begun.prefixes) if key in stored), leaves)
 
@@ -136,7 +136,7 @@ class Sharing:
     def record_prefix(self, number: int, key: str, size: int) -> None:
         """Take note that a trial has stored a prefix of `size` bytes."""
         trial = self._trials.get(number)
-        if trial is not None and key in trial.prefixes.keys() - self._stored.keys():
+        if trial is not None and key in trial.prefixes.keys() - self._sizes.keys():
             self._prefixes[key] = _Prefix(trial.prefixes[key], trial.tree, bytes=size)
             self._tidy()
 
@@ -163,7 +163,7 @@ class Sharing:
     # ---- what is stored ----
 
     @property
-    def _stored(self) -> dict[str, int]:
+    def _sizes(self) -> dict[str, int]:
         """Key -> bytes."""
         return {key: prefix.bytes for key, prefix in self._prefixes.items() if prefix.bytes is not None}
 
@@ -179,14 +179,14 @@ class Sharing:
             )
         return _Trial(own, self._trees[root], self._trees[root].prefixes(own))
 
-    def _unstarted(self, tree: Tree) -> list[Prefixes]:
+    def _still_to_come(self, tree: Tree) -> list[Prefixes]:
         """The prefixes of each training of a tree that may still begin."""
         waiting = [trial.prefixes for trial in self._trials.values() if trial.tree is tree and not trial.is_running]
         return waiting + (tree.upcoming if self.policy.has_more else [])
 
     def _tidy(self) -> None:
         """Drop the prefixes that no trial will go on from, then those that save the least, until the rest fits."""
-        stored = self._stored
+        stored = self._sizes
         needed = {trial.needed_prefix(stored) for trial in self._trials.values()}
         usable = needed | self._usable_prefixes(stored)
         total = sum(stored.values())
@@ -200,4 +200,4 @@ class Sharing:
     def _usable_prefixes(self, stored: Collection[str]) -> set[str | None]:
         """Keys of the stored prefixes that a training which may still begin would go on from."""
         trees = {self._prefixes[key].tree for key in stored}
-        return {longest_prefix(prefixes, stored) for tree in trees for prefixes in self._unstarted(tree)}
+        return {longest_prefix(prefixes, stored) for tree in trees for prefixes in self._still_to_come(tree)}

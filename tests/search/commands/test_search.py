@@ -198,7 +198,7 @@ def test_a_trial_that_runs_out_of_memory_goes_on_with_more(ray_instance, tmp_pat
     events = journal_in(tmp_path / "runs/own/tune")
     for number in (0, 1):
         happened = [e["event"] for e in events if e["number"] == number and e["event"] != "suggested"]
-        more = ["crowded", "started"] * again
+        more = ["out_of_memory", "started"] * again
         assert happened == ["started", "reported", *more, "reported", "reported", "ended"]
     _, trials, _ = children(tmp_path, "own")
     assert [run.info.status for run in trials] == ["FINISHED"] * 2
