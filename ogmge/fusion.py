@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 
 class Concat(nn.Module):
@@ -18,12 +19,19 @@ class Concat(nn.Module):
     def __init__(self, dims: Mapping[str, int], classes: int) -> None:
         super().__init__()
         self.names = tuple(dims)
-        self.linear = nn.Linear(sum(dims.values()), classes)
+        self.widths = list(dims.values())
+        self.linear = nn.Linear(sum(self.widths), classes)
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
         """features: name -> [B, D_u]; returns logits [B, K]."""
         out: Tensor = self.linear(torch.cat([features[name] for name in self.names], dim=1))
         return out
+
+    def unimodal_logits(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """W_u phi_u + b / M (paper, section 3.2)."""
+        weights = self.linear.weight.split(self.widths, dim=1)
+        bias = self.linear.bias / len(self.names)
+        return {name: linear(features[name], w, bias) for name, w in zip(self.names, weights, strict=True)}
 
 
 class Sum(nn.Module):
@@ -35,7 +43,11 @@ class Sum(nn.Module):
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
         """features: name -> [B, D_u]; returns logits [B, K]."""
-        return torch.stack([linear(features[name]) for name, linear in self.linear.items()]).sum(dim=0)
+        return torch.stack(list(self.unimodal_logits(features).values())).sum(dim=0)
+
+    def unimodal_logits(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """W_u phi_u + b_u: a bias for each modality, as in the authors' code."""
+        return {name: linear(features[name]) for name, linear in self.linear.items()}
 
 
 class Film(nn.Module):

@@ -14,7 +14,6 @@ from ogmge import checkpoint
 from ogmge.config import ConfigError, TrialConfig, config_from, select_modalities
 from ogmge.metrics import Tally
 from ogmge.model import MultimodalClassifier, build_model
-from ogmge.modulation import unimodal_logits
 from ogmge.trainer import AUTOCAST, Batch
 
 
@@ -50,7 +49,7 @@ class TrainedModel:
         """
         with self._autocast(x):
             fused, features = self.model({name: x[name] for name in self.names})
-            alone = unimodal_logits(self.model.head, features)
+            alone = self.model.unimodal_logits(features)
         return fused.float(), {name: value.float() for name, value in alone.items()}
 
     @torch.no_grad()

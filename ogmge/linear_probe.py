@@ -17,7 +17,6 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ogmge.inference import TrainedModel
-from ogmge.modulation import unimodal_logits
 from ogmge.optimizer import eager
 from ogmge.trainer import Batch
 
@@ -221,7 +220,7 @@ def right(model: TrainedModel, probes: dict[str, LinearProbe], features: dict[st
         y: their class ids [N].
     """
     fused = model.model.head(features)
-    alone = unimodal_logits(model.model.head, features)
+    alone = model.model.unimodal_logits(features)
     return Right(
         fused.argmax(dim=1) == y,
         {name: logits.argmax(dim=1) == y for name, logits in alone.items()},

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ogmge.config import ConfigError, Problem, TrialConfig, select_modalities
 from ogmge.encoders import build_encoder, initialise, per_modality
 from ogmge.fusion import FUSIONS
+from ogmge.unimodal import FeatureMeans, unimodal_logits
 
 
 class MultimodalClassifier(nn.Module):
@@ -26,6 +27,11 @@ class MultimodalClassifier(nn.Module):
         super().__init__()
         self.encoders = nn.ModuleDict(dict(encoders))
         self.head = head
+        self.means = FeatureMeans()
+
+    def unimodal_logits(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What each modality alone says, [B, K], from its features; see `ogmge.unimodal_logits`."""
+        return unimodal_logits(self.head, features, self.means)
 
     def forward(self, x: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Returns the fused logits [B, K], and the features they were made of, name -> [B, D_u]."""

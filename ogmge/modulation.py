@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -23,8 +22,6 @@ from torch import Tensor, nn
 
 from ogmge.config import Modulation
 
-Head = Callable[[dict[str, Tensor]], Tensor]
-
 # Optimizers that divide each gradient by a running size of itself, and with it any constant factor.
 ADAPTIVE = {"Adam", "AdamW", "Adamax", "NAdam", "RAdam", "SparseAdam", "Adagrad", "Adadelta", "RMSprop", "Rprop"}
 
@@ -33,86 +30,6 @@ PARAMETERS = {
     "conv": ((4,), "it has no 4-D (convolution) weight; say 'all'"),
     "all": (range(2, 65), "it has no weight matrix"),
 }
-
-
-def _module_of(head: Head) -> nn.Module:
-    """The module that a head is, or is a method of; an empty one for any other callable."""
-    owner = getattr(head, "__self__", head)
-    return owner if isinstance(owner, nn.Module) else nn.Module()
-
-
-@contextmanager
-def _in_eval_mode(module: nn.Module, device: torch.device) -> Iterator[None]:
-    """Eval mode, put back afterwards module by module; so are the random number generators."""
-    modes = {m: m.training for m in module.modules()}
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        try:
-            for m in modes:
-                m.training = False
-            yield
-        finally:
-            for m, mode in modes.items():
-                m.training = mode
-
-
-def _in_dtype_of(module: nn.Module, feature: Tensor) -> Tensor:
-    """`feature` as the head's parameters want it: what autocast left in half precision meets them in their own."""
-    if not feature.is_floating_point() or torch.is_autocast_enabled(feature.device.type):
-        return feature
-    parameter = next(module.parameters(), None)
-    return feature if parameter is None else feature.to(parameter.dtype)
-
-
-def _check_names(features: Mapping[str, Tensor], absent: Mapping[str, Tensor]) -> None:
-    if not features:
-        raise ValueError("`features` must hold one modality or more, but is empty")
-    if unknown := sorted(set(absent) - set(features)):
-        raise ValueError(f"`absent` names {unknown}, but the modalities are {sorted(features)}")
-
-
-def _absent_feature(feature: Tensor, stand_in: Tensor | None) -> Tensor:
-    return torch.zeros_like(feature) if stand_in is None else stand_in.detach().to(feature).expand_as(feature)
-
-
-@torch.no_grad()
-def unimodal_logits(
-    head: Head, features: Mapping[str, Tensor], absent: Mapping[str, Tensor] | None = None
-) -> dict[str, Tensor]:
-    """What each modality alone says: z_u = f(only u) - (1 - 1/M) f(none), for any head f and M modalities.
-
-    An absent modality is a zero feature, or what `absent` holds for it. For a head that is a sum over the modalities
-    (sum, concat) this equals the paper's W_u phi_u + b/M (section 3.2) and adds up to the fused logits; for every
-    other it is defined just the same. No other modality is ever in it: shuffling the others changes nothing.
-
-    The head runs M + 1 times on detached features, without gradients and in eval mode; its modes, its buffers and the
-    random number generators are left as they were.
-
-    Args:
-        head: any callable from a dict of features to logits, a module or not.
-        features: name -> [B, D_u] (any shape with the batch first).
-        absent: name -> stand-in that broadcasts to the feature, for a head that takes no sense of zeros.
-
-    Returns:
-        name -> [B, K], in the order of `features`.
-
-    Raises:
-        ValueError: no features, or an `absent` for a modality that is not there.
-
-    >>> head = lambda x: x["audio"] + 2 * x["visual"] + 1.0
-    >>> unimodal_logits(head, {"audio": torch.ones(1, 1), "visual": torch.ones(1, 1)})
-    {'audio': tensor([[1.5000]]), 'visual': tensor([[2.5000]])}
-    """
-    absent = absent or {}
-    _check_names(features, absent)
-    module = _module_of(head)
-    with _in_eval_mode(module, next(iter(features.values())).device):
-        present = {name: _in_dtype_of(module, feature.detach()) for name, feature in features.items()}
-        nothing = {name: _absent_feature(feature, absent.get(name)) for name, feature in present.items()}
-        logits = {name: head({**nothing, name: feature}) for name, feature in present.items()}
-        if len(logits) == 1:
-            return logits
-        base = head(nothing) * (1.0 - 1.0 / len(logits))
-        return {name: value - base for name, value in logits.items()}
 
 
 def score(logits: Sequence[Tensor], y: Tensor) -> Tensor:

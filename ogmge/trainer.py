@@ -16,7 +16,7 @@ from ogmge.config import TrialConfig
 from ogmge.distributed import ALONE, Ranks, weight
 from ogmge.metrics import Answers, ModulationTally, Tally
 from ogmge.model import MultimodalClassifier
-from ogmge.modulation import Modulator, unimodal_logits
+from ogmge.modulation import Modulator
 from ogmge.optimizer import build_optimizer
 
 Batch = tuple[Mapping[str, Tensor], Tensor]
@@ -121,25 +121,27 @@ class Trainer:
 
     def _step(self, x: dict[str, Tensor], y: Tensor, epoch: int, tally: Tally, modulation: ModulationTally) -> Tensor:
         """One optimizer step; returns whether its loss was finite, as bool [] on the device."""
-        finite = torch.ones((), dtype=torch.bool, device=self.device)
         self.optimizer.zero_grad(set_to_none=True)
-        share = weight(len(y), self.ranks, self.device)
-        done = 0
+        share, done = weight(len(y), self.ranks, self.device), 0
+        losses, outputs, seen = [], [], []
         for part, target in _micro_batches(x, y, self.config.accumulate):
             done += len(target)
             with self._together(last=done == len(y)):
                 with self._autocast():
                     logits, features = self._forward(part)
-                    loss = cross_entropy(logits, target)
-                    alone = unimodal_logits(self.model.head, features)
-                self.scaler.scale(loss * (len(target) / len(y) * share)).backward()
-            self.modulator.observe(alone, target)
-            tally.add(loss, logits, alone, target)
-            finite &= loss.detach().isfinite()
-        modulation.add(self.modulator.modulate(epoch=epoch))
+                    loss = cross_entropy(logits, target) * (len(target) / len(y))
+                self.scaler.scale(loss * share).backward()
+            losses.append(loss.detach())
+            outputs.append(logits.detach())
+            seen.append({name: feature.detach() for name, feature in features.items()})
+        whole = torch.stack(losses).sum()
+        with self._autocast():  # of the whole batch, so that micro-batches score what one batch would
+            alone = self.model.unimodal_logits({name: torch.cat([f[name] for f in seen]) for name in self.names})
+        tally.add(whole, torch.cat(outputs), alone, y)
+        modulation.add(self.modulator.modulate(alone, y, epoch=epoch))
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        return finite
+        return whole.isfinite()
 
     def _together(self, *, last: bool) -> AbstractContextManager[None]:
         """Gradients go over the wire with the last micro-batch alone."""
@@ -158,7 +160,7 @@ class Trainer:
         for x, y in self._on_device(batches):
             with self._autocast():
                 logits, features = self.model(x)
-                tally.add(cross_entropy(logits, y), logits, unimodal_logits(self.model.head, features), y)
+                tally.add(cross_entropy(logits, y), logits, self.model.unimodal_logits(features), y)
         return tally.result(prefix), tally.answers()
 
     def state_dict(self) -> dict[str, Any]:
