@@ -29,6 +29,9 @@ CONFIGS = {
     "ogm_ge": CONFIG,
     "none": replace(CONFIG, modulation=Modulation(method="none")),
     "accumulated": replace(CONFIG, accumulate=2, modulation=replace(CONFIG.modulation, method="ogm")),
+    "gated": replace(
+        CONFIG, accumulate=2, fusion="gated", modulation=replace(CONFIG.modulation, method="ogm", parameters="all")
+    ),
     "update": replace(CONFIG, modulation=replace(CONFIG.modulation, apply="update"), optimizer=Optimizer(name="adam")),
 }
 

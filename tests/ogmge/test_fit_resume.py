@@ -60,25 +60,28 @@ def run(config: TrialConfig, folder: Path, stop_after: int | None = None, data=D
 
 STEP, COSINE = Schedule("step", (2,)), Schedule("cosine")
 RUNS = [  # each value beside each value of the others at least once
-    ("sgd", STEP, "fp32", "ogm"),
-    ("sgd", COSINE, "bf16", "ogm_ge"),
-    ("adam", STEP, "bf16", "ogm_ge"),
-    ("adam", COSINE, "fp32", "ogm_ge"),
-    ("adam", COSINE, "bf16", "ogm"),
+    ("sgd", STEP, "fp32", "ogm", "gated"),
+    ("sgd", COSINE, "bf16", "ogm_ge", "concat"),
+    ("adam", STEP, "bf16", "ogm_ge", "gated"),
+    ("adam", COSINE, "fp32", "ogm_ge", "concat"),
+    ("adam", COSINE, "bf16", "ogm", "film"),
 ]
 
 
-@pytest.mark.parametrize(("optimizer", "schedule", "precision", "method"), RUNS)
-def test_a_run_stopped_and_started_again_is_the_uninterrupted_one(tmp_path, optimizer, schedule, precision, method):
+@pytest.mark.parametrize(("optimizer", "schedule", "precision", "method", "fusion"), RUNS)
+def test_a_run_stopped_and_started_again_is_the_uninterrupted_one(
+    tmp_path, optimizer, schedule, precision, method, fusion
+):
     config = replace(
         CONFIG,
+        fusion=fusion,
         optimizer=Optimizer(optimizer, lr=0.01),
         schedule=schedule,
         precision=precision,
         modulation=Modulation(method=method, alpha=0.5, end=2, apply="gradient" if optimizer == "sgd" else "update"),
     )
     whole = run(config, tmp_path / "whole")
-    assert min(metrics["coefficient/audio"] for metrics in whole) < 1
+    assert min(metrics[f"coefficient/{name}"] for metrics in whole for name in DATA.shapes) < 1
     parts = [run(config, tmp_path / "parts", stop_after=epoch) for epoch in (0, 2, None)]
     assert [len(part) for part in parts] == [1, 3, 4]
     assert all(part == whole[: len(part)] for part in parts)
