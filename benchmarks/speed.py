@@ -22,7 +22,6 @@ from torch.nn.functional import cross_entropy
 from benchmarks.step import timed
 from ogmge.config import Modulation, Precision, TrialConfig
 from ogmge.model import build_model
-from ogmge.modulation import unimodal_logits
 from ogmge.trainer import Batch, Trainer
 
 CLASSES = 10
@@ -83,7 +82,7 @@ def validation(model: Trainer, batch: Batch) -> dict[str, Callable[[], object]]:
         with mode():
             logits, features = model.model(x)
             cross_entropy(logits, y)
-            return unimodal_logits(model.model.head, features) if alone else None
+            return model.model.unimodal_logits(features) if alone else None
 
     return {
         "as it is": lambda: answers(torch.no_grad, alone=True),
