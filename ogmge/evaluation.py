@@ -44,13 +44,13 @@ class Evaluation:
     Args:
         counts: int64 [K], examples of each class.
         fused: of all modalities together.
-        alone: modality -> what it reaches alone (`unimodal_logits`).
+        unimodal: modality -> what it reaches alone (`unimodal_logits`).
         confusion: int64 [K, K], examples of class i that the fused answer takes for class j.
     """
 
     counts: Tensor
     fused: Scores
-    alone: Mapping[str, Scores]
+    unimodal: Mapping[str, Scores]
     confusion: Tensor
 
     @property
@@ -60,7 +60,7 @@ class Evaluation:
     @property
     def views(self) -> list[Scores]:
         """The fused one, then each modality's."""
-        return [self.fused, *self.alone.values()]
+        return [self.fused, *self.unimodal.values()]
 
     def confusions(self) -> list[tuple[int, int, int]]:
         """(true, predicted, examples) of what was confused, the most frequent first, of equal ones by class id."""
@@ -71,11 +71,11 @@ class Evaluation:
     def leaders(self) -> dict[str, list[tuple[int, float]]]:
         """Modality -> the classes that it alone answers better than any other alone, and how much better than the next
         (a difference of accuracies), the furthest ahead first. Where two are equal, none leads."""
-        if len(self.alone) < 2:
-            return {name: [] for name in self.alone}
-        ahead, who = torch.stack([s.class_accuracy for s in self.alone.values()]).topk(2, dim=0)
+        if len(self.unimodal) < 2:
+            return {name: [] for name in self.unimodal}
+        ahead, who = torch.stack([s.class_accuracy for s in self.unimodal.values()]).topk(2, dim=0)
         margin = ahead[0] - ahead[1]
-        return {name: _positive(margin.where(who[0] == place, 0)) for place, name in enumerate(self.alone)}
+        return {name: _positive(margin.where(who[0] == place, 0)) for place, name in enumerate(self.unimodal)}
 
 
 def _positive(margins: Tensor) -> list[tuple[int, float]]:
@@ -145,10 +145,10 @@ class Answers:
         self._targets: list[Tensor] = []
         self._views: list[list[tuple[Tensor, Tensor, Tensor]]] = [[] for _ in (None, *names)]
 
-    def add(self, fused: Tensor, alone: Mapping[str, Tensor], y: Tensor) -> None:
+    def add(self, fused: Tensor, unimodal: Mapping[str, Tensor], y: Tensor) -> None:
         """Adds a batch: fused logits [B, K], those of each modality alone, class ids [B]."""
         self._targets.append(y)
-        for kept, logits in zip(self._views, (fused, *(alone[name] for name in self.names)), strict=True):
+        for kept, logits in zip(self._views, (fused, *(unimodal[name] for name in self.names)), strict=True):
             # the answer is that of the logits: two of them can become one probability
             kept.append((logits.softmax(1, torch.float32), logits.argmax(1), logits.isfinite().all(1)))
 
@@ -165,8 +165,8 @@ class Answers:
             raise Unscorable(f"class ids must be 0 to {self.classes - 1}, but an example has {int(wrong[0])}")
         counts = y.bincount(minlength=self.classes)
         fused, confusion = self._scores(0, y, counts)
-        alone = {name: self._scores(place, y, counts)[0] for place, name in enumerate(self.names, 1)}
-        return Evaluation(counts.cpu(), fused, alone, confusion.cpu())
+        unimodal = {name: self._scores(place, y, counts)[0] for place, name in enumerate(self.names, 1)}
+        return Evaluation(counts.cpu(), fused, unimodal, confusion.cpu())
 
     def _scores(self, view: int, y: Tensor, counts: Tensor) -> tuple[Scores, Tensor]:
         """Of one view, and what it takes for what, [K, K]."""

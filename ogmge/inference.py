@@ -49,8 +49,8 @@ class TrainedModel:
         """
         with self._autocast(x):
             fused, features = self.model({name: x[name] for name in self.names})
-            alone = self.model.unimodal_logits(features)
-        return fused.float(), {name: value.float() for name, value in alone.items()}
+            unimodal = self.model.unimodal_logits(features)
+        return fused.float(), {name: value.float() for name, value in unimodal.items()}
 
     @torch.no_grad()
     def features(self, x: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -90,8 +90,8 @@ def tally_all(models: Sequence[TrainedModel], batches: Iterable[Batch], device: 
     for x, y in batches:
         there, target = {name: value.to(device) for name, value in x.items()}, y.to(device)
         for model, tally in zip(models, tallies, strict=True):
-            fused, alone = model.logits(there)
-            tally.add(cross_entropy(fused, target), fused, alone, target)
+            fused, unimodal = model.logits(there)
+            tally.add(cross_entropy(fused, target), fused, unimodal, target)
     return tallies
 
 

@@ -68,12 +68,12 @@ class Right:
 
     Args:
         fused: by the whole model.
-        alone: by what its head says of each modality alone (`ogmge.unimodal_logits`).
+        unimodal: by what its head says of each modality alone (`ogmge.unimodal_logits`).
         probed: by a linear probe of each encoder.
     """
 
     fused: Tensor
-    alone: dict[str, Tensor]
+    unimodal: dict[str, Tensor]
     probed: dict[str, Tensor]
 
 
@@ -220,9 +220,9 @@ def right(model: TrainedModel, probes: dict[str, LinearProbe], features: dict[st
         y: their class ids [N].
     """
     fused = model.model.head(features)
-    alone = model.model.unimodal_logits(features)
+    unimodal = model.model.unimodal_logits(features)
     return Right(
         fused.argmax(dim=1) == y,
-        {name: logits.argmax(dim=1) == y for name, logits in alone.items()},
+        {name: logits.argmax(dim=1) == y for name, logits in unimodal.items()},
         {name: probe.logits(features[name]).argmax(dim=1) == y for name, probe in probes.items()},
     )

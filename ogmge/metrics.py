@@ -40,12 +40,12 @@ class Tally:
         self._correct: list[Tensor] = []  # each [1 + M, B]
         self._targets: list[Tensor] = []  # each [B]
 
-    def add(self, loss: Tensor, logits: Tensor, alone: Mapping[str, Tensor], y: Tensor) -> None:
+    def add(self, loss: Tensor, logits: Tensor, unimodal: Mapping[str, Tensor], y: Tensor) -> None:
         """Add a batch: its mean loss [], fused logits [B, K], logits of each modality alone, class ids [B]."""
         self._samples += y.shape[0]
         if len(y):  # the mean of none is not a number
             self._loss += loss.detach() * y.shape[0]
-        each = torch.stack([logits.detach(), *(alone[name] for name in self.names)])
+        each = torch.stack([logits.detach(), *(unimodal[name] for name in self.names)])
         self._correct.append(each.argmax(dim=2) == y)
         self._targets.append(y)
 
@@ -70,8 +70,8 @@ class Tally:
         right = torch.cat(self._correct, dim=1).double().sum(dim=1)
         samples = self._loss.new_tensor([self._samples])
         sums = self._ranks.sum(torch.cat([samples, self._loss[None], right]))
-        loss, fused, *alone = (sums[1:] / sums[0]).tolist()
-        accuracies = {f"{prefix}/accuracy/{name}": value for name, value in zip(self.names, alone, strict=True)}
+        loss, fused, *unimodal = (sums[1:] / sums[0]).tolist()
+        accuracies = {f"{prefix}/accuracy/{name}": value for name, value in zip(self.names, unimodal, strict=True)}
         return {f"{prefix}/loss": loss, f"{prefix}/accuracy": fused, **accuracies}
 
 

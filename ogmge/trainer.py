@@ -136,9 +136,9 @@ class Trainer:
             seen.append({name: feature.detach() for name, feature in features.items()})
         whole = torch.stack(losses).sum()
         with self._autocast():  # of the whole batch, so that micro-batches score what one batch would
-            alone = self.model.unimodal_logits({name: torch.cat([f[name] for f in seen]) for name in self.names})
-        tally.add(whole, torch.cat(outputs), alone, y)
-        modulation.add(self.modulator.modulate(alone, y, epoch=epoch))
+            unimodal = self.model.unimodal_logits({name: torch.cat([f[name] for f in seen]) for name in self.names})
+        tally.add(whole, torch.cat(outputs), unimodal, y)
+        modulation.add(self.modulator.modulate(unimodal, y, epoch=epoch))
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return whole.isfinite()

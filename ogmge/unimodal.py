@@ -223,8 +223,8 @@ def _main_effects(
     exact = torch.promote_types(logits.dtype, torch.float32)  # no matmul, which autocast would round
     constants = (weights.to(exact)[:, :, None] * logits[batch:, None].to(exact)).sum(dim=0)  # [M, K]
     effects = logits[:batch].unflatten(0, (len(features), len(first)))  # [M, B, K]
-    alone = (effects + constants[:, None]).to(logits.dtype).unbind()
-    return dict(zip(features, alone, strict=True))
+    unimodal = (effects + constants[:, None]).to(logits.dtype).unbind()
+    return dict(zip(features, unimodal, strict=True))
 
 
 def unimodal_logits(

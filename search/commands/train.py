@@ -23,7 +23,7 @@ from search.backend.resources import cores_each
 from search.commands.run_trials import engine, everywhere
 from search.console.notes import print_line, print_note
 from search.experiment.formatting import format_value, modalities, percent
-from search.experiment.schema import Experiment, ExperimentError, Origin
+from search.experiment.schema import Experiment, ExperimentError, Provenance
 from search.models.lookup import default_device
 from search.models.registry import register
 from search.run.checkpoints import storage_of
@@ -280,13 +280,13 @@ def _summary(
         yield f"test/accuracy {percent(tested['test/accuracy'])}" + (f" (alone: {alone})" if alone else "")
 
 
-def _best(origin: Origin | None, metric: str, history: list[dict[str, float]]) -> str:
+def _best(origin: Provenance | None, metric: str, history: list[dict[str, float]]) -> str:
     best = next(m for m in history if m[metric] == history[-1]["best"])
     text = f"best {metric} {format_value(metric, best[metric])} at epoch {int(best['epoch'])} (epochs count from 0)"
     return text + _expectation(origin, metric, best[metric])
 
 
-def _expectation(origin: Origin | None, metric: str, value: float) -> str:
+def _expectation(origin: Provenance | None, metric: str, value: float) -> str:
     """Return whether a value is what the search expects of another seed, as far as it expects anything."""
     if origin is None or origin.prediction is None or origin.metric != metric:
         return ""

@@ -30,7 +30,7 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
 
 
 def _views(which: ModelEvaluation) -> list[str]:
-    return ["fused", *(f"{name} alone" for name in which.found.alone)]
+    return ["fused", *(f"{name} alone" for name in which.found.unimodal)]
 
 
 def totals_table(result: Result) -> Table:
@@ -77,10 +77,12 @@ def leads_table(result: Result) -> Table:
 def against_table(result: Result) -> Table:
     """Return both models, and the classes between which they differ most."""
     assert result.against is not None
-    fused, alone = result.changes()
+    fused, unimodal = result.changes()
     one, other = result.of.found, result.against.found
     changes = [("fused", one.fused, other.fused, fused)]
-    changes += [(f"{name} alone", one.alone[name], other.alone[name], change) for name, change in alone.items()]
+    changes += [
+        (f"{name} alone", one.unimodal[name], other.unimodal[name], change) for name, change in unimodal.items()
+    ]
     rows = [_comparison(result, *each) for each in changes]
     return _table(["accuracy", "this", "against", "difference", "gained most", "lost most"], rows)
 
@@ -108,7 +110,7 @@ def _tables(result: Result) -> Iterator[Table]:
     yield hardest_table(result)
     if found.confusions():
         yield confusions_table(result)
-    if len(found.alone) > 1:
+    if len(found.unimodal) > 1:
         yield leads_table(result)
 
 

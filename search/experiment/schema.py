@@ -172,7 +172,7 @@ class Confirm(_Section):
         return 3 * self.seeds
 
 
-class Origin(_Section):
+class Provenance(_Section):
     """Where an exported configuration came from, and what it is known to reach."""
 
     run: str
@@ -249,7 +249,7 @@ class Experiment(_Section):
     """Where it is given, the search confirms its best configurations when it is done; null leaves that to `python -m
     search confirm`."""
     tracking: Tracking = Tracking()
-    origin: Origin | None = None
+    origin: Provenance | None = None
     """Written by `python -m search export`, never by hand."""
 
 

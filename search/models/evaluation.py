@@ -56,9 +56,9 @@ class Result:
         have, [K]. NaN where a class has no example."""
         assert self.against is not None
         one, other = self.of.found, self.against.found
-        alone = {
-            name: scores.class_accuracy - other.alone[name].class_accuracy
-            for name, scores in one.alone.items()
-            if name in other.alone
+        unimodal = {
+            name: scores.class_accuracy - other.unimodal[name].class_accuracy
+            for name, scores in one.unimodal.items()
+            if name in other.unimodal
         }
-        return one.fused.class_accuracy - other.fused.class_accuracy, alone
+        return one.fused.class_accuracy - other.fused.class_accuracy, unimodal

@@ -35,7 +35,7 @@ def _model_values(which: ModelEvaluation) -> dict[str, Any]:
         "epoch": which.model.epoch,
         "modulation": asdict(which.model.trained.config.modulation),
         "fused": _scores(which.found.fused),
-        "alone": {name: _scores(scores) for name, scores in which.found.alone.items()},
+        "unimodal": {name: _scores(scores) for name, scores in which.found.unimodal.items()},
     }
 
 
@@ -47,7 +47,7 @@ def _classes(result: Result) -> list[dict[str, Any]]:
             "name": name,
             "examples": int(found.counts[k]),
             **_class_scores(found.fused, k),
-            "alone": {modality: _class_scores(scores, k) for modality, scores in found.alone.items()},
+            "unimodal": {modality: _class_scores(scores, k) for modality, scores in found.unimodal.items()},
         }
         for k, name in enumerate(result.classes)
     ]
@@ -65,8 +65,11 @@ def _changes(values: Tensor, result: Result) -> list[dict[str, Any]]:
 def _against(result: Result) -> dict[str, Any] | None:
     if result.against is None:
         return None
-    fused, alone = result.changes()
-    changes = {"fused": _changes(fused, result), "alone": {k: _changes(change, result) for k, change in alone.items()}}
+    fused, unimodal = result.changes()
+    changes = {
+        "fused": _changes(fused, result),
+        "unimodal": {k: _changes(change, result) for k, change in unimodal.items()},
+    }
     return {**_model_values(result.against), "changes": changes}
 
 
@@ -106,9 +109,9 @@ def _table(columns: Mapping[str, Iterable[Any]]) -> str:
     return text.getvalue()
 
 
-def _columns(name: str, fused: Tensor, alone: Mapping[str, Tensor]) -> dict[str, list[float | str]]:
+def _columns(name: str, fused: Tensor, unimodal: Mapping[str, Tensor]) -> dict[str, list[float | str]]:
     """Return a column of the fused answer, and one of each modality alone; NaN is an empty cell."""
-    values = {name: fused, **{f"{name}/{modality}": value for modality, value in alone.items()}}
+    values = {name: fused, **{f"{name}/{modality}": value for modality, value in unimodal.items()}}
     return {key: ["" if math.isnan(v) else v for v in value.tolist()] for key, value in values.items()}
 
 
@@ -122,14 +125,16 @@ def classes_table(result: Result) -> str:
     """Return `classes.csv`: a row a class. Of a modality alone it is `accuracy/NAME`; `leads` is the modality that
     leads it; `change/…` is how much more of it is right than with the model that it is compared with."""
     found = result.of.found
-    alone = found.alone.items()
+    unimodal = found.unimodal.items()
     return _table(
         {
             "id": range(len(result.classes)),
             "class": result.classes,
             "examples": found.counts.tolist(),
-            **_columns("accuracy", found.fused.class_accuracy, {name: s.class_accuracy for name, s in alone}),
-            **_columns("average_precision", found.fused.average_precision, {n: s.average_precision for n, s in alone}),
+            **_columns("accuracy", found.fused.class_accuracy, {name: s.class_accuracy for name, s in unimodal}),
+            **_columns(
+                "average_precision", found.fused.average_precision, {n: s.average_precision for n, s in unimodal}
+            ),
             "leads": _leads(result),
             **({} if result.against is None else _columns("change/accuracy", *result.changes())),
         }

@@ -76,7 +76,7 @@ def encoders(checkpoint: Path, probes: Mapping[str, LinearProbe], answers: Right
         name: Encoder(
             checkpoint,
             accuracy(answers.probed[name]),
-            accuracy(answers.alone[name]),
+            accuracy(answers.unimodal[name]),
             probe.weight_decay,
             probe.fit.converged,
         )

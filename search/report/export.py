@@ -16,7 +16,7 @@ from search.experiment.arms import ARMS, Arm
 from search.experiment.formatting import format_value
 from search.experiment.load import load
 from search.experiment.mistakes import UserError
-from search.experiment.schema import Experiment, Origin, as_values, to_yaml
+from search.experiment.schema import Experiment, Provenance, as_values, to_yaml
 from search.experiment.space import with_changes
 from search.report.table import trained_seconds
 from search.run.best import bests, front_of, winner
@@ -101,11 +101,11 @@ def best_experiment(experiment: Experiment, found: Choice, fingerprint: str, pla
     return f"# {_headline(origin, found)}\n# Train it: {train}\n" + to_yaml(values)
 
 
-def _origin(experiment: Experiment, found: Choice, fingerprint: str) -> Origin:
+def _origin(experiment: Experiment, found: Choice, fingerprint: str) -> Provenance:
     metric = experiment.search.objective.metric
     arm, evidence, epochs = found.trial.arm, found.evidence, int(found.metrics["epoch"]) + 1
     once = {"value": found.metrics[metric], "seeds": 1, "prediction": None, "epochs": epochs, "verdict": None}
-    return Origin(
+    return Provenance(
         run=experiment.name,
         trial=found.trial.number,
         arm=arm,
@@ -129,7 +129,7 @@ def _confirmed_values(evidence: Evidence, arm: Arm) -> dict[str, Any]:
     }
 
 
-def _headline(origin: Origin, found: Choice) -> str:
+def _headline(origin: Provenance, found: Choice) -> str:
     value = format_value(origin.metric, origin.value)
     name = f"Trial {origin.trial} ({origin.arm}) of the search `{origin.run}`: {origin.metric} {value}"
     if found.evidence is None:

@@ -2,7 +2,8 @@
 
 1: no version was written, and the ablation was called a twin.
 2: the ablation.
-3: a trial's end has a cause with its facts where it had a sentence; running out of memory has its own name.
+3: a trial's end has a cause with its facts where it had a sentence; running out of memory has its own name;
+   what modalities say alone is `unimodal` in `verdict.json`.
 """
 
 from __future__ import annotations
@@ -43,7 +44,10 @@ def read_values(path: Path) -> dict[str, Any]:
             f"{path.parent} is of version {version_of(values)} of run folders, and this program reads up to "
             f"{VERSION}: use the program that made it, or a newer one"
         )
-    return in_todays_words(values) if version_of(values) == FIRST else values
+    known: dict[str, Any] = in_todays_words(values) if version_of(values) == FIRST else values
+    if "alone" in known and version_of(known) < VERSION:
+        known["unimodal"] = known.pop("alone")
+    return known
 
 
 def in_todays_words(values: Any) -> Any:

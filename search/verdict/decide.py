@@ -66,7 +66,7 @@ class Verdict:
         detectable: the smallest true difference that n pairs show in 80 % of cases, given the sd that was seen.
         seeds_for_seen: pairs that would show a true difference as large as the one seen in 80 % of cases.
         evidence: against "no difference", valid whenever one looks (see `search.verdict.anytime`), where sequential.
-        alone: each modality by itself, secondary.
+        unimodal: each modality by itself, secondary.
         examples: the difference in accuracy over redrawn examples, where the publisher fixes the split.
         notes: sentences that belong to the verdict.
     """
@@ -84,7 +84,7 @@ class Verdict:
     detectable: float | None = None
     seeds_for_seen: int | None = None
     evidence: float | None = None
-    alone: dict[str, Secondary]
+    unimodal: dict[str, Secondary]
     examples: Range | None = None
     notes: tuple[str, ...]
 
@@ -157,7 +157,7 @@ def verdict(
     *,
     sequential: bool = False,
     ablation: Ablation | None = None,
-    alone: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None,
+    unimodal: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None,
     correct: tuple[ArrayLike, ArrayLike] | None = None,
 ) -> Verdict:
     """The verdict on 2n results, or on 3n with an ablation.
@@ -172,7 +172,7 @@ def verdict(
         mode: whether more or less of it is better.
         sequential: whether n depended on the results.
         ablation: of `leader(…)`, with the pairs' seeds. An ablation of the other arm supports no claim.
-        alone: modality -> its accuracies [n] in the modulated and the baseline arm.
+        unimodal: modality -> its accuracies [n] in the modulated and the baseline arm.
         correct: which examples the modulated and the baseline models got right, bool [n, N] each, where all pairs have
             the same N validation examples.
 
@@ -192,7 +192,7 @@ def verdict(
         ablation_interval=decision.ablation_interval,
         ablation=decision.ablation,
         smallest_p=smallest_p(pairs.n),
-        alone=secondary(alone or {}),
+        unimodal=secondary(unimodal or {}),
         examples=None if correct is None else paired_bootstrap(*correct),
         notes=tuple(filter(None, [_too_few(pairs, sequential=sequential), _of_ablation(decision)])),
     )

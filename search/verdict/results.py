@@ -48,7 +48,7 @@ def verdict_of(policy: ConfirmPolicy, plan: Plan, weights: Weights) -> Verdict |
         objective.mode,
         sequential=policy.sequential,
         ablation=values.ablation,
-        alone=_by_modality(policy, values),
+        unimodal=_by_modality(policy, values),
         correct=correct,
     )
     unchecked = _missing_ablation(policy, found)

@@ -38,7 +38,7 @@ HEADINGS = (TITLES["modulated"], TITLES["baseline"], "difference (95 %)")
 def verdict_rows(metric: str, found: Verdict, ablation_of: Arm | None) -> list[tuple[str, str, str, str]]:
     """What stands under `HEADINGS`, each row with its name: each arm's mean and standard deviation, and the difference
     with its interval."""
-    rows = [(metric, *_cells(metric, found.paired, found.interval)), *map(_modality_row, found.alone.items())]
+    rows = [(metric, *_cells(metric, found.paired, found.interval)), *map(_modality_row, found.unimodal.items())]
     if found.ablation is not None:
         switched = "modulation off" if ablation_of == "modulated" else "modulation on"
         rows.append((f"  the same, {switched}", *_cells(metric, found.ablation, found.ablation_interval)))
@@ -49,9 +49,9 @@ def verdict_rows(metric: str, found: Verdict, ablation_of: Arm | None) -> list[t
 
 
 def _modality_row(item: tuple[str, Secondary]) -> tuple[str, str, str, str]:
-    name, alone = item
-    modulated, baseline, difference = _cells("accuracy", alone.paired, alone.paired.interval)
-    p = "" if alone.holm_p is None else f", p = {alone.holm_p:.2g}"
+    name, unimodal = item
+    modulated, baseline, difference = _cells("accuracy", unimodal.paired, unimodal.paired.interval)
+    p = "" if unimodal.holm_p is None else f", p = {unimodal.holm_p:.2g}"
     return f"  {name} alone", modulated, baseline, difference + p
 
 

@@ -132,7 +132,7 @@ def test_accuracies_are_those_of_training_and_the_macro_accuracy_scikit_learns(g
     tally.add(cross_entropy(fused, y), fused, alone, y)
     of_training = tally.result("test")
     assert found.fused.accuracy == pytest.approx(of_training["test/accuracy"])
-    assert {n: s.accuracy for n, s in found.alone.items()} == pytest.approx(
+    assert {n: s.accuracy for n, s in found.unimodal.items()} == pytest.approx(
         {name: of_training[f"test/accuracy/{name}"] for name in alone}
     )
     if found.counts.all() and len(found.counts) > 1:  # it warns of what is predicted and never true
@@ -153,7 +153,7 @@ def test_confusions_are_the_wrong_answers_the_most_frequent_first(given_answers)
 @given(answers())
 def test_a_modality_leads_where_it_is_better_than_every_other(given_answers):
     found = evaluated(*given_answers)
-    accuracies = {name: scores.class_accuracy.tolist() for name, scores in found.alone.items()}
+    accuracies = {name: scores.class_accuracy.tolist() for name, scores in found.unimodal.items()}
     leaders = found.leaders()
     assert list(leaders) == list(accuracies)
     for name, led in leaders.items():

@@ -187,7 +187,7 @@ def test_the_whole_model_and_its_head_are_as_right_as_in_training(models):
     held, y = extract_features([model], DATA.validation(batch_size=8), CPU)
     found = right(model, {}, held[0], y)
     assert float(found.fused.double().mean()) == model.metrics["val/accuracy"]
-    for name, answers in found.alone.items():
+    for name, answers in found.unimodal.items():
         assert float(answers.double().mean()) == model.metrics[f"val/accuracy/{name}"]
 
 

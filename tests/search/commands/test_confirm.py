@@ -217,7 +217,7 @@ def make_version_1(folder: Path) -> None:
     for path in (run / "run.json", run / "verdict.json"):
         values = json.loads(path.read_text())
         assert values.pop("version") == VERSION
-        path.write_text(json.dumps(values).replace("ablation", "twin"))
+        path.write_text(json.dumps(values).replace("ablation", "twin").replace('"unimodal"', '"alone"'))
     for path in run.rglob("journal*.jsonl"):
         events = [json.loads(line) for line in path.read_text().splitlines()]
         for event in events:

@@ -93,7 +93,7 @@ def assert_of_its_best_epoch(values: dict[str, Any], file: Path) -> None:
     metrics = metrics_of(file)
     assert values["fused"]["accuracy"] == pytest.approx(metrics["val/accuracy"])
     for name in ("left", "right"):
-        assert values["alone"][name]["accuracy"] == pytest.approx(metrics[f"val/accuracy/{name}"])
+        assert values["unimodal"][name]["accuracy"] == pytest.approx(metrics[f"val/accuracy/{name}"])
     assert values["epoch"] == metrics["epoch"]
 
 
@@ -126,7 +126,7 @@ def test_its_numbers_are_those_of_the_models_own_answers(place):
     trainer.model.load_state_dict(checkpoint.load(run / "best.pt")["model"])
     metrics, (correct, _) = trainer.evaluate(WithTest(samples=90).test(batch_size=16, reason="a test"), "test")
     assert values["fused"]["accuracy"] == pytest.approx(metrics["test/accuracy"])
-    assert values["alone"]["left"]["accuracy"] == pytest.approx(metrics["test/accuracy/left"])
+    assert values["unimodal"]["left"]["accuracy"] == pytest.approx(metrics["test/accuracy/left"])
     y = torch.cat([y for _, y in WithTest(samples=90).test(batch_size=16, reason="a test")])
     for k, row in enumerate(values["classes"]):
         assert (row["name"], row["examples"]) == ("abc"[k], int((y == k).sum()))
@@ -148,7 +148,7 @@ def test_the_tables_hold_what_the_document_does(place):
         assert row["leads"] == leads.get(row["class"], "")
         for metric in ("accuracy", "average_precision"):
             assert float(row[metric]) == expected[metric]
-            assert float(row[f"{metric}/right"]) == expected["alone"]["right"][metric]
+            assert float(row[f"{metric}/right"]) == expected["unimodal"]["right"][metric]
     pairs = [
         {"true": r["true"], "predicted": r["predicted"], "count": int(r["count"])}
         for r in rows(place / "made" / "out" / "confusions.csv")
@@ -168,7 +168,7 @@ def test_two_models_are_compared_class_by_class(place):
     tells(note, "`python -m search confirm`")
     tells(text, note)
     changes = found(place / "both")["against"]["changes"]
-    for view, path in ((changes["fused"], "accuracy"), (changes["alone"]["left"], "accuracy/left")):
+    for view, path in ((changes["fused"], "accuracy"), (changes["unimodal"]["left"], "accuracy/left")):
         sizes = [abs(c["change"]) for c in view]
         assert sizes == sorted(sizes, reverse=True)
         assert len(view) == 3

@@ -18,7 +18,7 @@ from jsonschema import Draft202012Validator
 from datasets.registry import BUILT_IN, find
 from search.experiment.formatting import flat
 from search.experiment.load import check, load
-from search.experiment.schema import Experiment, ExperimentError, Origin, as_values, to_yaml
+from search.experiment.schema import Experiment, ExperimentError, Provenance, as_values, to_yaml
 from search.experiment.space import paths
 from search.experiment.yaml_source import Document, Place, parse
 from search.reference import words
@@ -59,7 +59,7 @@ def test_no_key_is_left_out():
     experiment = load(SHIPPED[0], ["confirm={seeds: 10}"])
     values = {k: v for k, v in as_values(experiment).items() if k not in ("space", "origin")}
     options = {f"dataset.{field.name}" for name in BUILT_IN for field in dataclasses.fields(find(name))}
-    origin = {f"origin.{key}" for key in Origin.model_fields}
+    origin = {f"origin.{key}" for key in Provenance.model_fields}
     assert set(flat(values)) | options | origin <= told
     assert told - set(flat(values)) - options - origin == {
         f"space.PATH.{key}" for key in ("low", "high", "step", "log")
@@ -185,7 +185,7 @@ def test_it_takes_what_is_shipped(values):
     assert refused(values) == []
 
 
-ORIGIN = Origin(
+ORIGIN = Provenance(
     run="demo",
     trial=3,
     arm="modulated",

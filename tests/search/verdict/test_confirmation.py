@@ -429,8 +429,8 @@ def test_the_file_has_all_that_the_verdict_rests_on(tmp_path):
     assert (arm["trial"], arm["changes"], arm["median_epochs"]) == (0, BEST["modulated"], 4)
     half = stats.t.ppf(0.975, 5) * statistics.stdev(values) * math.sqrt(1 + 1 / 6)
     assert arm["prediction"]["high"] - arm["prediction"]["mean"] == pytest.approx(half)
-    assert set(written["alone"]) == {"audio", "visual"}
-    assert written["alone"]["audio"]["holm_p"] is not None
+    assert set(written["unimodal"]) == {"audio", "visual"}
+    assert written["unimodal"]["audio"]["holm_p"] is not None
     assert [row["class"] for row in written["classes"]] == ["cough", "laugh"]  # of "sneeze" there is no sample
     for k, row in enumerate(written["classes"]):
         shares = {arm: [] for arm in ARMS}

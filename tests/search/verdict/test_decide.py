@@ -51,7 +51,7 @@ def test_beside_the_word_stands_what_the_numbers_are():
     differences = [x - y for x, y in zip(a, b, strict=True)]
     answers = tuple(np.random.default_rng(0).random((10, 80)) < p for p in (0.8, 0.7))
     alone = {"audio": results(0.01), "visual": results(0.0)}
-    found = verdict(a, b, alone=alone, correct=answers)
+    found = verdict(a, b, unimodal=alone, correct=answers)
     pairs = t_interval(a, b)
     assert found.paired == pairs
     assert found.interval == (pairs.low, pairs.high)
@@ -59,7 +59,7 @@ def test_beside_the_word_stands_what_the_numbers_are():
     assert found.smallest_p == 2**-9
     assert found.detectable == detectable(pairs.sd, 10)
     assert found.seeds_for_seen == seeds_for(pairs.mean, pairs.sd)
-    assert found.alone == secondary(alone)
+    assert found.unimodal == secondary(alone)
     assert found.examples == paired_bootstrap(*answers)
     assert (found.evidence, found.ablation, found.ablation_interval) == (None, None, None)
 
@@ -221,7 +221,7 @@ def test_a_verdict_is_plain_json_with_finite_numbers(found, sequential, with_abl
     a, b = zip(*found, strict=True)
     ablation = Ablation("modulated", b) if with_ablation else None
     given_all = verdict(
-        a, b, sequential=sequential, ablation=ablation, alone={"audio": (a, b)}, correct=([[True, False]],) * 2
+        a, b, sequential=sequential, ablation=ablation, unimodal={"audio": (a, b)}, correct=([[True, False]],) * 2
     )
     plain = json.loads(json.dumps(asdict(given_all), allow_nan=False))
     assert TypeAdapter(Verdict).validate_python(plain) == given_all

@@ -46,7 +46,7 @@ KEYS = [
     "detectable",
     "seeds_for_seen",
     "evidence",
-    "alone",
+    "unimodal",
     "examples",
     "notes",
     "best",
@@ -67,7 +67,7 @@ def evidence_on(modulated: list[float], baseline: list[float], *, sequential: bo
         baseline,
         sequential=sequential,
         ablation=Ablation("modulated", baseline) if whole else None,
-        alone={"audio": (modulated, baseline), "visual": (baseline, modulated)} if whole else None,
+        unimodal={"audio": (modulated, baseline), "visual": (baseline, modulated)} if whole else None,
         correct=([[True, False]], [[True, True]]) if whole else None,
     )
     third = [("ablation", b) for b in baseline] if whole else [()] * len(baseline)
