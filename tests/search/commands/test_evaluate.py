@@ -133,7 +133,7 @@ def test_its_numbers_are_those_of_the_models_own_answers(place):
         assert row["accuracy"] == pytest.approx(float(correct[y == k].double().mean()))
     assert sum(pair["count"] for pair in values["confusions"]) == int((~correct).sum())
     assert f"{100 * values['fused']['accuracy']:.1f} %" in text
-    assert f"{values['alone']['right']['mean_average_precision']:.4f}" in text
+    assert f"{values['unimodal']['right']['mean_average_precision']:.4f}" in text
 
 
 def test_the_tables_hold_what_the_document_does(place):
