@@ -119,8 +119,9 @@ def _module_of(head: Head) -> nn.Module | None:
 
 def _means_of(head: Head) -> FeatureMeans:
     """Those that go with a head, as long as it lives; new ones each time for what cannot be referred to weakly."""
+    module = _module_of(head)
     try:
-        own = _MEANS.setdefault(_module_of(head) or head, {})
+        own = _MEANS.setdefault(head if module is None else module, {})
     except TypeError:
         return FeatureMeans()
     return own.setdefault(getattr(head, "__name__", ""), FeatureMeans())
