@@ -250,6 +250,9 @@ def read(path: Path) -> SearchRecord:
 class Journal:
     """A file of events, a line of JSON with its checksum each, and a copy: where one is damaged, the other is read.
 
+    The copy is worth its second write: this is the only record of what may be days of GPU time, and a bad sector or an
+    editor would cost all that follows it.
+
     Where both are, what follows the damage is dropped; a file from which more is lost than a line that was cut short
     is kept as `NAME.damaged`.
 
