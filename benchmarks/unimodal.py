@@ -25,7 +25,7 @@ from ogmge import FeatureMeans, Modulation
 from ogmge.config import TrialConfig
 from ogmge.fit import BEST, Data, train
 from ogmge.fusion import FUSIONS
-from ogmge.inference import Trained, load
+from ogmge.inference import TrainedModel, load
 from ogmge.modulation import score
 from search.experiment.load import load as load_experiment
 from search.run.open_data import open_data
@@ -33,14 +33,14 @@ from search.run.open_data import open_data
 ALPHA, RATE, WITHIN = 0.3, 0.03, 1.5
 
 
-def at_zero(model: Trained, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def at_zero(model: TrainedModel, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """f(x_u, 0) - f(0) / 2."""
     nothing = {name: torch.zeros_like(x) for name, x in features.items()}
     base = model.model.head(nothing) / 2
     return {name: model.model.head({**nothing, name: x}) - base for name, x in features.items()}
 
 
-def shapley(model: Trained, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def shapley(model: TrainedModel, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Of two modalities, sample by sample: f(0) / 2 + [f(x_u, 0) - f(0) + f(x) - f(x_other, 0)] / 2."""
     head, nothing = model.model.head, {name: torch.zeros_like(x) for name, x in features.items()}
     single = {name: head({**nothing, name: x}) for name, x in features.items()}
@@ -49,7 +49,7 @@ def shapley(model: Trained, features: Mapping[str, Tensor]) -> dict[str, Tensor]
     return {audio: (single[audio] + both - single[visual]) / 2, visual: (single[visual] + both - single[audio]) / 2}
 
 
-def at_mean(model: Trained, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def at_mean(model: TrainedModel, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return model.model.unimodal_logits(dict(features))
 
 
@@ -57,7 +57,7 @@ WAYS = {"at zero": at_zero, "Shapley": shapley, "ours": at_mean}
 
 
 @torch.no_grad()
-def ratios(model: Trained, data: Data) -> dict[str, float]:
+def ratios(model: TrainedModel, data: Data) -> dict[str, float]:
     """The audio's discrepancy ratio over the validation samples, in each way."""
     sums = {way: torch.zeros(2) for way in WAYS}
     for x, y in data.validation(batch_size=256):
@@ -67,7 +67,7 @@ def ratios(model: Trained, data: Data) -> dict[str, float]:
     return {way: float(total[0] / total[1]) for way, total in sums.items()}
 
 
-def trained(config: TrialConfig, data: Data) -> Trained:
+def trained(config: TrialConfig, data: Data) -> TrainedModel:
     with tempfile.TemporaryDirectory() as folder:
         train(config, data, lambda metrics: None, folder=Path(folder))
         return load(Path(folder, BEST))
