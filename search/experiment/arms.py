@@ -10,6 +10,11 @@ Arm = Literal["baseline", "modulated"]
 ARMS: tuple[Arm, Arm] = ("baseline", "modulated")
 
 
+def other_arm(arm: Arm) -> Arm:
+    """The other one."""
+    return "baseline" if arm == "modulated" else "modulated"
+
+
 def arm_of(number: int, baseline_share: float) -> Arm:
     """The arm of trial `number` (from 0), so that after n trials the baseline has had n * share of them, rounded down.
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from search.experiment.arms import Arm
+from search.experiment.arms import ARMS, Arm, other_arm
 from search.experiment.schema import Experiment
 from search.experiment.space import METHOD, Changes
 from search.run.budget import Spent, stop_reason
@@ -29,9 +29,9 @@ def ablation_changes(best: Mapping[Arm, Changes], of: Arm) -> Changes:
     return {**best[of], **switched}
 
 
-def other(arm: Arm) -> Arm:
-    """The other one."""
-    return "baseline" if arm == "modulated" else "modulated"
+def shared_settings(changes: Changes) -> Changes:
+    """All of a configuration but its modulation and its seed."""
+    return {path: value for path, value in changes.items() if path != SEED and not path.startswith(MODULATION)}
 
 
 @dataclass
@@ -60,7 +60,13 @@ class ConfirmPolicy:
     pairs: Pairs = field(init=False)
 
     def __post_init__(self) -> None:
-        self.pairs = Pairs(len(self.seeds), self.experiment.search.objective.mode, sequential=self.sequential)
+        baseline, modulated = (shared_settings(self.best[arm]) for arm in ARMS)
+        self.pairs = Pairs(
+            len(self.seeds),
+            self.experiment.search.objective.mode,
+            sequential=self.sequential,
+            pair_is_ablation=baseline == modulated,
+        )
 
     @property
     def total(self) -> int:
@@ -76,7 +82,7 @@ class ConfirmPolicy:
             arm, changes = role, self.best[role]
         else:
             assert of is not None
-            arm, changes = other(of), ablation_changes(self.best, of)
+            arm, changes = other_arm(of), ablation_changes(self.best, of)
         return Suggestion(arm, {"pair": pair, "role": role}, {**changes, SEED: self.seeds[pair]})
 
     def dataset(self, trial: TrialRecord) -> Mapping[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import filterfalse, product
 from typing import Literal
 
-from search.experiment.arms import Arm
+from search.experiment.arms import Arm, other_arm
 from search.run.journal import TrialRecord
 from search.tuner.pruners.peers import Mode
 from search.verdict.decide import Ablation, Decision, decide, leader
@@ -44,10 +44,12 @@ class Pairs:
         planned: pairs at most.
         mode: whether more or less of the objective is better.
         sequential: whether there is a look after each pair, until it is clear; else there is one, after the last.
+        pair_is_ablation: the two configurations differ in the modulation alone, so that the other one of a pair is its
+            ablation and none is trained.
     """
 
-    def __init__(self, planned: int, mode: Mode, *, sequential: bool) -> None:
-        self.planned, self.sequential = planned, sequential
+    def __init__(self, planned: int, mode: Mode, *, sequential: bool, pair_is_ablation: bool = False) -> None:
+        self.planned, self.sequential, self.pair_is_ablation = planned, sequential, pair_is_ablation
         self._mode = mode
         self._trained: dict[tuple[int, Role], TrialRecord | None] = {}
         self._over = set[tuple[int, Role]]()  # finished or failed; what the budget stopped may go on
@@ -68,7 +70,7 @@ class Pairs:
     @property
     def roles(self) -> tuple[Role, ...]:
         """What each pair consists of by now."""
-        return _roles(self.ablation_of)
+        return self._roles(self.ablation_of)
 
     @property
     def trainings(self) -> int:
@@ -117,10 +119,17 @@ class Pairs:
 
     def _values(self, among: Sequence[int], ablation_of: Arm | None) -> Values:
         """Those of the pairs that have a result in each role; in both arms alone, where there is to be no ablation."""
-        roles = _roles(ablation_of)
+        roles = self._roles(ablation_of)
         pairs = tuple(pair for pair in among if self._results.keys() >= set(product([pair], roles)))
-        baseline, modulated, *more = (self._column(pairs, role) for role in roles)
-        return Values(pairs, modulated, baseline, Ablation(ablation_of, more[0]) if ablation_of else None)
+        columns = {role: self._column(pairs, role) for role in roles}
+        ablation = None
+        if ablation_of is not None:
+            ablation = Ablation(ablation_of, columns["ablation" if "ablation" in columns else other_arm(ablation_of)])
+        return Values(pairs, columns["modulated"], columns["baseline"], ablation)
+
+    def _roles(self, ablation_of: Arm | None) -> tuple[Role, ...]:
+        """What a pair is trained as."""
+        return PAIR if ablation_of is None or self.pair_is_ablation else (*PAIR, "ablation")
 
     def _column(self, pairs: Sequence[int], role: Role) -> list[float]:
         return [self._results[pair, role] for pair in pairs]
@@ -153,7 +162,3 @@ class Pairs:
             return None
         arms = values.modulated, values.baseline
         return decide(*arms, self._mode, sequential=self.sequential, ablation=values.ablation)
-
-
-def _roles(ablation_of: Arm | None) -> tuple[Role, ...]:
-    return PAIR if ablation_of is None else (*PAIR, "ablation")

@@ -51,8 +51,8 @@ def verdict_of(policy: ConfirmPolicy, plan: Plan, weights: Weights) -> Verdict |
         unimodal=_by_modality(policy, values),
         correct=correct,
     )
-    unchecked = _missing_ablation(policy, found)
-    notes = [*found.notes, *unchecked, *missing, *_failures(policy), *_looks_sentence(plan, found)]
+    unchecked, switched = _missing_ablation(policy, found), _no_other_training(policy, found)
+    notes = [*found.notes, *switched, *unchecked, *missing, *_failures(policy), *_looks_sentence(plan, found)]
     if unchecked:
         found = replace(found, claim="none", word=f"no difference that {found.paired.n} seeds can show, unchecked")
     return replace(found, notes=tuple(notes))
@@ -112,6 +112,13 @@ def class_differences(policy: ConfirmPolicy, values: Values, weights: Weights) -
     there = np.flatnonzero(np.isfinite(baseline + modulated).all(axis=0))
     found = secondary({str(k): (modulated[:, k].tolist(), baseline[:, k].tolist()) for k in there})
     return tuple(ClassDifference(classes[int(k)], one.paired, one.holm_p) for k, one in found.items())
+
+
+def _no_other_training(policy: ConfirmPolicy, found: Verdict) -> list[str]:
+    """Why there is no ablation beside a claim."""
+    if found.claim == "none" or not policy.pairs.pair_is_ablation:
+        return []
+    return ["The two configurations differ in the modulation alone: each is the other with it switched."]
 
 
 def _missing_ablation(policy: ConfirmPolicy, found: Verdict) -> list[str]:
@@ -182,7 +189,7 @@ def _confirmed_arm(policy: ConfirmPolicy, plan: Plan, values: Values, arm: Arm) 
 
 def _pairs(policy: ConfirmPolicy, values: Values) -> Iterator[Pair]:
     columns: dict[Role, Sequence[float]] = {"modulated": values.modulated, "baseline": values.baseline}
-    if values.ablation is not None:
+    if values.ablation is not None and not policy.pairs.pair_is_ablation:
         columns["ablation"] = values.ablation.values
     for pair, *results in zip(values.pairs, *columns.values(), strict=True):
         yield Pair(policy.seeds[pair], dict(zip(columns, results, strict=True)))

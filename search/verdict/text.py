@@ -39,7 +39,7 @@ def verdict_rows(metric: str, found: Verdict, ablation_of: Arm | None) -> list[t
     """What stands under `HEADINGS`, each row with its name: each arm's mean and standard deviation, and the difference
     with its interval."""
     rows = [(metric, *_cells(metric, found.paired, found.interval)), *map(_modality_row, found.unimodal.items())]
-    if found.ablation is not None:
+    if found.ablation not in (None, found.paired):  # where it is the pair itself, one row says it
         switched = "modulation off" if ablation_of == "modulated" else "modulation on"
         rows.append((f"  the same, {switched}", *_cells(metric, found.ablation, found.ablation_interval)))
     if (redrawn := found.examples) is not None:

@@ -24,7 +24,7 @@ from scipy import stats
 
 from ogmge import checkpoint
 from search.console.verdict_table import print_verdict
-from search.experiment.arms import ARMS
+from search.experiment.arms import ARMS, other_arm
 from search.experiment.formatting import format_difference
 from search.experiment.load import load
 from search.experiment.space import with_changes
@@ -33,7 +33,7 @@ from search.run.causes import Cause, failure
 from search.run.folder import FolderError
 from search.run.journal import Journal, SearchRecord, TrialRecord
 from search.tuner.tuner import Tuner
-from search.verdict.confirm_policy import ConfirmPolicy, ablation_changes, other
+from search.verdict.confirm_policy import ConfirmPolicy, ablation_changes
 from search.verdict.decide import Ablation, Verdict, decide, leader, verdict
 from search.verdict.evidence import measures, write_evidence
 from search.verdict.paired import paired_bootstrap, secondary
@@ -173,6 +173,30 @@ def verdict_on(policy: ConfirmPolicy, plan: Plan | None = None) -> Verdict:
     return found
 
 
+SAME = {
+    "baseline": {"fusion": "film", "modulation.method": "none"},
+    "modulated": {"fusion": "film", "modulation.method": "ogm", "modulation.alpha": 0.3, "seed": 3},
+}
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+@pytest.mark.parametrize(("gain", "claim"), [(0.1, "helps"), (-0.1, "hurts")])
+def test_where_only_the_modulation_differs_the_pair_is_its_ablation_and_no_other_is_trained(
+    tmp_path, gain, claim, sequential
+):
+    policy = ConfirmPolicy(experiment(), SAME, fresh_seeds(0, {0, 3}, 12), Spent(), sequential=sequential)
+    tuner = trained(tmp_path, policy, world(gain, 0.0, 0.01, 5))
+    assert set(roles(tuner)) == {"baseline", "modulated"}
+    found = verdict_on(policy)
+    assert (found.claim, found.ablation) == (claim, found.paired)
+    assert policy.pairs.ablation_of == ("modulated" if gain > 0 else "baseline")
+    assert "differ in the modulation alone" in " ".join(found.notes)
+    plan = Plan(12, sequential, {"baseline": 1, "modulated": 0})
+    evidence = evidence_of(policy, plan, found, lambda number: tmp_path / "none.pt")
+    assert all(set(pair.values) == {"baseline", "modulated"} for pair in evidence.pairs)
+    assert (policy.pairs.clear_at or 12) < 12 or not sequential
+
+
 def test_where_the_pairs_make_no_claim_no_ablation_is_trained(tmp_path):
     policy = confirmation(seeds=6)
     tuner = trained(tmp_path, policy, world(0.0, 0.0, 0.02, 5))
@@ -259,7 +283,7 @@ def test_seeds_are_added_until_both_the_pairs_and_the_ablation_are_clear_at_the_
 
 
 def value_of(policy: ConfirmPolicy, value: Callable, pair: int, role: str, of: str | None = None) -> float:
-    arm = role if of is None else other(of)
+    arm = role if of is None else other_arm(of)
     changes = policy.best[role] if of is None else ablation_changes(policy.best, of)
     return value(TrialRecord(0, arm, {"pair": pair, "role": role}, {**changes, "seed": policy.seeds[pair]}))
 
