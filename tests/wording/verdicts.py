@@ -9,6 +9,7 @@ from typing import Any
 
 from search.console.verdict_table import print_verdict
 from search.experiment.arms import Arm
+from search.experiment.space import METHOD
 from search.run.budget import Spent
 from search.run.causes import failure
 from search.run.journal import TrialRecord
@@ -45,6 +46,7 @@ class Results:
         assignments: put over the experiment.
         plan: what was planned, if not as many seeds as there are results.
         test: what was read of the test split.
+        is_same: whether the two configurations differ in the modulation alone.
     """
 
     modulated: Sequence[float]
@@ -54,6 +56,7 @@ class Results:
     assignments: Sequence[str] = ()
     plan: Plan | None = None
     test: TestScores | None = None
+    is_same: bool = False
 
     @property
     def given(self) -> str:
@@ -80,7 +83,8 @@ def screen(results: Results) -> str:
     n = len(results.baseline)
     plan = results.plan or Plan(n, False, {"modulated": 0, "baseline": 1})
     seeds = range(7, 7 + plan.seeds)
-    policy = ConfirmPolicy(asked, BEST, list(seeds), Spent(), sequential=plan.sequential, limited=False)
+    best = {**BEST, "baseline": {**BEST["modulated"], METHOD: "none"}} if results.is_same else BEST
+    policy = ConfirmPolicy(asked, best, list(seeds), Spent(), sequential=plan.sequential, limited=False)
     rows: list[tuple[Role, Sequence[float]]] = [("baseline", results.baseline), ("modulated", results.modulated)]
     for role, values in [*rows, *([("ablation", results.ablation)] if results.ablation else [])]:
         for place, value in enumerate(values):
@@ -111,6 +115,7 @@ MODULATED, BASELINE = ArmScores(0.824, 0.009, ()), ArmScores(0.803, 0.011, ())
 TEST = TestScores("test/accuracy", 397, 10, MODULATED, BASELINE, Difference(0.021, None, None), {})
 VERDICTS: list[tuple[str, Results]] = [
     ("Modulation helps", Results(better(2), BASE, alike(0))),
+    ("Modulation helps, and is all that differs", Results(better(2), BASE, is_same=True)),
     ("Modulation hurts", Results(better(-2), BASE, alike(-2))),
     ("No difference", Results(better(0.1), BASE)),
     ("No difference, and none as small can be shown", Results(better(0.001), BASE)),
