@@ -87,7 +87,8 @@ def test_what_fails_in_a_process_is_told_by_its_reason(ray_instance, here):
 @pytest.mark.slow
 def test_two_processes_of_which_the_first_command_is_killed_train_what_one_does(ray_instance, here):
     """Scores, coefficient and noise are the whole batch's: nine samples, of which one process has five."""
-    options = ["train", "trial.yaml", "trial.epochs=30", "search.resources.cpu=1"]
+    # at five times the rate a unit comes to its kink at last, where the last bit decides which way the training goes on
+    options = ["train", "trial.yaml", "trial.epochs=30", "trial.optimizer.lr=1e-2", "search.resources.cpu=1"]
     two = [*options, "name=two", "--workers", "2"]
     process = start(here, "-m", "search", *two)
     seen = list(itertools.takewhile(lambda line: not line.startswith("epoch  3/30"), process.stdout))
