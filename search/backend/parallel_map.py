@@ -16,7 +16,8 @@ Out = TypeVar("Out")
 def ray_map(function: Callable[[In], Out], tasks: Sequence[In]) -> Iterator[Out]:
     """The function's results as they come, one task a core; few more tasks than cores are on their way.
 
-    A task whose worker died is tried again. Ray must be running.
+    A task whose worker died is tried again. Ray must be running. What runs when this ends early goes on until Ray ends:
+    it is never cancelled, as Ray 2.60 aborts the whole program where a task ends at that moment.
 
     Raises:
         BrokenProcessPool: its workers died each time, or were killed for want of memory.
@@ -34,6 +35,3 @@ def ray_map(function: Callable[[In], Out], tasks: Sequence[In]) -> Iterator[Out]
             yield ray.get(done[0])
     except (WorkerCrashedError, OutOfMemoryError, NodeDiedError) as error:
         raise BrokenProcessPool(str(error)) from error
-    finally:
-        for reference in running:  # not by force: Ray 2.60 aborts the program where the task ends just then
-            ray.cancel(reference)
