@@ -43,6 +43,11 @@ def _micro_batches(x: Mapping[str, Tensor], y: Tensor, parts: int) -> Iterator[t
         yield {name: value[index] for name, value in x.items()}, y[index]
 
 
+def _whole(parts: list[Tensor]) -> Tensor:
+    """Micro-batches as the batch that they are of; one alone is it, and is not copied."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
 class Trainer:
     """Trains and evaluates a model; its state can be saved between epochs and goes on to the bit.
 
@@ -136,8 +141,8 @@ class Trainer:
             seen.append({name: feature.detach() for name, feature in features.items()})
         whole = torch.stack(losses).sum()
         with self._autocast():  # of the whole batch, so that micro-batches score what one batch would
-            unimodal = self.model.unimodal_logits({name: torch.cat([f[name] for f in seen]) for name in self.names})
-        tally.add(whole, torch.cat(outputs), unimodal, y)
+            unimodal = self.model.unimodal_logits({name: _whole([f[name] for f in seen]) for name in self.names})
+        tally.add(whole, _whole(outputs), unimodal, y)
         modulation.add(self.modulator.modulate(unimodal, y, epoch=epoch))
         self.scaler.step(self.optimizer)
         self.scaler.update()

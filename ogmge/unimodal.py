@@ -61,22 +61,26 @@ class FeatureMeans(nn.Module):
             name: of the modality.
             like: features [B, D_u]; the mean is [D_u], of their type, on their device.
         """
-        found = getattr(self, PREFIX + name, None)
-        if found is None or found.shape != like.shape[1:]:
-            return like.new_zeros(like.shape[1:])
-        return found.to(like)  # type: ignore[no-any-return]
+        shape = like.shape[1:]
+        return self._of(name).to(like) if self._has(name, shape) else like.new_zeros(shape)
+
+    def _of(self, name: str) -> Tensor:
+        return self.get_buffer(PREFIX + name)
+
+    def _has(self, name: str, shape: torch.Size) -> bool:
+        return PREFIX + name in self._buffers and self._of(name).shape == shape
 
     @torch.no_grad()
     def update(self, features: Mapping[str, Tensor]) -> None:
         """Take in a batch: name -> [B, D_u]. All ranks call it together."""
         batch = self._batch_means({name: f.detach() for name, f in features.items()})
-        if any(_shape_of(self, name) != mean.shape for name, mean in batch.items()):  # new, or of another shape
+        if not all(self._has(name, mean.shape) for name, mean in batch.items()):  # new, or of another shape
             self.batches = torch.zeros((), device=next(iter(batch.values())).device)
             for name, mean in batch.items():
                 self.register_buffer(PREFIX + name, torch.zeros_like(mean))
         weight = torch.where(self.batches == 0, 1.0, MOMENTUM)
         for name, mean in batch.items():
-            getattr(self, PREFIX + name).lerp_(mean, weight.to(mean.dtype))
+            self._of(name).lerp_(mean, weight.to(mean.dtype))
         self.batches += 1
 
     def _batch_means(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -99,11 +103,6 @@ class FeatureMeans(nn.Module):
             if key.startswith(prefix + PREFIX):
                 self.register_buffer(key.removeprefix(prefix), torch.zeros_like(value, device=self.batches.device))
         super()._load_from_state_dict(state_dict, prefix, *args)
-
-
-def _shape_of(means: FeatureMeans, name: str) -> torch.Size | None:
-    found = getattr(means, PREFIX + name, None)
-    return None if found is None else found.shape
 
 
 # ---- the head ----

@@ -56,10 +56,8 @@ def trials_with_result(record: SearchRecord, arm: Arm) -> list[TrialRecord]:
 def best_of(record: SearchRecord, arm: Arm, metric: str, mode: str) -> Best | None:
     """The arm's best trial, the first of equal ones; None where none has an epoch to show."""
     pick = max if mode == "max" else min
-    found = [
-        Best(trial, trial.best_epoch(metric) or {}, trial.best or 0.0) for trial in trials_with_result(record, arm)
-    ]
-    return pick(found, key=attrgetter("value"), default=None)
+    trial = pick(trials_with_result(record, arm), key=attrgetter("best"), default=None)
+    return None if trial is None else Best(trial, trial.best_epoch(metric) or {}, trial.best or 0.0)
 
 
 def bests(record: SearchRecord, objective: Objective) -> dict[Arm, Best]:

@@ -113,7 +113,7 @@ class Sharing:
         if trial.oom_retries:
             return True
         longest = longest_prefix(self._trials[trial.number].prefixes, self._prefixes)
-        return longest is None or longest in self._sizes
+        return longest is None or self._prefixes[longest].bytes is not None
 
     def begin(self, trial: TrialRecord) -> Order:
         """Take note that a trial is handed out; returns what it takes and stores."""
