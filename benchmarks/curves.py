@@ -21,9 +21,10 @@ import torch
 
 from ogmge.fit import Data, train
 from search.experiment.arms import Arm, arm_of
+from search.experiment.dimensions import START, Changes
 from search.experiment.load import load
 from search.experiment.schema import Experiment
-from search.experiment.space import START, Changes, with_changes
+from search.experiment.space import with_changes
 from search.run.open_data import open_data
 from search.tuner.study import ArmStudy
 

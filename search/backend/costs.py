@@ -9,9 +9,10 @@ import torch
 
 from ogmge.fit import Data
 from search.backend.step_cost import Cost, UnknownSize, measure, sizes_of
+from search.experiment.dimensions import METHOD, Changes, Range
 from search.experiment.formatting import label
 from search.experiment.schema import Experiment, ExperimentError
-from search.experiment.space import METHOD, Changes, Range, methods, with_changes
+from search.experiment.space import methods, with_changes
 
 # paths, or what starts them
 WEIGH = ("encoder", "modalities", "fusion", "batch_size", "accumulate", "precision", "optimizer.name")

@@ -10,9 +10,10 @@ import torch
 
 from ogmge import fit
 from ogmge.config import ConfigError
+from search.experiment.dimensions import METHOD, Changes
 from search.experiment.formatting import label
 from search.experiment.schema import Experiment, ExperimentError
-from search.experiment.space import METHOD, Changes, methods, with_changes
+from search.experiment.space import methods, with_changes
 from search.run.open_data import open_data
 
 # paths, or what they start with: each modality may have an encoder of its own (`encoder.audio`)

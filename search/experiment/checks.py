@@ -8,6 +8,7 @@ from typing import get_args
 
 from ogmge.config import TrialConfig
 from search.experiment import space as spaces
+from search.experiment.dimensions import METHOD, START, Choice, Dimension, Interval
 from search.experiment.messages import Fault, nearest
 from search.experiment.rungs import rungs_of
 from search.experiment.schema import Experiment, SamplerName, Search
@@ -37,10 +38,10 @@ def _whole_space_faults(space: dict[str, spaces.Entry], trial: TrialConfig) -> l
     if clashes := spaces.clashes(space, trial):
         return [(("space", path), f"must be {text}") for path, text in clashes]
     if not spaces.methods(space, trial):
-        return [(("space", spaces.METHOD), "leaves nothing to compare with: name `ogm` or `ogm_ge` here or in `trial`")]
+        return [(("space", METHOD), "leaves nothing to compare with: name `ogm` or `ogm_ge` here or in `trial`")]
     if not spaces.windows(space, trial):
         text = f"leaves no window that opens: no start is at most its end and below {trial.epochs} epochs"
-        return [(("space", spaces.START), text)]
+        return [(("space", START), text)]
     return []
 
 
@@ -83,12 +84,12 @@ def _sampler_faults(search: Search, space: dict[str, spaces.Entry], trial: Trial
     return [(place, f"must be {instead}, but got {name!r} with {found} {paths}: {cure}")] if paths else []
 
 
-def _endless(searched: Sequence[spaces.Dimension]) -> str:
-    return " and ".join(f"`{d.path}`" for d in searched if isinstance(d, spaces.Interval) and d.count == math.inf)
+def _endless(searched: Sequence[Dimension]) -> str:
+    return " and ".join(f"`{d.path}`" for d in searched if isinstance(d, Interval) and d.count == math.inf)
 
 
-def _categories(searched: Sequence[spaces.Dimension]) -> str:
-    return " and ".join(f"`{d.path}`" for d in searched if isinstance(d, spaces.Choice) and d.is_category)
+def _categories(searched: Sequence[Dimension]) -> str:
+    return " and ".join(f"`{d.path}`" for d in searched if isinstance(d, Choice) and d.is_category)
 
 
 def _samplers_but(*without: SamplerName) -> str:

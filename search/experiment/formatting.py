@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from search.experiment.space import END, METHOD, START, Entry, Range
+from search.experiment.dimensions import END, METHOD, START, Range
+from search.experiment.space import Entry
 
 
 def text(value: Any) -> str:

@@ -12,8 +12,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Dis
 from datasets.store.remote import whereabouts
 from ogmge.config import TrialConfig
 from ogmge.fit import Objective
-from search.experiment import space as spaces
 from search.experiment.arms import Arm
+from search.experiment.dimensions import Range
 from search.experiment.mistakes import UserError
 from search.experiment.yaml_source import Dumper
 
@@ -212,9 +212,9 @@ class Tracking(_Section):
 
 
 _Entry = Annotated[
-    Annotated[list[Any], Tag("choices")] | Annotated[spaces.Range, Tag("range")],
+    Annotated[list[Any], Tag("choices")] | Annotated[Range, Tag("range")],
     Discriminator(
-        lambda value: {list: "choices", dict: "range", spaces.Range: "range"}.get(type(value)),
+        lambda value: {list: "choices", dict: "range", Range: "range"}.get(type(value)),
         custom_error_type="no_entry",
         custom_error_message="no entry",
     ),

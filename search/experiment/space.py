@@ -1,8 +1,6 @@
-"""The search space: what an experiment file's `space` means, and how a configuration of it is written for a sampler.
+"""The search space: what an experiment file's `space` means.
 
-A study's space is flat and static, so that a sampler can see how alpha goes with everything else. Choices among numbers
-are sampled by their rank, which keeps their order. A window is sampled as a valid one: its start first, then its end as
-a place among the ends that this start allows, so that no invalid trial is ever started.
+A study's space is flat and static, so that a sampler can see how alpha goes with everything else.
 """
 
 from __future__ import annotations
@@ -10,51 +8,32 @@ from __future__ import annotations
 import copy
 import itertools
 import json
-import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from decimal import Decimal
+from dataclasses import asdict
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from ogmge.config import TrialConfig
+from search.experiment.dimensions import (
+    END,
+    METHOD,
+    START,
+    Changes,
+    Choice,
+    Dimension,
+    Interval,
+    Range,
+    Window,
+)
 from search.experiment.messages import expectation, suggestion
 
-Internal = dict[str, Any]  # what a study samples, by name
-Changes = dict[str, Any]  # what it means for the trial, by dotted path
-
-METHOD, START, END = "modulation.method", "modulation.start", "modulation.end"
+Entry = list[Any] | Range
 
 _COUPLED = (("batch_size", "accumulate"), ("schedule.name", "schedule.milestones"))  # what one may be, the other says
 
 _TRIAL = TypeAdapter(TrialConfig)
-
-
-class Range(BaseModel):
-    """An interval: `low` and `high`, both included; in steps, or on a logarithmic scale."""
-
-    model_config = ConfigDict(
-        strict=True, frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
-    )
-
-    low: int | float
-    """The least that is tried."""
-    high: int | float
-    """The most, itself included; above `low`."""
-    step: int | float | None = Field(default=None, gt=0)
-    """From one value to the next, counted from `low`; null is any number between, and of whole numbers every one."""
-    log: bool = False
-    """Whether as many trials fall between 1 and 10 as between 10 and 100; `low` is then above 0, and `step` null."""
-
-
-Entry = list[Any] | Range
-
-
-def is_number(value: Any) -> bool:
-    """Whether a setting is one; true and false are none."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def trial_from(values: Mapping[str, Any]) -> TrialConfig:
@@ -80,108 +59,6 @@ def with_changes(trial: TrialConfig, changes: Changes) -> TrialConfig:
             target = target[part]
         target[last] = copy.deepcopy(value)
     return trial_from(values)
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One of some values. Numbers are sampled by their rank, anything else as a category."""
-
-    path: str
-    values: tuple[Any, ...]
-
-    @property
-    def is_ranked(self) -> bool:
-        """Whether the values are numbers, which are sampled by their rank."""
-        return all(map(is_number, self.values))
-
-    @property
-    def is_category(self) -> bool:
-        """Whether there is more than one value, without an order."""
-        return not self.is_ranked and len(self.values) > 1
-
-    @property
-    def count(self) -> float:
-        return len(self.values)
-
-    def decode(self, internal: Internal) -> Changes:
-        sampled = internal[self.path]
-        value = sorted(self.values)[sampled] if self.is_ranked else json.loads(sampled)
-        return {self.path: value}
-
-    def at(self, place: int) -> Internal:
-        """The value at a place below `count`, as it is sampled."""
-        return {self.path: place if self.is_ranked else json.dumps(self.values[place])}
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A number between two others."""
-
-    path: str
-    range: Range
-    integer: bool
-
-    @property
-    def _step(self) -> float | None:
-        return self.range.step or (1 if self.integer else None)
-
-    @property
-    def count(self) -> float:
-        if self._step is None:
-            return math.inf
-        low, high, width = (Decimal(str(v)) for v in (self.range.low, self.range.high, self._step))
-        return float((high - low) // width + 1)  # as floats 0.3 // 0.1 is 2.0
-
-    def decode(self, internal: Internal) -> Changes:
-        return {self.path: internal[self.path]}
-
-    def at(self, place: int) -> Internal:
-        """The value at a place below `count`, which is finite."""
-        value = Decimal(str(self.range.low)) + place * Decimal(str(self._step))
-        return {self.path: int(value) if self.integer else float(value)}
-
-
-@dataclass(frozen=True)
-class Window:
-    """A valid pair of first and last epoch, out of `pairs`."""
-
-    pairs: tuple[tuple[int, int], ...]
-
-    @property
-    def ends(self) -> dict[int, list[int]]:
-        """Start -> the ends that it allows, both in rising order."""
-        ends: dict[int, list[int]] = {}
-        for start, end in sorted(self.pairs):
-            ends.setdefault(start, []).append(end)
-        return ends
-
-    @property
-    def varying(self) -> list[str]:
-        """Which of start and end are sampled: those that vary."""
-        varies = {START: len(self.ends) > 1, END: any(len(allowed) > 1 for allowed in self.ends.values())}
-        return [path for path, there in varies.items() if there]
-
-    @property
-    def count(self) -> float:
-        return len(self.pairs)
-
-    def decode(self, internal: Internal) -> Changes:
-        ends = self.ends
-        start = list(ends)[internal.get(START, 0)]
-        allowed = ends[start]
-        place = min(int(internal.get(END, 0.0) * len(allowed)), len(allowed) - 1)
-        return {START: start, END: allowed[place]}
-
-    def at(self, place: int) -> Internal:
-        """The pair at a place below `count`, as it is sampled."""
-        ends = self.ends
-        start, end = sorted(self.pairs)[place]
-        allowed = ends[start]
-        found: Internal = {START: list(ends).index(start), END: (allowed.index(end) + 0.5) / len(allowed)}
-        return {path: value for path, value in found.items() if path in self.varying}
-
-
-Dimension = Choice | Interval | Window
 
 
 def _existing(trial: TrialConfig, path: str) -> Any:

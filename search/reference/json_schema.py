@@ -14,8 +14,8 @@ from pydantic_core import core_schema
 
 from datasets import registry
 from ogmge.config import ENCODER_NAMES, FUSION_NAMES
+from search.experiment.dimensions import Range
 from search.experiment.schema import Experiment
-from search.experiment.space import Range
 from search.reference.docstrings import arguments, flow, summary
 from search.reference.members import Schema, members
 

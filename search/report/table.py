@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from search.experiment.dimensions import END, START, is_number
 from search.experiment.formatting import duration, format_value, modalities_in, text
-from search.experiment.space import END, START, is_number
 from search.report.facts import Facts
 from search.run.journal import TrialRecord
 from search.verdict.text import TITLES

@@ -6,7 +6,7 @@ import json
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from search.experiment.space import END, START, Choice, Dimension, Interval
+from search.experiment.dimensions import END, START, Choice, Dimension, Interval
 
 Distributions = dict[str, BaseDistribution]
 

@@ -28,8 +28,8 @@ from optuna.samplers import (
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from threadpoolctl import threadpool_limits
 
+from search.experiment.dimensions import Dimension, Internal
 from search.experiment.schema import SamplerName
-from search.experiment.space import Dimension, Internal
 from search.tuner.distributions import Distributions
 
 

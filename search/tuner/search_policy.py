@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from search.experiment.arms import ARMS, Arm, plan
+from search.experiment.dimensions import START, Changes, Internal
 from search.experiment.schema import Experiment
-from search.experiment.space import START, Changes, Internal, most_epochs
+from search.experiment.space import most_epochs
 from search.run.budget import Spent, is_limit_of, reserve, stop_reason
 from search.run.causes import Reason
 from search.run.journal import SearchRecord, TrialRecord

@@ -14,8 +14,9 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
 from search.experiment.arms import Arm
+from search.experiment.dimensions import METHOD, Changes, Dimension, Internal
 from search.experiment.schema import Experiment
-from search.experiment.space import METHOD, Changes, Dimension, Internal, dimensions
+from search.experiment.space import dimensions
 from search.run.journal import TrialRecord
 from search.tuner.distributions import Distributions, distributions
 from search.tuner.samplers import SAMPLERS, StudyHistory, fixed_sampler, random, sequence

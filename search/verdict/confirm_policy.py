@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from search.experiment.arms import ARMS, Arm, other_arm
+from search.experiment.dimensions import METHOD, Changes
 from search.experiment.schema import Experiment
-from search.experiment.space import METHOD, Changes
 from search.run.budget import Spent, stop_reason
 from search.run.causes import Reason
 from search.run.journal import SearchRecord, TrialRecord

@@ -12,9 +12,10 @@ import torch
 
 from ogmge import checkpoint, fit
 from search.experiment.arms import ARMS, Arm
+from search.experiment.dimensions import METHOD
 from search.experiment.load import check
 from search.experiment.schema import Experiment, as_values, to_yaml
-from search.experiment.space import METHOD, dimensions
+from search.experiment.space import dimensions
 from search.experiment.yaml_source import override, parse
 from search.run.folder import Identity, RunFolder, write
 from search.run.journal import Journal

@@ -9,7 +9,7 @@ from typing import Any
 
 from search.console.verdict_table import print_verdict
 from search.experiment.arms import Arm
-from search.experiment.space import METHOD
+from search.experiment.dimensions import METHOD
 from search.run.budget import Spent
 from search.run.causes import failure
 from search.run.journal import TrialRecord

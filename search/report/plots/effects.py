@@ -11,8 +11,8 @@ from typing import Any
 import plotly.graph_objects as go
 
 from search.experiment.arms import Arm
+from search.experiment.dimensions import END, METHOD, START, Range, is_number
 from search.experiment.formatting import label, text
-from search.experiment.space import END, METHOD, START, Range, is_number
 from search.report.facts import Facts
 from search.report.plots.plot import COLOURS, KINDS, Plot, Scale, columns, escape, make_figure
 from search.report.plots.selection import group_by, results, trials_with_result, window_of

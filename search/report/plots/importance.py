@@ -14,7 +14,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import create_trial
 
 from search.experiment.arms import Arm
-from search.experiment.space import is_number
+from search.experiment.dimensions import is_number
 from search.report.facts import Facts
 from search.report.plots.plot import COLOURS, Plot, escape, make_figure
 from search.report.plots.selection import group_by, results, trials_with_result

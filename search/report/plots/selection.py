@@ -8,7 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from search.experiment.arms import Arm
-from search.experiment.space import END, METHOD, START
+from search.experiment.dimensions import END, METHOD, START
 from search.report.facts import Facts
 from search.report.plots.plot import COLOURS
 from search.run.journal import TrialRecord

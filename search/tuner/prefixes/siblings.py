@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ogmge.config import TrialConfig
-from search.experiment.space import METHOD, START, Changes, Dimension, Entry, Interval, Window, dimensions
+from search.experiment.dimensions import METHOD, START, Changes, Dimension, Interval, Window
+from search.experiment.space import Entry, dimensions
 
 LATE = ("modulation.", "schedule.", "epochs")  # starts of paths that need not matter from the first epoch on
 MOST = 1000  # siblings; of more no two are likely to be drawn

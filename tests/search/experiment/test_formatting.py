@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.experiment import formatting
+from search.experiment.dimensions import END, METHOD, START
 from search.experiment.formatting import duration, flat, format_value, label, modalities, percent
-from search.experiment.space import END, METHOD, START
 
 
 def test_the_examples_in_the_documentation_hold():

@@ -16,28 +16,11 @@ from optuna.samplers import RandomSampler
 from pydantic import ValidationError
 
 from ogmge.config import Modulation, TrialConfig
+from search.experiment.dimensions import END, METHOD, START, Changes, Choice, Dimension, Interval, Range, Window
 from search.experiment.formatting import flat
 from search.experiment.load import check
 from search.experiment.schema import Experiment, ExperimentError
-from search.experiment.space import (
-    END,
-    METHOD,
-    START,
-    Changes,
-    Choice,
-    Dimension,
-    Entry,
-    Interval,
-    Range,
-    Window,
-    clashes,
-    dimensions,
-    entry_problems,
-    methods,
-    paths,
-    windows,
-    with_changes,
-)
+from search.experiment.space import Entry, clashes, dimensions, entry_problems, methods, paths, windows, with_changes
 from search.experiment.yaml_source import Document
 from search.tuner.distributions import distributions
 from tests.support.tells import tells

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState
 
 from search.experiment.arms import ARMS
+from search.experiment.dimensions import METHOD
 from search.experiment.load import check
 from search.experiment.schema import Experiment, SamplerName
-from search.experiment.space import METHOD, with_changes
+from search.experiment.space import with_changes
 from search.experiment.yaml_source import override, parse
 from search.run.journal import Journal, TrialRecord
 from search.tuner.search_policy import SearchPolicy
