@@ -25,7 +25,8 @@ def _choices(experiment: Experiment) -> dict[str, list[Any]]:
 
 
 def costs_of(experiment: Experiment, data: Data, device: torch.device) -> dict[str, Cost]:
-    """By label: the first choice of each path, each other choice by itself, and the heaviest of each together.
+    """By label: the first choice of each path, each other choice by itself, and the heaviest of each together; what
+    is tried first as well, where that makes it another.
 
     Heaviest is what takes the most memory on a GPU, and the most time on a CPU.
 
@@ -34,7 +35,7 @@ def costs_of(experiment: Experiment, data: Data, device: torch.device) -> dict[s
     """
     base: Changes = {METHOD: methods(experiment.space, experiment.trial)[0]}
     choices, sizes = _choices(experiment), _sizes(experiment, data)
-    first = {path: values[0] for path, values in choices.items()}
+    base_choice = {path: values[0] for path, values in choices.items()}
     costs: dict[str, Cost] = {}
 
     def weigh(changes: Changes) -> float:
@@ -43,8 +44,10 @@ def costs_of(experiment: Experiment, data: Data, device: torch.device) -> dict[s
             costs[name] = _measure_cost(experiment, data, sizes, {**base, **changes}, device)
         return costs[name].peak_bytes if device.type == "cuda" else costs[name].epoch_seconds
 
-    weights = {path: [weigh({**first, path: value}) for value in values] for path, values in choices.items()}
+    weights = {path: [weigh({**base_choice, path: value}) for value in values] for path, values in choices.items()}
     weigh({path: choices[path][w.index(max(w))] for path, w in weights.items()})
+    for changes in experiment.search.first:
+        weigh(base_choice | {path: value for path, value in changes.items() if path.startswith(WEIGH)})
     return costs
 
 

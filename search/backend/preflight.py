@@ -13,6 +13,7 @@ from ogmge.config import ConfigError
 from search.experiment.dimensions import METHOD, Changes
 from search.experiment.formatting import label
 from search.experiment.schema import Experiment, ExperimentError
+from search.experiment.sources import opening_notes
 from search.experiment.space import methods, with_changes
 from search.run.open_data import open_data
 
@@ -47,12 +48,13 @@ def _metric_problems(experiment: Experiment, data: fit.Data) -> list[str]:
 
 
 def _variants(experiment: Experiment) -> Iterator[Changes]:
-    """The trial itself, and it with each choice that makes another model."""
+    """The trial itself, it with each choice that makes another model, and the configurations that are tried first."""
     base: Changes = {METHOD: methods(experiment.space, experiment.trial)[0]} if experiment.space else {}
     yield base
     for path, entry in experiment.space.items():
         if path.startswith(SHAPES_THE_MODEL) and isinstance(entry, list):
             yield from ({**base, path: value} for value in entry)
+    yield from ({**base, **changes} for changes in experiment.search.first)
 
 
 def _find_problems(experiment: Experiment, changes: Changes, data: fit.Data) -> list[str]:
@@ -83,7 +85,7 @@ def check_search(experiment: Experiment) -> tuple[fit.Data, list[str]]:
             ["there is no `space`, so there is nothing to search: train it with `python -m search train FILE`"],
         )
     data = open_data(experiment.dataset)
-    return data, check_models(experiment, data)
+    return data, [*check_models(experiment, data), *opening_notes(experiment)]
 
 
 def check_models(experiment: Experiment, data: fit.Data) -> list[str]:

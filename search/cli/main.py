@@ -174,7 +174,7 @@ def _plan(file: Path, assignments: tuple[str, ...]) -> None:
         from search.commands.estimate import dry_run
         from search.experiment.load import load
 
-        dry_run(load(file, assignments), _console())
+        dry_run(load(file, assignments), RUNS, _console())
         click.echo(f"\nnext:  {command_line(without='--dry-run')}")
 
 

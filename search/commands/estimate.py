@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from rich.console import Console
@@ -19,14 +20,18 @@ from search.backend.preflight import check_search
 from search.backend.resources import ResourceError, Resources, cpus_a_gpu, requested_resources, trials_at_once
 from search.backend.step_cost import Cost
 from search.console.notes import print_note
+from search.dry_run.draw import draw_trials
 from search.dry_run.forecast import Forecast, expected_epochs
 from search.dry_run.prefix_savings import expected_savings
 from search.experiment.arms import ARMS
 from search.experiment.formatting import duration, size
+from search.experiment.rungs import longest_trial
 from search.experiment.schema import Experiment
-from search.experiment.space import most_epochs, windows
+from search.experiment.sources import Source
+from search.experiment.space import windows
+from search.run.earlier import read_earlier
+from search.run.open_data import fingerprint_of
 from search.tuner.pruners.pruner import pruner_of
-from search.tuner.search_policy import SearchPolicy
 
 Nodes = list[dict[str, float]]  # what each has: CPU, GPU
 Costs = dict[str, Cost]  # of the configurations, by label
@@ -87,12 +92,14 @@ def forecast(experiment: Experiment, data: Data) -> Forecast:
     nodes = _nodes(experiment)
     owner = "this machine" if search.address == "local" else "the cluster"
     costs, packed = _pack(experiment, data, nodes, owner)
-    resources, arms = packed.resources, SearchPolicy(experiment).arms
-    epochs = most_epochs(experiment.space, trial)
+    resources, drawn = packed.resources, draw_trials(experiment)
+    arms = [trial.arm for trial in drawn]
+    epochs = longest_trial(experiment)
     starts = [start for start, _ in windows(experiment.space, trial)]
     return Forecast(
         cpus=sum(node.get("CPU", 0.0) for node in nodes),
         trials=Counter(arms),
+        sources=Counter(trial.source for trial in drawn),
         epochs_at_most=len(arms) * epochs,
         epochs_expected=expected_epochs(arms, starts, epochs, pruner_of(experiment)),
         at_once=min(trials_at_once(resources, nodes, owner), len(arms)),
@@ -104,13 +111,14 @@ def forecast(experiment: Experiment, data: Data) -> Forecast:
         artifacts=experiment.tracking.checkpoints == "best",
         confirmation=(confirm.trainings, len(ARMS) * confirm.seeds) if confirm else (0, 0),
         longest=epochs,
-        savings=expected_savings(experiment, arms),
+        savings=expected_savings(experiment, drawn),
         prefix_bytes_at_most=search.prefixes.max_gb * 1e9,
     )
 
 
 def _epoch_rows(f: Forecast, *, shares: bool) -> Iterator[Row]:
     yield "trials", str(sum(f.trials.values())), f"{f.trials['modulated']} modulated, {f.trials['baseline']} not"
+    yield "  settings from", "", ", ".join(f"{source} {f.sources[source]}" for source in Source if f.sources[source])
     yield "epochs", str(f.epochs_at_most), f"{f.epochs_expected:.0f}"
     if shares:
         inherited = f.epochs_expected - f.epochs_to_train
@@ -198,14 +206,20 @@ def _format_paths(paths: tuple[str, ...]) -> str:
     return ", ".join(f"`space.{path}`" for path in paths)
 
 
-def dry_run(experiment: Experiment, console: Console) -> None:
+def dry_run(experiment: Experiment, runs: Path, console: Console) -> None:
     """Print what the search would take.
+
+    Args:
+        experiment: of the search.
+        runs: the folder of all runs.
+        console: where.
 
     Raises:
         ExperimentError, DatasetError, ResourceError: the same as for the search.
     """
     data, notes = check_search(experiment)
-    for note in notes:
+    earlier = read_earlier(experiment, runs, fingerprint_of(data))
+    for note in [*notes, *map(str, earlier)]:
         print_note(console, note)
     found = forecast(experiment, data)
     if found.note:

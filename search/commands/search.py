@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from rich.console import Console
@@ -28,6 +29,7 @@ from search.report import export
 from search.report.page import describe_start
 from search.run import best as answer
 from search.run.checkpoints import storage_of
+from search.run.earlier import read_earlier
 from search.run.folder import RunFolder, claim_folder, identify, write
 from search.run.journal import Journal
 from search.run.open_data import fingerprint_of
@@ -76,7 +78,8 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
     began = time.monotonic()
     folder = RunFolder(runs / experiment.name)
     data, notes = check_search(experiment)
-    for note in notes:
+    earlier = [] if folder.has_progress else read_earlier(experiment, runs, fingerprint_of(data))
+    for note in [*notes, *map(str, earlier)]:
         print_note(console, note)
     with claim_folder(folder, experiment, resume=resume):
         identity = identify(folder, fingerprint_of(data))
@@ -84,6 +87,8 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
         weights = partial(storage.weights, cache=folder.tune)
         with closing(Journal(folder.journal)) as journal:
             tuner = Tuner(experiment, journal, SearchPolicy(experiment))
+            if earlier:
+                tuner.learn(chain.from_iterable(run.trials for run in earlier))
             described = "" if resume else describe_start(folder)
             tracker = SearchTracker(experiment, folder, identity, tuner.record, weights, description=described)
             console.print(

@@ -43,6 +43,11 @@ class View:
     unspent: Callable[[], list[tuple[float, str]]]
 
 
+def describe(trial: TrialRecord) -> str:
+    """A trial's settings, and where they come from, in a line."""
+    return label(trial.changes) if trial.source is None else f"{label(trial.changes)} ({trial.source})"
+
+
 def of_search(tuner: Tuner) -> View:
     """Of a search: the best of each arm."""
     objective = tuner.experiment.search.objective
@@ -50,14 +55,14 @@ def of_search(tuner: Tuner) -> View:
     def best_lines() -> list[str]:
         return [
             f"best {arm:<9}  {format_value(objective.metric, best.value)}   trial {best.trial.number}: "
-            f"{label(best.trial.changes)}"
+            f"{describe(best.trial)}"
             for arm, best in bests(tuner.record, objective).items()
         ]
 
     def unspent() -> list[tuple[float, str]]:
         return remaining(tuner.experiment.search.budget, tuner.record.spent)
 
-    return View(tuner.experiment.name, "trials", lambda trial: label(trial.changes), best_lines, unspent)
+    return View(tuner.experiment.name, "trials", describe, best_lines, unspent)
 
 
 class Progress:

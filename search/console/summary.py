@@ -49,6 +49,7 @@ def _column(metric: str, names: list[str], best: Best, effort: Effort, separator
     return {name: format_value(key, best.metrics.get(key)) for name, key in keys.items()} | {
         "configuration": label(best.trial.changes, separator),
         "trial": f"{best.trial.number}, at epoch {int(best.metrics['epoch'])}",
+        **({"settings from": best.trial.source.value} if best.trial.source else {}),
         "out of": f"{effort.trials} trials, {effort.epochs} epochs",
     }
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
 
 from search.backend.step_cost import Cost
 from search.dry_run.prefix_savings import PrefixSavings
 from search.experiment.arms import Arm
+from search.experiment.sources import Source
 from search.tracking.client import EMPTY_BYTES, RUN_BYTES, VALUE_BYTES
 from search.tuner.pruners.peers import LearningCurve, Pruner
 
@@ -65,6 +66,7 @@ class Forecast:
 
     Args:
         trials: of each arm.
+        sources: of the trials, by where their settings come from.
         epochs_at_most: with no trial stopped early.
         epochs_expected: with early stopping.
         at_once: trials at the same time.
@@ -81,7 +83,8 @@ class Forecast:
         note: how `cpu` and `gpu` were found, where they were measured.
     """
 
-    trials: dict[Arm, int]
+    trials: Mapping[Arm, int]
+    sources: Mapping[Source | None, int]
     epochs_at_most: int
     epochs_expected: float
     at_once: int

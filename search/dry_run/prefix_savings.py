@@ -6,16 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Literal
 
-from ogmge.config import TrialConfig
 from ogmge.prefix_keys import keys
-from search.experiment.arms import Arm
 from search.experiment.schema import Experiment
 from search.experiment.space import with_changes
+from search.run.journal import TrialRecord
 from search.tuner.prefixes.siblings import continuous_paths
 from search.tuner.prefixes.tree import Tree
-from search.tuner.study import ArmStudy
 
 
 @dataclass(frozen=True)
@@ -35,31 +32,22 @@ class PrefixSavings:
     limited_by: tuple[str, ...] = ()
 
 
-def expected_savings(experiment: Experiment, arms: Sequence[Arm]) -> PrefixSavings:
-    """Draw as many trials as are planned, and count their shared epochs; in place of a sampler that learns from
-    results, draw at random.
+def expected_savings(experiment: Experiment, trials: Sequence[TrialRecord]) -> PrefixSavings:
+    """Count the epochs that some trials share.
 
     Args:
-        experiment: its space, its sampler, its seed.
-        arms: of the trials.
+        experiment: what is searched.
+        trials: as a search may come to try them, see `search.dry_run.draw`.
     """
     if not experiment.search.share_prefixes:
         return PrefixSavings()
-    trainings = list(map(keys, _draw(experiment, arms)))
+    trainings = [keys(with_changes(experiment.trial, trial.changes)) for trial in trials]
     tree = Tree([(training, False) for training in trainings])
     epochs = Counter(chain.from_iterable(training[1:] for training in trainings))
     prefixes = Counter(chain.from_iterable(map(tree.prefixes, trainings)))
     return PrefixSavings(
         1 - len(epochs) / epochs.total(),
-        sum(trials > 1 for trials in prefixes.values()),
+        sum(count > 1 for count in prefixes.values()),
         continuous_paths(experiment.space, experiment.trial, late=False),
         continuous_paths(experiment.space, experiment.trial, late=True),
     )
-
-
-def _draw(experiment: Experiment, arms: Sequence[Arm]) -> list[TrialConfig]:
-    search = experiment.search
-    sampler: Literal["grid", "qmc", "random"] = search.sampler if search.sampler in ("grid", "qmc") else "random"
-    blind = experiment.model_copy(update={"search": search.model_copy(update={"sampler": sampler})})
-    studies = {arm: ArmStudy(blind, arm) for arm in set(arms)}
-    return [with_changes(experiment.trial, studies[arm].suggest(number)[1]) for number, arm in enumerate(arms)]

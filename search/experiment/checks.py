@@ -8,16 +8,23 @@ from typing import get_args
 
 from ogmge.config import TrialConfig
 from search.experiment import space as spaces
+from search.experiment.arms import ARMS, arm_of
 from search.experiment.dimensions import METHOD, START, Choice, Dimension, Interval
+from search.experiment.first import first_faults
 from search.experiment.messages import Fault, nearest
-from search.experiment.rungs import rungs_of
+from search.experiment.rungs import longest_trial, rungs_of
 from search.experiment.schema import Experiment, SamplerName, Search
+from search.experiment.sources import openings
 
 
 def disagreements(experiment: Experiment) -> list[Fault]:
     """All that is wrong with an experiment whose parts are sound each by itself."""
-    faults = _space_faults(experiment.space, experiment.trial)
-    faults = faults or [*_rung_faults(experiment), *_epoch_budget_faults(experiment)]
+    faults = [*_space_faults(experiment.space, experiment.trial), *first_faults(experiment)]
+    faults = faults or [
+        *_rung_faults(experiment),
+        *_epoch_budget_faults(experiment),
+        *_trials_faults(experiment),
+    ]
     faults += _sampler_faults(experiment.search, experiment.space, experiment.trial)
     return [*faults, *_gpu_budget_faults(experiment.search), *_mode_faults(experiment.search)]
 
@@ -46,7 +53,7 @@ def _whole_space_faults(space: dict[str, spaces.Entry], trial: TrialConfig) -> l
 
 
 def _rung_faults(experiment: Experiment) -> list[Fault]:
-    how, longest = experiment.search.scheduler, spaces.most_epochs(experiment.space, experiment.trial)
+    how, longest = experiment.search.scheduler, longest_trial(experiment)
     place = ("search", "scheduler")
     if how.name != "asha":
         given = how.model_dump(include={"rungs", "brackets"}, exclude_defaults=True)
@@ -59,6 +66,18 @@ def _rung_faults(experiment: Experiment) -> list[Fault]:
         text = f"must be {most}, as in one more no trial would ever be compared, but got {how.brackets}"
         return [((*place, "brackets"), text)]
     return []
+
+
+def _trials_faults(experiment: Experiment) -> list[Fault]:
+    """Whether an arm has fewer trials than the experiment decides before there is any result."""
+    search = experiment.search
+    planned = [arm_of(number, search.baseline_share) for number in range(search.trials)]
+    short = {arm: len(openings(experiment, arm)) for arm in ARMS if planned.count(arm) < len(openings(experiment, arm))}
+    if not search.first or not short:
+        return []
+    arm, decided = next(iter(short.items()))
+    text = f"leaves the {arm} arm {planned.count(arm)} trials, but `trial` and `search.first` name {decided}"
+    return [(("search", "trials"), f"{text}: raise it, or name fewer")]
 
 
 def _mode_faults(search: Search) -> list[Fault]:
@@ -109,7 +128,7 @@ def _epoch_budget_faults(experiment: Experiment) -> list[Fault]:
     epochs, confirm = experiment.search.budget.epochs, experiment.confirm
     if epochs is None or confirm is None:
         return []
-    each = spaces.most_epochs(experiment.space, experiment.trial)
+    each = longest_trial(experiment)
     needed = confirm.trainings * each
     text = f"must be more than the confirmation's {confirm.trainings} x {each} = {needed}, but got {epochs}"
     return [(("search", "budget", "epochs"), text)] if epochs <= needed else []

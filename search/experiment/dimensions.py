@@ -18,6 +18,7 @@ Internal = dict[str, Any]  # what a study samples, by name
 Changes = dict[str, Any]  # what it means for the trial, by dotted path
 
 METHOD, START, END = "modulation.method", "modulation.start", "modulation.end"
+MODULATION = "modulation."  # what the paths of an arm's own settings begin with
 
 
 class Range(BaseModel):
@@ -72,6 +73,14 @@ class Choice:
         """The value at a place below `count`, as it is sampled."""
         return {self.path: place if self.is_ranked else json.dumps(self.values[place])}
 
+    def nearest(self, changes: Changes) -> Internal:
+        """The value nearest to that of a configuration, as it is sampled; the first where they have no order."""
+        own = changes[self.path]
+        if self.is_ranked and is_number(own):
+            ranked = sorted(self.values)
+            return self.at(min(range(len(ranked)), key=lambda place: abs(ranked[place] - own)))
+        return self.at(self.values.index(own) if own in self.values else 0)
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -99,6 +108,15 @@ class Interval:
         """The value at a place below `count`, which is finite."""
         value = Decimal(str(self.range.low)) + place * Decimal(str(self._step))
         return {self.path: int(value) if self.integer else float(value)}
+
+    def nearest(self, changes: Changes) -> Internal:
+        """The value nearest to that of a configuration, as it is sampled; the lowest where that is no number."""
+        asked = changes[self.path] if is_number(changes[self.path]) else self.range.low
+        own = min(max(asked, self.range.low), self.range.high)
+        if self._step is None:
+            return {self.path: float(own)}
+        place = round((Decimal(str(own)) - Decimal(str(self.range.low))) / Decimal(str(self._step)))
+        return self.at(min(place, int(self.count) - 1))
 
 
 @dataclass(frozen=True)
@@ -139,6 +157,12 @@ class Window:
         allowed = ends[start]
         found: Internal = {START: list(ends).index(start), END: (allowed.index(end) + 0.5) / len(allowed)}
         return {path: value for path, value in found.items() if path in self.varying}
+
+    def nearest(self, changes: Changes) -> Internal:
+        """The pair nearest to that of a configuration, as it is sampled."""
+        start, end = changes[START], changes[END]
+        pairs = sorted(self.pairs)
+        return self.at(min(range(len(pairs)), key=lambda n: abs(pairs[n][0] - start) + abs(pairs[n][1] - end)))
 
 
 Dimension = Choice | Interval | Window

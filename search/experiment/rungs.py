@@ -30,10 +30,14 @@ def rung_epochs(grace_epochs: int, reduction_factor: int, epochs: int, drops: Co
     return sorted(found)
 
 
+def longest_trial(experiment: Experiment) -> int:
+    """Epochs of the longest that a trial can be."""
+    return most_epochs(experiment.space, experiment.trial, experiment.search.first)
+
+
 def grace_of(experiment: Experiment) -> int:
     """`search.scheduler.grace_epochs`, or a third of the longest trial."""
-    asked = experiment.search.scheduler.grace_epochs
-    return asked or max(1, most_epochs(experiment.space, experiment.trial) // 3)
+    return experiment.search.scheduler.grace_epochs or max(1, longest_trial(experiment) // 3)
 
 
 def rungs_of(experiment: Experiment) -> list[int]:
@@ -45,6 +49,6 @@ def rungs_of(experiment: Experiment) -> list[int]:
     return rung_epochs(
         grace_of(experiment),
         scheduler.reduction_factor,
-        most_epochs(experiment.space, experiment.trial),
+        longest_trial(experiment),
         schedule.milestones if known else (),
     )

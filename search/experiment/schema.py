@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 
 from datasets.store.remote import whereabouts
 from ogmge.config import TrialConfig
@@ -92,12 +92,20 @@ class Budget(_Section):
 
 
 Mode = Literal["max", "min"]
+# any value: what is wrong with each is said by `search.experiment.first`, so that one mistake hides no other
+_Configuration = Annotated[Any, WithJsonSchema({"type": "object"})]
 
 
 def _different(metrics: str | tuple[str, ...]) -> str | tuple[str, ...]:
     if not isinstance(metrics, str) and (not metrics or len(set(metrics)) < len(metrics)):
         raise ValueError(f"at least one metric, and each once, but got {list(metrics)}")
     return metrics
+
+
+def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) < len(names):
+        raise ValueError(f"each search once, but got {list(names)}")
+    return names
 
 
 def _address(address: str) -> str:
@@ -127,6 +135,15 @@ class Search(_Section):
     """Trials of both arms together."""
     baseline_share: float = Field(default=0.5, gt=0, lt=1)
     """The part of the trials that train without modulation."""
+    first: tuple[_Configuration, ...] = ()
+    """Configurations known to be good, which both arms try right after the experiment's own `trial`: for each a mapping
+    from dotted paths into `trial` to values; all else is as in `trial`. One may lie outside the space."""
+    learn_from: Annotated[tuple[str, ...], AfterValidator(_distinct)] = ()
+    """Earlier searches, each by its name or folder, on the same data and with the same metric: the sampler knows the
+    results of those of their trials that the space holds. None of them counts as a trial of this search."""
+    transfer: float = Field(default=0.5, ge=0, le=1)
+    """The part of an arm's trials that take their shared settings (all but the modulation) from the best trial of the
+    other arm so far, see docs/arms.md; 0 searches the arms apart."""
     sampler: SamplerName = "tpe"
     """Optuna's sampler; `grid` tries every configuration of a finite space in an order drawn at random."""
     scheduler: Scheduler = Scheduler()

@@ -9,7 +9,7 @@ import copy
 import itertools
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -51,6 +51,11 @@ def with_changes(trial: TrialConfig, changes: Changes) -> TrialConfig:
     Raises:
         pydantic.ValidationError: the result is no valid trial.
     """
+    return trial_from(merge(trial, changes))
+
+
+def merge(trial: TrialConfig, changes: Changes) -> dict[str, Any]:
+    """The trial as plain values, each dotted path of `changes` set to its value; they may not make a valid one."""
     values = asdict(trial)
     for path, value in changes.items():
         *way, last = path.split(".")
@@ -58,7 +63,7 @@ def with_changes(trial: TrialConfig, changes: Changes) -> TrialConfig:
         for part in way:
             target = target[part]
         target[last] = copy.deepcopy(value)
-    return trial_from(values)
+    return values
 
 
 def _existing(trial: TrialConfig, path: str) -> Any:
@@ -153,9 +158,9 @@ def _extremes(entry: Entry) -> dict[str | int, Any]:
     return {"low": entry.low, "high": entry.high} if isinstance(entry, Range) else dict(enumerate(entry))
 
 
-def most_epochs(space: Mapping[str, Entry], trial: TrialConfig) -> int:
-    """The longest that a trial can be."""
-    return _epochs(space, trial)[1]
+def most_epochs(space: Mapping[str, Entry], trial: TrialConfig, first: Iterable[Changes] = ()) -> int:
+    """The longest that a trial can be: one of the space, or of some configurations that may lie outside it."""
+    return max([_epochs(space, trial)[1], *(int(changes.get("epochs", 0)) for changes in first)])
 
 
 def _epochs(space: Mapping[str, Entry], trial: TrialConfig) -> tuple[int, int]:

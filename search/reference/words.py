@@ -31,10 +31,15 @@ def _scalar(schema: Schema, others: list[str]) -> str:
 def _list(schema: Schema, others: list[str]) -> str:
     if "prefixItems" in schema:
         return f"list of {len(schema['prefixItems'])} {takes(schema['prefixItems'][0])}s"
-    return f"list of {takes(schema['items'])}" + ("" if "enum" in schema["items"] else "s")
+    items = takes(schema["items"])
+    if schema["items"].get("type") == "object":
+        return f"list of {items.replace('mapping', 'mappings', 1)}"
+    return f"list of {items}" + ("" if "enum" in schema["items"] else "s")
 
 
 def _mapping(schema: Schema, others: list[str]) -> str:
+    if "additionalProperties" not in schema:
+        return "mapping of dotted paths to values"
     values = _words(schema["additionalProperties"])
     return f"mapping of names to {'these' if set(values) <= set(others) else join_words(values)}"
 

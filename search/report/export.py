@@ -172,6 +172,7 @@ def _row(trial: TrialRecord, metric: str, front: Collection[int] | None) -> dict
     return {
         "trial": trial.number,
         "arm": trial.arm,
+        **({} if trial.source is None else {"source": trial.source.value}),
         "status": trial.status,
         "epochs_trained": len(trial.epochs) - trial.inherited_epochs,
         "epochs_inherited": trial.inherited_epochs,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Iterator
 
 from search.console.summary import bests_head, bests_rows, count_epochs, ends, format_effort, worth
 from search.experiment.arms import ARMS, Arm
 from search.experiment.formatting import configuration, duration, of_space, percent
+from search.experiment.sources import Source
 from search.report.facts import ClassChange, Facts
 from search.run.best import front_of
 from search.run.budget import NOTHING, remaining
@@ -121,6 +123,7 @@ def overview(facts: Facts) -> list[tuple[str, str]]:
             "trials",
             f"{len(record.trials)} of {facts.total} begun: {ends(record)}" + f", {running} running" * bool(running),
         ),
+        ("settings from", _sources(facts)),
         ("epochs", format_effort(count_epochs(facts.experiment, record), record.spent)),
         ("time", duration(record.spent.wall_seconds)),
         ("budget", f"{limited or 'none'}" + (f": {facts.stop_reason}" if facts.stop_reason else "")),
@@ -128,6 +131,16 @@ def overview(facts: Facts) -> list[tuple[str, str]]:
         ("early stopping", search.scheduler.name),
         ("data", f"{facts.experiment.dataset['name']}, fingerprint {facts.fingerprint}"),
     ]
+
+
+def _sources(facts: Facts) -> str:
+    """Where the trials' settings come from, by arm."""
+    counts = {arm: Counter(trial.source for trial in facts.record if trial.arm == arm) for arm in reversed(ARMS)}
+    by_arm = {
+        TITLES[arm]: ", ".join(f"{source} {those[source]}" for source in Source if those[source])
+        for arm, those in counts.items()
+    }
+    return "; ".join(f"{title}: {text}" for title, text in by_arm.items() if text) or "not noted"
 
 
 def space_by_path(facts: Facts) -> dict[str, str]:

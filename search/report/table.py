@@ -39,7 +39,16 @@ class Row:
 
 def head(facts: Facts) -> list[str]:
     """Above the columns between the trial's number and the reason."""
-    return ["arm", "ended", "epochs", facts.metric, *_names(facts), *map(_heading, _paths(facts)), "trained for"]
+    return [
+        "arm",
+        "settings from",
+        "ended",
+        "epochs",
+        facts.metric,
+        *_names(facts),
+        *map(_heading, _paths(facts)),
+        "trained for",
+    ]
 
 
 def rows(facts: Facts) -> list[Row]:
@@ -66,7 +75,7 @@ def _paths(facts: Facts) -> list[str]:
 def _row(facts: Facts, trial: TrialRecord, metrics: list[str], paths: list[str]) -> Row:
     best, seconds = trial.best_epoch(facts.metric) or {}, trained_seconds(trial)
     status = "waiting" if trial.status == "running" and not facts.busy else trial.status
-    cells = [Cell(TITLES[trial.arm]), Cell(WORDS[status]), _epochs(trial)]
+    cells = [Cell(TITLES[trial.arm]), Cell(trial.source or ""), Cell(WORDS[status]), _epochs(trial)]
     cells += [Cell(format_value(name, best.get(name)), best.get(name)) for name in metrics]
     cells += [_setting(trial, path) for path in paths]
     return Row(trial, status, [*cells, Cell(duration(seconds), seconds)])

@@ -47,9 +47,14 @@ class Interval:
     examples: int
 
 
+def has_result(trial: TrialRecord) -> bool:
+    """Whether a trial was trained to the end, or stopped early after an epoch or more."""
+    return trial.status in ("finished", "stopped") and trial.best is not None
+
+
 def trials_with_result(record: SearchRecord, arm: Arm) -> list[TrialRecord]:
-    """An arm's trials that were trained to the end, or stopped early after an epoch or more, by number."""
-    mine = (t for t in record if t.arm == arm and t.status in ("finished", "stopped") and t.best is not None)
+    """An arm's trials that have one, by number."""
+    mine = (trial for trial in record if trial.arm == arm and has_result(trial))
     return sorted(mine, key=attrgetter("number"))
 
 

@@ -8,7 +8,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from ogmge.fit import LAST
 from search.experiment.formatting import flat
 from search.experiment.messages import hint
 from search.experiment.mistakes import UserError
-from search.experiment.schema import Experiment, as_values, to_yaml
+from search.experiment.schema import Experiment, Search, as_values, to_yaml
 from search.run.version import VERSION, read_values
 
 MAY_CHANGE = (  # on resume
@@ -119,10 +119,17 @@ def differences_from(experiment: Experiment, path: Path, also: Collection[str] =
     Raises:
         FolderError: the file is damaged.
     """
-    before, now = _read_flat(path), flat(as_values(experiment))
+    now = flat(as_values(experiment))
+    before = {**_defaults_since(now), **_read_flat(path)}
     may = set(MAY_CHANGE).difference(also)
     different = [key for key in {**before, **now} if before.get(key) != now.get(key) and key not in may]
     return [f"`{key}` was {before.get(key)!r} and is {now.get(key)!r}" for key in different]
+
+
+def _defaults_since(now: Mapping[str, Any]) -> dict[str, Any]:
+    """The defaults of `search`, by dotted path: a file that was written before a key existed means its default."""
+    defaults = flat({"search": Search().model_dump(mode="json")})
+    return {key: value for key, value in defaults.items() if key in now}
 
 
 def _read_flat(path: Path) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from search.experiment.arms import Arm
+from search.experiment.sources import Source
 from search.run.budget import Spent
 from search.run.causes import Cause, Reason, reason_of
 from search.run.version import FIRST, in_todays_words, version_of
@@ -36,6 +37,7 @@ class TrialRecord:
         internal: what the study sampled.
         changes: what differs from the experiment's `trial`, by dotted path.
         oom_retries: how often it ran out of memory and was begun again with more room.
+        source: where its settings come from; None where that is not noted, as in a confirmation.
     """
 
     number: int
@@ -47,6 +49,7 @@ class TrialRecord:
     reason: Reason | None = None
     oom_retries: int = 0
     bests: list[float] = field(default_factory=list)  # the best of the objective so far, after each epoch
+    source: Source | None = None
 
     @property
     def is_over(self) -> bool:
@@ -112,6 +115,7 @@ class SearchRecord:
         spent: so far.
         moments: what was spent when, in order.
         cut_short: number -> which limit of the budget stopped the trial, of those that go on once there is more.
+        earlier: trials of earlier searches, from which the samplers learn.
     """
 
     def __init__(self) -> None:
@@ -119,19 +123,23 @@ class SearchRecord:
         self.spent = Spent()
         self.moments: list[Moment] = []
         self.cut_short: dict[int, Reason] = {}
+        self.earlier: list[TrialRecord] = []
 
     def apply(self, event: dict[str, Any]) -> None:
         """Takes in one event; an epoch that is known already changes nothing."""
         self.spent.wall_seconds = event.get("wall_seconds", self.spent.wall_seconds)
         if event["event"] == "suggested":
             self._suggest(event)
+        elif event["event"] == "learned":
+            self.earlier = [TrialRecord(**values) for values in event["trials"]]
         else:
             _EVENTS[event["event"]](self, self.trials[event["number"]], event)
 
     def _suggest(self, event: dict[str, Any]) -> None:
         number = event["number"]
         internal = event["internal"] if version_of(event) > FIRST else in_todays_words(event["internal"])
-        self.trials[number] = TrialRecord(number, cast(Arm, event["arm"]), internal, event["changes"])
+        source = Source(event["source"]) if event.get("source") else None
+        self.trials[number] = TrialRecord(number, cast(Arm, event["arm"]), internal, event["changes"], source=source)
 
     def _start(self, trial: TrialRecord, event: dict[str, Any]) -> None:
         trial.status = "running"

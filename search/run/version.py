@@ -4,6 +4,7 @@
 2: the ablation.
 3: a trial's end has a cause with its facts where it had a sentence; running out of memory has its own name;
    what modalities say alone is `unimodal` in `verdict.json`.
+4: a trial's first event says where its settings come from; the trials of earlier searches have an event.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 from search.experiment.mistakes import UserError
 
-VERSION = 3
+VERSION = 4
 FIRST = 1  # of what carries none
 
 

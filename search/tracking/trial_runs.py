@@ -244,6 +244,7 @@ class TrialRuns:
             "kind": self._kind.name,
             "trial": str(trial.number),
             "arm": trial.arm,
+            **({} if trial.source is None else {"source": trial.source.value}),
             "fusion": config.fusion,
             "method": config.modulation.method,
             **self._kind.own,

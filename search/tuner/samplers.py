@@ -133,6 +133,11 @@ def fixed_sampler(params: Internal) -> BaseSampler:
     return PartialFixedSampler(params, RandomSampler())
 
 
+def partly_fixed_sampler(params: Internal, rest: BaseSampler) -> BaseSampler:
+    """A sampler of these parameters, and of what another draws beside them."""
+    return PartialFixedSampler(params, rest) if params else rest
+
+
 SAMPLERS: dict[SamplerName, Callable[[StudyHistory, int], BaseSampler]] = {
     "tpe": tpe,
     "random": random,

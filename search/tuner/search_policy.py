@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from search.experiment.arms import ARMS, Arm, plan
+from search.experiment.arms import ARMS, Arm, other_arm, plan
 from search.experiment.dimensions import START, Changes, Internal
+from search.experiment.rungs import longest_trial
 from search.experiment.schema import Experiment
-from search.experiment.space import most_epochs
+from search.experiment.sources import Opening, Source, openings
+from search.run.best import has_result
 from search.run.budget import Spent, is_limit_of, reserve, stop_reason
 from search.run.causes import Reason
 from search.run.journal import SearchRecord, TrialRecord
@@ -17,6 +19,7 @@ from search.tuner.prefixes.siblings import Sibling, siblings
 from search.tuner.pruners.peers import LearningCurve, Pruner
 from search.tuner.pruners.pruner import pruner_of
 from search.tuner.study import ArmStudy
+from search.tuner.transfer import is_due, settings_to_try
 
 
 @dataclass(frozen=True)
@@ -27,11 +30,13 @@ class Suggestion:
         arm: of the trial.
         internal: as the policy notes it.
         changes: of the experiment's trial.
+        source: where its settings come from.
     """
 
     arm: Arm
     internal: Internal
     changes: Changes
+    source: Source | None = None
 
 
 class Policy(Protocol):
@@ -40,6 +45,9 @@ class Policy(Protocol):
     @property
     def total(self) -> int:
         """Trials in all, as far as the results so far ask for."""
+
+    def learn(self, trials: Iterable[TrialRecord]) -> None:
+        """Trials of earlier searches, before the first of this one."""
 
     def restore(self, trial: TrialRecord) -> None:
         """A trial from before a resume."""
@@ -83,8 +91,12 @@ class SearchPolicy:
         search = experiment.search
         self._experiment = experiment
         self.studies: dict[Arm, ArmStudy] = {arm: ArmStudy(experiment, arm) for arm in ARMS}
-        capacity = {arm: study.capacity for arm, study in self.studies.items()}
+        self._openings = {arm: openings(experiment, arm) for arm in ARMS}
+        outside = {arm: sum(o.internal is None for o in those) for arm, those in self._openings.items()}
+        capacity = {arm: study.capacity + outside[arm] for arm, study in self.studies.items()}
         self.arms: list[Arm] = plan(search.trials, search.baseline_share, capacity)
+        self._sources: dict[Arm, list[Source | None]] = {arm: [] for arm in ARMS}
+        self._results: dict[Arm, list[TrialRecord]] = {arm: [] for arm in ARMS}
         self._pruner: Pruner = pruner_of(experiment)
         self._runs: dict[int, LearningCurve] = {}
         self._stop_reason: Reason | None = None
@@ -94,14 +106,64 @@ class SearchPolicy:
     def total(self) -> int:
         return len(self.arms)
 
+    def learn(self, trials: Iterable[TrialRecord]) -> None:
+        for trial in trials:
+            self.studies[trial.arm].learn(trial)
+
     def restore(self, trial: TrialRecord) -> None:
+        self._keep_arm(trial)
         self._suggested.add(trial.number)
+        self._sources[trial.arm].append(trial.source)
         self.studies[trial.arm].add(trial)
+        self._note_result(trial)
+
+    def _keep_arm(self, trial: TrialRecord) -> None:
+        """Where an older program planned another order of the arms, a later trial of the arm changes places."""
+        planned = self.arms[trial.number : trial.number + 1]
+        if planned and planned[0] != trial.arm and trial.arm in self.arms[trial.number :]:
+            later = self.arms.index(trial.arm, trial.number)
+            self.arms[trial.number], self.arms[later] = trial.arm, planned[0]
 
     def suggest(self, number: int) -> Suggestion:
+        suggestion = self._open(number) or self._transfer(number) or self._sample(number)
         self._suggested.add(number)
+        self._sources[suggestion.arm].append(suggestion.source)
+        return suggestion
+
+    def _opening(self, arm: Arm) -> Opening | None:
+        """The arm's next trial where that is decided before there is any result."""
+        place = len(self._sources[arm])
+        return self._openings[arm][place] if place < len(self._openings[arm]) else None
+
+    def _open(self, number: int) -> Suggestion | None:
         arm = self.arms[number]
-        return Suggestion(arm, *self.studies[arm].suggest(number))
+        opening = self._opening(arm)
+        if opening is None:
+            return None
+        internal = opening.internal or {}
+        self.studies[arm].take(number, internal)
+        return Suggestion(arm, internal, opening.changes, opening.source)
+
+    def _transfer(self, number: int) -> Suggestion | None:
+        arm = self.arms[number]
+        study, others = self.studies[arm], self._results[other_arm(arm)]
+        if not self._is_transfer_due(arm) or len(others) < study.startup:
+            return None
+        shared = settings_to_try(study, others, self._experiment.search.objective)
+        return None if shared is None else Suggestion(arm, *study.suggest(number, shared), Source.OTHER_ARM)
+
+    def _is_transfer_due(self, arm: Arm) -> bool:
+        sources = self._sources[arm]
+        trials = len(sources) + 1 - len(self._openings[arm])
+        return is_due(sources.count(Source.OTHER_ARM), trials, self._experiment.search.transfer)
+
+    def _sample(self, number: int) -> Suggestion:
+        arm = self.arms[number]
+        return Suggestion(arm, *self.studies[arm].suggest(number), Source.SAMPLER)
+
+    def _note_result(self, trial: TrialRecord) -> None:
+        if has_result(trial):
+            self._results[trial.arm].append(trial)
 
     def dataset(self, trial: TrialRecord) -> Mapping[str, Any]:
         return {}
@@ -119,6 +181,7 @@ class SearchPolicy:
 
     def tell(self, trial: TrialRecord) -> None:
         self.studies[trial.arm].tell(trial)
+        self._note_result(trial)
 
     def stop_reason(self, record: SearchRecord) -> Reason | None:
         """Once there is one it stays, also when the search is opened again: what is reserved is an estimate, which may
@@ -131,15 +194,20 @@ class SearchPolicy:
 
     def _confirmation_cost(self, record: SearchRecord) -> Spent:
         """What the confirmation will take."""
-        confirm, trial = self._experiment.confirm, self._experiment.trial
-        return reserve(confirm.trainings if confirm else 0, most_epochs(self._experiment.space, trial), record.spent)
+        confirm = self._experiment.confirm
+        return reserve(confirm.trainings if confirm else 0, longest_trial(self._experiment), record.spent)
 
     @property
     def has_more(self) -> bool:
         return len(self._suggested) < len(self.arms)
 
     def is_determined(self, number: int) -> bool:
-        return self.studies[self.arms[number]].is_determined
+        arm = self.arms[number]
+        return self._opening(arm) is not None or (self.studies[arm].is_determined and not self._may_transfer(arm))
+
+    def _may_transfer(self, arm: Arm) -> bool:
+        """Whether results may decide, now or once they are there, that the arm's next trial takes from the other."""
+        return self._is_transfer_due(arm) and len(self._sources[other_arm(arm)]) >= self.studies[arm].startup
 
     def siblings(self, trial: TrialRecord) -> list[Sibling]:
         return siblings(self._experiment.space, self._experiment.trial, trial.changes)

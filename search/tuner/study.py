@@ -7,6 +7,9 @@ import itertools
 import json
 import math
 import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import optuna
 from optuna.samplers import BaseSampler
@@ -14,12 +17,20 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
 from search.experiment.arms import Arm
-from search.experiment.dimensions import METHOD, Changes, Dimension, Internal
+from search.experiment.dimensions import MODULATION, Changes, Dimension, Internal, Window
+from search.experiment.placement import decode
 from search.experiment.schema import Experiment
 from search.experiment.space import dimensions
 from search.run.journal import TrialRecord
 from search.tuner.distributions import Distributions, distributions
-from search.tuner.samplers import SAMPLERS, StudyHistory, fixed_sampler, random, sequence
+from search.tuner.samplers import (
+    SAMPLERS,
+    StudyHistory,
+    fixed_sampler,
+    partly_fixed_sampler,
+    random,
+    sequence,
+)
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -32,6 +43,20 @@ PATIENCE = 10  # attempts at a new configuration by the sampler itself
 
 def _seed(seed: int, arm: Arm, number: int, attempt: int) -> int:
     return int.from_bytes(hashlib.blake2b(f"{seed}/{arm}/{number}/{attempt}".encode(), digest_size=4).digest())
+
+
+def _is_modulation(dimension: Dimension) -> bool:
+    return isinstance(dimension, Window) or dimension.path.startswith(MODULATION)
+
+
+def shared_settings(internal: Internal) -> Internal:
+    """What both arms have of a configuration, as it was sampled in either: all but the modulation."""
+    return {name: value for name, value in internal.items() if not name.startswith(MODULATION)}
+
+
+def _as_text(values: Mapping[str, Any]) -> str:
+    """The same for equal values."""
+    return json.dumps(values, sort_keys=True)
 
 
 class ArmStudy:
@@ -56,12 +81,18 @@ class ArmStudy:
         directions = [DIRECTIONS[objective.mode] for objective in self._search.objectives]
         self._study = optuna.create_study(directions=directions)
         self._values: dict[int, list[float]] = {}  # Optuna's number -> the objectives
-        startup = max(4, min(10, self._search.trials // 6))
-        self._history = StudyHistory(self._study, self._distributions, self._values, startup)
-        seed = _seed(self._search.seed, arm, 0, 0)
-        self._sequence = sequence(self._search.sampler, self._dimensions, self._distributions, seed)
+        self.startup = max(4, min(10, self._search.trials // 6))
+        self._history = StudyHistory(self._study, self._distributions, self._values, self.startup)
+        self._sequence = self._new_sequence()
         self._ids: dict[int, int] = {}  # trial number -> Optuna's
         self._texts: set[str] = set()  # of the configurations so far
+        self._earlier = 0  # trials of earlier searches
+        self._modulations = math.prod(d.count for d in self._dimensions if _is_modulation(d))
+        self._tried: Counter[str] = Counter()  # shared settings, as text -> trials that had them
+
+    def _new_sequence(self) -> Iterator[Internal] | None:
+        seed = _seed(self._search.seed, self._arm, 0, 0)
+        return sequence(self._search.sampler, self._dimensions, self._distributions, seed)
 
     @property
     def capacity(self) -> float:
@@ -71,24 +102,36 @@ class ArmStudy:
     @property
     def is_determined(self) -> bool:
         """Whether no result that is still to come can change what is suggested next."""
-        name, startup = self._search.sampler, self._history.startup
-        return self._sequence is not None or name == "random" or (name in ("tpe", "gp") and len(self._texts) < startup)
+        name = self._search.sampler
+        begun = len(self._texts) + self._earlier
+        draws_at_random = name == "random" or (name in ("tpe", "gp") and begun < self.startup)
+        return self._sequence is not None or draws_at_random
 
-    def _sampler(self, number: int, attempt: int) -> BaseSampler:
+    def has_untried(self, shared: Internal) -> bool:
+        """Whether there is a configuration with these shared settings that was not tried in this arm."""
+        return self.trials_with(shared) < self._modulations
+
+    def trials_with(self, shared: Internal) -> int:
+        """How many trials of this arm had these shared settings."""
+        return self._tried[_as_text(shared)]
+
+    def _sampler(self, number: int, attempt: int, fixed: Internal) -> BaseSampler:
         seed = _seed(self._search.seed, self._arm, number, attempt)
-        if self._sequence is not None:
-            return fixed_sampler(
-                next(internal for internal in self._sequence if self._text(internal) not in self._texts)
-            )
-        if attempt >= PATIENCE:
-            return random(self._history, seed)
-        return SAMPLERS[self._search.sampler](self._history, seed)
+        # a sequence with a part of it fixed is a new one: what it passes over is there for later trials
+        if items := self._new_sequence() if fixed else self._sequence:
+            return fixed_sampler(next(item for item in (each | fixed for each in items) if self._is_new(item)))
+        sampler = random if attempt >= PATIENCE else SAMPLERS[self._search.sampler]
+        return partly_fixed_sampler(fixed, sampler(self._history, seed))
 
-    def suggest(self, number: int) -> tuple[Internal, Changes]:
+    def suggest(self, number: int, fixed: Internal | None = None) -> tuple[Internal, Changes]:
         """What trial `number` is to be: as sampled, and as changes of the experiment's trial by dotted path.
 
         A configuration that was suggested before would give the same result to the bit, so another is drawn; after some
         attempts at random.
+
+        Args:
+            number: of the trial.
+            fixed: settings that it is to have, for which `has_untried` is true; the rest is drawn.
 
         Raises:
             RuntimeError: there is no other.
@@ -98,38 +141,61 @@ class ArmStudy:
                 f"the {self._arm} arm's space is used up: all {self.capacity:g} configurations were tried"
             )
         for attempt in itertools.count():
-            self._study.sampler = self._sampler(number, attempt)
+            self._study.sampler = self._sampler(number, attempt, fixed or {})
             trial = self._study.ask(self._distributions)
-            if self._text(trial.params) not in self._texts:
+            if self._is_new(trial.params):
                 break
             self._study.tell(trial, state=TrialState.FAIL)
         self._ids[number] = trial.number
-        self._texts.add(self._text(trial.params))
+        self._note(trial.params)
         return dict(trial.params), self._decode(trial.params)
+
+    def take(self, number: int, internal: Internal) -> None:
+        """Trial `number` is this configuration, whatever the sampler would suggest. The sampler learns nothing from one
+        that lies outside the space."""
+        if internal.keys() != self._distributions.keys():
+            return
+        self._ids[number] = self._begin(internal)
+        self._note(internal)
+
+    def _begin(self, internal: Internal) -> int:
+        """Add a trial without a result to the study; returns its number there."""
+        self._study.add_trial(
+            create_trial(state=TrialState.RUNNING, params=internal, distributions=self._distributions)
+        )
+        return len(self._study.get_trials(deepcopy=False)) - 1
+
+    def _note(self, internal: Internal) -> None:
+        self._texts.add(self._text(internal))
+        self._tried[_as_text(shared_settings(internal))] += 1
+
+    def _is_new(self, internal: Internal) -> bool:
+        return self._text(internal) not in self._texts
 
     def _text(self, internal: Internal) -> str:
         """The same for parameters that make the same configuration."""
-        return json.dumps(self._decode(internal), sort_keys=True)
+        return _as_text(self._decode(internal))
 
     def _decode(self, internal: Internal) -> Changes:
-        changes: Changes = {METHOD: "none"} if self._arm == "baseline" else {}
-        for dimension in self._dimensions:
-            changes |= dimension.decode(internal)
-        return changes
+        return decode(self._dimensions, internal, self._arm)
 
     def add(self, record: TrialRecord) -> None:
         """A trial from before a resume: its result, or that it is still to come."""
-        self._ids[record.number] = len(self._study.get_trials(deepcopy=False))
-        self._texts.add(self._text(record.internal))
-        self._study.add_trial(
-            create_trial(state=TrialState.RUNNING, params=record.internal, distributions=self._distributions)
-        )
+        self.take(record.number, record.internal)
         if record.is_over:
             self.tell(record)
 
     def tell(self, record: TrialRecord) -> None:
         """Record how a trial ended: its values, or its epochs' best values so far where it was stopped early."""
-        number = self._ids[record.number]
+        if record.number in self._ids:  # else it lies outside the space
+            self._end(self._ids[record.number], record)
+
+    def learn(self, record: TrialRecord) -> None:
+        """Take in a trial of an earlier search: the sampler knows its result, and may suggest the same again."""
+        self._earlier += 1
+        self._end(self._begin(record.internal), record)
+
+    def _end(self, number: int, record: TrialRecord) -> None:
         best = None if record.status == "failed" else record.best_epoch(self._search.objective.metric)
         if best is None:
             self._study.tell(number, state=TrialState.FAIL)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from search.experiment.schema import Experiment
@@ -58,12 +58,20 @@ class Tuner:
         self.halted: str | None = None
         self._troubled: set[str] = set()
         self._reopen()
+        policy.learn(self.record.earlier)
         for trial in self.record:
             policy.restore(trial)
         self._again = [trial.number for trial in self.record if not trial.is_over]
         self._drawn: dict[int, TrialRecord] = {}  # suggested, and not handed out yet
         self._sharing: Sharing | None = None
         self._orders: dict[int, Order] = {}
+
+    def learn(self, trials: Iterable[TrialRecord]) -> None:
+        """Take in trials of earlier searches, before the first of this one."""
+        fields = ("number", "arm", "internal", "changes", "status", "epochs")
+        values = [{name: getattr(trial, name) for name in fields} for trial in trials]
+        if self._record({"event": "learned", "version": VERSION, "trials": values}):
+            self.policy.learn(self.record.earlier)
 
     def share(self, sharing: Sharing) -> None:
         """From now on train epochs that several trials share only once."""
@@ -124,7 +132,7 @@ class Tuner:
         if trial is None:
             return None
         del self._drawn[trial.number]
-        what = {"arm": trial.arm, "internal": trial.internal, "changes": trial.changes}
+        what = {"arm": trial.arm, "internal": trial.internal, "changes": trial.changes, "source": trial.source}
         event = {"event": "suggested", "version": VERSION, "number": trial.number, **what}
         return self._hand_out(trial.number) if self._record(event) else None
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from search.experiment.arms import ARMS, Arm, other_arm
-from search.experiment.dimensions import METHOD, Changes
+from search.experiment.dimensions import METHOD, MODULATION, Changes
 from search.experiment.schema import Experiment
 from search.run.budget import Spent, stop_reason
 from search.run.causes import Reason
@@ -18,7 +18,6 @@ from search.verdict.pairs import Pairs, Role
 from search.verdict.seeds import SPLIT_SEED, redraws
 
 SEED = "seed"  # path into a trial
-MODULATION = "modulation."  # first part of such a path
 
 
 def ablation_changes(best: Mapping[Arm, Changes], of: Arm) -> Changes:
@@ -71,6 +70,9 @@ class ConfirmPolicy:
     @property
     def total(self) -> int:
         return self.pairs.trainings
+
+    def learn(self, trials: Iterable[TrialRecord]) -> None:
+        """Nothing: there is nothing to sample."""
 
     def restore(self, trial: TrialRecord) -> None:
         self.pairs.take(*_place(trial), trial)

@@ -1,0 +1,30 @@
+"""The trials of a search before any is trained: the real policy, told random results."""
+
+from __future__ import annotations
+
+import random
+from typing import Literal
+
+from search.experiment.schema import Experiment
+from search.run.journal import TrialRecord
+from search.tuner.search_policy import SearchPolicy
+
+
+def draw_trials(experiment: Experiment) -> list[TrialRecord]:
+    """Draw all trials that are planned, one after the other, each with a random result; in place of a sampler that
+    learns from results, draw at random."""
+    search = experiment.search
+    sampler: Literal["grid", "qmc", "random"] = search.sampler if search.sampler in ("grid", "qmc") else "random"
+    blind = experiment.model_copy(update={"search": search.model_copy(update={"sampler": sampler})})
+    policy, rng = SearchPolicy(blind), random.Random(search.seed)
+    trials: list[TrialRecord] = []
+    for number in range(policy.total):
+        trial = TrialRecord(number, **vars(policy.suggest(number)))
+        value = rng.random()
+        trial.epochs.append(
+            dict.fromkeys([objective.metric for objective in search.objectives], value) | {"best": value}
+        )
+        trial.status = "finished"
+        policy.tell(trial)
+        trials.append(trial)
+    return trials

@@ -1,0 +1,51 @@
+"""What may stand in `search.first`: configurations by dotted path, which the search tries first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from ogmge.config import TrialConfig
+from search.experiment import space as spaces
+from search.experiment.dimensions import START, Changes
+from search.experiment.formatting import flat
+from search.experiment.messages import Fault, format_setting, nearest, validate
+from search.experiment.schema import Experiment
+
+
+def first_faults(experiment: Experiment) -> list[Fault]:
+    """All that is wrong with `search.first`; each entry by itself, and one that says the same as another."""
+    faults: list[Fault] = []
+    seen: dict[str, int] = {}
+    for number, changes in enumerate(experiment.search.first):
+        place = ("search", "first", number)
+        if not isinstance(changes, dict):
+            text = f"must be a mapping from dotted paths into `trial` to values, but got {format_setting(changes)}"
+            faults.append((place, text))
+            continue
+        problems = list(_problems(experiment.trial, changes))
+        faults += [((*place, path), text) for path, text in problems]
+        if problems:
+            continue
+        before = seen.setdefault(_text(experiment.trial, changes), number)
+        if before != number:
+            faults.append((place, f"is the same configuration as `search.first[{before}]`: keep one of them"))
+    return faults
+
+
+def _problems(trial: TrialConfig, changes: Changes) -> Iterator[tuple[str, str]]:
+    """What is wrong with an entry: dotted path, what to say of it."""
+    known = spaces.paths(trial)
+    unknown = [path for path in changes if path not in known]
+    yield from ((path, "is no path into `trial`" + nearest(path, known)) for path in unknown)
+    if unknown:
+        return
+    config, faults = validate(TrialConfig, spaces.merge(trial, changes))
+    yield from ((".".join(map(str, path)), text) for path, text in faults)
+    if not faults and config.modulation.start >= config.epochs:
+        yield START, f"must be below {config.epochs}, the number of epochs, but got {config.modulation.start}"
+
+
+def _text(trial: TrialConfig, changes: Changes) -> str:
+    """The same for changes that make the same trial."""
+    return json.dumps(flat(spaces.merge(trial, changes)), sort_keys=True, default=str)

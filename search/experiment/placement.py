@@ -1,0 +1,90 @@
+"""Where a configuration lies in a search's space: what an arm makes of it, and the nearest that the space has."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ogmge.config import TrialConfig
+from search.experiment.arms import Arm
+from search.experiment.dimensions import END, METHOD, MODULATION, START, Changes, Dimension, Internal
+from search.experiment.formatting import flat, text
+from search.experiment.schema import Experiment
+from search.experiment.space import dimensions, methods, most_epochs
+
+
+@dataclass(frozen=True)
+class Placement:
+    """A configuration, and the nearest to it in a space.
+
+    Args:
+        whole: the configuration, as `configuration` has it.
+        nearest: the nearest in the space, as changes of the experiment's trial.
+        sampled: the same, as it is sampled.
+    """
+
+    whole: Changes
+    nearest: Changes
+    sampled: Internal
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether the space holds the configuration itself."""
+        return self.whole == self.nearest
+
+    @property
+    def differences(self) -> list[str]:
+        """Where it lies outside the space, path by path.
+
+        >>> whole = {"fusion": "sum", "optimizer.lr": 0.001, "epochs": 9}
+        >>> Placement(whole, {"fusion": "sum", "optimizer.lr": 0.01}, {}).differences
+        ['`optimizer.lr` 0.001 (nearest: 0.01)', '`epochs` 9 (not searched)']
+        """
+        paths = [path for path, value in self.whole.items() if path not in self.nearest or value != self.nearest[path]]
+        return [f"`{path}` {text(self.whole[path])} ({self._beside(path)})" for path in paths]
+
+    def _beside(self, path: str) -> str:
+        return f"nearest: {text(self.nearest[path])}" if path in self.nearest else "not searched"
+
+
+def place(experiment: Experiment, changes: Changes, arm: Arm) -> Placement:
+    """Where the experiment's trial with some changes lies in an arm's space."""
+    searched = dimensions(experiment.space, experiment.trial, modulated=arm == "modulated")
+    whole = configuration(experiment, changes, arm)
+    sampled = {name: value for dimension in searched for name, value in dimension.nearest(whole).items()}
+    return Placement(whole, decode(searched, sampled, arm), sampled)
+
+
+def configuration(experiment: Experiment, changes: Changes, arm: Arm) -> Changes:
+    """What the experiment's trial with some changes is in an arm: a value for each path that the arm searches, or that
+    makes it another trial.
+
+    The baseline's method is `none`, and it has no other modulation. In the modulated arm `none` is replaced by the
+    experiment's own method, or the first that its space names. An end past the last epoch is the last epoch.
+    """
+    space, trial = experiment.space, experiment.trial
+    own = values_of(trial)
+    values = own | changes
+    paths = dict.fromkeys([*space, *(path for path, value in changes.items() if value != own.get(path))])
+    if arm == "baseline":
+        return {path: values[path] for path in paths if not path.startswith(MODULATION)} | {METHOD: "none"}
+    found = {path: values[path] for path in [*paths, METHOD, START, END]}
+    modulating = [name for name in (found[METHOD], trial.modulation.method, *methods(space, trial)) if name != "none"]
+    last = max(most_epochs(space, trial), values["epochs"]) - 1
+    return found | {METHOD: modulating[0], END: min(found[END], last)}
+
+
+def values_of(trial: TrialConfig) -> dict[str, Any]:
+    """A trial's settings by dotted path, as JSON has them."""
+    values: dict[str, Any] = json.loads(json.dumps(asdict(trial)))
+    return flat(values)
+
+
+def decode(searched: Sequence[Dimension], sampled: Internal, arm: Arm) -> Changes:
+    """A configuration as changes of the experiment's trial, from what is sampled of it."""
+    changes: Changes = {METHOD: "none"} if arm == "baseline" else {}
+    for dimension in searched:
+        changes |= dimension.decode(sampled)
+    return changes

@@ -1,0 +1,69 @@
+"""Where a trial's settings come from, and the trials that are decided before there is any result."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+
+from search.experiment.arms import Arm
+from search.experiment.dimensions import Changes, Internal
+from search.experiment.placement import place
+from search.experiment.schema import Experiment
+
+
+class Source(StrEnum):
+    """Where a trial's settings come from."""
+
+    RECIPE = "recipe"
+    """The experiment's own `trial`."""
+    FIRST = "first"
+    """An entry of `search.first`."""
+    OTHER_ARM = "other arm"
+    """The shared settings of the best trial of the other arm; the modulation is off, or drawn by the sampler."""
+    SAMPLER = "sampler"
+    """`search.sampler`."""
+
+
+@dataclass(frozen=True)
+class Opening:
+    """A trial that is decided before there is any result.
+
+    Args:
+        source: where its settings come from.
+        internal: the configuration as it is sampled; None where it lies outside the space.
+        changes: the configuration, as changes of the experiment's trial.
+    """
+
+    source: Source
+    internal: Internal | None
+    changes: Changes
+
+
+def openings(experiment: Experiment, arm: Arm) -> list[Opening]:
+    """An arm's first trials: the experiment's own, then those of `search.first`, each configuration once.
+
+    Where the space does not have a value of the experiment's own trial, the nearest that it has stands in for it.
+    """
+    recipe = place(experiment, {}, arm)
+    every = [Opening(Source.RECIPE, recipe.sampled, recipe.nearest)]
+    for changes in experiment.search.first:
+        placed = place(experiment, changes, arm)
+        every.append(Opening(Source.FIRST, placed.sampled if placed.is_inside else None, placed.whole))
+    distinct: dict[str, Opening] = {}
+    for opening in every:
+        distinct.setdefault(json.dumps(opening.changes, sort_keys=True), opening)
+    return list(distinct.values())
+
+
+def opening_notes(experiment: Experiment) -> list[str]:
+    """What to say of the first trials: those that lie outside the space, and where."""
+    notes: list[str] = []
+    if outside := place(experiment, {}, "modulated").differences:
+        said = "the experiment's own trial lies outside the space; the nearest in it is tried first"
+        notes.append(f"{said}: {', '.join(outside)}")
+    for number, changes in enumerate(experiment.search.first):
+        if outside := place(experiment, changes, "modulated").differences:
+            said = f"`search.first[{number}]` lies outside the space, and is tried as it is"
+            notes.append(f"{said}: {', '.join(outside)}")
+    return notes
