@@ -16,6 +16,7 @@ import torch
 from ogmge import checkpoint
 from ogmge.config import TrialConfig
 from ogmge.distributed import ALONE, Ranks, part
+from ogmge.inference import TrainedModel
 from ogmge.metrics import Answers
 from ogmge.model import build_model
 from ogmge.trainer import Batch, Trainer
@@ -23,6 +24,7 @@ from ogmge.trainer import Batch, Trainer
 log = logging.getLogger(__name__)
 
 Report = Callable[[dict[str, float]], None]
+Measure = Callable[[TrainedModel], Mapping[str, float]]  # the model after an epoch -> more metrics of that epoch
 
 LAST, BEST = "last.pt", "best.pt"  # in a training's folder
 UNANSWERED = Answers(torch.zeros(0, dtype=torch.bool), torch.zeros(0, dtype=torch.int64))
@@ -126,10 +128,14 @@ class _Run:
         data: this process's part.
         objective: see `train`.
         folder: of the checkpoints. The first process reads it: the others may not see its files.
+        measure: see `train_and_measure`.
     """
 
-    def __init__(self, trainer: Trainer, data: Data, objective: Objective | None, folder: Path) -> None:
+    def __init__(
+        self, trainer: Trainer, data: Data, objective: Objective | None, folder: Path, measure: Measure | None = None
+    ) -> None:
         self.trainer, self.data, self.objective, self.folder = trainer, data, objective, folder
+        self.measure = measure
         self.history: list[dict[str, float]] = []
         self.inherited = 0  # epochs of another training
         state = trainer.ranks.first(_read(folder / LAST) if trainer.ranks.rank == 0 else None)
@@ -148,6 +154,8 @@ class _Run:
         batches = self.data.train(batch_size=config.batch_size, seed=config.seed, epoch=epoch)
         metrics: dict[str, float] = {"epoch": epoch, **self.trainer.train_epoch(batches, epoch)}
         answers = UNANSWERED if self.objective is None else self._validate(self.objective, metrics)
+        if self.measure is not None:
+            metrics |= self._measure(self.measure, metrics)
         metrics["seconds"] = time.perf_counter() - began
         before = self.history[-1].get("best") if self.history else None
         best = self._best(metrics, before)
@@ -168,6 +176,14 @@ class _Run:
             if not math.isfinite(metrics[name]):
                 raise NonFiniteMetric(name, metrics[name], len(self.history))
         return answers
+
+    def _measure(self, measure: Measure, metrics: Mapping[str, float]) -> Mapping[str, float]:
+        """Return the additional metrics of an epoch; the random number generators stay as they are."""
+        trainer, data = self.trainer, self.data
+        shapes = {name: data.shapes[name] for name in trainer.names}
+        model = TrainedModel(trainer.model.eval(), trainer.config, shapes, list(data.classes), dict(metrics))
+        with torch.random.fork_rng([trainer.device] if trainer.device.type == "cuda" else []):
+            return measure(model)
 
     def _best(self, metrics: dict[str, float], before: float | None) -> float | None:
         """The best value so far; None without an objective, where each epoch is better than those before."""
@@ -234,10 +250,43 @@ def train(
         ConfigError, ValueError: see `start`.
         NonFiniteLoss, NonFiniteMetric: training diverged.
     """
-    _set_determinism(config.deterministic)
     data = part(data, ranks)
-    run = _Run(start(config, data, device or torch.device("cpu"), ranks), data, objective, folder)
+    _complete(_Run(_trainer(config, data, device, ranks), data, objective, folder), report, epochs)
+
+
+def train_and_measure(
+    config: TrialConfig,
+    data: Data,
+    report: Report,
+    measure: Measure,
+    *,
+    folder: Path,
+    objective: Objective = VALIDATION_ACCURACY,
+    device: torch.device | None = None,
+) -> None:
+    """Trains as `train` does in one process, to the same bits, with more metrics of each epoch.
+
+    Args:
+        config, data, report, folder, objective, device: see `train`.
+        measure: called with the model in evaluation mode once an epoch is validated, before anything of the epoch is
+            saved: what it returns is saved and reported with the epoch's other metrics. It leaves the model and its
+            gradients as they are; `TrainedModel.metrics` has the epoch.
+
+    Raises:
+        ConfigError, ValueError, NonFiniteLoss, NonFiniteMetric: see `train`; and whatever `measure` raises.
+    """
+    _complete(_Run(_trainer(config, data, device, ALONE), data, objective, folder, measure), report, None)
+
+
+def _trainer(config: TrialConfig, data: Data, device: torch.device | None, ranks: Ranks) -> Trainer:
+    _set_determinism(config.deterministic)
+    return start(config, data, device or torch.device("cpu"), ranks)
+
+
+def _complete(run: _Run, report: Report, epochs: int | None) -> None:
+    """Report the epochs that a training has, then train and report the others."""
     for metrics in run.reports():
         report(metrics)
-    while len(run.history) < min(config.epochs, epochs or config.epochs):
+    planned = run.trainer.config.epochs
+    while len(run.history) < min(planned, epochs or planned):
         report(run.add_epoch())

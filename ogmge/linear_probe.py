@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from ogmge.fit import Data
 from ogmge.inference import TrainedModel
 from ogmge.optimizer import eager
 from ogmge.trainer import Batch
@@ -226,3 +227,25 @@ def right(model: TrainedModel, probes: dict[str, LinearProbe], features: dict[st
         {name: logits.argmax(dim=1) == y for name, logits in unimodal.items()},
         {name: probe.logits(features[name]).argmax(dim=1) == y for name, probe in probes.items()},
     )
+
+
+def probe_accuracies(model: TrainedModel, data: Data, device: torch.device) -> dict[str, float]:
+    """The accuracy of a linear probe of each encoder, by modality: fitted to the training set, judged on the validation
+    set.
+
+    Every model and epoch is probed on the same pass over the training set, that of seed 0 and epoch 0.
+
+    Args:
+        model: on the device, in evaluation mode; it stays as it is.
+        data: see `ogmge.fit.Data`.
+        device: where the features are kept and the probes fitted.
+
+    Raises:
+        ValueError: fewer than five training samples, or a feature is infinite or not a number.
+    """
+    size, classes = model.config.batch_size, len(data.classes)
+    [features], y = extract_features([model], data.train(batch_size=size, seed=0, epoch=0), device)
+    [held_out], target = extract_features([model], data.validation(batch_size=size), device)
+    probes = {name: fit(value, y, classes) for name, value in features.items()}
+    probed = right(model, probes, held_out, target).probed
+    return {name: float(answers.double().mean()) for name, answers in probed.items()}
