@@ -155,6 +155,19 @@ def test_encoders_are_trained_alone_with_the_trials_settings_and_once(here):
     assert lines[lines.index(["modulated"]) + 3][-4:] == behind
 
 
+@pytest.mark.parametrize(("cpu", "threads"), [("3", 3), ("0.5", 1), ("auto", 1)])
+def test_probes_take_the_share_of_cores_that_a_trial_has(here, cpu, threads):
+    path = Path("runs/plain/experiment.yaml")
+    path.write_text(path.read_text().replace("cpu: 1.0", f"cpu: {cpu}"))
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        done("plain")
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
 def recorded(here: Path) -> dict[str, mlflow.entities.Run]:
     """The trainings alone in MLflow, by modality; each is there once."""
     client = mlflow.MlflowClient(f"sqlite:///{here / 'runs' / 'mlflow.db'}")
