@@ -40,6 +40,7 @@ settings.load_profile("quick")  # `--hypothesis-profile=thorough` takes the othe
 RAY = (  # these share one Ray and one finished search, which take half a minute to make
     "search/commands/test_search.py",
     "search/commands/test_confirm.py",
+    "search/commands/test_trace_probes.py",
     "search/commands/test_search_processes.py",
     "search/run/test_checkpoints.py",
     "search/commands/test_prepare_and_check.py",

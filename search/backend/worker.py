@@ -20,6 +20,7 @@ from search.backend.device import device_for
 from search.backend.notices import collect_notices
 from search.backend.prefix_store import PrefixStore
 from search.backend.prefix_worker import Prefixes
+from search.backend.probe_worker import Probes
 from search.experiment.space import trial_from
 from search.run.checkpoints import Storage
 from search.run.folder import FULL
@@ -36,6 +37,8 @@ class Setup:
         folder: absolute, on the driver's machine: of what Tune itself writes.
         here: the folder from which the data set's relative paths go; None where it has none that a trial needs.
         storage: of the trials' checkpoints.
+        probe_every: after each so many epochs, and after the last, an epoch's metrics have the accuracy of a linear
+            probe of each encoder (`probe/NAME`); None probes nothing.
     """
 
     dataset: dict[str, Any]
@@ -43,6 +46,7 @@ class Setup:
     folder: Path
     here: Path | None
     storage: Storage
+    probe_every: int | None = None
 
 
 @functools.lru_cache(maxsize=1)
@@ -94,14 +98,13 @@ def _train(config: dict[str, Any], setup: Setup, tell: Callable[[dict[str, Any]]
             tell({"metrics": list(untold), "left": left})
             untold.clear()
 
-        fit.train(
-            trial,
-            _open(json.dumps({**setup.dataset, **config["dataset"]}, sort_keys=True)),
-            report,
-            folder=folder,
-            objective=setup.objective,
-            device=device_for(config["cpu"], config["gpu"]),
-        )
+        data = _open(json.dumps({**setup.dataset, **config["dataset"]}, sort_keys=True))
+        device = device_for(config["cpu"], config["gpu"])
+        where: dict[str, Any] = {"folder": folder, "objective": setup.objective, "device": device}
+        if setup.probe_every is None:
+            fit.train(trial, data, report, **where)
+        else:
+            fit.train_and_measure(trial, data, report, Probes(data, device, setup.probe_every), **where)
 
 
 def _ending(error: Exception) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import shlex
 import signal
 import sys
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -329,18 +329,39 @@ def evaluate(
 @click.option(
     "--unimodal", is_flag=True, help="Train an encoder on each modality alone, too: the first MODEL's settings."
 )
-def probe(models: tuple[str, ...], data: Path | None, split: str, unimodal: bool) -> None:
+@click.option("--curve", is_flag=True, help="MODEL is a search: probe the best of both arms while they train.")
+@click.option(
+    "--every", type=click.IntRange(min=1), help="With --curve: probe after so many epochs; default: some 20 times."
+)
+@click.option("--seeds", type=click.IntRange(min=1), help="With --curve: number of seeds; default: the confirmation's.")
+def probe(
+    models: tuple[str, ...],
+    data: Path | None,
+    split: str,
+    unimodal: bool,
+    curve: bool,
+    every: int | None,
+    seeds: int | None,
+) -> None:
     """Say how good each encoder of MODEL is by itself: a linear classifier on its frozen features.
 
     MODEL is the name or folder of a run that trained one model, or a checkpoint (best.pt). Several stand side by side.
     --unimodal trains what they are to be compared with, beside the first MODEL, and goes on where it was stopped.
+
+    --curve is for a search: it trains the best configuration of each arm, and each encoder alone, with the
+    confirmation's seeds, and probes the encoders as they train. Stopped at any point, the same command goes on.
     docs/probe.md says how to read what comes out.
 
     \b
         python -m search probe demo-best --unimodal
         python -m search probe plain modulated
         python -m search probe runs/demo/tune/0003/best.pt --split test
+        python -m search probe demo --curve
     """
+    _check_curve(curve, {"--every": every, "--seeds": seeds}, models, data, split, unimodal)
+    if curve:
+        _trace(models[0], every, seeds)
+        return
     with _exit_codes():
         from ogmge.fit import NonFiniteMetric
         from ogmge.trainer import NonFiniteLoss
@@ -350,6 +371,38 @@ def probe(models: tuple[str, ...], data: Path | None, split: str, unimodal: bool
             run(Ask(models, data, split == "test", unimodal), RUNS, _console())
         except (NonFiniteLoss, NonFiniteMetric) as error:
             _fail(f"a training alone failed: {error}")
+
+
+def _check_curve(
+    curve: bool,
+    own: Mapping[str, int | None],
+    models: Sequence[str],
+    data: Path | None,
+    split: str,
+    unimodal: bool,
+) -> None:
+    """Check that what is asked for goes together."""
+    if not curve:
+        if given := [option for option, value in own.items() if value is not None]:
+            raise click.UsageError(f"only --curve takes {' and '.join(given)}: add it, or leave that out")
+        return
+    if len(models) > 1:
+        raise click.UsageError(f"--curve is of one search, but got {', '.join(models)}")
+    others = {"--data": data is not None, "--split test": split == "test", "--unimodal": unimodal}
+    if given := [option for option, is_given in others.items() if is_given]:
+        raise click.UsageError(
+            "--curve uses the search's own data and validation split, and always trains encoders alone: leave "
+            f"{' and '.join(given)} out"
+        )
+
+
+def _trace(run: str, every: int | None, seeds: int | None) -> None:
+    with _exit_codes() as go_on:
+        from search.commands.trace_probes import Ask, trace_probes
+        from search.run.folder import find
+
+        ended = trace_probes(find(run, RUNS), _console(), Ask(every, seeds))
+        _end(ended.halted, ended.complete, ended.failure and f"there are no curves: {ended.failure}", go_on)
 
 
 @main.command(short_help="Make the store of a data set from the publisher's files.")

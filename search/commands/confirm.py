@@ -106,6 +106,26 @@ class SearchSummary:
         """Of each arm that has a result."""
         return answer.bests(self.record, self.experiment.search.objective)
 
+    @cached_property
+    def best_trials(self) -> dict[Arm, int]:
+        """The number of the best trial of each arm.
+
+        Raises:
+            ConfirmationError: an arm has no result.
+        """
+        if lacking := [arm for arm in ARMS if arm not in self.best]:
+            missing = " and no ".join(lacking)
+            raise ConfirmationError(
+                f"no {missing} trial of the search in {self.folder.path} came to a result, so there are no two "
+                f"configurations to compare: see the reasons in {self.folder.trials}"
+            )
+        return {arm: self.best[arm].trial.number for arm in ARMS}
+
+    def fresh_seeds(self, count: int) -> list[int]:
+        """Seeds that no trial had."""
+        used = {self.experiment.trial.seed, *(trial.changes.get(SEED, 0) for trial in self.record)}
+        return fresh_seeds(self.experiment.search.seed, used, count)
+
 
 def confirm_run(path: Path, assignments: Sequence[str], console: Console, ask: Ask) -> Outcome:
     """Confirms the search in a folder, or goes on with its confirmation.
@@ -126,13 +146,23 @@ def confirm_run(path: Path, assignments: Sequence[str], console: Console, ask: A
     data = open_data(experiment.dataset)
     with lock_folder(folder):
         identity = identify(folder, fingerprint_of(data))
-        searched = SearchSummary(experiment, folder, identity, data, _record(before, folder))
+        record = finished_record(before, folder, "a confirmation is of its best")
+        searched = SearchSummary(experiment, folder, identity, data, record)
         limited = experiment.confirm is not None or ask.sequential or experiment.search.budget != before.search.budget
         return confirm(searched, console, ask, limited=limited)
 
 
-def _record(experiment: Experiment, folder: RunFolder) -> SearchRecord:
-    """What came of a search; a `ConfirmationError` where it is not done."""
+def finished_record(experiment: Experiment, folder: RunFolder, needed: str) -> SearchRecord:
+    """What came of a search.
+
+    Args:
+        experiment: that was searched.
+        folder: of the run.
+        needed: why it has to be done, as a clause.
+
+    Raises:
+        ConfirmationError: it is not done.
+    """
     if not folder.journal.exists():
         raise ConfirmationError(f"there is no search in {folder.path}: `run_search.py FILE` makes one")
     with closing(Journal(folder.journal)) as journal:
@@ -140,7 +170,7 @@ def _record(experiment: Experiment, folder: RunFolder) -> SearchRecord:
     if not tuner.complete:
         raise ConfirmationError(
             f"the search in {folder.path} is not done ({tuner.record.over_count} of {tuner.policy.total} trials have "
-            "ended), and a confirmation is of its best: go on with the search first (--resume)"
+            f"ended), and {needed}: go on with the search first (--resume)"
         )
     return tuner.record
 
@@ -182,19 +212,9 @@ def confirm(searched: SearchSummary, console: Console, ask: Ask, *, limited: boo
     return Outcome(tuner.complete, tuner.halted, failure)
 
 
-def _best_trials(searched: SearchSummary) -> dict[Arm, int]:
-    if lacking := [arm for arm in ARMS if arm not in searched.best]:
-        missing = " and no ".join(lacking)
-        raise ConfirmationError(
-            f"no {missing} trial of the search in {searched.folder.path} came to a result, so there are no two "
-            f"configurations to compare: see the reasons in {searched.folder.trials}"
-        )
-    return {arm: searched.best[arm].trial.number for arm in ARMS}
-
-
 def _plan_of(searched: SearchSummary, ask: Ask) -> Plan:
     """The plan as it was begun, or as it is asked for."""
-    trials = _best_trials(searched)
+    trials = searched.best_trials
     retire(searched.folder, trials)
     own, seeds = searched.folder.confirmation, _seeds(searched.experiment, ask)
     plan = read_plan(own.path / PLAN)
@@ -206,13 +226,11 @@ def _plan_of(searched: SearchSummary, ask: Ask) -> Plan:
 
 
 def _policy_of(searched: SearchSummary, plan: Plan, *, limited: bool) -> ConfirmPolicy:
-    experiment, record = searched.experiment, searched.record
-    used = {experiment.trial.seed, *(trial.changes.get(SEED, 0) for trial in record)}
     return ConfirmPolicy(
-        experiment,
+        searched.experiment,
         {arm: searched.best[arm].trial.changes for arm in ARMS},
-        fresh_seeds(experiment.search.seed, used, plan.seeds),
-        record.spent,
+        searched.fresh_seeds(plan.seeds),
+        searched.record.spent,
         sequential=plan.sequential,
         limited=limited or plan.is_open,
     )
@@ -224,6 +242,11 @@ def _seeds(experiment: Experiment, ask: Ask) -> int:
         return ask.seeds
     if ask.sequential:
         return UNTIL_CLEAR
+    return default_seeds(experiment)
+
+
+def default_seeds(experiment: Experiment) -> int:
+    """Pairs, where nothing else is asked for."""
     return experiment.confirm.seeds if experiment.confirm else SEEDS
 
 

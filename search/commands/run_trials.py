@@ -56,6 +56,7 @@ def train_all(
     console: Console,
     view: Callable[[Tuner], View],
     fingerprint: str,
+    probe_every: int | None = None,
 ) -> None:
     """Runs what the tuner has left, shows it, and tells MLflow.
 
@@ -67,13 +68,14 @@ def train_all(
         console: where progress is shown.
         view: how.
         fingerprint: of the data.
+        probe_every: see `Setup`.
 
     Raises:
         ClusterError, ResourceError, TrackingError: what is asked for is not there.
     """
     experiment = tuner.experiment
     dataset, here = everywhere(experiment.dataset)
-    setup = Setup(dataset, experiment.search.objective, folder.tune.resolve(), here, storage)
+    setup = Setup(dataset, experiment.search.objective, folder.tune.resolve(), here, storage, probe_every)
     with (
         notes_at_the_end(console),
         engine(experiment, dataset, here, storage.where) if tuner.remaining_trials else nullcontext(),

@@ -69,11 +69,11 @@ class Model:
 
     @property
     def confirmation(self) -> bool:
-        """Whether it was trained in a confirmation, or in one that was put aside."""
+        """Whether it was trained with a fresh seed: in a confirmation, in one that was put aside, or to be probed."""
         if self.run is None:
             return False
         inside = _absolute(self.file).relative_to(_absolute(self.run.path)).parts[0]
-        return re.fullmatch(r"confirm(\.\d+)?", inside) is not None
+        return re.fullmatch(r"confirm(\.\d+)?|probe_curve", inside) is not None
 
     def dataset(self, section: Mapping[str, Any]) -> dict[str, Any]:
         """The `dataset` section of its run as the model knew it: trainings of a confirmation draw splits of their own,

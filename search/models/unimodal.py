@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -16,20 +16,20 @@ from ogmge.config import ConfigError, TrialConfig
 from ogmge.fit import BEST, LAST
 from ogmge.inference import TrainedModel
 from search.experiment.formatting import format_value
+from search.experiment.space import with_changes
 from search.models.lookup import Model, ModelError
 from search.run.folder import write
 from search.run.open_data import fingerprint_of
 from search.tracking.client import TrackingError, TrainingData, read_run_id
 from search.tracking.training_run import TrainingTracker
+from search.verdict.probe_policy import alone_changes
 
 Tell = Callable[[str], None]
 
 
 def alone(config: TrialConfig, modality: str) -> TrialConfig:
     """Return the same training on one modality: no modulation, and a linear head, as fusions are with one."""
-    return replace(
-        config, modalities=(modality,), modulation=replace(config.modulation, method="none"), fusion="concat"
-    )
+    return with_changes(config, alone_changes(modality))
 
 
 def _objective(model: Model) -> fit.Objective:

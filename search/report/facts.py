@@ -16,6 +16,7 @@ from ogmge import checkpoint
 from search.experiment.arms import ARMS, Arm
 from search.experiment.load import load
 from search.experiment.schema import Experiment, ExperimentError
+from search.models.probe_curve import ProbeCurveError, ProbeCurves, read_curves
 from search.run import best as answer
 from search.run.causes import Reason
 from search.run.checkpoints import storage_of
@@ -63,7 +64,8 @@ class Facts:
         confirmation: its trainings.
         pairs: of them, by seed.
         evidence: of the confirmation, once there is a verdict.
-        damage: why that cannot be read, where it cannot.
+        probe_curves: linear probes over the epochs, where they were made.
+        damage: why one of these cannot be read, where it cannot.
         versions: of Python and the packages that the run was made with, as far as they are known.
         made: when all this was read.
     """
@@ -77,6 +79,7 @@ class Facts:
     confirmation: SearchRecord = field(default_factory=SearchRecord)
     pairs: Sequence[Pair] = ()
     evidence: Evidence | None = None
+    probe_curves: ProbeCurves | None = None
     damage: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     made: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -160,6 +163,7 @@ def gather(path: Path, *, busy: bool | None = None) -> Facts:
         raise FolderError(f"there is no search in {path}: `run_search.py FILE` makes one")
     record, policy = read(folder.journal), SearchPolicy(experiment)
     evidence, damage = _evidence(folder)
+    curves, more_damage = _probe_curves(folder)
     trainings = read(folder.confirmation.journal)
     return Facts(
         folder,
@@ -171,7 +175,8 @@ def gather(path: Path, *, busy: bool | None = None) -> Facts:
         trainings,
         evidence.pairs if evidence else _pairs(trainings),
         evidence,
-        damage,
+        curves,
+        damage or more_damage,
         _versions(folder),
     )
 
@@ -180,6 +185,13 @@ def _evidence(folder: RunFolder) -> tuple[Evidence | None, str | None]:
     try:
         return read_evidence(folder.verdict), None
     except EvidenceError as error:
+        return None, f"{error}."
+
+
+def _probe_curves(folder: RunFolder) -> tuple[ProbeCurves | None, str | None]:
+    try:
+        return read_curves(folder), None
+    except ProbeCurveError as error:
         return None, f"{error}."
 
 

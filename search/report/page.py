@@ -17,6 +17,7 @@ from search.report.plots import effects, seed_pairs
 from search.report.plots.curves import curves
 from search.report.plots.importance import importance
 from search.report.plots.modalities import by_modality
+from search.report.plots.probes import by_encoder
 from search.report.plots.selection import windows
 from search.run.folder import FolderError, RunFolder, write
 
@@ -43,7 +44,7 @@ def context(facts: Facts) -> dict[str, Any]:
 
     single = [curves(facts), importance(facts), effects.alpha(facts), effects.window(facts)]
     single += [seed_pairs.seeds(facts), seed_pairs.classes(facts)]
-    several = {"modalities": by_modality(facts), "slices": effects.slices(facts)}
+    several = {"modalities": by_modality(facts), "probes": by_encoder(facts), "slices": effects.slices(facts)}
     plots = {plot.name: plot for plot in chain(single, *several.values()) if plot is not None}
     return {
         "facts": facts,

@@ -10,6 +10,7 @@ from search.console.summary import bests_head, bests_rows, count_epochs, ends, f
 from search.experiment.arms import ARMS, Arm
 from search.experiment.formatting import configuration, duration, of_space, percent
 from search.experiment.sources import Source
+from search.models.probe_curve import describe_lines
 from search.report.facts import ClassChange, Facts
 from search.run.best import front_of
 from search.run.budget import NOTHING, remaining
@@ -96,6 +97,18 @@ def _class_row(change: ClassChange) -> tuple[str, ...]:
     interval = "" if low is None or high is None else f"{100 * low:+.1f} to {100 * high:+.1f}"
     shares = percent(change.modulated), percent(change.baseline)
     return change.name, *shares, f"{100 * change.difference:+.1f}", interval
+
+
+def probe_note(facts: Facts) -> str:
+    """What the plots of linear probes show."""
+    if (curves := facts.probe_curves) is None:
+        return ""
+    return (
+        "A linear classifier on the features of each frozen encoder, judged on the validation split: in the best "
+        "modulated and the best unmodulated model, and trained alone on its modality with the settings of the latter. "
+        f"{describe_lines(curves)} Where a line stays below the one trained alone, joint training left that encoder "
+        "behind. The window of the modulation is shaded."
+    )
 
 
 def fronts(facts: Facts) -> str:

@@ -93,6 +93,11 @@ class RunFolder:
         """That of the confirmation's trainings."""
         return RunFolder(self.path / "confirm")
 
+    @property
+    def probe_curve(self) -> RunFolder:
+        """That of the trainings that are probed while they run."""
+        return RunFolder(self.path / "probe_curve")
+
     def trial(self, number: int) -> Path:
         """The folder of a trial's checkpoints."""
         return trial_folder(self.tune, number)

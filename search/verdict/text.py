@@ -12,7 +12,8 @@ TITLES: dict[Arm, str] = {"modulated": "modulated", "baseline": "unmodulated"}
 HEADLINES: dict[Claim, str] = {"helps": "Modulation helps", "hurts": "Modulation hurts"}  # but for "none"
 
 
-def _spread(metric: str, spread: Spread) -> str:
+def format_spread(metric: str, spread: Spread) -> str:
+    """Mean and standard deviation of some results; an accuracy in per cent."""
     if spread.sd is None:
         return format_value(metric, spread.mean)
     if "accuracy" in metric:
@@ -28,7 +29,7 @@ def _difference(metric: str, mean: float, interval: tuple[float, float] | None) 
 
 
 def _cells(metric: str, pairs: Paired, interval: tuple[float, float] | None) -> tuple[str, str, str]:
-    spreads = _spread(metric, pairs.modulated), _spread(metric, pairs.baseline)
+    spreads = format_spread(metric, pairs.modulated), format_spread(metric, pairs.baseline)
     return *spreads, _difference(metric, pairs.mean, interval)
 
 

@@ -55,8 +55,8 @@ TABLE = "test_a_folder_of_clips_becomes_a_table_that_is_searched"
 SHELL = "test_what_a_shell_is_told_works_as_it_stands"
 AS_IT_STANDS = "test_a_search_runs_on_it_as_its_file_stands_and_confirms_where_it_is_asked_to"
 SEVERAL = "test_two_processes_of_which_the_first_command_is_killed_train_what_one_does"
-CONFIRM, EVALUATE, PROBE, PREPARE = (
-    f"search/commands/test_{name}" for name in ("confirm", "evaluate", "probe", "prepare_and_check")
+CONFIRM, EVALUATE, PROBE, PREPARE, TRACE = (
+    f"search/commands/test_{name}" for name in ("confirm", "evaluate", "probe", "prepare_and_check", "trace_probes")
 )
 CLUSTER = By("search/backend/test_cluster", "test_a_cluster_prepares_a_store_and_searches_a_copy_of_it_with_all_nodes")
 SERVER = By(
@@ -114,6 +114,7 @@ TESTED: dict[str, Run | By | Not] = {
     f"{COMMANDS} probe demo-best --unimodal": By(
         PROBE, "test_encoders_are_trained_alone_with_the_trials_settings_and_once"
     ),
+    f"{COMMANDS} probe demo --curve": By(TRACE, "test_the_file_has_what_the_journal_has"),
     f"{COMMANDS} probe plain modulated": By(PROBE, "test_two_models_stand_side_by_side"),
     f"{COMMANDS} probe runs/demo/tune/0003/best.pt --split test": By(
         PROBE, "test_a_reading_of_the_test_split_is_on_record_for_each_run"

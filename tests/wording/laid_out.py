@@ -38,7 +38,7 @@ search: {trials: 4, scheduler: {name: none}}
 """
 
 # number of the trial -> its arm, its choices by place, the accuracies of its epochs, its end, and why
-Trials = list[tuple[Arm, tuple[int, int], list[float], str, str]]
+Trials = list[tuple[Arm, tuple[int, ...], list[float], str, str]]
 FINISHED: Trials = [
     ("modulated", (0, 1), [0.5, 0.7, 0.8], "finished", ""),
     ("baseline", (0, 1), [0.5, 0.6, 0.75], "finished", ""),
@@ -153,7 +153,7 @@ def _begin(run: RunFolder, found: Experiment) -> None:
     write(run.identity, json.dumps(asdict(identity)))
 
 
-def _choices(found: Experiment, arm: Arm, places: tuple[int, int]) -> dict[str, Any]:
+def _choices(found: Experiment, arm: Arm, places: tuple[int, ...]) -> dict[str, Any]:
     """A configuration as an arm's study samples it, and as changes of the trial."""
     internal: dict[str, Any] = {}
     changes: dict[str, Any] = {} if arm == "modulated" else {METHOD: "none"}

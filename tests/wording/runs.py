@@ -15,8 +15,9 @@ import pytest
 
 from search.commands.confirm import Outcome as Confirmed
 from search.commands.search import Outcome
+from search.run.folder import RunFolder
 from tests.wording.catalogue import Chapter, Entry, commanded, nothing
-from tests.wording.laid_out import FINISHED, NOTHING, SEARCH, TRIAL, confirmed, searched, trained
+from tests.wording.laid_out import FINISHED, NOTHING, SEARCH, TRIAL, Trials, confirmed, searched, trained
 
 GO_ON = "run_search.py mine.yaml --resume"
 
@@ -100,6 +101,7 @@ ENDS: list[tuple[str, str, Callable[..., Outcome]]] = [
 
 ENDLESS = "python -m search confirm demo --sequential"
 CONFIRM = "python -m search confirm demo"
+CURVE = "python -m search probe demo --curve"
 EXPORT = "python -m search export demo"
 BASELINE = [trial for trial in FINISHED if trial[0] == "baseline"]
 RUNNING = [*FINISHED[:3], ("baseline", (1, 0), [0.4], "running", "")]
@@ -141,6 +143,20 @@ def with_another_training() -> None:
     (folder / "training.json").write_text("{}", encoding="utf-8")
 
 
+def one_sided() -> None:
+    """The best baseline takes one modality."""
+    trials: Trials = [("modulated", (0, 1), *FINISHED[0][2:]), ("baseline", (0, 1, 1), *FINISHED[1][2:])]
+    searched(trials, "space.modalities=[[audio,visual],[audio]]", "search.trials=2")
+
+
+def with_damaged_curves() -> None:
+    searched()
+    run = RunFolder(Path("runs/demo")).probe_curve
+    run.tune.mkdir(parents=True)
+    run.journal.write_text("{}", encoding="utf-8")
+    (run.path / "plan.json").write_text('{"every": 1', encoding="utf-8")
+
+
 def all_failed() -> None:
     modulated, baseline = NOTHING[0], BASELINE[0]
     searched([modulated, baseline, modulated, BASELINE[1]])
@@ -156,6 +172,12 @@ FOLLOWING: list[tuple[str, str, str, Callable[[], object]]] = [
     ("A confirmation with fewer seeds", f"{CONFIRM} --seeds 4", "It began with 6 seeds.", with_verdict),
     ("A confirmation whose plan is damaged", CONFIRM, "`plan.json` is cut short.", with_damaged_plan),
     ("A confirmation of a training", CONFIRM, "`runs/demo` is a training.", partial(trained, "demo")),
+    ("Curves of probes of a search that is not done", CURVE, "One trial is still to end.", partial(searched, RUNNING)),
+    ("Curves of probes of an arm without a result", CURVE, "Both modulated trials failed.", all_failed),
+    ("Curves of probes of a model of one modality", CURVE, "The best baseline takes the audio.", one_sided),
+    ("Curves of probes with too few epochs", f"{CURVE} --every 4", "A training has 3 epochs.", searched),
+    ("Curves of probes of a training", CURVE, "`runs/demo` is a training.", partial(trained, "demo")),
+    ("Curves of probes whose plan is damaged", CURVE, "`plan.json` is cut short.", with_damaged_curves),
     ("A trial that there is not", f"{EXPORT} --trial 9", "The search has four trials.", searched),
     ("A trial without a result", f"{EXPORT} --trial 0", "Trial 0 failed.", partial(searched, NOTHING)),
     ("A search without any result", EXPORT, "All four trials failed.", partial(searched, NOTHING)),

@@ -13,10 +13,12 @@ import pytest
 from rich.console import Console
 
 from ogmge.config import Modulation
+from search.console.probe_curve_table import curve_headline, curve_table
 from search.console.probe_table import table
 from search.console.progress import Progress, of_search
 from search.console.summary import print_files, print_summary
 from search.models.linear_probe import ALONE, Accuracy, Encoder, Report, Row, notes
+from search.models.probe_curve import Line, ProbeCurves
 from search.report import sentences as words
 from search.report.facts import gather
 from search.run.best import Interval, bests
@@ -25,6 +27,7 @@ from search.run.folder import RunFolder
 from search.run.journal import Journal
 from search.tuner.search_policy import SearchPolicy
 from search.tuner.tuner import Tuner
+from search.verdict.probe_policy import ProbedRole
 from tests.wording.catalogue import Chapter, Entry, commanded, drawn, new_folder, on_screen
 from tests.wording.laid_out import FINISHED, NOTHING, SEARCH, Trials, confirmed, experiment, metrics, searched
 
@@ -170,9 +173,35 @@ def probed() -> str:
     return on_screen(draw)
 
 
+def probed_over_epochs() -> str:
+    """Return what is printed of curves of probes."""
+
+    def line(role: ProbedRole, modality: str | None, *values: float) -> Line:
+        return Line(role, modality, (2, 4), (7, 8, 9)[: len(values)], tuple((0.3, value) for value in values))
+
+    lines = (
+        line("modulated", "audio", 0.66, 0.67, 0.665),
+        line("baseline", "audio", 0.68, 0.69, 0.67),
+        line("alone", "audio", 0.7, 0.71),
+        line("modulated", "visual", 0.55, 0.52, 0.58),
+        line("baseline", "visual", 0.4, 0.45, 0.36),
+        line("alone", "visual", 0.6, 0.61, 0.6),
+        line("modulated", None, 0.84, 0.83, 0.85),
+        line("baseline", None, 0.82, 0.8, 0.82),
+    )
+    curves = ProbeCurves("demo", 2, True, (7, 8, 9), (0, 2), {}, lines)
+
+    def draw(console: Console) -> None:
+        console.print(f"{curve_headline(curves, 71.0)}\n", highlight=False, soft_wrap=True)
+        console.print(curve_table(curves))
+
+    return on_screen(draw)
+
+
 def entries() -> Iterator[Entry]:
     probes = ("Probes of two models, and encoders trained alone", "One fit did not converge.", probed)
-    for title, given, draw in [*LIVE, *DONE, *REPORTED, probes]:
+    traced = ("Probes over the epochs", "The audio alone failed with one of three seeds.", probed_over_epochs)
+    for title, given, draw in [*LIVE, *DONE, *REPORTED, probes, traced]:
         with new_folder():
             text = draw()
         yield drawn(title, given, text)

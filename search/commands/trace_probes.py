@@ -1,0 +1,201 @@
+"""`python -m search probe RUN --curve`: from a search that is done to its encoders' linear probes over the epochs."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from ogmge import fit
+from ogmge.config import ConfigError, select_modalities
+from search.commands.confirm import PLAN, Outcome, SearchSummary, default_seeds, failure_of, finished_record
+from search.commands.ending import Ending, end_in_mlflow
+from search.commands.run_trials import train_all
+from search.console.notes import print_line, print_note
+from search.console.probe_curve_table import curve_headline, curve_table, of_probes
+from search.experiment.arms import ARMS, Arm
+from search.experiment.load import load
+from search.experiment.schema import Experiment
+from search.experiment.space import with_changes
+from search.models.probe_curve import (
+    ProbeCurveError,
+    ProbeCurves,
+    curve_file,
+    failure_notes,
+    probe_curves,
+    write_curves,
+)
+from search.models.probe_curve_plot import draw_curves
+from search.run.best import METRIC
+from search.run.checkpoints import storage_of
+from search.run.folder import RunFolder, identify, lock_folder
+from search.run.journal import Journal, read
+from search.run.open_data import fingerprint_of, open_data
+from search.tracking.tracker import SearchTracker
+from search.tracking.trial_runs import Kind
+from search.tuner.tuner import Tuner
+from search.verdict.plan import read_plan
+from search.verdict.probe_plan import claim_probes, configurations
+from search.verdict.probe_policy import ProbePolicy, probe_tags, probe_title
+
+PROBE_CURVE_ID = "probe_curve.id"  # a tag: of the trainings that the curves of a run are of
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What is asked for.
+
+    Args:
+        every: from one probe to the next, in epochs; None is about twenty probes a training.
+        seeds: None is those of the confirmation.
+    """
+
+    every: int | None = None
+    seeds: int | None = None
+
+
+def trace_probes(path: Path, console: Console, ask: Ask) -> Outcome:
+    """Train the best of each arm of the search in a folder, and each encoder alone, with the confirmation's seeds, and
+    probe the encoders meanwhile; or go on with that. Leaves the curves in the folder `probe_curve` of the run.
+
+    Raises:
+        ConfirmationError, ProbeCurveError, ExperimentError, DatasetError, FolderError, ResourceError, ClusterError,
+            TrackingError: mistakes of the user, found before the first training.
+    """
+    folder = RunFolder(path)
+    experiment = load(folder.experiment)
+    data = open_data(experiment.dataset)
+    with lock_folder(folder):
+        identity = identify(folder, fingerprint_of(data))
+        record = finished_record(experiment, folder, "the curves are of its best configurations")
+        return _trace(SearchSummary(experiment, folder, identity, data, record), console, ask)
+
+
+def _trace(searched: SearchSummary, console: Console, ask: Ask) -> Outcome:
+    began, folder, own = time.monotonic(), searched.folder, searched.folder.probe_curve
+    policy = _policy_of(searched, ask.seeds)
+    every = _interval(policy, own, ask.every)
+    with closing(Journal(own.journal)) as journal:
+        tuner, curves = Tuner(_by_accuracy(searched.experiment), journal, policy), None
+        own_tag = {PROBE_CURVE_ID: identify(own, searched.identity.fingerprint).run}
+        kind = Kind("probe", probe_title, probe_tags, own_tag, again="the same command")
+        tracker = SearchTracker(searched.experiment, folder, searched.identity, tuner.record, None, kind)
+        if tuner.remaining_trials:
+            print_line(console, f"\n{_announcement(tuner, policy, every)}")
+        with end_in_mlflow(tuner, tracker, [folder.report]) as ending:
+            storage, fingerprint = storage_of(searched.experiment, own), searched.identity.fingerprint
+            train_all(tuner, own, storage, tracker, console, of_probes, fingerprint, every)
+            if tuner.complete:
+                curves = probe_curves(tuner.record, policy, every)
+                _leave(curves, folder, ending)
+            ending.leave_report(folder, more=False)
+    has_curves = curves is not None and bool(curves.lines)
+    if curves is not None and has_curves:
+        print_line(console, f"\n{curve_headline(curves, time.monotonic() - began)}\n")
+        console.print(curve_table(curves))
+        print_line(console, f"\n{_files(folder)}")
+    for text in [*ending.lacks, *failure_notes(tuner.record, policy)]:
+        print_note(console, text)
+    failure = None if has_curves else failure_of(tuner) or "no training came to a result"
+    return Outcome(tuner.complete, tuner.halted, failure)
+
+
+def _by_accuracy(experiment: Experiment) -> Experiment:
+    """The experiment, each training's best epoch being that of the highest accuracy, which encoders alone have, too;
+    no prefix is shared, so that each training has a probe wherever it is to have one."""
+    update = {"metric": METRIC, "mode": "max", "share_prefixes": False}
+    return experiment.model_copy(update={"search": experiment.search.model_copy(update=update)})
+
+
+def _announcement(tuner: Tuner, policy: ProbePolicy, every: int) -> str:
+    going_on = f", {tuner.record.over_count} of which are done" if tuner.record.trials else ""
+    epochs = "each epoch" if every == 1 else f"every {every} epochs"
+    alone = ", ".join(policy.modalities)
+    return (
+        f"{tuner.experiment.name}: probing the encoders of the best of each arm, and of {alone} trained alone, after "
+        f"{epochs}: {tuner.policy.total} trainings with {len(policy.seeds)} seeds{going_on}"
+    )
+
+
+def _leave(curves: ProbeCurves, folder: RunFolder, ending: Ending) -> None:
+    """Write the curves to the run's folder, and note what MLflow is to have of them."""
+    if not curves.lines:
+        return
+    write_curves(folder, curves)
+    draw_curves(curves, _plot_file(folder))
+    ending.files = [curve_file(folder), _plot_file(folder), folder.report]
+
+
+def _plot_file(folder: RunFolder) -> Path:
+    return curve_file(folder).with_suffix(".png")
+
+
+def _files(folder: RunFolder) -> str:
+    places = {"numbers": curve_file(folder), "plot": _plot_file(folder), "report": folder.report}
+    return "\n".join(f"{name:<16}{place}" for name, place in places.items() if place.exists())
+
+
+# ---- what is trained ----
+
+
+def _policy_of(searched: SearchSummary, seeds: int | None) -> ProbePolicy:
+    taken = {name for arm in ARMS for name in _modalities(searched, arm)}
+    policy = ProbePolicy(
+        searched.experiment,
+        {arm: searched.best[arm].trial.changes for arm in ARMS},
+        [name for name in searched.data.shapes if name in taken],
+        searched.fresh_seeds(seeds or confirmed_seeds(searched)),
+    )
+    _check_buildable(searched, policy)
+    return policy
+
+
+def _modalities(searched: SearchSummary, arm: Arm) -> list[str]:
+    """Those that the best of an arm takes: two or more."""
+    number = searched.best_trials[arm]
+    config = with_changes(searched.experiment.trial, searched.record.trials[number].changes)
+    names = list(select_modalities(config, searched.data.shapes))
+    if len(names) < 2:
+        raise ProbeCurveError(
+            f"trial {number}, the best {arm} of the search in {searched.folder.path}, takes one modality, {names[0]}: "
+            "curves compare encoders of joint models with encoders trained alone"
+        )
+    return names
+
+
+def _check_buildable(searched: SearchSummary, policy: ProbePolicy) -> None:
+    """Build each model of one modality once, to see that it can be."""
+    for probed in policy.each:
+        if probed.modality is None:  # the search has trained it
+            continue
+        try:
+            fit.start(policy.config(probed), searched.data, torch.device("cpu"))
+        except ConfigError as error:
+            raise ProbeCurveError(
+                f"{probed.modality} cannot be trained alone with the settings of trial "
+                f"{searched.best_trials['baseline']}, the best baseline: {error}"
+            ) from error
+
+
+def confirmed_seeds(searched: SearchSummary) -> int:
+    """How many seeds the best were confirmed with; where they were not, with how many they would be."""
+    confirmation = searched.folder.confirmation
+    plan = read_plan(confirmation.path / PLAN)
+    if plan is None or dict(plan.trials) != searched.best_trials:
+        return default_seeds(searched.experiment)
+    if not plan.sequential:
+        return plan.seeds
+    return max((int(trial.internal["pair"]) + 1 for trial in read(confirmation.journal)), default=1)
+
+
+def _interval(policy: ProbePolicy, own: RunFolder, asked: int | None) -> int:
+    """From one probe to the next, in epochs."""
+    configs = configurations(policy)
+    longest = max(config.epochs for config in configs.values())
+    if asked is not None and asked > longest:
+        raise ProbeCurveError(f"--every must be from 1 to {longest}, the epochs of a training, but got {asked}")
+    return claim_probes(own, configs, asked)

@@ -1,0 +1,193 @@
+"""Linear probes over the epochs of trainings, as values and as `probe_curve.json`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from search.experiment.arms import ARMS, Arm
+from search.experiment.mistakes import UserError
+from search.experiment.space import Changes, with_changes
+from search.run.best import METRIC
+from search.run.folder import RunFolder, write
+from search.run.journal import SearchRecord, TrialRecord
+from search.run.probed_epochs import PREFIX, is_probed
+from search.run.version import VERSION, read_values
+from search.verdict.confirm_policy import SEED
+from search.verdict.paired import Spread
+from search.verdict.probe_policy import ProbedRole, ProbePolicy, probe_title, probed_of
+from search.verdict.seeds import redraws
+
+ROLES: dict[ProbedRole, str] = {"modulated": "modulated", "baseline": "unmodulated", "alone": "trained alone"}
+
+
+class ProbeCurveError(UserError):
+    """Curves that cannot be made, or not be read: a sentence that says why."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """An accuracy over the epochs of some trainings that differ in their seed alone.
+
+    Args:
+        role: of the trainings.
+        modality: whose encoder is probed; None for the fused accuracy of the whole model.
+        epochs: that were trained at each point.
+        seeds: of the trainings.
+        values: of each seed, at each point.
+    """
+
+    role: ProbedRole
+    modality: str | None
+    epochs: tuple[int, ...]
+    seeds: tuple[int, ...]
+    values: tuple[tuple[float, ...], ...]
+
+    @property
+    def spreads(self) -> list[Spread]:
+        """Mean and standard deviation over the seeds, at each point."""
+        return [
+            Spread(fmean(point), stdev(point) if len(point) > 1 else None) for point in zip(*self.values, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class ProbeCurves:
+    """All of it.
+
+    Args:
+        experiment: name of the search.
+        every: from one probe to the next, in epochs.
+        split_redrawn: whether each seed has a validation split of its own.
+        seeds: that were asked for.
+        window: first and last epoch (from 0) that the modulated configuration is modulated in.
+        configurations: of each arm, what differs from the experiment's trial; encoders alone have the baseline's.
+        lines: of each modality the roles that have a result, then of the whole models.
+    """
+
+    experiment: str
+    every: int
+    split_redrawn: bool
+    seeds: tuple[int, ...]
+    window: tuple[int, int]
+    configurations: Mapping[Arm, Mapping[str, Any]]
+    lines: tuple[Line, ...]
+
+    @property
+    def panels(self) -> dict[str | None, list[Line]]:
+        """Modality -> its lines; None -> those of the whole models."""
+        found: dict[str | None, list[Line]] = {}
+        for line in self.lines:
+            found.setdefault(line.modality, []).append(line)
+        return found
+
+
+def probe_curves(record: SearchRecord, policy: ProbePolicy, every: int) -> ProbeCurves:
+    """What came of trainings.
+
+    Args:
+        record: of the trainings; those with other seeds than the policy's are passed over.
+        policy: that they were trained by.
+        every: from one probe to the next, in epochs.
+    """
+    experiment = policy.experiment
+    modulation = with_changes(experiment.trial, policy.best["modulated"]).modulation
+    return ProbeCurves(
+        experiment=experiment.name,
+        every=every,
+        split_redrawn=redraws(experiment.dataset),
+        seeds=tuple(policy.seeds),
+        window=(modulation.start, modulation.end),
+        configurations={arm: _without_seed(policy.best[arm]) for arm in ARMS},
+        lines=tuple(_lines(_finished_trials(record, policy), policy, every)),
+    )
+
+
+def _without_seed(changes: Changes) -> Changes:
+    return {path: value for path, value in changes.items() if path != SEED}
+
+
+def _finished_trials(record: SearchRecord, policy: ProbePolicy) -> list[TrialRecord]:
+    return [trial for trial in record if trial.status == "finished" and trial.number < policy.total]
+
+
+def _lines(trials: Sequence[TrialRecord], policy: ProbePolicy, every: int) -> Iterator[Line]:
+    """By modality, those of the whole models last."""
+    groups = [[trial for trial in trials if probed_of(trial) == probed] for probed in policy.each]
+    for metric, modality in [*((f"{PREFIX}{name}", name) for name in policy.modalities), (METRIC, None)]:
+        for group in groups:
+            if group and _has(group[0], metric, modality):
+                yield _line(group, metric, modality, every)
+
+
+def _has(trial: TrialRecord, metric: str, modality: str | None) -> bool:
+    """Whether a training has a line in a panel: one alone has none in that of the whole models."""
+    return metric in trial.epochs[-1] and (modality is not None or probed_of(trial).modality is None)
+
+
+def _line(trials: Sequence[TrialRecord], metric: str, modality: str | None, every: int) -> Line:
+    last = len(trials[0].epochs)
+    epochs = tuple(n for n in range(1, last + 1) if is_probed(n, every, last))
+    values = tuple(tuple(trial.epochs[n - 1][metric] for n in epochs) for trial in trials)
+    seeds = tuple(int(trial.changes[SEED]) for trial in trials)
+    return Line(probed_of(trials[0]).role, modality, epochs, seeds, values)
+
+
+def failure_notes(record: SearchRecord, policy: ProbePolicy) -> list[str]:
+    """What is to be said of the trainings that failed."""
+    failed = [trial for trial in record if trial.status == "failed" and trial.number < policy.total]
+    return [
+        f"{probe_title(trial)} failed with seed {trial.changes[SEED]} ({trial.reason}): its line is of the other seeds"
+        for trial in failed
+    ]
+
+
+def describe_lines(curves: ProbeCurves) -> str:
+    """What the lines of a plot are of, in sentences."""
+    count = len(curves.seeds)
+    if count == 1:
+        return "Lines: one seed."
+    own = ", each with a validation split of its own" if curves.split_redrawn else ""
+    return f"Lines: mean of {count} seeds{own}. Spread: one standard deviation of them either way."
+
+
+# ---- the file ----
+
+_CURVES = TypeAdapter(ProbeCurves)
+
+
+def curve_file(folder: RunFolder) -> Path:
+    """Where the curves of a run are, as values."""
+    return folder.probe_curve.path / "probe_curve.json"
+
+
+def write_curves(folder: RunFolder, curves: ProbeCurves) -> None:
+    """Write `probe_curve.json`, which `read_curves` reads."""
+    values = asdict(curves)
+    for line, written in zip(curves.lines, values["lines"], strict=True):
+        written |= {"mean": [spread.mean for spread in line.spreads], "sd": [spread.sd for spread in line.spreads]}
+    write(curve_file(folder), json.dumps({"version": VERSION, **values}, indent=2) + "\n")
+
+
+def read_curves(folder: RunFolder) -> ProbeCurves | None:
+    """The curves of a run; None where there are none.
+
+    Raises:
+        ProbeCurveError: they are damaged.
+        VersionError: a newer program wrote them.
+    """
+    path = curve_file(folder)
+    if not path.exists():
+        return None
+    try:
+        return _CURVES.validate_json(json.dumps(read_values(path)))
+    except (ValueError, TypeError) as error:
+        raise ProbeCurveError(
+            f"{path} is damaged: `python -m search probe {folder.path.name} --curve` writes it again"
+        ) from error

@@ -1,0 +1,129 @@
+"""What is trained for curves of linear probes, as the policy of a tuner."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from ogmge.config import TrialConfig
+from search.experiment.arms import Arm
+from search.experiment.schema import Experiment
+from search.experiment.space import METHOD, Changes, with_changes
+from search.run.causes import Reason
+from search.run.journal import SearchRecord, TrialRecord
+from search.tuner.prefixes.siblings import Sibling
+from search.tuner.search_policy import Suggestion
+from search.verdict.confirm_policy import SEED
+from search.verdict.seeds import SPLIT_SEED, redraws
+
+ProbedRole = Literal["modulated", "baseline", "alone"]
+
+
+def alone_changes(modality: str) -> Changes:
+    """What makes a configuration that of an encoder trained alone: no modulation, and a linear head."""
+    return {"modalities": [modality], METHOD: "none", "fusion": "concat"}
+
+
+class Probed(NamedTuple):
+    """What is trained with each seed.
+
+    Args:
+        role: the best of an arm, or an encoder alone.
+        modality: that is trained alone; None for a model of all.
+    """
+
+    role: ProbedRole
+    modality: str | None = None
+
+    def __str__(self) -> str:
+        return self.role if self.modality is None else f"{self.modality} {self.role}"
+
+
+@dataclass(frozen=True)
+class ProbePolicy:
+    """The policy that trains the best of both arms, and each encoder alone with the best baseline's settings; with each
+    seed all of them, on the same split.
+
+    Args:
+        experiment: what was searched.
+        best: the configuration of each arm, as changes of the experiment's trial.
+        modalities: that are trained alone.
+        seeds: of the trainings.
+    """
+
+    experiment: Experiment
+    best: Mapping[Arm, Changes]
+    modalities: Sequence[str]
+    seeds: Sequence[int]
+
+    @property
+    def each(self) -> list[Probed]:
+        """What is trained with each seed, in this order."""
+        return [Probed("modulated"), Probed("baseline"), *(Probed("alone", name) for name in self.modalities)]
+
+    def changes(self, probed: Probed) -> Changes:
+        """A configuration, but for its seed."""
+        if probed.modality is None:
+            return dict(self.best[_arm(probed)])
+        return {**self.best["baseline"], **alone_changes(probed.modality)}
+
+    def config(self, probed: Probed) -> TrialConfig:
+        """The trial, but for its seed."""
+        return with_changes(self.experiment.trial, self.changes(probed))
+
+    @property
+    def total(self) -> int:
+        return len(self.seeds) * len(self.each)
+
+    def restore(self, trial: TrialRecord) -> None:
+        """Nothing: no result changes what is trained."""
+
+    def suggest(self, number: int) -> Suggestion:
+        pair, place = divmod(number, len(self.each))
+        probed = self.each[place]
+        internal = {"pair": pair, **probed._asdict()}
+        return Suggestion(_arm(probed), internal, {**self.changes(probed), SEED: self.seeds[pair]})
+
+    def dataset(self, trial: TrialRecord) -> Mapping[str, Any]:
+        return {SPLIT_SEED: trial.changes[SEED]} if redraws(self.experiment.dataset) else {}
+
+    def stop(self, trial: TrialRecord, record: SearchRecord) -> Reason | None:
+        """None: all are trained to the end."""
+
+    def tell(self, trial: TrialRecord) -> None:
+        """Nothing, see `restore`."""
+
+    def stop_reason(self, record: SearchRecord) -> Reason | None:
+        """None: the experiment's budget is that of the search."""
+
+    @property
+    def has_more(self) -> bool:
+        return False
+
+    def is_determined(self, number: int) -> bool:
+        return True
+
+    def siblings(self, trial: TrialRecord) -> list[Sibling]:
+        """None: prefixes are not shared."""
+        return []
+
+
+def _arm(probed: Probed) -> Arm:
+    return "modulated" if probed.role == "modulated" else "baseline"
+
+
+def probed_of(trial: TrialRecord) -> Probed:
+    """What a trial trains."""
+    return Probed(trial.internal["role"], trial.internal["modality"])
+
+
+def probe_title(trial: TrialRecord) -> str:
+    """Of a training, in MLflow and on the screen."""
+    return f"probe {trial.internal['pair']:02} {probed_of(trial)}"
+
+
+def probe_tags(trial: TrialRecord) -> dict[str, str]:
+    """Of a training, in MLflow."""
+    role, modality = probed_of(trial)
+    return {"pair": str(trial.internal["pair"]), "role": role, **({} if modality is None else {"modality": modality})}
