@@ -11,9 +11,9 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from search.experiment.arms import ARMS, Arm
+from search.experiment.arms import Arm
 from search.experiment.mistakes import UserError
-from search.experiment.space import Changes, with_changes
+from search.experiment.space import with_changes
 from search.run.best import METRIC
 from search.run.folder import RunFolder, write
 from search.run.journal import SearchRecord, TrialRecord
@@ -104,13 +104,9 @@ def probe_curves(record: SearchRecord, policy: ProbePolicy, every: int) -> Probe
         split_redrawn=redraws(experiment.dataset),
         seeds=tuple(policy.seeds),
         window=(modulation.start, modulation.end),
-        configurations={arm: _without_seed(policy.best[arm]) for arm in ARMS},
+        configurations=dict(policy.best),
         lines=tuple(_lines(_finished_trials(record, policy), policy, every)),
     )
-
-
-def _without_seed(changes: Changes) -> Changes:
-    return {path: value for path, value in changes.items() if path != SEED}
 
 
 def _finished_trials(record: SearchRecord, policy: ProbePolicy) -> list[TrialRecord]:

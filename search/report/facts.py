@@ -99,6 +99,12 @@ class Facts:
         return answer.bests(self.record, self.experiment.search.objective)
 
     @property
+    def is_probe_outdated(self) -> bool:
+        """Whether the search has other best configurations by now than those that were probed over the epochs."""
+        probed = self.probe_curves.configurations if self.probe_curves else {}
+        return any(arm not in self.best or self.best[arm].trial.changes != probed[arm] for arm in probed)
+
+    @property
     def is_complete(self) -> bool:
         """Whether the search is: nothing of it is still to be trained."""
         return self.record.is_complete(self.total, is_stopped=self.stop_reason is not None)

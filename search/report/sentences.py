@@ -108,7 +108,7 @@ def probe_note(facts: Facts) -> str:
         "modulated and the best unmodulated model, and trained alone on its modality with the settings of the latter. "
         f"{describe_lines(curves)} Where a line stays below the one trained alone, joint training left that encoder "
         "behind. The window of the modulation is shaded."
-    )
+    ) + " The search has gone on since, and has other best configurations now." * facts.is_probe_outdated
 
 
 def fronts(facts: Facts) -> str:

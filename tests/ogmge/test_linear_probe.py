@@ -136,6 +136,27 @@ def split(samples: int, seed: int) -> Split:
 DATA = InMemory(["a", "b", "c"], split(40, 0), split(21, 1), "")
 
 
+@pytest.mark.parametrize(("products", "expected"), [(10**9, 1), (450, 2), (100, 4)])
+def test_a_fit_takes_as_many_threads_as_there_is_work_for(monkeypatch, products, expected):
+    x, y = made(60, 5, 3, 0.3)  # 900 products
+    seen, whole = [], linear_probe.logistic_regression
+
+    def watched(*arguments):
+        seen.append(torch.get_num_threads())
+        return whole(*arguments)
+
+    monkeypatch.setattr(linear_probe, "logistic_regression", watched)
+    monkeypatch.setattr(linear_probe, "PRODUCTS", products)
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        fit(x, y, 3)
+        assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)
+    assert {*seen} == {expected}
+
+
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> list[TrainedModel]:
     """One that was trained in full precision, and one of another fusion, of one modality, in half."""

@@ -24,6 +24,7 @@ from search.cli.main import main
 from search.experiment.arms import ARMS
 from search.experiment.formatting import format_difference
 from search.experiment.schema import as_values, to_yaml
+from search.models.probe_curve import Line, ProbeCurves, write_curves
 from search.report import sentences as words
 from search.report import table
 from search.report.facts import Facts, gather
@@ -34,6 +35,7 @@ from search.report.plots import seed_pairs as confirmed
 from search.report.plots.curves import MOST_POINTS, curves
 from search.report.plots.importance import importance
 from search.report.plots.modalities import by_modality
+from search.report.plots.probes import by_encoder
 from search.report.plots.selection import trials_with_result, window_of
 from search.report.sentences import headline
 from search.run.causes import failure
@@ -595,3 +597,23 @@ def test_a_mistake_gets_a_line(run, monkeypatch, arguments, facts):
     [line] = result.output.splitlines()
     assert result.exit_code == 2
     tells(line, *facts)
+
+
+# ---- probes over the epochs ----
+
+
+def test_probes_of_configurations_that_are_no_longer_the_best_say_so(run):
+    best = {arm: found.trial.changes for arm, found in gather(run.path).best.items()}
+    line = Line("modulated", "audio", (1, 2), (7,), ((0.5, 0.6),))
+    run.probe_curve.path.mkdir()
+    for configurations, outdated in ((best, False), ({**best, "baseline": {"fusion": "film"}}, True)):
+        write_curves(run, ProbeCurves("simulated", 1, False, (7,), (0, 2), configurations, (line,)))
+        facts = gather(run.path)
+        assert facts.is_probe_outdated is outdated
+        assert ("has gone on" in words.probe_note(facts)) is outdated
+        assert [plot.name for plot in by_encoder(facts)] == ["probe0"]
+
+
+def test_a_run_that_was_never_probed_has_no_probes(run):
+    facts = gather(run.path)
+    assert (by_encoder(facts), facts.is_probe_outdated, words.probe_note(facts)) == ([], False, "")

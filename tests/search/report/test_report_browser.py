@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
+from search.models.probe_curve import Line, ProbeCurves, write_curves
 from search.report.facts import gather
 from search.report.page import write_report
+from search.verdict.probe_policy import ProbedRole
 from tests.search.report.test_report import EVIL, answers, confirm, run_in
 from tests.support.browsers import Watched, chromium, watched
 from tests.support.tells import tells
@@ -32,6 +34,14 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for arm in ("modulated", "baseline"):
         answers(facts, arm, [True, arm == "modulated", False, False, True], [EVIL, "var(--ink)"])
     confirm(run, 0.1)
+    roles: list[ProbedRole] = ["modulated", "baseline", "alone"]
+    lines = [
+        Line(role, name, (2, 4), (7, 8), ((0.5, 0.6), (0.55, 0.7)))
+        for name in (EVIL, "visual", None)
+        for role in roles[: 3 if name else 2]
+    ]
+    run.probe_curve.path.mkdir()
+    write_curves(run, ProbeCurves("simulated", 2, True, (7, 8), (0, 2), {}, tuple(lines)))
     return write_report(run.path)
 
 
@@ -64,6 +74,7 @@ def test_every_plot_is_drawn_once_it_comes_into_view(seen):
     page = seen.page
     names = page.eval_on_selector_all(".plot", "plots => plots.map(plot => plot.id)")
     assert {"curves", "seeds", "alpha", "window", "accuracy", "ratio", "coefficient", "classes", "slice0"} <= set(names)
+    assert {"probe0", "probe1", "probe2"} <= set(names)
     for name in names:
         drawn(page, name)
         size = page.locator(f"#{name} .main-svg").first.bounding_box()
