@@ -57,8 +57,6 @@ def traced(confirmed: tuple[Path, Result], tmp_path_factory: pytest.TempPathFact
     shutil.copytree(confirmed[0], folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        text = RUN.experiment.read_text()
-        RUN.experiment.write_text(text.replace("{cpu: 0.5, gpu: 0.5}", "{cpu: 2.0, gpu: 0.0}"))  # one worker
         result = probe("own", "--curve", "--seeds", str(SEEDS))
     assert result.exit_code == 0, result.output
     return folder, result
