@@ -98,7 +98,7 @@ def _trace(searched: SearchSummary, console: Console, ask: Ask) -> Outcome:
         print_line(console, f"\n{curve_headline(curves, time.monotonic() - began)}\n")
         console.print(curve_table(curves))
         print_line(console, f"\n{_files(folder)}")
-    for text in [*ending.lacks, *failure_notes(tuner.record, policy)]:
+    for text in [*ending.lacks, *(failure_notes(tuner.record, policy) if has_curves else [])]:
         print_note(console, text)
     failure = None if has_curves else failure_of(tuner) or "no training came to a result"
     return Outcome(tuner.complete, tuner.halted, failure)
@@ -114,10 +114,11 @@ def _by_accuracy(experiment: Experiment) -> Experiment:
 def _announcement(tuner: Tuner, policy: ProbePolicy, every: int) -> str:
     going_on = f", {tuner.record.over_count} of which are done" if tuner.record.trials else ""
     epochs = "each epoch" if every == 1 else f"every {every} epochs"
-    alone = ", ".join(policy.modalities)
+    alone, count = ", ".join(policy.modalities), len(policy.seeds)
+    seeds = "one seed" if count == 1 else f"{count} seeds"
     return (
         f"{tuner.experiment.name}: probing the encoders of the best of each arm, and of {alone} trained alone, after "
-        f"{epochs}: {tuner.policy.total} trainings with {len(policy.seeds)} seeds{going_on}"
+        f"{epochs}: {tuner.policy.total} trainings with {seeds}{going_on}"
     )
 
 
