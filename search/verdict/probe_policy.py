@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from ogmge.config import TrialConfig
 from search.experiment.arms import Arm
+from search.experiment.dimensions import METHOD, Changes
 from search.experiment.schema import Experiment
-from search.experiment.space import METHOD, Changes, with_changes
+from search.experiment.space import with_changes
 from search.run.causes import Reason
 from search.run.journal import SearchRecord, TrialRecord
 from search.tuner.prefixes.siblings import Sibling
@@ -75,6 +76,9 @@ class ProbePolicy:
     @property
     def total(self) -> int:
         return len(self.seeds) * len(self.each)
+
+    def learn(self, trials: Iterable[TrialRecord]) -> None:
+        """Nothing: there is nothing to sample."""
 
     def restore(self, trial: TrialRecord) -> None:
         """Nothing: no result changes what is trained."""

@@ -99,7 +99,7 @@ def test_known_good_configurations_follow_it_in_both_arms_within_the_space_or_ou
         assert [trial.changes for trial in trials[1 : named + 1]] == [
             opening.changes for opening in openings(tuner.experiment, arm)[1:]
         ]
-        assert trials[2].changes["batch_size"] == 8 and trials[2].internal == {}  # outside
+        assert (trials[2].changes["batch_size"], trials[2].internal) == (8, {})  # outside
     assert len({json.dumps(trial.changes, sort_keys=True) for trial in tuner.record}) == len(tuner.record.trials)
 
 
