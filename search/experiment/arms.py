@@ -27,15 +27,26 @@ def arm_of(number: int, baseline_share: float) -> Arm:
     return "baseline" if after > before else "modulated"
 
 
-def plan(trials: int, baseline_share: float, capacity: Mapping[Arm, float]) -> list[Arm]:
+def plan(trials: int, baseline_share: float, capacity: Mapping[Arm, float], lead: int = 0) -> list[Arm]:
     """The arm of each trial. An arm whose space holds fewer configurations than its share gets no more than these.
+
+    Args:
+        trials: of both arms together.
+        baseline_share: the baseline's part of them.
+        capacity: how many configurations each arm's space holds.
+        lead: how many trials the baseline begins with, before the arms alternate; of those it has at most.
 
     >>> plan(6, 0.5, {"baseline": 1, "modulated": float("inf")})
     ['modulated', 'baseline', 'modulated', 'modulated']
+    >>> [arm[0] for arm in plan(8, 0.5, {"baseline": 4, "modulated": 4}, lead=2)]
+    ['b', 'b', 'm', 'm', 'b', 'm', 'm', 'b']
     """
+    planned = [arm_of(number, baseline_share) for number in range(trials)].count("baseline")
+    ahead = min(lead, planned)
+    share = (planned - ahead) / max(1, trials - ahead)
+    first: list[Arm] = ["baseline"] * ahead
     arms: list[Arm] = []
-    for number in range(trials):
-        arm = arm_of(number, baseline_share)
+    for arm in first + [arm_of(number, share) for number in range(trials - ahead)]:
         if arms.count(arm) < capacity[arm]:
             arms.append(arm)
     return arms

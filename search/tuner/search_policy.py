@@ -21,6 +21,8 @@ from search.tuner.pruners.pruner import pruner_of
 from search.tuner.study import ArmStudy
 from search.tuner.transfer import is_due, settings_to_try
 
+LEAD = 2  # times the trials that a sampler draws at random at first: see benchmarks/power.md
+
 
 @dataclass(frozen=True)
 class Suggestion:
@@ -94,13 +96,20 @@ class SearchPolicy:
         self._openings = {arm: openings(experiment, arm) for arm in ARMS}
         outside = {arm: sum(o.internal is None for o in those) for arm, those in self._openings.items()}
         capacity = {arm: study.capacity + outside[arm] for arm, study in self.studies.items()}
-        self.arms: list[Arm] = plan(search.trials, search.baseline_share, capacity)
+        self.arms: list[Arm] = plan(search.trials, search.baseline_share, capacity, self._lead())
         self._sources: dict[Arm, list[Source | None]] = {arm: [] for arm in ARMS}
         self._results: dict[Arm, list[TrialRecord]] = {arm: [] for arm in ARMS}
         self._pruner: Pruner = pruner_of(experiment)
         self._runs: dict[int, LearningCurve] = {}
         self._stop_reason: Reason | None = None
         self._suggested: set[int] = set()
+
+    def _lead(self) -> int:
+        """How many trials the baseline begins with, for the modulated arm to draw on; none where the arms are searched
+        apart, or a budget may end the search before the modulated arm has had as many."""
+        search = self._experiment.search
+        is_limited = any(limit is not None for limit in search.budget.model_dump().values())
+        return 0 if is_limited or not search.transfer else LEAD * self.studies["baseline"].startup
 
     @property
     def total(self) -> int:
