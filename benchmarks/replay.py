@@ -10,10 +10,12 @@ import random
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from statistics import fmean
 
 from benchmarks.curves import SEEDS, Curve
 from search.experiment.arms import ARMS, Arm, plan
+from search.experiment.dimensions import Changes
 from search.tuner.pruners.peers import LearningCurve, Pruner
 
 
@@ -35,16 +37,22 @@ class Configuration:
         return fmean(max(curve) for other, curve in enumerate(self.curves) if other != seed)
 
 
-def pool_of(curves: Iterable[Curve]) -> list[Configuration]:
-    """The configurations that have a curve for each seed."""
+def by_changes(curves: Iterable[Curve]) -> list[tuple[Changes, Configuration]]:
+    """The configurations that have a curve for each seed, each with what it changes of the demo's trial."""
     found: dict[str, dict[int, Curve]] = defaultdict(dict)
     for curve in curves:
         found[f"{curve.arm} {curve.changes}"][curve.seed] = curve
-    return [
-        Configuration(by_seed[0].arm, by_seed[0].opens, tuple(by_seed[seed].values for seed in SEEDS))
-        for by_seed in found.values()
-        if len(by_seed) == len(SEEDS)
-    ]
+    whole = [by_seed for by_seed in found.values() if len(by_seed) == len(SEEDS)]
+    return [(by_seed[SEEDS[0]].changes, _configuration([by_seed[seed] for seed in SEEDS])) for by_seed in whole]
+
+
+def _configuration(curves: Sequence[Curve]) -> Configuration:
+    return Configuration(curves[0].arm, curves[0].opens, tuple(curve.values for curve in curves))
+
+
+def pool_of(curves: Iterable[Curve]) -> list[Configuration]:
+    """The configurations that have a curve for each seed."""
+    return [configuration for _, configuration in by_changes(curves)]
 
 
 @dataclass(frozen=True)
@@ -77,17 +85,18 @@ Policy = Callable[[Draw, int], History]  # of a draw and a number of workers
 
 
 def side_by_side(numbers: Iterable[int], workers: int, goes_on: Callable[[int], bool]) -> History:
-    """Trains trials, some at a time; `goes_on` is asked after each epoch of one whether it trains another."""
-    waiting, running = deque(numbers), deque[int]()
+    """Trains trials, some at a time; `goes_on` is asked after each epoch of one whether it trains another. The number
+    of a trial is asked for when a worker is free, so that it may depend on all epochs before."""
+    waiting, running = iter(numbers), deque[int]()
     history: History = []
-    while waiting or running:
-        while waiting and len(running) < workers:
-            running.append(waiting.popleft())
+    while True:
+        running.extend(islice(waiting, workers - len(running)))
+        if not running:
+            return history
         number = running.popleft()
         history.append(number)
         if goes_on(number):
             running.append(number)
-    return history
 
 
 def stopping(scheduler_for: Callable[[], Pruner], *, raw: bool = False) -> Policy:

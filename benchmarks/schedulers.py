@@ -21,11 +21,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import sqrt
-from statistics import fmean, stdev
+from statistics import fmean
 from types import SimpleNamespace
 
 from benchmarks import curves
 from benchmarks.curves import demo
+from benchmarks.estimates import Estimate, mean_of
 from benchmarks.replay import (
     Configuration,
     Draw,
@@ -167,22 +168,6 @@ def outcome(drawn: Draw, history: History, best_of_pool: float) -> Outcome:
         behind_arm={arm: 100 * (arm_best[arm] - quality[number]) for arm, number in named.items()},
         difference=unseen["modulated"] - unseen["baseline"],
     )
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean with its standard error."""
-
-    mean: float
-    error: float
-
-    def shown(self, digits: int, sign: str = "") -> str:
-        return f"{self.mean:{sign}.{digits}f} ± {self.error:.{digits}f}"
-
-
-def mean_of(values: Iterable[float]) -> Estimate:
-    listed = list(values)
-    return Estimate(fmean(listed), stdev(listed) / sqrt(len(listed)))
 
 
 def epochs_to_arrive(outcomes: Sequence[Outcome]) -> Estimate | None:

@@ -23,8 +23,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta
 
+from benchmarks.curve_model import CURVE, EPOCHS, METRIC, Array, Model, gained
+from benchmarks.estimates import NOMINAL, share, written
 from search.experiment.arms import ARMS, Arm, arm_of
 from search.experiment.load import load
 from search.run.best import best_of
@@ -35,37 +36,12 @@ from search.verdict import anytime
 from search.verdict.decide import Ablation, Claim, decide, leader
 from search.verdict.paired import power_of, prediction_interval
 
-Array = NDArray[np.float64]
-TRIALS, EPOCHS, AT_ONCE = 24, 12, 2
+TRIALS, AT_ONCE = 24, 2
 STARTS = (0, 2, 4, 6)  # of the demo's windows
 FIXED = (3, 5, 10)
-NOMINAL, COVERAGE, SURE = 0.025, 0.93, 0.99
+COVERAGE = 0.93
 GAINS = (0.5, 1.0, 2.0, 3.0)
 PAIR_SD = 1.5  # of the differences of two configurations that differ in the modulation alone: see `Model`
-METRIC = "val/accuracy"
-
-
-@dataclass(frozen=True)
-class Model:
-    """Standard deviations and the gain, in points.
-
-    Args:
-        settings: of the space, shared by the arms; 0: each trial has its own.
-        setting: how far the settings are apart.
-        seed: noise of a training.
-        split: how hard a validation split is, for all alike.
-        interaction: what a split does for one setting.
-        epoch: noise of an epoch.
-        gain: what modulation brings, from the opening of its window.
-    """
-
-    settings: int = 16
-    setting: float = 2.0
-    seed: float = 1.0
-    split: float = 1.0
-    interaction: float = 0.5
-    epoch: float = 0.5
-    gain: float = 0.0
 
 
 SPACES = {
@@ -73,7 +49,6 @@ SPACES = {
     "each trial its own": Model(settings=0),
     "settings alike": Model(setting=0.0, interaction=0.0),
 }
-CURVE = 80 - 20 * np.exp(-(np.arange(EPOCHS) + 1) / 3)
 
 
 @dataclass
@@ -103,11 +78,6 @@ class Replays:
     default: Array
     again: dict[Arm, Array]
     searched: tuple[Array, Array]
-
-
-def gained(model: Model, opens: NDArray[np.int64]) -> Array:
-    """The gain at each epoch, [..., epochs]; a window that never opens does so at the end."""
-    return model.gain * (np.arange(EPOCHS) >= opens[..., None])
 
 
 def run_search(curves: Array, opens: list[int | None], arms: list[Arm], scheduler: Pruner) -> dict[int, TrialRecord]:
@@ -256,17 +226,6 @@ def _looked(found: Replays, i: int, looks: list[int], *, sequential: bool) -> tu
             if (claim := decide(modulated, baseline, sequential=sequential, ablation=ablation).claim) != "none":
                 return alone, claim, look
     return alone, "none", None
-
-
-def share(hits: int, of: int) -> tuple[float, float, float]:
-    """A rate and its two-sided 99 % interval (Clopper and Pearson, Biometrika 1934)."""
-    low = float(beta.ppf((1 - SURE) / 2, hits, of - hits + 1)) if hits else 0.0
-    high = float(beta.ppf((1 + SURE) / 2, hits + 1, of - hits)) if hits < of else 1.0
-    return hits / of, low, high
-
-
-def written(rate: tuple[float, float, float]) -> str:
-    return "{:.1f} % ({:.1f}-{:.1f})".format(*(100 * r for r in rate))
 
 
 def errors(space: str, found: Replays) -> bool:
