@@ -1,0 +1,342 @@
+"""How often the verdict shows a true gain, and how often it is wrong: `python -m benchmarks.power [--quick]`.
+
+The demo's whole procedure is replayed by this project's own code, without a training: the studies of both arms, early
+stopping, the best trial of each arm, its confirmation with fresh seeds, the ablation, the verdict. The arms are
+searched apart (`search.transfer=0`), and with what the demo has for `search.transfer`.
+
+Learning curves are drawn as in `benchmarks.curve_model`. Each of the demo's shared settings (fusion and learning rate)
+has a worth of its own, and another on each split. Trainings of a pair, and their ablation, have the same split; each
+has noise of its own. A modulated training gains from the opening of its window on, whatever its alpha and its end.
+Trainings that share a prefix do not share its noise, as they would in truth.
+
+Replay n has the same settings, splits and noise for either way to search and for every gain. Then the regret of what
+searches choose on the demo's recorded curves: see `benchmarks.regret`. Exit code 1 where false claims are more than
+2.5 % a side, as far as the lower end of their interval tells.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from multiprocessing.pool import Pool
+from pathlib import Path
+from statistics import fmean, median
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from benchmarks.curve_model import CURVE, EPOCHS, Array, Model, gained
+from benchmarks.curves import SEEDS
+from benchmarks.estimates import NOMINAL, mean_of, share, written
+from benchmarks.regret import Choice, Search, best_there, recorded, search_recorded
+from benchmarks.simulation import WAYS, Way, demo, seeded, simulate
+from search.experiment.arms import ARMS
+from search.experiment.dimensions import MODULATION, START, Changes
+from search.experiment.schema import Experiment
+from search.run.best import bests
+from search.run.journal import SearchRecord, TrialRecord
+from search.tuner.search_policy import SearchPolicy
+from search.verdict.confirm_policy import ConfirmPolicy, shared_settings
+from search.verdict.decide import Claim
+from search.verdict.pairs import Role
+from search.verdict.plan import Plan
+from search.verdict.results import verdict_of
+from search.verdict.seeds import fresh_seeds
+
+GAINS = (0.0, 0.5, 1.0, 2.0, 3.0)
+ROLES: tuple[Role, ...] = ("baseline", "modulated", "ablation")
+
+
+# ---- one replay ----
+
+
+@dataclass(frozen=True)
+class World:
+    """What is true in a replay, however it is searched; in points.
+
+    Args:
+        model: the gain.
+        settings: all shared settings.
+        worth: of each of them on each split, [settings, 1 + seeds]; the search's split comes first, then each pair's.
+        search: noise of the search's trainings by trial number, [trials, epochs].
+        confirmation: noise of the confirmation's trainings, [seeds, roles, epochs].
+    """
+
+    model: Model
+    settings: Sequence[Changes]
+    worth: Array
+    search: Array
+    confirmation: Array
+
+    def search_curve(self, trial: TrialRecord) -> list[float]:
+        """What a trial of the search shows after each epoch."""
+        return self._curve(trial, 0, self.search[trial.number])
+
+    def confirmation_curve(self, trial: TrialRecord) -> list[float]:
+        """The same of a training of the confirmation."""
+        pair, role = trial.internal["pair"], ROLES.index(trial.internal["role"])
+        return self._curve(trial, 1 + pair, self.confirmation[pair, role])
+
+    def _curve(self, trial: TrialRecord, split: int, noise: Array) -> list[float]:
+        setting = self.settings.index(shared_settings(trial.changes))
+        opens = EPOCHS if trial.arm == "baseline" else trial.changes[START]
+        curve: Array = CURVE + self.worth[setting, split] + noise + gained(self.model, np.array(opens))
+        return curve.tolist()
+
+
+def shared_settings_of(experiment: Experiment) -> list[Changes]:
+    """All that a finite space holds beside the modulation."""
+    choices = {path: entry for path, entry in experiment.space.items() if not path.startswith(MODULATION)}
+    return [dict(zip(choices, values, strict=True)) for values in product(*choices.values())]
+
+
+def draw_world(model: Model, experiment: Experiment, seeds: int, rng: np.random.Generator) -> World:
+    settings, trials = shared_settings_of(experiment), experiment.search.trials
+
+    def noise(*trainings: int) -> Array:
+        return rng.normal(0, model.seed, (*trainings, 1)) + rng.normal(0, model.epoch, (*trainings, EPOCHS))
+
+    worth = rng.normal(0, model.setting, (len(settings), 1)) + rng.normal(0, model.split, 1 + seeds)
+    worth = worth + rng.normal(0, model.interaction, worth.shape)
+    return World(model, settings, worth, noise(trials), noise(seeds, len(ROLES)))
+
+
+@dataclass(frozen=True)
+class Job:
+    """One replay: how the arms are searched, what is true, and which numbers are drawn.
+
+    Args:
+        way: how the arms are searched.
+        model: of the curves; the demo says how many settings there are.
+        seed: of the benchmark.
+        number: of the replay.
+    """
+
+    way: Way
+    model: Model
+    seed: int
+    number: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a replay.
+
+    Args:
+        claim: the verdict's.
+        trainings: of the confirmation.
+        pair_is_ablation: whether the best configurations differed in the modulation alone.
+    """
+
+    claim: Claim
+    trainings: int
+    pair_is_ablation: bool
+
+
+def draw_replay(job: Job) -> tuple[Experiment, World]:
+    """The experiment of a replay, with a `search.seed` of its own, and its world."""
+    rng = np.random.default_rng([job.seed, job.number])
+    experiment = seeded(demo(job.way), int(rng.integers(2**31)))
+    return experiment, draw_world(job.model, experiment, experiment.confirm.seeds, rng)
+
+
+def search(experiment: Experiment, world: World) -> SearchRecord:
+    """The search, to its end."""
+    return simulate(experiment, SearchPolicy(experiment), world.search_curve)
+
+
+def replay(job: Job) -> Outcome:
+    """A search, its confirmation, the verdict."""
+    experiment, world = draw_replay(job)
+    record = search(experiment, world)
+    best = bests(record, experiment.search.objective)
+    seeds = fresh_seeds(experiment.search.seed, {experiment.trial.seed}, experiment.confirm.seeds)
+    policy = ConfirmPolicy(experiment, {arm: best[arm].trial.changes for arm in ARMS}, seeds, record.spent)
+    confirmation = simulate(experiment, policy, world.confirmation_curve)
+    plan = Plan(len(seeds), False, {arm: best[arm].trial.number for arm in ARMS})
+    found = verdict_of(policy, plan, _weights)
+    assert found is not None
+    return Outcome(found.claim, len(confirmation.trials), policy.pairs.pair_is_ablation)
+
+
+def _weights(trial: int) -> Path:
+    """None: where the split is drawn anew, the verdict needs no model's answers."""
+    raise LookupError(trial)
+
+
+# ---- many ----
+
+Results = Mapping[tuple[float, Way], Sequence[Outcome]]  # by gain and way
+Choices = Mapping[Way, Sequence[Choice]]
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many of each.
+
+    Args:
+        null: replays in which the method changes nothing.
+        gain: replays of each true gain.
+        searches: on recorded curves.
+    """
+
+    null: int
+    gain: int
+    searches: int
+
+
+FULL, QUICK = Sizes(4000, 1000, 600), Sizes(300, 80, 60)
+
+
+def open_pool(processes: int) -> Pool:
+    """Processes of one thread each."""
+    return multiprocessing.get_context("spawn").Pool(processes, torch.set_num_threads, (1,))
+
+
+def run_all(pool: Pool, function: Callable[[T], R], jobs: Sequence[T], title: str) -> list[R]:
+    """The results in the order of the jobs."""
+    print(f"{title}: {len(jobs)}", file=sys.stderr, flush=True)
+    return pool.map(function, jobs, chunksize=4)
+
+
+def replay_all(pool: Pool, sizes: Sizes, seed: int) -> Results:
+    """The replays of each gain, each way."""
+    results = {}
+    for gain, way in product(GAINS, WAYS):
+        number = sizes.gain if gain else sizes.null
+        jobs = [Job(way, replace(Model(), gain=gain), seed, n) for n in range(number)]
+        results[gain, way] = run_all(pool, replay, jobs, f"replays, gain {gain:g}, {way}")
+    return results
+
+
+def choose_all(pool: Pool, sizes: Sizes, seed: int) -> Choices:
+    """What searches choose on the recorded curves, each way."""
+    first = seed * sizes.searches
+    return {
+        way: run_all(
+            pool,
+            search_recorded,
+            [Search(way, first + n, n % len(SEEDS)) for n in range(sizes.searches)],
+            f"searches on recorded curves, {way}",
+        )
+        for way in WAYS
+    }
+
+
+# ---- tables ----
+
+
+def title_of(way: Way) -> str:
+    transfer = demo(way).search.transfer
+    return f"transfer {transfer:g}" if transfer else "arms apart"
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    for row in (columns, ["---"] * len(columns), *rows):
+        print("|", " | ".join(row), "|")
+
+
+def rate_of(outcomes: Sequence[Outcome], claim: Claim) -> tuple[float, float, float]:
+    """How often a claim is made."""
+    return share(sum(o.claim == claim for o in outcomes), len(outcomes))
+
+
+def print_power(results: Results) -> None:
+    claims: tuple[Claim, Claim] = ("helps", "hurts")
+    columns = ["gain, points", *(f"*{claim}*, {title_of(way)}" for claim, way in product(claims, WAYS))]
+    rows = [
+        [f"{gain:g}", *(written(rate_of(results[gain, way], claim)) for claim, way in product(claims, WAYS))]
+        for gain in filter(None, GAINS)
+    ]
+    print_table(columns, rows)
+
+
+def print_false_claims(results: Results) -> bool:
+    """Print the false claims; whether they are more than nominal."""
+    rows, exceeds = [], False
+    for way in WAYS:
+        rates = [rate_of(results[0.0, way], claim) for claim in ("helps", "hurts")]
+        over = any(low > NOMINAL for _, low, _ in rates)
+        exceeds |= over
+        rows.append([title_of(way), *map(written, rates), "**falls short**" if over else "holds"])
+    print_table(["search", "*helps*", "*hurts*", "2.5 %"], rows)
+    return exceeds
+
+
+def print_trainings(results: Results) -> None:
+    rows = []
+    for gain, way in product(GAINS, WAYS):
+        outcomes = results[gain, way]
+        trainings = [o.trainings for o in outcomes]
+        same = share(sum(o.pair_is_ablation for o in outcomes), len(outcomes))
+        rows.append(
+            [f"{gain:g}", title_of(way), f"{fmean(trainings):.1f}", f"{median(trainings):g}", f"{100 * same[0]:.0f} %"]
+        )
+    print_table(["gain, points", "search", "trainings, mean", "median", "the pair is its own ablation"], rows)
+
+
+def print_regret(choices: Choices) -> None:
+    rows = []
+    for arm, way in product(ARMS, WAYS):
+        best = best_there(recorded(), arm)
+        unseen = [choice.unseen[arm] for choice in choices[way]]
+        chosen, regret = mean_of(unseen), mean_of(best - value for value in unseen)
+        rows.append([arm, title_of(way), f"{best:.2f} %", f"{chosen.shown(2)} %", regret.shown(2)])
+    print_table(["arm", "search", "best recorded", "choice, unseen seeds", "regret, points"], rows)
+
+
+def print_epochs(choices: Choices) -> None:
+    every = demo("transfer").search.trials * demo("transfer").trial.epochs
+    rows = [
+        [title_of(way), *(mean_of(values).shown(1) for values in zip(*map(_epochs, choices[way]), strict=True))]
+        for way in WAYS
+    ]
+    print_table(["search", f"epochs, of {every}", "distinct: each shared prefix once"], rows)
+
+
+def _epochs(choice: Choice) -> tuple[int, int]:
+    return choice.epochs, choice.distinct
+
+
+def report(results: Results, choices: Choices, sizes: Sizes, command: str) -> bool:
+    """Print all tables; whether false claims are more than nominal."""
+    experiment = demo("transfer")
+    print("# What the verdict shows, by the whole procedure\n")
+    print(f"`{command}`; docs/verdict.md says what it means. {experiment.search.trials} trials, ", end="")
+    print(f"{experiment.confirm.seeds} seeds, 99 % Clopper-Pearson intervals; ± are standard errors.\n")
+    print(f"## Claims where the method truly gains, {sizes.gain} replays\n")
+    print_power(results)
+    print(f"\n## False claims: the method changes nothing, {sizes.null} replays\n")
+    exceeds = print_false_claims(results)
+    print("\n## Trainings of the confirmation\n")
+    print_trainings(results)
+    print(f"\n## The choice of each arm on the recorded curves, {sizes.searches} searches\n")
+    print_regret(choices)
+    print("\n## Epochs of the same searches\n")
+    print_epochs(choices)
+    return exceeds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK} in place of {FULL}")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="one thread each")
+    given = parser.parse_args()
+    sizes = QUICK if given.quick else FULL
+    command = f"python -m benchmarks.power{' --quick' * given.quick} --seed {given.seed}"
+    with open_pool(given.processes) as pool:
+        results, choices = replay_all(pool, sizes, given.seed), choose_all(pool, sizes, given.seed)
+    sys.exit(1 if report(results, choices, sizes, command) else 0)
+
+
+if __name__ == "__main__":
+    main()
