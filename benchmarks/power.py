@@ -7,7 +7,8 @@ searched apart (`search.transfer=0`), and with what the demo has for `search.tra
 Learning curves are drawn as in `benchmarks.curve_model`. Each of the demo's shared settings (fusion and learning rate)
 has a worth of its own, and another on each split. Trainings of a pair, and their ablation, have the same split; each
 has noise of its own. A modulated training gains from the opening of its window on, whatever its alpha and its end.
-Trainings that share a prefix do not share its noise, as they would in truth.
+Trainings that share a prefix do not share its noise, as they would in truth. In truth trainings with the same seed and
+shared settings also have a part of that seed's luck in common: `--common` says how much, by default nothing.
 
 Replay n has the same settings, splits and noise for either way to search and for every gain. Then the regret of what
 searches choose on the demo's recorded curves: see `benchmarks.regret`. Exit code 1 where false claims are more than
@@ -17,6 +18,7 @@ searches choose on the demo's recorded curves: see `benchmarks.regret`. Exit cod
 from __future__ import annotations
 
 import argparse
+import math
 import multiprocessing
 import os
 import sys
@@ -105,6 +107,18 @@ def draw_world(model: Model, experiment: Experiment, seeds: int, rng: np.random.
     worth = rng.normal(0, model.setting, (len(settings), 1)) + rng.normal(0, model.split, 1 + seeds)
     worth = worth + rng.normal(0, model.interaction, worth.shape)
     return World(model, settings, worth, noise(trials), noise(seeds, len(ROLES)))
+
+
+def with_common(model: Model, common: float) -> Model:
+    """The model in which trainings with the same seed and shared settings have a part of the seed's variance in common.
+
+    A pair's seed draws its split, too: what is common becomes a part of what a split does for a setting.
+
+    >>> with_common(Model(), 0.36)
+    Model(settings=16, setting=2.0, seed=0.8, split=1.0, interaction=0.78..., epoch=0.5, gain=0.0)
+    """
+    interaction = math.hypot(model.interaction, model.seed * math.sqrt(common))
+    return replace(model, seed=model.seed * math.sqrt(1 - common), interaction=interaction)
 
 
 @dataclass(frozen=True)
@@ -207,12 +221,12 @@ def run_all(pool: Pool, function: Callable[[T], R], jobs: Sequence[T], title: st
     return pool.map(function, jobs, chunksize=4)
 
 
-def replay_all(pool: Pool, sizes: Sizes, seed: int) -> Results:
+def replay_all(pool: Pool, sizes: Sizes, model: Model, seed: int) -> Results:
     """The replays of each gain, each way."""
     results = {}
     for gain, way in product(GAINS, WAYS):
         number = sizes.gain if gain else sizes.null
-        jobs = [Job(way, replace(Model(), gain=gain), seed, n) for n in range(number)]
+        jobs = [Job(way, replace(model, gain=gain), seed, n) for n in range(number)]
         results[gain, way] = run_all(pool, replay, jobs, f"replays, gain {gain:g}, {way}")
     return results
 
@@ -328,13 +342,22 @@ def report(results: Results, choices: Choices, sizes: Sizes, command: str) -> bo
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help=f"{QUICK} in place of {FULL}")
+    parser.add_argument(
+        "--common",
+        type=float,
+        default=0.0,
+        help="part of a seed's variance that trainings with the same seed and shared settings have in common, 0 to 1",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="one thread each")
     given = parser.parse_args()
+    if not 0 <= given.common <= 1:
+        parser.error(f"--common must be from 0 to 1, but got {given.common:g}")
     sizes = QUICK if given.quick else FULL
-    command = f"python -m benchmarks.power{' --quick' * given.quick} --seed {given.seed}"
+    command = f"python -m benchmarks.power{' --quick' * given.quick} --common {given.common:g} --seed {given.seed}"
+    model = with_common(Model(), given.common)
     with open_pool(given.processes) as pool:
-        results, choices = replay_all(pool, sizes, given.seed), choose_all(pool, sizes, given.seed)
+        results, choices = replay_all(pool, sizes, model, given.seed), choose_all(pool, sizes, given.seed)
     sys.exit(1 if report(results, choices, sizes, command) else 0)
 
 

@@ -26,6 +26,7 @@ ways = pytest.mark.parametrize("way", WAYS)
 
 def test_the_examples_in_the_documentation_hold():
     assert doctest.testmod(regret) == (0, 2)
+    assert doctest.testmod(power, optionflags=doctest.ELLIPSIS) == (0, 1)
 
 
 # ---- replays with drawn curves ----
@@ -125,6 +126,15 @@ def test_trainings_of_one_seed_share_the_split_and_each_has_noise_of_its_own():
     curves_of += [truth.search_curve(TrialRecord(n, "baseline", {}, PLAIN)) for n in range(24)]
     assert len({tuple(curve) for curve in curves_of}) == 6 * 3 + 24
     assert np.std([np.mean(curve) for curve in curves_of]) == pytest.approx(1, abs=0.4)
+
+
+@pytest.mark.parametrize("common", [0.0, 0.3, 1.0])
+def test_what_trainings_of_a_seed_have_in_common_changes_their_difference_and_not_their_spread(common):
+    """The variances: of a training beside its settings' and its split's own, and of the difference of two that share
+    settings and seed."""
+    model = power.with_common(Model(), common)
+    assert model.seed**2 + model.interaction**2 == pytest.approx(1 + 0.25)
+    assert 2 * model.seed**2 == pytest.approx(2 * (1 - common))
 
 
 def test_the_model_is_of_the_demo():
