@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 
 from ogmge.config import TrialConfig
 from search.experiment import space as spaces
 from search.experiment.dimensions import START, Changes
-from search.experiment.formatting import flat
 from search.experiment.messages import Fault, format_setting, nearest, validate
 from search.experiment.schema import Experiment
 
@@ -36,11 +36,9 @@ def first_faults(experiment: Experiment) -> list[Fault]:
 def _problems(trial: TrialConfig, changes: Changes) -> Iterator[tuple[str, str]]:
     """What is wrong with an entry: dotted path, what to say of it."""
     known = spaces.paths(trial)
-    unknown = [path for path in changes if path not in known]
-    yield from ((path, "is no path into `trial`" + nearest(path, known)) for path in unknown)
-    if unknown:
-        return
-    config, faults = validate(TrialConfig, spaces.merge(trial, changes))
+    yield from ((path, "is no path into `trial`" + nearest(path, known)) for path in changes if path not in known)
+    sound = {path: value for path, value in changes.items() if path in known}
+    config, faults = validate(TrialConfig, spaces.merge(trial, sound))
     yield from ((".".join(map(str, path)), text) for path, text in faults)
     if not faults and config.modulation.start >= config.epochs:
         yield START, f"must be below {config.epochs}, the number of epochs, but got {config.modulation.start}"
@@ -48,4 +46,4 @@ def _problems(trial: TrialConfig, changes: Changes) -> Iterator[tuple[str, str]]
 
 def _text(trial: TrialConfig, changes: Changes) -> str:
     """The same for changes that make the same trial."""
-    return json.dumps(flat(spaces.merge(trial, changes)), sort_keys=True, default=str)
+    return json.dumps(asdict(spaces.with_changes(trial, changes)), sort_keys=True)

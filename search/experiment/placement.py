@@ -35,6 +35,11 @@ class Placement:
         return self.whole == self.nearest
 
     @property
+    def outside(self) -> list[str]:
+        """The paths at which it lies outside the space."""
+        return [path for path, value in self.whole.items() if path not in self.nearest or value != self.nearest[path]]
+
+    @property
     def differences(self) -> list[str]:
         """Where it lies outside the space, path by path.
 
@@ -42,8 +47,7 @@ class Placement:
         >>> Placement(whole, {"fusion": "sum", "optimizer.lr": 0.01}, {}).differences
         ['`optimizer.lr` 0.001 (nearest: 0.01)', '`epochs` 9 (not searched)']
         """
-        paths = [path for path, value in self.whole.items() if path not in self.nearest or value != self.nearest[path]]
-        return [f"`{path}` {text(self.whole[path])} ({self._beside(path)})" for path in paths]
+        return [f"`{path}` {text(self.whole[path])} ({self._beside(path)})" for path in self.outside]
 
     def _beside(self, path: str) -> str:
         return f"nearest: {text(self.nearest[path])}" if path in self.nearest else "not searched"

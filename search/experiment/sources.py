@@ -49,7 +49,10 @@ def openings(experiment: Experiment, arm: Arm) -> list[Opening]:
     every = [Opening(Source.RECIPE, recipe.sampled, recipe.nearest)]
     for changes in experiment.search.first:
         placed = place(experiment, changes, arm)
-        every.append(Opening(Source.FIRST, placed.sampled if placed.is_inside else None, placed.whole))
+        if placed.is_inside:
+            every.append(Opening(Source.FIRST, placed.sampled, placed.nearest))
+        else:
+            every.append(Opening(Source.FIRST, None, placed.whole))
     distinct: dict[str, Opening] = {}
     for opening in every:
         distinct.setdefault(json.dumps(opening.changes, sort_keys=True), opening)
