@@ -31,7 +31,7 @@ from search.run import best as answer
 from search.run.checkpoints import storage_of
 from search.run.earlier import read_earlier
 from search.run.folder import RunFolder, claim_folder, identify, write
-from search.run.journal import Journal
+from search.run.journal import Journal, has_events
 from search.run.open_data import fingerprint_of
 from search.tracking.tracker import SearchTracker
 from search.tracking.trial_runs import Results
@@ -78,7 +78,7 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
     began = time.monotonic()
     folder = RunFolder(runs / experiment.name)
     data, notes = check_search(experiment)
-    earlier = [] if folder.has_progress else read_earlier(experiment, runs, fingerprint_of(data))
+    earlier = [] if has_events(folder.journal) else read_earlier(experiment, runs, fingerprint_of(data))
     for note in [*notes, *map(str, earlier)]:
         print_note(console, note)
     with claim_folder(folder, experiment, resume=resume):

@@ -16,6 +16,8 @@ from search.experiment.rungs import longest_trial, rungs_of
 from search.experiment.schema import Experiment, SamplerName, Search
 from search.experiment.sources import openings
 
+WITHOUT_MEMORY: tuple[SamplerName, ...] = ("random", "grid", "qmc")  # samplers that no result changes
+
 
 def disagreements(experiment: Experiment) -> list[Fault]:
     """All that is wrong with an experiment whose parts are sound each by itself."""
@@ -26,7 +28,8 @@ def disagreements(experiment: Experiment) -> list[Fault]:
         *_trials_faults(experiment),
     ]
     faults += _sampler_faults(experiment.search, experiment.space, experiment.trial)
-    return [*faults, *_gpu_budget_faults(experiment.search), *_mode_faults(experiment.search)]
+    search = experiment.search
+    return [*faults, *_learn_from_faults(search), *_gpu_budget_faults(search), *_mode_faults(search)]
 
 
 def _space_faults(space: dict[str, spaces.Entry], trial: TrialConfig) -> list[Fault]:
@@ -101,6 +104,13 @@ def _sampler_faults(search: Search, space: dict[str, spaces.Entry], trial: Trial
     }.get(name, ("", "", ""))
     instead = f"{_samplers_but('grid', 'cmaes')} for this space"
     return [(place, f"must be {instead}, but got {name!r} with {found} {paths}: {cure}")] if paths else []
+
+
+def _learn_from_faults(search: Search) -> list[Fault]:
+    if not search.learn_from or search.sampler not in WITHOUT_MEMORY:
+        return []
+    text = f"must be empty where `search.sampler` is {search.sampler!r}, which learns from no result"
+    return [(("search", "learn_from"), f"{text}: use {_samplers_but(*WITHOUT_MEMORY)}, or remove it")]
 
 
 def _endless(searched: Sequence[Dimension]) -> str:

@@ -116,9 +116,9 @@ class Interval:
         if self._step is None:
             return {self.path: float(own)}
         place = round((Decimal(str(own)) - Decimal(str(self.range.low))) / Decimal(str(self._step)))
-        found = self.at(min(place, int(self.count) - 1))[self.path]
-        is_sum = math.isclose(own, found, rel_tol=0, abs_tol=1e-8 * self._step)  # of steps, as Optuna adds them
-        return {self.path: type(found)(own) if is_sum else found}
+        value = self.at(min(place, int(self.count) - 1))[self.path]
+        is_sum = math.isclose(own, value, rel_tol=0, abs_tol=1e-8 * self._step)  # of steps, as Optuna adds them
+        return {self.path: type(value)(own) if is_sum else value}
 
 
 @dataclass(frozen=True)

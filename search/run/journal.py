@@ -255,6 +255,15 @@ def read(path: Path) -> SearchRecord:
     return record
 
 
+def has_events(path: Path) -> bool:
+    """Whether a journal, or its copy, holds an event."""
+    for file in filter(Path.exists, _files(path)):
+        with file.open("rb") as lines:
+            if _event(lines.readline()) is not None:
+                return True
+    return False
+
+
 class Journal:
     """A file of events, a line of JSON with its checksum each, and a copy: where one is damaged, the other is read.
 

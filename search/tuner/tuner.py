@@ -67,7 +67,7 @@ class Tuner:
         self._orders: dict[int, Order] = {}
 
     def learn(self, trials: Iterable[TrialRecord]) -> None:
-        """Take in trials of earlier searches, before the first of this one."""
+        """Take in trials of earlier searches, before the first of this one; the journal holds them from then on."""
         fields = ("number", "arm", "internal", "changes", "status", "epochs")
         values = [{name: getattr(trial, name) for name in fields} for trial in trials]
         if self._record({"event": "learned", "version": VERSION, "trials": values}):

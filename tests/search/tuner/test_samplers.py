@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import optuna
@@ -208,6 +209,18 @@ def test_those_that_learn_look_at_every_objective(name):
 
     assert mean(*SEVERAL) < 0.5
     assert mean(SEVERAL[0], "search.mode=max") > 1
+
+
+@pytest.mark.parametrize("end", ["finished", "stopped"])
+@pytest.mark.parametrize("name", ["tpe", pytest.param("gp", marks=pytest.mark.slow)])
+def test_of_an_earlier_search_every_objective_is_learned(name, end):
+    """A study that learned suggests what one does that had the same trials itself."""
+    asked = sampled(name, *SEVERAL)
+    learned, own = ArmStudy(asked, "modulated"), ArmStudy(asked, "modulated")
+    for record in trade(ArmStudy(asked, "modulated"), 0, 16, end):
+        learned.learn(record)
+        own.add(replace(record, number=100 + record.number))
+    assert changes(trade(learned, 0, 3)) == changes(trade(own, 0, 3))
 
 
 def test_cmaes_takes_one_objective():

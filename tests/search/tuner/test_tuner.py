@@ -304,6 +304,24 @@ def test_what_cannot_be_written_down_has_not_happened_and_halts_the_search(tmp_p
     assert results(again.record) == results(Journal(alone).replay())
 
 
+def test_trials_of_earlier_searches_that_cannot_be_written_down_are_not_learned(tmp_path, whole):
+    """The disk is full: a search that began without them would go on without them."""
+    path, earlier = tmp_path / "journal.jsonl", [t for t in Journal(whole).replay() if t.status == "finished"]
+
+    class Full(Journal):
+        def append(self, happened):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    tuner = Tuner(experiment(), Full(path), SearchPolicy(experiment()))
+    tuner.learn(earlier)
+    tells(tuner.halted, os.strerror(errno.ENOSPC), path)
+    assert (tuner.record.earlier, tuner.next()) == ([], None)
+    again = opened(path)
+    again.learn(earlier)
+    assert len(again.record.earlier) == len(opened(path).record.earlier) == len(earlier)
+    assert again.next().number == 0
+
+
 @pytest.mark.parametrize("scheduler", ["{name: median}", "{rungs: [4], grace_epochs: 2}"])
 def test_a_trial_that_has_trained_to_the_end_is_never_stopped_early(tmp_path, scheduler):
     """Not by the median, and not at a rung that its window's grace has put off to the end."""
