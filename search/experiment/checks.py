@@ -74,9 +74,11 @@ def _rung_faults(experiment: Experiment) -> list[Fault]:
 def _trials_faults(experiment: Experiment) -> list[Fault]:
     """Whether an arm has fewer trials than the experiment decides before there is any result."""
     search = experiment.search
+    if not experiment.space or not search.first:
+        return []
     planned = [arm_of(number, search.baseline_share) for number in range(search.trials)]
     short = {arm: len(openings(experiment, arm)) for arm in ARMS if planned.count(arm) < len(openings(experiment, arm))}
-    if not search.first or not short:
+    if not short:
         return []
     arm, decided = next(iter(short.items()))
     text = f"leaves the {arm} arm {planned.count(arm)} trials, but `trial` and `search.first` name {decided}"

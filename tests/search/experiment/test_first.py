@@ -135,6 +135,13 @@ def test_fewer_trials_than_configurations_of_the_baseline_alone_are_no_mistake()
     assert experiment(first, "search.trials=5", "search.baseline_share=0.4").search.trials == 5
 
 
+def test_a_file_with_nothing_to_search_has_no_trials_that_could_be_too_few():
+    """As that of a search which found the baseline to be the better: it names no method to compare with."""
+    for first in ("[]", "[{fusion: sum}, {fusion: film}]"):
+        trial = "trial: {modulation: {method: none}}\nsearch: {trials: 2, first: " + first + "}\n"
+        assert mistakes_in(f"name: x\ndataset: {{name: digits}}\n{trial}") == []
+
+
 # ---- as users see it ----
 
 
