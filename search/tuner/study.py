@@ -41,8 +41,10 @@ DIRECTIONS = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
 PATIENCE = 10  # attempts at a new configuration by the sampler itself
 
 
-def _seed(seed: int, arm: Arm, number: int, attempt: int) -> int:
-    return int.from_bytes(hashlib.blake2b(f"{seed}/{arm}/{number}/{attempt}".encode(), digest_size=4).digest())
+def _seed(seed: int, arm: Arm, number: int, attempt: int, earlier: int = 0) -> int:
+    """A seed for each attempt at a trial; another where trials were learned, which it would draw again otherwise."""
+    text = f"{seed}/{arm}/{number}/{attempt}" + (f"/{earlier}" if earlier else "")
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest())
 
 
 def _is_modulation(dimension: Dimension) -> bool:
@@ -62,9 +64,9 @@ def _as_text(values: Mapping[str, Any]) -> str:
 class ArmStudy:
     """Suggests trials for one arm and learns from their results.
 
-    The sampler is seeded anew for each trial from (seed, arm, number): what it suggests depends on the results so far
-    and on nothing else, so that a resumed search goes on as if it had not stopped. A sampler that is a fixed sequence
-    gives its first configuration that is new.
+    The sampler is seeded anew for each trial from (seed, arm, number): what it suggests depends on the results so far,
+    those of earlier searches included, and on nothing else, so that a resumed search goes on as if it had not stopped.
+    A sampler that is a fixed sequence gives its first configuration that is new.
 
     Args:
         experiment: its space, its sampler, its seed.
@@ -116,7 +118,7 @@ class ArmStudy:
         return self._tried[_as_text(shared)]
 
     def _sampler(self, number: int, attempt: int, fixed: Internal) -> BaseSampler:
-        seed = _seed(self._search.seed, self._arm, number, attempt)
+        seed = _seed(self._search.seed, self._arm, number, attempt, self._earlier)
         # a sequence with a part of it fixed is a new one: what it passes over is there for later trials
         if items := self._new_sequence() if fixed else self._sequence:
             return fixed_sampler(next(item for item in (each | fixed for each in items) if self._is_new(item)))

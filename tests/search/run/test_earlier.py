@@ -28,6 +28,7 @@ from search.run.earlier import EarlierError, EarlierRun, read_earlier
 from search.run.folder import UNKNOWN, RunFolder, identify, write
 from search.run.journal import Journal, TrialRecord, has_events, read
 from search.run.version import VERSION
+from search.tuner import study as study_module
 from search.tuner.search_policy import SearchPolicy
 from search.tuner.study import ArmStudy
 from search.tuner.tuner import Tuner
@@ -353,10 +354,15 @@ def test_data_without_a_fingerprint_are_the_same_where_their_options_are(tmp_pat
 # ---- what a sampler makes of them ----
 
 
+def draw_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on a study that learned draws from the same seeds as one that did not."""
+    monkeypatch.setattr(study_module, "_seed", lambda seed, arm, number, attempt, earlier=0: 100 * number + attempt)
+
+
 @pytest.mark.parametrize("arm", ARMS)
 @pytest.mark.parametrize("options", [(), LOSS])
 @pytest.mark.parametrize("name", ["tpe", "nsga2", "cmaes", pytest.param("gp", marks=pytest.mark.slow)])
-def test_a_sampler_suggests_what_it_would_with_the_same_trials_as_its_own(tmp_path, name, options, arm):
+def test_a_sampler_suggests_what_it_would_with_the_same_trials_as_its_own(tmp_path, name, options, arm, monkeypatch):
     """Though the journal has only the best and the last of their epochs, and of these only what is searched for."""
     space = (NUMBERS if name == "cmaes" else "trial.epochs=5", "space.optimizer.lr={low: 1e-3, high: 0.1, log: true}")
     lay(tmp_path, "a", *options, *space, "search.trials=28")
@@ -365,6 +371,7 @@ def test_a_sampler_suggests_what_it_would_with_the_same_trials_as_its_own(tmp_pa
         learned = [trial for trial in journal.replay().earlier if trial.arm == arm]
     before = read(RunFolder(tmp_path / "a").journal).trials
     assert len(learned) >= 8
+    draw_alike(monkeypatch)
     one, other = ArmStudy(asked, arm), ArmStudy(asked, arm)
     for trial in learned:
         one.learn(trial)
@@ -376,6 +383,22 @@ def test_a_sampler_suggests_what_it_would_with_the_same_trials_as_its_own(tmp_pa
             break  # which its own trial would not be
         assert suggestion == other.suggest(number)
     assert number
+
+
+@pytest.mark.parametrize("arm", ARMS)
+@pytest.mark.parametrize("name", ["tpe", "cmaes", "nsga2"])
+def test_what_it_draws_before_it_knows_enough_is_not_what_the_earlier_search_drew(tmp_path, name, arm):
+    """Though all else is the same."""
+    options = (f"search.sampler={name}", "space={optimizer.lr: {low: 0.001, high: 0.1}}", "search.trials=24")
+    lay(tmp_path, "a", *options, steps=12)
+    [run] = learn(tmp_path, *options)
+    earlier_rates = {trial.changes["optimizer.lr"] for trial in read(RunFolder(tmp_path / "a").journal)}
+    study = ArmStudy(experiment(*options), arm)
+    mine = [trial for trial in run.trials if trial.arm == arm]
+    assert 0 < len(mine) < study.startup
+    for trial in mine:
+        study.learn(trial)
+    assert earlier_rates.isdisjoint(study.suggest(number)[1]["optimizer.lr"] for number in range(24))
 
 
 def test_it_knows_from_the_first_trial_on_what_is_good():
