@@ -83,6 +83,7 @@ SPACE = [
     ("Nothing to search", HEAD + "trial: {epochs: 3}\n"),
 ]
 
+FIRST = "space: {fusion: [concat, sum]}\nsearch:\n  first:\n"
 SEARCH = [
     ("Rungs that do not rise", HEAD + "search: {scheduler: {rungs: [9, 3]}}\n"),
     ("A rung behind the last epoch", HEAD + "trial: {epochs: 10}\nsearch: {scheduler: {rungs: [3, 10]}}\n"),
@@ -93,6 +94,22 @@ SEARCH = [
     (
         "A budget that the confirmation alone would spend",
         HEAD + "trial: {epochs: 10}\nsearch: {budget: {epochs: 200}}\nconfirm: {seeds: 10}\n",
+    ),
+    ("A configuration to try first that cannot be", HEAD + FIRST + "    - {fusion: summ, optimizer.lrr: 1}\n"),
+    (
+        "A configuration to try first whose window never opens",
+        HEAD + FIRST + "    - {epochs: 3, modulation.start: 3}\n",
+    ),
+    ("A configuration to try first that is no mapping", HEAD + FIRST + "    - sum\n"),
+    ("The same configuration twice", HEAD + FIRST + "    - {optimizer.lr: 1}\n    - {optimizer.lr: 1.0}\n"),
+    (
+        "More configurations to try first than trials",
+        HEAD + "space: {fusion: [concat, sum]}\nsearch:\n  trials: 4\n  first: [{fusion: sum}, {fusion: film}]\n",
+    ),
+    ("An earlier search that is named twice", HEAD + "search: {learn_from: [before, before]}\n"),
+    (
+        "A sampler that cannot learn from earlier searches",
+        HEAD + "space: {fusion: [concat, sum]}\nsearch: {sampler: grid, learn_from: [before]}\n",
     ),
     ("An address that is none", HEAD + "search: {address: my-cluster}\n"),
     ("A storage with a password in it", HEAD + "search: {storage: 's3://me:secret@bucket/runs'}\n"),

@@ -55,6 +55,22 @@ SEARCHES: list[tuple[str, str, str, Callable[[], object]]] = [
     ("A resumed search whose identity is damaged", GO_ON, "`run.json` is cut short.", damaged_identity),
 ]
 
+LEARN = "run_search.py mine.yaml name=next"
+LOSS = "search.metric=val/loss search.mode=min"
+EARLIER: list[tuple[str, str, str, Callable[[], object]]] = [
+    ("An earlier search that does not exist", f"{LEARN} search.learn_from=[dmo]", "", searched),
+    ("An earlier search on other data", f"{LEARN} search.learn_from=[demo]", "They had 50 samples.", ON_50),
+    ("An earlier search with another metric", f"{LEARN} search.learn_from=[demo] {LOSS}", "", searched),
+    ("A training as an earlier search", f"{LEARN} search.learn_from=[demo]", "", partial(trained, "demo")),
+    ("A search that is to learn from itself", f"{LEARN} search.learn_from=[next]", "", nothing),
+    (
+        "Several mistakes with earlier searches",
+        f"{LEARN} 'search.learn_from=[demo, next, other, ./runs/demo]'",
+        "",
+        searched,
+    ),
+]
+
 
 # ---- how a search ends ----
 
@@ -221,7 +237,7 @@ TRAININGS: list[tuple[str, str, str, str, Callable[[], object]]] = [
 
 
 def entries() -> Iterator[Entry]:
-    for title, line, given, lay in SEARCHES:
+    for title, line, given, lay in [*SEARCHES, *EARLIER]:
         yield commanded(title, line, lay, file=SEARCH, given=given)
     with ExitStack() as held:
         lay = partial(locked, held, searched, "demo")
