@@ -84,6 +84,15 @@ def test_what_is_inside_is_a_configuration_that_the_arm_samples(arm):
         assert all(d._contains(d.to_internal_repr(opening.internal[path])) for path, d in sampled_from.items())
 
 
+@pytest.mark.parametrize("arm", ARMS)
+def test_a_whole_number_is_the_recipes_own_number(arm):
+    own = ["trial.optimizer.lr=0.1", "space.optimizer.lr=[0.1, 0.01]", "trial.modulation.alpha=1.0"]
+    asked = experiment(
+        *own, "space.modulation.alpha={low: 0.05, high: 1.5, step: 0.05}", "search.first=[{modulation.alpha: 1}]"
+    )
+    assert [opening.source for opening in openings(asked, arm)] == [Source.RECIPE]
+
+
 # ---- what is said of them ----
 
 

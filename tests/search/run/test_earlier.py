@@ -48,19 +48,18 @@ def lay(runs: Path, name: str, *assignments: str, data: str = DATA, steps: int |
     folder.tune.mkdir(parents=True)
     write(folder.experiment, to_yaml(as_values(asked)))
     identify(folder, data)
-    with closing(begin(asked, runs)) as journal:
-        simulate(Tuner(asked, journal, SearchPolicy(asked)), steps=steps)
+    simulate(begin(asked, runs), steps=steps)
     return folder
 
 
-def begin(asked: Experiment, runs: Path) -> Journal:
-    """A search's journal, which holds what it learned, as a search that is started or resumed has it."""
+def begin(asked: Experiment, runs: Path) -> Tuner:
+    """A search that is started or resumed, and has learned."""
     path = RunFolder(runs / asked.name).journal
-    found = [] if has_events(path) else read_earlier(asked, runs, DATA)
-    journal = Journal(path)
-    if found:
-        Tuner(asked, journal, SearchPolicy(asked)).learn(chain.from_iterable(run.trials for run in found))
-    return journal
+    searches = [] if has_events(path) else read_earlier(asked, runs, DATA)
+    tuner = Tuner(asked, Journal(path), SearchPolicy(asked))
+    if searches:
+        tuner.learn(chain.from_iterable(run.trials for run in searches))
+    return tuner
 
 
 def learn(runs: Path, *assignments: str, of: str = "a", data: str = DATA) -> list[EarlierRun]:
@@ -149,6 +148,7 @@ OUTSIDE = "outside the space"
         (["trial.seed=7"], None, ""),
         (["space.seed=[0, 1]"], None, ""),
         (["space.seed=[1, 2]"], lambda c: True, f"`seed` {OUTSIDE}"),
+        (["trial.seed=7", "space.seed=[7, 8]"], lambda c: True, f"`seed` {OUTSIDE}"),
         (["trial.batch_size=16", "space.seed=[1, 2]"], lambda c: True, f"`seed` {OUTSIDE} and another `batch_size`"),
         (["search.trials=40", "search.seed=3", "search.scheduler.name=none", "search.sampler=nsga2"], None, ""),
     ],
@@ -367,8 +367,7 @@ def test_a_sampler_suggests_what_it_would_with_the_same_trials_as_its_own(tmp_pa
     space = (NUMBERS if name == "cmaes" else "trial.epochs=5", "space.optimizer.lr={low: 1e-3, high: 0.1, log: true}")
     lay(tmp_path, "a", *options, *space, "search.trials=28")
     asked = experiment("search.learn_from=[a]", f"search.sampler={name}", *options, *space)
-    with closing(begin(asked, tmp_path)) as journal:
-        learned = [trial for trial in journal.replay().earlier if trial.arm == arm]
+    learned = [trial for trial in begin(asked, tmp_path).record.earlier if trial.arm == arm]
     before = read(RunFolder(tmp_path / "a").journal).trials
     assert len(learned) >= 8
     draw_alike(monkeypatch)
@@ -439,10 +438,9 @@ def test_none_of_them_is_a_trial_of_the_search_or_its_best(runs):
             event["metrics"] |= {name: event["metrics"][name] + 2 for name in ("best", "val/accuracy")}
     rewrite_journal(path, better)
     asked = experiment("name=b", "search.learn_from=[a]")
-    with closing(begin(asked, runs)) as journal:
-        tuner = Tuner(asked, journal, SearchPolicy(asked))
-        assert (tuner.remaining_trials, len(tuner.record.trials), tuner.record.over_count) == (14, 0, 0)
-        simulate(tuner, at_once=1)
+    tuner = begin(asked, runs)
+    assert (tuner.remaining_trials, len(tuner.record.trials), tuner.record.over_count) == (14, 0, 0)
+    simulate(tuner, at_once=1)
     record = read(RunFolder(runs / "b").journal)
     assert [trial.best > 1 for trial in record.earlier] == [True] * len(record.earlier)
     assert len(record.earlier) > 8
@@ -471,8 +469,7 @@ def test_the_journal_holds_of_them_what_a_sampler_learns_from_and_no_more(runs):
 def test_a_resumed_search_goes_on_as_it_would_have_though_the_earlier_is_gone(runs):
     """Killed after any event, also within what it learned; then it learns again, once."""
     asked, path = experiment("name=b", "search.learn_from=[a]"), RunFolder(runs / "b").journal
-    with closing(begin(asked, runs)) as journal:
-        simulate(Tuner(asked, journal, SearchPolicy(asked)), at_once=1)
+    simulate(begin(asked, runs), at_once=1)
     whole, expected = path.read_bytes(), results(read(path))
     first = whole.index(b"\n") + 1
     lines = whole.splitlines(keepends=True)
@@ -482,9 +479,8 @@ def test_a_resumed_search_goes_on_as_it_would_have_though_the_earlier_is_gone(ru
             shutil.rmtree(runs / "a")
         path.write_bytes(whole[:cut])
         path.with_name("journal.copy.jsonl").unlink()
-        with closing(begin(asked, runs)) as journal:
-            tuner = Tuner(asked, journal, SearchPolicy(asked))
-            simulate(tuner, at_once=1)
+        tuner = begin(asked, runs)
+        simulate(tuner, at_once=1)
         assert [event["event"] for event in events(path)].count("learned") == 1
         if json.loads(lines[whole[:cut].count(b"\n")]).get("status") != "stopped":
             assert results(tuner.record) == expected, cut
@@ -492,8 +488,7 @@ def test_a_resumed_search_goes_on_as_it_would_have_though_the_earlier_is_gone(ru
 
 def test_a_search_that_was_killed_before_it_learned_needs_the_earlier(runs):
     asked, path = experiment("name=b", "search.learn_from=[a]"), RunFolder(runs / "b").journal
-    with closing(begin(asked, runs)):
-        pass
+    begin(asked, runs)
     rewrite_journal(path, [])
     shutil.rmtree(runs / "a")
     with pytest.raises(EarlierError):
@@ -501,9 +496,7 @@ def test_a_search_that_was_killed_before_it_learned_needs_the_earlier(runs):
 
 
 def test_without_earlier_searches_nothing_is_learned_and_nothing_differs(runs):
-    asked = experiment("name=b")
-    with closing(begin(asked, runs)) as journal:
-        simulate(Tuner(asked, journal, SearchPolicy(asked)))
+    simulate(begin(experiment("name=b"), runs))
     assert {event["event"] for event in events(RunFolder(runs / "b").journal)} >= {"suggested", "ended"}
     assert read(RunFolder(runs / "b").journal).earlier == []
     assert results(read(RunFolder(runs / "b").journal)) == results(read(RunFolder(runs / "a").journal))
