@@ -207,7 +207,7 @@ class Sizes:
     searches: int
 
 
-FULL, QUICK = Sizes(4000, 1000, 600), Sizes(300, 80, 60)
+FULL, QUICK = Sizes(2000, 500, 400), Sizes(300, 80, 60)
 
 
 def open_pool(processes: int) -> Pool:

@@ -118,7 +118,8 @@ def forecast(experiment: Experiment, data: Data) -> Forecast:
 
 def _epoch_rows(f: Forecast, *, shares: bool) -> Iterator[Row]:
     yield "trials", str(sum(f.trials.values())), f"{f.trials['modulated']} modulated, {f.trials['baseline']} not"
-    yield "  settings from", "", ", ".join(f"{source} {f.sources[source]}" for source in Source if f.sources[source])
+    sources = [f"{source} {count}" for source in Source if (count := f.sources.get(source))]
+    yield "  settings from", "", ", ".join(sources)
     yield "epochs", str(f.epochs_at_most), f"{f.epochs_expected:.0f}"
     if shares:
         inherited = f.epochs_expected - f.epochs_to_train
@@ -176,8 +177,13 @@ def _caution(experiment: Experiment, f: Forecast) -> str:
         (not f.note, "Trials at once are assumed not to slow each other down: enough cores, and disks that keep up."),
         (early, "Early stopping is simulated with random results, in which a trial that is ahead stays ahead."),
         (
-            prevented_by,
+            prevented_by and not savings.inherited_share,
             f"No two trials share an epoch; they would with choices, or a `step`, for {prevented_by}.",
+        ),
+        (
+            prevented_by and savings.inherited_share,
+            "Trials share epochs only where one takes its settings from the other arm; more would with choices, or a "
+            f"`step`, for {prevented_by}.",
         ),
         (partly, f"Trials share epochs only until their windows open, as there are no steps in {limited_by}."),
         (

@@ -21,6 +21,8 @@ from search.run.journal import SearchRecord
 from search.tuner.tuner import Tuner
 from search.verdict.text import TITLES
 
+SOURCE = "settings from"
+
 
 def bests_head(best: dict[Arm, Best]) -> list[str]:
     """Above the columns of the best trials, in the order of `bests_rows`."""
@@ -38,7 +40,8 @@ def bests_rows(
     metric, shown = experiment.search.objective.metric, [best[arm] for arm in TITLES if arm in best]
     names = modalities_in(found.metrics for found in shown)
     columns = [_column(metric, names, found, effort_of(record, found.trial.arm), separator) for found in shown]
-    return [(name, *(column[name] for column in columns)) for name in columns[0]]
+    rows = [(name, *(column[name] for column in columns)) for name in columns[0]]
+    return [row for row in rows if set(row) != {SOURCE, "-"}]  # which runs of older programs do not have
 
 
 def _column(metric: str, names: list[str], best: Best, effort: Effort, separator: str) -> dict[str, str]:
@@ -49,7 +52,7 @@ def _column(metric: str, names: list[str], best: Best, effort: Effort, separator
     return {name: format_value(key, best.metrics.get(key)) for name, key in keys.items()} | {
         "configuration": label(best.trial.changes, separator),
         "trial": f"{best.trial.number}, at epoch {int(best.metrics['epoch'])}",
-        **({"settings from": best.trial.source.value} if best.trial.source else {}),
+        SOURCE: best.trial.source.value if best.trial.source else "-",
         "out of": f"{effort.trials} trials, {effort.epochs} epochs",
     }
 

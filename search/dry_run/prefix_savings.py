@@ -22,7 +22,7 @@ class PrefixSavings:
     Args:
         inherited_share: of their epochs, those that another trial trains.
         prefixes: that are stored for it, at most.
-        prevented_by: ranges without steps, because of which no two trials share an epoch.
+        prevented_by: ranges without steps, because of which no two trials of the sampler share an epoch.
         limited_by: ranges without steps, because of which no two trials share an epoch once their windows are open.
     """
 

@@ -34,19 +34,27 @@ def plan(trials: int, baseline_share: float, capacity: Mapping[Arm, float], lead
         trials: of both arms together.
         baseline_share: the baseline's part of them.
         capacity: how many configurations each arm's space holds.
-        lead: how many trials the baseline begins with, before the arms alternate; of those it has at most.
+        lead: how many trials the baseline begins with, before the arms alternate; at most two thirds of its own.
 
     >>> plan(6, 0.5, {"baseline": 1, "modulated": float("inf")})
     ['modulated', 'baseline', 'modulated', 'modulated']
-    >>> [arm[0] for arm in plan(8, 0.5, {"baseline": 4, "modulated": 4}, lead=2)]
+    >>> [arm[0] for arm in plan(8, 0.5, {"baseline": 4, "modulated": 4}, lead=5)]
     ['b', 'b', 'm', 'm', 'b', 'm', 'm', 'b']
     """
-    planned = [arm_of(number, baseline_share) for number in range(trials)].count("baseline")
-    ahead = min(lead, planned)
-    share = (planned - ahead) / max(1, trials - ahead)
-    first: list[Arm] = ["baseline"] * ahead
     arms: list[Arm] = []
-    for arm in first + [arm_of(number, share) for number in range(trials - ahead)]:
+    for arm in _order(trials, baseline_share, lead):
         if arms.count(arm) < capacity[arm]:
             arms.append(arm)
     return arms
+
+
+def _order(trials: int, baseline_share: float, lead: int) -> list[Arm]:
+    """The arm of each trial, were both spaces endless."""
+    order = [arm_of(number, baseline_share) for number in range(trials)]
+    planned = order.count("baseline")
+    if not lead or planned == trials:
+        return order
+    ahead = min(lead, 2 * planned // 3)
+    first: list[Arm] = ["baseline"] * ahead
+    share = (planned - ahead) / (trials - ahead)
+    return first + [arm_of(number, share) for number in range(trials - ahead)]

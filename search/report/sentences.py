@@ -6,7 +6,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterator
 
-from search.console.summary import bests_head, bests_rows, count_epochs, ends, format_effort, worth
+from search.console.summary import SOURCE, bests_head, bests_rows, count_epochs, ends, format_effort, worth
 from search.experiment.arms import ARMS, Arm
 from search.experiment.formatting import configuration, duration, of_space, percent
 from search.experiment.sources import Source
@@ -131,12 +131,12 @@ def overview(facts: Facts) -> list[tuple[str, str]]:
     search, record = facts.experiment.search, facts.record
     running = record.count("running") if facts.busy else 0
     limited = ", ".join(f"{limit:g} {unit}" for limit, unit in remaining(search.budget, NOTHING))
-    return [
+    rows = [
         (
             "trials",
             f"{len(record.trials)} of {facts.total} begun: {ends(record)}" + f", {running} running" * bool(running),
         ),
-        ("settings from", _sources(facts)),
+        (SOURCE, _sources(facts)),
         ("epochs", format_effort(count_epochs(facts.experiment, record), record.spent)),
         ("time", duration(record.spent.wall_seconds)),
         ("budget", f"{limited or 'none'}" + (f": {facts.stop_reason}" if facts.stop_reason else "")),
@@ -144,16 +144,17 @@ def overview(facts: Facts) -> list[tuple[str, str]]:
         ("early stopping", search.scheduler.name),
         ("data", f"{facts.experiment.dataset['name']}, fingerprint {facts.fingerprint}"),
     ]
+    return [row for row in rows if row[1]]
 
 
 def _sources(facts: Facts) -> str:
-    """Where the trials' settings come from, by arm."""
+    """Where the trials' settings come from, by arm; empty where that is not noted."""
     counts = {arm: Counter(trial.source for trial in facts.record if trial.arm == arm) for arm in reversed(ARMS)}
     by_arm = {
         TITLES[arm]: ", ".join(f"{source} {those[source]}" for source in Source if those[source])
         for arm, those in counts.items()
     }
-    return "; ".join(f"{title}: {text}" for title, text in by_arm.items() if text) or "not noted"
+    return "; ".join(f"{title}: {text}" for title, text in by_arm.items() if text)
 
 
 def space_by_path(facts: Facts) -> dict[str, str]:

@@ -127,11 +127,13 @@ class SearchPolicy:
         self._note_result(trial)
 
     def _keep_arm(self, trial: TrialRecord) -> None:
-        """Where an older program planned another order of the arms, a later trial of the arm changes places."""
-        planned = self.arms[trial.number : trial.number + 1]
-        if planned and planned[0] != trial.arm and trial.arm in self.arms[trial.number :]:
-            later = self.arms.index(trial.arm, trial.number)
-            self.arms[trial.number], self.arms[later] = trial.arm, planned[0]
+        """Where another order of the arms was planned, by an older program or for another number of trials, a later
+        trial of the arm changes places with this one."""
+        if trial.number >= len(self.arms) or (planned := self.arms[trial.number]) == trial.arm:
+            return
+        if trial.arm in self.arms[trial.number :]:
+            self.arms[self.arms.index(trial.arm, trial.number)] = planned
+        self.arms[trial.number] = trial.arm
 
     def suggest(self, number: int) -> Suggestion:
         suggestion = self._open(number) or self._transfer(number) or self._sample(number)
@@ -219,4 +221,6 @@ class SearchPolicy:
         return self._is_transfer_due(arm) and len(self._sources[other_arm(arm)]) >= self.studies[arm].startup
 
     def siblings(self, trial: TrialRecord) -> list[Sibling]:
-        return siblings(self._experiment.space, self._experiment.trial, trial.changes)
+        experiment = self._experiment
+        is_repeated = experiment.search.transfer > 0
+        return siblings(experiment.space, experiment.trial, trial.changes, is_repeated=is_repeated)

@@ -95,6 +95,10 @@ TESTED: dict[str, Run | By | Not] = {
     f"{SEARCH} mine.yaml": By("docs/test_commands", TABLE),
     f"{COMMANDS} confirm mine --test": By("docs/test_commands", DEMO),
     f"{COMMANDS} train runs/mine/best.yaml": By("docs/test_commands", DEMO),
+    f"{SEARCH} experiments/demo.yaml name=wide search.trials=32": By("docs/test_commands", DEMO),
+    f"{SEARCH} experiments/demo.yaml name=narrow 'space.fusion=[concat,gated]' 'search.learn_from=[wide]'": By(
+        "search/commands/test_learn_from", "test_a_search_that_learned_goes_on_when_the_earlier_is_gone"
+    ),
     f"{SEARCH} experiments/demo.yaml name=quick search.trials=4 trial.epochs=3 confirm.seeds=2": By(
         "docs/test_commands", DEMO
     ),

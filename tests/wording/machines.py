@@ -17,6 +17,7 @@ from search.backend.throughput import Measurement, Packing, format_packings, on_
 from search.dry_run.forecast import Forecast
 from search.dry_run.prefix_savings import PrefixSavings
 from search.experiment.schema import Budget
+from search.experiment.sources import Source
 from search.run.budget import Spent, stop_reason
 from search.tracking.client import connect
 from search.tuner.pruners.asha import Asha
@@ -97,6 +98,7 @@ MACHINES: list[tuple[str, str, str, str, Callable[..., object]]] = [
 COST = Cost(16, 5, 2.5, 1_200_000_000, 20_000_000, 10_000_000, 15, TrialConfig())
 FORECAST = Forecast(
     trials={"baseline": 12, "modulated": 12},
+    sources={Source.RECIPE: 2, Source.OTHER_ARM: 9, Source.SAMPLER: 13},
     epochs_at_most=288,
     epochs_expected=221.0,
     at_once=2,

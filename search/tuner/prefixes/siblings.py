@@ -49,15 +49,18 @@ def continuous_paths(space: Mapping[str, Entry], trial: TrialConfig, *, late: bo
     return tuple(d.path for d in every if isinstance(d, Interval) and math.isinf(d.count) and _is_late(d) == late)
 
 
-def siblings(space: Mapping[str, Entry], trial: TrialConfig, changes: Changes) -> list[Sibling]:
+def siblings(
+    space: Mapping[str, Entry], trial: TrialConfig, changes: Changes, *, is_repeated: bool = False
+) -> list[Sibling]:
     """All configurations of both arms that may share a prefix with a given one, itself among them; none where a range
     prevents it.
 
     Args:
         space, trial: of the experiment.
         changes: that make the configuration.
+        is_repeated: whether trials may take its shared settings, so that those from a continuous range come again.
     """
-    if continuous_paths(space, trial, late=False):
+    if continuous_paths(space, trial, late=False) and not is_repeated:
         return []
     own = {path: value for path, value in changes.items() if not path.startswith(LATE)}
     return [

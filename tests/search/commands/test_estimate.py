@@ -206,14 +206,14 @@ def test_each_choice_that_weighs_is_measured_and_the_heaviest_together(monkeypat
 def test_the_reckoning():
     costs = {"a": cost(1.0, 50, 10, 4, 6), "b": cost(3.0, 40, 30, 8, 8)}
     found = Forecast(
-        {"baseline": 2, "modulated": 3}, 100, 50.0, at_once=2, cpus=2, gpu=0.5, costs=costs, artifacts=True
+        {"baseline": 2, "modulated": 3}, {}, 100, 50.0, at_once=2, cpus=2, gpu=0.5, costs=costs, artifacts=True
     )
     assert (found.slowest, found.largest) == ("b", "a")
     assert found.epoch_seconds == (3.0, 2.0)
     assert found.training_seconds == (300.0, 100.0)
     assert found.checkpoint_bytes == (5 * 2 * 8 + 2 * 30, (5 * 2 * 4 + 2 * 10 + 5 * 2 * 8 + 2 * 30) / 2)
     alone = Forecast(
-        {"baseline": 2, "modulated": 3}, 100, 50.0, at_once=2, cpus=2, gpu=0.5, costs=costs, artifacts=False
+        {"baseline": 2, "modulated": 3}, {}, 100, 50.0, at_once=2, cpus=2, gpu=0.5, costs=costs, artifacts=False
     )
     assert alone.checkpoint_bytes[0] == 5 * 8 + 2 * 30
     assert found.mlflow_bytes[0] - found.mlflow_bytes[1] == 50 * 8 * 280

@@ -119,7 +119,7 @@ def epoch(accuracy: float, *names: str) -> dict[str, float]:
 @pytest.fixture
 def mixed(tmp_path: Path) -> Tuner:
     """A search whose trials take different modalities."""
-    asked = experiment("space.modalities=[[audio,visual],[visual,flow]]")
+    asked = experiment("space.modalities=[[audio,visual],[visual,flow]]", "search.transfer=0")  # the arms alternate
     tuner = Tuner(asked, Journal(tmp_path / "journal.jsonl"), SearchPolicy(asked))
     for names in (("audio", "visual"), ("visual", "flow")):
         trial = tuner.next()

@@ -44,7 +44,7 @@ def durations(line: str) -> list[str]:
 
 @pytest.fixture
 def tuner(tmp_path: Path) -> Tuner:
-    return opened(tmp_path / "journal.jsonl")
+    return opened(tmp_path / "journal.jsonl", "search.transfer=0")  # the arms alternate
 
 
 def report(tuner: Tuner, accuracy: float, changes: dict | None = None, **metrics: float) -> None:

@@ -275,7 +275,8 @@ def test_the_demo_means_what_its_comments_say():
     assert demo.trial.optimizer.lr == 1e-2
     assert demo.trial.schedule.milestones == (9,)
     assert list(demo.space)[:2] == ["fusion", "optimizer.lr"]
-    assert (demo.search.scheduler.name, demo.search.scheduler.grace_epochs) == ("median", 4)
+    scheduler = demo.search.scheduler
+    assert (scheduler.name, scheduler.grace_epochs, scheduler.reduction_factor) == ("asha", 6, 2)
 
 
 def test_two_lines_are_an_experiment_with_every_default():

@@ -21,9 +21,11 @@ from ogmge.prefix_keys import keys
 from search.backend.prefix_store import PrefixStore
 from search.backend.prefix_worker import Prefixes
 from search.console.summary import EpochCounts, count_epochs, format_effort
+from search.dry_run.draw import draw_trials
 from search.dry_run.prefix_savings import expected_savings
 from search.experiment.load import check, load
 from search.experiment.schema import Experiment
+from search.experiment.sources import Source
 from search.experiment.space import with_changes
 from search.experiment.yaml_source import override, parse
 from search.report.export import trials_table
@@ -183,6 +185,22 @@ def test_each_epoch_is_trained_once(grid: list[str], sampler: str, at_once: int)
         assert (
             record.spent.epochs + record.spent.inherited_epochs == asked == sum(len(trial.epochs) for trial in record)
         )
+        assert not machine.left
+
+
+@settings(max_examples=15, deadline=None)
+@given(grids, st.sampled_from(["random", "tpe"]), st.integers(1, 3))
+def test_of_a_continuous_range_each_epoch_is_trained_once_where_settings_come_from_the_other_arm(
+    grid: list[str], sampler: str, at_once: int
+) -> None:
+    rate = "space.optimizer.lr={low: 0.01, high: 0.1}"
+    with TemporaryDirectory() as folder:
+        words = [*grid, rate, f"search.sampler={sampler}", "search.trials=40"]
+        machine = Machine(experiment(*words), Path(folder, "j.jsonl"))
+        machine.run(at_once)
+        taken = [t for t in machine.tuner.record if t.source == Source.OTHER_ARM]
+        assert {trial.arm for trial in taken} == {"baseline", "modulated"}
+        assert machine.trained == machine.tuner.record.spent.epochs == machine.bound()
         assert not machine.left
 
 
@@ -589,34 +607,41 @@ def test_the_table_of_trials_says_who_trained(grid: Machine) -> None:
 
 def test_a_plan_foresees_it(grid: Machine) -> None:
     asked = grid.tuner.experiment
-    found = expected_savings(asked, grid.tuner.policy.arms)
+    found = expected_savings(asked, draw_trials(asked))
     epochs = 6 * len(grid.tuner.record.trials)
     assert round(epochs * (1 - found.inherited_share)) == grid.bound()
     assert grid.most <= found.prefixes * 10**8
     assert (found.prevented_by, found.limited_by) == ((), ())
     off = experiment("search.share_prefixes=false")
-    assert expected_savings(off, grid.tuner.policy.arms).inherited_share == 0
+    assert expected_savings(off, draw_trials(off)).inherited_share == 0
 
 
 @pytest.mark.parametrize(
     ("words", "prevented", "limited"),
     [
-        (["space.optimizer.lr={low: 0.01, high: 0.1}"], ("optimizer.lr",), ()),
+        (["space.optimizer.lr={low: 0.01, high: 0.1}", "search.transfer=0"], ("optimizer.lr",), ()),
         (["space.modulation.alpha={low: 0.1, high: 1.0}"], (), ("modulation.alpha",)),
         (["space.modulation.alpha={low: 0.1, high: 1.0, step: 0.1}"], (), ()),
     ],
 )
 def test_a_plan_names_the_ranges_that_prevent_it(words: list[str], prevented: tuple, limited: tuple) -> None:
     asked = experiment(*words, "search.sampler=random")
-    found = expected_savings(asked, SearchPolicy(asked).arms)
+    found = expected_savings(asked, draw_trials(asked))
     assert (found.prevented_by, found.limited_by) == (prevented, limited)
     assert (found.inherited_share == 0) == bool(prevented)
+
+
+def test_trials_that_take_settings_from_the_other_arm_share_epochs_whatever_the_range() -> None:
+    asked = experiment("space.optimizer.lr={low: 0.01, high: 0.1}", "search.trials=40", "search.sampler=tpe")
+    found = expected_savings(asked, draw_trials(asked))
+    assert found.prevented_by == ("optimizer.lr",)
+    assert found.inherited_share > 0.02
 
 
 @pytest.mark.parametrize("file", sorted(path.name for path in Path("experiments").glob("*.yaml")))
 def test_trials_of_the_shipped_files_share_prefixes(file: str) -> None:
     """Learning rates are choices, and windows open in steps."""
     asked = load(Path("experiments", file))
-    found = expected_savings(asked, SearchPolicy(asked).arms)
+    found = expected_savings(asked, draw_trials(asked))
     assert found.prevented_by == ()
     assert found.inherited_share > 0.02

@@ -166,7 +166,8 @@ def test_trials_are_stopped_at_the_rungs_and_only_there(tmp_path):
 
 @pytest.mark.parametrize(("mode", "stopped"), [("max", 0.4), ("min", 0.6)])
 def test_it_is_the_worse_trial_that_is_stopped(tmp_path, mode, stopped):
-    tuner = opened(tmp_path / "journal.jsonl", f"search.mode={mode}", "search.baseline_share=0.01")
+    alike = ["search.baseline_share=0.01", "space.modulation.start=[0]"]
+    tuner = opened(tmp_path / "journal.jsonl", f"search.mode={mode}", *alike)
     tuner.next()
     tuner.record_epoch(0, {"epoch": 0, "best": 0.5})
     for best in (0.4, 0.6):
