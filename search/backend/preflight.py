@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Iterator
 from dataclasses import astuple
@@ -10,8 +11,10 @@ import torch
 
 from ogmge import fit
 from ogmge.config import ConfigError
+from search.experiment.arms import ARMS
 from search.experiment.dimensions import METHOD, Changes
 from search.experiment.formatting import label
+from search.experiment.placement import place
 from search.experiment.schema import Experiment, ExperimentError
 from search.experiment.sources import opening_notes
 from search.experiment.space import methods, with_changes
@@ -54,7 +57,8 @@ def _variants(experiment: Experiment) -> Iterator[Changes]:
     for path, entry in experiment.space.items():
         if path.startswith(SHAPES_THE_MODEL) and isinstance(entry, list):
             yield from ({**base, path: value} for value in entry)
-    yield from ({**base, **changes} for changes in experiment.search.first)
+    for changes, arm in itertools.product(experiment.search.first, ARMS):
+        yield place(experiment, changes, arm).whole
 
 
 def _find_problems(experiment: Experiment, changes: Changes, data: fit.Data) -> list[str]:

@@ -20,6 +20,7 @@ from search.backend.preflight import check_search
 from search.backend.resources import ResourceError, Resources, cpus_a_gpu, requested_resources, trials_at_once
 from search.backend.step_cost import Cost
 from search.console.notes import print_note
+from search.console.summary import SOURCE
 from search.dry_run.draw import draw_trials
 from search.dry_run.forecast import Forecast, expected_epochs
 from search.dry_run.prefix_savings import expected_savings
@@ -28,7 +29,7 @@ from search.experiment.formatting import duration, size
 from search.experiment.rungs import longest_trial
 from search.experiment.schema import Experiment
 from search.experiment.sources import Source
-from search.experiment.space import windows
+from search.experiment.space import most_epochs, windows
 from search.run.earlier import read_earlier
 from search.run.open_data import fingerprint_of
 from search.tuner.pruners.pruner import pruner_of
@@ -94,13 +95,13 @@ def forecast(experiment: Experiment, data: Data) -> Forecast:
     costs, packed = _pack(experiment, data, nodes, owner)
     resources, drawn = packed.resources, draw_trials(experiment)
     arms = [trial.arm for trial in drawn]
-    epochs = longest_trial(experiment)
+    epochs, longest = most_epochs(experiment.space, trial), longest_trial(experiment)
     starts = [start for start, _ in windows(experiment.space, trial)]
     return Forecast(
         cpus=sum(node.get("CPU", 0.0) for node in nodes),
         trials=Counter(arms),
         sources=Counter(trial.source for trial in drawn),
-        epochs_at_most=len(arms) * epochs,
+        epochs_at_most=len(arms) * longest,
         epochs_expected=expected_epochs(arms, starts, epochs, pruner_of(experiment)),
         at_once=min(trials_at_once(resources, nodes, owner), len(arms)),
         cpu=resources.cpu,
@@ -110,7 +111,7 @@ def forecast(experiment: Experiment, data: Data) -> Forecast:
         note=packed.note,
         artifacts=experiment.tracking.checkpoints == "best",
         confirmation=(confirm.trainings, len(ARMS) * confirm.seeds) if confirm else (0, 0),
-        longest=epochs,
+        longest=longest,
         savings=expected_savings(experiment, drawn),
         prefix_bytes_at_most=search.prefixes.max_gb * 1e9,
     )
@@ -119,7 +120,7 @@ def forecast(experiment: Experiment, data: Data) -> Forecast:
 def _epoch_rows(f: Forecast, *, shares: bool) -> Iterator[Row]:
     yield "trials", str(sum(f.trials.values())), f"{f.trials['modulated']} modulated, {f.trials['baseline']} not"
     sources = [f"{source} {count}" for source in Source if (count := f.sources.get(source))]
-    yield "  settings from", "", ", ".join(sources)
+    yield f"  {SOURCE}", "", ", ".join(sources)
     yield "epochs", str(f.epochs_at_most), f"{f.epochs_expected:.0f}"
     if shares:
         inherited = f.epochs_expected - f.epochs_to_train
@@ -182,8 +183,8 @@ def _caution(experiment: Experiment, f: Forecast) -> str:
         ),
         (
             prevented_by and savings.inherited_share,
-            "Trials share epochs only where one takes its settings from the other arm; more would with choices, or a "
-            f"`step`, for {prevented_by}.",
+            "Only trials that are given the same settings share epochs (the recipe's, or those of the other arm); more "
+            f"would with choices, or a `step`, for {prevented_by}.",
         ),
         (partly, f"Trials share epochs only until their windows open, as there are no steps in {limited_by}."),
         (

@@ -52,7 +52,7 @@ def _order(trials: int, baseline_share: float, lead: int) -> list[Arm]:
     """The arm of each trial, were both spaces endless."""
     order = [arm_of(number, baseline_share) for number in range(trials)]
     planned = order.count("baseline")
-    if not lead or planned == trials:
+    if not lead:
         return order
     ahead = min(lead, 2 * planned // 3)
     first: list[Arm] = ["baseline"] * ahead

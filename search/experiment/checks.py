@@ -56,7 +56,7 @@ def _whole_space_faults(space: dict[str, spaces.Entry], trial: TrialConfig) -> l
 
 
 def _rung_faults(experiment: Experiment) -> list[Fault]:
-    how, longest = experiment.search.scheduler, longest_trial(experiment)
+    how, longest = experiment.search.scheduler, spaces.most_epochs(experiment.space, experiment.trial)
     place = ("search", "scheduler")
     if how.name != "asha":
         given = how.model_dump(include={"rungs", "brackets"}, exclude_defaults=True)

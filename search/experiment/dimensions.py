@@ -102,7 +102,12 @@ class Interval:
         return float((high - low) // width + 1)  # as floats 0.3 // 0.1 is 2.0
 
     def decode(self, internal: Internal) -> Changes:
-        return {self.path: internal[self.path]}
+        value = internal[self.path]
+        return {self.path: value} if self._step is None else self.at(self._place(value))  # 0.1 + 2 * 0.1 is 0.3
+
+    def _place(self, value: float) -> int:
+        """Which of its values is nearest, the range having a step."""
+        return round((Decimal(str(value)) - Decimal(str(self.range.low))) / Decimal(str(self._step)))
 
     def at(self, place: int) -> Internal:
         """The value at a place below `count`, which is finite."""
@@ -115,10 +120,7 @@ class Interval:
         own = min(max(asked, self.range.low), self.range.high)
         if self._step is None:
             return {self.path: float(own)}
-        place = round((Decimal(str(own)) - Decimal(str(self.range.low))) / Decimal(str(self._step)))
-        value = self.at(min(place, int(self.count) - 1))[self.path]
-        is_sum = math.isclose(own, value, rel_tol=0, abs_tol=1e-8 * self._step)  # of steps, as Optuna adds them
-        return {self.path: type(value)(own) if is_sum else value}
+        return self.at(min(self._place(own), int(self.count) - 1))
 
 
 @dataclass(frozen=True)

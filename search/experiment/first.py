@@ -23,7 +23,7 @@ def first_faults(experiment: Experiment) -> list[Fault]:
             text = f"must be a mapping from dotted paths into `trial` to values, but got {format_setting(changes)}"
             faults.append((place, text))
             continue
-        problems = list(_problems(experiment.trial, changes))
+        problems = [*_problems(experiment.trial, changes)] or [*_short(experiment, changes)]
         faults += [((*place, path), text) for path, text in problems]
         if problems:
             continue
@@ -42,6 +42,14 @@ def _problems(trial: TrialConfig, changes: Changes) -> Iterator[tuple[str, str]]
     yield from ((".".join(map(str, path)), text) for path, text in faults)
     if not faults and config.modulation.start >= config.epochs:
         yield START, f"must be below {config.epochs}, the number of epochs, but got {config.modulation.start}"
+
+
+def _short(experiment: Experiment, changes: Changes) -> Iterator[tuple[str, str]]:
+    """Whether a window of the space opens after all epochs of an entry, which may have to train with it."""
+    epochs = changes.get("epochs")
+    starts = [start for start, _ in spaces.windows(experiment.space, experiment.trial)]
+    if isinstance(epochs, int) and starts and epochs <= max(starts):
+        yield "epochs", f"must be above {max(starts)}, the last start of a window in the space, but got {epochs}"
 
 
 def _text(trial: TrialConfig, changes: Changes) -> str:

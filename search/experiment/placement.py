@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -32,12 +33,13 @@ class Placement:
     @property
     def is_inside(self) -> bool:
         """Whether the space holds the configuration itself."""
-        return self.whole == self.nearest
+        return not self.outside
 
     @property
     def outside(self) -> list[str]:
         """The paths at which it lies outside the space."""
-        return [path for path, value in self.whole.items() if path not in self.nearest or value != self.nearest[path]]
+        here = self.nearest
+        return [path for path, value in self.whole.items() if path not in here or not _is_same(value, here[path])]
 
     @property
     def differences(self) -> list[str]:
@@ -51,6 +53,11 @@ class Placement:
 
     def _beside(self, path: str) -> str:
         return f"nearest: {text(self.nearest[path])}" if path in self.nearest else "not searched"
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Whether two values are equal, but for what a sum of floats is off by."""
+    return one == other or (isinstance(one, float) and isinstance(other, float) and math.isclose(one, other))
 
 
 def place(experiment: Experiment, changes: Changes, arm: Arm) -> Placement:

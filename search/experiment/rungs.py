@@ -31,13 +31,14 @@ def rung_epochs(grace_epochs: int, reduction_factor: int, epochs: int, drops: Co
 
 
 def longest_trial(experiment: Experiment) -> int:
-    """Epochs of the longest that a trial can be."""
+    """Epochs of the longest that a trial can be, one of `search.first` that lies outside the space included."""
     return most_epochs(experiment.space, experiment.trial, experiment.search.first)
 
 
 def grace_of(experiment: Experiment) -> int:
-    """`search.scheduler.grace_epochs`, or a third of the longest trial."""
-    return experiment.search.scheduler.grace_epochs or max(1, longest_trial(experiment) // 3)
+    """`search.scheduler.grace_epochs`, or a third of the longest trial of the space."""
+    longest = most_epochs(experiment.space, experiment.trial)
+    return experiment.search.scheduler.grace_epochs or max(1, longest // 3)
 
 
 def rungs_of(experiment: Experiment) -> list[int]:
@@ -49,6 +50,6 @@ def rungs_of(experiment: Experiment) -> list[int]:
     return rung_epochs(
         grace_of(experiment),
         scheduler.reduction_factor,
-        longest_trial(experiment),
+        most_epochs(experiment.space, experiment.trial),
         schedule.milestones if known else (),
     )

@@ -19,6 +19,7 @@ from ogmge.config import TrialConfig
 from search.experiment.dimensions import (
     END,
     METHOD,
+    MODULATION,
     START,
     Changes,
     Choice,
@@ -201,7 +202,7 @@ def methods(space: Mapping[str, Entry], trial: TrialConfig) -> list[str]:
 
 def _arm_dimensions(space: Mapping[str, Entry], trial: TrialConfig, *, modulation: bool) -> list[Dimension]:
     """What stands in the space of the modulation, or of all else; without what an arm's study samples its own way."""
-    paths = [path for path in space if path.startswith("modulation.") == modulation]
+    paths = [path for path in space if path.startswith(MODULATION) == modulation]
     return [_dimension(trial, path, space[path]) for path in paths if path not in (METHOD, START, END)]
 
 

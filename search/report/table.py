@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from search.console.summary import SOURCE
 from search.experiment.dimensions import END, START, is_number
 from search.experiment.formatting import duration, format_value, modalities_in, text
 from search.report.facts import Facts
@@ -41,7 +42,7 @@ def head(facts: Facts) -> list[str]:
     """Above the columns between the trial's number and the reason."""
     return [
         "arm",
-        "settings from",
+        SOURCE,
         "ended",
         "epochs",
         facts.metric,

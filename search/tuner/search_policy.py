@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -82,6 +83,11 @@ class Policy(Protocol):
         """All configurations that may be suggested at any time and share a prefix with this trial's."""
 
 
+def _as_text(changes: Changes) -> str:
+    """The same for equal changes."""
+    return json.dumps(changes, sort_keys=True)
+
+
 class SearchPolicy:
     """The search itself: a study for each arm, one scheduler, one budget.
 
@@ -98,6 +104,7 @@ class SearchPolicy:
         capacity = {arm: study.capacity + outside[arm] for arm, study in self.studies.items()}
         self.arms: list[Arm] = plan(search.trials, search.baseline_share, capacity, self._lead())
         self._sources: dict[Arm, list[Source | None]] = {arm: [] for arm in ARMS}
+        self._begun: dict[Arm, set[str]] = {arm: set() for arm in ARMS}  # configurations, as text
         self._results: dict[Arm, list[TrialRecord]] = {arm: [] for arm in ARMS}
         self._pruner: Pruner = pruner_of(experiment)
         self._runs: dict[int, LearningCurve] = {}
@@ -121,8 +128,7 @@ class SearchPolicy:
 
     def restore(self, trial: TrialRecord) -> None:
         self._keep_arm(trial)
-        self._suggested.add(trial.number)
-        self._sources[trial.arm].append(trial.source)
+        self._note_begun(trial.number, trial.arm, trial.changes, trial.source)
         self.studies[trial.arm].add(trial)
         self._note_result(trial)
 
@@ -137,14 +143,20 @@ class SearchPolicy:
 
     def suggest(self, number: int) -> Suggestion:
         suggestion = self._open(number) or self._transfer(number) or self._sample(number)
-        self._suggested.add(number)
-        self._sources[suggestion.arm].append(suggestion.source)
+        self._note_begun(number, suggestion.arm, suggestion.changes, suggestion.source)
         return suggestion
 
+    def _note_begun(self, number: int, arm: Arm, changes: Changes, source: Source | None) -> None:
+        self._suggested.add(number)
+        self._sources[arm].append(source)
+        self._begun[arm].add(_as_text(changes))
+
     def _opening(self, arm: Arm) -> Opening | None:
-        """The arm's next trial where that is decided before there is any result."""
-        place = len(self._sources[arm])
-        return self._openings[arm][place] if place < len(self._openings[arm]) else None
+        """The arm's next trial where that is decided before there is any result: trials may begin in another order, and
+        one that has not when a search is killed comes again. Searches of older programs have none."""
+        if None in self._sources[arm]:
+            return None
+        return next((o for o in self._openings[arm] if _as_text(o.changes) not in self._begun[arm]), None)
 
     def _open(self, number: int) -> Suggestion | None:
         arm = self.arms[number]
@@ -164,9 +176,8 @@ class SearchPolicy:
         return None if shared is None else Suggestion(arm, *study.suggest(number, shared), Source.OTHER_ARM)
 
     def _is_transfer_due(self, arm: Arm) -> bool:
-        sources = self._sources[arm]
-        trials = len(sources) + 1 - len(self._openings[arm])
-        return is_due(sources.count(Source.OTHER_ARM), trials, self._experiment.search.transfer)
+        sources = [source for source in self._sources[arm] if source not in (Source.RECIPE, Source.FIRST)]
+        return is_due(sources.count(Source.OTHER_ARM), len(sources) + 1, self._experiment.search.transfer)
 
     def _sample(self, number: int) -> Suggestion:
         arm = self.arms[number]
@@ -222,5 +233,5 @@ class SearchPolicy:
 
     def siblings(self, trial: TrialRecord) -> list[Sibling]:
         experiment = self._experiment
-        is_repeated = experiment.search.transfer > 0
+        is_repeated = experiment.search.transfer > 0 or trial.source in (Source.RECIPE, Source.FIRST)
         return siblings(experiment.space, experiment.trial, trial.changes, is_repeated=is_repeated)

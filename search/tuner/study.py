@@ -51,7 +51,7 @@ def _is_modulation(dimension: Dimension) -> bool:
     return isinstance(dimension, Window) or dimension.path.startswith(MODULATION)
 
 
-def shared_settings(internal: Internal) -> Internal:
+def shared_part(internal: Internal) -> Internal:
     """What both arms have of a configuration, as it was sampled in either: all but the modulation."""
     return {name: value for name, value in internal.items() if not name.startswith(MODULATION)}
 
@@ -115,7 +115,7 @@ class ArmStudy:
 
     def trials_with(self, shared: Internal) -> int:
         """How many trials of this arm had these shared settings."""
-        return self._tried[_as_text(shared)]
+        return self._tried[self._shared_text(shared)]
 
     def _sampler(self, number: int, attempt: int, fixed: Internal) -> BaseSampler:
         seed = _seed(self._search.seed, self._arm, number, attempt, self._earlier)
@@ -169,7 +169,12 @@ class ArmStudy:
 
     def _note(self, internal: Internal) -> None:
         self._texts.add(self._text(internal))
-        self._tried[_as_text(shared_settings(internal))] += 1
+        self._tried[self._shared_text(internal)] += 1
+
+    def _shared_text(self, internal: Internal) -> str:
+        """The same for parameters that make the same shared settings."""
+        shared = [dimension for dimension in self._dimensions if not _is_modulation(dimension)]
+        return _as_text(decode(shared, internal, self._arm))
 
     def _is_new(self, internal: Internal) -> bool:
         return self._text(internal) not in self._texts

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from ogmge.fit import Objective
 from search.experiment.dimensions import Internal
 from search.run.journal import TrialRecord
-from search.tuner.study import ArmStudy, shared_settings
+from search.tuner.study import ArmStudy, shared_part
 
 
 def is_due(taken: int, trials: int, share: float) -> bool:
@@ -40,7 +40,7 @@ def settings_to_try(study: ArmStudy, others: Iterable[TrialRecord], objective: O
     sign = 1 if objective.mode == "max" else -1
     results = [(sign * trial.best, -trial.number, trial) for trial in others if trial.best is not None]
     for _, _, trial in sorted(results, reverse=True):
-        shared = shared_settings(trial.internal)
+        shared = shared_part(trial.internal)
         if shared and study.has_untried(shared):
             return shared
     return None

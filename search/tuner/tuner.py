@@ -10,6 +10,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Iterable
+from operator import attrgetter
 from typing import Any, Protocol
 
 from search.experiment.schema import Experiment
@@ -59,19 +60,24 @@ class Tuner:
         self._troubled: set[str] = set()
         self._reopen()
         policy.learn(self.record.earlier)
-        for trial in self.record:
+        for trial in sorted(self.record, key=attrgetter("number")):  # they may have begun in another order
             policy.restore(trial)
         self._again = [trial.number for trial in self.record if not trial.is_over]
+        self._learned: dict[str, Any] | None = None  # an event that is to be written before the first trial's
         self._drawn: dict[int, TrialRecord] = {}  # suggested, and not handed out yet
         self._sharing: Sharing | None = None
         self._orders: dict[int, Order] = {}
 
     def learn(self, trials: Iterable[TrialRecord]) -> None:
-        """Take in trials of earlier searches, before the first of this one; the journal holds them from then on."""
+        """Take in trials of earlier searches, before the first of this one.
+
+        The journal has them with the first trial, so that a search that cannot begin leaves nothing behind.
+        """
+        learned = list(trials)
         fields = ("number", "arm", "internal", "changes", "status", "epochs")
-        values = [{name: getattr(trial, name) for name in fields} for trial in trials]
-        if self._record({"event": "learned", "version": VERSION, "trials": values}):
-            self.policy.learn(self.record.earlier)
+        values = [{name: getattr(trial, name) for name in fields} for trial in learned]
+        self._learned = {"event": "learned", "version": VERSION, "trials": values}
+        self.policy.learn(learned)
 
     def share(self, sharing: Sharing) -> None:
         """From now on train epochs that several trials share only once."""
@@ -131,6 +137,8 @@ class Tuner:
             trial = drawn if self._is_free(drawn) else None
         if trial is None:
             return None
+        if self._learned is not None and self._record(self._learned):
+            self._learned = None
         del self._drawn[trial.number]
         what = {"arm": trial.arm, "internal": trial.internal, "changes": trial.changes, "source": trial.source}
         event = {"event": "suggested", "version": VERSION, "number": trial.number, **what}

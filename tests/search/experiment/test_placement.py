@@ -72,12 +72,15 @@ def test_the_nearest_to_the_experiments_own_trial_is_inside(asked, arm):
     with_changes(asked.trial, nearest)
 
 
-def test_a_value_that_optuna_added_up_from_steps_is_inside_as_it_is():
+def test_a_value_that_optuna_added_up_from_steps_is_the_one_that_is_written():
+    """Both as a trial of before has it, and as a sampler suggests it: else one configuration would be tried twice."""
     alpha = 0.05 + 2 * 0.05
     assert alpha != 0.15
     placed = place(experiment(), {"modulation.alpha": alpha, "optimizer.lr": 0.1}, "modulated")
     assert placed.is_inside
-    assert placed.sampled["modulation.alpha"] == alpha
+    assert placed.nearest["modulation.alpha"] == placed.sampled["modulation.alpha"] == 0.15
+    searched = dimensions(experiment().space, experiment().trial, modulated=True)
+    assert decode(searched, placed.sampled | {"modulation.alpha": alpha}, "modulated") == placed.nearest
 
 
 def test_a_whole_number_stands_for_the_number():

@@ -367,7 +367,9 @@ def test_a_sampler_suggests_what_it_would_with_the_same_trials_as_its_own(tmp_pa
     space = (NUMBERS if name == "cmaes" else "trial.epochs=5", "space.optimizer.lr={low: 1e-3, high: 0.1, log: true}")
     lay(tmp_path, "a", *options, *space, "search.trials=28")
     asked = experiment("search.learn_from=[a]", f"search.sampler={name}", *options, *space)
-    learned = [trial for trial in begin(asked, tmp_path).record.earlier if trial.arm == arm]
+    tuner = begin(asked, tmp_path)
+    tuner.next()  # from then on the journal has them
+    learned = [trial for trial in tuner.record.earlier if trial.arm == arm]
     before = read(RunFolder(tmp_path / "a").journal).trials
     assert len(learned) >= 8
     draw_alike(monkeypatch)

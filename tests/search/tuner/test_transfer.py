@@ -19,6 +19,7 @@ from search.experiment.dimensions import METHOD, MODULATION
 from search.experiment.placement import place
 from search.experiment.sources import Source, openings
 from search.run.journal import Journal, TrialRecord
+from search.run.version import VERSION
 from search.tuner import transfer
 from search.tuner.search_policy import SearchPolicy
 from search.tuner.tuner import Tuner
@@ -116,6 +117,29 @@ def test_one_outside_the_space_can_be_the_best_and_one_within_it_is_not_tried_ag
 def by_arm_excess(tuner: Tuner) -> int:
     """Modulated configurations for which the plan has no trial any more."""
     return 9 * 2 * 6 * 2 + 1 - tuner.policy.arms.count("modulated")
+
+
+def test_what_comes_first_comes_again_after_a_kill_though_others_had_begun(tmp_path):
+    """Trials that share a prefix begin in another order, and one that waited is not in the journal."""
+    first = "search.first=[{modulation.start: 3}, {fusion: film}]"
+    for waiting in (0, 1, 2):
+        path = tmp_path / f"{waiting}.jsonl"
+        journal, policy = Journal(path), SearchPolicy(experiment(first, "search.transfer=0"))
+        suggestions = [policy.suggest(number) for number in range(5)]
+        for number, suggestion in enumerate(suggestions):
+            if number != 2 * waiting:  # the modulated arm has every other
+                journal.append({"event": "suggested", "version": VERSION, "number": number, **vars(suggestion)})
+        again = opened(path, first, "search.transfer=0")
+        assert again.policy.suggest(2 * waiting) == suggestions[2 * waiting]
+
+
+def test_trials_that_began_in_another_order_keep_their_arms_too(tmp_path):
+    path = tmp_path / "j.jsonl"
+    journal, policy = Journal(path), SearchPolicy(experiment("search.transfer=0"))
+    for number in (2, 0, 1, 4, 3, 5):
+        journal.append({"event": "suggested", "number": number, **vars(policy.suggest(number)), "source": None})
+    tuner = train(opened(path))  # whose baseline would begin
+    assert Counter(trial.arm for trial in tuner.record) == {"modulated": 7, "baseline": 7}
 
 
 # ---- what is taken over ----

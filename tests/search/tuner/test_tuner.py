@@ -315,12 +315,18 @@ def test_trials_of_earlier_searches_that_cannot_be_written_down_are_not_learned(
 
     tuner = Tuner(experiment(), Full(path), SearchPolicy(experiment()))
     tuner.learn(earlier)
+    assert (tuner.next(), tuner.record.earlier) == (None, [])
     tells(tuner.halted, os.strerror(errno.ENOSPC), path)
-    assert (tuner.record.earlier, tuner.next()) == ([], None)
     again = opened(path)
     again.learn(earlier)
-    assert len(again.record.earlier) == len(opened(path).record.earlier) == len(earlier)
     assert again.next().number == 0
+    assert len(again.record.earlier) == len(opened(path).record.earlier) == len(earlier)
+
+
+def test_a_search_that_learned_and_never_began_leaves_nothing_behind(tmp_path, whole):
+    path = tmp_path / "journal.jsonl"
+    opened(path).learn(Journal(whole).replay())
+    assert path.read_bytes() == b""
 
 
 @pytest.mark.parametrize("scheduler", ["{name: median}", "{rungs: [4], grace_epochs: 2}"])
