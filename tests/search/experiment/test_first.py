@@ -10,7 +10,7 @@ from search.experiment.schema import ExperimentError
 from search.experiment.yaml_source import parse
 from tests.search.experiment.test_experiment import mistakes, mistakes_in, tell
 from tests.search.experiment.test_placement import experiment
-from tests.support.searches import search
+from tests.support.searches import DEMO, search
 from tests.support.tells import tells
 
 HEAD = """\
@@ -153,3 +153,18 @@ def test_the_command_tells_them_all_and_ends_with_two(tmp_path: Path, monkeypatc
     tells(result.output, 2, "`search.first[0].optimizer.lrr`", "`search.first[1].modulation.end`", "line 8", "line 9")
     assert "Traceback" not in result.output
     assert [path.name for path in tmp_path.iterdir()] == ["mine.yaml"]
+
+
+def test_an_entry_is_long_enough_for_every_window_of_the_space():
+    """With which its ablation may have to train."""
+    text = HEAD.replace("optimizer.lr: [0.1, 1]", "modulation.start: [0, 6]")
+    tell(mistakes_in(f"{text}    - {{epochs: 6}}\n"), (8, "search.first[0].epochs", "above 6", 6))
+    assert mistakes_in(f"{text}    - {{epochs: 7}}\n") == []
+
+
+def test_an_entry_that_makes_no_model_in_one_of_the_arms_is_told_before_anything_starts():
+    """The baseline could train it; in the modulated arm `none` is replaced, and there is nothing to balance."""
+    entry = "{modalities: [audio], modulation.method: none}"
+    done = search(DEMO, "--dry-run", f"search.first=[{entry}]")
+    assert done.exit_code == 2
+    tells(done.output, "`trial.modalities`", "audio")
