@@ -33,7 +33,8 @@ search: {{trials: 4, scheduler: {{name: none}}}}
 ONE_WORKER = "search.resources={cpu: 2, gpu: 0}"  # starting a second one costs seconds, and shows nothing more
 STOPPING = ["search.trials=6", "trial.epochs=4", "search.scheduler={name: asha, grace_epochs: 1}"]
 QUICK = [*STOPPING, "trial.schedule.milestones=[3]", "confirm=null"]  # over the demo
-FINISHED = ["own.yaml", *STOPPING, "search.resources={cpu: 0.5, gpu: 0.5}"]
+ALIKE = "search.transfer=0"  # else what is tried depends on which of two trials ends first
+FINISHED = ["own.yaml", *STOPPING, ALIKE, "search.resources={cpu: 0.5, gpu: 0.5}"]
 
 
 def own(kind: str, folder: Path) -> str:
