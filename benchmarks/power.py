@@ -209,7 +209,7 @@ class Sizes:
     searches: int
 
 
-FULL, QUICK = Sizes(2000, 500, 400), Sizes(300, 80, 60)
+FULL, QUICK = Sizes(2000, 500, 400), Sizes(240, 60, 40)
 
 
 def open_pool(processes: int) -> Pool:

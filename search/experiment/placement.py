@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -76,7 +76,7 @@ def configuration(experiment: Experiment, changes: Changes, arm: Arm) -> Changes
     experiment's own method, or the first that its space names. An end past the last epoch is the last epoch.
     """
     space, trial = experiment.space, experiment.trial
-    own = values_of(trial)
+    own = values_of(trial, whole=space)
     values = own | changes
     paths = dict.fromkeys([*space, *(path for path, value in changes.items() if value != own.get(path))])
     if arm == "baseline":
@@ -87,10 +87,23 @@ def configuration(experiment: Experiment, changes: Changes, arm: Arm) -> Changes
     return found | {METHOD: modulating[0], END: min(found[END], last)}
 
 
-def values_of(trial: TrialConfig) -> dict[str, Any]:
-    """A trial's settings by dotted path, as JSON has them."""
+def values_of(trial: TrialConfig, whole: Collection[str] = ()) -> dict[str, Any]:
+    """A trial's settings by dotted path, as JSON has them; a mapping at one of the paths in `whole` stays one."""
     values: dict[str, Any] = json.loads(json.dumps(asdict(trial)))
-    return flat(values)
+    found = flat(values)
+    for path in whole:
+        inside = [other for other in found if other.startswith(f"{path}.")]
+        if inside:
+            found = {key: value for key, value in found.items() if key not in inside} | {path: _at(values, path)}
+    return found
+
+
+def _at(values: Mapping[str, Any], path: str) -> Any:
+    """What is at a dotted path."""
+    inner: Any = values
+    for part in path.split("."):
+        inner = inner[part]
+    return inner
 
 
 def decode(searched: Sequence[Dimension], sampled: Internal, arm: Arm) -> Changes:

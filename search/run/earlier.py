@@ -122,7 +122,7 @@ def _check_comparable(name: str, before: Experiment, now: Experiment, then: str,
 
 def _place(trial: TrialRecord, before: Experiment, now: Experiment) -> Placement:
     """Where an earlier trial lies in the new space, whatever its seed where that is not searched."""
-    values = values_of(with_changes(before.trial, trial.changes))
+    values = values_of(with_changes(before.trial, trial.changes), whole=now.space)
     own_seed = {} if SEED in now.space else {SEED: now.trial.seed}
     return place(now, values | own_seed, trial.arm)
 

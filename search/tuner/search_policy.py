@@ -133,12 +133,14 @@ class SearchPolicy:
         self._note_result(trial)
 
     def _keep_arm(self, trial: TrialRecord) -> None:
-        """Where another order of the arms was planned, by an older program or for another number of trials, a later
-        trial of the arm changes places with this one."""
+        """Where another order of the arms was planned, by an older program or for another number of trials, this one
+        changes places with a later trial of its arm; where there is none, the plan is a trial longer."""
         if trial.number >= len(self.arms) or (planned := self.arms[trial.number]) == trial.arm:
             return
         if trial.arm in self.arms[trial.number :]:
             self.arms[self.arms.index(trial.arm, trial.number)] = planned
+        else:
+            self.arms.append(planned)
         self.arms[trial.number] = trial.arm
 
     def suggest(self, number: int) -> Suggestion:

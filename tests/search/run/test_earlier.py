@@ -187,6 +187,17 @@ def test_of_a_search_that_still_runs_it_learns_what_has_ended(tmp_path):
     assert run.omitted["no result"] == record.count("running") + record.count("failed")
 
 
+def test_a_mapping_that_is_searched_is_one_value(tmp_path):
+    """As each modality's encoder is."""
+    space = "space={encoder: [small_conv, {audio: small_conv, visual: small_conv}], fusion: [concat, sum, film]}"
+    lay(tmp_path, "a", space)
+    [run] = learn(tmp_path, space)
+    assert set(run.omitted) <= {"no result"}
+    assert {json.dumps(trial.changes["encoder"]) for trial in run.trials} == {
+        json.dumps(value) for value in ("small_conv", {"audio": "small_conv", "visual": "small_conv"})
+    }
+
+
 def test_what_an_earlier_search_learned_itself_is_not_handed_on(runs):
     lay(runs, "b", "search.seed=1", "search.learn_from=[a]", "search.trials=4")
     [run] = learn(runs, of="b")

@@ -142,6 +142,15 @@ def test_trials_that_began_in_another_order_keep_their_arms_too(tmp_path):
     assert Counter(trial.arm for trial in tuner.record) == {"modulated": 7, "baseline": 7}
 
 
+def test_a_search_that_is_resumed_with_fewer_trials_still_has_both_arms(tmp_path):
+    """Though all of those trials were the baseline's, which begins."""
+    path = tmp_path / "j.jsonl"
+    train(opened(path, WIDE, "search.trials=24"), trials=8)
+    tuner = train(opened(path, WIDE, "search.trials=8"))
+    assert Counter(trial.arm for trial in tuner.record) == {"baseline": 8, "modulated": 4}
+    assert tuner.complete
+
+
 # ---- what is taken over ----
 
 
