@@ -70,6 +70,7 @@ def here(traced: tuple[Path, Result], tmp_path: Path, monkeypatch: pytest.Monkey
     return tmp_path / "here"
 
 
+@pytest.mark.slow
 def test_the_best_of_both_arms_are_trained_as_in_the_confirmation_to_the_bit(traced):
     folder, _ = traced
     confirmation = {
@@ -85,6 +86,7 @@ def test_the_best_of_both_arms_are_trained_as_in_the_confirmation_to_the_bit(tra
         assert epochs == confirmation[probed_of(trial).role, trial.changes["seed"]]
 
 
+@pytest.mark.slow
 def test_the_file_has_what_the_journal_has(traced):
     folder, _ = traced
     written, trials = curves_in(folder), list(record_in(folder))
@@ -103,6 +105,7 @@ def test_the_file_has_what_the_journal_has(traced):
         assert line["sd"] == list(map(stdev, zip(*values, strict=True)))
 
 
+@pytest.mark.slow
 def test_the_screen_shows_the_last_epoch_and_where_everything_is(traced):
     folder, result = traced
     for line in curves_in(folder)["lines"]:
@@ -112,11 +115,13 @@ def test_the_screen_shows_the_last_epoch_and_where_everything_is(traced):
         assert picture.size[0] > picture.size[1] > 300
 
 
+@pytest.mark.slow
 def test_no_test_split_is_read(traced):
     folder, _ = traced
     assert not list((folder / "runs").rglob("test_readings.jsonl"))
 
 
+@pytest.mark.slow
 def test_each_training_is_a_child_run_in_mlflow_with_its_probes(traced):
     folder, _ = traced
     parent, runs, client = children(folder, "own")
@@ -132,6 +137,7 @@ def test_each_training_is_a_child_run_in_mlflow_with_its_probes(traced):
     assert {"probe_curve.json", "probe_curve.png", "report.html", "verdict.json"} <= files
 
 
+@pytest.mark.slow
 def test_the_report_has_a_plot_for_each_encoder_and_one_for_the_whole_models(here):
     page = Path("runs/own/report.html").read_text()
     figures = json.loads(re.search(r'<script type="application/json" id="figures">(.*?)</script>', page, re.S)[1])
@@ -147,6 +153,7 @@ def test_the_report_has_a_plot_for_each_encoder_and_one_for_the_whole_models(her
     tells(page, "probe_curve.json", "python -m search probe own --curve")
 
 
+@pytest.mark.slow
 def test_what_is_done_is_not_done_again_and_fewer_seeds_are_a_part_of_it(here):
     journal, before = RUN.probe_curve.journal.read_bytes(), curves_in(here)
     result = probe("own", "--curve", "--seeds", "1")
@@ -160,6 +167,7 @@ def test_what_is_done_is_not_done_again_and_fewer_seeds_are_a_part_of_it(here):
     assert RUN.probe_curve.journal.read_bytes() == journal
 
 
+@pytest.mark.slow
 def test_one_of_its_models_is_probed_alike_by_itself_on_the_split_of_its_seed(here):
     file = RUN.probe_curve.trial(0) / "best.pt"
     result = probe(str(file))
@@ -179,6 +187,7 @@ def with_other_settings() -> None:
     RUN.experiment.write_text(RUN.experiment.read_text().replace("batch_size: 32", "batch_size: 16"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "arguments", "facts"),
     [
@@ -204,6 +213,7 @@ def summary_of(folder: Path) -> SearchSummary:
     return SearchSummary(experiment, run, Identity("", ""), open_data(experiment.dataset), record)
 
 
+@pytest.mark.slow
 def test_seeds_are_those_of_the_confirmation_or_as_many_as_it_would_take(here):
     found = summary_of(here)
     plan = found.folder.confirmation.path / "plan.json"
