@@ -9,7 +9,7 @@ it was fitted to all features together. So each encoder gets a classifier of its
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -232,6 +232,20 @@ def _fit(features: Tensor, y: Tensor, classes: int, weight_decays: Sequence[floa
     return LinearProbe(mean, scale, logistic_regression(x, y, classes, best), best)
 
 
+def fit_probes(features: Mapping[str, Tensor], y: Tensor, classes: int) -> dict[str, LinearProbe]:
+    """A linear probe of each encoder of a model.
+
+    Args:
+        features: modality -> of the training set, [N, D_u].
+        y: class ids [N].
+        classes: K.
+
+    Raises:
+        ValueError: see `fit`.
+    """
+    return {name: fit(value, y, classes) for name, value in features.items()}
+
+
 @torch.no_grad()
 def right(model: TrainedModel, probes: dict[str, LinearProbe], features: dict[str, Tensor], y: Tensor) -> Right:
     """Which samples a model, its head for each modality alone, and its probes get right.
@@ -268,6 +282,5 @@ def probe_accuracies(model: TrainedModel, data: Data, device: torch.device) -> d
     size, classes = model.config.batch_size, len(data.classes)
     [features], y = extract_features([model], data.train(batch_size=size, seed=0, epoch=0), device)
     [held_out], target = extract_features([model], data.validation(batch_size=size), device)
-    probes = {name: fit(value, y, classes) for name, value in features.items()}
-    probed = right(model, probes, held_out, target).probed
+    probed = right(model, fit_probes(features, y, classes), held_out, target).probed
     return {name: float(answers.double().mean()) for name, answers in probed.items()}

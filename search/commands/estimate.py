@@ -28,7 +28,7 @@ from search.experiment.arms import ARMS
 from search.experiment.formatting import duration, size
 from search.experiment.rungs import longest_trial
 from search.experiment.schema import Experiment
-from search.experiment.sources import Source
+from search.experiment.sources import format_sources
 from search.experiment.space import most_epochs, windows
 from search.run.earlier import read_earlier
 from search.run.open_data import fingerprint_of
@@ -119,8 +119,7 @@ def forecast(experiment: Experiment, data: Data) -> Forecast:
 
 def _epoch_rows(f: Forecast, *, shares: bool) -> Iterator[Row]:
     yield "trials", str(sum(f.trials.values())), f"{f.trials['modulated']} modulated, {f.trials['baseline']} not"
-    sources = [f"{source} {count}" for source in Source if (count := f.sources.get(source))]
-    yield f"  {SOURCE}", "", ", ".join(sources)
+    yield f"  {SOURCE}", "", format_sources(f.sources)
     yield "epochs", str(f.epochs_at_most), f"{f.epochs_expected:.0f}"
     if shares:
         inherited = f.epochs_expected - f.epochs_to_train

@@ -11,12 +11,11 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from torch import Tensor
 
 from datasets.registry import DatasetError
 from ogmge.fit import BEST, Data
 from ogmge.inference import TrainedModel
-from ogmge.linear_probe import LinearProbe, Right, extract_features, fit, right
+from ogmge.linear_probe import Right, extract_features, fit_probes, right
 from ogmge.trainer import Batch
 from search.console.notes import print_line, print_note
 from search.console.probe_table import table
@@ -111,7 +110,7 @@ def _probe(
     size, classes, device = trained[0].config.batch_size, len(data.classes), default_device()
     try:
         features, y = extract_features(trained, data.train(batch_size=size, seed=0, epoch=0), device)
-        probes = list(map(partial(_fit_probes, y=y, classes=classes), features))
+        probes = list(map(partial(fit_probes, y=y, classes=classes), features))
         batches, line = _batches(models, data, size, split, note)
         held_out, target = extract_features(trained, batches, device)
     except ValueError as error:
@@ -119,10 +118,6 @@ def _probe(
     answers = list(map(right, trained, probes, held_out, repeat(target)))
     rows = _rows(models, singles, list(map(encoders, files, probes, answers)), answers)
     return Report(split, len(target), len(y), classes, chance(target), rows, line)
-
-
-def _fit_probes(features: Mapping[str, Tensor], y: Tensor, classes: int) -> dict[str, LinearProbe]:
-    return {name: fit(value, y, classes) for name, value in features.items()}
 
 
 def _rows(

@@ -78,11 +78,12 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
     began = time.monotonic()
     folder = RunFolder(runs / experiment.name)
     data, notes = check_search(experiment)
-    earlier = [] if has_events(folder.journal) else read_earlier(experiment, runs, fingerprint_of(data))
+    fingerprint = fingerprint_of(data)
+    earlier = [] if has_events(folder.journal) else read_earlier(experiment, runs, fingerprint)
     for note in [*notes, *map(str, earlier)]:
         print_note(console, note)
     with claim_folder(folder, experiment, resume=resume):
-        identity = identify(folder, fingerprint_of(data))
+        identity = identify(folder, fingerprint)
         storage = storage_of(experiment, folder)
         weights = partial(storage.weights, cache=folder.tune)
         with closing(Journal(folder.journal)) as journal:

@@ -77,12 +77,12 @@ def _trials_faults(experiment: Experiment) -> list[Fault]:
     if not experiment.space or not search.first:
         return []
     planned = [arm_of(number, search.baseline_share) for number in range(search.trials)]
-    short = {arm: len(openings(experiment, arm)) for arm in ARMS if planned.count(arm) < len(openings(experiment, arm))}
-    if not short:
-        return []
-    arm, decided = next(iter(short.items()))
-    text = f"leaves the {arm} arm {planned.count(arm)} trials, but `trial` and `search.first` name {decided}"
-    return [(("search", "trials"), f"{text}: raise it, or name fewer")]
+    for arm in ARMS:
+        given, decided = planned.count(arm), len(openings(experiment, arm))
+        if given < decided:
+            text = f"leaves the {arm} arm {given} trials, but `trial` and `search.first` name {decided}"
+            return [(("search", "trials"), f"{text}: raise it, or name fewer")]
+    return []
 
 
 def _mode_faults(search: Search) -> list[Fault]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -19,6 +20,11 @@ Changes = dict[str, Any]  # what it means for the trial, by dotted path
 
 METHOD, START, END = "modulation.method", "modulation.start", "modulation.end"
 MODULATION = "modulation."  # what the paths of an arm's own settings begin with
+
+
+def as_key(values: Mapping[str, Any]) -> str:
+    """The same text for equal values, whatever their order."""
+    return json.dumps(values, sort_keys=True)
 
 
 class Range(BaseModel):

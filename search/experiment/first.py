@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 
 from ogmge.config import TrialConfig
 from search.experiment import space as spaces
-from search.experiment.dimensions import START, Changes
+from search.experiment.dimensions import START, Changes, as_key
 from search.experiment.messages import Fault, format_setting, nearest, validate
 from search.experiment.schema import Experiment
 
@@ -54,4 +53,4 @@ def _short(experiment: Experiment, changes: Changes) -> Iterator[tuple[str, str]
 
 def _text(trial: TrialConfig, changes: Changes) -> str:
     """The same for changes that make the same trial."""
-    return json.dumps(asdict(spaces.with_changes(trial, changes)), sort_keys=True)
+    return as_key(asdict(spaces.with_changes(trial, changes)))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from search.experiment.arms import Arm
-from search.experiment.dimensions import Changes, Internal
+from search.experiment.dimensions import Changes, Internal, as_key
 from search.experiment.placement import place
 from search.experiment.schema import Experiment
 
@@ -23,6 +23,15 @@ class Source(StrEnum):
     """The shared settings of the best trial of the other arm; the modulation is off, or drawn by the sampler."""
     SAMPLER = "sampler"
     """`search.sampler`."""
+
+
+def format_sources(counts: Mapping[Source | None, int]) -> str:
+    """How many trials have their settings from where.
+
+    >>> format_sources({Source.SAMPLER: 3, Source.RECIPE: 1})
+    'recipe 1, sampler 3'
+    """
+    return ", ".join(f"{source} {counts[source]}" for source in Source if counts.get(source))
 
 
 @dataclass(frozen=True)
@@ -55,7 +64,7 @@ def openings(experiment: Experiment, arm: Arm) -> list[Opening]:
             every.append(Opening(Source.FIRST, None, placed.whole))
     distinct: dict[str, Opening] = {}
     for opening in every:
-        distinct.setdefault(json.dumps(opening.changes, sort_keys=True), opening)
+        distinct.setdefault(as_key(opening.changes), opening)
     return list(distinct.values())
 
 

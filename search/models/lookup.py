@@ -22,7 +22,7 @@ from search.experiment.mistakes import UserError
 from search.experiment.schema import Experiment
 from search.models.registry import find_model_file
 from search.run.folder import UNKNOWN, RunFolder, fingerprint_in
-from search.verdict.seeds import SPLIT_SEED, redraws
+from search.verdict.seeds import split_options
 
 DEEPEST = 5  # folders between a run's and a checkpoint: confirm/tune/0003/probe/audio
 
@@ -78,8 +78,8 @@ class Model:
     def dataset(self, section: Mapping[str, Any]) -> dict[str, Any]:
         """The `dataset` section of its run as the model knew it: trainings of a confirmation draw splits of their own,
         and what one of them was validated on, another was trained on."""
-        own = self.confirmation and redraws(section)
-        return {**section, SPLIT_SEED: self.trained.config.seed} if own else dict(section)
+        own = split_options(section, self.trained.config.seed) if self.confirmation else {}
+        return {**section, **own}
 
     def fingerprint(self, section: Mapping[str, Any]) -> str:
         """Of the data that it was trained on, as far as its run knows it: not that of a split of its own."""

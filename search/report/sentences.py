@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from search.console.summary import SOURCE, bests_head, bests_rows, count_epochs, ends, format_effort, worth
 from search.experiment.arms import ARMS, Arm
 from search.experiment.formatting import configuration, duration, of_space, percent
-from search.experiment.sources import Source
+from search.experiment.sources import format_sources
 from search.models.probe_curve import describe_lines
 from search.report.facts import ClassChange, Facts
 from search.run.best import front_of
@@ -150,11 +150,7 @@ def overview(facts: Facts) -> list[tuple[str, str]]:
 def _sources(facts: Facts) -> str:
     """Where the trials' settings come from, by arm; empty where that is not noted."""
     counts = {arm: Counter(trial.source for trial in facts.record if trial.arm == arm) for arm in reversed(ARMS)}
-    by_arm = {
-        TITLES[arm]: ", ".join(f"{source} {those[source]}" for source in Source if those[source])
-        for arm, those in counts.items()
-    }
-    return "; ".join(f"{title}: {text}" for title, text in by_arm.items() if text)
+    return "; ".join(f"{TITLES[arm]}: {text}" for arm, those in counts.items() if (text := format_sources(those)))
 
 
 def space_by_path(facts: Facts) -> dict[str, str]:

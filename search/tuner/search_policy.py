@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from search.experiment.arms import ARMS, Arm, other_arm, plan
-from search.experiment.dimensions import START, Changes, Internal
+from search.experiment.dimensions import START, Changes, Internal, as_key
 from search.experiment.rungs import longest_trial
 from search.experiment.schema import Experiment
 from search.experiment.sources import Opening, Source, openings
@@ -83,11 +82,6 @@ class Policy(Protocol):
         """All configurations that may be suggested at any time and share a prefix with this trial's."""
 
 
-def _as_text(changes: Changes) -> str:
-    """The same for equal changes."""
-    return json.dumps(changes, sort_keys=True)
-
-
 class SearchPolicy:
     """The search itself: a study for each arm, one scheduler, one budget.
 
@@ -99,17 +93,16 @@ class SearchPolicy:
         search = experiment.search
         self._experiment = experiment
         self.studies: dict[Arm, ArmStudy] = {arm: ArmStudy(experiment, arm) for arm in ARMS}
-        self._openings = {arm: openings(experiment, arm) for arm in ARMS}
-        outside = {arm: sum(o.internal is None for o in those) for arm, those in self._openings.items()}
+        # those that have not begun, by configuration
+        self._openings = {arm: {as_key(o.changes): o for o in openings(experiment, arm)} for arm in ARMS}
+        outside = {arm: sum(o.internal is None for o in those.values()) for arm, those in self._openings.items()}
         capacity = {arm: study.capacity + outside[arm] for arm, study in self.studies.items()}
         self.arms: list[Arm] = plan(search.trials, search.baseline_share, capacity, self._lead())
         self._sources: dict[Arm, list[Source | None]] = {arm: [] for arm in ARMS}
-        self._begun: dict[Arm, set[str]] = {arm: set() for arm in ARMS}  # configurations, as text
         self._results: dict[Arm, list[TrialRecord]] = {arm: [] for arm in ARMS}
         self._pruner: Pruner = pruner_of(experiment)
         self._runs: dict[int, LearningCurve] = {}
         self._stop_reason: Reason | None = None
-        self._suggested: set[int] = set()
 
     def _lead(self) -> int:
         """How many trials the baseline begins with, for the modulated arm to draw on; none where the arms are searched
@@ -128,7 +121,7 @@ class SearchPolicy:
 
     def restore(self, trial: TrialRecord) -> None:
         self._keep_arm(trial)
-        self._note_begun(trial.number, trial.arm, trial.changes, trial.source)
+        self._note_begun(trial.arm, trial.changes, trial.source)
         self.studies[trial.arm].add(trial)
         self._note_result(trial)
 
@@ -145,20 +138,17 @@ class SearchPolicy:
 
     def suggest(self, number: int) -> Suggestion:
         suggestion = self._open(number) or self._transfer(number) or self._sample(number)
-        self._note_begun(number, suggestion.arm, suggestion.changes, suggestion.source)
+        self._note_begun(suggestion.arm, suggestion.changes, suggestion.source)
         return suggestion
 
-    def _note_begun(self, number: int, arm: Arm, changes: Changes, source: Source | None) -> None:
-        self._suggested.add(number)
+    def _note_begun(self, arm: Arm, changes: Changes, source: Source | None) -> None:
         self._sources[arm].append(source)
-        self._begun[arm].add(_as_text(changes))
+        self._openings[arm].pop(as_key(changes), None)
 
     def _opening(self, arm: Arm) -> Opening | None:
         """The arm's next trial where that is decided before there is any result: trials may begin in another order, and
         one that has not when a search is killed comes again. Searches of older programs have none."""
-        if None in self._sources[arm]:
-            return None
-        return next((o for o in self._openings[arm] if _as_text(o.changes) not in self._begun[arm]), None)
+        return None if None in self._sources[arm] else next(iter(self._openings[arm].values()), None)
 
     def _open(self, number: int) -> Suggestion | None:
         arm = self.arms[number]
@@ -223,7 +213,7 @@ class SearchPolicy:
 
     @property
     def has_more(self) -> bool:
-        return len(self._suggested) < len(self.arms)
+        return sum(map(len, self._sources.values())) < len(self.arms)
 
     def is_determined(self, number: int) -> bool:
         arm = self.arms[number]

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import math
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import optuna
 from optuna.samplers import BaseSampler
@@ -17,7 +15,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
 from search.experiment.arms import Arm
-from search.experiment.dimensions import MODULATION, Changes, Dimension, Internal, Window
+from search.experiment.dimensions import MODULATION, Changes, Dimension, Internal, Window, as_key
 from search.experiment.placement import decode
 from search.experiment.schema import Experiment
 from search.experiment.space import dimensions
@@ -54,11 +52,6 @@ def _is_modulation(dimension: Dimension) -> bool:
 def shared_part(internal: Internal) -> Internal:
     """What both arms have of a configuration, as it was sampled in either: all but the modulation."""
     return {name: value for name, value in internal.items() if not name.startswith(MODULATION)}
-
-
-def _as_text(values: Mapping[str, Any]) -> str:
-    """The same for equal values."""
-    return json.dumps(values, sort_keys=True)
 
 
 class ArmStudy:
@@ -174,14 +167,14 @@ class ArmStudy:
     def _shared_text(self, internal: Internal) -> str:
         """The same for parameters that make the same shared settings."""
         shared = [dimension for dimension in self._dimensions if not _is_modulation(dimension)]
-        return _as_text(decode(shared, internal, self._arm))
+        return as_key(decode(shared, internal, self._arm))
 
     def _is_new(self, internal: Internal) -> bool:
         return self._text(internal) not in self._texts
 
     def _text(self, internal: Internal) -> str:
         """The same for parameters that make the same configuration."""
-        return _as_text(self._decode(internal))
+        return as_key(self._decode(internal))
 
     def _decode(self, internal: Internal) -> Changes:
         return decode(self._dimensions, internal, self._arm)

@@ -15,7 +15,7 @@ from search.run.journal import SearchRecord, TrialRecord
 from search.tuner.prefixes.siblings import Sibling
 from search.tuner.search_policy import Suggestion
 from search.verdict.pairs import Pairs, Role
-from search.verdict.seeds import SPLIT_SEED, redraws
+from search.verdict.seeds import split_options
 
 SEED = "seed"  # path into a trial
 
@@ -88,7 +88,7 @@ class ConfirmPolicy:
         return Suggestion(arm, {"pair": pair, "role": role}, {**changes, SEED: self.seeds[pair]})
 
     def dataset(self, trial: TrialRecord) -> Mapping[str, Any]:
-        return {SPLIT_SEED: trial.changes[SEED]} if redraws(self.experiment.dataset) else {}
+        return split_options(self.experiment.dataset, trial.changes[SEED])
 
     def stop(self, trial: TrialRecord, record: SearchRecord) -> Reason | None:
         """None: all are trained to the end."""

@@ -16,7 +16,7 @@ from search.run.journal import SearchRecord, TrialRecord
 from search.tuner.prefixes.siblings import Sibling
 from search.tuner.search_policy import Suggestion
 from search.verdict.confirm_policy import SEED
-from search.verdict.seeds import SPLIT_SEED, redraws
+from search.verdict.seeds import split_options
 
 ProbedRole = Literal["modulated", "baseline", "alone"]
 
@@ -90,7 +90,7 @@ class ProbePolicy:
         return Suggestion(_arm(probed), internal, {**self.changes(probed), SEED: self.seeds[pair]})
 
     def dataset(self, trial: TrialRecord) -> Mapping[str, Any]:
-        return {SPLIT_SEED: trial.changes[SEED]} if redraws(self.experiment.dataset) else {}
+        return split_options(self.experiment.dataset, trial.changes[SEED])
 
     def stop(self, trial: TrialRecord, record: SearchRecord) -> Reason | None:
         """None: all are trained to the end."""

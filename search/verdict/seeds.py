@@ -32,3 +32,9 @@ def redraws(dataset: Mapping[str, Any]) -> bool:
     """
     ours = dataset.get("validation_list") is None and dataset.get("validation_fraction", 0) is not None
     return SPLIT_SEED in dataset and ours
+
+
+def split_options(dataset: Mapping[str, Any], seed: int) -> dict[str, int]:
+    """The options of a data set that a training with a fresh seed has of its own: the seed draws its validation split,
+    where that is ours."""
+    return {SPLIT_SEED: seed} if redraws(dataset) else {}
