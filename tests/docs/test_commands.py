@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -20,10 +19,12 @@ from search.cli.main import main, search_command
 from search.experiment.load import load
 from search.report.facts import gather
 from search.report.sentences import headline
+from tests.docs import images
 from tests.support import ROOT, films
 from tests.support.browsers import chromium, watched
 from tests.support.pages import block, blocks, commands
 from tests.support.searches import ONE_WORKER
+from tests.support.served import served
 from tests.support.tells import tells
 
 
@@ -249,25 +250,10 @@ def look(address: str) -> None:
         assert [trouble for trouble in seen.troubles if not any(known in trouble for known in MLFLOWS_OWN)] == []
 
 
-def served(command: str) -> None:
-    """A command that serves a page: it prints its address, the page is there, Ctrl-C ends it."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "search", *words(command), "--port", "0"],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        said = ""
-        while (found := re.search(r"http://127\.0\.0\.1:\d+/\S*", said)) is None:
-            line = process.stdout.readline()
-            assert line, f"it ended with {process.wait()}: {said}"
-            said += line
-        look(found[0])
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
-    assert process.returncode == 0
+def serve(command: str) -> None:
+    """Run a command that serves a page, and look at the page."""
+    with served(*words(command)) as address:
+        look(address)
 
 
 @pytest.mark.slow
@@ -277,13 +263,15 @@ def test_the_demos_commands_bring_an_answer_a_model_and_their_pages(ray_instance
     said = {}
     for command, how in TESTED.items():
         if isinstance(how, Run) and how.test == DEMO:
-            said[command] = served(command) if " ui " in command else run(command, how.more)
+            said[command] = serve(command) if " ui " in command else run(command, how.more)
     tells(said[f"{SEARCH} experiments/demo.yaml"], "demo", "2 pairs")
     tells(said[f"{COMMANDS} train runs/demo/best.yaml"], "models:/demo-best@champion")
     files = re.findall(r"^\| `(runs/.*?)`(?:, `(runs/.*?)`)? \|", (ROOT / "docs/start.md").read_text(), re.MULTILINE)
     assert len(files) == 7
     for path in (path for row in files for path in row if path):
         assert (tmp_path / path).exists(), path
+    images.photograph_run(tmp_path / "runs/demo", tmp_path)
+    assert {image.name for image in tmp_path.glob("*.png")} == {"report.png", "mlflow.png"}
     printed = python("\n".join(blocks("docs/mlflow.md", "python")))
     assert "tags.trial" in printed
     assert "(2, 10)" in printed

@@ -17,6 +17,7 @@ from tests.support.pages import PAGES, anchors, blocks, name_of
 from tests.support.tells import tells
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+IMAGE = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)\)")
 EXECUTED = {  # how many examples of a page, and the file of the tests that execute them
     "README.md": (1, "docs/test_readme"),
     "docs/mlflow.md": (2, "docs/test_commands"),
@@ -36,9 +37,22 @@ def test_links_lead_somewhere(page: Path):
             assert not anchor or anchor in anchors(there), link
 
 
-def test_every_page_can_be_reached_from_the_readme():
-    linked = set(LINK.findall((ROOT / "README.md").read_text(encoding="utf-8")))
-    assert [name_of(page) for page in PAGES[2:] if name_of(page) not in linked] == []
+def test_the_index_lists_every_page_and_the_readme_links_the_index():
+    index = ROOT / "docs/README.md"
+    linked = {(index.parent / link).resolve() for link in LINK.findall(index.read_text(encoding="utf-8"))}
+    assert linked == {page for page in PAGES if page.parent == index.parent} - {index}
+    assert "docs/README.md" in LINK.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+
+
+def test_every_image_is_shown_with_a_description_and_is_small():
+    shown = {
+        (page.parent / file).resolve(): text
+        for page in PAGES
+        for text, file in IMAGE.findall(page.read_text(encoding="utf-8"))
+    }
+    assert set(shown) == set((ROOT / "docs/images").iterdir())
+    assert [file.name for file, text in shown.items() if len(text) < 20] == []
+    assert [file.name for file in shown if file.stat().st_size > 300_000] == []
 
 
 def test_every_python_example_is_one_that_a_test_executes():

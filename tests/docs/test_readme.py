@@ -24,8 +24,9 @@ from search.cli.main import main
 from search.experiment.load import load
 from search.run.open_data import open_data
 from tests.support import ROOT, films
-from tests.support.pages import block
+from tests.support.pages import block, blocks
 from tests.support.tells import tells
+from tests.support.terminals import drawn_text
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 OWN_DATA = "docs/own_data.md"
@@ -34,6 +35,16 @@ OWN_DATA = "docs/own_data.md"
 def test_every_command_is_named_and_every_name_is_a_command():
     named = set(re.findall(r"python -m search (\w+)", TEXT))
     assert named == set(main.commands)
+
+
+def test_it_is_short_enough_to_be_read_to_the_end():
+    assert len(TEXT.split()) <= 1200
+
+
+def test_the_output_that_it_shows_is_that_of_the_run_in_the_pictures():
+    [shown] = blocks("README.md", "text")
+    assert len(shown.splitlines()) <= 14
+    assert shown in drawn_text((ROOT / "docs/images/verdict.svg").read_text(encoding="utf-8"))
 
 
 def test_every_file_that_it_names_is_there():
