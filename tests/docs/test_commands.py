@@ -94,6 +94,7 @@ TESTED: dict[str, Run | By | Not] = {
     'uv run python -c "import torch; print(torch.cuda.device_count())"': Run(SHELL),
     # elsewhere
     f"{SEARCH} mine.yaml": By("docs/test_commands", TABLE),
+    f"{SEARCH} mine.yaml --resume": By("search/commands/test_search", "test_more_trials_can_be_asked_for_on_resume"),
     f"{COMMANDS} confirm mine --test": By("docs/test_commands", DEMO),
     f"{COMMANDS} train runs/mine/best.yaml": By("docs/test_commands", DEMO),
     f"{SEARCH} experiments/demo.yaml name=wide search.trials=32": By("docs/test_commands", DEMO),
