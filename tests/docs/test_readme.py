@@ -82,9 +82,9 @@ def test_the_plug_in_trains():
 
 @pytest.fixture
 def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder with a class of one's own, the README's experiment on it, and data for them."""
+    """A folder with a class of one's own, an experiment on it, and data for them."""
     (tmp_path / "mine.py").write_text(block(OWN_DATA, "python", "class Clips"))
-    (tmp_path / "mine.yaml").write_text(block("README.md", "yaml", "mine:Clips"))
+    (tmp_path / "mine.yaml").write_text(block("docs/search.md", "yaml", "mine:Clips"))
     generator = torch.Generator().manual_seed(0)
     for split, samples in (("train", 64), ("validation", 32)):
         y = torch.arange(samples) % 2
