@@ -1,4 +1,4 @@
-"""OGM-GE as a plug-in: three names for one's own training loop, and the parts our trials are made of."""
+"""OGM-GE as a plug-in for your own PyTorch training loop; docs/plugin.md has a complete example."""
 
 from ogmge.config import Modulation
 from ogmge.modulation import ModulationStats, Modulator

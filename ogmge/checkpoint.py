@@ -1,4 +1,4 @@
-"""Files that hold training state: written whole or not at all, read without running anything from them."""
+"""Checkpoint files: written atomically, verified by checksum, and loaded without executing code from them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ VERSION = 1
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint that cannot be read: damaged, of another version, or none of ours."""
+    """Error: the file is missing, corrupt, of another version, or not a checkpoint of this project."""
 
 
 def save(state: dict[str, Any], path: Path) -> None:
-    """Writes `state` (tensors and plain values) beside `path`, flushes it to the disk, then renames it.
+    """Write a state to a temporary file next to `path`, flush it to disk, then rename it to `path`.
+
+    Args:
+        state: tensors and plain values.
+        path: file to write; its folder is created if missing.
 
     Raises:
-        OSError: the disk refuses it; what was at `path` stays.
+        OSError: if the file cannot be written. An earlier file at `path` is then unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
@@ -31,7 +35,7 @@ def save(state: dict[str, Any], path: Path) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except (OSError, RuntimeError) as error:
-        refused = error if isinstance(error, OSError) else error.__context__  # torch has an error of its own over it
+        refused = error if isinstance(error, OSError) else error.__context__  # torch hides the OSError behind its own
         if isinstance(refused, OSError):
             raise OSError(refused.errno, refused.strerror, str(path)) from error
         raise
@@ -40,7 +44,7 @@ def save(state: dict[str, Any], path: Path) -> None:
 
 
 def _read(path: Path) -> Any:
-    """The file's content; its checksums first, which torch does not look at."""
+    """Return the content of a file after verifying its checksums, which torch does not do."""
     with zipfile.ZipFile(path) as archive:
         if (damaged := archive.testzip()) is not None:
             raise zipfile.BadZipFile(f"the checksum of {damaged} is wrong")
@@ -48,17 +52,17 @@ def _read(path: Path) -> Any:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """What `save` wrote, on the CPU.
+    """Return the state that `save` wrote, with its tensors on the CPU.
 
     Raises:
-        CheckpointError: with the file and what is wrong with it.
+        CheckpointError: if the file is missing, corrupt, of another version, or not a checkpoint of this project.
     """
     try:
         state = _read(path)
-    except Exception as error:  # damaged bytes make the unpickler raise anything
+    except Exception as error:  # on corrupt bytes the unpickler may raise any exception
         raise CheckpointError(f"{path} cannot be read as a checkpoint: {error}") from error
     if not isinstance(state, dict) or "version" not in state:
-        raise CheckpointError(f"{path} is no checkpoint of this project")
+        raise CheckpointError(f"{path} is not a checkpoint of this project")
     if state["version"] != VERSION:
-        raise CheckpointError(f"{path} has version {state['version']} of the format, but this program reads {VERSION}")
+        raise CheckpointError(f"{path} has format version {state['version']}, but this program reads version {VERSION}")
     return state

@@ -1,7 +1,7 @@
-"""One training run as data: what `trial` holds in an experiment file, and what `Modulator` takes.
+"""Configuration of one training run: the section `trial` of an experiment file, and the argument of `Modulator`.
 
-Plain frozen dataclasses, checked when they are made, so that they work with nothing but the standard library. A value
-that cannot be raises `ConfigError`, which names every wrong field at once.
+The classes are frozen dataclasses that need only the standard library. They check their values when created and raise
+`ConfigError`, which reports all invalid fields at once.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ Precision = Literal["fp32", "bf16", "fp16"]
 FUSION_NAMES = ("concat", "sum", "film", "gated")
 ENCODER_NAMES = ("resnet18", "small_conv", "mlp")
 
-STRICT = {"extra": "forbid", "strict": True}  # how a schema validator is to read these classes
+STRICT = {"extra": "forbid", "strict": True}  # pydantic's settings for these classes
 
-_BOUNDS = {  # of a number, in its field's metadata and as JSON Schema names them: the reference of all keys reads them
+_BOUNDS = {  # bounds of numbers, named as in JSON Schema; the fields' metadata and the reference of all keys use them
     "minimum": (operator.ge, "of at least"),
     "exclusiveMinimum": (operator.gt, "above"),
     "maximum": (operator.le, "at most"),
@@ -30,7 +30,7 @@ _BOUNDS = {  # of a number, in its field's metadata and as JSON Schema names the
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with a configuration: the field's dotted path, what was expected, what came."""
+    """Invalid field of a configuration: its dotted path, the expected value in words, and the actual value."""
 
     path: str
     expected: str
@@ -41,18 +41,18 @@ class Problem:
 
 
 class ConfigError(ValueError):
-    """A configuration that cannot be: `problems` lists every field that is wrong."""
+    """Error: the configuration is invalid. `problems` lists all invalid fields."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
         super().__init__("; ".join(map(str, problems)))
 
 
-_Rule = tuple[str, bool, str]  # a field, whether it is as it must be, and what it must be
+_Rule = tuple[str, bool, str]  # name of a field, whether its value is valid, and what is expected
 
 
 def _words(its: Field[Any]) -> str:
-    """The bounds of a field in words. Where there is one, a float has to be finite as well."""
+    """Return the bounds of a field in words. A float with a single bound must also be finite."""
     words = " and ".join(f"{_BOUNDS[name][1]} {bound}" for name, bound in its.metadata.items())
     one_sided = isinstance(its.default, float) and len(its.metadata) == 1
     return f"a finite number {words}" if one_sided else words.removeprefix("of ")
@@ -66,7 +66,7 @@ def _bounds(config: Any) -> Iterator[_Rule]:
 
 
 def _check(config: Any, *rules: _Rule) -> None:
-    """Raise `ConfigError` for each field that is out of its bounds or breaks a rule, which then has the word."""
+    """Raise `ConfigError` if a field is out of bounds or breaks a rule; the rule's text takes precedence."""
     broken = {name: expected for name, holds, expected in (*_bounds(config), *rules) if not holds}
     if broken:
         raise ConfigError([Problem(name, broken[name], got) for name, got in vars(config).items() if name in broken])
@@ -74,21 +74,22 @@ def _check(config: Any, *rules: _Rule) -> None:
 
 @dataclass(frozen=True)
 class Modulation:
-    """On-the-fly gradient modulation (Peng et al., CVPR 2022, arXiv 2203.15332) and when it acts.
+    """On-the-fly gradient modulation (Peng et al., CVPR 2022, arXiv 2203.15332) and the window in which it acts.
 
     Args:
-        method: `none` leaves the gradients alone, `ogm` scales the leading encoders' (paper, eq. 10), `ogm_ge` also
-            adds Gaussian noise with the gradient's own standard deviation (paper, eq. 12).
-        alpha: strength of the scaling, k = 1 - tanh(alpha * ratio); at least 0, and 0 scales nothing.
+        method: `none` does not change the gradients. `ogm` scales down the gradients of the leading encoders (paper,
+            eq. 10). `ogm_ge` also adds Gaussian noise with the standard deviation of each gradient (paper, eq. 12).
+        alpha: strength of the scaling, k = 1 - tanh(alpha * ratio); at least 0. With 0 nothing is scaled.
         start: first epoch of the window, counted from 0.
-        end: last epoch of the window, itself included.
-        parameters: `conv` touches the encoders' 4-D weights only, as the authors' code does; `all` every encoder
-            parameter of two or more dimensions, which is what transformers and MLPs need.
-        apply: `gradient` edits `.grad` before the optimizer, as in the paper; `update` scales what the optimizer did,
-            for Adam-like optimizers, which would divide a constant factor of the gradient away again.
+        end: last epoch of the window, counted from 0 and included in it.
+        parameters: parameters to modulate. `conv` selects the encoders' 4-D (convolution) weights, as the authors' code
+            does. `all` selects every encoder parameter with two or more dimensions; transformers and MLPs need it.
+        apply: `gradient` changes the gradients before the optimizer's step, as in the paper. `update` scales the
+            optimizer's update instead; use it with Adam-like optimizers, which cancel a constant factor of the
+            gradient.
 
     Raises:
-        ConfigError: a negative or non-finite alpha, a negative epoch, a start after the end.
+        ConfigError: if alpha is negative or not finite, if an epoch is negative, or if the window starts after its end.
     """
 
     __pydantic_config__ = STRICT
@@ -110,23 +111,24 @@ class Modulation:
         )
 
     def active(self, epoch: int) -> bool:
-        """Whether gradients are modulated in `epoch`, counted from 0; both ends of the window are in it."""
+        """Return True if gradients are modulated in `epoch`, counted from 0. The window includes both ends."""
         return self.method != "none" and self.start <= epoch <= self.end
 
 
 @dataclass(frozen=True)
 class Optimizer:
-    """The optimizer.
+    """Optimizer of a trial.
 
     Args:
-        name: `sgd`, `adam` or `adamw`, as torch has them.
-        lr: the learning rate at full height, which the schedule goes down from.
-        momentum: SGD's momentum, and the first beta of Adam and AdamW (the second is 0.999).
-        weight_decay: this times a weight is added to its gradient (`sgd`, `adam`), or, times the learning rate, taken
-            off the weight (`adamw`).
+        name: `sgd`, `adam` or `adamw`, as implemented in PyTorch.
+        lr: initial learning rate, before the schedule lowers it.
+        momentum: momentum of SGD, or the first beta of Adam and AdamW (the second is 0.999).
+        weight_decay: strength of the weight decay. `sgd` and `adam` add it to the gradient (L2 penalty); `adamw`
+            applies it to the weights directly (decoupled).
 
     Raises:
-        ConfigError: a rate of 0 or less, a momentum outside [0, 1), a negative or non-finite decay.
+        ConfigError: if the learning rate is not above 0, the momentum not in [0, 1), or the decay negative or not
+            finite.
     """
 
     __pydantic_config__ = STRICT
@@ -142,16 +144,16 @@ class Optimizer:
 
 @dataclass(frozen=True)
 class Schedule:
-    """The learning rate over the epochs.
+    """Learning-rate schedule.
 
     Args:
-        name: `step` multiplies the rate by `gamma` at each epoch of `milestones`; `cosine` takes it from the full rate
-            towards 0 at the end of training; `constant` leaves it.
-        milestones: the epochs, above 0, at which `step` lowers the rate; one or more where the schedule is `step`.
-        gamma: what `step` multiplies the rate by.
+        name: `step` multiplies the learning rate by `gamma` at each milestone. `cosine` lowers it along a half cosine
+            towards 0 at the end of training. `constant` does not change it.
+        milestones: epochs at which `step` lowers the learning rate, above 0; at least one if `name` is `step`.
+        gamma: factor by which `step` multiplies the learning rate.
 
     Raises:
-        ConfigError: an epoch of 0 or less, a gamma outside (0, 1], `step` without milestones.
+        ConfigError: if a milestone is not above 0, if gamma is not in (0, 1], or if `step` has no milestones.
     """
 
     __pydantic_config__ = STRICT
@@ -165,11 +167,17 @@ class Schedule:
         _check(
             self,
             ("milestones", all(epoch > 0 for epoch in self.milestones), "epochs above 0"),
-            ("milestones", bool(self.milestones) or not needed, "one epoch or more where the schedule is `step`"),
+            ("milestones", bool(self.milestones) or not needed, "at least one epoch if the schedule is `step`"),
         )
 
     def rate(self, base: float, epoch: int, epochs: int) -> float:
-        """The learning rate of `epoch` (from 0) of `epochs`, where `base` is the optimizer's."""
+        """Return the learning rate of an epoch.
+
+        Args:
+            base: initial learning rate.
+            epoch: epoch, counted from 0.
+            epochs: total number of epochs.
+        """
         if self.name == "step":
             return base * self.gamma ** sum(epoch >= milestone for milestone in self.milestones)
         if self.name == "cosine":
@@ -179,24 +187,29 @@ class Schedule:
 
 @dataclass(frozen=True)
 class TrialConfig:
-    """One training run.
+    """Configuration of one training run.
 
     Args:
-        epochs: passes over the training set.
-        batch_size: samples in one optimizer step, over all processes and micro-batches together.
-        accumulate: micro-batches that one step is made of; the scores and gradients are summed over them.
-        encoder: what makes features of a modality's samples: a name (`resnet18`, `small_conv`, `mlp`),
-            `torchvision:NAME`, `package.module:factory`, or one of these for each modality.
-        weights: what the encoders start from: null is new ones; a torchvision weights name (`DEFAULT`,
-            `IMAGENET1K_V1`), the path of a state dict, or one of these for each modality.
-        modalities: names of those that are trained on; null is all that the data have. One alone is a baseline to
-            compare with: it has nothing to be balanced with, and is trained without modulation.
-        fusion: the head that makes logits of all features: `concat`, `sum`, `film`, `gated` or
+        epochs: number of passes over the training set.
+        batch_size: number of samples per optimizer step, over all processes and micro-batches.
+        accumulate: number of micro-batches per optimizer step. Their gradients are summed before the step.
+        encoder: encoder that computes the features of a modality: `resnet18`, `small_conv`, `mlp`, `torchvision:NAME`,
+            `package.module:factory`, or a mapping with one of these for each modality.
+        weights: initial weights of the encoders. Null initialises them randomly; otherwise the name of torchvision
+            weights (`DEFAULT`, `IMAGENET1K_V1`), the path of a state dict, or a mapping with one of these for each
+            modality.
+        modalities: names of the modalities to train on; null for all modalities of the data. A single modality has
+            nothing to be balanced against: set `modulation.method` to `none`.
+        fusion: head that computes the logits from all features: `concat`, `sum`, `film`, `gated` or
             `package.module:factory`.
-        precision: what is computed in: `fp32`, or autocast to `bf16` or `fp16` (the latter with a gradient scaler).
-        deterministic: whether to take algorithms that give the same bits each time, where torch has them (it warns of
-            the others); on a GPU they are slower, on a CPU they are what is taken anyway.
-        seed: what the initial weights, the order of the data and the noise are drawn from.
+        precision: numeric precision: `fp32`, or autocast to `bf16` or `fp16` (`fp16` with a gradient scaler).
+        deterministic: whether to use deterministic algorithms. PyTorch warns of operators that have none. They are
+            slower on a GPU and make no difference on a CPU.
+        seed: seed of the initial weights, the order of the data and the noise.
+
+    Raises:
+        ConfigError: if a number is out of bounds, a name is unknown, a modality is named twice, or `accumulate` is
+            above `batch_size`.
     """
 
     __pydantic_config__ = STRICT
@@ -228,7 +241,7 @@ class TrialConfig:
             (
                 "modalities",
                 chosen is None or 0 < len(chosen) == len(set(chosen)),
-                "null, or one name or more, each once",
+                "null, or at least one name, each only once",
             ),
             ("fusion", self.fusion in FUSION_NAMES or ":" in self.fusion, f"{', '.join(FUSION_NAMES)} or {own}"),
             ("accumulate", self.accumulate <= max(1, self.batch_size), f"from 1 to `batch_size` ({self.batch_size})"),
@@ -236,28 +249,33 @@ class TrialConfig:
 
 
 def config_from(values: Mapping[str, Any]) -> TrialConfig:
-    """The trial that `dataclasses.asdict` made these values of.
+    """Return the `TrialConfig` from the values that `dataclasses.asdict` made of it.
 
     Raises:
-        TypeError, ConfigError: they are of another version, or were changed.
+        TypeError: if a field is unknown.
+        ConfigError: if a value is invalid.
     """
     parts = {"modulation": Modulation, "optimizer": Optimizer, "schedule": Schedule}
     return TrialConfig(**{name: parts[name](**value) if name in parts else value for name, value in values.items()})
 
 
 def select_modalities(config: TrialConfig, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-    """The modalities that a trial takes, out of those of the data and in their order: name -> shape of one sample.
+    """Return the modalities that a trial uses, in the order of the data: name -> shape of one sample.
+
+    Args:
+        config: configuration of the trial.
+        shapes: name -> shape of one sample, for all modalities of the data.
 
     Raises:
-        ConfigError: a name that the data do not have, or a single modality that is to be modulated. OGM would do
-            nothing with it (the discrepancy ratio of one modality is 1), OGM-GE would add noise and balance nothing.
+        ConfigError: if the data do not have a modality, or if the modulation of a single modality is on. OGM would have
+            no effect on it (its discrepancy ratio is 1), and OGM-GE would only add noise.
     """
     named = list(config.modalities or shapes)
     needs = []
     if not set(named) <= shapes.keys():
-        needs.append(f"of the data's, {', '.join(shapes)}")
+        needs.append(f"modalities of the data, {', '.join(shapes)}")
     if len(named) < 2 and config.modulation.method != "none":
-        needs.append("two or more, or else `modulation.method` none (one alone has nothing to be balanced with)")
+        needs.append("at least two, or `modulation.method` none (a single modality has nothing to be balanced against)")
     if needs:
         raise ConfigError([Problem("modalities", need, named) for need in needs])
     return {name: shapes[name] for name in shapes if name in named}

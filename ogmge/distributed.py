@@ -1,4 +1,4 @@
-"""Several processes that train one model: each has its part of every batch, and what is summed is summed over all."""
+"""Data-parallel training of one model: each process trains on its part of every batch, and sums are reduced."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Batch = tuple[Mapping[str, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process's place among those that train together.
+    """Rank of this process among the processes that train a model together.
 
     Args:
-        rank: from 0; the first one writes checkpoints.
-        world: how many there are. With more than one, `torch.distributed` has its default group.
+        rank: rank, counted from 0; rank 0 writes the checkpoints.
+        world: number of processes. If there are several, `torch.distributed` must be initialised.
     """
 
     rank: int = 0
@@ -30,19 +30,19 @@ class Ranks:
         return self.world == 1
 
     def sum(self, value: Tensor) -> Tensor:
-        """Of all processes, in place."""
+        """Sum a tensor over all processes, in place."""
         if not self.alone:
             dist.all_reduce(value)
         return value
 
     def least(self, value: Tensor) -> Tensor:
-        """The smallest of all processes, in place."""
+        """Take the elementwise minimum of a tensor over all processes, in place."""
         if not self.alone:
             dist.all_reduce(value, op=dist.ReduceOp.MIN)
         return value
 
     def first(self, value: Any) -> Any:
-        """The first process's value, plain or with tensors on the CPU, in all of them."""
+        """Return the first process's value (plain values and CPU tensors) in every process."""
         if self.alone:
             return value
         held = [value]
@@ -50,7 +50,7 @@ class Ranks:
         return held[0]
 
     def each(self, value: Any) -> list[Any]:
-        """Every process's value, by rank."""
+        """Return the values of all processes, ordered by rank."""
         if self.alone:
             return [value]
         held: list[Any] = [None] * self.world
@@ -62,7 +62,7 @@ ALONE = Ranks()
 
 
 def part_of(samples: int, ranks: Ranks) -> slice:
-    """Which of so many samples are this process's: parts that differ by one at most, the larger ones first.
+    """Return the slice of a batch that belongs to this process. Parts differ by at most one sample, larger ones first.
 
     >>> [part_of(7, Ranks(rank, 3)) for rank in range(3)]
     [slice(0, 3, None), slice(3, 5, None), slice(5, 7, None)]
@@ -74,18 +74,18 @@ def part_of(samples: int, ranks: Ranks) -> slice:
 
 @runtime_checkable
 class Divisible(Protocol):
-    """Data that can make a part of each batch without making the rest."""
+    """Data that can load a part of each batch without loading the rest."""
 
     def part(self, rank: int, world: int) -> Any:
-        """The same data, of which each batch has the part of one of `world` processes alone, by `part_of`."""
+        """Return the same data with each batch reduced to the part of one of `world` processes (`part_of`)."""
 
 
 class Part:
-    """Data that make whole batches, cut to a part.
+    """One process's part of data that only load whole batches.
 
     Args:
-        data: see `ogmge.fit.Data`.
-        ranks: whose part.
+        data: data; see `ogmge.fit.Data`.
+        ranks: rank of the process.
     """
 
     def __init__(self, data: Any, ranks: Ranks) -> None:
@@ -102,11 +102,11 @@ class Part:
         return classes
 
     def train(self, *, batch_size: int, seed: int, epoch: int) -> Iterator[Batch]:
-        """This process's part of each training batch."""
+        """Yield this process's part of each training batch."""
         return self._cut(self._data.train(batch_size=batch_size, seed=seed, epoch=epoch))
 
     def validation(self, *, batch_size: int) -> Iterator[Batch]:
-        """This process's part of each validation batch, which may be empty."""
+        """Yield this process's part of each validation batch, which may be empty."""
         return self._cut(self._data.validation(batch_size=batch_size))
 
     def _cut(self, batches: Iterable[Batch]) -> Iterator[Batch]:
@@ -116,15 +116,17 @@ class Part:
 
 
 def part(data: Any, ranks: Ranks) -> Any:
-    """The data as this process is to train on them."""
+    """Return this process's part of the data; the data themselves if there is one process."""
     if ranks.alone:
         return data
     return data.part(ranks.rank, ranks.world) if isinstance(data, Divisible) else Part(data, ranks)
 
 
 def weight(samples: int, ranks: Ranks, device: torch.device) -> Tensor | float:
-    """What a mean over this process's samples counts in the mean of all processes' means, as DDP takes it, so that the
-    result is the mean over all samples: samples * world / all samples, on the device."""
+    """Return the weight of this process's mean loss: samples * world / samples of all processes.
+
+    DDP averages the gradients over processes. With this weight, the result is the mean over all samples.
+    """
     if ranks.alone:
         return 1.0
     total = ranks.sum(torch.tensor(float(samples), device=device))

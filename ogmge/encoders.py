@@ -1,7 +1,8 @@
-"""Encoders by name: from samples [B, *shape] to features [B, D].
+"""Encoders by name: modules from samples [B, *shape] to features [B, D].
 
-A factory takes the shape of one sample, without the batch, and returns a module: `[C, H, W]` for a spectrogram or an
-image, `[T, C, H, W]` for T frames, `[D]` for a vector. One's own is any `package.module:factory` of the same kind.
+An encoder factory takes the shape of one sample, without the batch, and returns a module. The shape is `[C, H, W]` for
+a spectrogram or an image, `[T, C, H, W]` for T frames, `[D]` for a vector. A custom factory is named as
+`package.module:factory`.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ Factory = Callable[[tuple[int, ...]], nn.Module]
 
 
 class OverTime(nn.Module):
-    """Runs an image encoder over T frames and averages the features: [B, T, C, H, W] -> [B, D]; [B, C, H, W] as it is.
+    """Image encoder over T frames that averages their features: [B, T, C, H, W] -> [B, D]; also takes [B, C, H, W].
 
-    The mean over frames of globally average-pooled features is the pooling over time and space of the OGM-GE paper.
+    With a globally average-pooled encoder this is the OGM-GE paper's pooling over time and space.
     """
 
     def __init__(self, encoder: nn.Module) -> None:
@@ -47,7 +48,8 @@ STARTS: dict[type[nn.Conv2d] | type[nn.Linear] | type[nn.BatchNorm2d], Callable[
 
 
 def initialise(module: nn.Module) -> nn.Module:
-    """Starts weights as the authors' code does: Kaiming (fan out) for convolutions, Xavier for linear."""
+    """Initialise weights as the authors' code does: Kaiming normal (fan-out) for convolutions, Xavier normal for
+    linear layers, ones for batch norm, zeros for biases. Return the module."""
     for m in module.modules():
         for kind, start in STARTS.items():
             if isinstance(m, kind):
@@ -60,7 +62,7 @@ def initialise(module: nn.Module) -> nn.Module:
 def _channels(shape: tuple[int, ...], name: str) -> int:
     if len(shape) not in (3, 4):
         raise ValueError(
-            f"{name} takes samples [C, H, W] or [T, C, H, W], but these are {list(shape)}; `mlp` takes vectors"
+            f"{name} takes samples of shape [C, H, W] or [T, C, H, W], but got {list(shape)}; `mlp` takes vectors"
         )
     return shape[-3]
 
@@ -71,7 +73,10 @@ def _parent(model: nn.Module, name: str) -> tuple[nn.Module, str]:
 
 
 def _first_convolution(model: nn.Module, channels: int) -> None:
-    """Lets a model for RGB take any number of channels: its filters are averaged over RGB and shared out anew."""
+    """Adapt the first convolution of an RGB model to any number of channels.
+
+    Each new channel gets the mean of the RGB filters, rescaled to keep the magnitude of the output.
+    """
     name, conv = next((n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d))
     if conv.in_channels == channels:
         return
@@ -91,52 +96,58 @@ def _first_convolution(model: nn.Module, channels: int) -> None:
 
 
 def _remove_classifier(model: nn.Module) -> str:
-    """Replaces the last linear layer by nothing; returns its name."""
+    """Replace the last linear layer with an identity; return its name."""
     names: list[str] = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     if not names:
-        raise ValueError("it has no linear layer to take off")
+        raise ValueError("it has no linear layer to remove as its classifier")
     parent, leaf = _parent(model, names[-1])
     setattr(parent, leaf, nn.Identity())
     return names[-1]
 
 
 def _load(model: nn.Module, path: Path, skipped: tuple[str, ...] = ()) -> None:
-    """Loads a state dict from a file, but for keys that start with one of those skipped."""
+    """Load a state dict from a file, except keys that start with one of the prefixes in `skipped`."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged bytes make the unpickler raise anything
+    except Exception as error:  # on corrupt bytes the unpickler may raise any exception
         raise ValueError(f"{path} cannot be read as a state dict: {error}") from error
     keys = model.load_state_dict({k: v for k, v in state.items() if not k.startswith(skipped)}, strict=False)
     if any(keys):
         missing, unexpected = keys
         raise ValueError(
-            f"{path} does not fit: {len(missing)} keys are missing ({', '.join(missing[:3])}), "
-            f"{len(unexpected)} are not expected ({', '.join(unexpected[:3])})"
+            f"{path} does not match the encoder: missing keys: {len(missing)} ({', '.join(missing[:3])}), "
+            f"unexpected keys: {len(unexpected)} ({', '.join(unexpected[:3])})"
         )
 
 
 def _torchvision_model(name: str, weights: str | None) -> nn.Module:
-    import torchvision  # here, since it takes seconds that a model of another kind need not wait
+    import torchvision  # here, because the import takes seconds that other encoders do not need
 
     if name not in torchvision.models.list_models(module=torchvision.models):
         raise ValueError(f"torchvision has no image model {name!r}")
     try:
         model: nn.Module = torchvision.models.get_model(name, weights=weights)
     except (KeyError, ValueError, URLError) as error:
-        raise ValueError(f"the weights {weights!r} are no file and torchvision cannot give them: {error}") from error
+        raise ValueError(
+            f"the weights {weights!r} are neither a file nor available from torchvision: {error}"
+        ) from error
     return model
 
 
 def from_torchvision(name: str, shape: tuple[int, ...], weights: str | None = None) -> nn.Module:
-    """A torchvision classifier without its last layer, for any number of channels, frames averaged over time.
+    """Return a torchvision classifier without its last layer, for any number of channels and frames.
+
+    Features of several frames are averaged (`OverTime`).
 
     Args:
-        name: as in `torchvision.models.list_models()`.
-        shape: [C, H, W] or [T, C, H, W].
-        weights: a name (`DEFAULT`, `IMAGENET1K_V1`), the path of a state dict, or None to start afresh.
+        name: name of the model, one of `torchvision.models.list_models()`.
+        shape: shape of one sample, [C, H, W] or [T, C, H, W].
+        weights: name of torchvision weights (`DEFAULT`, `IMAGENET1K_V1`), path of a state dict, or None for random
+            initial weights.
 
     Raises:
-        ValueError: no such model, weights that do not fit or are not available, samples that are no images.
+        ValueError: if the model does not exist, if the weights do not match it or are not available, or if the samples
+            do not have the shape of images.
     """
     channels = _channels(shape, f"torchvision:{name}")
     is_file = weights is not None and Path(weights).expanduser().exists()
@@ -151,9 +162,12 @@ def from_torchvision(name: str, shape: tuple[int, ...], weights: str | None = No
 
 
 def small_conv(shape: tuple[int, ...]) -> nn.Module:
-    """Three strided 3 x 3 convolutions (16, 32, 64 channels) with batch norm, pooled to a grid of at most 8 x 2.
+    """Return three strided 3 x 3 convolutions (16, 32, 64 channels) with batch norm, pooled to a grid of at most 8 x 2.
 
-    The grid keeps where something is, which is what tells one frequency of a spectrogram from another.
+    The grid preserves positions, which distinguish the frequencies of a spectrogram.
+
+    Raises:
+        ValueError: if `shape` is neither [C, H, W] nor [T, C, H, W].
     """
     channels = _channels(shape, "small_conv")
     layers: list[nn.Module] = []
@@ -167,7 +181,10 @@ def small_conv(shape: tuple[int, ...]) -> nn.Module:
 
 
 def mlp(shape: tuple[int, ...]) -> nn.Module:
-    """Two hidden layers of 256 with ReLU, for vectors (others are flattened). Modulate it with `parameters: all`."""
+    """Return an MLP with two hidden layers of 256 units and ReLU; samples are flattened.
+
+    It has no convolution: modulate it with `parameters: all`.
+    """
     return initialise(
         nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU())
     )
@@ -188,10 +205,16 @@ def _build(name: str, weights: str | None, shape: tuple[int, ...]) -> nn.Module:
 
 
 def build_encoder(name: str, shape: tuple[int, ...], weights: str | None = None) -> tuple[nn.Module, int]:
-    """The encoder called `name` for samples of `shape`, and the width D of its features, found by trying it.
+    """Return an encoder and the width D of its features, which is measured on two samples of zeros.
+
+    Args:
+        name: `resnet18`, `small_conv`, `mlp`, `torchvision:NAME` or `package.module:factory`.
+        shape: shape of one sample.
+        weights: name of torchvision weights, path of a state dict, or None for random initial weights.
 
     Raises:
-        ConfigError: it is not there, does not take such samples, or does not return [B, D].
+        ConfigError: if the encoder or its weights are not available, if it does not accept such samples, or if its
+            features are not [B, D].
     """
     try:
         encoder = _build(name, weights, shape)
@@ -199,35 +222,35 @@ def build_encoder(name: str, shape: tuple[int, ...], weights: str | None = None)
         with torch.no_grad():
             features = encoder.eval()(torch.zeros(2, *shape))
         encoder.train(training)
-    except Exception as error:  # a factory is a user's code and may raise anything
-        raise ConfigError([Problem("encoder", f"one that takes samples {list(shape)} ({error})", name)]) from error
+    except Exception as error:  # a custom factory may raise any exception
+        raise ConfigError([Problem("encoder", f"an encoder for samples {list(shape)} ({error})", name)]) from error
     if features.ndim != 2 or features.shape[0] != 2:
-        raise ConfigError([Problem("encoder", "one that returns features [B, D]", f"{name}: {list(features.shape)}")])
+        raise ConfigError([Problem("encoder", "an encoder to features [B, D]", f"{name}: {list(features.shape)}")])
     return encoder, features.shape[1]
 
 
 def per_modality(
     value: str | Mapping[str, str | None] | None, names: tuple[str, ...], every: tuple[str, ...], path: str
 ) -> dict[str, str | None]:
-    """One value for all modalities, or one for each: `value` spread over `names`.
+    """Expand a value for all modalities, or a mapping with a value for each, to a dict with a value for each.
 
     Args:
-        value: what a configuration says.
-        names: of the modalities that it is for.
-        every: those that the data have; a mapping may name them too.
-        path: of the value in the configuration.
+        value: value or mapping in the configuration.
+        names: names of the modalities that the trial uses.
+        every: names of all modalities of the data; a mapping may contain them too.
+        path: dotted path of the value in the configuration.
 
     Raises:
-        ConfigError: a mapping that lacks a modality, or names one that there is not.
+        ConfigError: if a mapping lacks a modality of the trial or contains one that the data do not have.
     """
     if not isinstance(value, Mapping):
         return dict.fromkeys(names, value)
     if not set(names) <= set(value) <= set(every):
-        expected = f"given for the modalities {', '.join(names)}{_others(names, every)}"
+        expected = f"a mapping with the modalities {', '.join(names)}{_others(names, every)}"
         raise ConfigError([Problem(path, expected, dict(value))])
     return {name: value[name] for name in names}
 
 
 def _others(names: tuple[str, ...], every: tuple[str, ...]) -> str:
     others = ", ".join(name for name in every if name not in names)
-    return f" (others of the data: {others})" if others else ""
+    return f" (optional: {others})" if others else ""

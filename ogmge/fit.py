@@ -1,4 +1,4 @@
-"""A whole training run: epochs, checkpoints, reports. What a search calls for each trial."""
+"""One training run from start to end: epochs, checkpoints, reports. A search calls `train` for each trial."""
 
 from __future__ import annotations
 
@@ -26,37 +26,37 @@ log = logging.getLogger(__name__)
 Report = Callable[[dict[str, float]], None]
 Measure = Callable[[TrainedModel], Mapping[str, float]]  # the model after an epoch -> more metrics of that epoch
 
-LAST, BEST = "last.pt", "best.pt"  # in a training's folder
+LAST, BEST = "last.pt", "best.pt"  # files in the folder of a run
 UNANSWERED = Answers(torch.zeros(0, dtype=torch.bool), torch.zeros(0, dtype=torch.int64))
 
 
 class Data(Protocol):
-    """What is trained on. Batches are (modality -> [B, *shape], class ids [B]), on any device."""
+    """Training and validation data. A batch is (modality -> [B, *shape], class ids [B]), on any device."""
 
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Modality -> shape of one sample, in the order that the model and all reports follow."""
+        """Modality -> shape of one sample; models and reports keep this order."""
 
     @property
     def classes(self) -> Sequence[str]:
-        """Names of the classes, by id."""
+        """Class names, by class id."""
 
     def train(self, *, batch_size: int, seed: int, epoch: int) -> Iterable[Batch]:
-        """One pass over the training set, in an order that (seed, epoch) determine."""
+        """Return the batches of one pass over the training set, in an order that depends only on seed and epoch."""
 
     def validation(self, *, batch_size: int) -> Iterable[Batch]:
-        """The validation set, each sample once, always in the same order."""
+        """Return the batches of the validation set: each sample once, always in the same order."""
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What makes one epoch better than another."""
+    """Metric by which epochs are compared, and whether larger or smaller is better."""
 
     metric: str = "val/accuracy"
     mode: Literal["max", "min"] = "max"
 
     def better(self, new: float, old: float | None) -> bool:
-        """Whether `new` beats `old`; equal does not, so that of equal epochs the first counts."""
+        """Return True if `new` beats `old`. An equal value does not, so the first of equal epochs stays the best."""
         return old is None or (new > old if self.mode == "max" else new < old)
 
 
@@ -64,70 +64,81 @@ VALIDATION_ACCURACY = Objective()
 
 
 class NonFiniteMetric(RuntimeError):
-    """A metric came out infinite or not a number."""
+    """Error: a validation metric is infinite or NaN."""
 
     def __init__(self, metric: str, value: float, epoch: int) -> None:
-        super().__init__(f"{metric} is {value} at epoch {epoch}: the model has diverged, lower the learning rate")
+        super().__init__(f"{metric} is {value} at epoch {epoch}: the model has diverged; lower the learning rate")
 
 
 def start(config: TrialConfig, data: Data, device: torch.device, ranks: Ranks = ALONE) -> Trainer:
-    """The trainer of a trial before its first epoch.
+    """Return the trainer of a trial in its state before the first epoch.
+
+    Args:
+        config: configuration of the trial.
+        data: data whose shapes and classes determine the model.
+        device: device that the model is trained on.
+        ranks: this process's place among the processes that train the model together.
 
     Raises:
-        ConfigError: a model that cannot be built for these data.
-        ValueError: a modulation that finds nothing to modulate.
+        ConfigError: if the model cannot be built for these data.
+        ValueError: if the modulation selects no parameter of an encoder.
     """
     return Trainer(build_model(config, data.shapes, len(data.classes)), config, device, ranks)
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """A checkpoint; None where there is none, or none that can be read."""
+    """Load a checkpoint; return None if it is missing or corrupt."""
     if not path.exists():
         return None
     try:
         return checkpoint.load(path)
     except checkpoint.CheckpointError as error:
-        log.warning("%s; the trial begins again", error)
+        log.warning("%s; the trial restarts from epoch 0", error)
         return None
 
 
-# ---- for trainings that share a prefix ----
+# ---- runs that share a prefix ----
 
 
 def prefix_state(folder: Path) -> dict[str, Any]:
-    """What another training with the same prefix needs to go on from the last epoch of the one in a folder.
+    """Return the state from which a run with the same prefix can continue after the last epoch of the run in `folder`.
 
     Raises:
-        checkpoint.CheckpointError: there is none, or it cannot be read.
+        checkpoint.CheckpointError: if a checkpoint is missing or corrupt.
     """
     return {"last": checkpoint.load(folder / LAST), "best": checkpoint.load(folder / BEST)}
 
 
 def inherit(state: Mapping[str, Any], config: TrialConfig, folder: Path) -> int:
-    """Has a training that has not begun go on from there: `train` reports those epochs as its own, with `inherited`.
+    """Let a new run continue from another run's state.
+
+    `train` then reports the inherited epochs as the run's own, with `inherited` = 1.
 
     Args:
-        state: of a training that is the same as this one up to there (`ogmge.prefix_keys.keys`), see `prefix_state`.
-        config: of this one.
-        folder: of this one.
+        state: state of a run with the same prefix key (`ogmge.prefix_keys.keys`), from `prefix_state`.
+        config: configuration of the new run.
+        folder: folder of the new run, which has no checkpoint yet.
 
     Returns:
-        how many epochs were inherited.
+        Number of inherited epochs.
+
+    Raises:
+        OSError: if a checkpoint cannot be written.
     """
     epochs = len(state["last"]["history"])
     checkpoint.save({**state["best"], "config": asdict(config)}, folder / BEST)
-    checkpoint.save({**state["last"], "inherited": epochs}, folder / LAST)  # last: it says that both are there
+    checkpoint.save({**state["last"], "inherited": epochs}, folder / LAST)  # written last: it marks both as complete
     return epochs
 
 
 class _Run:
-    """A training in its folder: the epochs that it has, and each that it adds to them.
+    """Run in its folder: the epochs it has already trained, and the epochs it adds.
 
     Args:
-        trainer: before the first epoch; its state is loaded where the folder has one.
-        data: this process's part.
+        trainer: trainer in its state before the first epoch. If the folder has a checkpoint, its state is loaded.
+        data: this process's part of the data.
         objective: see `train`.
-        folder: of the checkpoints. The first process reads it: the others may not see its files.
+        folder: folder of the checkpoints. Only the first process reads it; the others may be on another machine.
         measure: see `train_and_measure`.
     """
 
@@ -137,19 +148,19 @@ class _Run:
         self.trainer, self.data, self.objective, self.folder = trainer, data, objective, folder
         self.measure = measure
         self.history: list[dict[str, float]] = []
-        self.inherited = 0  # epochs of another training
+        self.inherited = 0  # number of epochs that another run trained
         state = trainer.ranks.first(_read(folder / LAST) if trainer.ranks.rank == 0 else None)
         if state is not None:
             trainer.load_state_dict(state["trainer"])
             self.history, self.inherited = state["history"], state.get("inherited", 0)
 
     def reports(self) -> Iterator[dict[str, float]]:
-        """What was reported of the epochs that it has."""
+        """Yield the metrics of the epochs already trained, as they were reported."""
         for epoch, metrics in enumerate(self.history):
             yield {**metrics, "inherited": 1.0} if epoch < self.inherited else metrics
 
     def add_epoch(self) -> dict[str, float]:
-        """Trains an epoch, validates and saves it; returns its metrics."""
+        """Train, validate and save one epoch; return its metrics."""
         began, epoch, config = time.perf_counter(), len(self.history), self.trainer.config
         batches = self.data.train(batch_size=config.batch_size, seed=config.seed, epoch=epoch)
         metrics: dict[str, float] = {"epoch": epoch, **self.trainer.train_epoch(batches, epoch)}
@@ -168,7 +179,7 @@ class _Run:
         return metrics
 
     def _validate(self, objective: Objective, metrics: dict[str, float]) -> Answers:
-        """Adds the validation's metrics; returns which samples were right."""
+        """Add the validation metrics to `metrics`; return the model's answers."""
         batches = self.data.validation(batch_size=self.trainer.config.batch_size)
         validation, answers = self.trainer.evaluate(batches)
         metrics |= validation
@@ -178,7 +189,7 @@ class _Run:
         return answers
 
     def _measure(self, measure: Measure, metrics: Mapping[str, float]) -> Mapping[str, float]:
-        """Return the additional metrics of an epoch; the random number generators stay as they are."""
+        """Return the additional metrics of an epoch, then restore the random number generators."""
         trainer, data = self.trainer, self.data
         shapes = {name: data.shapes[name] for name in trainer.names}
         model = TrainedModel(trainer.model.eval(), trainer.config, shapes, list(data.classes), dict(metrics))
@@ -186,7 +197,7 @@ class _Run:
             return measure(model)
 
     def _best(self, metrics: dict[str, float], before: float | None) -> float | None:
-        """The best value so far; None without an objective, where each epoch is better than those before."""
+        """Return the best value of the objective so far; None without an objective: the latest epoch is the best."""
         if self.objective is None:
             return None
         new = metrics[self.objective.metric]
@@ -211,8 +222,8 @@ def _weights(trainer: Trainer, data: Data, metrics: dict[str, float], answers: A
 
 def _set_determinism(on: bool) -> None:
     if on:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which cuBLAS reads when it starts
-    if torch.are_deterministic_algorithms_enabled() != on:  # the call imports torch.compile: 5 s
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it starts
+    if torch.are_deterministic_algorithms_enabled() != on:  # the call below takes 5 s: it imports torch.compile
         torch.use_deterministic_algorithms(on, warn_only=True)
 
 
@@ -227,28 +238,33 @@ def train(
     ranks: Ranks = ALONE,
     epochs: int | None = None,
 ) -> None:
-    """Trains from the last checkpoint in `folder` to the end, and reports each epoch.
+    """Train a model and report each epoch, continuing from the last checkpoint in `folder` if there is one.
 
-    After each epoch `folder/last.pt` holds all that the next depends on, and `folder/best.pt` the weights of the best
-    epoch so far with its metrics. A run that was stopped after any epoch and is started again on a CPU ends with the
-    same bits as one that was not; the epochs before are reported again, as they were.
+    After each epoch `folder/last.pt` contains the complete state of the run, and `folder/best.pt` the weights and
+    metrics of the best epoch so far. A resumed run first reports its earlier epochs again, with the same metrics. On a
+    CPU it ends with exactly the same weights as an uninterrupted run.
 
     Args:
-        config: the trial.
-        data: see `Data`.
-        report: called after each epoch with its metrics: `epoch` (from 0), `train/…`, `val/…`, `ratio/NAME`,
-            `coefficient/NAME`, `learning_rate`, `seconds`, and `best`, the best of the objective so far; and with
-            `inherited` = 1 where another training did it, see `inherit`.
-        folder: for the checkpoints; made where it is missing.
-        objective: validation accuracy by default; None validates nothing, and the last epoch counts as the best.
-        device: the CPU by default.
-        ranks: this process's place among those that train the model together, each on its part of every batch. All of
-            them call this with the same arguments and `torch.distributed` begun; all report, and the first one writes.
-        epochs: end after so many, with the schedule of all of `config.epochs`.
+        config: configuration of the trial.
+        data: training and validation data; see `Data`.
+        report: function called after each epoch with its metrics: `epoch` (from 0), `train/…`, `val/…`, `ratio/NAME`,
+            `coefficient/NAME`, `learning_rate`, `seconds` and `best`, the best value of the objective so far. An epoch
+            inherited from another run (see `inherit`) also has `inherited` = 1.
+        folder: folder of the checkpoints; created if missing.
+        objective: metric that determines the best epoch, validation accuracy by default. With None there is no
+            validation, and the latest epoch counts as the best.
+        device: device to train on, the CPU by default.
+        ranks: this process's place among the processes that train the model together, each on its part of every batch.
+            All processes call `train` with the same arguments after initialising `torch.distributed`. All of them
+            report; only the first writes checkpoints.
+        epochs: number of epochs to stop after; the learning-rate schedule still spans `config.epochs`.
 
     Raises:
-        ConfigError, ValueError: see `start`.
-        NonFiniteLoss, NonFiniteMetric: training diverged.
+        ConfigError: if the model cannot be built for these data.
+        ValueError: if the modulation selects no parameter of an encoder, or if a split of the data has no batch.
+        NonFiniteLoss: if the training loss of an epoch is infinite or NaN.
+        NonFiniteMetric: if the validation loss or the objective's metric is infinite or NaN.
+        OSError: if a checkpoint cannot be written.
     """
     data = part(data, ranks)
     _complete(_Run(_trainer(config, data, device, ranks), data, objective, folder), report, epochs)
@@ -264,16 +280,17 @@ def train_and_measure(
     objective: Objective = VALIDATION_ACCURACY,
     device: torch.device | None = None,
 ) -> None:
-    """Trains as `train` does in one process, to the same bits, with more metrics of each epoch.
+    """Train in one process as `train` does, to bit-identical weights, and measure additional metrics of each epoch.
 
     Args:
         config, data, report, folder, objective, device: see `train`.
-        measure: called with the model in evaluation mode once an epoch is validated, before anything of the epoch is
-            saved: what it returns is saved and reported with the epoch's other metrics. It leaves the model and its
-            gradients as they are; `TrainedModel.metrics` has the epoch.
+        measure: function called with the model in evaluation mode after each epoch's validation. The metrics it returns
+            are saved and reported with those of the epoch. It must not change the model or its gradients.
+            `TrainedModel.metrics` contains the epoch.
 
     Raises:
-        ConfigError, ValueError, NonFiniteLoss, NonFiniteMetric: see `train`; and whatever `measure` raises.
+        ConfigError, ValueError, NonFiniteLoss, NonFiniteMetric, OSError: see `train`.
+        Exception: if `measure` raises one.
     """
     _complete(_Run(_trainer(config, data, device, ALONE), data, objective, folder, measure), report, None)
 
@@ -284,7 +301,7 @@ def _trainer(config: TrialConfig, data: Data, device: torch.device | None, ranks
 
 
 def _complete(run: _Run, report: Report, epochs: int | None) -> None:
-    """Report the epochs that a training has, then train and report the others."""
+    """Report the epochs already trained, then train and report the remaining ones."""
     for metrics in run.reports():
         report(metrics)
     planned = run.trainer.config.epochs

@@ -1,10 +1,10 @@
 """On-the-fly gradient modulation with generalization enhancement (OGM-GE).
 
 Peng, Wei, Deng, Wang, Hu: *Balanced Multimodal Learning via On-the-fly Gradient Modulation*, CVPR 2022,
-arXiv 2203.15332. In joint training one modality runs ahead and starves the others; OGM scales the leading encoder's
-gradients down, GE adds noise back. See `Modulator` for use in one's own training loop.
+arXiv 2203.15332. In joint training the modality that learns fastest suppresses the training of the others. OGM scales
+down the gradients of its encoder; GE adds Gaussian noise. `Modulator` adds both to a training loop.
 
-Nothing here waits for the device: every step is a fixed number of calls, whatever the batch size.
+A step never synchronises with the device. The number of operator calls does not depend on the batch size.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from torch import Tensor, nn
 
 from ogmge.config import Modulation
 
-# Optimizers that divide each gradient by a running size of itself, and with it any constant factor.
+# Optimizers that divide each gradient by a running estimate of its size, which cancels any constant factor.
 ADAPTIVE = {"Adam", "AdamW", "Adamax", "NAdam", "RAdam", "SparseAdam", "Adagrad", "Adadelta", "RMSprop", "Rprop"}
 
-# `parameters`: the dimensions of the tensors that are modulated, and what to say where an encoder has none.
+# Value of `parameters` -> number of dimensions of the modulated tensors, and advice for an encoder that has none.
 PARAMETERS = {
-    "conv": ((4,), "it has no 4-D (convolution) weight; say 'all'"),
-    "all": (range(2, 65), "it has no weight matrix"),
+    "conv": ((4,), "it has no 4-D (convolution) weight; use `parameters` = 'all'"),
+    "all": (range(2, 65), "it has no weight with two or more dimensions"),
 }
 
 
 def score(logits: Sequence[Tensor], y: Tensor) -> Tensor:
-    """s_u = sum over the batch of softmax(z_u(x_i))[y_i] (paper, eq. 8's numerator), for each modality.
+    """Return each modality's score: s_u = sum over the batch of softmax(z_u(x_i))[y_i] (paper, numerator of eq. 8).
 
     Args:
-        logits: M tensors [B, K].
+        logits: unimodal logits of the M modalities, [B, K] each.
         y: class ids [B].
 
     Returns:
-        fp32 [M].
+        float32 [M].
     """
     probability = torch.stack(list(logits)).softmax(dim=-1, dtype=torch.float32)  # [M, B, K]
     index = y.to(torch.int64)[None, :, None].expand(probability.shape[0], -1, 1)
@@ -48,9 +48,10 @@ def score(logits: Sequence[Tensor], y: Tensor) -> Tensor:
 
 
 def discrepancy_ratio(score: Tensor) -> Tensor:
-    """rho_u = s_u / s_v for two modalities (paper, eq. 8), the mean over the others v for more (ours). [M] -> [M].
+    """Return each modality's discrepancy ratio, [M] -> [M].
 
-    Where s_v is zero the ratio is infinite, and 1 where both are. One modality alone has a ratio of 1.
+    With two modalities rho_u = s_u / s_v (paper, eq. 8). With more it is the mean of s_u / s_v over the other
+    modalities v (ours). s_u / 0 is infinite, and 0 / 0 counts as 1. A single modality has a ratio of 1.
     """
     modalities = score.shape[0]
     if modalities == 1:
@@ -65,9 +66,9 @@ def discrepancy_ratio(score: Tensor) -> Tensor:
 
 
 def coefficient(ratio: Tensor, alpha: float) -> Tensor:
-    """k_u = 1 - tanh(alpha * rho_u) where rho_u > 1, else 1 (paper, eq. 10). [M] -> [M].
+    """Return k_u = 1 - tanh(alpha * rho_u) where rho_u > 1, else 1 (paper, eq. 10); [M] -> [M].
 
-    With alpha = 0 every coefficient is 1, whatever the ratio, an infinite one too.
+    With alpha = 0 every coefficient is 1, even if a ratio is infinite.
     """
     if alpha == 0:
         return torch.ones_like(ratio)
@@ -76,7 +77,7 @@ def coefficient(ratio: Tensor, alpha: float) -> Tensor:
 
 @dataclass(frozen=True)
 class ModulationStats:
-    """What one step saw, each [M] on the device, in the order of the encoders."""
+    """Statistics of one step: float32 [M] each, in the order of the encoders, on the device of the logits."""
 
     score: Tensor
     ratio: Tensor
@@ -84,10 +85,11 @@ class ModulationStats:
 
 
 def _standard_deviation(tensors: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
-    """The population standard deviation of each tensor, as scalars on the device.
+    """Return the population standard deviation of each tensor, as scalars on the device.
 
-    In a number of calls that does not grow with that of the tensors: the mean is the sum of the sizes less twice the
-    sum of the negative part's, and the deviation from it is measured in a second pass, so that nothing cancels.
+    The number of operator calls does not grow with the number of tensors. The sum of a tensor is computed from norms:
+    the 1-norm minus twice the 1-norm of its negative part. A second pass measures the deviation from the mean, which
+    avoids cancellation.
     """
     negative = torch._foreach_clamp_max(tensors, 0.0)
     total = torch.stack(torch._foreach_norm(tensors, 1, dtype=dtype))
@@ -101,13 +103,16 @@ def _standard_deviation(tensors: list[Tensor], dtype: torch.dtype) -> list[Tenso
 
 
 def _noise(tensors: list[Tensor], seed: int) -> list[Tensor]:
-    """h ~ N(0, sigma^2) for each tensor, sigma its standard deviation (paper, eq. 12); a function of the seed."""
+    """Draw h ~ N(0, sigma^2) for each tensor, sigma being the standard deviation of that tensor.
+
+    The paper (eq. 12) writes N(0, Sigma_sgd); one sigma per tensor is what the authors' code uses.
+    """
     dtype = torch.float64 if tensors[0].dtype == torch.float64 else torch.float32
     generator = torch.Generator(device=tensors[0].device).manual_seed(seed)
     sizes = [t.numel() for t in tensors]
     flat = torch.randn(sum(sizes), generator=generator, device=tensors[0].device, dtype=dtype)
     noise = [part.view(t.shape) for part, t in zip(flat.split(sizes), tensors, strict=True)]
-    # a CPU adds up one after the other: over millions of equal numbers single precision is off by a hundredth
+    # A CPU sums sequentially: in single precision, a sum of millions of equal numbers is off by about 1 %.
     exact = torch.float64 if flat.device.type == "cpu" else dtype
     torch._foreach_mul_(noise, _standard_deviation(tensors, exact))
     return noise
@@ -117,12 +122,12 @@ def _parameters_to_modulate(name: str, encoder: nn.Module, which: str) -> list[n
     dimensions, advice = PARAMETERS[which]
     chosen = [p for p in encoder.parameters() if p.ndim in dimensions]
     if not chosen and any(p.requires_grad for p in encoder.parameters()):
-        raise ValueError(f"`parameters` = {which!r} finds nothing to modulate in the encoder {name!r}: {advice}")
+        raise ValueError(f"`parameters` = {which!r} selects no parameter of the encoder {name!r}: {advice}")
     return chosen
 
 
 class Modulator:
-    """Modulates the encoders' gradients between `backward` and `optimizer.step`.
+    """Gradient modulation of the encoders, between `backward` and `optimizer.step`.
 
     ::
 
@@ -132,22 +137,23 @@ class Modulator:
         stats = modulator.modulate(unimodal_logits(head, features), y, epoch=epoch)
         optimizer.step()
 
-    With gradient accumulation, `observe` after each micro-batch's backward and `modulate(epoch=epoch)` once. A
-    constant factor of the loss (a GradScaler's) changes nothing, so no unscaling is needed. Under
-    `torch.distributed` the scores are summed over the ranks, and coefficient and noise are the same on each: with
-    gradients averaged by DDP the replicas stay equal to the bit.
+    With gradient accumulation, call `observe` after each micro-batch's backward and `modulate(epoch=epoch)` once.
+    Gradients need no unscaling, because a constant factor of the loss (a GradScaler's) scales gradient and noise alike.
+    Under `torch.distributed` the scores are summed over the ranks; coefficients and noise are the same on every rank.
+    Replicas whose gradients DDP averages therefore stay bit-identical.
 
     Args:
-        encoders: name -> module, two or more: one alone has a ratio of 1 and is never scaled, though `ogm_ge` would add
-            its noise; the order is that of the statistics.
-        modulation: what to do and when.
-        seed: of the noise, which is a function of (seed, number of the step).
-        optimizer: needed for `apply: update`, which acts around its `step`; with `apply: gradient` it only serves to
-            warn of an optimizer that undoes the scaling.
-        process_group: of the ranks to sum over; None is the default group where there is one.
+        encoders: name -> module, two or more. Statistics follow their order. A single encoder has a ratio of 1 and is
+            never scaled, but `ogm_ge` still adds noise to it.
+        modulation: method, strength and window.
+        seed: seed of the noise. The noise of a step depends only on the seed and the step's number.
+        optimizer: optimizer of the encoders. Required with `apply="update"`, which acts around its `step`. With
+            `apply="gradient"` it is only checked for being Adam-like, which triggers a warning.
+        process_group: ranks over which the scores are summed; None for the default group, if there is one.
 
     Raises:
-        ValueError: no encoder, an encoder in which `parameters` finds nothing, `apply: update` without an optimizer.
+        ValueError: if there is no encoder, if `modulation.parameters` selects nothing in an encoder, or if
+            `apply="update"` has no optimizer.
     """
 
     def __init__(
@@ -160,7 +166,7 @@ class Modulator:
         process_group: dist.ProcessGroup | None = None,
     ) -> None:
         if not encoders:
-            raise ValueError("`encoders` must hold one encoder or more, but is empty")
+            raise ValueError("`encoders` must contain at least one encoder, but is empty")
         self.modulation = modulation
         self.names = tuple(encoders)
         self._parameters: list[list[nn.Parameter]] = [[] for _ in self.names]
@@ -168,7 +174,7 @@ class Modulator:
         self._group = process_group
         self._step = 0
         self._observed: Tensor | None = None
-        self._pending: tuple[Tensor, int] | None = None  # coefficient and step, waiting for the optimizer's step
+        self._pending: tuple[Tensor, int] | None = None  # coefficients and step number, until the optimizer's step
         self._before: list[list[Tensor]] = []
         if modulation.method != "none":
             self._parameters = [_parameters_to_modulate(n, e, modulation.parameters) for n, e in encoders.items()]
@@ -177,24 +183,30 @@ class Modulator:
     def _attach(self, optimizer: torch.optim.Optimizer | None) -> None:
         if self.modulation.apply == "update":
             if optimizer is None:
-                raise ValueError("`apply: update` acts around the optimizer's step: pass `optimizer=`")
+                raise ValueError("`apply='update'` acts around the optimizer's step: pass `optimizer=` to `Modulator`")
             optimizer.register_step_pre_hook(self._remember)
             optimizer.register_step_post_hook(self._scale_update)
         elif (name := type(optimizer).__name__) in ADAPTIVE:
             warnings.warn(
-                f"{name} divides a constant factor of the gradient away again, so that OGM's coefficient has little "
-                "effect on it: `apply='update'` scales the update instead",
+                f"{name} divides each gradient by a running estimate of its size, which largely cancels OGM's "
+                "coefficient: use `apply='update'` to scale the update instead",
                 stacklevel=3,
             )
 
     def observe(self, logits: Mapping[str, Tensor], y: Tensor) -> None:
-        """Add a micro-batch's scores: logits by modality, each [B, K], and class ids [B].
+        """Add the scores of one micro-batch.
+
+        Args:
+            logits: name -> unimodal logits [B, K] (`unimodal_logits`).
+            y: class ids [B].
 
         Raises:
-            ValueError: the logits' names are not the encoders'.
+            ValueError: if the names of the logits differ from those of the encoders.
         """
         if set(logits) != set(self.names):
-            raise ValueError(f"`logits` must name the encoders {list(self.names)}, but names {list(logits)}")
+            raise ValueError(
+                f"the names in `logits` must be those of the encoders, {list(self.names)}, but are {list(logits)}"
+            )
         with torch.no_grad():
             seen = score([logits[name] for name in self.names], y)
             self._observed = seen if self._observed is None else self._observed + seen
@@ -203,18 +215,21 @@ class Modulator:
     def modulate(
         self, logits: Mapping[str, Tensor] | None = None, y: Tensor | None = None, *, epoch: int
     ) -> ModulationStats:
-        """Modulate the gradients in place, by what was observed since the last call.
+        """Modulate the gradients in place, using the scores observed since the last call.
 
-        Outside the window, and for the method `none`, gradients are left as they are, to the bit, and the
-        coefficients are 1.
+        Outside the window, and with the method `none`, gradients do not change and all coefficients are 1.
 
         Args:
-            logits: of each modality alone, [B, K] (`unimodal_logits`); with `y`, observed first.
+            logits: name -> unimodal logits [B, K] (`unimodal_logits`). If given with `y`, they are observed first.
             y: class ids [B].
-            epoch: counted from 0.
+            epoch: current epoch, counted from 0.
+
+        Returns:
+            Scores, discrepancy ratios and coefficients of the step.
 
         Raises:
-            ValueError: nothing was observed, or only one of `logits` and `y` is given.
+            ValueError: if nothing was observed, if only one of `logits` and `y` is given, or if the names of the logits
+                differ from those of the encoders.
         """
         total = self._take_scores(logits, y)
         ratio = discrepancy_ratio(total)
@@ -230,20 +245,20 @@ class Modulator:
         return ModulationStats(total, ratio, k)
 
     def _take_scores(self, logits: Mapping[str, Tensor] | None, y: Tensor | None) -> Tensor:
-        """What was observed since the last call, of all ranks: [M]."""
+        """Return the scores observed since the last call, summed over all ranks: [M]."""
         if (logits is None) != (y is None):
-            raise ValueError("`logits` and `y` go together: pass both, or neither after `observe`")
+            raise ValueError("pass both `logits` and `y`, or neither after calling `observe`, but only one was given")
         if logits is not None and y is not None:
             self.observe(logits, y)
         if self._observed is None:
-            raise ValueError("nothing observed: pass `logits` and `y`, or call `observe` first")
+            raise ValueError("there are no scores to modulate with: pass `logits` and `y`, or call `observe` first")
         total, self._observed = self._observed, None
         if dist.is_available() and dist.is_initialized():
             dist.all_reduce(total, group=self._group)
         return total
 
     def _edit(self, groups: list[list[Tensor]], k: Tensor, step: int) -> None:
-        """g <- k_u g (+ h), in place, for the tensors of each encoder."""
+        """Compute g <- k_u g (+ h) in place for the tensors of each encoder."""
         noise = self._draw_noise(groups, step) if self.modulation.method == "ogm_ge" else []
         for index, tensors in enumerate(groups):
             if tensors:
@@ -252,7 +267,7 @@ class Modulator:
             torch._foreach_add_(tensors, h)
 
     def _draw_noise(self, groups: list[list[Tensor]], step: int) -> list[tuple[list[Tensor], list[Tensor]]]:
-        """All tensors, by device and type, each list with its noise; before they are scaled."""
+        """Return all tensors grouped by device and type, each group with its noise; called before they are scaled."""
         alike: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
         for tensor in chain.from_iterable(groups):
             alike.setdefault((tensor.device, tensor.dtype), []).append(tensor)
@@ -263,7 +278,7 @@ class Modulator:
         return int.from_bytes(digest) >> 1
 
     def _with_gradient(self) -> list[list[Tensor]]:
-        """The parameters that a step of the optimizer moves, of each encoder."""
+        """Return, for each encoder, the modulated parameters that the optimizer's step changes."""
         return [[p for p in ps if p.grad is not None] for ps in self._parameters]
 
     def _remember(self, *_: Any) -> None:
@@ -283,8 +298,9 @@ class Modulator:
                 torch._foreach_copy_(parameters, torch._foreach_add(start, move))
 
     def state_dict(self) -> dict[str, int]:
-        """What a resumed run needs to draw the same noise: the number of steps so far."""
+        """Return the number of steps so far, from which a resumed run continues the same noise."""
         return {"step": self._step}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Restore what `state_dict` returned."""
         self._step = state["step"]

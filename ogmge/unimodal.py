@@ -1,8 +1,9 @@
-"""What each modality alone says through a fusion head: its unimodal logits.
+"""Unimodal logits: what a fusion head predicts from each modality alone.
 
-For an additive head these are the paper's (Peng et al., CVPR 2022, section 3.2). For any other they are its main
-effect around the mean of the features: the first-order part of the head's functional ANOVA, with the constant shared
-out by Shapley values. Features at zero would not do there: a gate that is closed at zero makes another model.
+For an additive head these are the paper's (Peng et al., CVPR 2022, section 3.2). For any other head they are the main
+effect of the modality around the mean of the features: the first-order part of the head's functional ANOVA. Shapley
+values divide the constant among the modalities. Setting the other features to zero would not work, because a gated head
+with its gate at zero is a different model.
 """
 
 from __future__ import annotations
@@ -23,28 +24,28 @@ from torch import Tensor, nn
 
 Head = Callable[[dict[str, Tensor]], Tensor]
 
-MOMENTUM = 0.1  # of a batch, in the running means
-EXACT_UP_TO = 6  # modalities, which make 64 sets; of more some orders are drawn
-ORDERS = 16
-PREFIX = "mean_"  # of a buffer's name
+MOMENTUM = 0.1  # weight of a new batch in the running means
+EXACT_UP_TO = 6  # modalities with exact Shapley values (64 sets); for more, orders are sampled
+ORDERS = 16  # sampled orders of the modalities
+PREFIX = "mean_"  # of the buffers' names
 
 
 @runtime_checkable
 class Additive(Protocol):
-    """A head that is a sum over its modalities may say itself what each of them says."""
+    """Head that is a sum over its modalities and computes their unimodal logits itself."""
 
     def unimodal_logits(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """name -> [B, D_u] to name -> [B, K], which add up to the fused logits."""
+        """Return unimodal logits, name -> [B, K], that add up to the fused logits; from name -> [B, D_u]."""
 
 
 class FeatureMeans(nn.Module):
-    """Running means of each modality's features over the batches that are trained on, those of all ranks together.
+    """Running mean of each modality's features over the training batches of all ranks.
 
-    The first batch counts in full, each further one with a tenth. As a part of a model it is in the checkpoints; one
-    that was loaded from a checkpoint without it is empty.
+    The first batch sets the means; each further batch counts with a weight of 0.1. As a submodule of your model, the
+    means are part of its state dict. Loading a state dict without means leaves them unchanged.
 
     Args:
-        process_group: of the ranks; None is the default group where there is one.
+        process_group: ranks over which the means are taken; None for the default group, if there is one.
     """
 
     batches: Tensor
@@ -55,11 +56,11 @@ class FeatureMeans(nn.Module):
         self.register_buffer("batches", torch.zeros(()))
 
     def mean(self, name: str, like: Tensor) -> Tensor:
-        """A modality's mean: zeros before the first batch.
+        """Return a modality's mean [D_u], or zeros before the first batch.
 
         Args:
-            name: of the modality.
-            like: features [B, D_u]; the mean is [D_u], of their type, on their device.
+            name: name of the modality.
+            like: features [B, D_u], which determine the shape, dtype and device of the mean.
         """
         shape = like.shape[1:]
         return self._of(name).to(like) if self._has(name, shape) else like.new_zeros(shape)
@@ -72,9 +73,13 @@ class FeatureMeans(nn.Module):
 
     @torch.no_grad()
     def update(self, features: Mapping[str, Tensor]) -> None:
-        """Take in a batch: name -> [B, D_u]. All ranks call it together."""
+        """Update the means with a training batch. Under `torch.distributed`, all ranks must call it together.
+
+        Args:
+            features: name -> [B, D_u].
+        """
         batch = self._batch_means({name: f.detach() for name, f in features.items()})
-        if not all(self._has(name, mean.shape) for name, mean in batch.items()):  # new, or of another shape
+        if not all(self._has(name, mean.shape) for name, mean in batch.items()):  # new modality, or new shape
             self.batches = torch.zeros((), device=next(iter(batch.values())).device)
             for name, mean in batch.items():
                 self.register_buffer(PREFIX + name, torch.zeros_like(mean))
@@ -84,7 +89,7 @@ class FeatureMeans(nn.Module):
         self.batches += 1
 
     def _batch_means(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """name -> [D_u], in single precision or better."""
+        """Return the mean of a batch over all ranks, name -> [D_u], in float32 or float64."""
         whole = {name: f if f.dtype == torch.float64 else f.float() for name, f in features.items()}
         if not (dist.is_available() and dist.is_initialized()):
             return {name: f.mean(dim=0) for name, f in whole.items()}
@@ -96,7 +101,7 @@ class FeatureMeans(nn.Module):
         return {name: part.view(s.shape) for name, part, s in zip(whole, parts, sums, strict=True)}
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Modalities that are not known yet are added; a checkpoint without any is one from before there were means."""
+        """Load the means and register a buffer for each new modality; checkpoints of older versions have no means."""
         if prefix + "batches" not in state_dict:
             return
         for key, value in state_dict.items():
@@ -107,17 +112,18 @@ class FeatureMeans(nn.Module):
 
 # ---- the head ----
 
-_MEANS: WeakKeyDictionary[Any, dict[str, FeatureMeans]] = WeakKeyDictionary()  # of heads that were given none
+# Means of the heads for which the caller passes none, by the head's module (or function) and method name.
+_MEANS: WeakKeyDictionary[Any, dict[str, FeatureMeans]] = WeakKeyDictionary()
 
 
 def _module_of(head: Head) -> nn.Module | None:
-    """The module that a head is, or is a method of; None for any other callable."""
+    """Return the module that a head is or is a method of; None for any other callable."""
     owner = getattr(head, "__self__", head)
     return owner if isinstance(owner, nn.Module) else None
 
 
 def _means_of(head: Head) -> FeatureMeans:
-    """Those that go with a head, as long as it lives; new ones each time for what cannot be referred to weakly."""
+    """Return the means kept for a head as long as it exists; new means if it cannot be weakly referenced."""
     module = _module_of(head)
     try:
         own = _MEANS.setdefault(head if module is None else module, {})
@@ -128,7 +134,7 @@ def _means_of(head: Head) -> FeatureMeans:
 
 @contextmanager
 def _in_eval_mode(module: nn.Module | None, device: torch.device) -> Iterator[None]:
-    """Eval mode, put back afterwards module by module; so are the random number generators."""
+    """Switch to eval mode, then restore each module's mode and the random number generators."""
     modes = {m: m.training for m in (module.modules() if module is not None else ())}
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         try:
@@ -141,7 +147,7 @@ def _in_eval_mode(module: nn.Module | None, device: torch.device) -> Iterator[No
 
 
 def _in_dtype_of(module: nn.Module | None, feature: Tensor) -> Tensor:
-    """`feature` as the head's parameters want it: what autocast left in half precision meets them in their own."""
+    """Return `feature` in the dtype of the head's parameters, because autocast may have left it in half precision."""
     if not feature.is_floating_point() or torch.is_autocast_enabled(feature.device.type):
         return feature
     parameter = next(module.parameters(), None) if module is not None else None
@@ -149,18 +155,18 @@ def _in_dtype_of(module: nn.Module | None, feature: Tensor) -> Tensor:
 
 
 def _is_training(head: Head) -> bool:
-    """Whether a batch is one to learn from: by the head's mode, or by the gradients where it is no module."""
+    """Return True if the head is in training mode; for a head that is not a module, if gradients are enabled."""
     module = _module_of(head)
     return torch.is_grad_enabled() if module is None else module.training
 
 
-# ---- what is asked of it ----
+# ---- the logits ----
 
 
 def _gains(modalities: int) -> Iterator[tuple[int, frozenset[int], float]]:
-    """(u, those before it, weight) of what u adds to them: the Shapley share of u is the sum over its gains.
+    """Yield (u, modalities before u, weight); the Shapley share of u is the weighted sum of what u adds to them.
 
-    Exact for up to six modalities; of more, the mean over some orders in which they come.
+    Exact for up to six modalities, otherwise the mean over sampled orders of the modalities.
     """
     everyone = frozenset(range(modalities))
     if modalities <= EXACT_UP_TO:
@@ -174,12 +180,12 @@ def _gains(modalities: int) -> Iterator[tuple[int, frozenset[int], float]]:
 
 
 def _subsets(modalities: int) -> Iterator[tuple[int, ...]]:
-    """All but the whole."""
+    """Yield all proper subsets of the modalities."""
     return chain.from_iterable(combinations(range(modalities), size) for size in range(modalities))
 
 
 def _shapley_terms(modalities: int) -> dict[frozenset[int], list[float]]:
-    """Sets of modalities that are present -> the weight of the head's logits for it in each modality's share.
+    """Map each set of present modalities to the weight of its logits in each modality's Shapley share.
 
     >>> _shapley_terms(2)[frozenset({0})]
     [0.5, -0.5]
@@ -193,9 +199,10 @@ def _shapley_terms(modalities: int) -> dict[frozenset[int], list[float]]:
 
 @lru_cache(maxsize=16)
 def _constants(modalities: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Sets at the mean, bool [R, M], and the weights of their logits in the constant of each modality, [R, M].
+    """Return sets of modalities, bool [R, M], and the weights of their logits in each modality's constant, [R, M].
 
-    The constant is f(none) / M + the Shapley share - f(all).
+    The modalities of a set are at their mean, the others absent. A modality's constant is
+    f(none) / M + its Shapley share - f(all).
     """
     terms, everyone = _shapley_terms(modalities), range(modalities)
     for u in everyone:
@@ -208,7 +215,10 @@ def _constants(modalities: int, device: torch.device) -> tuple[Tensor, Tensor]:
 def _main_effects(
     head: Head, features: dict[str, Tensor], means: FeatureMeans, absent: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """All that is asked of the head in one pass: each modality with the others at their mean, then sets at the mean."""
+    """Return the main effects, name -> [B, K], from a single pass of the head.
+
+    The rows of the pass are the samples of each modality with the others at their mean, then the sets of `_constants`.
+    """
     first = next(iter(features.values()))
     sets, weights = _constants(len(features), first.device)
     joined = {}
@@ -220,7 +230,7 @@ def _main_effects(
         joined[name] = torch.cat([*blocks, torch.where(is_present, mean, nothing)])
     logits = head(joined)
     batch = len(first) * len(features)
-    exact = torch.promote_types(logits.dtype, torch.float32)  # no matmul, which autocast would round
+    exact = torch.promote_types(logits.dtype, torch.float32)  # and no matmul below: autocast would round it
     constants = (weights.to(exact)[:, :, None] * logits[batch:, None].to(exact)).sum(dim=0)  # [M, K]
     effects = logits[:batch].unflatten(0, (len(features), len(first)))  # [M, B, K]
     unimodal = (effects + constants[:, None]).to(logits.dtype).unbind()
@@ -234,30 +244,32 @@ def unimodal_logits(
     *,
     absent: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
-    """What each modality u alone says, for any head f and M modalities:
+    """Return the logits of each modality u alone, for any head f and M modalities:
 
         z_u(x) = f(x_u, m_others) - f(m) + share_u
 
-    m are the running means of the features, and share_u is the Shapley share of u in f(m), against no features at
-    all. For a head that is a sum over the modalities (sum, concat) this equals the paper's W_u phi_u + b/M and adds
-    up to the fused logits. Nothing of another modality's sample is in it: shuffling the others changes nothing. A head
-    that has a method `unimodal_logits` (see `Additive`) is asked for them instead.
+    m are the running means of the features. share_u is the Shapley share of u in f(m), relative to no features at all.
+    For an additive head (sum, concat) z_u equals the paper's W_u phi_u + b/M (section 3.2), and the z_u add up to the
+    fused logits. z_u does not depend on the other modalities' samples. If the head has a method `unimodal_logits` (see
+    `Additive`), its result is returned instead.
 
-    A head in training mode (one that is no module: where gradients are enabled) takes the batch into its means; in
-    evaluation mode nothing depends on which samples share a batch. The head runs once, on M B + 2^M detached rows,
-    without gradients and in eval mode; its modes, buffers and the random number generators are left as they were.
+    A head in training mode updates its means with the batch; a head that is not a module does so while gradients are
+    enabled. In evaluation mode the result for a sample does not depend on the rest of the batch. The head runs once, on
+    at most M B + 2^M detached rows, in eval mode and without gradients. Its modes and the random number generators are
+    restored.
 
     Args:
-        head: any callable from a dict of features to logits, a module or not.
-        features: name -> [B, D_u] (any shape with the batch first).
-        means: the head's, where they are to be in a checkpoint; else they are kept for as long as the head lives.
-        absent: name -> what stands for no features, [D_u]; zero if it is not given.
+        head: callable from a dict of features to logits [B, K]; a module, a module's method or a function.
+        features: name -> [B, D_u], or any other shape with the batch first.
+        means: running means of the head, to save them in a checkpoint. By default they are kept as long as the head
+            exists.
+        absent: name -> stand-in for missing features, [D_u]; zeros by default.
 
     Returns:
         name -> [B, K], in the order of `features`.
 
     Raises:
-        ValueError: no features, or an `absent` for a modality that is not there.
+        ValueError: if `features` is empty, or if `absent` names an unknown modality.
 
     >>> head = lambda x: x["audio"] + 2 * x["visual"] + 1.0
     >>> unimodal_logits(head, {"audio": torch.ones(1, 1), "visual": torch.ones(1, 1)})
@@ -281,6 +293,6 @@ def unimodal_logits(
 
 def _check_names(features: Mapping[str, Tensor], absent: Mapping[str, Tensor]) -> None:
     if not features:
-        raise ValueError("`features` must hold one modality or more, but is empty")
+        raise ValueError("`features` must contain at least one modality, but is empty")
     if unknown := sorted(set(absent) - set(features)):
-        raise ValueError(f"`absent` names {unknown}, but the modalities are {sorted(features)}")
+        raise ValueError(f"`absent` names {unknown}, but the modalities in `features` are {sorted(features)}")
