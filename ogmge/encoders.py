@@ -48,8 +48,10 @@ STARTS: dict[type[nn.Conv2d] | type[nn.Linear] | type[nn.BatchNorm2d], Callable[
 
 
 def initialise(module: nn.Module) -> nn.Module:
-    """Initialise weights as the authors' code does: Kaiming normal (fan-out) for convolutions, Xavier normal for
-    linear layers, ones for batch norm, zeros for biases. Return the module."""
+    """Initialise a module's weights as the authors' code does, and return the module.
+
+    Convolutions are Kaiming normal (fan-out), linear layers Xavier normal, batch norm weights 1 and biases 0.
+    """
     for m in module.modules():
         for kind, start in STARTS.items():
             if isinstance(m, kind):
@@ -225,7 +227,9 @@ def build_encoder(name: str, shape: tuple[int, ...], weights: str | None = None)
     except Exception as error:  # a custom factory may raise any exception
         raise ConfigError([Problem("encoder", f"an encoder for samples {list(shape)} ({error})", name)]) from error
     if features.ndim != 2 or features.shape[0] != 2:
-        raise ConfigError([Problem("encoder", "an encoder to features [B, D]", f"{name}: {list(features.shape)}")])
+        raise ConfigError(
+            [Problem("encoder", "an encoder that returns features [B, D]", f"{name}: {list(features.shape)}")]
+        )
     return encoder, features.shape[1]
 
 

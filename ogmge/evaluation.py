@@ -1,4 +1,4 @@
-"""What a model's answers on a split are worth: fused and of each modality alone, in all and for each class."""
+"""Evaluation of a model on a split: fused and unimodal metrics, overall and for each class."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-BINS = 15  # of the calibration error, as in Guo et al. 2017
+BINS = 15  # bins of the calibration error, as in Guo et al. 2017
 
 
 class Unscorable(ValueError):
-    """Answers that have no score: a sentence."""
+    """Error: the predictions cannot be evaluated."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What one view of a model reaches: the fused one, or a modality alone.
+    """Metrics of one view of a model: the fused prediction, or that of a single modality.
 
     Args:
-        accuracy: the share of examples that it gets right.
-        macro_accuracy: the mean of `class_accuracy` over the classes with an example.
-        mean_average_precision: the mean of `average_precision` over the classes with an example.
-        calibration_error: see `calibration_error`.
-        class_accuracy: float64 [K], the share of a class's examples that it gets right; NaN where there is none.
-        average_precision: float64 [K], one class against all others; NaN where there is no example.
+        accuracy: fraction of examples that are predicted correctly.
+        macro_accuracy: mean of `class_accuracy` over the classes that have examples.
+        mean_average_precision: mean of `average_precision` over the classes that have examples.
+        calibration_error: expected calibration error; see `calibration_error`.
+        class_accuracy: accuracy on the examples of each class, float64 [K]; NaN for a class without examples.
+        average_precision: average precision of each class against all others, float64 [K]; NaN for a class without
+            examples.
     """
 
     accuracy: float
@@ -39,13 +40,13 @@ class Scores:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model on a split.
+    """Results of a model on a split.
 
     Args:
-        counts: int64 [K], examples of each class.
-        fused: of all modalities together.
-        unimodal: modality -> what it reaches alone (`unimodal_logits`).
-        confusion: int64 [K, K], examples of class i that the fused answer takes for class j.
+        counts: number of examples of each class, int64 [K].
+        fused: metrics of the fused logits.
+        unimodal: modality -> metrics of its unimodal logits (`unimodal_logits`).
+        confusion: number of examples of class i that the fused logits assign to class j, int64 [K, K].
     """
 
     counts: Tensor
@@ -59,18 +60,20 @@ class Evaluation:
 
     @property
     def views(self) -> list[Scores]:
-        """The fused one, then each modality's."""
+        """Fused metrics, then those of each modality."""
         return [self.fused, *self.unimodal.values()]
 
     def confusions(self) -> list[tuple[int, int, int]]:
-        """(true, predicted, examples) of what was confused, the most frequent first, of equal ones by class id."""
+        """Return (true class, predicted class, examples) of each confusion, most frequent first, ties by class id."""
         wrong = self.confusion.clone().fill_diagonal_(0)
         pairs = [(int(i), int(j), int(wrong[i, j])) for i, j in wrong.nonzero()]
         return sorted(pairs, key=lambda pair: (-pair[2], pair))
 
     def leaders(self) -> dict[str, list[tuple[int, float]]]:
-        """Modality -> the classes that it alone answers better than any other alone, and how much better than the next
-        (a difference of accuracies), the furthest ahead first. Where two are equal, none leads."""
+        """Return, for each modality, the classes on which its unimodal accuracy is strictly the highest.
+
+        Each class comes with the lead over the second-best modality (a difference of accuracies), largest lead first.
+        """
         if len(self.unimodal) < 2:
             return {name: [] for name in self.unimodal}
         ahead, who = torch.stack([s.class_accuracy for s in self.unimodal.values()]).topk(2, dim=0)
@@ -83,7 +86,7 @@ def _positive(margins: Tensor) -> list[tuple[int, float]]:
 
 
 def rank_classes(values: Tensor) -> list[tuple[int, float]]:
-    """(class id, value) of values [K], the largest first, of equal ones by id; NaN is omitted.
+    """Return (class id, value) pairs of values [K], largest value first, ties by class id; omit NaN.
 
     >>> rank_classes(torch.tensor([0.5, float("nan"), 2.0, 0.5]))
     [(2, 2.0), (0, 0.5), (3, 0.5)]
@@ -93,14 +96,15 @@ def rank_classes(values: Tensor) -> list[tuple[int, float]]:
 
 
 def calibration_error(confidence: Tensor, correct: Tensor, bins: int = BINS) -> float:
-    """Expected calibration error: sum over the bins B of |B| / N * |accuracy(B) - mean confidence(B)|.
+    """Return the expected calibration error: sum over bins B of |B| / N * |accuracy(B) - mean confidence(B)|.
 
-    Bins are equally wide; the m-th of M holds the confidences in ((m - 1) / M, m / M]. Guo, Pleiss, Sun, Weinberger:
-    *On Calibration of Modern Neural Networks*, ICML 2017, eq. 3.
+    Bins have equal width; the m-th of M bins contains the confidences in ((m - 1) / M, m / M]. Guo, Pleiss, Sun,
+    Weinberger: *On Calibration of Modern Neural Networks*, ICML 2017, eq. 3.
 
     Args:
-        confidence: [N], the probability of the answer given, in (0, 1].
-        correct: bool [N], whether it was right.
+        confidence: probability of the predicted class, [N], in (0, 1].
+        correct: whether the prediction is correct, bool [N].
+        bins: number of bins, M.
     """
     value = confidence.double()
     edges = torch.arange(1, bins, dtype=torch.float64, device=value.device) / bins
@@ -110,19 +114,19 @@ def calibration_error(confidence: Tensor, correct: Tensor, bins: int = BINS) -> 
 
 
 def average_precision(score: Tensor, positive: Tensor) -> Tensor:
-    """Average precision of a ranking: sum over the thresholds of (R_n - R_(n-1)) P_n.
+    """Return the average precision of a ranking: sum over thresholds n of (R_n - R_(n-1)) P_n.
 
-    The thresholds are the distinct scores, from the highest; P_n and R_n are precision and recall of what scores at
-    least as high. Examples of equal score are taken together, so that their order changes nothing.
+    The thresholds are the distinct scores in descending order. P_n and R_n are precision and recall of the examples at
+    or above the threshold. Tied examples are counted together, so their order does not matter.
 
     Args:
-        score: [N].
-        positive: bool [N].
+        score: score of each example, [N].
+        positive: whether the example is positive, bool [N].
 
     Returns:
-        float64 []; NaN where nothing is positive.
+        float64 []; NaN if no example is positive.
     """
-    own = score[positive]  # recall rises by one part in len(own) with each of them: a mean of their precisions
+    own = score[positive]  # each positive raises the recall by 1 / len(own), so the sum is the mean of their precisions
 
     def as_high(values: Tensor) -> Tensor:
         return len(values) - torch.searchsorted(values.sort().values, own)
@@ -131,13 +135,13 @@ def average_precision(score: Tensor, positive: Tensor) -> Tensor:
 
 
 class Answers:
-    """A model's answers, batch by batch; scored once, with `evaluation`. Nothing waits for the device before.
+    """Predictions of a model, collected batch by batch and evaluated once with `evaluation`.
 
-    Keeps softmax scores, in float32: 1 + M times [N, K].
+    Adding a batch does not synchronise with the device. Memory: float32 softmax scores, 1 + M times [N, K].
 
     Args:
-        names: the modalities.
-        classes: how many.
+        names: names of the M modalities.
+        classes: number of classes, K.
     """
 
     def __init__(self, names: tuple[str, ...], classes: int) -> None:
@@ -146,37 +150,37 @@ class Answers:
         self._views: list[list[tuple[Tensor, Tensor, Tensor]]] = [[] for _ in (None, *names)]
 
     def add(self, fused: Tensor, unimodal: Mapping[str, Tensor], y: Tensor) -> None:
-        """Adds a batch: fused logits [B, K], those of each modality alone, class ids [B]."""
+        """Add a batch: fused logits [B, K], name -> unimodal logits [B, K], class ids [B]."""
         self._targets.append(y)
         for kept, logits in zip(self._views, (fused, *(unimodal[name] for name in self.names)), strict=True):
-            # the answer is that of the logits: two of them can become one probability
+            # The prediction comes from the logits, because different logits can round to the same probability.
             kept.append((logits.softmax(1, torch.float32), logits.argmax(1), logits.isfinite().all(1)))
 
     def evaluation(self) -> Evaluation:
-        """The scores of all that was added, to be asked for once; their tensors are on the CPU.
+        """Return the results on all added batches, with tensors on the CPU. Can be called only once.
 
         Raises:
-            Unscorable: nothing was added, a class id that there is not, or logits that are not finite.
+            Unscorable: if there is no example, if a class id is out of range, or if logits are not finite.
         """
         if not sum(map(len, self._targets)):
             raise Unscorable("there is no example to evaluate on")
         y = torch.cat(self._targets).to(torch.int64)
         if (wrong := y[(y < 0) | (y >= self.classes)]).numel():
-            raise Unscorable(f"class ids must be 0 to {self.classes - 1}, but an example has {int(wrong[0])}")
+            raise Unscorable(f"class ids must be from 0 to {self.classes - 1}, but an example has {int(wrong[0])}")
         counts = y.bincount(minlength=self.classes)
         fused, confusion = self._scores(0, y, counts)
         unimodal = {name: self._scores(place, y, counts)[0] for place, name in enumerate(self.names, 1)}
         return Evaluation(counts.cpu(), fused, unimodal, confusion.cpu())
 
     def _scores(self, view: int, y: Tensor, counts: Tensor) -> tuple[Scores, Tensor]:
-        """Of one view, and what it takes for what, [K, K]."""
+        """Return the metrics and the confusion matrix [K, K] of a view: 0 is fused, then each modality."""
         probability, predicted, finite = (torch.cat(parts) for parts in zip(*self._views[view], strict=True))
         self._views[view].clear()
         if (bad := (~finite).nonzero()[:, 0]).numel():
             whose = "fused logits" if view == 0 else f"logits of {self.names[view - 1]} alone"
             raise Unscorable(
-                f"its {whose} are not finite for {len(bad)} of {len(y)} examples, first for number {int(bad[0])} (from "
-                "0): the model has diverged, or that example is broken"
+                f"its {whose} are not finite for {len(bad)} of {len(y)} examples, first for example {int(bad[0])} "
+                "(counted from 0): the model has diverged, or that example is corrupt"
             )
         confusion = (y * self.classes + predicted).bincount(minlength=self.classes**2).view(self.classes, self.classes)
         by_class = (confusion.diagonal().double() / counts).cpu()

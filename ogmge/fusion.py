@@ -1,7 +1,7 @@
-"""Fusion heads: from a dict of features, one [B, D_u] a modality, to logits [B, K].
+"""Fusion heads: modules from a dict of features, [B, D_u] for each modality u, to logits [B, K].
 
-`concat`, `sum`, `film` and `gated` as in the OGM-GE paper (section 4.1), for two modalities or more. A head of one's
-own is any factory `(dims: dict[str, int], classes: int) -> nn.Module` of the same kind.
+`concat`, `sum`, `film` and `gated` are those of the OGM-GE paper (section 4.1), for two or more modalities. A custom
+head is a factory `(dims: dict[str, int], classes: int) -> nn.Module`, named as `package.module:factory`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,12 @@ from torch.nn.functional import linear
 
 
 class Concat(nn.Module):
-    """f = W [phi_1; ...; phi_M] + b."""
+    """Linear layer on the concatenated features: f = W [phi_1; ...; phi_M] + b.
+
+    Args:
+        dims: name -> width D_u of its features.
+        classes: number of classes, K.
+    """
 
     def __init__(self, dims: Mapping[str, int], classes: int) -> None:
         super().__init__()
@@ -23,30 +28,35 @@ class Concat(nn.Module):
         self.linear = nn.Linear(sum(self.widths), classes)
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
-        """features: name -> [B, D_u]; returns logits [B, K]."""
+        """Return logits [B, K] from name -> features [B, D_u]."""
         out: Tensor = self.linear(torch.cat([features[name] for name in self.names], dim=1))
         return out
 
     def unimodal_logits(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """W_u phi_u + b / M (paper, section 3.2)."""
+        """Return W_u phi_u + b / M (paper, section 3.2): name -> [B, K]."""
         weights = self.linear.weight.split(self.widths, dim=1)
         bias = self.linear.bias / len(self.names)
         return {name: linear(features[name], w, bias) for name, w in zip(self.names, weights, strict=True)}
 
 
 class Sum(nn.Module):
-    """f = sum over u of W_u phi_u + b_u."""
+    """Sum of one linear layer per modality: f = sum over u of W_u phi_u + b_u.
+
+    Args:
+        dims: name -> width D_u of its features.
+        classes: number of classes, K.
+    """
 
     def __init__(self, dims: Mapping[str, int], classes: int) -> None:
         super().__init__()
         self.linear = nn.ModuleDict({name: nn.Linear(dim, classes) for name, dim in dims.items()})
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
-        """features: name -> [B, D_u]; returns logits [B, K]."""
+        """Return logits [B, K] from name -> features [B, D_u]."""
         return torch.stack(list(self.unimodal_logits(features).values())).sum(dim=0)
 
     def unimodal_logits(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """W_u phi_u + b_u: a bias for each modality, as in the authors' code."""
+        """Return W_u phi_u + b_u, with one bias per modality as in the authors' code: name -> [B, K]."""
         return {name: linear(features[name]) for name, linear in self.linear.items()}
 
 
@@ -54,6 +64,10 @@ class Film(nn.Module):
     """Feature-wise linear modulation (Perez et al., AAAI 2018): the first modality scales and shifts the others.
 
     f = W [gamma_v(phi_1) * phi_v + beta_v(phi_1)]_v + b over the other modalities v; gamma and beta are linear.
+
+    Args:
+        dims: name -> width D_u of its features, two modalities or more.
+        classes: number of classes, K.
     """
 
     def __init__(self, dims: Mapping[str, int], classes: int) -> None:
@@ -64,7 +78,7 @@ class Film(nn.Module):
         self.linear = nn.Linear(sum(self.widths), classes)
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
-        """features: name -> [B, D_u]; returns logits [B, K]."""
+        """Return logits [B, K] from name -> features [B, D_u]."""
         gamma, beta = self.film(features[self.first]).chunk(2, dim=1)
         others = torch.cat([features[name] for name in self.others], dim=1)
         out: Tensor = self.linear(gamma * others + beta)
@@ -72,9 +86,13 @@ class Film(nn.Module):
 
 
 class Gated(nn.Module):
-    """The first modality gates the others (Kiela et al., AAAI 2018).
+    """Gated fusion (Kiela et al., AAAI 2018): the first modality gates the others.
 
-    f = W [sigmoid(W_1 phi_1) * W_v phi_v]_v + b over the other modalities v; hidden width: the widest feature's.
+    f = W [sigmoid(W_1 phi_1) * W_v phi_v]_v + b over the other modalities v. The hidden width is the largest D_u.
+
+    Args:
+        dims: name -> width D_u of its features, two modalities or more.
+        classes: number of classes, K.
     """
 
     def __init__(self, dims: Mapping[str, int], classes: int) -> None:
@@ -85,7 +103,7 @@ class Gated(nn.Module):
         self.linear = nn.Linear(hidden * len(self.others), classes)
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
-        """features: name -> [B, D_u]; returns logits [B, K]."""
+        """Return logits [B, K] from name -> features [B, D_u]."""
         gate = torch.sigmoid(self.hidden[self.first](features[self.first]))
         gated = [gate * self.hidden[name](features[name]) for name in self.others]
         out: Tensor = self.linear(torch.cat(gated, dim=1))

@@ -1,4 +1,4 @@
-"""A trained model from its checkpoint, ready to answer."""
+"""Inference with a trained model from its checkpoint."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from ogmge.trainer import AUTOCAST, Batch
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A model with the weights of an epoch.
+    """Model with the weights of one epoch.
 
     Args:
-        model: in evaluation mode.
-        config: the trial that it was trained by.
-        shapes: modality -> shape of one sample, of the modalities that it takes.
-        classes: names, by id.
-        metrics: of the epoch.
+        model: model in evaluation mode.
+        config: configuration of the trial that trained it.
+        shapes: modality -> shape of one sample, for the modalities that the model uses.
+        classes: class names, by class id.
+        metrics: metrics of the epoch.
     """
 
     model: MultimodalClassifier
@@ -37,15 +37,15 @@ class TrainedModel:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The modalities that it takes."""
+        """Names of the modalities that the model uses."""
         return tuple(self.shapes)
 
     @torch.no_grad()
     def logits(self, x: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Fused [B, K], and of each modality alone [B, K], in float32.
+        """Return the fused logits [B, K], and name -> unimodal logits [B, K], in float32.
 
         Args:
-            x: modality -> [B, *shape], on the model's device.
+            x: modality -> samples [B, *shape], on the model's device.
         """
         with self._autocast(x):
             fused, features = self.model({name: x[name] for name in self.names})
@@ -54,10 +54,10 @@ class TrainedModel:
 
     @torch.no_grad()
     def features(self, x: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Of each modality [B, D_u], in float32: what its encoder makes of it.
+        """Return the features of each modality's encoder, name -> [B, D_u], in float32.
 
         Args:
-            x: modality -> [B, *shape], on the model's device.
+            x: modality -> samples [B, *shape], on the model's device.
         """
         with self._autocast(x):
             found = {name: encoder(x[name]) for name, encoder in self.model.encoders.items()}
@@ -70,21 +70,25 @@ class TrainedModel:
         )
 
     def mismatch(self, shapes: Mapping[str, tuple[int, ...]], classes: Sequence[str]) -> str | None:
-        """Why it cannot answer for data of these shapes and classes; None where it can."""
+        """Return why the model does not fit data of these shapes and classes; None if it does."""
         if list(classes) != list(self.classes):
             given = f"{_format_classes(classes)}{_first_difference(self.classes, classes)}"
-            return f"it knows {_format_classes(self.classes)}, but the data have {given}"
+            return f"it was trained on {_format_classes(self.classes)}, but the data have {given}"
         there = {name: tuple(shapes[name]) for name in self.shapes if name in shapes}
-        return None if there == self.shapes else f"it takes {_sizes(self.shapes)}, but the data are {_sizes(shapes)}"
+        return (
+            None
+            if there == self.shapes
+            else f"it takes samples {_sizes(self.shapes)}, but the data have {_sizes(shapes)}"
+        )
 
 
 def tally_all(models: Sequence[TrainedModel], batches: Iterable[Batch], device: torch.device) -> list[Tally]:
-    """What each model makes of the same batches, which are gone through once.
+    """Evaluate several models in one pass over the same batches; return the loss and accuracy of each.
 
     Args:
-        models: on the device.
-        batches: see `ogmge.fit.Data`.
-        device: where they answer.
+        models: models on the device.
+        batches: batches; see `ogmge.fit.Data`.
+        device: device of the models.
     """
     tallies = [Tally(model.names, device) for model in models]
     for x, y in batches:
@@ -101,7 +105,7 @@ def _sizes(shapes: Mapping[str, tuple[int, ...]]) -> str:
 
 def _first_difference(known: Sequence[str], given: Sequence[str]) -> str:
     pairs = enumerate(zip(known, given, strict=False))
-    return next((f", and {k} is {a} to it, but {b} in the data" for k, (a, b) in pairs if a != b), "")
+    return next((f"; class {k} is {a} in the model, but {b} in the data" for k, (a, b) in pairs if a != b), "")
 
 
 def _format_classes(classes: Sequence[str]) -> str:
@@ -110,25 +114,30 @@ def _format_classes(classes: Sequence[str]) -> str:
 
 
 def load(path: Path, device: torch.device | None = None) -> TrainedModel:
-    """The model of a checkpoint `best.pt`, on the CPU by default.
+    """Load the model of a checkpoint `best.pt`.
+
+    Args:
+        path: file to load.
+        device: device of the model, the CPU by default.
 
     Raises:
-        CheckpointError: it cannot be read, is no model's, or its weights do not fit what it says it is.
+        CheckpointError: if the file is missing or corrupt, contains no trained model, or its weights do not fit its
+            configuration.
     """
     state = checkpoint.load(path)
     try:
         config = config_from(state["config"])
         shapes = {name: tuple(shape) for name, shape in state["shapes"].items()}
         taken = select_modalities(config, shapes)
-        # the first weights need not be there any more: others come over them
+        # Pretrained weights are not loaded: their file may be gone, and the trained weights replace them anyway.
         model = build_model(replace(config, weights=None), shapes, len(state["classes"]))
         model.load_state_dict(state["model"])
     except KeyError as error:
         raise checkpoint.CheckpointError(
-            f"{path} holds no trained model ({error} is missing): best.pt of a run does"
+            f"{path} contains no trained model ({error} is missing): use the file best.pt of a run"
         ) from error
     except (ConfigError, ValueError, RuntimeError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0]
-        raise checkpoint.CheckpointError(f"{path}: its weights do not fit its model ({reason})") from error
+        raise checkpoint.CheckpointError(f"{path}: its weights do not fit its configuration ({reason})") from error
     model.to(device or torch.device("cpu")).eval()
     return TrainedModel(model, config, taken, list(state["classes"]), dict(state["metrics"]))

@@ -1,9 +1,10 @@
-"""Linear probes: what a linear classifier can read from the features of a frozen encoder.
+"""Linear probes: how well a linear classifier can predict the class from the features of a frozen encoder.
 
-An encoder that was trained jointly may be worse than one that was trained alone on the same modality; the OGM-GE paper
-(arXiv 2203.15332, section 1) takes this as the sign that it was left behind. The model's own head does not tell, since
-it was fitted to all features together. So each encoder gets a classifier of its own (Alain and Bengio, 2016, arXiv
-1610.01644): multinomial logistic regression, which has one optimum, and no seed or learning rate that could be lucky.
+A jointly trained encoder may be worse than one that was trained on its modality alone. The OGM-GE paper (arXiv
+2203.15332, section 1) takes this as a sign of under-optimisation. The model's head cannot show it, because it is fitted
+to all features together. Each encoder therefore gets its own linear classifier (Alain and Bengio, 2016, arXiv
+1610.01644). It is a multinomial logistic regression, which has a single optimum: the result depends on no learning rate
+or initialisation.
 """
 
 from __future__ import annotations
@@ -23,21 +24,21 @@ from ogmge.optimizer import eager
 from ogmge.trainer import Batch
 
 WEIGHT_DECAYS = (10.0, 1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
-HELD_OUT = 5  # one in so many training samples, to choose the weight decay with
-ITERATIONS = 1000  # at most
-GRADIENT = 1e-5  # largest entry at which an optimum is one
-CLOSE = 1e-4  # largest entry at which it is as good as one
-PRODUCTS = 10**8  # of a pass over the samples that are worth a thread of their own: some 10 ms
+HELD_OUT = 5  # one in five training samples is held out to choose the weight decay
+ITERATIONS = 1000  # maximum
+GRADIENT = 1e-5  # the optimiser stops when no entry of the gradient is larger
+CLOSE = 1e-4  # the fit counts as converged when every entry of the gradient is smaller
+PRODUCTS = 10**8  # multiplications of a pass that justify one more thread: about 10 ms
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A multinomial logistic regression.
+    """Fitted multinomial logistic regression.
 
     Args:
         weight: [K, D].
         bias: [K].
-        converged: whether the gradient is small; if not, it ended at the largest number of iterations.
+        converged: whether the gradient is small. If not, the fit stopped before it reached the optimum.
     """
 
     weight: Tensor
@@ -47,12 +48,12 @@ class Fit:
 
 @dataclass(frozen=True)
 class LinearProbe:
-    """A linear classifier on an encoder's features.
+    """Linear classifier on the features of an encoder.
 
     Args:
-        mean, scale: [D], of the training features; a feature that never changes has a scale of 1.
-        fit: on standardised features.
-        weight_decay: that it was fitted with.
+        mean, scale: mean and standard deviation of the training features, [D]; the scale of a constant feature is 1.
+        fit: logistic regression on the standardised features.
+        weight_decay: weight decay of the fit.
     """
 
     mean: Tensor
@@ -61,18 +62,18 @@ class LinearProbe:
     weight_decay: float
 
     def logits(self, features: Tensor) -> Tensor:
-        """[N, D] -> [N, K], float64."""
+        """Return logits [N, K], float64, from features [N, D]."""
         return ((features.double() - self.mean) / self.scale) @ self.fit.weight.T + self.fit.bias
 
 
 @dataclass(frozen=True)
 class Right:
-    """Which samples a model got right, bool [N] each, in their order.
+    """Correctness of each prediction, bool [N] each, in the order of the samples.
 
     Args:
-        fused: by the whole model.
-        unimodal: by what its head says of each modality alone (`ogmge.unimodal_logits`).
-        probed: by a linear probe of each encoder.
+        fused: correct predictions of the fused logits.
+        unimodal: modality -> correct predictions of its unimodal logits (`ogmge.unimodal_logits`).
+        probed: modality -> correct predictions of the linear probe of its encoder.
     """
 
     fused: Tensor
@@ -83,18 +84,18 @@ class Right:
 def extract_features(
     models: Sequence[TrainedModel], batches: Iterable[Batch], device: torch.device
 ) -> tuple[list[dict[str, Tensor]], Tensor]:
-    """What the encoders of some models make of the same samples, in one pass over them, without gradients.
+    """Compute the features of several models in one pass over the same samples, without gradients.
 
     Args:
-        models: on the device, in evaluation mode; they stay as they are.
-        batches: modality -> [B, *shape], and class ids [B].
-        device: where the features are kept: 4 bytes x N x D for each encoder.
+        models: models on the device, in evaluation mode; they do not change.
+        batches: pairs of samples, modality -> [B, *shape], and class ids [B].
+        device: device of the models and the features. Memory: 4 x N x D_u bytes per encoder.
 
     Returns:
-        For each model modality -> features [N, D_u] in float32; and class ids [N].
+        For each model, modality -> features [N, D_u] in float32; and class ids [N].
 
     Raises:
-        ValueError: there is no sample, or a feature is infinite or not a number.
+        ValueError: if there is no sample, or if a feature is infinite or NaN.
     """
     computed = list(_compute_features(models, batches, device))
     if not computed:
@@ -106,7 +107,7 @@ def extract_features(
 def _compute_features(
     models: Sequence[TrainedModel], batches: Iterable[Batch], device: torch.device
 ) -> Iterator[tuple[list[dict[str, Tensor]], Tensor]]:
-    """Of each batch: each model's features, and the class ids."""
+    """Yield the features of each model and the class ids, batch by batch."""
     for x, y in batches:
         there = {name: value.to(device) for name, value in x.items()}
         yield [model.features(there) for model in models], y.to(device)
@@ -116,22 +117,22 @@ def _concatenate(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     features = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     for name, value in features.items():
         if not bool(value.isfinite().all()):
-            raise ValueError(f"the encoder of {name} gives features that are infinite or not a number")
+            raise ValueError(f"the encoder of {name} returns features that are infinite or NaN")
     return features
 
 
 def logistic_regression(x: Tensor, y: Tensor, classes: int, weight_decay: float, start: Fit | None = None) -> Fit:
-    """The W [K, D] and b [K] with the smallest mean cross-entropy of W x + b plus weight_decay / 2 · |W|².
+    """Minimise the mean cross-entropy of W x + b plus weight_decay / 2 · |W|² over W [K, D] and b [K].
 
-    By L-BFGS with a line search over all samples at once; b is not decayed. scikit-learn's `C` for the same problem is
+    Uses full-batch L-BFGS with a line search. b is not decayed. scikit-learn solves the same problem with `C` =
     1 / (N · weight_decay).
 
     Args:
-        x: [N, D], float64.
+        x: features [N, D], float64.
         y: class ids [N].
-        classes: K.
-        weight_decay: above 0, which makes W the only one.
-        start: where the search begins; at zero by default.
+        classes: number of classes, K.
+        weight_decay: strength of the weight decay; above 0, which makes the optimal W unique.
+        start: initial W and b; zeros by default.
     """
     if start is None:
         start = Fit(x.new_zeros(classes, x.shape[1]), x.new_zeros(classes), False)
@@ -160,7 +161,7 @@ def logistic_regression(x: Tensor, y: Tensor, classes: int, weight_decay: float,
 
 
 def _hold_out(y: Tensor, seed: int) -> Tensor:
-    """A fifth of the samples, of each class a fifth to the nearest sample: bool [N]; a function of the seed."""
+    """Draw a fifth of the samples, stratified by class: bool [N]. The draw depends only on `y` and the seed."""
     drawn = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed)).to(y.device)
     by_class = drawn[y[drawn].argsort(stable=True)]
     held = torch.zeros(len(y), dtype=torch.bool, device=y.device)
@@ -169,7 +170,7 @@ def _hold_out(y: Tensor, seed: int) -> Tensor:
 
 
 def _standard(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation over the samples, [D] each."""
+    """Return mean and standard deviation over the samples, [D] each; the deviation of a constant feature is 1."""
     scale = features.std(dim=0, correction=0)
     return features.mean(dim=0), torch.where(scale > 0, scale, 1.0)
 
@@ -182,33 +183,34 @@ def fit(
     weight_decays: Sequence[float] = WEIGHT_DECAYS,
     seed: int = 0,
 ) -> LinearProbe:
-    """A linear probe: logistic regression on standardised features.
+    """Fit a linear probe: logistic regression on standardised features.
 
-    The weight decay is lowered, from the largest on, as long as that lowers the cross-entropy on a fifth of the
-    training samples, after fitting to the rest. Then all of them are fitted with it. No others are seen.
+    The weight decay is chosen on a fifth of the training samples, after fitting to the rest. It starts at the largest
+    value and decreases as long as the cross-entropy on the held-out samples decreases. The probe is then fitted to all
+    training samples with it.
 
     Args:
-        features: of the training set, [N, D].
+        features: features of the training set, [N, D].
         y: class ids [N].
-        classes: K.
-        weight_decays: to choose from.
-        seed: decides which samples are held out.
+        classes: number of classes, K.
+        weight_decays: weight decays to choose from.
+        seed: seed of the held-out samples.
 
     Raises:
-        ValueError: fewer than five samples.
+        ValueError: if there are fewer than five samples.
     """
     if len(y) < HELD_OUT:
-        raise ValueError(f"a linear probe takes {HELD_OUT} training samples or more, but there are {len(y)}")
+        raise ValueError(f"a linear probe needs at least {HELD_OUT} training samples, but there are {len(y)}")
     with _threads(features.numel() * classes):
         return _fit(features, y, classes, weight_decays, seed)
 
 
 @contextmanager
 def _threads(products: int) -> Iterator[None]:
-    """Compute with no more threads than there is work for.
+    """Limit the number of threads to what the amount of work justifies.
 
-    L-BFGS makes hundreds of passes of some milliseconds, after each of which all threads wait for the last of them:
-    where anything else keeps one core busy, a fit with two threads took thirty times as long as with one.
+    L-BFGS makes hundreds of passes of a few milliseconds, and the threads synchronise after each of them. With another
+    process busy on one core, a fit with two threads took thirty times as long as with one.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(min(before, max(1, products // PRODUCTS)))
@@ -224,7 +226,7 @@ def _fit(features: Tensor, y: Tensor, classes: int, weight_decays: Sequence[floa
     held = _hold_out(y, seed)
     best, lowest, found = max(weight_decays), math.inf, None
     for decay in sorted(weight_decays, reverse=True):
-        found = logistic_regression(x[~held], y[~held], classes, decay, found)  # begins where the one before ended
+        found = logistic_regression(x[~held], y[~held], classes, decay, found)  # starts from the previous optimum
         loss = float(cross_entropy(x[held] @ found.weight.T + found.bias, y[held]))
         if loss >= lowest:
             break
@@ -233,28 +235,28 @@ def _fit(features: Tensor, y: Tensor, classes: int, weight_decays: Sequence[floa
 
 
 def fit_probes(features: Mapping[str, Tensor], y: Tensor, classes: int) -> dict[str, LinearProbe]:
-    """A linear probe of each encoder of a model.
+    """Fit a linear probe to each encoder of a model; return them by modality.
 
     Args:
-        features: modality -> of the training set, [N, D_u].
+        features: modality -> features of the training set, [N, D_u].
         y: class ids [N].
-        classes: K.
+        classes: number of classes, K.
 
     Raises:
-        ValueError: see `fit`.
+        ValueError: if there are fewer than five samples.
     """
     return {name: fit(value, y, classes) for name, value in features.items()}
 
 
 @torch.no_grad()
 def right(model: TrainedModel, probes: dict[str, LinearProbe], features: dict[str, Tensor], y: Tensor) -> Right:
-    """Which samples a model, its head for each modality alone, and its probes get right.
+    """Return which samples are predicted correctly by the fused logits, the unimodal logits and the probes.
 
     Args:
-        model: whose features these are.
-        probes: modality -> fitted to the training set's features.
-        features: modality -> [N, D_u], of other samples.
-        y: their class ids [N].
+        model: model that computed the features.
+        probes: modality -> probe, fitted to features of the training set.
+        features: modality -> features of other samples, [N, D_u].
+        y: class ids of these samples, [N].
     """
     fused = model.model.head(features)
     unimodal = model.model.unimodal_logits(features)
@@ -266,18 +268,18 @@ def right(model: TrainedModel, probes: dict[str, LinearProbe], features: dict[st
 
 
 def probe_accuracies(model: TrainedModel, data: Data, device: torch.device) -> dict[str, float]:
-    """The accuracy of a linear probe of each encoder, by modality: fitted to the training set, judged on the validation
-    set.
+    """Return the validation accuracy of a linear probe of each encoder, by modality.
 
-    Every model and epoch is probed on the same pass over the training set, that of seed 0 and epoch 0.
+    The probes are fitted to the training set. All models and epochs use the same pass over it (seed 0, epoch 0).
 
     Args:
-        model: on the device, in evaluation mode; it stays as it is.
-        data: see `ogmge.fit.Data`.
-        device: where the features are kept and the probes fitted.
+        model: model on the device, in evaluation mode; it does not change.
+        data: training and validation data; see `ogmge.fit.Data`.
+        device: device that stores the features and fits the probes.
 
     Raises:
-        ValueError: fewer than five training samples, or a feature is infinite or not a number.
+        ValueError: if there are fewer than five training samples, if there is no validation sample, or if a feature is
+            infinite or NaN.
     """
     size, classes = model.config.batch_size, len(data.classes)
     [features], y = extract_features([model], data.train(batch_size=size, seed=0, epoch=0), device)

@@ -1,4 +1,4 @@
-"""Sums over an epoch that stay on the device until it ends."""
+"""Metrics of an epoch, accumulated on the device and read once at the end."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ogmge.modulation import ModulationStats
 
 
 class Answers(NamedTuple):
-    """The answers to some samples, in the order of the data.
+    """Results of the fused predictions, in the order of the data.
 
     Args:
-        correct: bool [N], whether the fused answer was right.
-        targets: int64 [N], class ids.
+        correct: whether each fused prediction is correct, bool [N].
+        targets: class ids, int64 [N].
     """
 
     correct: Tensor
@@ -25,12 +25,12 @@ class Answers(NamedTuple):
 
 
 class Tally:
-    """Loss and accuracy, fused and of each modality alone, over batches; read once, with `result`.
+    """Loss, fused accuracy and unimodal accuracies over the batches of an epoch; read once with `result`.
 
     Args:
-        names: the modalities.
-        device: of the batches.
-        ranks: over which of several processes the sums go.
+        names: names of the modalities.
+        device: device of the batches.
+        ranks: processes over which the sums are taken.
     """
 
     def __init__(self, names: tuple[str, ...], device: torch.device, ranks: Ranks = ALONE) -> None:
@@ -41,16 +41,16 @@ class Tally:
         self._targets: list[Tensor] = []  # each [B]
 
     def add(self, loss: Tensor, logits: Tensor, unimodal: Mapping[str, Tensor], y: Tensor) -> None:
-        """Add a batch: its mean loss [], fused logits [B, K], logits of each modality alone, class ids [B]."""
+        """Add a batch: mean loss [], fused logits [B, K], name -> unimodal logits [B, K], class ids [B]."""
         self._samples += y.shape[0]
-        if len(y):  # the mean of none is not a number
+        if len(y):  # the mean loss of an empty batch is NaN
             self._loss += loss.detach() * y.shape[0]
         each = torch.stack([logits.detach(), *(unimodal[name] for name in self.names)])
         self._correct.append(each.argmax(dim=2) == y)
         self._targets.append(y)
 
     def answers(self) -> Answers:
-        """All samples, those of all processes."""
+        """Return the results for the samples of all processes."""
         return Answers(self._in_order([right[0] for right in self._correct]), self._in_order(self._targets))
 
     def _in_order(self, mine: list[Tensor]) -> Tensor:
@@ -60,13 +60,13 @@ class Tally:
         return torch.cat([part for batch in zip(*parts, strict=True) for part in batch])
 
     def result(self, prefix: str) -> dict[str, float]:
-        """`PREFIX/loss`, `PREFIX/accuracy` and `PREFIX/accuracy/NAME`; the one place that waits for the device.
+        """Return `PREFIX/loss`, `PREFIX/accuracy` and `PREFIX/accuracy/NAME`; synchronises with the device.
 
         Raises:
-            ValueError: no batch was added.
+            ValueError: if no batch was added.
         """
         if not self._correct:
-            raise ValueError(f"there is no batch to compute {prefix} metrics from")
+            raise ValueError(f"cannot compute {prefix} metrics: there is no batch")
         right = torch.cat(self._correct, dim=1).double().sum(dim=1)
         samples = self._loss.new_tensor([self._samples])
         sums = self._ranks.sum(torch.cat([samples, self._loss[None], right]))
@@ -76,7 +76,7 @@ class Tally:
 
 
 class ModulationTally:
-    """The mean over the steps of an epoch of each modality's discrepancy ratio and coefficient."""
+    """Mean discrepancy ratio and mean coefficient of each modality over the steps of an epoch."""
 
     def __init__(self, names: tuple[str, ...], device: torch.device) -> None:
         self.names = names
@@ -88,7 +88,7 @@ class ModulationTally:
         self._sums += torch.stack([stats.ratio, stats.coefficient])
 
     def result(self) -> dict[str, float]:
-        """`ratio/NAME` and `coefficient/NAME`."""
+        """Return `ratio/NAME` and `coefficient/NAME`; synchronises with the device."""
         means = (self._sums / self._steps).tolist()
         return {
             f"{what}/{name}": value

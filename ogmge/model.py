@@ -1,4 +1,4 @@
-"""A multimodal classifier: an encoder for each modality and a fusion head."""
+"""Multimodal classifier: an encoder for each modality and a fusion head."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ogmge.unimodal import FeatureMeans, unimodal_logits
 
 
 class MultimodalClassifier(nn.Module):
-    """Logits from named modalities.
+    """Classifier with one encoder per modality and a fusion head.
 
     Args:
-        encoders: name -> module from [B, *shape] to [B, D_u].
+        encoders: name -> module from samples [B, *shape] to features [B, D_u].
         head: module from a dict of features to logits [B, K].
     """
 
@@ -30,17 +30,17 @@ class MultimodalClassifier(nn.Module):
         self.means = FeatureMeans()
 
     def unimodal_logits(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What each modality alone says, [B, K], from its features; see `ogmge.unimodal_logits`."""
+        """Return unimodal logits, name -> [B, K], from features, name -> [B, D_u]; see `ogmge.unimodal_logits`."""
         return unimodal_logits(self.head, features, self.means)
 
     def forward(self, x: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Returns the fused logits [B, K], and the features they were made of, name -> [B, D_u]."""
+        """Return the fused logits [B, K] and the features they are computed from, name -> [B, D_u]."""
         features = {name: encoder(x[name]) for name, encoder in self.encoders.items()}
         return self.head(features), features
 
 
 def _seed(seed: int, part: str) -> int:
-    """A seed of its own for each part, so that a part starts the same whatever the others are."""
+    """Derive a separate seed for a part of the model, so its initial weights do not depend on the other parts."""
     return int.from_bytes(hashlib.blake2b(f"{seed}/{part}".encode(), digest_size=8).digest()) >> 1
 
 
@@ -48,7 +48,7 @@ def _build_head(name: str, dims: dict[str, int], classes: int) -> nn.Module:
     if name not in FUSIONS:
         return _build_own_head(name, dims, classes)
     if len(dims) < 2 and name in ("film", "gated"):
-        raise ConfigError([Problem("fusion", "concat or sum where there is one modality", name)])
+        raise ConfigError([Problem("fusion", "concat or sum for one modality", name)])
     return initialise(FUSIONS[name](dims, classes))
 
 
@@ -57,27 +57,30 @@ def _build_own_head(name: str, dims: dict[str, int], classes: int) -> nn.Module:
         head: nn.Module = pkgutil.resolve_name(name)(dims, classes)
         with torch.no_grad():
             logits = head.eval()({u: torch.zeros(2, dim) for u, dim in dims.items()})
-    except Exception as error:  # a factory is a user's code and may raise anything
+    except Exception as error:  # a custom factory may raise any exception
         raise ConfigError([Problem("fusion", f"a factory (dims, classes) -> module ({error})", name)]) from error
     if tuple(logits.shape) != (2, classes):
-        raise ConfigError([Problem("fusion", f"a head to logits [B, {classes}]", f"{name}: {list(logits.shape)}")])
+        raise ConfigError(
+            [Problem("fusion", f"a head that returns logits [B, {classes}]", f"{name}: {list(logits.shape)}")]
+        )
     return head.train()
 
 
 def build_model(config: TrialConfig, shapes: Mapping[str, tuple[int, ...]], classes: int) -> MultimodalClassifier:
-    """The model of a trial, its weights drawn from `config.seed`; the global generator is left as it was.
+    """Build the model of a trial, with initial weights drawn from `config.seed`.
 
-    Each encoder and the head draw from seeds of their own: two trials with one seed start with the same encoders,
-    whatever their fusion.
+    Each encoder and the head have separate seeds derived from it. Trials with the same seed therefore start with the
+    same encoders, whatever their fusion. The global random number generator does not change.
 
     Args:
-        shapes: modality -> shape of one sample, without the batch: all that the data have. The model has encoders for
-            those that the trial selects.
-        classes: K.
+        config: configuration of the trial.
+        shapes: modality -> shape of one sample, without the batch, for all modalities of the data. The model has
+            encoders for the ones that the trial selects.
+        classes: number of classes, K.
 
     Raises:
-        ConfigError: an encoder, weights or a fusion that are not available or do not fit the data; and see
-            `select_modalities`.
+        ConfigError: if an encoder, its weights or the fusion are not available or do not fit the data, or if the
+            selected modalities are invalid (`select_modalities`).
     """
     taken, every = select_modalities(config, shapes), tuple(shapes)
     kinds = per_modality(config.encoder, tuple(taken), every, "encoder")

@@ -28,7 +28,7 @@ ADAPTIVE = {"Adam", "AdamW", "Adamax", "NAdam", "RAdam", "SparseAdam", "Adagrad"
 # Value of `parameters` -> number of dimensions of the modulated tensors, and advice for an encoder that has none.
 PARAMETERS = {
     "conv": ((4,), "it has no 4-D (convolution) weight; use `parameters` = 'all'"),
-    "all": (range(2, 65), "it has no weight with two or more dimensions"),
+    "all": (range(2, 65), "it has no weight matrix (no parameter with two or more dimensions)"),
 }
 
 
@@ -183,7 +183,7 @@ class Modulator:
     def _attach(self, optimizer: torch.optim.Optimizer | None) -> None:
         if self.modulation.apply == "update":
             if optimizer is None:
-                raise ValueError("`apply='update'` acts around the optimizer's step: pass `optimizer=` to `Modulator`")
+                raise ValueError("`apply: update` acts around the optimizer's step: pass `optimizer=` to `Modulator`")
             optimizer.register_step_pre_hook(self._remember)
             optimizer.register_step_post_hook(self._scale_update)
         elif (name := type(optimizer).__name__) in ADAPTIVE:
@@ -251,7 +251,7 @@ class Modulator:
         if logits is not None and y is not None:
             self.observe(logits, y)
         if self._observed is None:
-            raise ValueError("there are no scores to modulate with: pass `logits` and `y`, or call `observe` first")
+            raise ValueError("no scores were observed: pass `logits` and `y`, or call `observe` first")
         total, self._observed = self._observed, None
         if dist.is_available() and dist.is_initialized():
             dist.all_reduce(total, group=self._group)

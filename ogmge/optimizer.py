@@ -1,4 +1,4 @@
-"""A trial's optimizer: torch's own, without what torch.compile adds to it."""
+"""PyTorch's optimizers without their wrappers for torch.compile."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from torch import nn
 from ogmge.config import Optimizer as OptimizerConfig
 
 Kind = TypeVar("Kind", bound=torch.optim.Optimizer)
-FOR_COMPILE = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")  # which torch wraps for torch.compile
+FOR_COMPILE = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")  # methods wrapped for torch.compile
 
 
 def eager(optimizer: type[Kind]) -> type[Kind]:
-    """A subclass that computes the same and never imports torch.compile.
+    """Return a subclass that computes the same and never imports torch.compile.
 
-    The wrappers around these methods and `step` import `torch._dynamo`, with sympy and more, when first called: 5 CPU
-    seconds, a third of what it takes to start a worker. They matter only where an optimizer's step is compiled, which
-    ours never is; a model may still be.
+    When first called, the wrappers around these methods and `step` import `torch._dynamo`, sympy and more. That takes
+    5 CPU seconds, a third of the time to start a worker. The wrappers only matter if an optimizer's step is compiled,
+    which this project never does. The model may still be compiled.
     """
     plain = {name: inspect.unwrap(getattr(optimizer, name)) for name in FOR_COMPILE}
     step = torch.no_grad()(inspect.unwrap(optimizer.step))
@@ -27,7 +27,7 @@ def eager(optimizer: type[Kind]) -> type[Kind]:
 
 
 def build_optimizer(config: OptimizerConfig, model: nn.Module, device: torch.device) -> torch.optim.Optimizer:
-    """The optimizer over all parameters; fused on a GPU, where a step then waits for nothing."""
+    """Return the optimizer of all trainable parameters; on a GPU it is fused, which avoids synchronising with it."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     common: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay, "fused": device.type == "cuda"}
     if config.name == "sgd":

@@ -1,4 +1,4 @@
-"""Prefix keys: names for the state after each epoch, the same for trainings that are the same up to there."""
+"""Prefix keys: identifiers of the state after each epoch, equal for runs that are identical up to that epoch."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from ogmge.config import Modulation, TrialConfig
 
 
 def _effect(modulation: Modulation, epoch: int) -> tuple[Any, ...] | None:
-    """The part of the modulation that affects an epoch; None outside the window."""
+    """Return the settings of the modulation that affect an epoch; None outside the window."""
     if not modulation.active(epoch):
         return None
     return modulation.method, modulation.alpha, modulation.parameters, modulation.apply
 
 
 def _steps(config: TrialConfig) -> list[tuple[float, tuple[Any, ...] | None]]:
-    """What may differ from epoch to epoch: the learning rate, and the effect of the modulation; for each epoch.
+    """Return, for each epoch, what may vary between epochs: the learning rate and the effect of the modulation.
 
-    Before its window opens a modulated training is an unmodulated one (`start` and all else have no effect yet), and
-    until the smaller of two ends has passed nothing depends on the end. A schedule counts as the rates so far.
+    Before its window opens, a modulated run is identical to an unmodulated one. Runs that differ only in the end of the
+    window are identical until the earlier end. Schedules that have produced the same learning rates so far are
+    equivalent.
     """
     rate, schedule = config.optimizer.lr, config.schedule
     return [(schedule.rate(rate, e, config.epochs), _effect(config.modulation, e)) for e in range(config.epochs)]
 
 
 def _ground(config: TrialConfig) -> dict[str, Any]:
-    """What is the same for all epochs, and matters from the first weights on."""
+    """Return the settings that affect a run from its initial weights on and do not vary between epochs."""
     values = asdict(config)
     for name in ("epochs", "schedule", "modulation"):
         del values[name]
@@ -37,13 +38,13 @@ def _ground(config: TrialConfig) -> dict[str, Any]:
 
 
 def keys(config: TrialConfig, context: str = "") -> list[str]:
-    """The prefix keys of a training, for the state after 0, 1, 2, … epochs.
+    """Return the prefix keys of a run, for its state after 0, 1, 2, … epochs.
 
-    A key covers everything that affects the state: two trainings have the same one only where all of it is the same.
+    A key covers everything that affects the state: two runs have the same key only if all of it is the same.
 
     Args:
-        config: of the training.
-        context: all else that affects it: the data, the code, the device.
+        config: configuration of the run.
+        context: identifier of everything else that affects the run: data, code, device.
     """
     digests = [_digest(json.dumps([context, _ground(config)], sort_keys=True))]
     for step in _steps(config):

@@ -1,4 +1,4 @@
-"""One training run's state, and what an epoch does to it."""
+"""Trainer: the state of a training run, its training epochs and its evaluation."""
 
 from __future__ import annotations
 
@@ -20,51 +20,54 @@ from ogmge.modulation import Modulator
 from ogmge.optimizer import build_optimizer
 
 Batch = tuple[Mapping[str, Tensor], Tensor]
-NEVER = 2**31 - 1  # a step that is not reached
+NEVER = 2**31 - 1  # number of a step that is never reached
 
 AUTOCAST = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class NonFiniteLoss(RuntimeError):
-    """The loss was infinite or not a number. `epoch` and `step` say where it first was, both counted from 0."""
+    """Error: the training loss is infinite or NaN, first at `epoch` and `step`, both counted from 0."""
 
     def __init__(self, epoch: int, step: int, learning_rate: float) -> None:
         self.epoch, self.step = epoch, step
         super().__init__(
             f"the loss is not finite at epoch {epoch}, step {step} (learning rate {learning_rate:g}): "
-            "lower the learning rate, or look for broken samples"
+            "lower the learning rate, or check the data for corrupt samples"
         )
 
 
 def _micro_batches(x: Mapping[str, Tensor], y: Tensor, parts: int) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
-    """The batch in `parts` pieces, as equal as can be; in fewer where there are not as many samples."""
+    """Split a batch into `parts` micro-batches of nearly equal size, or one per sample if there are fewer samples."""
     parts = min(parts, len(y))
     for index in torch.arange(len(y), device=y.device).tensor_split(parts) if parts > 1 else (slice(None),):
         yield {name: value[index] for name, value in x.items()}, y[index]
 
 
 def _whole(parts: list[Tensor]) -> Tensor:
-    """Micro-batches as the batch that they are of; one alone is it, and is not copied."""
+    """Concatenate micro-batches; a single one is not copied."""
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 class Trainer:
-    """Trains and evaluates a model; its state can be saved between epochs and goes on to the bit.
+    """Training and evaluation of a model, with a state that can be saved after each epoch.
 
-    Nothing in a step waits for the device: metrics, and the flag of a loss that is not finite, are read at the end of
-    the epoch.
+    On a CPU, a run that resumes from a saved state continues bit-identically. A step never synchronises with the
+    device: metrics, and whether a loss was not finite, are read at the end of the epoch.
 
     Args:
-        model: see `MultimodalClassifier`; moved to `device`.
-        config: the trial.
-        device: where it runs.
-        ranks: this process's place among those that train the model together, each on its part of every batch.
+        model: model to train; it is moved to `device`.
+        config: configuration of the trial.
+        device: device to train on.
+        ranks: this process's place among the processes that train the model together, each on its part of every batch.
+
+    Raises:
+        ValueError: if the modulation selects no parameter of an encoder.
     """
 
     def __init__(
         self, model: MultimodalClassifier, config: TrialConfig, device: torch.device, ranks: Ranks = ALONE
     ) -> None:
-        torch.manual_seed(config.seed + ranks.rank)  # each process drops out units of its own
+        torch.manual_seed(config.seed + ranks.rank)  # dropout differs between processes
         self.model = model.to(device)
         self.config = config
         self.device, self.ranks = device, ranks
@@ -77,8 +80,11 @@ class Trainer:
         )
 
     def _distribute_model(self) -> nn.Module:
-        """The model, for the passes that train it: with several processes its gradients are averaged over them, and on
-        GPUs the statistics of batch norm are those of the whole batch."""
+        """Return the model for the forward passes of training.
+
+        With several processes, DDP averages its gradients, and on GPUs batch norm uses the statistics of the whole
+        batch.
+        """
         if self.ranks.alone:
             return self.model
         if self.device.type == "cuda":
@@ -100,15 +106,18 @@ class Trainer:
             )
 
     def train_epoch(self, batches: Iterable[Batch], epoch: int) -> dict[str, float]:
-        """One pass: `train/loss`, `train/accuracy…`, `ratio/NAME`, `coefficient/NAME`, `learning_rate`.
+        """Train for one epoch and return its metrics.
+
+        The metrics are `train/loss`, `train/accuracy`, `train/accuracy/NAME`, `ratio/NAME`, `coefficient/NAME` and
+        `learning_rate`.
 
         Args:
-            batches: modality -> [B, *shape], and class ids [B].
-            epoch: counted from 0.
+            batches: pairs of samples, modality -> [B, *shape], and class ids [B].
+            epoch: number of the epoch, counted from 0.
 
         Raises:
-            NonFiniteLoss: at the end of the epoch, with the first step whose loss was not finite.
-            ValueError: there is no batch.
+            NonFiniteLoss: if the loss of a step is infinite or NaN; raised at the end of the epoch.
+            ValueError: if there is no batch.
         """
         rate = self.learning_rate(epoch)
         for group in self.optimizer.param_groups:
@@ -125,7 +134,7 @@ class Trainer:
         return {**metrics, **modulation.result(), "learning_rate": rate}
 
     def _step(self, x: dict[str, Tensor], y: Tensor, epoch: int, tally: Tally, modulation: ModulationTally) -> Tensor:
-        """One optimizer step; returns whether its loss was finite, as bool [] on the device."""
+        """Make one optimizer step; return whether its loss is finite, as bool [] on the device."""
         self.optimizer.zero_grad(set_to_none=True)
         share, done = weight(len(y), self.ranks, self.device), 0
         losses, outputs, seen = [], [], []
@@ -140,7 +149,7 @@ class Trainer:
             outputs.append(logits.detach())
             seen.append({name: feature.detach() for name, feature in features.items()})
         whole = torch.stack(losses).sum()
-        with self._autocast():  # of the whole batch, so that micro-batches score what one batch would
+        with self._autocast():  # over the whole batch, so that the scores do not depend on the micro-batches
             unimodal = self.model.unimodal_logits({name: _whole([f[name] for f in seen]) for name in self.names})
         tally.add(whole, _whole(outputs), unimodal, y)
         modulation.add(self.modulator.modulate(unimodal, y, epoch=epoch))
@@ -149,17 +158,28 @@ class Trainer:
         return whole.isfinite()
 
     def _together(self, *, last: bool) -> AbstractContextManager[None]:
-        """Gradients go over the wire with the last micro-batch alone."""
+        """Return a context in which processes exchange gradients only for the last micro-batch."""
         if last or not isinstance(self._forward, DistributedDataParallel):
             return nullcontext()
         return self._forward.no_sync()
 
     @torch.no_grad()
     def evaluate(self, batches: Iterable[Batch], prefix: str = "val") -> tuple[dict[str, float], Answers]:
-        """`PREFIX/loss`, `PREFIX/accuracy`, `PREFIX/accuracy/NAME`; and which samples were right."""
+        """Evaluate the model.
+
+        Args:
+            batches: pairs of samples, modality -> [B, *shape], and class ids [B].
+            prefix: prefix of the metrics' names.
+
+        Returns:
+            Metrics `PREFIX/loss`, `PREFIX/accuracy` and `PREFIX/accuracy/NAME`; and which predictions are correct.
+
+        Raises:
+            ValueError: if there is no batch.
+        """
         self.model.eval()
         if not self.ranks.alone:
-            for buffer in self.model.buffers():  # of batch norm: those that are kept
+            for buffer in self.model.buffers():  # batch norm's statistics: the first process's are the saved ones
                 dist.broadcast(buffer, src=0)
         tally = Tally(self.names, self.device, self.ranks)
         for x, y in self._on_device(batches):
@@ -169,8 +189,10 @@ class Trainer:
         return tally.result(prefix), tally.answers()
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the next epoch depends on: weights, optimizer, scaler, modulator, each process's random number
-        generators. All processes call it."""
+        """Return everything that the next epoch depends on. All processes must call it together.
+
+        It contains the weights, optimizer, scaler, modulator and each process's random number generators.
+        """
         rng = {"cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
             rng["cuda"] = torch.cuda.get_rng_state(self.device)
@@ -188,7 +210,7 @@ class Trainer:
         self.scaler.load_state_dict(state["scaler"])
         self.modulator.load_state_dict(state["modulator"])
         if self.ranks.rank >= len(state["rng"]):
-            return  # fewer processes wrote it: this one goes on with the generators it began with
+            return  # fewer processes saved the state: keep the generators as seeded at the start
         rng = state["rng"][self.ranks.rank]
         torch.set_rng_state(rng["cpu"].cpu())
         if self.device.type == "cuda" and "cuda" in rng:

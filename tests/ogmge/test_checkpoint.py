@@ -1,4 +1,4 @@
-"""Checkpoints: the same after the round trip, whole or refused, and never run."""
+"""Checkpoints: exact round trip, atomic writes, errors for corrupt files, and no code execution."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STATE = {"weights": torch.linspace(0, 1, 500), "history": [{"epoch": 0, "loss": 
 
 
 def refused(path: Path) -> CheckpointError:
-    """The error of a file that cannot be loaded; it names the file."""
+    """Return the error of a file that cannot be loaded, after checking that it names the file."""
     with pytest.raises(CheckpointError) as error:
         load(path)
     tells(error.value, path)
@@ -53,7 +53,7 @@ def test_a_new_checkpoint_takes_the_place_of_the_old(tmp_path):
 
 
 def test_the_old_checkpoint_is_not_written_in(tmp_path):
-    """A reader finds a whole file at any time, also after the writer was killed."""
+    """A reader finds a complete file at any time, even after the writer was killed."""
     save({"number": 1}, tmp_path / "last.pt")
     os.link(tmp_path / "last.pt", tmp_path / "old.pt")
     save({"number": 2}, tmp_path / "last.pt")
@@ -74,9 +74,9 @@ def test_a_failure_while_writing_leaves_the_old_checkpoint_and_no_other_file(tmp
 
 
 def test_a_full_disk_is_reported_as_such(tmp_path, monkeypatch):
-    """torch says `unexpected pos 832 vs 726`, and what the disk said only in passing."""
+    """torch reports `unexpected pos 832 vs 726` and has the disk's error only as the exception's context."""
     monkeypatch.setattr(Path, "open", lambda self, mode: open("/dev/full", mode))  # noqa: SIM115
-    with pytest.raises(OSError) as error:  # noqa: PT011, its number says which
+    with pytest.raises(OSError) as error:  # noqa: PT011, errno identifies it
         save({"large": torch.zeros(100_000)}, tmp_path / "last.pt")
     assert (error.value.errno, error.value.filename) == (errno.ENOSPC, str(tmp_path / "last.pt"))
 
@@ -137,7 +137,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path, content, facts):
     torch.save(content, tmp_path / "x.pt")
     error = refused(tmp_path / "x.pt")
     tells(error, *facts)
-    assert error.__cause__ is None  # it can be read
+    assert error.__cause__ is None  # it is readable
     assert ("version" in str(error)) is bool(facts)
 
 

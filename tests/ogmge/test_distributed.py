@@ -1,4 +1,4 @@
-"""Two real processes: equal replicas, and with OGM the same training as one process with the whole batch."""
+"""Two real processes: equal replicas, and with OGM the same training as one process on the whole batch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def network(fusion: str) -> MultimodalClassifier:
 
 
 def batch(step: int) -> tuple[dict[str, Tensor], Tensor]:
-    """The audio of a class is much alike, so that it leads; the visual is noise."""
+    """Return a batch in which audio identifies the class and therefore leads; visual is noise."""
     generator = torch.Generator().manual_seed(step)
     y = torch.randint(0, 3, (BATCH,), generator=generator)
     visual, audio = torch.randn(2, BATCH, 1, 5, 5, generator=generator)
@@ -34,7 +34,7 @@ def batch(step: int) -> tuple[dict[str, Tensor], Tensor]:
 
 
 def run(method: str, fusion: str, rank: int = 0, ranks: int = 1) -> dict[str, Tensor]:
-    """The weights after five steps, and each step's coefficients."""
+    """Return the weights after five steps, and the coefficients of each step."""
     net = network(fusion)
     wrapped = DistributedDataParallel(net) if ranks > 1 else net
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
@@ -75,7 +75,7 @@ def test_replicas_stay_equal_to_the_bit(ranks, which):
 
 @pytest.mark.parametrize("fusion", ["concat", "gated", "film"])
 def test_with_ogm_two_processes_are_the_one_with_the_whole_batch(ranks, fusion):
-    """The means that the others are held at are those of the whole batch too."""
+    """The running means of the features must be those of the whole batch, too."""
     alone = run("ogm", fusion)
     assert set(alone) == set(ranks[0]["ogm", fusion])
     for name, value in ranks[0]["ogm", fusion].items():

@@ -1,4 +1,4 @@
-"""Encoders by name: what they take, what they start from, and the errors where they cannot be built."""
+"""Encoders by name: accepted samples, initial weights, and the errors if they cannot be built."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_weights_come_from_a_file_whatever_its_number_of_classes(tmp_path):
 
 @pytest.mark.parametrize("channels", [1, 10])
 def test_loaded_filters_are_averaged_over_rgb_and_shared_out(tmp_path, channels):
-    """So that a grey picture, the same in every channel, gives what it gave in RGB."""
+    """A grey image, the same in every channel, must give the same output as in RGB."""
     torch.save(torchvision.models.resnet18(num_classes=7).state_dict(), tmp_path / "resnet.pt")
     grey = torch.randn(2, 1, 32, 32)
     rgb, some = (build_encoder("resnet18", (c, 32, 32), str(tmp_path / "resnet.pt"))[0].eval() for c in (3, channels))
@@ -151,13 +151,13 @@ def test_a_fresh_encoder_starts_as_the_authors_does(name):
     layers = [m for m in encoder.modules() if isinstance(m, nn.Conv2d | nn.Linear | nn.BatchNorm2d)]
     for layer in layers:
         if isinstance(layer, nn.Conv2d):
-            expected = math.sqrt(2 / (layer.out_channels * math.prod(layer.kernel_size)))  # Kaiming, fan out
+            expected = math.sqrt(2 / (layer.out_channels * math.prod(layer.kernel_size)))  # Kaiming, fan-out
         elif isinstance(layer, nn.Linear):
             expected = math.sqrt(2 / (layer.in_features + layer.out_features))  # Xavier
         else:
             expected = 0.0
             assert torch.equal(layer.weight, torch.ones_like(layer.weight))
-        spread = 5 / math.sqrt(2 * layer.weight.numel())  # five deviations of the estimate
+        spread = 5 / math.sqrt(2 * layer.weight.numel())  # five standard deviations of the estimate
         assert float(layer.weight.detach().std()) == pytest.approx(expected, rel=spread, abs=1e-9)
         assert layer.bias is None or not layer.bias.any()
 

@@ -1,4 +1,4 @@
-"""Scores of a model's answers, against plain loops written from their definitions."""
+"""Metrics of a model's predictions, compared with plain loops written from their definitions."""
 
 from __future__ import annotations
 
@@ -27,8 +27,10 @@ VALUES = torch.tensor([-40.0, -1.0, 0.0, 0.5, 1.0, 40.0])
 
 @st.composite
 def answers(draw: st.DrawFn) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-    """Fused logits [N, K], those of one to three modalities alone, class ids [N]; from so few values that there are
-    ties everywhere, and of few classes that have an example."""
+    """Draw fused logits [N, K], unimodal logits of one to three modalities, and class ids [N].
+
+    The logits have few distinct values, which makes ties common. Only some classes have examples.
+    """
     classes, samples = draw(st.integers(1, 5)), draw(st.integers(1, 25))
     names = NAMES[: draw(st.integers(1, 3))]
     present = draw(st.lists(st.integers(0, classes - 1), min_size=1, unique=True))
@@ -42,7 +44,7 @@ def answers(draw: st.DrawFn) -> tuple[Tensor, dict[str, Tensor], Tensor]:
 
 
 def evaluated(fused: Tensor, alone: dict[str, Tensor], y: Tensor, size: int = 7) -> Evaluation:
-    """In batches of `size`."""
+    """Evaluate in batches of `size`."""
     found = Answers(tuple(alone), fused.shape[1])
     for part in torch.arange(len(y)).split(size):
         found.add(fused[part], {name: logits[part] for name, logits in alone.items()}, y[part])
@@ -50,7 +52,7 @@ def evaluated(fused: Tensor, alone: dict[str, Tensor], y: Tensor, size: int = 7)
 
 
 def precision_by_the_definition(score: list[float], positive: list[bool]) -> float:
-    """Threshold by threshold, each counted from all examples."""
+    """Compute the average precision threshold by threshold, counting all examples each time."""
     total, before, area = sum(positive), 0.0, 0.0
     for threshold in sorted(set(score), reverse=True):
         taken = [hit for value, hit in zip(score, positive, strict=True) if value >= threshold]
@@ -90,7 +92,7 @@ confidences = st.one_of(st.floats(1e-6, 1.0), st.integers(1, BINS).map(lambda m:
 
 
 @given(st.lists(st.tuples(confidences, st.booleans()), min_size=1, max_size=40))
-@example([(m / BINS, m % 2 == 0) for m in range(1, BINS + 1)])  # each the last of its bin
+@example([(m / BINS, m % 2 == 0) for m in range(1, BINS + 1)])  # each at the upper edge of its bin
 def test_the_calibration_error_is_that_of_its_definition(pairs):
     confidence, correct = [value for value, _ in pairs], [right for _, right in pairs]
     found = calibration_error(torch.tensor(confidence, dtype=torch.float64), torch.tensor(correct))
@@ -135,7 +137,7 @@ def test_accuracies_are_those_of_training_and_the_macro_accuracy_scikit_learns(g
     assert {n: s.accuracy for n, s in found.unimodal.items()} == pytest.approx(
         {name: of_training[f"test/accuracy/{name}"] for name in alone}
     )
-    if found.counts.all() and len(found.counts) > 1:  # it warns of what is predicted and never true
+    if found.counts.all() and len(found.counts) > 1:  # it warns about classes that are predicted but never true
         assert found.fused.macro_accuracy == pytest.approx(balanced_accuracy_score(y, fused.argmax(1)))
 
 
@@ -160,7 +162,7 @@ def test_a_modality_leads_where_it_is_better_than_every_other(given_answers):
         expected = {}
         for k, own in enumerate(accuracies[name]):
             others = [values[k] for other, values in accuracies.items() if other != name]
-            if others and own > max(others):  # nothing is above NaN
+            if others and own > max(others):  # no value compares as greater than NaN
                 expected[k] = own - max(others)
         assert dict(led) == pytest.approx(expected)
         margins = [margin for _, margin in led]

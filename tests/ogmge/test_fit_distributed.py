@@ -1,4 +1,4 @@
-"""Two real processes train what one would, each on its part of every batch."""
+"""Two real processes, each on its part of every batch, train the same model as one process."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from tests.support.two_processes import TwoProcesses
 SHAPES = {"left": (6,), "right": (4,)}
 CONFIG = TrialConfig(
     epochs=3,
-    batch_size=9,  # of two parts one is larger
-    encoder="mlp",  # which has no batch norm
+    batch_size=9,  # odd: one of the two parts is larger
+    encoder="mlp",  # an encoder without batch norm
     modulation=Modulation(method="ogm_ge", alpha=0.5, start=0, end=1, parameters="all"),
     optimizer=Optimizer(lr=0.05),
 )
@@ -38,9 +38,9 @@ CONFIGS = {
 
 @dataclass(frozen=True)
 class Vectors:
-    """Two modalities, each the class with noise; the last validation batch has one sample."""
+    """Data with two modalities, each the class plus noise; the last validation batch has one sample."""
 
-    bad: int = -1  # a sample that is not a number
+    bad: int = -1  # a NaN sample
     shapes = SHAPES
     classes = ("a", "b", "c")
 
@@ -72,12 +72,12 @@ def trained(folder: Path, config: TrialConfig, place: Ranks = fit.ALONE, **optio
 def worker(rank: int, folder: Path) -> None:
     place = Ranks(rank, 2)
     for name, config in CONFIGS.items():
-        # the second process has a folder of its own, in which there is nothing
+        # the second process has its own, empty folder
         torch.save(trained(folder / f"{name}-{rank}", config, place), folder / f"{name}-{rank}.history")
     torch.save(trained(folder / f"resumed-{rank}", CONFIG, place), folder / f"resumed-{rank}.history")
     torch.save(trained(folder / f"blind-{rank}", CONFIG, place, objective=None), folder / f"blind-{rank}.history")
     try:
-        trained(folder / f"bad-{rank}", CONFIG, place, data=Vectors(bad=13))  # of the second process's part
+        trained(folder / f"bad-{rank}", CONFIG, place, data=Vectors(bad=13))  # in the second process's part
     except NonFiniteLoss as error:
         torch.save([error.epoch, error.step], folder / f"bad-{rank}.history")
     dist.barrier()
@@ -88,7 +88,7 @@ def runs(two_processes: TwoProcesses, tmp_path_factory: pytest.TempPathFactory) 
     folder = tmp_path_factory.mktemp("ranks")
     for name, config in CONFIGS.items():
         trained(folder / name, config)
-    trained(folder / "resumed-0", replace(CONFIG, epochs=1))  # one process begins what two go on with
+    trained(folder / "resumed-0", replace(CONFIG, epochs=1))  # one process trains first, two resume
     trained(folder / "blind", CONFIG, objective=None)
     two_processes(worker, folder)
     return folder

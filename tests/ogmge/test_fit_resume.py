@@ -1,4 +1,4 @@
-"""A whole trial: stopped and started again, its reports, its best epoch, its damaged files."""
+"""A whole trial: stopping and resuming, its reports, its best epoch, its corrupt files."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ DATA = InMemory(["a", "b", "c"], split(24, 0), split(10, 1), "")
 
 
 def run(config: TrialConfig, folder: Path, stop_after: int | None = None, data=DATA, **options):
-    """The metrics that were reported, less the seconds."""
+    """Return the reported metrics without `seconds`."""
     reports: list[dict[str, float]] = []
 
     def report(metrics: dict[str, float]) -> None:
@@ -59,7 +59,7 @@ def run(config: TrialConfig, folder: Path, stop_after: int | None = None, data=D
 
 
 STEP, COSINE = Schedule("step", (2,)), Schedule("cosine")
-RUNS = [  # each value beside each value of the others at least once
+RUNS = [  # pairwise coverage: every pair of values occurs at least once
     ("sgd", STEP, "fp32", "ogm", "gated"),
     ("sgd", COSINE, "bf16", "ogm_ge", "concat"),
     ("adam", STEP, "bf16", "ogm_ge", "gated"),
@@ -130,7 +130,7 @@ def test_a_damaged_checkpoint_starts_the_trial_again_and_says_so(tmp_path, caplo
 @pytest.mark.parametrize(
     ("objective", "best"),
     [
-        (Objective("learning_rate", "max"), 0),  # the rates are 1, 1, 0.1, 0.1 of the full one
+        (Objective("learning_rate", "max"), 0),  # the rates are 1, 1, 0.1, 0.1 times the initial one
         (Objective("learning_rate", "min"), 2),
         (Objective("train/loss", "max"), None),
     ],

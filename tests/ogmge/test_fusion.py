@@ -15,7 +15,7 @@ NAMES = ("audio", "visual", "text", "flow")
 
 
 def make(kind: str, modalities: int, batch: int, seed: int):
-    """A head and its features, in float64, of different widths."""
+    """Return a head and features of different widths, in float64."""
     torch.manual_seed(seed)
     dims = {name: 2 + i for i, name in enumerate(NAMES[:modalities])}
     return FUSIONS[kind](dims, CLASSES).double(), {
@@ -24,7 +24,7 @@ def make(kind: str, modalities: int, batch: int, seed: int):
 
 
 def affine(layer: nn.Linear, x: list[float], first: int = 0, bias: bool = True) -> list[float]:
-    """W[:, first : first + len(x)] x + b, in plain Python."""
+    """Return W[:, first : first + len(x)] x + b, computed in plain Python."""
     w, b = layer.weight.tolist(), layer.bias.tolist()
     return [sum(row[first + j] * v for j, v in enumerate(x)) + (b[i] if bias else 0.0) for i, row in enumerate(w)]
 

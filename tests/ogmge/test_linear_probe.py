@@ -1,4 +1,4 @@
-"""Linear probes: the classifier against scikit-learn's, features against plain loops, and encoders that stay frozen."""
+"""Linear probes: the classifier against scikit-learn's, features against plain loops, and frozen encoders."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CONFIG = TrialConfig(
 
 
 def made(samples: int, width: int, classes: int, signal: float) -> tuple[Tensor, Tensor]:
-    """Features [N, D], some of which tell the class, each on a scale of its own; and class ids."""
+    """Return features [N, D] and class ids [N]; some features are informative, and all have different scales."""
     generator = torch.Generator().manual_seed(samples + width)
     y = torch.randint(0, classes, (samples,), generator=generator)
     centres = signal * torch.randn(classes, width, generator=generator)
@@ -61,7 +61,7 @@ def test_a_fit_that_ends_too_early_says_so(monkeypatch):
 
 
 def held_out(y: Tensor, seed: int) -> Tensor:
-    """The samples without which `fit` chooses the weight decay: bool [N]; each sample's feature is its number."""
+    """Return the samples that `fit` holds out to choose the weight decay: bool [N]; a sample's feature is its index."""
     fitted = []
 
     def noted(x: Tensor, *arguments):
@@ -118,7 +118,7 @@ def test_a_feature_that_never_changes_is_no_trouble_nor_is_a_class_without_a_sam
 
 
 def test_too_few_samples_are_named():
-    with pytest.raises(ValueError) as error:  # noqa: PT011, its facts say which
+    with pytest.raises(ValueError) as error:  # noqa: PT011, the facts identify it
         fit(torch.randn(4, 2), torch.tensor([0, 1, 0, 1]), 2)
     tells(error.value, 5, 4)
 
@@ -138,7 +138,7 @@ DATA = InMemory(["a", "b", "c"], split(40, 0), split(21, 1), "")
 
 @pytest.mark.parametrize(("products", "expected"), [(10**9, 1), (450, 2), (100, 4)])
 def test_a_fit_takes_as_many_threads_as_there_is_work_for(monkeypatch, products, expected):
-    x, y = made(60, 5, 3, 0.3)  # 900 products
+    x, y = made(60, 5, 3, 0.3)  # 900 multiplications
     seen, whole = [], linear_probe.logistic_regression
 
     def watched(*arguments):
@@ -159,7 +159,7 @@ def test_a_fit_takes_as_many_threads_as_there_is_work_for(monkeypatch, products,
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> list[TrainedModel]:
-    """One that was trained in full precision, and one of another fusion, of one modality, in half."""
+    """Two models: one trained in full precision, and a unimodal one with another fusion, in half precision."""
     folder = tmp_path_factory.mktemp("models")
     half = replace(CONFIG, modalities=("visual",), modulation=Modulation(method="none"), precision="bf16")
     for name, config in (("full", CONFIG), ("half", half)):
@@ -213,7 +213,7 @@ def test_the_whole_model_and_its_head_are_as_right_as_in_training(models):
 
 
 def test_a_probe_reads_what_an_encoder_that_was_hardly_trained_tells(models):
-    """The audio tells the class, the picture does not."""
+    """Audio identifies the class, the image does not."""
     training, y = extract_features(models[:1], DATA.train(batch_size=8, seed=0, epoch=0), CPU)
     held, target = extract_features(models[:1], DATA.validation(batch_size=8), CPU)
     probes = {name: fit(value, y, 3) for name, value in training[0].items()}
@@ -226,6 +226,6 @@ def test_a_probe_reads_what_an_encoder_that_was_hardly_trained_tells(models):
 def test_what_no_probe_can_be_made_of_is_named(models, value, fact):
     x = {name: torch.full((2, 1, 8, 8), value or 0.0) for name in DATA.shapes}
     batches = [] if value is None else [(x, torch.tensor([0, 1]))]
-    with pytest.raises(ValueError) as error:  # noqa: PT011, its facts say which
+    with pytest.raises(ValueError) as error:  # noqa: PT011, the facts identify it
         extract_features(models, batches, CPU)
     tells(error.value, fact)

@@ -1,4 +1,4 @@
-"""A training that is measured after each epoch is the same training, and no measure of an epoch is lost."""
+"""Measuring after each epoch does not change a run, and no measurement is lost when the run stops and resumes."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ ALONE = replace(CONFIG, modalities=("audio",), modulation=Modulation("none"))
 
 
 class Stopped(Exception):
-    """A training ends in the middle of a measure."""
+    """Error that stops a run during a measurement."""
 
 
 class Measure:
-    """Probes, and does all that could disturb a training; ends one of them.
+    """Measurement that probes, does everything that could disturb a run, and stops it once.
 
     Args:
-        stop: at this epoch, once.
+        stop: epoch at which it raises `Stopped`, once.
     """
 
     def __init__(self, stop: int | None = None) -> None:

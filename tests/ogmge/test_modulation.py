@@ -1,4 +1,4 @@
-"""Scores, ratios, coefficients, and what OGM does to which gradients in which epochs."""
+"""Scores, ratios, coefficients, and which gradients OGM changes in which epochs."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_alpha_zero_scales_nothing_even_where_the_ratio_is_infinite():
 
 
 def encoder(width: int) -> nn.Sequential:
-    """Convolution (weight and bias), batch norm, linear (weight and bias)."""
+    """Return a convolution (weight and bias), batch norm and a linear layer (weight and bias)."""
     return nn.Sequential(
         nn.Conv2d(1, width, 3), nn.BatchNorm2d(width), nn.ReLU(), nn.Flatten(), nn.Linear(width * 9, 4)
     )
@@ -125,7 +125,7 @@ def batch(samples: int = 8) -> tuple[dict[str, Tensor], Tensor]:
 
 
 def backward(net: MultimodalClassifier, x: dict[str, Tensor], y: Tensor, factor: float = 1.0) -> dict[str, Tensor]:
-    """The logits of each modality alone."""
+    """Run a backward pass; return the unimodal logits."""
     logits, features = net(x)
     (cross_entropy(logits, y) * factor).backward()
     return unimodal_logits(net.head, features)
@@ -227,7 +227,7 @@ def test_what_was_observed_counts_for_one_step_only():
 
 @pytest.mark.parametrize("method", ["ogm", "ogm_ge"])
 def test_a_scaled_loss_gives_gradients_scaled_alike(method):
-    """A power of two is exact in floating point, so that equality is to the bit."""
+    """Scaling by a power of two is exact in floating point, so the gradients must be bit-identical."""
     plain, scaled = network(), network()
     x, y = batch()
     for net, factor in ((plain, 1.0), (scaled, 2.0**10)):
@@ -275,7 +275,7 @@ WITH_ONE = Modulator({"audio": nn.Conv2d(1, 1, 1)}, Modulation())
     ],
 )
 def test_what_is_wrong_is_named(call, facts):
-    with pytest.raises(ValueError) as error:  # noqa: PT011, its facts say which
+    with pytest.raises(ValueError) as error:  # noqa: PT011, the facts identify it
         call()
     tells(error.value, *facts)
 

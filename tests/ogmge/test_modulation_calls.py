@@ -1,4 +1,4 @@
-"""What the modulation adds to a step: few calls, as many for any batch size, and no wait for the device."""
+"""Cost of the modulation per step: few operator calls, independent of the batch size, and no synchronisation."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def _copies_between_devices(name: str, args, kwargs) -> bool:
 
 
 def _picks_by_mask(name: str, args) -> bool:
-    """How many elements a mask picks is known only once it is computed."""
+    """Return True if a call indexes with a mask, which synchronises: the shape of the result depends on the data."""
     indices = args[1] if name in ("aten::index", "aten::index_put_") else ()
     return any(i is not None and i.dtype == torch.bool for i in indices)
 
 
 class Count(TorchDispatchMode):
-    """Counts operator calls: views, others, and those that wait for a device."""
+    """Counter of operator calls: views, others, and those that synchronise with the device."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class Count(TorchDispatchMode):
 
 @pytest.fixture(scope="module")
 def encoders():
-    """Two ResNet-18, each parameter with a gradient."""
+    """Return two ResNet-18 in which each parameter has a gradient."""
     found = {name: build_encoder("resnet18", (c, 32, 32))[0] for name, c in zip(NAMES, (1, 3), strict=True)}
     for parameter in (p for encoder in found.values() for p in encoder.parameters()):
         parameter.grad = torch.randn_like(parameter) * 1e-3
@@ -74,7 +74,7 @@ def count(encoders, fusion: str, batch: int, **options) -> Count:
 @pytest.mark.parametrize("method", ["ogm", "ogm_ge"])
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_the_modulation_adds_few_calls_and_no_wait_whatever_the_batch_size(encoders, fusion, method):
-    count(encoders, fusion, 16, method=method)  # what is the same for all steps is made in the first
+    count(encoders, fusion, 16, method=method)  # the first step caches what all steps share
     small, large = (count(encoders, fusion, batch, method=method) for batch in (16, 64))
     assert 10 < small.total() <= 60
     assert small.calls == large.calls
@@ -96,10 +96,10 @@ def test_a_whole_step_waits_for_nothing(precision, apply):
             trainer.train_epoch([batch] * steps, epoch=0)
         return counted
 
-    epoch(1)  # the optimizer makes its state in the first step
+    epoch(1)  # the optimizer creates its state in the first step
     short, long = epoch(1), epoch(3)
     assert long.total() - short.total() > 200
-    assert long.waits == short.waits  # all of them are of the epoch's end
+    assert long.waits == short.waits  # all of them occur at the end of the epoch
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A compiled model and the modulator."""
+"""`Modulator` with a compiled model."""
 
 from __future__ import annotations
 

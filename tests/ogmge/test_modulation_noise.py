@@ -1,4 +1,4 @@
-"""GE's noise: how large, how random, when, and where."""
+"""GE's noise: its standard deviation, its randomness, and the steps and parameters it is added to."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ogmge import Modulation, Modulator
 NAMES = ("audio", "visual")
 Y = torch.zeros(1, dtype=torch.int64)
 AUDIO_LEADS = {"audio": torch.tensor([[9.0, 0.0]]), "visual": torch.tensor([[0.0, 0.0]])}
-GONE = 100.0  # an alpha that makes the leader's coefficient 0 exactly, so that only the noise is left of its gradient
+GONE = 100.0  # an alpha at which the leader's coefficient is exactly 0, so its gradient becomes pure noise
 
 
 class Step:
-    """A modulator over two 1 x 1 convolutions whose gradients the test sets."""
+    """Step of a modulator over two 1 x 1 convolutions whose gradients the test sets."""
 
     def __init__(self, size: int, dtype: torch.dtype = torch.float32, seed: int = 0, **options) -> None:
         self.encoders = {name: nn.Conv2d(size, 1, 1, bias=False, dtype=dtype) for name in NAMES}
@@ -27,7 +27,7 @@ class Step:
         self.modulator = Modulator(self.encoders, Modulation(**options), seed=seed)
 
     def __call__(self, gradient: Tensor, epoch: int = 1) -> tuple[Tensor, Tensor]:
-        """What becomes of one gradient [size] in the leading and in the other encoder."""
+        """Return what a gradient [size] becomes in the leading encoder and in the other one."""
         for encoder in self.encoders.values():
             encoder.weight.grad = gradient.clone().view_as(encoder.weight)
         self.modulator.modulate(AUDIO_LEADS, Y, epoch=epoch)
@@ -36,7 +36,7 @@ class Step:
 
 
 def deviation_used(gradient: Tensor) -> float:
-    """The noise for a gradient over that, from the same seed, for one whose standard deviation is 1."""
+    """Return the standard deviation used for a gradient: its noise divided by that for a deviation of 1, same seed."""
     unit = torch.ones_like(gradient)
     unit[::2] = -1.0
     if len(unit) % 2:
@@ -66,7 +66,7 @@ def test_the_deviation_is_that_of_the_gradient_before_scaling(values, size, mean
 
 
 def test_the_deviation_is_the_populations_not_the_samples():
-    """For two numbers they differ by the root of two."""
+    """For two numbers the two deviations differ by a factor of the square root of 2."""
     step = Step(2)
     noise = torch.cat([step(torch.tensor([-3.0, 3.0]))[0] for _ in range(2000)])
     assert float(noise.square().mean().sqrt()) == pytest.approx(3.0, rel=0.06)
@@ -74,7 +74,7 @@ def test_the_deviation_is_the_populations_not_the_samples():
 
 @pytest.mark.parametrize("mean", [0.1, 12345.678, -3.0])
 def test_a_large_constant_gradient_gets_no_noise_to_speak_of(mean):
-    """A sum of two million numbers in single precision is off by a hundredth."""
+    """A sum of two million numbers in single precision is off by 1 %."""
     noise, _ = Step(512 * 512 * 9)(torch.full((512 * 512 * 9,), mean))
     assert float(noise.abs().max()) < 1e-5 * abs(mean)
 
@@ -102,7 +102,7 @@ def test_noise_is_gaussian_around_zero_for_every_modality_also_where_the_coeffic
         for bound, share in ((1, 0.6827), (2, 0.9545), (3, 0.9973)):
             assert float((noise.abs() < bound * sigma).float().mean()) == pytest.approx(share, abs=0.005)
     correlation = float(torch.corrcoef(torch.stack(list(drawn.values())))[0, 1])
-    assert abs(correlation) < 4 / size**0.5  # nor do two modalities draw the same
+    assert abs(correlation) < 4 / size**0.5  # the modalities draw different noise
 
 
 def drawn(step: Step, steps: int) -> list[list[float]]:
@@ -124,7 +124,7 @@ def test_the_state_carries_the_noise_on():
 
 
 def test_a_step_before_the_window_counts_too():
-    """Or else the noise would depend on where the window begins, and a trial could not be branched off another."""
+    """Otherwise the noise would depend on the start of the window, and trials could not share a prefix."""
     early = Step(6)
     early(torch.arange(6.0), epoch=0)
     assert drawn(early, 2) == drawn(Step(6), 3)[1:]

@@ -1,4 +1,4 @@
-"""`apply: update`: what the optimizer did is scaled, not what it is given."""
+"""`apply: update` scales the optimizer's update instead of the gradient."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def network() -> MultimodalClassifier:
 
 
 def step(net: MultimodalClassifier, optimizer, modulator: Modulator | None, epoch: int = 0, seed: int = 0):
-    """One step on a random batch; the coefficients by the weight's name."""
+    """Make one step on a random batch; return the coefficients by the name of the weight."""
     generator = torch.Generator().manual_seed(seed)
     x = {n: torch.randn(16, 1, 5, 5, generator=generator, dtype=torch.float64) for n in ("audio", "visual")}
     y = torch.randint(0, 3, (16,), generator=generator)
@@ -53,7 +53,7 @@ OPTIMIZERS = {
 
 
 def pair(kind: str, **options):
-    """Two equal networks with an optimizer each; the second one's is modulated."""
+    """Return two equal networks with their optimizers; only the second one is modulated."""
     nets = [network(), network()]
     optimizers = [OPTIMIZERS[kind](net.parameters()) for net in nets]
     modulation = Modulation(**{"method": "ogm", "alpha": 0.5, "apply": "update"} | options)

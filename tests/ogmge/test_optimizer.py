@@ -1,4 +1,4 @@
-"""A trial's optimizer is torch's own to the bit, and no trial pays for importing torch.compile."""
+"""A trial's optimizer computes bit-identically to PyTorch's, and no trial imports torch.compile."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ kinds = pytest.mark.parametrize(("kind", "options"), KINDS, ids=lambda value: ge
 
 
 class Run:
-    """A network and its optimizer on random batches, always the same."""
+    """Network and optimizer, trained on the same sequence of random batches each time."""
 
     def __init__(self, kind: type[torch.optim.Optimizer], **options) -> None:
         torch.manual_seed(0)
@@ -68,7 +68,7 @@ def test_an_eager_optimizer_computes_the_same_to_the_bit(kind, options):
         assert same(ours.state, own.state), number
     assert not same(dict(ours.net.state_dict()), dict(before))
     assert isinstance(ours.optimizer, kind)
-    assert type(ours.optimizer).__name__ == kind.__name__  # which `Modulator` and checkpoints go by
+    assert type(ours.optimizer).__name__ == kind.__name__  # `Modulator` and checkpoints rely on the class name
 
 
 @kinds
@@ -143,13 +143,13 @@ def test_a_trials_optimizer_is_the_one_that_its_file_names(config, kind, options
     own.net[0].bias.requires_grad_(False)
     ours.optimizer = build_optimizer(config, ours.net, torch.device("cpu"))
     assert isinstance(ours.optimizer, kind)
-    assert sum(len(group["params"]) for group in ours.optimizer.param_groups) == 3  # not what is frozen
+    assert sum(len(group["params"]) for group in ours.optimizer.param_groups) == 3  # frozen parameters do not change
     for run in (own, ours):
         run.steps(0, 1, 2)
     assert same(dict(ours.net.state_dict()), dict(own.net.state_dict()))
 
 
-# ---- a whole trial, in a process that has imported nothing yet ----
+# ---- a whole trial in a fresh process ----
 
 TRIAL = """
 import sys
@@ -182,14 +182,14 @@ print(*sorted(sys.modules.keys() & {"sympy", "torch._dynamo"}))
 
 
 def test_a_trial_never_imports_what_torch_compile_needs(tmp_path):
-    """With any optimizer, modulated, validated, saved and resumed: each worker would take seconds longer to start."""
+    """The import would add seconds to the start of each worker; all features of a trial must do without it."""
     command = [sys.executable, "-c", TRIAL, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert (done.returncode, done.stdout) == (0, "\n"), done.stderr
 
 
 def plain(shape: tuple[int, ...]) -> nn.Module:
-    """A user's encoder."""
+    """Return a custom encoder."""
     return nn.Sequential(nn.Flatten(), nn.Linear(shape[0], 8), nn.ReLU())
 
 

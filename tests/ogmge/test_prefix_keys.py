@@ -1,4 +1,4 @@
-"""When two trainings are the same up to an epoch: by the rule, and by training them."""
+"""Prefix keys: the epoch up to which two runs are the same, by the rule and by training them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UNMODULATED = Modulation(method="none")
 
 
 def test_the_paper_sized_grid_falls_to_its_tree() -> None:
-    """8 alphas x 4 starts x 4 ends x 100 epochs: 12,800 epochs are 7,454, and 7,524 with the baseline's."""
+    """8 alphas x 4 starts x 4 ends x 100 epochs: sharing reduces 12,800 epochs to 7,454 (7,524 with the baseline)."""
     grid = product([0.1 * n for n in range(1, 9)], (0, 10, 20, 30), (40, 50, 60, 80))
     trials = [TrialConfig(epochs=100, modulation=Modulation(alpha=a, start=s, end=e)) for a, s, e in grid]
     assert len({key for trial in trials for key in keys(trial)[1:]}) == 7454
@@ -28,7 +28,7 @@ def test_the_paper_sized_grid_falls_to_its_tree() -> None:
 
 
 def common(one: TrialConfig, other: TrialConfig) -> int:
-    """After how many epochs, at most, they are the same."""
+    """Return the number of epochs that two runs share."""
     return sum(a == b for a, b in zip(keys(one), keys(other), strict=False)) - 1
 
 
@@ -103,7 +103,7 @@ TRIALS = [
 
 
 def states(trial: TrialConfig) -> list[dict]:
-    """After each epoch: weights, optimizer, generators, and the metrics so far."""
+    """Return the state after each epoch: weights, optimizer, generators, and the metrics so far."""
     found = []
     with TemporaryDirectory() as folder:
 
@@ -115,17 +115,17 @@ def states(trial: TrialConfig) -> list[dict]:
 
 
 def lasting(state: dict) -> list:
-    """What of a state the next epoch goes by, and what was reported so far."""
+    """Return the part of a state that the next epoch depends on, and the metrics so far."""
     trainer = state["trainer"]
     parts = trainer["model"], trainer["optimizer"]["state"], trainer["modulator"], trainer["rng"]
     return [*parts, state["history"]]
 
 
 def test_the_rule_is_that_of_real_trainings() -> None:
-    """Where the keys are the same the states are, to the bit; where they are not, neither are the states."""
+    """Equal keys mean bit-identical states; different keys mean different states."""
     trained, parted = [(keys(trial)[1:], states(trial)) for trial in TRIALS], set()
     for (one, first), (other, second) in combinations(trained, 2):
         expected = [a == b for a, b in zip(one, other, strict=False)]
         assert [same(lasting(a), lasting(b)) for a, b in zip(first, second, strict=False)] == expected
         parted.add(sum(expected))
-    assert parted == {0, 1, 2, 3, 4}  # after how many epochs
+    assert parted == {0, 1, 2, 3, 4}  # number of shared epochs

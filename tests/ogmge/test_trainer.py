@@ -1,4 +1,4 @@
-"""One trainer: micro-batches, losses that are not finite, learning rates, half precision."""
+"""The trainer: micro-batches, losses that are not finite, learning rates, half precision."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def batches(count: int, size: int = 8, shapes=SHAPES) -> list[tuple[dict[str, Te
 @pytest.mark.parametrize("fusion", ["concat", "film", "gated"])
 @pytest.mark.parametrize("method", ["ogm", "ogm_ge"])
 def test_accumulation_over_four_micro_batches_is_the_one_batch(method, fusion):
-    """With an encoder that has no batch norm."""
+    """This holds for encoders without batch norm."""
     shapes = {"audio": (5,), "visual": (7,)}
     modulation = Modulation(method=method, alpha=0.5, parameters="all")
     whole = trainer(replace(CONFIG, encoder="mlp", fusion=fusion, modulation=modulation), shapes)
@@ -83,7 +83,7 @@ def test_a_loss_that_is_not_finite_is_reported_with_its_epoch_and_step(value, fi
 
 
 def test_an_epoch_without_a_batch_is_an_error():
-    with pytest.raises(ValueError) as error:  # noqa: PT011, its facts say which
+    with pytest.raises(ValueError) as error:  # noqa: PT011, the facts identify it
         trainer().train_epoch([], 0)
     tells(error.value, "batch", "train")
 
@@ -144,7 +144,7 @@ def test_evaluation_counts_each_sample_once_and_changes_nothing():
 
 
 class Watched(Vectors):
-    """Notes whether torch was told to take deterministic algorithms."""
+    """Encoder that records whether PyTorch is set to deterministic algorithms."""
 
     told: ClassVar[list[bool]] = []
 
@@ -154,10 +154,10 @@ class Watched(Vectors):
 
 
 def test_deterministic_algorithms_are_those_of_the_trial_that_asks_for_them(tmp_path, monkeypatch):
-    """A worker has one trial after the other."""
+    """A worker process runs several trials in succession."""
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     for number, deterministic in enumerate([True, False]):
         config = TrialConfig(epochs=1, encoder="mlp", modulation=Modulation("none"), deterministic=deterministic)
         train(config, Watched(), lambda metrics: None, folder=tmp_path / str(number))
     assert Watched.told == [True, False]
-    assert os.environ.pop("CUBLAS_WORKSPACE_CONFIG") == ":4096:8"  # else cuBLAS cannot
+    assert os.environ.pop("CUBLAS_WORKSPACE_CONFIG") == ":4096:8"  # required by cuBLAS

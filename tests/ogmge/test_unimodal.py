@@ -1,4 +1,4 @@
-"""What each modality alone says, against plain loops over its definition, and what it must never depend on."""
+"""Unimodal logits: compared with plain loops over their definition, and what they must not depend on."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ NAMES = ("audio", "visual", "text", "flow", "depth", "touch", "smell")
 
 
 def curved(features: dict[str, Tensor]) -> Tensor:
-    """A user's head: no module, not linear, every modality multiplies every other."""
+    """Compute a custom head that is not a module and not linear: every modality multiplies every other."""
     joint = math.prod(1.0 + x.mean(dim=1).tanh() for x in features.values())
     return torch.stack([joint.sin(), 2 * joint, joint.exp()], dim=1)
 
 
 class Product(nn.Module):
-    """A head of a user's own that says nothing at all as soon as one modality is zero."""
+    """Custom head whose logits are constant as soon as one modality is zero."""
 
     def __init__(self, dims: dict[str, int]) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ def dims_of(modalities: int) -> dict[str, int]:
 
 
 def make(kind: str, modalities: int, seed: int):
-    """A head in float64."""
+    """Return a head in float64."""
     torch.manual_seed(seed)
     dims = dims_of(modalities)
     if kind == "callable":
@@ -56,7 +56,7 @@ def make(kind: str, modalities: int, seed: int):
 
 
 def draw(modalities: int, batch: int, seed: int, shift: float = 0.5) -> dict[str, Tensor]:
-    """Features of different widths, in float64, that are not zero in the mean."""
+    """Return features of different widths with a non-zero mean, in float64."""
     generator = torch.Generator().manual_seed(seed)
     return {
         name: torch.randn(batch, dim, dtype=torch.float64, generator=generator) + shift
@@ -72,12 +72,12 @@ def seen(*batches: dict[str, Tensor]) -> FeatureMeans:
 
 
 def frozen(head):
-    """The head in evaluation mode, so that its means stay as they are."""
+    """Return the head in evaluation mode, in which its means do not change."""
     return head.eval() if isinstance(head, nn.Module) else head
 
 
 def general(head):
-    """A head that does not say itself what its modalities say."""
+    """Wrap a head to hide its own method `unimodal_logits`."""
     return lambda features: head(features)
 
 
@@ -85,7 +85,7 @@ def general(head):
 
 
 def plain(head, features: dict[str, Tensor], means: dict[str, Tensor]) -> dict[str, Tensor]:
-    """z_u = f(x_u, m_others) - f(m) + f(0)/M + the mean over all orders of what u adds to those before it at m."""
+    """Compute z_u = f(x_u, m_others) - f(m) + f(0)/M + the mean over all orders of what u adds to those before it."""
 
     def at(present: set[str]) -> Tensor:
         return head({n: m[None] if n in present else torch.zeros_like(m)[None] for n, m in means.items()})[0]
@@ -121,7 +121,7 @@ def test_it_is_the_main_effect_around_the_mean_with_the_shapley_share_of_the_mea
 @settings(deadline=None)
 @given(st.sampled_from(["sum", "concat"]), st.integers(1, 7), st.integers(0, 2**16))
 def test_additive_heads_give_the_papers_formula_and_add_up_to_the_fused_logits(kind, modalities, seed):
-    """Whether they say so themselves or are asked as any other head is, also where not all sets are gone through."""
+    """This holds with and without the head's own method, and also if the Shapley orders are sampled."""
     head, features = make(kind, modalities, seed), draw(modalities, 3, seed)
     own, asked = unimodal_logits(head, features), unimodal_logits(general(head), features)
     if kind == "sum":
@@ -147,7 +147,7 @@ def test_one_modality_alone_is_the_fused_logits():
 
 @pytest.mark.parametrize("modalities", [6, 7])
 def test_for_many_modalities_the_shares_still_add_up(modalities):
-    """Of more than six modalities some orders are gone through: what they gain adds up in each of them."""
+    """For more than six modalities the orders are sampled; the gains add up in each order."""
     head, features = make("product", modalities, 0), draw(modalities, 2, 0)
     means = {name: x.mean(dim=0) for name, x in features.items()}
     with torch.no_grad():
@@ -155,13 +155,13 @@ def test_for_many_modalities_the_shares_still_add_up(modalities):
         assert torch.allclose(sum(alone.values()), head({name: m[None] for name, m in means.items()}), atol=1e-9)
 
 
-# ---- what it must not depend on, and what it must ----
+# ---- what they must and must not depend on ----
 
 
 @settings(deadline=None)
 @given(st.sampled_from(KINDS), st.integers(2, 4), st.integers(2, 6), st.integers(0, 2**16), st.randoms())
 def test_nothing_of_another_modalitys_sample_is_in_it(kind, modalities, batch, seed, random):
-    """The others shuffled within the batch change nothing, in the first batch of a training and at evaluation."""
+    """Shuffling the others within the batch changes nothing, in the first training batch and at evaluation."""
     features = draw(modalities, batch, seed)
     for name in features:
         order = random.sample(range(batch), batch)
@@ -215,7 +215,7 @@ def test_training_batches_are_taken_into_the_means_and_no_others():
     head.eval()
     unimodal_logits(head, draw(2, 4, 1), means)
     assert means.batches == 1
-    with torch.no_grad():  # of a callable, which has no mode
+    with torch.no_grad():  # a callable has no mode: disabled gradients mean evaluation
         unimodal_logits(curved, draw(2, 4, 1), means)
     assert means.batches == 1
     unimodal_logits(curved, draw(2, 4, 1), means)
@@ -253,7 +253,7 @@ def test_features_of_another_shape_begin_anew():
 
 
 class Net(nn.Module):
-    """A user's model that has the means in its checkpoints."""
+    """Custom model that saves the means in its checkpoints."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -275,11 +275,11 @@ def test_a_checkpoint_has_the_means_and_one_from_before_there_were_any_is_read()
     assert empty.means.batches == 0
 
 
-# ---- the head is left as it was ----
+# ---- the head does not change ----
 
 
 class Restless(nn.Module):
-    """A head with all that a forward pass could disturb."""
+    """Head with everything that a forward pass could disturb."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -289,7 +289,7 @@ class Restless(nn.Module):
         self.broken = False
 
     def forward(self, features: dict[str, Tensor]) -> Tensor:
-        torch.rand(3)  # draws in eval mode too
+        torch.rand(3)  # draws random numbers in eval mode too
         if self.broken:
             raise RuntimeError("broken")
         return self.dropout(self.frozen(self.norm(self.linear(features))))
@@ -341,7 +341,7 @@ def test_features_in_half_precision_meet_a_head_in_single_precision():
 
 
 def test_within_autocast_the_head_still_learns_when_it_runs_after_its_modalities():
-    """Autocast caches casts of the weights, and one made without gradients would be of no use to the head."""
+    """Autocast caches casts of the weights; a cast cached without gradients would stop the head from training."""
     head, features = Concat({"audio": 2}, CLASSES), {"audio": torch.randn(4, 2, requires_grad=True)}
     with torch.autocast("cpu", dtype=torch.bfloat16):
         unimodal_logits(head, features)
@@ -366,7 +366,7 @@ def test_the_graph_of_the_features_is_not_touched():
 
 @pytest.mark.parametrize("stand_in", [torch.tensor([1.0, -2.0, 0.5]), torch.tensor(7.0)])
 def test_a_stand_in_takes_the_place_of_no_features(stand_in):
-    """Before the first batch the mean is zero: what is left is the share of the stand-in."""
+    """Before the first batch the mean is zero, which leaves only the share of the stand-in."""
     head = Film({"audio": 2, "visual": 3}, CLASSES).eval()
     features = {"audio": torch.randn(4, 2), "visual": torch.randn(4, 3)}
     alone = unimodal_logits(head, features, FeatureMeans(), absent={"visual": stand_in})
@@ -390,7 +390,7 @@ def test_a_stand_in_takes_the_place_of_no_features(stand_in):
     ],
 )
 def test_what_is_wrong_is_named(call, facts):
-    with pytest.raises(ValueError) as error:  # noqa: PT011, its facts say which
+    with pytest.raises(ValueError) as error:  # noqa: PT011, the facts identify it
         call()
     tells(error.value, *facts)
 
