@@ -273,7 +273,7 @@ def select_modalities(config: TrialConfig, shapes: Mapping[str, tuple[int, ...]]
     named = list(config.modalities or shapes)
     needs = []
     if not set(named) <= shapes.keys():
-        needs.append(f"modalities of the data, {', '.join(shapes)}")
+        needs.append(f"among the modalities of the data ({', '.join(shapes)})")
     if len(named) < 2 and config.modulation.method != "none":
         needs.append("at least two, or `modulation.method` none (a single modality has nothing to be balanced against)")
     if needs:

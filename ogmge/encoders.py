@@ -225,7 +225,9 @@ def build_encoder(name: str, shape: tuple[int, ...], weights: str | None = None)
             features = encoder.eval()(torch.zeros(2, *shape))
         encoder.train(training)
     except Exception as error:  # a custom factory may raise any exception
-        raise ConfigError([Problem("encoder", f"an encoder for samples {list(shape)} ({error})", name)]) from error
+        raise ConfigError(
+            [Problem("encoder", f"an encoder for samples of shape {list(shape)} ({error})", name)]
+        ) from error
     if features.ndim != 2 or features.shape[0] != 2:
         raise ConfigError(
             [Problem("encoder", "an encoder that returns features [B, D]", f"{name}: {list(features.shape)}")]

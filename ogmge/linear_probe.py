@@ -26,7 +26,7 @@ from ogmge.trainer import Batch
 WEIGHT_DECAYS = (10.0, 1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 HELD_OUT = 5  # one in five training samples is held out to choose the weight decay
 ITERATIONS = 1000  # maximum
-GRADIENT = 1e-5  # the optimiser stops when no entry of the gradient is larger
+GRADIENT = 1e-5  # L-BFGS stops when no entry of the gradient is larger
 CLOSE = 1e-4  # the fit counts as converged when every entry of the gradient is smaller
 PRODUCTS = 10**8  # multiplications of a pass that justify one more thread: about 10 ms
 

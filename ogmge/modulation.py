@@ -77,7 +77,13 @@ def coefficient(ratio: Tensor, alpha: float) -> Tensor:
 
 @dataclass(frozen=True)
 class ModulationStats:
-    """Statistics of one step: float32 [M] each, in the order of the encoders, on the device of the logits."""
+    """Statistics of one step: float32 [M] each, in the order of the encoders, on the device of the logits.
+
+    Args:
+        score: sum over the batch of the softmax probability of the true class, s_u (paper, numerator of eq. 8).
+        ratio: discrepancy ratio, rho_u (eq. 8).
+        coefficient: factor of the gradients, k_u (eq. 10); 1 outside the window.
+    """
 
     score: Tensor
     ratio: Tensor
