@@ -1,1 +1,1 @@
-"""Ray: machines, what a trial is given of them, and the processes that train."""
+"""Ray: the machines, the resources of each trial, and the processes that train."""

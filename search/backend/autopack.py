@@ -1,4 +1,4 @@
-"""`gpu: auto` and `cpu: auto`: what a trial is best given, measured with the heaviest configuration."""
+"""`gpu: auto` and `cpu: auto`: choose the resources of a trial by measuring the heaviest configuration."""
 
 from __future__ import annotations
 
@@ -29,18 +29,19 @@ from search.run.open_data import open_data
 
 T = TypeVar("T")
 
-NO_GPU = "no GPU here: with `search.resources.gpu` = auto trials train on CPUs"
-FULL = "each core has one"
+NO_GPU = "no GPU was found, so trials train on CPUs (`search.resources.gpu` is auto)"
+FULL = "that is one per core"
 
 
 @dataclass(frozen=True)
 class PackingDecision:
-    """What a trial is given, and why.
+    """Resources of a trial, and how they were chosen.
 
     Args:
-        resources: of a trial.
-        note: what the user should be told.
-        crowding: how much longer an epoch takes beside the others than alone with the same resources.
+        resources: resources of each trial.
+        note: note to show to the user.
+        crowding: duration of an epoch when all trials run at once, as a multiple of its duration alone with the same
+            resources.
     """
 
     resources: Resources
@@ -49,41 +50,41 @@ class PackingDecision:
 
 
 def peak_of(costs: Mapping[str, Cost]) -> Peak:
-    """The heaviest of configurations that were measured on this process's GPU."""
+    """Return the largest memory peak of configurations that were measured on this process's GPU."""
     label = max(costs, key=lambda name: costs[name].peak_bytes)
     return Peak(label, costs[label].peak_bytes, torch.cuda.get_device_properties(0).total_memory)
 
 
 def cpus_for(cpu: float, nodes: Sequence[Mapping[str, float]]) -> int:
-    """For how many trials a GPU the nodes with GPUs have CPUs; 0 where there is no GPU."""
+    """Return the number of trials per GPU for which nodes with GPUs have enough CPUs; 0 if there is no GPU."""
     return max((int(node["CPU"] / node["GPU"] / cpu) or 1 for node in nodes if node.get("GPU")), default=0)
 
 
 def least_cpu(request: ResourceRequest) -> float:
-    """Cores that a trial has at least, where it is still to be measured how many."""
+    """Return the smallest number of cores that a trial can get: 1 if the number is to be measured."""
     return 1.0 if request.cpu == "auto" else request.cpu
 
 
 def pack_gpu(
     experiment: Experiment, costs: Mapping[str, Cost], nodes: Sequence[Mapping[str, float]], *, forecast: bool = False
 ) -> PackingDecision:
-    """Measures on this process's GPU how many trials share one.
+    """Measure on this process's GPU how many trials should share one GPU.
 
     Args:
-        experiment: whose trials.
-        costs: of its configurations, measured on this GPU.
-        nodes: what each has.
-        forecast: whether `crowding` is measured, which takes seconds more.
+        experiment: experiment that defines the trials.
+        costs: costs of its configurations, measured on this GPU.
+        nodes: resources of each node.
+        forecast: whether to measure `crowding` too, which takes a few more seconds.
 
     Raises:
-        ResourceError: the GPU is too small for one.
+        ResourceError: if the GPU is too small for a single trial.
     """
     request, peak = experiment.search.resources, peak_of(costs)
     at_most = cpus_for(least_cpu(request), nodes)
     most = trials_on_gpu(peak, at_most)
     scarce = "CPU" if most == at_most else "memory"
-    needs = f"{peak.needed_bytes / 1e9:.1f} of its {peak.total_bytes / 1e9:.1f} GB"
-    limit = f"there is no more {scarce}: the heaviest configuration ({peak.label}) takes {needs}"
+    needs = f"{peak.needed_bytes / 1e9:.1f} of the GPU's {peak.total_bytes / 1e9:.1f} GB"
+    limit = f"limited by {scarce}: the heaviest configuration ({peak.label}) takes {needs}"
     packings = on_a_gpu(request.cpu, cpus_a_gpu(nodes), most)
     return _measure_packings(experiment, costs[peak.label], packings, limit, forecast)
 
@@ -91,7 +92,7 @@ def pack_gpu(
 def pack_cpus(
     experiment: Experiment, costs: Mapping[str, Cost], cpus: int, *, forecast: bool = False
 ) -> PackingDecision:
-    """Measures on this machine how many of so many cores a trial gets; see `pack_gpu`."""
+    """Measure how many of this machine's cores each trial should get; see `pack_gpu`."""
     slowest = max(costs.values(), key=lambda cost: cost.epoch_seconds)
     return _measure_packings(experiment, slowest, on_cpus(cpus), FULL, forecast)
 
@@ -99,7 +100,7 @@ def pack_cpus(
 def _measure_packings(
     experiment: Experiment, heaviest: Cost, packings: Sequence[Packing], limit: str, forecast: bool
 ) -> PackingDecision:
-    torch.cuda.empty_cache()  # of what this process has measured
+    torch.cuda.empty_cache()  # free the memory of earlier measurements in this process
     with Crew(experiment.dataset, heaviest.trial) as crew:
         measurements = climb(packings, crew.rate)
         best = best_packing(measurements)
@@ -111,34 +112,34 @@ def _measure_packings(
 
 
 def _decide_on_gpu(experiment: Experiment, nodes: Sequence[Mapping[str, float]]) -> PackingDecision:
-    """In a worker that has a GPU.
+    """Run in a worker that has a GPU.
 
     Raises:
-        ResourceError: torch does not see it, or it is too small.
+        ResourceError: if torch does not see the GPU, or it is too small.
     """
     if not torch.cuda.is_available():
         raise ResourceError(
-            "Ray has a GPU here, and torch in a worker sees none: install a torch that is built for it, or say "
+            "Ray sees a GPU, but torch sees none in Ray's worker: install a build of torch for this GPU, or set "
             "`search.resources.gpu=0`"
         )
     return pack_gpu(experiment, costs_of(experiment, open_data(experiment.dataset), torch.device("cuda")), nodes)
 
 
 def _decide_on_cpus(experiment: Experiment, cpus: int) -> PackingDecision:
-    """In a worker that has all cores of a node."""
+    """Run in a worker that has all cores of a node."""
     return pack_cpus(experiment, costs_of(experiment, open_data(experiment.dataset), device_for(1, 0)), cpus)
 
 
 def resources_for(experiment: Experiment, nodes: Sequence[Mapping[str, float]]) -> PackingDecision:
-    """Decides what a trial is given: as the file says, or as a worker measures it. Ray must be running.
+    """Choose the resources of a trial: as the file requests, or as a worker measures. Ray must be running.
 
     Args:
-        experiment: its `search.resources`.
-        nodes: what each has.
+        experiment: experiment whose `search.resources` are read.
+        nodes: resources of each node.
 
     Raises:
-        ExperimentError: a trial fails in its first steps.
-        ResourceError: a GPU that is too small, or that torch cannot use; more CPUs a trial than there are.
+        ExperimentError: if a trial fails in its first steps.
+        ResourceError: if the GPU is too small, torch cannot use it, or a trial needs more CPUs than any node has.
     """
     request = experiment.search.resources
     if (resources := requested_resources(request, nodes)) is not None:
@@ -149,7 +150,7 @@ def resources_for(experiment: Experiment, nodes: Sequence[Mapping[str, float]]) 
     if not cpus_for(cpu, nodes):  # no node has a GPU
         decision = _measure_cpus(experiment, nodes)
         return replace(decision, note="; ".join(filter(None, (NO_GPU, decision.note))))
-    trials_at_once(Resources(cpu, 1), nodes, "Ray")  # else Ray would wait for such a node for ever
+    trials_at_once(Resources(cpu, 1), nodes, "Ray")  # otherwise Ray would wait forever for such a node
     return _ask_worker(_decide_on_gpu, experiment, nodes, Resources(max(cpu, cpus_a_gpu(nodes) // 1), 1))
 
 
@@ -164,10 +165,10 @@ def _measure_cpus(experiment: Experiment, nodes: Sequence[Mapping[str, float]]) 
 def _ask_worker(
     decide: Callable[[Experiment, T], PackingDecision], experiment: Experiment, there: T, resources: Resources
 ) -> PackingDecision:
-    """Decides in a worker that has these resources.
+    """Run `decide` in a worker that has these resources.
 
     Raises:
-        UserError: of the worker.
+        UserError: if the worker raises it.
     """
     task = ray.remote(num_cpus=resources.cpu, num_gpus=resources.gpu, max_calls=1)(decide)
     try:

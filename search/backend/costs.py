@@ -1,4 +1,4 @@
-"""What each kind of trial of a search costs: those configurations are measured that decide how heavy one is."""
+"""Cost of each kind of trial in a search, measured with the configurations that decide how heavy a trial is."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from search.experiment.formatting import label
 from search.experiment.schema import Experiment, ExperimentError
 from search.experiment.space import methods, with_changes
 
-# paths, or what starts them
+# paths or prefixes of paths
 WEIGH = ("encoder", "modalities", "fusion", "batch_size", "accumulate", "precision", "optimizer.name")
 
 
 def _choices(experiment: Experiment) -> dict[str, list[Any]]:
-    """The choices that decide how heavy a trial is, by path; of a range, its ends."""
+    """Return the choices that decide how heavy a trial is, by path; for a range, its two ends."""
     choices = {path: entry for path, entry in experiment.space.items() if path.startswith(WEIGH)}
     return {path: [e.low, e.high] if isinstance(e, Range) else e for path, e in choices.items()}
 
 
 def costs_of(experiment: Experiment, data: Data, device: torch.device) -> dict[str, Cost]:
-    """By label: the first choice of each path, each other choice by itself, and the heaviest of each together; what
-    is tried first as well, where that makes it another.
+    """Measure configurations and return their costs by label.
 
-    Heaviest is what takes the most memory on a GPU, and the most time on a CPU.
+    Measured are: the first choice of every path, each other choice with the rest unchanged, the heaviest choices of all
+    paths together, and the entries of `search.first`. The heaviest takes the most memory on a GPU, the most time on a
+    CPU.
 
     Raises:
-        ExperimentError: a trial fails in its first steps.
+        ExperimentError: if a trial fails in its first steps.
     """
     base: Changes = {METHOD: methods(experiment.space, experiment.trial)[0]}
     choices, sizes = _choices(experiment), _sizes(experiment, data)

@@ -1,4 +1,4 @@
-"""One training run over several processes, by Ray Train: DDP, on this machine or a cluster's."""
+"""One training run in several processes (DDP), started by Ray Train on this machine or a cluster."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import search.backend.cluster  # isort: skip # noqa: F401, it sets what Ray reads when it is imported
+import search.backend.cluster  # isort: skip # noqa: F401, it must set the environment before Ray is imported
 
 import ray
 import torch
@@ -32,28 +32,28 @@ from search.run.checkpoints import Storage
 from search.run.folder import FolderError
 from search.run.open_data import open_data
 
-RETRIES = 3  # of all processes, where one of them died
+RETRIES = 3  # of the whole training, after one of its processes died
 ORPHANS_S = 120.0
 LOOK_S = 0.2
 
 
 class TrainingFailed(RuntimeError):
-    """The processes gave up: the reason of the one that failed."""
+    """Training in several processes failed, with the reason of the process that failed."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A training run, as all of its processes know it.
+    """Description of a training run that is sent to all of its processes.
 
     Args:
-        trial: the run.
-        dataset: the experiment's, with paths that every process can read.
+        trial: configuration to train.
+        dataset: the experiment's dataset section, with paths that every process can read.
         objective: see `ogmge.fit.train`.
-        epochs: train these only; None trains all of the trial's.
-        all_data: train on the validation samples, too.
-        here: the folder from which the data set's relative paths go; None where it has none.
-        folder: absolute, for the checkpoints, where no `storage` is asked for.
-        storage: for the checkpoints, at a URI.
+        epochs: number of epochs to train; None trains all epochs of the trial.
+        all_data: whether to train on the validation samples too.
+        here: folder that the dataset's relative paths start from; None if it has no relative paths.
+        folder: absolute path of the folder for checkpoints, used if `storage` is None.
+        storage: storage for checkpoints at a URI.
     """
 
     trial: TrialConfig
@@ -66,13 +66,13 @@ class Job:
     storage: Storage | None
 
     def data(self) -> fit.Data:
-        """What is trained on."""
+        """Open the data set."""
         data: Any = open_data(self.dataset)
         return data.all_for_training() if self.all_data else data  # type: ignore[no-any-return]
 
     @contextmanager
     def checkpoints(self, *, first: bool) -> Iterator[tuple[Path, Callable[[], None]]]:
-        """The folder that a process trains in, and what keeps it; the first process alone has one that is kept."""
+        """Yield the folder that a process trains in and a function that saves it; only the first process saves."""
         if not first:
             with tempfile.TemporaryDirectory() as empty:
                 yield Path(empty), lambda: None
@@ -86,10 +86,10 @@ class Job:
 
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """Waits for what a killed command has left behind: its processes may train on for some seconds, and write.
+    """Lock the folder; wait for processes of a killed command, which may train and write for some seconds more.
 
     Raises:
-        FolderError: they do not end.
+        FolderError: if these processes do not end.
     """
     with (folder / ".training").open("w") as lock:
         until = time.monotonic() + ORPHANS_S
@@ -99,21 +99,23 @@ def _alone_in(folder: Path) -> Iterator[None]:
                 break
             except OSError as error:
                 if time.monotonic() > until:
-                    raise FolderError(f"another process still trains in {folder}: wait for it, or stop it") from error
+                    raise FolderError(
+                        f"another process is still training in {folder}: wait until it ends, or stop it"
+                    ) from error
                 time.sleep(LOOK_S)
         yield
 
 
 def _loop(config: dict[str, Any]) -> None:
-    """In each process."""
+    """Train in one of the processes."""
     mailbox = config["mailbox"]
     if ray.get(mailbox.failure.remote()) is not None:
         return
     try:
         _train(config["job"], config["resources"], mailbox)
-    except (NonFiniteLoss, fit.NonFiniteMetric) as error:  # in all processes at once
+    except (NonFiniteLoss, fit.NonFiniteMetric) as error:  # raised in all processes at once
         ray.get(mailbox.fail.remote(str(error)))
-    except Exception as error:  # in this one; the others wait for it, and end when it does
+    except Exception as error:  # only in this one; the others wait for it and end with it
         if not _is_peer_loss(error):
             ray.get(mailbox.fail.remote(f"{type(error).__name__}: {error}"))
         raise
@@ -145,33 +147,33 @@ def _train(job: Job, resources: Resources, mailbox: Any) -> None:
 
 
 def _is_peer_loss(error: Exception) -> bool:
-    """Whether it is another process that is gone, or has failed."""
+    """Return True if the error only says that another process has died or failed."""
     said = str(error)
     return isinstance(error, dist.DistError) or any(name in said for name in ("gloo", "NCCL", "closed by peer"))
 
 
 def train(job: Job, workers: int, cpu: float, gpu: bool, report: fit.Report) -> None:
-    """Trains in so many processes, and reports each epoch here. Ray must be running.
+    """Train in several processes and report each epoch in this one. Ray must be running.
 
-    A process that dies takes the others with it; all begin again from the last epoch, `RETRIES` times. A training that
-    fails is not tried again.
+    If a process dies, the others end too, and all restart from the last epoch, up to `RETRIES` times. A training that
+    fails with an error is not repeated.
 
     Args:
-        job: the run.
-        workers: processes.
-        cpu: cores of each.
-        gpu: whether each has a GPU.
-        report: called with each epoch's metrics; again with those before, where processes began again.
+        job: training run.
+        workers: number of processes.
+        cpu: number of cores per process.
+        gpu: whether each process has a GPU.
+        report: function called with the metrics of each epoch; after a restart it may get the same epochs again.
 
     Raises:
-        ResourceError: there is no room for so many, ever; Ray Train would wait for it.
-        TrainingFailed: it diverged, or a process failed to the last.
+        ResourceError: if Ray can never hold this many processes; Ray Train would wait forever.
+        TrainingFailed: if the training diverged, or a process failed in the last attempt too.
     """
     each = Resources(cpu, 1.0 if gpu else 0.0)
     if workers > (most := trials_at_once(each, nodes(), "Ray")):
         raise ResourceError(
-            f"--workers asks for {workers} processes of {each} each (`search.resources.cpu`), but Ray has room for "
-            f"{most}: ask for fewer, or for less"
+            f"--workers asks for {workers} processes with {each} each (`search.resources.cpu`), but Ray has room for "
+            f"{most}: ask for fewer processes, or for fewer cores per process"
         )
     mailbox: Any = ray.remote(num_cpus=0)(Mailbox).remote()
     thread = _RayTrain(job, mailbox, workers, each)
@@ -179,7 +181,7 @@ def train(job: Job, workers: int, cpu: float, gpu: bool, report: fit.Report) -> 
     while thread.is_alive():
         thread.join(LOOK_S)
         _report_epochs(mailbox, report)
-    _report_epochs(mailbox, report)  # those that came while a report took long
+    _report_epochs(mailbox, report)  # epochs that arrived during the last report
     if reason := ray.get(mailbox.failure.remote()) or thread.failure:
         raise TrainingFailed(reason)
 
@@ -190,10 +192,10 @@ def _report_epochs(mailbox: Any, report: fit.Report) -> None:
 
 
 class _RayTrain(threading.Thread):
-    """Ray Train in a thread: in the main one it would take Ctrl-C for itself, and end the program with 0.
+    """Thread that runs Ray Train, which in the main thread would catch Ctrl-C and end the program with exit code 0.
 
     Attributes:
-        failure: why it gave up; None if it did not.
+        failure: reason of the failure; None if there was none.
     """
 
     def __init__(self, job: Job, mailbox: Any, workers: int, each: Resources) -> None:
@@ -219,5 +221,5 @@ class _RayTrain(threading.Thread):
 
 
 def gpu_count() -> int:
-    """GPUs of the Ray that runs."""
+    """Return the number of GPUs of the running Ray."""
     return int(ray.cluster_resources().get("GPU", 0))

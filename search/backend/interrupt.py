@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while trials run: once for a clean stop, Ctrl-C a second time for one at once."""
+"""Ctrl-C and SIGTERM while trials run: the first signal stops cleanly, a second Ctrl-C stops at once."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from contextlib import contextmanager
 from types import FrameType
 
 INTERRUPTED = 130  # exit code
-STOPPING = "\nstopping: each trial ends with the epoch it is at. Ctrl-C again stops at once, and costs these epochs\n"
-NOW = "\nstopped at once; what was done is kept. --resume goes on with a search, the same command with a confirmation\n"
+STOPPING = "\nstopping: each trial finishes its current epoch. Ctrl-C again stops at once and discards these epochs\n"
+NOW = (
+    "\nstopped at once; completed work is saved. Resume a search with --resume, a confirmation with the same command\n"
+)
 
 
 class Interrupt:
-    """The handler of both signals, for as long as Tune runs.
+    """Handler of both signals while Tune runs.
 
     Attributes:
-        asked: whether one came.
+        asked: whether a signal has arrived.
     """
 
     def __init__(self) -> None:
@@ -26,20 +28,20 @@ class Interrupt:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if self.asked and number == signal.SIGINT:
             os.write(2, NOW.encode())
-            os._exit(INTERRUPTED)  # Ray's processes end with their driver, and the journal is whole at any time
+            os._exit(INTERRUPTED)  # Ray's processes end with their driver, and the journal is always complete
         self.asked = True
-        signal.raise_signal(signal.SIGUSR1)  # Tune ends cleanly, and gives Ctrl-C back to its handler before
+        signal.raise_signal(signal.SIGUSR1)  # Tune ends cleanly, and restores the previous handler of Ctrl-C
         self.listen()
-        os.write(2, STOPPING.encode())  # now: who answers it with Ctrl-C is heard
+        os.write(2, STOPPING.encode())  # only now: this handler is active again, for a second Ctrl-C
 
     def listen(self) -> None:
-        """Takes the signals over; from Tune, whose own handler of Ctrl-C stands once it has begun."""
+        """Install this handler; needed again after Tune has started, which installs its own for Ctrl-C."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self)
 
     @contextmanager
     def handle_signals(self) -> Iterator[None]:
-        """Puts back what was there before; but a second Ctrl-C stops at once also while the first is dealt with."""
+        """Restore the previous handlers at the end; after a signal keep Ctrl-C's, as a second one must stop at once."""
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield

@@ -1,13 +1,13 @@
-"""What the processes of a training tell the one that started them.
+"""Messages from the processes of a training to the process that started them.
 
-In a file of its own: the actor's process imports this file, and what this imports.
+This is a separate file because the actor's process imports it with everything it imports.
 """
 
 from __future__ import annotations
 
 
 class Mailbox:
-    """An actor: keeps the epochs that are put until they are taken, and the first failure."""
+    """Ray actor that holds reported epochs until they are taken, and the first failure."""
 
     def __init__(self) -> None:
         self._epochs: list[dict[str, float]] = []
@@ -17,7 +17,7 @@ class Mailbox:
         self._epochs.append(metrics)
 
     def take(self) -> list[dict[str, float]]:
-        """Epochs since the last call."""
+        """Return the epochs reported since the last call."""
         epochs, self._epochs = self._epochs, []
         return epochs
 
@@ -25,5 +25,5 @@ class Mailbox:
         self._failure = self._failure or reason
 
     def failure(self) -> str | None:
-        """Why the training has failed, so that another try of it, as after a death, is in vain; None if it has not."""
+        """Return why the training failed, in which case a retry is useless; None if it has not failed."""
         return self._failure

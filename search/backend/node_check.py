@@ -1,4 +1,4 @@
-"""Whether each node of a cluster sees the same files, can write where it must, and has the packages it needs."""
+"""Checks that each node of a cluster sees the same files, can write to its folders and has the required packages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
-import search.backend.environment  # isort: skip # noqa: F401, it sets what Ray reads when it is imported
+import search.backend.environment  # isort: skip # noqa: F401, it must set the environment before Ray is imported
 
 import ray
 from ray.exceptions import RayError
@@ -25,23 +25,24 @@ NODE_S = 120.0
 
 
 class ClusterError(UserError):
-    """A cluster that cannot be joined, or whose nodes lack what is needed."""
+    """A cluster that cannot be joined, or a node that lacks something."""
 
 
 def living_nodes() -> list[dict[str, Any]]:
-    """Ray's nodes, but for those that have left it."""
+    """Return the nodes that are still part of the Ray cluster."""
     return [node for node in ray.nodes() if node["Alive"]]
 
 
 def check_nodes(read: Mapping[str, str], written: Mapping[str, str]) -> None:
-    """Checks that every node of the cluster sees the same files and has the packages that workers need.
+    """Check that every node of the cluster sees the same files and has the packages that workers need.
 
     Args:
-        read: option -> path of a file or folder, or URI of a store, that workers read.
-        written: option -> path or URI of a folder that they write to; a mark is made in it, looked for and copied.
+        read: paths of files or folders, or URIs of stores, that workers read, by option.
+        written: paths or URIs of folders that workers write to, by option. A marker file is written to each; every node
+            must see it and be able to write another.
 
     Raises:
-        ClusterError: a sentence for each node and what it lacks.
+        ClusterError: if a node lacks something, with one sentence for each node and problem.
     """
     here = {option: whereabouts(where) for option, where in read.items()}
     task = ray.remote(num_cpus=0)(find_problems)
@@ -51,17 +52,17 @@ def check_nodes(read: Mapping[str, str], written: Mapping[str, str]) -> None:
             there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
             answers[name] = task.options(scheduling_strategy=there).remote(here, marks, NEEDED)
-        lines = [f"the node {name} {problem}" for name, answer in answers.items() for problem in _answer(answer)]
+        lines = [f"node {name} {problem}" for name, answer in answers.items() for problem in _answer(answer)]
     if lines:
         raise ClusterError("\n".join(lines))
 
 
 @contextmanager
 def mark_folders(written: Mapping[str, str]) -> Iterator[dict[str, tuple[str, str]]]:
-    """Folders with a file in them: option -> path or URI, and the file's name.
+    """Write a marker file to each folder; yield option -> (path or URI, name of the marker).
 
     Raises:
-        ClusterError: one cannot be written to.
+        ClusterError: if a folder cannot be written to.
     """
     marks = {option: (whereabouts(where), f".seen-{secrets.token_hex(8)}") for option, where in written.items()}
     try:
@@ -74,7 +75,7 @@ def mark_folders(written: Mapping[str, str]) -> Iterator[dict[str, tuple[str, st
 
 
 def find_problems(read: Mapping[str, str], marks: Mapping[str, tuple[str, str]], needed: Collection[str]) -> list[str]:
-    """On a node: what it does not see, what it cannot write to, and the packages that it does not have."""
+    """Run on a node: return one sentence for each path it does not see or write to and for missing packages."""
     problems = []
     for option, where in read.items():
         problems += _look_for(option, where, MANIFEST if is_uri(where) else None)
@@ -85,11 +86,11 @@ def find_problems(read: Mapping[str, str], marks: Mapping[str, tuple[str, str]],
 
 def _look_for_packages(needed: Collection[str]) -> list[str]:
     absent = [package for package in needed if find_spec(package) is None]
-    return [f"lacks {', '.join(absent)}: install there what this machine has"] if absent else []
+    return [f"lacks {', '.join(absent)}: install the same packages as on this machine"] if absent else []
 
 
 def _write_mark(option: str, where: str, name: str) -> list[str]:
-    """Writes a file; a sentence where that cannot be."""
+    """Write a marker file; return a sentence if that fails."""
     try:
         with NamedTemporaryFile() as file:
             Remote(where).put(Path(file.name), name)
@@ -99,9 +100,9 @@ def _write_mark(option: str, where: str, name: str) -> list[str]:
 
 
 def _copy_mark(option: str, where: str, name: str) -> list[str]:
-    """Writes a second file beside a mark; a sentence where that cannot be."""
+    """Write a second marker next to the first; return a sentence if that fails."""
     copied = f"{name}-{secrets.token_hex(4)}"
-    problems = [f"fails: {line}" for line in _write_mark(option, where, copied)]
+    problems = [f"reports an error: {line}" for line in _write_mark(option, where, copied)]
     _delete_mark(where, copied)
     return problems
 
@@ -112,15 +113,15 @@ def _delete_mark(where: str, name: str) -> None:
 
 
 def _look_for(option: str, where: str, name: str | None) -> list[str]:
-    """A sentence where there is no such path, or no file of that name in a folder."""
+    """Return a sentence if the path, or the file with this name in the folder, is missing."""
     try:
         if Remote(where).exists(name) if name else Path(where).exists():
             return []
     except RemoteError as error:
-        return [f"fails: `{option}`: {error}"]
+        return [f"reports an error: `{option}`: {error}"]
     return [
-        f"does not see {where} (`{option}`): put it where all nodes see it under one name, such as a shared file "
-        "system or an object store"
+        f"does not see {where} (`{option}`): put it where all nodes see it at the same path or URI, such as on a "
+        "shared file system or in an object store"
     ]
 
 
@@ -128,5 +129,5 @@ def _answer(reference: Any) -> list[str]:
     try:
         problems: list[str] = ray.get(reference, timeout=NODE_S)
     except RayError as error:
-        return [f"runs none of our code ({str(error).strip().splitlines()[-1]})"]
+        return [f"cannot run the check ({str(error).strip().splitlines()[-1]})"]
     return problems

@@ -1,4 +1,4 @@
-"""Warnings that come while something else is shown are kept for later."""
+"""Collector of warnings that arrive while something else is on the screen."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ OURS = ("search", "ogmge", "datasets")
 
 
 class Notices(logging.Handler):
-    """Keeps our warnings, and what libraries call an error; users need not see their warnings."""
+    """Handler that keeps our own warnings and libraries' errors; libraries' warnings are dropped."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -23,14 +23,14 @@ class Notices(logging.Handler):
             self._texts.append(f"{record.getMessage()}{cause}")
 
     def take(self) -> list[str]:
-        """Those since the last call, in order."""
+        """Return the texts since the last call, in order."""
         texts, self._texts = self._texts, []
         return texts
 
 
 @contextmanager
 def collect_notices() -> Iterator[Notices]:
-    """Keeps what would else be written between the lines of whatever is shown."""
+    """Collect log messages that would otherwise be written into what is on the screen."""
     root, notices = logging.getLogger(), Notices()
     plain = [handler for handler in root.handlers if type(handler) is logging.StreamHandler]
     for handler in plain:

@@ -1,4 +1,4 @@
-"""A function on many tasks, by all cores that Ray has."""
+"""Parallel map over all cores of Ray."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ Out = TypeVar("Out")
 
 
 def ray_map(function: Callable[[In], Out], tasks: Sequence[In]) -> Iterator[Out]:
-    """The function's results as they come, one task a core; few more tasks than cores are on their way.
+    """Apply the function to the tasks, one task per core, and yield the results as they arrive.
 
-    A task whose worker died is tried again. Ray must be running. What runs when this ends early goes on until Ray ends:
-    it is never cancelled, as Ray 2.60 aborts the whole program where a task ends at that moment.
+    At most twice as many tasks as cores are submitted at a time. A task whose worker dies is repeated. Ray must be
+    running. If the caller stops early, submitted tasks run on until Ray ends. They are not cancelled, because Ray 2.60
+    aborts the whole program if a task ends at that moment.
 
     Raises:
-        BrokenProcessPool: its workers died each time, or were killed for want of memory.
+        BrokenProcessPool: if a task's workers died each time, or were killed because memory was short.
     """
     ahead = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
     remote = ray.remote(num_cpus=1, max_retries=3)(function)

@@ -1,4 +1,4 @@
-"""All that affects a training besides its configuration: the data, the code, the machine."""
+"""Everything that affects a training besides its configuration: the data, the code and the machine."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from search.experiment.schema import Experiment
 from search.tracking.client import versions
 
 ROOT = Path(__file__).resolve().parents[2]
-TRAINS = ("ogmge", "datasets")  # our packages that a training's result depends on
+TRAINS = ("ogmge", "datasets")  # our packages that affect the result of a training
 
 
 def code(own: Iterable[str]) -> str:
-    """A digest of the code that trains.
+    """Return a digest of the code that trains.
 
     Args:
-        own: files or folders of modules of the user's.
+        own: files or folders of the user's own modules.
     """
     digest = hashlib.blake2b(digest_size=16)
     for place in [*(ROOT / name for name in TRAINS), *map(Path, own)]:
@@ -31,12 +31,14 @@ def code(own: Iterable[str]) -> str:
 
 
 def context_of(experiment: Experiment, fingerprint: str, resources: Resources, own: Iterable[str]) -> str:
-    """All of it, as text. On a CPU the number of threads is part of it: sums are made in another order.
+    """Return the context of a training as text.
+
+    On a CPU it includes the number of threads, because it changes the order of sums.
 
     Args:
-        experiment: what is searched.
-        fingerprint: of the data.
-        resources: what a trial is given.
+        experiment: experiment that is searched.
+        fingerprint: fingerprint of the data.
+        resources: resources of each trial.
         own: see `code`.
     """
     context = {
@@ -52,7 +54,7 @@ def context_of(experiment: Experiment, fingerprint: str, resources: Resources, o
 
 
 def _weights(trial: TrialConfig) -> list[list[int]]:
-    """Size and time of the files with the first weights."""
+    """Return size and modification time of the files with initial weights."""
     named = trial.weights.values() if isinstance(trial.weights, dict) else [trial.weights]
     files = [path.stat() for path in map(Path, filter(None, named)) if path.is_file()]
     return [[file.st_size, file.st_mtime_ns] for file in files]

@@ -1,4 +1,4 @@
-"""Where prefixes are stored: a file each, beside the trials' checkpoints, at a path or a URI."""
+"""Store of prefixes: one file per prefix, next to the trials' checkpoints, at a path or a URI."""
 
 from __future__ import annotations
 
@@ -21,50 +21,51 @@ FOLDER, SUFFIX = "prefixes", ".pt"
 
 @dataclass(frozen=True)
 class PrefixStore:
-    """Prefixes by key. A file is there whole or not at all; of two that are written under one key, which hold the same,
-    the first stays.
+    """Stored prefixes by key.
+
+    Files are written atomically. If two are written under the same key, they have the same content and the first stays.
 
     Args:
-        storage: of the run's checkpoints.
+        storage: storage of the run's checkpoints.
     """
 
     storage: Storage
 
     def get(self, key: str) -> dict[str, Any] | None:
-        """In a worker: the state under a key, if any. A corrupt one is dropped, so that it will be trained again."""
+        """Return the state stored under a key, or None; a corrupt file is deleted. Called in a worker."""
         try:
             with TemporaryDirectory() as folder:
                 path = self.storage.remote.fetch(self._name(key), Path(folder, "copy"))
                 return checkpoint.load(path) if path.exists() else None
         except (checkpoint.CheckpointError, RemoteError, OSError) as error:
-            log.warning("%s; these epochs are trained again", error)
+            log.warning("%s; its epochs will be trained again", error)
             self.drop(key)
             return None
 
     def put(self, key: str, state: dict[str, Any]) -> int | None:
-        """In a worker: store a prefix; returns its bytes, or None where it cannot be written: it only saves time."""
+        """Store a prefix; return its size in bytes, or None if it cannot be written. Called in a worker."""
         try:
             return self.storage.remote.add(self._name(key), partial(checkpoint.save, state))
         except (RemoteError, OSError) as error:
-            log.warning("%s; other trials train these epochs, too", error)
+            log.warning("%s; other trials will have to train these epochs themselves", error)
             return None
 
     def sizes(self) -> dict[str, int]:
-        """Key -> bytes of all that are stored.
+        """Return key -> bytes of all stored prefixes.
 
         Raises:
-            RemoteError: they cannot be listed.
+            RemoteError: if they cannot be listed.
         """
         found = self.storage.remote.sizes(self.storage.name(FOLDER))
         return {name.removesuffix(SUFFIX): size for name, size in found.items() if name.endswith(SUFFIX)}
 
     def drop(self, key: str) -> None:
-        """Delete one, if it is there."""
+        """Delete a prefix if it is stored."""
         with suppress(RemoteError, OSError):
             self.storage.remote.delete(self._name(key))
 
     def clear(self) -> None:
-        """Delete all of them, with what a killed worker left half written."""
+        """Delete all prefixes, and partial files left by killed workers."""
         with suppress(RemoteError):
             self.storage.remote.delete_folder(self.storage.name(FOLDER))
 

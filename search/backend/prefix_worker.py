@@ -1,4 +1,4 @@
-"""The prefixes that a worker takes from other trials, and stores for them."""
+"""Prefixes that a worker takes from other trials, and stores for them."""
 
 from __future__ import annotations
 
@@ -16,19 +16,22 @@ log = logging.getLogger(__name__)
 
 
 class Prefixes:
-    """Of one trial.
+    """Prefixes of one trial.
 
     Args:
-        store: of all of them.
-        order: see `search.tuner.prefixes.sharing.Order`, as a dict.
+        store: store of all prefixes.
+        order: instance of `search.tuner.prefixes.sharing.Order` as a dict.
     """
 
     def __init__(self, store: PrefixStore, order: Mapping[str, Any]) -> None:
         self._store, self._inherits, self._leaves = store, order["inherits"], order["leaves"]
 
     def take(self, trial: TrialConfig, folder: Path) -> int:
-        """Before the trial begins: have it go on from the longest stored prefix; returns how many epochs that has, 0
-        where there is none, or where the trial was interrupted and goes on from its own last epoch."""
+        """Prepare a trial to continue from its longest stored prefix, before it starts.
+
+        Returns the number of epochs in the prefix. It is 0 if none is stored, or if the trial was interrupted and
+        resumes from its own last epoch.
+        """
         if (folder / LAST).exists():
             return 0
         for key in self._inherits:
@@ -37,16 +40,16 @@ class Prefixes:
         return 0
 
     def leave(self, epochs: int, folder: Path) -> list[tuple[str, int]]:
-        """After so many epochs: store the prefix, where one is asked for; returns its key and its size in bytes."""
+        """Store the prefix with this number of epochs if the order asks for it; return its key and size in bytes."""
         key = self._leaves.get(epochs)
         if key is None:
             return []
         try:
             state = prefix_state(folder)
         except checkpoint.CheckpointError as error:
-            log.warning("%s; other trials train these epochs, too", error)
+            log.warning("%s; other trials will have to train these epochs themselves", error)
             return []
-        if len(state["last"]["history"]) != epochs:  # it was interrupted, and reports again what it did before
+        if len(state["last"]["history"]) != epochs:  # after an interruption, a trial reports earlier epochs again
             return []
         size = self._store.put(key, state)
         return [] if size is None else [(key, size)]

@@ -1,4 +1,4 @@
-"""What can be known to go wrong is known before the first worker starts: every kind of model is built once."""
+"""Checks before the first worker starts: every kind of model is built once."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from search.experiment.sources import opening_notes
 from search.experiment.space import methods, with_changes
 from search.run.open_data import open_data
 
-# paths, or what they start with: each modality may have an encoder of its own (`encoder.audio`)
+# paths or prefixes of paths: each modality may have its own encoder (`encoder.audio`)
 MODULATES = ("modulation.parameters", "modulation.apply", "optimizer.name")
 SHAPES_THE_MODEL = ("encoder", "weights", "modalities", "fusion", *MODULATES)
 
 
 def metric_names(modalities: list[str]) -> list[str]:
-    """What can be optimised."""
+    """Return the metrics that can be optimised."""
     return ["val/accuracy", "val/loss", *(f"val/accuracy/{name}" for name in modalities)]
 
 
 def _modalities_of_all(experiment: Experiment, data: fit.Data) -> list[str]:
-    """The modalities that every trial has, of those that the data have."""
+    """Return the modalities of the data that every trial uses."""
     choices = experiment.space.get("modalities", [experiment.trial.modalities])
     shared = set(data.shapes)
     for names in choices if isinstance(choices, list) else []:
@@ -51,7 +51,7 @@ def _metric_problems(experiment: Experiment, data: fit.Data) -> list[str]:
 
 
 def _variants(experiment: Experiment) -> Iterator[Changes]:
-    """The trial itself, it with each choice that makes another model, and the configurations that are tried first."""
+    """Yield the trial itself, the trial with each choice that changes its model, and the entries of `search.first`."""
     base: Changes = {METHOD: methods(experiment.space, experiment.trial)[0]} if experiment.space else {}
     yield base
     for path, entry in experiment.space.items():
@@ -62,11 +62,11 @@ def _variants(experiment: Experiment) -> Iterator[Changes]:
 
 
 def _find_problems(experiment: Experiment, changes: Changes, data: fit.Data) -> list[str]:
-    """Builds the model of one kind of trial; a sentence for each thing that prevents it."""
+    """Build the model of one kind of trial; return a sentence for each problem."""
     try:
         config = with_changes(experiment.trial, changes)
     except ValueError as error:
-        return [f"`space`: {label(changes)} makes no valid trial ({error})"]
+        return [f"`space`: {label(changes)} is not a valid trial ({error})"]
     try:
         fit.start(config, data, torch.device("cpu"))
     except ConfigError as error:
@@ -77,26 +77,29 @@ def _find_problems(experiment: Experiment, changes: Changes, data: fit.Data) -> 
 
 
 def check_search(experiment: Experiment) -> tuple[fit.Data, list[str]]:
-    """Checks that a search can begin; returns its data, and what its user should be told.
+    """Check that a search can start; return its data and notes for the user.
 
     Raises:
-        ExperimentError: there is nothing to search; and see `check_models`.
-        DatasetError: the data are not there.
+        ExperimentError: if there is nothing to search; see also `check_models`.
+        DatasetError: if the data are missing.
     """
     if not experiment.space:
         raise ExperimentError(
             experiment.name,
-            ["there is no `space`, so there is nothing to search: train it with `python -m search train FILE`"],
+            [
+                "there is no `space`, so there is nothing to search; to train `trial` once:\n"
+                "uv run python -m search train FILE"
+            ],
         )
     data = open_data(experiment.dataset)
     return data, [*check_models(experiment, data), *opening_notes(experiment)]
 
 
 def check_models(experiment: Experiment, data: fit.Data) -> list[str]:
-    """Builds each kind of model that the experiment asks for; returns what its user should be told.
+    """Build each kind of model that the experiment asks for; return notes for the user.
 
     Raises:
-        ExperimentError: a model that cannot be built, or a metric that these data do not have.
+        ExperimentError: if a model cannot be built, or these data do not have the searched metric.
     """
     problems = _metric_problems(experiment, data)
     with warnings.catch_warnings(record=True) as caught:

@@ -1,4 +1,4 @@
-"""Linear probes of a trial's encoders while it trains, in its worker."""
+"""Linear probes of a trial's encoders, fitted in its worker while it trains."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from search.run.probed_epochs import PREFIX, is_probed
 
 @dataclass(frozen=True)
 class Probes:
-    """Measures a model after each so many epochs, and after its last: see `ogmge.fit.Measure`.
+    """Probes of a model at regular intervals and after its last epoch: see `ogmge.fit.Measure`.
 
     Args:
-        data: that the model is trained on.
-        device: where the probes are fitted.
-        every: epochs.
+        data: data that the model is trained on.
+        device: device on which the probes are fitted.
+        every: number of epochs between probes.
     """
 
     data: Data

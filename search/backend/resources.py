@@ -1,4 +1,4 @@
-"""How much of a machine a trial gets: what its file says, or what was measured; more where it ran out of memory."""
+"""Resources of a trial: as requested or measured, and more after it has run out of memory."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from dataclasses import dataclass, replace
 from search.experiment.mistakes import UserError
 from search.experiment.schema import ResourceRequest
 
-CONTEXT_BYTES = 600_000_000  # of a GPU's memory that a process takes before its first tensor
-MARGIN = 1.1  # of the measured peak: memory is taken in blocks, and not each step takes as much as those measured
+CONTEXT_BYTES = 600_000_000  # GPU memory that a process takes before its first tensor
+MARGIN = 1.1  # times the measured peak: memory is allocated in blocks, and later steps may need more
 
 
 class ResourceError(UserError):
-    """A trial asks for more than any machine here has."""
+    """A trial that needs more than any available machine has."""
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What a trial is given."""
+    """CPUs and GPUs of a trial."""
 
     cpu: float
     gpu: float
@@ -29,22 +29,26 @@ class Resources:
 
     @property
     def amounts(self) -> dict[str, float]:
-        """By kind, as Ray names them: `CPU`, and `GPU` where there is any."""
+        """Amounts by Ray's names: `CPU`, and `GPU` if there is any."""
         return {"CPU": self.cpu, **({"GPU": self.gpu} if self.gpu else {})}
 
     def trials_on(self, node: Mapping[str, float]) -> int:
-        """How many trials fit at the same time on a node with so many `CPU` and `GPU`."""
+        """Return the number of trials that fit on a node at the same time.
+
+        Args:
+            node: its resources, `CPU` and `GPU`.
+        """
         return min(int(node.get(kind, 0) / amount + 1e-9) for kind, amount in self.amounts.items())
 
 
 @dataclass(frozen=True)
 class Peak:
-    """The memory of a GPU, and what the heaviest configuration takes of it.
+    """GPU memory, and how much of it the heaviest configuration needs.
 
     Args:
-        label: of the configuration.
-        needed_bytes: by its tensors.
-        total_bytes: of the GPU.
+        label: label of the configuration.
+        needed_bytes: memory of its tensors.
+        total_bytes: memory of the GPU.
     """
 
     label: str
@@ -53,46 +57,52 @@ class Peak:
 
 
 def trials_at_once(resources: Resources, nodes: Sequence[Mapping[str, float]], owner: str) -> int:
-    """How many trials fit at the same time on nodes with so many `CPU` and `GPU` each.
+    """Return the number of trials that fit on all nodes at the same time.
+
+    Args:
+        resources: resources of each trial.
+        nodes: `CPU` and `GPU` of each node.
+        owner: name of the machine or cluster, for error messages.
 
     Raises:
-        ResourceError: not even one fits on any.
+        ResourceError: if not even one trial fits on any node.
     """
     if fitting := sum(map(resources.trials_on, nodes)):
         return fitting
     most = {kind: max(node.get(kind, 0) for node in nodes) for kind in ("CPU", "GPU")}
-    where = "here" if len(nodes) == 1 else "on any one of its nodes"
+    where = "" if len(nodes) == 1 else " on any of its nodes"
     for kind, amount in resources.amounts.items():
         if amount > most[kind]:
             raise ResourceError(
-                f"`search.resources.{kind.lower()}` asks for {amount:g} {kind} a trial, but {owner} has no more than "
-                f"{most['CPU']:g} CPU and {most['GPU']:g} GPU {where}: ask for less"
+                f"`search.resources.{kind.lower()}` asks for {amount:g} {kind} per trial, but {owner} has at most "
+                f"{most['CPU']:g} CPU and {most['GPU']:g} GPU{where}: ask for less"
             )
     raise ResourceError(
-        f"`search.resources` asks for {resources} a trial, but no node of {owner} has both: ask for less"
+        f"`search.resources` asks for {resources} per trial, but no node of {owner} has both: ask for less"
     )
 
 
 def trials_on_gpu(peak: Peak, at_most: int) -> int:
-    """How many trials of the heaviest configuration are sure to fit on a GPU.
+    """Return the number of trials of the heaviest configuration that fit on a GPU with a safety margin.
 
     Args:
-        peak: memory of one.
-        at_most: trials on a GPU for which there are CPUs.
+        peak: memory that one trial needs.
+        at_most: number of trials per GPU for which there are CPUs.
 
     Raises:
-        ResourceError: the GPU is too small for one.
+        ResourceError: if the GPU is too small for a single trial.
     """
     if peak.needed_bytes + CONTEXT_BYTES > peak.total_bytes:
         raise ResourceError(
-            f"the heaviest configuration ({peak.label}) takes {peak.needed_bytes / 1e9:.1f} GB, and a GPU here has "
-            f"{peak.total_bytes / 1e9:.1f} GB: bf16, or `trial.accumulate` = 2 and more, needs less"
+            f"the heaviest configuration ({peak.label}) needs {peak.needed_bytes / 1e9:.1f} GB of memory, but a GPU "
+            f"here has {peak.total_bytes / 1e9:.1f} GB: set `trial.precision` to bf16, or "
+            "`trial.accumulate` to 2 or more"
         )
     return max(1, min(int(peak.total_bytes / (peak.needed_bytes * MARGIN + CONTEXT_BYTES)), at_most))
 
 
 def share(trials: int) -> float:
-    """The part of a GPU that each of so many gets, as finely as Ray counts.
+    """Return the share of a GPU for each of several trials, rounded down to Ray's precision.
 
     >>> share(3)
     0.3333
@@ -101,13 +111,14 @@ def share(trials: int) -> float:
 
 
 def resource_levels(first: Resources, most_cpu: float) -> list[Resources]:
-    """What a trial is given: at first, after it has run out of memory, and after it has done so again.
+    """Return the resources of a trial at first, after it has run out of memory, and after it has done so again.
 
-    Twice as much, then a whole GPU to itself, or all CPUs of a node where it trains on these.
+    The second level doubles the GPU share; the third is a whole GPU. On CPUs, the cores are doubled, then all cores of
+    a node are used.
 
     Args:
-        first: what it is given at first.
-        most_cpu: of any node.
+        first: resources at first.
+        most_cpu: largest number of CPUs of any node.
 
     >>> [str(level) for level in resource_levels(Resources(1, 0.25), 8)]
     ['1 CPU and 0.25 GPU', '1 CPU and 0.5 GPU', '1 CPU and 1 GPU']
@@ -120,12 +131,12 @@ def resource_levels(first: Resources, most_cpu: float) -> list[Resources]:
 
 
 def cpus_a_gpu(nodes: Sequence[Mapping[str, float]]) -> float:
-    """How many CPUs there are for each GPU, where there are fewest; 0 where there is no GPU."""
+    """Return the number of CPUs per GPU, on the node with the fewest; 0 if there is no GPU."""
     return min((node.get("CPU", 0) / node["GPU"] for node in nodes if node.get("GPU")), default=0.0)
 
 
 def cores_each(processes: int, nodes: Sequence[Mapping[str, float]]) -> float:
-    """Cores for each of so many processes, spread evenly over nodes.
+    """Return the number of cores per process if processes are spread evenly over nodes.
 
     >>> cores_each(3, [{"CPU": 8}, {"CPU": 9}]), cores_each(1, [{"CPU": 8}, {"CPU": 8}]), cores_each(4, [{"CPU": 2}])
     (4.0, 8.0, 1.0)
@@ -135,8 +146,10 @@ def cores_each(processes: int, nodes: Sequence[Mapping[str, float]]) -> float:
 
 
 def requested_resources(request: ResourceRequest, nodes: Sequence[Mapping[str, float]]) -> Resources | None:
-    """The resources that a file asks for; None where they are to be measured. Beside a part of a GPU, `cpu: auto` is
-    the same part of its CPUs."""
+    """Return the resources that a file asks for; None if they must be measured.
+
+    With a share of a GPU, `cpu: auto` means the same share of the CPUs.
+    """
     cpu, gpu = request.cpu, request.gpu
     if gpu == "auto" or (cpu == "auto" and not gpu):
         return None

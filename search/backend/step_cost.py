@@ -1,4 +1,4 @@
-"""What a trial costs, from a few steps of it: the trial as the search runs it, on the first batches of each pass."""
+"""Cost of a trial, measured by training it as the search does, on the first batches of each pass."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from ogmge import fit
 from ogmge.config import TrialConfig
 from ogmge.trainer import Batch
 
-STEPS, SECONDS = 16, 1.5  # of a pass that is timed, whichever comes first
+STEPS, SECONDS = 16, 1.5  # limits of a timed pass, whichever comes first
 COUNT_SECONDS = 20.0
 
 
 class UnknownSize(RuntimeError):
-    """Data that do not say how many samples they have, and are too many to be counted."""
+    """Data that do not state how many samples they have and take too long to count."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one trial.
+    """Cost of one trial.
 
     Args:
-        train_steps, validation_steps: that were timed.
-        epoch_seconds: training, validation and checkpoint of a whole epoch.
-        peak_bytes: of memory; on a CPU that of this process so far, with all that it has loaded.
-        last_bytes, best_bytes: of the checkpoints.
-        metrics: values that an epoch reports.
-        trial: it was.
+        train_steps, validation_steps: number of timed steps.
+        epoch_seconds: duration of a whole epoch: training, validation and checkpoint.
+        peak_bytes: peak memory; on a CPU, the peak of this process so far, including everything it has loaded.
+        last_bytes, best_bytes: sizes of the two checkpoints.
+        metrics: number of values that an epoch reports.
+        trial: configuration that was measured.
     """
 
     train_steps: int
@@ -48,10 +48,10 @@ class Cost:
 
 
 def sizes_of(data: fit.Data) -> Mapping[str, int]:
-    """Samples of `train` and `validation`: the data's own `sizes`, where they have it, else counted.
+    """Return the number of samples in `train` and `validation`, from the data's `sizes` or by counting.
 
     Raises:
-        UnknownSize: that would take too long.
+        UnknownSize: if counting takes too long.
     """
     known: Mapping[str, int] | None = getattr(data, "sizes", None)
     if known is not None:
@@ -67,15 +67,16 @@ def _count_batches(batches: Iterable[Batch], until: float) -> int:
         count += len(y)
         if time.monotonic() > until:
             raise UnknownSize(
-                f"these data do not say how many samples they have, and a pass takes longer than {COUNT_SECONDS:g} s: "
-                "give their class an attribute `sizes`, {'train': N, 'validation': N}"
+                "the data do not state how many samples they have, and counting them takes longer than "
+                f"{COUNT_SECONDS:g} s: add an attribute `sizes` to their class, "
+                "{'train': N, 'validation': N}"
             )
     return count
 
 
 @dataclass
 class _Pass:
-    """The first batches of a pass over a split: when they were asked for, and how many there were."""
+    """First batches of a pass over a split: when the pass began, and its steps and samples so far."""
 
     began: float = 0.0
     steps: int = 0
@@ -93,7 +94,7 @@ class _Pass:
 
 @dataclass
 class _ShortData:
-    """Data of which each pass is short: one step in the first epoch, to warm up, and some in the next."""
+    """Data with short passes: one step in the first epoch, as a warm-up, and up to `STEPS` in the second."""
 
     data: fit.Data
     training: _Pass = field(default_factory=_Pass)
@@ -116,7 +117,13 @@ class _ShortData:
         return self.held_out.take(self.data.validation(batch_size=batch_size), self.steps)
 
     def epoch_seconds(self, passes: float, whole: float, sizes: Mapping[str, int]) -> float:
-        """Seconds of an epoch over all samples, from those of a short one: of both its passes, and of the whole."""
+        """Extrapolate the seconds of a full epoch.
+
+        Args:
+            passes: seconds of both short passes together.
+            whole: seconds of the whole short epoch, including the checkpoint.
+            sizes: number of samples per split.
+        """
         training = self.held_out.began - self.training.began
         train = training / self.training.samples * sizes["train"]
         validation = (passes - training) / self.held_out.samples * sizes["validation"]
@@ -130,10 +137,10 @@ def measure(
     objective: fit.Objective,
     device: torch.device,
 ) -> Cost:
-    """Trains the first steps of two epochs, the first of them to warm up.
+    """Measure a trial in the first steps of two epochs, of which the first is a warm-up.
 
     Raises:
-        Exception: whatever a trial can fail with.
+        Exception: if the trial fails, with its own error.
     """
     short, asked = _ShortData(data), config
     config = replace(config, epochs=2, modulation=replace(config.modulation, start=0))
@@ -158,8 +165,8 @@ def measure(
         epoch_seconds=short.epoch_seconds(metrics["seconds"], ended - began, sizes),
         peak_bytes=_peak_bytes(device),
         last_bytes=last_bytes,
-        best_bytes=best_bytes + sizes["validation"],  # it has a byte for each answer
-        metrics=len(metrics) - 1,  # the epoch is no value of its own
+        best_bytes=best_bytes + sizes["validation"],  # the full file has one byte per validation sample
+        metrics=len(metrics) - 1,  # without the epoch's number
         trial=asked,
     )
 

@@ -1,4 +1,4 @@
-"""How many trials at the same time make the most epochs an hour: each packing is tried, by processes that train."""
+"""Search for the packing with the most epochs per hour, by training in processes with each packing."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from search.run.open_data import open_data
 log = logging.getLogger(__name__)
 
 WARM_UP = 2  # steps
-SECONDS = 3.0  # of training that are timed, all processes at once
-WORTH = 1.05  # times the epochs an hour, for which more trials are taken: fewer at a time leave more to learn from
+SECONDS = 3.0  # timed training, all processes at once
+WORTH = 1.05  # a denser packing must be faster by this factor: with fewer trials at once, each learns from more results
 
 
 @dataclass(frozen=True)
 class Packing:
-    """A way to use a GPU, or the cores of a machine.
+    """Number of trials that share a GPU, or the cores of a machine.
 
     Args:
-        trials: at the same time.
-        resources: of each.
+        trials: number of trials that run at the same time.
+        resources: resources of each trial.
     """
 
     trials: int
@@ -44,11 +44,11 @@ class Packing:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What came of a packing.
+    """Measured speed of a packing.
 
     Args:
-        packing: that was tried.
-        rate: samples per second that all of its trials train together; None where one of them failed.
+        packing: packing that was measured.
+        rate: samples per second of all trials together; None if one of them failed.
     """
 
     packing: Packing
@@ -56,15 +56,15 @@ class Measurement:
 
     @property
     def speed(self) -> float:
-        """The rate; 0 where there is none."""
+        """Rate, or 0 if there is none."""
         return self.rate or 0.0
 
 
-# ---- what is tried, and what follows ----
+# ---- packings to try, and the choice ----
 
 
 def doublings(most: int) -> list[int]:
-    """1, 2, 4, … and the most.
+    """Return 1, 2, 4, … up to `most`, and `most` itself.
 
     >>> doublings(8), doublings(6), doublings(1)
     ([1, 2, 4, 8], [1, 2, 4, 6], [1])
@@ -73,12 +73,12 @@ def doublings(most: int) -> list[int]:
 
 
 def on_a_gpu(cpu: float | Literal["auto"], cpus: float, most: int) -> list[Packing]:
-    """The packings of one GPU, from one trial to the most.
+    """Return the packings of one GPU, from a single trial to the largest number.
 
     Args:
-        cpu: cores of a trial; `auto` is an equal part of them.
-        cpus: cores beside the GPU.
-        most: trials for which there are memory and cores.
+        cpu: cores per trial; `auto` divides the cores equally.
+        cpus: number of cores per GPU.
+        most: largest number of trials for which there are memory and cores.
     """
     return [
         Packing(trials, Resources(max(1.0, cpus // trials) if cpu == "auto" else cpu, share(trials)))
@@ -87,13 +87,13 @@ def on_a_gpu(cpu: float | Literal["auto"], cpus: float, most: int) -> list[Packi
 
 
 def on_cpus(cpus: int) -> list[Packing]:
-    """The packings of a machine's cores, from one trial that has all of them to one for each."""
+    """Return the packings of a machine's cores, from one trial with all cores to one trial per core."""
     found = {cpus // cores: Packing(cpus // cores, Resources(float(cores), 0)) for cores in doublings(cpus)}
     return sorted(found.values(), key=lambda packing: packing.trials)
 
 
 def climb(packings: Sequence[Packing], rate: Callable[[Packing], float | None]) -> list[Measurement]:
-    """Measures packings that get denser, up to the first that is no faster than one before, or fails."""
+    """Measure ever denser packings, up to the first that fails or is no faster than an earlier one."""
     measurements: list[Measurement] = []
     for packing in packings:
         fastest = max((m.speed for m in measurements), default=0.0)
@@ -104,66 +104,66 @@ def climb(packings: Sequence[Packing], rate: Callable[[Packing], float | None]) 
 
 
 def best_packing(measurements: Sequence[Measurement]) -> Measurement:
-    """The packing with the most epochs an hour; of those within reach of it, the one with the fewest trials."""
+    """Return the measurement with the fewest trials that is within a factor `WORTH` of the fastest."""
     fastest = max(m.speed for m in measurements)
     return next(m for m in measurements if m.speed * WORTH >= fastest)
 
 
 def format_packings(measurements: Sequence[Measurement], limit: str) -> str:
-    """A line on what was measured, for the user who waits.
+    """Describe the measurements and the choice in one line.
 
     Args:
-        measurements: see `climb`.
-        limit: why there is nothing denser than the last of them.
+        measurements: result of `climb`.
+        limit: reason why no denser packing exists.
     """
     one, best = measurements[0], best_packing(measurements)
     trials, resources = best.packing.trials, best.packing.resources
-    where = "a GPU" if resources.gpu else f"at a time, with {_format_count(resources.cpu, 'core')} each"
+    where = "per GPU" if resources.gpu else f"at a time, with {_format_count(resources.cpu, 'core')} each"
     line = f"{_format_count(trials, 'trial')} {where}"
     if trials > 1 and one.rate:
         line += f": {best.speed / one.rate:.1f} times the epochs per hour of one"
     if best == measurements[-1]:
         return f"{line}; {limit}"
     densest = measurements[-1]
-    return f"{line}; {densest.packing.trials} {'find no room' if densest.rate is None else 'would not be faster'}"
+    return f"{line}; {densest.packing.trials} {'do not fit' if densest.rate is None else 'would not be faster'}"
 
 
 def _format_count(number: float, thing: str) -> str:
     return f"{number:g} {thing}" + "s" * (number != 1)
 
 
-# ---- measuring: a process answers each request with a reply ----
+# ---- measuring: each process answers each request with one reply ----
 
 
 @dataclass(frozen=True)
 class Prepare:
-    """Asks for a trial with these resources that has taken its first steps."""
+    """Request to start a trial with these resources and train its first steps."""
 
     resources: Resources
 
 
 @dataclass(frozen=True)
 class Measure:
-    """Asks the trial to train on for `SECONDS`."""
+    """Request to continue training for `SECONDS`."""
 
 
 @dataclass(frozen=True)
 class Done:
-    """The reply to a request that was met.
+    """Reply to a successful request.
 
     Args:
-        rate: samples per second, of a measurement.
+        rate: samples per second, for a `Measure` request.
     """
 
     rate: float = 0.0
 
 
 class MemberError(RuntimeError):
-    """The reply to a request that was not met: the reason."""
+    """Reply to a failed request, with the reason."""
 
 
 class _Member:
-    """What a process of a crew does: it trains a trial."""
+    """A trial that trains in one process of a crew."""
 
     def __init__(self, dataset: dict[str, Any], trial: TrialConfig) -> None:
         self._dataset, self._trial = dataset, trial
@@ -174,7 +174,7 @@ class _Member:
         return open_data(self._dataset)
 
     def answer(self, request: Prepare | Measure) -> Done | MemberError:
-        trainer, self._trainer = self._trainer, None  # whatever happens, its memory is free for the next
+        trainer, self._trainer = self._trainer, None  # on any outcome its memory is freed for the next request
         try:
             if isinstance(request, Prepare):
                 del trainer
@@ -194,11 +194,11 @@ class _Member:
         return trainer
 
     def _train(self, trainer: Trainer, batches: Iterator[Batch]) -> None:
-        with suppress(NonFiniteLoss):  # it is the speed that is asked for
+        with suppress(NonFiniteLoss):  # only the speed matters
             trainer.train_epoch(batches, self._trial.modulation.start)
 
     def _rate(self, trainer: Trainer) -> float:
-        """Samples per second."""
+        """Return samples per second."""
         samples, until = 0, time.perf_counter() + SECONDS
 
         def count() -> Iterator[Batch]:
@@ -215,8 +215,8 @@ class _Member:
 
 
 def _serve(crew: Connection, dataset: dict[str, Any], trial: TrialConfig) -> None:
-    """In a process: answers requests until the crew is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the crew ends it
+    """Answer requests in a process until the crew is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the crew ends this process
     member = _Member(dataset, trial)
     with suppress(EOFError, ConnectionError):
         while True:
@@ -224,13 +224,13 @@ def _serve(crew: Connection, dataset: dict[str, Any], trial: TrialConfig) -> Non
 
 
 class Crew:
-    """Processes that train the same configuration, each as a trial of its own, at the same time.
+    """Processes that train the same configuration at the same time, each as a separate trial.
 
-    They are forked from a server that has imported torch and this module, once for all of them, and begun nothing.
+    They are forked from a server that has only imported torch and this module, so that this happens once.
 
     Args:
-        dataset: the experiment's.
-        trial: that each of them trains.
+        dataset: dataset section of the experiment.
+        trial: configuration that each process trains.
     """
 
     def __init__(self, dataset: dict[str, Any], trial: TrialConfig) -> None:
@@ -248,8 +248,10 @@ class Crew:
             process.join()
 
     def rate(self, packing: Packing) -> float | None:
-        """Samples per second of so many of them together; None where one of them fails, for a lack of memory it may be:
-        alone the configuration has trained."""
+        """Measure a packing; return the samples per second of all trials together, or None if one of them fails.
+
+        The usual reason for a failure is memory, because the configuration has already trained alone.
+        """
         while len(self._members) < packing.trials:
             self._start_member()
         team = [member for _, member in self._members[: packing.trials]]
@@ -262,7 +264,7 @@ class Crew:
 
     def _start_member(self) -> None:
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["torch", __name__])  # torch is found also where this module is not
+        context.set_forkserver_preload(["torch", __name__])  # torch is preloaded even if this module cannot be imported
         ours, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(theirs, self._dataset, self._trial), daemon=True)
         process.start()
@@ -271,16 +273,16 @@ class Crew:
 
 
 def _ask_all(team: Sequence[Connection], request: Prepare | Measure) -> list[Done]:
-    """Sends a request to all of them, and waits for all their replies.
+    """Send a request to all processes, and wait for all replies.
 
     Raises:
-        EOFError, OSError: one has died.
-        MemberError: one has failed.
+        EOFError, OSError: if a process has died.
+        MemberError: if a process has failed.
     """
     for member in team:
         member.send(request)
     done = []
-    for reply in [member.recv() for member in team]:  # of all of them, before any is looked at
+    for reply in [member.recv() for member in team]:  # all replies are received before any is checked
         if isinstance(reply, MemberError):
             raise reply
         done.append(reply)

@@ -1,4 +1,4 @@
-"""Ray Tune as the engine of a `Tuner`: processes, resources and retries are Ray's, decisions the tuner's."""
+"""Ray Tune as the engine of a `Tuner`: Ray manages processes, resources and retries; the tuner decides."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, Protocol
 
-import search.backend.environment  # isort: skip # noqa: F401, it sets what `ray.tune` reads when it is imported
+import search.backend.environment  # isort: skip # noqa: F401, it must set the environment before `ray.tune` is imported
 
 from ray import tune
 from ray.exceptions import OutOfMemoryError
@@ -26,21 +26,22 @@ from search.tuner.tuner import Tuner
 
 log = logging.getLogger(__name__)
 
-WORKER_RETRIES = 3  # of a worker that died; a training that fails is not tried again
+WORKER_RETRIES = 3  # after a worker died; a training that fails is not repeated
 
 
 class Trainable(Protocol):
-    """Trains one trial in a worker and reports `{"metrics": [{name: value}], "left": [(key, bytes)], "notes": [text]}`
-    after each epoch: of those that it inherited all at once, what it has left for others, and what it warns of.
+    """Function that trains one trial in a worker.
 
-    Lists, as Tune keeps statistics of every number that it finds in a dict: 50 kB a trial, never read.
+    After each epoch it reports `{"metrics": [{name: value}], "left": [(key, bytes)], "notes": [text]}`: the metrics of
+    the epoch (inherited epochs come in one report), the prefixes stored for other trials, and warnings. These are lists
+    because Tune keeps statistics of every number in a dict: 50 kB per trial that are never read.
     """
 
     def __call__(self, config: dict[str, Any], setup: Setup) -> None: ...
 
 
 class _Suggestions(Searcher):
-    """Hands the tuner's trials to Tune, each with the resources that it is due."""
+    """Searcher that gives the tuner's trials to Tune, each with its resources."""
 
     def __init__(self, tuner: Tuner, levels: Sequence[Resources]) -> None:
         super().__init__()
@@ -48,7 +49,7 @@ class _Suggestions(Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         trial = self._tuner.next()
-        if trial is None:  # one that runs may still come back, for more memory
+        if trial is None:  # a running trial may still be repeated with more memory
             return str(Searcher.FINISHED) if self._tuner.over else None
         config = with_changes(self._tuner.experiment.trial, trial.changes)
         resources = self._levels[min(trial.oom_retries, len(self._levels) - 1)]
@@ -63,20 +64,20 @@ class _Suggestions(Searcher):
         }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Nothing: the tuner hears of it from `_Decisions` and `_Workers`, which know why."""
+        """Do nothing: `_Decisions` and `_Workers`, which know the reason, tell the tuner."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: what there is to know is in the journal."""
+        """Do nothing: the journal has everything."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing, see `save`."""
+        """Do nothing, see `save`."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
 
 def _retry(tuner: Tuner, levels: Sequence[Resources], number: int, text: str) -> None:
-    """Has the trial run again with more resources, as long as there are more."""
+    """Repeat a trial with more resources, or record its failure if there are no more."""
     tried = tuner.record.trials[number].oom_retries
     if tried + 1 < len(levels):
         tuner.record_out_of_memory(number)
@@ -86,12 +87,12 @@ def _retry(tuner: Tuner, levels: Sequence[Resources], number: int, text: str) ->
 
 
 class _Decisions(FIFOScheduler):
-    """Tells the tuner what came, and Tune what the tuner decided."""
+    """Scheduler that passes results to the tuner and the tuner's decisions to Tune."""
 
     def __init__(self, tuner: Tuner, levels: Sequence[Resources]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._tuner = tuner
-        self._endings: dict[str, Callable[[int, str], object]] = {  # what a worker reports of a trial's end
+        self._endings: dict[str, Callable[[int, str], object]] = {  # by the key in a worker's last report
             "halt": self._halt,
             "out_of_memory": functools.partial(_retry, tuner, levels),
             "failure": self._fail,
@@ -119,7 +120,7 @@ class _Decisions(FIFOScheduler):
         reasons = (self._tuner.record_epoch(number, metrics, gpu) for metrics in result["metrics"])
         reason = next(filter(None, reasons), None)
         if self._tuner.halted:
-            return TrialScheduler.STOP  # and it goes on when the search is resumed
+            return TrialScheduler.STOP  # it continues when the search is resumed
         if reason is None:
             return TrialScheduler.CONTINUE
         self._tuner.record_end(number, "stopped", reason)
@@ -135,7 +136,7 @@ class _Decisions(FIFOScheduler):
 
 
 class _Workers(tune.Callback):
-    """Tells the tuner when a worker begins with a trial, and when the last of them that may try has died."""
+    """Callback that tells the tuner when a worker starts a trial, and when the last attempt has died."""
 
     def __init__(self, tuner: Tuner, levels: Sequence[Resources], interrupt: Interrupt) -> None:
         self._tuner, self._levels, self._interrupt = tuner, levels, interrupt
@@ -148,8 +149,8 @@ class _Workers(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         error = trial.get_error()
-        text = str(error or "no reason is known").strip().splitlines()[0]
-        if isinstance(error, OutOfMemoryError):  # Ray ended it, to save the node
+        text = str(error or "no known reason").strip().splitlines()[0]
+        if isinstance(error, OutOfMemoryError):  # Ray killed it to protect the node
             _retry(self._tuner, self._levels, trial.config["number"], text)
             return
         reason = Reason(Cause.WORKER_DIED, {"times": WORKER_RETRIES + 1, "text": text})
@@ -166,14 +167,14 @@ def _request(config: dict[str, Any]) -> PlacementGroupFactory:
 def run(
     tuner: Tuner, setup: Setup, levels: Sequence[Resources], at_once: int, trainable: Trainable = run_trial
 ) -> None:
-    """Runs the tuner's trials until there is none left, or a signal asks to stop. Ray must be running.
+    """Run the tuner's trials until none is left, or until a signal asks to stop. Ray must be running.
 
     Args:
-        tuner: says what is next and takes the results.
-        setup: what every trial gets.
-        levels: what each is given at first, and each time it has run out of memory (`resource_levels`).
-        at_once: trials at the same time, each in the first of them.
-        trainable: called in a worker with a trial's config and the setup.
+        tuner: tuner that suggests trials and takes their results.
+        setup: settings that all trials share.
+        levels: resources of a trial at first, and after each time it runs out of memory (see `resource_levels`).
+        at_once: number of trials that run at the same time with the first level of resources.
+        trainable: function that trains a trial in a worker.
     """
     if not tuner.remaining_trials:
         return
@@ -184,7 +185,7 @@ def run(
             search_alg=_Suggestions(tuner, levels),
             scheduler=_Decisions(tuner, levels),
             num_samples=-1,
-            max_concurrent_trials=at_once,  # else actors start singly
+            max_concurrent_trials=at_once,  # otherwise actors start one by one
             reuse_actors=True,
             trial_dirname_creator=lambda trial: f"{trial.config['number']:04d}",
         ),

@@ -1,4 +1,4 @@
-"""What a Ray worker does with a trial."""
+"""Training of a trial in a Ray worker."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from search.run.open_data import open_data
 
 @dataclass(frozen=True)
 class Setup:
-    """What all trials of a search share.
+    """Settings that all trials of a search share.
 
     Args:
-        dataset: the experiment's, resolved.
+        dataset: resolved dataset section of the experiment.
         objective: see `ogmge.fit.Objective`.
-        folder: absolute, on the driver's machine: of what Tune itself writes.
-        here: the folder from which the data set's relative paths go; None where it has none that a trial needs.
-        storage: of the trials' checkpoints.
-        probe_every: after each so many epochs, and after the last, an epoch's metrics have the accuracy of a linear
-            probe of each encoder (`probe/NAME`); None probes nothing.
+        folder: absolute path, on the driver's machine, of the folder that Tune writes to.
+        here: folder that the dataset's relative paths start from; None if a trial needs no relative path.
+        storage: storage of the trials' checkpoints.
+        probe_every: number of epochs between linear probes, whose accuracies are added to the metrics (`probe/NAME`);
+            the last epoch is always probed. None turns probes off.
     """
 
     dataset: dict[str, Any]
@@ -55,20 +55,24 @@ def _open(options: str) -> fit.Data:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Return True if it was memory that a trial lacked: a GPU's, or the machine's."""
+    """Return True if the error means that a trial ran out of memory, on the GPU or the machine."""
     cpu = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
     return cpu or isinstance(error, torch.OutOfMemoryError | MemoryError)
 
 
 def run_trial(config: dict[str, Any], setup: Setup) -> None:
-    """Trains the trial `config["number"]` as `config["trial"]` says, from its last checkpoint where there is one.
+    """Train trial `config["number"]` as `config["trial"]` describes, from its last checkpoint if there is one.
 
-    It has `config["cpu"]` cores and `config["gpu"]` of a GPU, `config["dataset"]` goes over the data set's options, and
-    `config["sharing"]` says which epochs it may take from other trials, and which it is to leave for them.
-    Every failure of the training is reported with its reason, and is no failure of the worker: only a worker that dies
-    is tried again. A full disk, or a store or storage that cannot be reached, is no failure of the trial: it halts the
-    search, which can be resumed; nor is a lack of memory: the trial is run again with more. What is warned of on the
-    way goes along with the reports.
+    The trial has `config["cpu"]` cores and the share `config["gpu"]` of a GPU. `config["dataset"]` overrides options of
+    the data set, and `config["sharing"]` says which epochs to take from other trials and which to store for them.
+
+    Every error is reported, and the worker lives on; only trials of dead workers are repeated. A full disk, or a store
+    or storage that cannot be reached, halts the search, which can be resumed. A trial that runs out of memory is
+    repeated with more. Warnings are sent with the reports.
+
+    Args:
+        config: trial and its resources, as `search.backend.tune` makes it.
+        setup: settings that all trials share.
     """
     with collect_notices() as notices:
         _run(config, setup, lambda result: tune.report({**result, "notes": notices.take()}))
@@ -83,7 +87,7 @@ def _run(config: dict[str, Any], setup: Setup, tell: Callable[[dict[str, Any]], 
 
 def _train(config: dict[str, Any], setup: Setup, tell: Callable[[dict[str, Any]], None]) -> None:
     if setup.here is not None:
-        os.chdir(setup.here)  # another node's workers begin elsewhere
+        os.chdir(setup.here)  # workers on other nodes start in a different folder
     trial, prefixes = trial_from(config["trial"]), Prefixes(PrefixStore(setup.storage), config["sharing"])
     with setup.storage.training(config["number"]) as (folder, keep):
         inherited = prefixes.take(trial, folder)
@@ -91,7 +95,7 @@ def _train(config: dict[str, Any], setup: Setup, tell: Callable[[dict[str, Any]]
 
         def report(metrics: dict[str, float]) -> None:
             untold.append(metrics)
-            if metrics["epoch"] + 1 < inherited:  # they go in one report
+            if metrics["epoch"] + 1 < inherited:  # inherited epochs go in one report
                 return
             keep()
             left = prefixes.leave(int(metrics["epoch"]) + 1, folder)
@@ -108,7 +112,7 @@ def _train(config: dict[str, Any], setup: Setup, tell: Callable[[dict[str, Any]]
 
 
 def _ending(error: Exception) -> dict[str, Any]:
-    """What is reported of a trial that raised: it halts the search, lacked memory, or has failed."""
+    """Return the report of a trial that raised an error: a halt of the search, a lack of memory, or a failure."""
     if isinstance(error, RemoteError):
         return {"halt": str(error)}
     if isinstance(error, OSError) and error.errno in FULL:
