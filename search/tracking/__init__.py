@@ -1,1 +1,1 @@
-"""What MLflow is told, and its page."""
+"""Records in MLflow, and its web page."""

@@ -1,4 +1,4 @@
-"""MLflow's store: where runs are recorded, and how what we record is written."""
+"""Client of MLflow's store, and the format of what we write to it."""
 
 from __future__ import annotations
 
@@ -23,47 +23,47 @@ if TYPE_CHECKING:
     from mlflow.entities import DatasetInput, Run
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # a server's, whenever a run ends
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # asked for twice, a run is made twice: see `Maker`
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # otherwise printed whenever a run ends
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # a retry could create a second run, see `Maker`
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
-EMPTY_BYTES, RUN_BYTES, VALUE_BYTES = 950_000, 10_000, 280  # of SQLite, seen in MLflow 3.17.2 after the demo's search
+EMPTY_BYTES, RUN_BYTES, VALUE_BYTES = 950_000, 10_000, 280  # in SQLite, measured on the demo with MLflow 3.17.2
 PARAMETER_LENGTH = 6000  # MLflow's limit
-NAME_LENGTH, DIGEST_LENGTH = 500, 36  # of a data set: MLflow's limits
-TRAINING_PAGE = {"mlflow.experimentKind": "custom_model_development"}  # else MLflow opens its page for chats
+NAME_LENGTH, DIGEST_LENGTH = 500, 36  # MLflow's limits for a data set
+TRAINING_PAGE = {"mlflow.experimentKind": "custom_model_development"}  # otherwise MLflow opens its page for chats
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "mlflow", "numpy")
 INTERRUPTED = "interrupted: the search can be resumed"  # a run's `stop_reason`
-ID_FILE = "mlflow.json"  # in a run's folder: which run in MLflow is its own
+ID_FILE = "mlflow.json"  # in the run's folder: id of its run in MLflow
 
 
 class TrackingError(UserError):
-    """MLflow's store cannot be reached or written."""
+    """MLflow's store cannot be reached or written to."""
 
 
 def store_uri(uri: str | None, runs: Path) -> str:
-    """The tracking URI: the experiment's own, or SQLite in the folder of the runs."""
+    """Return the tracking URI: the experiment's own, or SQLite in the folder of all runs."""
     return uri or f"sqlite:///{(runs / 'mlflow.db').resolve()}"
 
 
 def connect(uri: str | None, runs: Path, name: str) -> tuple[MlflowClient, str]:
-    """MLflow's client, and the id of the experiment called `name`, which is made where it is missing.
+    """Return MLflow's client and the id of the experiment `name`, which is created if it is missing.
 
     Raises:
-        TrackingError: the store cannot be reached.
+        TrackingError: if the store cannot be reached.
     """
     import mlflow
 
     for noisy in ("mlflow", "alembic", "urllib3"):
-        logging.getLogger(noisy).setLevel(logging.CRITICAL)  # what they raise is ours to tell
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)  # we report their errors ourselves
     runs.mkdir(parents=True, exist_ok=True)
     artifacts = None if uri else (runs / "mlartifacts").resolve().as_uri()
     try:
         with (runs / ".mlflow.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # two searches that begin together make one data base
+            fcntl.flock(lock, fcntl.LOCK_EX)  # two searches that start together must not both create the database
             client = mlflow.MlflowClient(store_uri(uri, runs))
             return client, _open_experiment(client, name, artifacts)
     except Exception as error:  # MLflow raises its own, requests', sqlalchemy's …
-        raise TrackingError(f"MLflow at {store_uri(uri, runs)} cannot be used: {error}") from error
+        raise TrackingError(f"cannot use MLflow at {store_uri(uri, runs)}: {error}") from error
 
 
 def _open_experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
@@ -76,12 +76,12 @@ def _open_experiment(client: MlflowClient, name: str, artifacts: str | None) -> 
 
 
 def keep_run_id(folder: Path, **ids: str) -> None:
-    """Write the id of the run of a search (`parent_run_id`), or of a training (`run_id`), to its folder."""
+    """Write the MLflow id of a search (`parent_run_id`) or a training (`run_id`) to its folder."""
     write(folder / ID_FILE, json.dumps(ids))
 
 
 def read_run_id(folder: Path) -> str | None:
-    """Return the id of the run of a search, or of a training, in a folder; None where it is not known."""
+    """Return the MLflow id of the search or training in a folder; None if it is unknown."""
     with suppress(OSError, ValueError, TypeError, AttributeError, StopIteration):
         return str(next(iter(json.loads((folder / ID_FILE).read_text(encoding="utf-8")).values())))
     return None
@@ -97,18 +97,18 @@ def versions() -> dict[str, str]:
 
 
 def parameters(values: Mapping[str, Any]) -> dict[str, str]:
-    """Nested values as MLflow's parameters, by dotted path."""
+    """Return nested values as MLflow's parameters, by dotted path."""
     texts = {key: v if isinstance(v, str) else json.dumps(v) for key, v in flat(values).items()}
     return {key: text[:PARAMETER_LENGTH] for key, text in texts.items()}
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The data of a run.
+    """Data of a run.
 
     Args:
-        dataset: the experiment's section.
-        fingerprint: of the data.
+        dataset: dataset section of the experiment.
+        fingerprint: fingerprint of the data.
     """
 
     dataset: Mapping[str, Any]
@@ -116,11 +116,11 @@ class TrainingData:
 
     @property
     def tags(self) -> dict[str, str]:
-        """By which runs are found."""
+        """Tags by which runs can be found."""
         return {"dataset": str(self.dataset["name"]), "dataset.fingerprint": self.fingerprint}
 
     def input(self) -> DatasetInput:
-        """As MLflow's page lists data sets."""
+        """Return the data set as MLflow's page lists it."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         name, digest = str(self.dataset["name"])[:NAME_LENGTH], self.fingerprint[:DIGEST_LENGTH]
@@ -129,23 +129,23 @@ class TrainingData:
 
 
 class Maker:
-    """Makes runs, each once: a call that failed may have been carried out all the same, if only its answer was lost.
+    """Creator of runs without duplicates: a failed call may have created a run, if only its answer was lost.
 
     Args:
-        client: of MLflow.
-        experiment_id: of the experiment that the runs are made in.
+        client: MLflow's client.
+        experiment_id: id of the experiment that the runs belong to.
     """
 
     def __init__(self, client: MlflowClient, experiment_id: str) -> None:
         self._client, self._experiment_id = client, experiment_id
-        self._doubtful: dict[str, str | None] = {}  # what finds a run -> the one that counts
+        self._doubtful: dict[str, str | None] = {}  # filter of a run -> id of the run that counts
 
     def make(self, same: str, name: str, tags: Mapping[str, str], start_time: int | None = None) -> str:
-        """A run's id.
+        """Create a run, unless an earlier call already did, and return its id.
 
         Args:
-            same: the filter that finds this run and no other.
-            name, tags, start_time: the run's.
+            same: filter that finds this run and no other.
+            name, tags, start_time: properties of the run.
         """
         found = next(self.find(same), None) if same in self._doubtful else None
         try:
@@ -159,7 +159,7 @@ class Maker:
         return run_id
 
     def find(self, same: str) -> Iterator[Run]:
-        """All runs there are of a filter, the oldest first."""
+        """Yield all runs that a filter finds, the oldest first."""
         token = None
         while True:
             page = self._client.search_runs(
@@ -171,7 +171,7 @@ class Maker:
                 return
 
     def tidy(self) -> None:
-        """Takes away what calls whose answers were lost have made, where another was made since."""
+        """Delete duplicate runs, created by calls whose answers were lost."""
         for same, counts in self._doubtful.items():
             for run in self.find(same) if counts else ():
                 if run.info.run_id != counts:

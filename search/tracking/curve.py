@@ -1,4 +1,4 @@
-"""How a search has come on, as curves over the epochs that it has trained."""
+"""Progress of a search, as curves over the number of epochs it has trained."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ EPOCHS, WALL_HOURS = "spent/epochs", "spent/wall_hours"
 
 
 class Curve:
-    """Follows a search's record: the best so far of each arm, how many trials have ended and how, what was spent.
+    """Curves of a search: the best value so far of each arm, ended trials by status, and what was spent.
 
-    All is over the epochs that the search has trained, all trials together: that is what a search is paid in, whereas
-    of two trials one may have been stopped after the first of them. There is one point an epoch at most, whatever ended
-    at it, and what it says never changes; so that a search that is resumed makes the same points again.
+    The x axis is the number of epochs that all trials have trained together, because epochs are what a search costs;
+    trials are not, as some are stopped early. There is at most one point per epoch, and a point never changes, so a
+    resumed search makes the same points again.
 
     Args:
-        record: of the search.
-        mode: whether more or less of the objective is better.
+        record: record of the search.
+        mode: `max` or `min`: whether a larger or a smaller objective is better.
     """
 
     def __init__(self, record: SearchRecord, mode: str) -> None:
@@ -27,8 +27,8 @@ class Curve:
         self._best: dict[str, float] = {}
 
     def points(self) -> dict[int, dict[str, float]]:
-        """Return epochs -> values, of what has become certain since the last call: a later epoch of it is known."""
-        epochs = self._record.spent.epochs  # read before the moments: others write meanwhile
+        """Return the points, epochs -> values, that became final since the last call: a later epoch is known."""
+        epochs = self._record.spent.epochs  # read before the moments, because other threads write meanwhile
         found = {}
         for moment in self._record.moments[self._taken :]:
             if moment.epochs >= epochs:
@@ -37,7 +37,7 @@ class Curve:
         return found
 
     def end(self) -> dict[int, dict[str, float]]:
-        """Return the rest, and where the search is now; while nothing else writes."""
+        """Return the remaining points and the current one; call it when nothing else writes."""
         found = {moment.epochs: self._take(moment) for moment in self._record.moments[self._taken :]}
         spent = self._record.spent
         return found | {spent.epochs: self._values(spent)}

@@ -1,4 +1,4 @@
-"""Calls of MLflow that nothing waits for: made on a thread, and made again where they failed."""
+"""Calls of MLflow in the background: made on a thread, and repeated if they fail."""
 
 from __future__ import annotations
 
@@ -10,36 +10,37 @@ from dataclasses import dataclass
 
 log = logging.getLogger(__name__)
 
-EVERY_S = 1.0  # what comes in this time goes in one call
-AGAIN_AFTER_S = 5.0  # a call failed
+EVERY_S = 1.0  # interval in which updates are collected
+AGAIN_AFTER_S = 5.0  # pause after a failed call
 
 
 @dataclass(eq=False)
 class _Call:
-    """A call that is to be made, and how it failed last."""
+    """A pending call, and its last error."""
 
     make: Callable[[], None]
     error: Exception | None = None
 
 
 class Outbox:
-    """Makes calls one after the other on a thread of its own; what fails is made again later.
+    """Queue of calls that are made one after the other on a thread; a failed call is repeated later.
 
-    Each call has a key, and only the latest of a key is made. The thread ends with `finish`, or with the process.
+    Each call has a key; a newer call replaces a pending one with the same key. The thread ends with `finish` or with
+    the process.
 
     Args:
-        name: of the thread.
+        name: name of the thread.
     """
 
     def __init__(self, name: str) -> None:
         self._calls: dict[Hashable, _Call] = {}
         self._changed = threading.Condition()
-        self._deadline: float | None = None  # of the last attempts, once these have begun
+        self._deadline: float | None = None  # set by `finish`: time limit of the last attempts
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
     def submit(self, key: Hashable, make: Callable[[], None]) -> None:
-        """Add a call, in place of an earlier one with this key."""
+        """Add a call, or replace a pending one with the same key."""
         with self._changed:
             self._calls[key] = _Call(make)
             self._changed.notify()
@@ -47,14 +48,14 @@ class Outbox:
     def finish(
         self, deadline: float, calls: Mapping[Hashable, Callable[[], None]] | None = None
     ) -> list[Exception | None]:
-        """Make each call that is left once more, and wait for that until the deadline at most.
+        """Try each pending call once more, and wait until this is done or the deadline has passed.
 
         Args:
-            deadline: by `time.monotonic()`; no call is begun later.
-            calls: by key; made last, in this order.
+            deadline: latest time at which a call may start, as `time.monotonic()`.
+            calls: further calls by key, made last and in this order.
 
         Returns:
-            For each call that was not made why it failed last; None where there was no time for it.
+            The last error of each call that did not succeed; None if there was no time for the call.
         """
         with self._changed:
             self._calls |= {key: _Call(make) for key, make in (calls or {}).items()}
@@ -64,7 +65,7 @@ class Outbox:
         with self._changed:
             return [call.error for call in self._calls.values()]
 
-    # ---- on the thread ----
+    # ---- runs on the thread ----
 
     def _work(self) -> None:
         while self._deadline is None:
@@ -75,18 +76,18 @@ class Outbox:
             self._make(key)
 
     def _wait_for_keys(self) -> list[Hashable]:
-        """Wait for calls; return their keys, or none once it is time to finish."""
+        """Wait for calls and return their keys; return none once `finish` was called."""
         with self._changed:
             self._changed.wait_for(lambda: self._calls or self._deadline is not None)
             return list(self._calls) if self._deadline is None else []
 
     def _pause(self, seconds: float) -> None:
-        """Wait for so long, or until it is time to finish."""
+        """Wait this long, or until `finish` is called."""
         with self._changed:
             self._changed.wait_for(lambda: self._deadline is not None, seconds)
 
     def _make(self, key: Hashable) -> None:
-        """Make a call, unless it is too late; where it fails, MLflow is left alone for a while."""
+        """Make a call unless the deadline has passed; pause after a failure."""
         with self._changed:
             call = self._calls[key]
         if self._deadline is not None and time.monotonic() > self._deadline:

@@ -1,4 +1,4 @@
-"""One run in MLflow, written late, again, and by another process than the one that began it."""
+"""Writer of one run in MLflow, which may be late, repeat a write, or continue a run of another process."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-ENTRIES_A_CALL = 1000  # metrics, parameters and tags: MLflow's limit
+ENTRIES_A_CALL = 1000  # MLflow's limit for metrics, parameters and tags together
 TAG_LENGTH = 5000  # MLflow's limit
-REASONS = ("stop_reason", "error")  # tags of a run that has ended
+REASONS = ("stop_reason", "error")  # tags of an ended run
 RUNNING = "RUNNING"
 NO_TAGS: Mapping[str, str] = MappingProxyType({})
 SECTIONS = {
     "learning_rate": "optimizer/learning_rate",
     "seconds": "time/seconds",
     "best": "val/best",
-}  # of the page's charts
+}  # sections of charts on MLflow's page
 
 
 @dataclass(frozen=True)
 class Values:
-    """Metrics of a run at a step.
+    """Metrics of a run at one step.
 
     Args:
-        step: of MLflow's axis.
-        time: when they came, in milliseconds; written again with the same, they are not there twice.
-        metrics: name -> value.
+        step: step on MLflow's axis.
+        time: time in milliseconds; writing the same values with the same time again makes no duplicates.
+        metrics: values by name.
     """
 
     step: int
@@ -43,28 +43,28 @@ class Values:
 
 
 def milliseconds() -> int:
-    """Return the time now."""
+    """Return the current time in milliseconds."""
     return int(time.time() * 1000)
 
 
 def epoch_values(metrics: Mapping[str, float], time: int) -> Values:
-    """Return every metric of an epoch, at the step of the epoch."""
+    """Return all metrics of an epoch, with the epoch as the step."""
     named = {SECTIONS.get(k, k): v for k, v in metrics.items() if k not in ("epoch", "inherited")}
     return Values(int(metrics["epoch"]), time, named)
 
 
 class RunWriter:
-    """Writes a run; each call may raise whatever MLflow does, and can be made again: nothing is there twice.
+    """Writer of a run. Each call may raise any error of MLflow and can be repeated without duplicates.
 
     Args:
-        client: of MLflow.
-        run_id: of the run.
-        data: that are trained on.
-        params: of the run; written with its data, where it has none yet.
-        known: the run as MLflow has it; None for one that was just made.
+        client: MLflow's client.
+        run_id: id of the run.
+        data: data of the run.
+        params: parameters of the run; written with the data, unless the run already has parameters.
+        known: existing run as MLflow has it; None for a new run.
 
     Attributes:
-        status: of the run in MLflow, or `INTERRUPTED`.
+        status: status of the run in MLflow, or `INTERRUPTED`.
     """
 
     def __init__(
@@ -72,16 +72,16 @@ class RunWriter:
     ) -> None:
         self.run_id, self.status = run_id, RUNNING
         self._client, self._data, self._params = client, data, dict(params)
-        self._reasons: dict[str, str] = {}  # that the run has
+        self._reasons: dict[str, str] = {}  # of the run in MLflow
         self._due: list[Values] = []
-        self._epochs: int | None = 0  # written or due; None where MLflow has to be asked
+        self._epochs: int | None = 0  # number of epochs written or due; None if only MLflow knows
         if known is not None:
             self._epochs = None
             self._params = {} if known.data.params else self._params
             self._set_status(known.info.status, known.data.tags)
 
     def reopen(self) -> None:
-        """Go on with a run that had ended."""
+        """Continue a run that has ended."""
         if self.status == RUNNING:
             return
         self._client.update_run(self.run_id, RUNNING)
@@ -90,11 +90,11 @@ class RunWriter:
         self._set_status(RUNNING, NO_TAGS)
 
     def add(self, values: Iterable[Values]) -> None:
-        """Add metrics, where there are any, for the next `flush`."""
+        """Add metrics, if there are any, for the next `flush`."""
         self._due += (v for v in values if v.metrics)
 
     def add_epochs(self, history: Sequence[Mapping[str, float]]) -> None:
-        """Add the epochs of a history that MLflow has not got, for the next `flush`."""
+        """Add the epochs of a history that MLflow lacks, for the next `flush`."""
         if self._epochs is None:
             steps = self._client.get_metric_history(self.run_id, "train/loss")
             self._epochs = 1 + max((m.step for m in steps), default=-1)
@@ -103,7 +103,7 @@ class RunWriter:
         self._epochs += len(fresh)
 
     def flush(self, tags: Mapping[str, str] = NO_TAGS) -> None:
-        """Write what is due, and the tags, in as few calls as they go in."""
+        """Write everything that is due, and the tags, in as few calls as possible."""
         if self._params:
             self._client.log_inputs(self.run_id, [self._data.input()])
         if self._params or tags:
@@ -112,7 +112,7 @@ class RunWriter:
             self._log(NO_TAGS)
 
     def end(self, status: str, tags: Mapping[str, str] = NO_TAGS) -> None:
-        """Write what is due, and how the run ended: MLflow's FINISHED, FAILED or KILLED."""
+        """Write everything that is due, and the final status: FINISHED, FAILED or KILLED."""
         self.flush(tags)
         self._client.set_terminated(self.run_id, status)
         self._set_status(status, tags)
@@ -122,9 +122,9 @@ class RunWriter:
         self.status = INTERRUPTED if INTERRUPTED in self._reasons.values() else status
 
     def _log(self, tags: Mapping[str, str]) -> None:
-        """Write parameters, tags, and the first of the values that are due: as many as go in one call.
+        """Write parameters, tags, and as many of the due values as fit in one call.
 
-        A step is there whole or not at all, so that after a failure the next call can begin where this one did.
+        All metrics of a step are written in the same call, so that after a failure the next call can repeat this one.
         """
         from mlflow.entities import Metric, Param, RunTag
 

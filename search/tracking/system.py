@@ -1,4 +1,4 @@
-"""How busy the machine is while a run goes on, as MLflow's page shows it: processors, memory, disk, network, GPUs."""
+"""Load of the machine during a run, for MLflow's page: processors, memory, disk, network and GPUs."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
 
 class SystemMetrics:
-    """Samples the machine of this process, every 10 s, into a run, where that is asked for.
+    """Monitor that writes the load of this machine to a run every 10 s.
 
     Args:
-        wanted: whether it is.
-        uri: of MLflow's store.
+        uri: URI of MLflow's store.
+        wanted: whether to monitor at all.
     """
 
     def __init__(self, uri: str, *, wanted: bool) -> None:
@@ -22,22 +22,22 @@ class SystemMetrics:
         self._monitor: SystemMetricsMonitor | None = None
 
     def start(self, run_id: str) -> None:
-        """Begin, where that has not happened yet; in a run that is resumed the samples go on.
+        """Start the samples, unless they have started already; a resumed run continues its samples.
 
-        An MLflow that is away for a sample gets no more of them.
+        If MLflow cannot be reached for one sample, there are no further samples.
         """
         if not self._wanted:
             return
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-        self._wanted = False  # once
+        self._wanted = False  # start only once
         with suppress(Exception):
             monitor = SystemMetricsMonitor(run_id, resume_logging=True, tracking_uri=self._uri)
             monitor.start()
             self._monitor = monitor
 
     def finish(self) -> None:
-        """Write the last samples, where MLflow takes them."""
+        """Write the last samples, if MLflow can be reached."""
         if self._monitor is not None:
             with suppress(Exception):
                 self._monitor.finish()

@@ -1,8 +1,8 @@
-"""The search's record in MLflow: a run for the search, a child for each trial.
+"""Record of a search in MLflow: one run for the search, with a child run for each trial.
 
-All calls are made on threads of their own, one for runs and one for files, so that training never waits for a data base
-or a slow upload. They do not follow events: they bring each run in line with the record. What could not be delivered is
-tried again, several epochs go in one call, and a resumed search finds its runs and adds what they lack.
+Two threads make all calls, one for runs and one for files, so that training never waits for a database or an upload. A
+call does not write a single event. It compares a run with the record and writes what is missing. Thus failed calls can
+be repeated, several epochs go in one call, and a resumed search completes its runs.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from datasets.index.list_files import count
 from search.experiment.schema import Experiment
 from search.run.folder import Identity, RunFolder
 from search.run.journal import SearchRecord, TrialRecord
@@ -27,13 +28,13 @@ from search.tracking.trial_runs import RUN_ID, TRIALS, Kind, Ledger, Results, Se
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-CONNECT_ATTEMPTS = 3  # of a server; a data base is there or not
-CLOSE_S = 60.0  # the end of a search waits no longer
+CONNECT_ATTEMPTS = 3  # for a server; a database needs only one
+CLOSE_S = 60.0  # longest wait at the end of a search
 
 
 @dataclass(frozen=True)
 class Connection:
-    """MLflow, once it is there, and the runs of the search in it."""
+    """Connection to MLflow, with the runs of the search."""
 
     client: MlflowClient
     maker: Maker
@@ -42,16 +43,17 @@ class Connection:
 
 
 class SearchTracker:
-    """Keeps MLflow in line with a search; a callback of its tuner.
+    """Callback of a tuner that keeps MLflow in line with the search.
 
     Args:
-        experiment: what is searched.
-        folder: of the run.
-        identity: of the run, and of its data.
-        record: of the trainings.
-        weights: trial number -> file of its best epoch's weights, for an artifact; None where none is kept.
-        kind: of trainings.
-        description: of the search's run as long as nothing has come of it, in Markdown.
+        experiment: experiment that is searched.
+        folder: folder of the run.
+        identity: identity of the run and its data.
+        record: record of the trainings.
+        weights: function from a trial's number to the file with the weights of its best epoch, to be uploaded; None
+            uploads no weights.
+        kind: kind of the trainings.
+        description: description of the search's run until there are results, in Markdown.
     """
 
     def __init__(
@@ -66,7 +68,7 @@ class SearchTracker:
     ) -> None:
         self._experiment, self._record, self._kind, self._description = experiment, record, kind, description
         self._weights = weights if experiment.tracking.checkpoints == "best" else None
-        self._folder = folder.path.resolve()  # a thread may outlive the working folder
+        self._folder = folder.path.resolve()  # absolute, as a thread may outlive the working folder
         self._data = TrainingData(experiment.dataset, identity.fingerprint)
         self._tags = {RUN_ID: identity.run, **self._data.tags, **versions()}
         uri = store_uri(experiment.tracking.uri, self._folder.parent)
@@ -78,10 +80,10 @@ class SearchTracker:
     # ---- called by the search ----
 
     def wait_until_connected(self) -> None:
-        """Wait until MLflow is there.
+        """Wait for the connection to MLflow.
 
         Raises:
-            TrackingError: it is not.
+            TrackingError: if it fails.
         """
         self._connection.result()
 
@@ -89,33 +91,33 @@ class SearchTracker:
         self.on_report(trial)
 
     def on_report(self, trial: TrialRecord) -> None:
-        """Something of the trial is new."""
+        """Bring the trial's run in line, in the background."""
         self._runs.submit(trial.number, partial(self._align, trial))
 
     def on_end(self, trial: TrialRecord) -> None:
         self.on_report(trial)
 
     def close(self, status: str, files: list[Path], results: Results | None = None) -> str | None:
-        """Deliver what is left, and end the search's run; return what MLflow lacks, as a sentence, or None.
+        """Deliver what is left, end the search's run, and return a sentence about what MLflow still lacks, or None.
 
-        It waits no longer than `CLOSE_S` for an MLflow that does not answer.
+        If MLflow does not answer, this takes at most `CLOSE_S`.
 
         Args:
             status: FINISHED, FAILED or KILLED.
-            files: to keep with the search's run.
-            results: of the search's run.
+            files: files to upload to the search's run.
+            results: results for the search's run.
         """
         deadline = time.monotonic() + (CLOSE_S if self._record.trials else 0.0)
         end = partial(self._end, status, files, results or Results())
         runs = self._runs.finish(deadline, {"trials": self._interrupt, "search": end, "duplicates": self._tidy})
         unsent = self._files.finish(deadline)
         lacks = _describe_lack("a part of this search", runs)
-        lacks += _describe_lack(f"{len(unsent)} file{'s' * (len(unsent) > 1)}", unsent)
+        lacks += _describe_lack(count(len(unsent), "file"), unsent)
         if not self._record.trials or not lacks:
             return None
-        return f"MLflow lacks {' and '.join(lacks)}; {self._kind.again} delivers it, and nothing else is lost"
+        return f"MLflow still lacks {' and '.join(lacks)}; it is saved on disk, and {self._kind.again} delivers it"
 
-    # ---- on the threads ----
+    # ---- runs on the threads ----
 
     def _connect(self) -> None:
         try:
@@ -161,7 +163,7 @@ class SearchTracker:
         self._connection.result().trials.interrupt(self._record)
 
     def _end(self, status: str, files: list[Path], results: Results) -> None:
-        """End the search's run, where it was begun."""
+        """End the search's run, if it was created."""
         there = self._connection.result()
         run_id = there.search.run_id
         if run_id is None:
@@ -176,8 +178,8 @@ class SearchTracker:
 
 
 def _describe_lack(what: str, errors: Sequence[Exception | None]) -> list[str]:
-    """Return what calls were to deliver, and why the last of them failed, where there are any."""
-    reasons = [f"it did not take all of it within {CLOSE_S:g} s", *filter(None, errors)]
+    """Return what failed calls should have delivered, with the reason of the last one; empty if there are none."""
+    reasons = [f"MLflow did not accept all of it within {CLOSE_S:g} s", *filter(None, errors)]
     return [f"{what} ({reasons[-1]})"] if errors else []
 
 
@@ -187,7 +189,7 @@ def _send(client: MlflowClient, run_id: str, file: Path) -> None:
 
 
 def _send_weights(client: MlflowClient, run_id: str, weights: Callable[[int], Path], number: int) -> None:
-    """Send a trial's weights, unless they are there, as after a resume; one that was cut off is sent again."""
+    """Upload a trial's weights, unless MLflow has them in full, as after a resume."""
     file = weights(number)
     sizes = {item.path: item.file_size for item in client.list_artifacts(run_id)}
     if not file.exists() or sizes.get(file.name) != file.stat().st_size:

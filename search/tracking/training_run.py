@@ -1,4 +1,4 @@
-"""The record in MLflow of one training run by itself."""
+"""Record in MLflow of a single training run."""
 
 from __future__ import annotations
 
@@ -31,24 +31,25 @@ log = logging.getLogger(__name__)
 
 
 class TrainingTracker:
-    """Keeps a run in MLflow in line with the epochs trained so far, and ends it with the block that it is entered for.
-    MLflow's trouble never stops the training.
+    """Context manager that keeps a run in MLflow in line with the epochs trained so far, and ends it on exit.
+
+    Errors of MLflow never stop the training.
 
     Args:
-        experiment: whose runs it is among.
-        runs: the runs' folder.
-        title: of the run.
-        folder: of the training: where the run's id is kept, and the weights are.
-        params: of the run.
-        tags: of the run, beside the versions.
-        data: that are trained on.
+        experiment: experiment that the run belongs to.
+        runs: folder of all runs.
+        title: title of the run.
+        folder: folder of the training, with the run's id and the weights.
+        params: parameters of the run.
+        tags: tags of the run, without the versions.
+        data: data of the run.
 
     Attributes:
-        run_id: of the run.
-        trouble: why MLflow lacks something, where it does.
+        run_id: id of the run.
+        trouble: reason why MLflow lacks something; None if it lacks nothing.
 
     Raises:
-        TrackingError: MLflow cannot be reached.
+        TrackingError: if MLflow cannot be reached.
     """
 
     def __init__(
@@ -87,20 +88,20 @@ class TrainingTracker:
             self._end("FAILED", {"error": str(error)[:TAG_LENGTH]})
 
     def deliver(self, history: Sequence[Mapping[str, float]]) -> None:
-        """Write all epochs that MLflow has not got; the next call delivers what this one could not."""
+        """Write all epochs that MLflow lacks; after a failure the next call writes them."""
         self.trouble = None
         with self._note_trouble():
             self._writer.add_epochs(history)
             self._writer.flush()
 
     def add(self, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
-        """Write what was found at the end."""
+        """Write final metrics and tags."""
         with self._note_trouble():
             self._writer.add([Values(0, milliseconds(), metrics)])
             self._writer.flush(tags)
 
     def _end(self, status: str, tags: Mapping[str, str]) -> None:
-        """Write how it ended, and the weights."""
+        """Write the final status and the weights."""
         self._system.finish()
         weights = self._folder / BEST
         with self._note_trouble():
@@ -118,7 +119,7 @@ class TrainingTracker:
 
 
 def _find_run(client: MlflowClient, folder: Path) -> Run | None:
-    """Return the run of a training that is resumed, unless MLflow or the folder has lost it."""
+    """Return the run of a resumed training; None if the folder or MLflow no longer has it."""
     from mlflow.exceptions import MlflowException
 
     run_id = read_run_id(folder)

@@ -1,7 +1,7 @@
-"""A search's runs in MLflow, each brought in line with the search's record: one for the search, one for each trial.
+"""Runs of a search in MLflow, each brought in line with the record: one for the search, one for each trial.
 
-What is written follows from what the record has and MLflow has not, never from what just happened: it can be done late,
-again, and by another process.
+What is written depends only on the difference between the record and MLflow, not on the latest event. It can be written
+late, again, and by another process.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-RUN_ID = "run.id"  # a tag: of the folder
-DESCRIPTION = "mlflow.note.content"  # a tag: what MLflow's page shows as such, in Markdown
+RUN_ID = "run.id"  # tag: id of the folder
+DESCRIPTION = "mlflow.note.content"  # tag: Markdown that MLflow's page shows
 STATUS = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What the trainings of a tuner are in MLflow.
+    """Kind of a tuner's trainings in MLflow.
 
     Args:
-        name: their tag `kind`.
-        title: of the run of each.
-        tags: of the run of each, beside those that all kinds have.
-        own: tags of all of them, by which they are told from the same search's other trainings of this kind.
-        again: what a user does to have delivered what could not be.
-        curve: whether the search's own run has a curve of them.
+        name: value of their tag `kind`.
+        title: function that returns the title of a training's run.
+        tags: function that returns a run's tags, without those that all kinds have.
+        own: tags that distinguish these trainings from others of the same kind and search.
+        again: option or command that delivers what MLflow lacks.
+        curve: whether the search's run has a curve of these trainings.
     """
 
     name: str
@@ -54,13 +54,13 @@ TRIALS = Kind("trial", lambda trial: f"{trial.number:03} {label(trial.changes)}"
 
 @dataclass(frozen=True)
 class Ledger:
-    """Where the runs of a search are written, and what all of them have.
+    """Access to the runs of a search, with their common properties.
 
     Args:
-        client: of MLflow.
-        maker: of the runs.
-        tags: `run.id` among them, which no other search's runs have.
-        data: that are trained on.
+        client: MLflow's client.
+        maker: creator of the runs.
+        tags: tags of all runs, including `run.id`, which is unique to this search.
+        data: data of all runs.
     """
 
     client: MlflowClient
@@ -69,13 +69,13 @@ class Ledger:
     data: TrainingData
 
     def writer(self, run_id: str, params: Mapping[str, str], known: Run | None = None) -> RunWriter:
-        """Return what writes a run: see `RunWriter`."""
+        """Return the writer of a run: see `RunWriter`."""
         return RunWriter(self.client, run_id, self.data, params, known)
 
 
 @dataclass(frozen=True)
 class Results:
-    """What came of a tuner as a whole, for the search's own run."""
+    """Metrics and tags of a whole search, for its run."""
 
     metrics: Mapping[str, float] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -86,15 +86,15 @@ class Results:
 
 
 class SearchRun:
-    """The run of the search as a whole: its settings, its curve, and what came of it.
+    """Run of the search as a whole: its settings, curve and results.
 
     Args:
-        ledger: of the search.
-        experiment: what is searched.
-        record: what came of it.
-        folder: of the search, where the run's id is kept for a resume.
-        description: as long as nothing has come of it, in Markdown.
-        curve: whether the record makes one.
+        ledger: ledger of the search.
+        experiment: experiment that is searched.
+        record: record of the search.
+        folder: folder of the search, where the run's id is kept for a resume.
+        description: description until there are results, in Markdown.
+        curve: whether the run has a curve.
     """
 
     def __init__(
@@ -113,14 +113,14 @@ class SearchRun:
         self._curve = Curve(record, experiment.search.objective.mode) if curve else None
         self._began = milliseconds()
         self._writer: RunWriter | None = None
-        self._last, self._values = -1, dict[str, float]()  # of the curve: the last step that is written or due
+        self._last, self._values = -1, dict[str, float]()  # of the curve: last step that is written or due
 
     @property
     def run_id(self) -> str | None:
         return None if self._writer is None else self._writer.run_id
 
     def find(self) -> str | None:
-        """Find the run of a search that is resumed, which goes on; return its id, or None where there is none."""
+        """Find the run of a resumed search, to continue it; return its id, or None if there is none."""
         run = self._find()
         if run is None:
             return None
@@ -129,7 +129,7 @@ class SearchRun:
         return self._writer.run_id
 
     def _find(self) -> Run | None:
-        """Return the run by its id; where that is lost or damaged, MLflow is asked for the search's."""
+        """Return the run by its id in the folder or, if that is missing or corrupt, by the search's tag; or None."""
         run_id = read_run_id(self._folder)
         if run_id is not None:
             return self._ledger.client.get_run(run_id)
@@ -140,10 +140,10 @@ class SearchRun:
         return run
 
     def align(self) -> str:
-        """Go on with the run, or make it, and write what of the curve has become certain; return its id.
+        """Continue or create the run, write the final points of its curve, and return its id.
 
-        It is made with the first trial, so that a search that never began leaves none, and one that could not go on
-        leaves it as it was.
+        This happens when the first trial reports. A search that fails before that creates no run, and a resumed one
+        leaves its run unchanged.
         """
         if self._writer is None:
             same = f"tags.kind = 'search' and attributes.start_time = {self._began}"
@@ -156,7 +156,7 @@ class SearchRun:
         return self._writer.run_id
 
     def end(self, status: str, results: Results) -> None:
-        """Write the rest of the curve, and how the search ended; nothing where it has not begun, or not gone on."""
+        """Write the rest of the curve and how the search ended, if its run was created or continued."""
         if self._writer is None or self._writer.status != RUNNING:
             return
         self._add(self._writer, self._curve.end() if self._curve is not None else {})
@@ -171,9 +171,10 @@ class SearchRun:
             self._last, self._values = max(step, self._last), {**self._values, **news}
 
     def _news(self, step: int, values: Mapping[str, float]) -> Mapping[str, float]:
-        """Return what MLflow lacks of a point.
+        """Return the values of a point that MLflow lacks.
 
-        The last one of a search that was closed may not have been the last word, and later time is no news.
+        A closed search has written its current point, whose values may have changed since. A later wall time is not
+        written again.
         """
         if step != self._last:
             return values if step > self._last else {}
@@ -181,12 +182,12 @@ class SearchRun:
 
 
 class TrialRuns:
-    """The runs of the trials.
+    """Runs of the trials.
 
     Args:
-        ledger: of the search.
-        experiment: what is searched.
-        kind: of trainings.
+        ledger: ledger of the search.
+        experiment: experiment that is searched.
+        kind: kind of the trainings.
     """
 
     def __init__(self, ledger: Ledger, experiment: Experiment, kind: Kind) -> None:
@@ -194,11 +195,11 @@ class TrialRuns:
         self._writers: dict[int, RunWriter] = {}
 
     def find(self, parent: str, trials: Mapping[int, TrialRecord]) -> None:
-        """Find the runs of a search that is resumed. Of two for a trial, as a lost answer may leave them, one stays.
+        """Find the runs of a resumed search, and delete duplicates, which a lost answer may have left.
 
         Args:
-            parent: the search's run.
-            trials: of the search, by number.
+            parent: id of the search's run.
+            trials: trials of the search by number.
         """
         runs = self._ledger.maker.find(self._children(parent))
         for run in sorted(runs, key=lambda run: not run.data.params):
@@ -209,8 +210,8 @@ class TrialRuns:
                 self._writers[number] = self._ledger.writer(run.info.run_id, self._params(trials[number]), run)
 
     def align(self, trial: TrialRecord, parent: str) -> str:
-        """Bring the trial's run in line; return its id."""
-        ended = trial.is_over  # read first: the search goes on meanwhile
+        """Bring the trial's run in line with its record; return its id."""
+        ended = trial.is_over  # read first, because the search continues meanwhile
         writer = self._writers.get(trial.number) or self._make(trial, parent)
         if ended and writer.status == STATUS[trial.status]:
             return writer.run_id
@@ -223,7 +224,7 @@ class TrialRuns:
         return writer.run_id
 
     def interrupt(self, trials: Iterable[TrialRecord]) -> None:
-        """End the runs of those trials that a resume goes on with."""
+        """End the runs of unfinished trials, which a resume continues."""
         for trial in trials:
             writer = self._writers.get(trial.number)
             if writer is not None and not trial.is_over and writer.status == RUNNING:
@@ -257,7 +258,7 @@ class TrialRuns:
 
 
 def _prefix_tags(trial: TrialRecord) -> dict[str, str]:
-    """Return how many of its first epochs another trial trained."""
+    """Return the tag with the number of epochs that another trial trained; empty if there are none."""
     return {"inherited_epochs": str(trial.inherited_epochs)} if trial.inherited_epochs else {}
 
 

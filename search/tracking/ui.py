@@ -1,4 +1,4 @@
-"""MLflow's web page on this machine's runs."""
+"""MLflow's web page for the runs on this machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ START_S = 120
 
 
 def _free_port(wanted: int) -> int:
-    """`wanted`, or where that is taken any other."""
+    """Return `wanted`, or another free port if that one is taken."""
     for port in (wanted, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -28,11 +28,11 @@ def _free_port(wanted: int) -> int:
             except OSError:
                 continue
             return int(probe.getsockname()[1])
-    raise OSError(f"no port is free on {HOST}")
+    raise OSError(f"no free port on {HOST}")
 
 
 def page(folder: Path, uri: str, port: int) -> str:
-    """The address of the run's own page, which says what came of it; or of all runs where it has none yet."""
+    """Return the address of the run's own page, which shows its results, or of all runs if it has none yet."""
     import mlflow
 
     base = f"http://{HOST}:{port}/"
@@ -54,7 +54,7 @@ def _wait_for(server: subprocess.Popen[bytes], port: int) -> bool:
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:
-    """Ends the server with all the processes it started."""
+    """End the server and all processes it has started."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(server.pid, number)
@@ -63,10 +63,10 @@ def _end(server: subprocess.Popen[bytes]) -> None:
 
 
 def serve(folder: Path, runs: Path, uri: str | None, port: int, tell: Callable[[str], None]) -> int:
-    """Serves until Ctrl-C, to this machine only; returns the exit code."""
+    """Serve MLflow's page to this machine only, until Ctrl-C; return the exit code."""
     store = store_uri(uri, runs)
     if uri is not None and uri.startswith("http"):
-        tell(f"the runs are at {uri}: open it in a browser")
+        tell(f"the runs are on a server; open it in a browser:\n{uri}")
         return 0
     port = _free_port(port)
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store, "--host", HOST]
@@ -76,11 +76,11 @@ def serve(folder: Path, runs: Path, uri: str | None, port: int, tell: Callable[[
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
     try:
-        tell("starting MLflow's page …")
+        tell("starting MLflow's web page …")
         if not _wait_for(server, port):
-            tell(f"MLflow's server did not start: {' '.join(command)}")
+            tell(f"MLflow's server did not start. To see why, run:\n{' '.join(command)}")
             return 1
-        tell(f"{page(folder, store, port)}   (Ctrl-C ends it)")
+        tell(f"{page(folder, store, port)}   (press Ctrl-C to stop)")
         server.wait()
         return server.returncode
     except KeyboardInterrupt:
