@@ -1,1 +1,1 @@
-"""What a search would take, before it begins."""
+"""Forecast of what a search takes, before it starts."""

@@ -1,4 +1,4 @@
-"""The trials of a search before any is trained: the real policy, told random results."""
+"""Trials of a search before any is trained: the real policy with random results."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from search.tuner.search_policy import SearchPolicy
 
 
 def draw_trials(experiment: Experiment) -> list[TrialRecord]:
-    """Draw all trials that are planned, one after the other, each with a random result; in place of a sampler that
-    learns from results, draw at random."""
+    """Draw all planned trials in order, each with a random result.
+
+    A sampler that learns from results is replaced by the random sampler.
+    """
     search = experiment.search
     sampler: Literal["grid", "qmc", "random"] = search.sampler if search.sampler in ("grid", "qmc") else "random"
     blind = experiment.model_copy(update={"search": search.model_copy(update={"sampler": sampler})})

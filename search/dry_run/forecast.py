@@ -1,4 +1,4 @@
-"""What a search takes: what early stopping is expected to leave of its trials, times what one of them costs."""
+"""Forecast of a search: the epochs that early stopping is expected to leave, times the cost of an epoch."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from search.experiment.sources import Source
 from search.tracking.client import EMPTY_BYTES, RUN_BYTES, VALUE_BYTES
 from search.tuner.pruners.peers import LearningCurve, Pruner
 
-REPLAYS = (3, 100)  # of a large search and of a small one, whose epochs vary more from one to the next
-REPLAYED_PAIRS = 60_000  # of trials, in all replays: each is compared with all the others
+REPLAYS = (3, 100)  # replays of a large and of a small search; small ones vary more
+REPLAYED_PAIRS = 60_000  # limit for pairs of trials in all replays, as each trial is compared with all others
 
 
 def expected_epochs(trials: Sequence[Arm], starts: Sequence[int], epochs: int, pruner: Pruner) -> float:
-    """Epochs that trials are expected to train under a pruner: the mean of some replays.
+    """Return the number of epochs that trials are expected to train under a pruner, as the mean of several replays.
 
-    How good a trial is is drawn at random, and one that is ahead at a rung is ahead at all of them; so is where its
-    window opens. They come one after the other: of trials that run side by side fewer go on, and of those of a sampler
-    that learns some more.
+    A replay draws the quality of each trial, which is the same at all rungs, and the start of its window at random.
+    Trials run one after the other. In a real search, fewer trials continue if several run at once, and more continue if
+    the sampler learns.
 
     Args:
-        trials: the arm of each, in their order.
-        starts: of the windows that are searched, each as likely.
-        epochs: of a trial that is not stopped.
-        pruner: decides.
+        trials: arm of each trial, in order.
+        starts: starts of the searched windows, all equally likely.
+        epochs: number of epochs of a trial that is not stopped.
+        pruner: pruner that stops trials.
 
     >>> from search.tuner.pruners.asha import Asha
     >>> expected_epochs(["baseline"] * 10, [0], 12, Asha([], 3, "max"))
@@ -43,7 +43,7 @@ def expected_epochs(trials: Sequence[Arm], starts: Sequence[int], epochs: int, p
 
 
 def _replay(trials: Sequence[Arm], starts: Sequence[int], epochs: int, pruner: Pruner, rng: random.Random) -> int:
-    """Epochs of trials that come one after the other, and are as good as their rank."""
+    """Return the epochs of trials that run one after the other, with random ranks as their quality."""
     runs: list[LearningCurve] = []
     for number, (arm, rank) in enumerate(zip(trials, rng.sample(range(len(trials)), len(trials)), strict=True)):
         opens = None if arm == "baseline" else rng.choice(starts)
@@ -52,7 +52,7 @@ def _replay(trials: Sequence[Arm], starts: Sequence[int], epochs: int, pruner: P
 
 
 def _train(whole: LearningCurve, others: Sequence[LearningCurve], pruner: Pruner) -> LearningCurve:
-    """The part of a run that a pruner lets it train."""
+    """Return the part of a run that a pruner lets it train."""
     for trained in range(1, len(whole.values)):
         run = replace(whole, values=whole.values[:trained])
         if pruner.decide(run, [*others, run]) is not None:
@@ -62,25 +62,26 @@ def _train(whole: LearningCurve, others: Sequence[LearningCurve], pruner: Pruner
 
 @dataclass(frozen=True)
 class Forecast:
-    """A search's cost: what it takes at most, and what is expected.
+    """Cost of a search, at most and expected.
 
     Args:
-        trials: of each arm.
-        sources: of the trials, by where their settings come from.
-        epochs_at_most: with no trial stopped early.
-        epochs_expected: with early stopping.
-        at_once: trials at the same time.
-        cpus: of this machine, or of the cluster.
-        gpu: of one trial.
-        costs: of the configurations that were measured, by label.
-        artifacts: whether MLflow keeps the best weights once more.
-        confirmation: the trainings that follow the search, none of which is stopped early: at most, and expected.
-        longest: epochs of each of them, at most.
-        savings: by epochs that several trials share.
-        prefix_bytes_at_most: that may be stored at a time.
-        cpu: of one trial.
-        crowding: how much longer an epoch takes beside the other trials, where that was measured.
-        note: how `cpu` and `gpu` were found, where they were measured.
+        trials: number of trials per arm.
+        sources: number of trials per source of their settings.
+        epochs_at_most: number of epochs if no trial is stopped early.
+        epochs_expected: expected number of epochs with early stopping.
+        at_once: number of trials that run at the same time.
+        cpus: CPUs of this machine, or of the cluster.
+        gpu: GPU share of each trial.
+        costs: costs of the measured configurations, by label.
+        artifacts: whether MLflow keeps a second copy of the best weights.
+        confirmation: number of trainings in the confirmation, at most and expected; none is stopped early.
+        longest: largest number of epochs of a training in the confirmation.
+        savings: savings from epochs that several trials share.
+        prefix_bytes_at_most: limit for the size of all stored prefixes.
+        cpu: CPUs of each trial.
+        crowding: measured duration of an epoch when all trials run at once, as a multiple of its duration alone; 1 if
+            it was not measured.
+        note: note on how `cpu` and `gpu` were measured, if they were.
     """
 
     trials: Mapping[Arm, int]
@@ -102,26 +103,27 @@ class Forecast:
 
     @property
     def slowest(self) -> str:
+        """Label of the slowest configuration."""
         return max(self.costs, key=lambda name: self.costs[name].epoch_seconds)
 
     @property
     def largest(self) -> str:
-        """What needs the most memory."""
+        """Label of the configuration that needs the most memory."""
         return max(self.costs, key=lambda name: self.costs[name].peak_bytes)
 
     @property
     def epoch_seconds(self) -> tuple[float, float]:
-        """Of the slowest configuration, and the mean."""
+        """Seconds per epoch, of the slowest configuration and on average."""
         return self.costs[self.slowest].epoch_seconds, fmean(cost.epoch_seconds for cost in self.costs.values())
 
     @property
     def epochs_to_train(self) -> float:
-        """With early stopping, of which as large a share is inherited as without."""
+        """Expected epochs without inherited ones, whose share is assumed to be that without early stopping."""
         return self.epochs_expected * (1 - self.savings.inherited_share)
 
     @property
     def training_seconds(self) -> tuple[float, float]:
-        """Of all trials and the confirmation, at most and expected."""
+        """Seconds of training in the search and the confirmation, at most and expected."""
         slowest, mean = self.epoch_seconds
         most, expected = (trainings * self.longest for trainings in self.confirmation)
         epochs = self.epochs_at_most + most, self.epochs_to_train + expected
@@ -129,7 +131,7 @@ class Forecast:
 
     @property
     def checkpoint_bytes(self) -> tuple[float, float]:
-        """Each trial's best weights, and the last state of those that run: if all are the largest, and expected."""
+        """Bytes of all best weights and of the last states of running trials, at most and expected."""
         copies = sum(self.trials.values()) * (2 if self.artifacts else 1)
         most, expected = (copies + trainings for trainings in self.confirmation)
         costs = self.costs.values()
@@ -140,13 +142,13 @@ class Forecast:
 
     @property
     def prefix_bytes(self) -> float:
-        """Of all prefixes, if they were stored at the same time."""
+        """Bytes of all prefixes if they are stored at the same time, within the limit."""
         largest = max(cost.last_bytes + cost.best_bytes for cost in self.costs.values())
         return min(self.prefix_bytes_at_most, self.savings.prefixes * largest)
 
     @property
     def mlflow_bytes(self) -> tuple[float, float]:
-        """Of its data base, at most and expected."""
+        """Bytes of MLflow's database, at most and expected."""
         epochs = (self.epochs_at_most, self.epochs_expected)
         most, expected = map(self._mlflow_bytes, epochs, self.confirmation)
         return most, expected

@@ -1,4 +1,4 @@
-"""What sharing prefixes is expected to save, before any trial is trained."""
+"""Expected savings from shared prefixes, before any trial is trained."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from search.tuner.prefixes.tree import Tree
 
 @dataclass(frozen=True)
 class PrefixSavings:
-    """Of trials that are drawn from a space.
+    """Savings for trials that are drawn from a space.
 
     Args:
-        inherited_share: of their epochs, those that another trial trains.
-        prefixes: that are stored for it, at most.
-        prevented_by: ranges without steps, because of which no two trials of the sampler share an epoch.
-        limited_by: ranges without steps, because of which no two trials share an epoch once their windows are open.
+        inherited_share: share of all epochs that are inherited from another trial.
+        prefixes: largest number of prefixes that are stored.
+        prevented_by: ranges without steps that keep any two trials of the sampler from sharing an epoch.
+        limited_by: ranges without steps that keep any two trials from sharing an epoch after their windows open.
     """
 
     inherited_share: float = 0.0
@@ -33,11 +33,11 @@ class PrefixSavings:
 
 
 def expected_savings(experiment: Experiment, trials: Sequence[TrialRecord]) -> PrefixSavings:
-    """Count the epochs that some trials share.
+    """Count the epochs that several trials share.
 
     Args:
-        experiment: what is searched.
-        trials: as a search may come to try them, see `search.dry_run.draw`.
+        experiment: experiment that is searched.
+        trials: trials such as a search may run, see `search.dry_run.draw`.
     """
     if not experiment.search.share_prefixes:
         return PrefixSavings()
