@@ -1,4 +1,4 @@
-"""What a search would cost, from a few real steps of its trials; nothing is started and nothing is left behind."""
+"""Estimate of a search's cost from a few real steps of its trials. It starts no search and leaves no files."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from datasets.index.list_files import count
 from ogmge.fit import Data
 from search.backend.autopack import PackingDecision, least_cpu, pack_cpus, pack_gpu
 from search.backend.cluster import nodes_of, own_cpus
@@ -34,17 +35,17 @@ from search.run.earlier import read_earlier
 from search.run.open_data import fingerprint_of
 from search.tuner.pruners.pruner import pruner_of
 
-Nodes = list[dict[str, float]]  # what each has: CPU, GPU
-Costs = dict[str, Cost]  # of the configurations, by label
+Nodes = list[dict[str, float]]  # CPU and GPU of each node
+Costs = dict[str, Cost]  # costs of the configurations, by label
 Row = tuple[str, str, str]  # name, at most, expected
 
 
 def _nodes(experiment: Experiment) -> Nodes:
-    """What each node has for trials: this machine, or those of a cluster.
+    """Return the resources of each node: of this machine, or of the cluster's nodes.
 
     Raises:
-        ClusterError: it cannot be joined.
-        ResourceError: trials take a GPU, and there is none here to measure them on.
+        ClusterError: if the cluster cannot be joined.
+        ResourceError: if trials use a GPU, and this machine has none to measure them on.
     """
     here = {"CPU": float(own_cpus()), "GPU": float(torch.cuda.device_count())}
     if experiment.search.address == "local":
@@ -52,18 +53,18 @@ def _nodes(experiment: Experiment) -> Nodes:
     nodes = nodes_of(experiment.search.address)
     if experiment.search.resources.gpu and cpus_a_gpu(nodes) and not here["GPU"]:
         raise ResourceError(
-            "trials take a part of a GPU (`search.resources.gpu`), and this machine has none to measure them on: start "
-            "the dry run on a node that has one"
+            "trials use a GPU (`search.resources.gpu`), but this machine has none to measure them on: start the dry "
+            "run on a node with a GPU"
         )
     return nodes
 
 
 def _pack(experiment: Experiment, data: Data, nodes: Nodes, owner: str) -> tuple[Costs, PackingDecision]:
-    """What the configurations cost, and what a trial is given."""
+    """Return the costs of the configurations and the resources of a trial."""
     resources = requested_resources(experiment.search.resources, nodes)
     if resources is None:
         return _measure_packing(experiment, data, nodes)
-    trials_at_once(resources, nodes, owner)  # before time is spent on measuring
+    trials_at_once(resources, nodes, owner)  # raises before time is spent on measuring
     return costs_of(experiment, data, device_for(resources.cpu, resources.gpu)), PackingDecision(resources)
 
 
@@ -82,12 +83,12 @@ def _measure_packing(experiment: Experiment, data: Data, nodes: Nodes) -> tuple[
 
 
 def forecast(experiment: Experiment, data: Data) -> Forecast:
-    """Measure a few steps of the trials, and estimate what the search takes.
+    """Measure a few steps of the trials, and estimate the cost of the search.
 
     Raises:
-        ClusterError: the cluster cannot be joined.
-        ExperimentError: a trial fails in its first steps.
-        ResourceError: there is too little for one trial.
+        ClusterError: if the cluster cannot be joined.
+        ExperimentError: if a trial fails in its first steps.
+        ResourceError: if there are too few resources for a single trial.
     """
     search, trial, confirm = experiment.search, experiment.trial, experiment.confirm
     nodes = _nodes(experiment)
@@ -118,12 +119,12 @@ def forecast(experiment: Experiment, data: Data) -> Forecast:
 
 
 def _epoch_rows(f: Forecast, *, shares: bool) -> Iterator[Row]:
-    yield "trials", str(sum(f.trials.values())), f"{f.trials['modulated']} modulated, {f.trials['baseline']} not"
+    yield "trials", str(sum(f.trials.values())), f"{f.trials['modulated']} modulated, {f.trials['baseline']} baseline"
     yield f"  {SOURCE}", "", format_sources(f.sources)
     yield "epochs", str(f.epochs_at_most), f"{f.epochs_expected:.0f}"
     if shares:
         inherited = f.epochs_expected - f.epochs_to_train
-        yield "  inherited", "0", f"{inherited:.0f}, trained by other trials ({f.savings.inherited_share:.0%})"
+        yield "  inherited", "0", f"{inherited:.0f}, trained by other trials ({100 * f.savings.inherited_share:.0f} %)"
     if f.confirmation[0]:
         longest, usual = (trainings * f.longest for trainings in f.confirmation)
         yield "confirmation", f"{longest} epochs", f"{usual} epochs"
@@ -133,7 +134,7 @@ def _time_rows(f: Forecast) -> Iterator[Row]:
     most, expected = f.training_seconds
     slowest, mean = f.epoch_seconds
     gpu = f", {f.gpu:g} GPU" if f.gpu else ""
-    yield "an epoch", f"{slowest:.2g} s ({f.slowest})", f"{mean:.2g} s"
+    yield "one epoch", f"{slowest:.2g} s ({f.slowest})", f"{mean:.2g} s"
     yield "at once", str(f.at_once), f"{f.cpu:g} of {f.cpus:g} CPUs{gpu} each"
     yield "wall time", duration(most / f.at_once), duration(expected / f.at_once)
     if f.gpu:
@@ -144,9 +145,9 @@ def _memory_rows(f: Forecast, *, shares: bool) -> Iterator[Row]:
     peak = size(f.costs[f.largest].peak_bytes)
     if f.gpu:
         share = torch.cuda.get_device_properties(0).total_memory * min(1.0, f.gpu)
-        yield "memory, a trial", f"{peak} ({f.largest})", f"its share is {size(share)}"
+        yield "memory per trial", f"{peak} ({f.largest})", f"its share is {size(share)}"
     else:
-        yield "memory, a trial", peak, ""
+        yield "memory per trial", peak, ""
     yield "checkpoints", size(f.checkpoint_bytes[0]), size(f.checkpoint_bytes[1])
     if shares:
         yield "prefixes", size(f.prefix_bytes), "stored for other trials"
@@ -164,7 +165,7 @@ def _rows(experiment: Experiment, f: Forecast) -> Iterator[Row]:
 
 
 def _caution(experiment: Experiment, f: Forecast) -> str:
-    """What the estimates are based on, and what they assume."""
+    """Return the sentences below the table: what the estimates are based on, and what they assume."""
     search, savings = experiment.search, f.savings
     prevented_by, limited_by = _format_paths(savings.prevented_by), _format_paths(savings.limited_by)
     early, partly = search.scheduler.name != "none", savings.inherited_share and limited_by
@@ -172,28 +173,32 @@ def _caution(experiment: Experiment, f: Forecast) -> str:
         (True, _format_basis(f)),
         (
             f.note,
-            f"Trials at once slow each other down: an epoch takes {f.crowding:.2g} times as long, as was measured.",
+            f"Trials at once slow each other down: an epoch takes {f.crowding:.2g} times as long (measured).",
         ),
-        (not f.note, "Trials at once are assumed not to slow each other down: enough cores, and disks that keep up."),
-        (early, "Early stopping is simulated with random results, in which a trial that is ahead stays ahead."),
+        (
+            not f.note,
+            "They assume that cores and disks keep up with all trials at once.",
+        ),
+        (early, "Early stopping is simulated with random results, and a trial that is ahead stays ahead."),
         (
             prevented_by and not savings.inherited_share,
-            f"No two trials share an epoch; they would with choices, or a `step`, for {prevented_by}.",
+            f"No two trials share epochs; to change this, use choices or a `step` in {prevented_by}.",
         ),
         (
             prevented_by and savings.inherited_share,
-            "Only trials that are given the same settings share epochs (the recipe's, or those of the other arm); more "
-            f"would with choices, or a `step`, for {prevented_by}.",
+            "Only trials with settings from the recipe or the other arm share epochs; for more sharing, use choices or "
+            f"a `step` in {prevented_by}.",
         ),
-        (partly, f"Trials share epochs only until their windows open, as there are no steps in {limited_by}."),
+        (partly, f"Trials share epochs only until their windows open, because there is no `step` in {limited_by}."),
         (
             f.confirmation[0],
-            "The confirmation takes two trainings a seed, three where the arms differ; its budget is for three.",
+            "The confirmation takes two trainings per seed, or three if the arms differ in more than the modulation; "
+            "the budget sets aside three.",
         ),
-        (f.artifacts, "The best weights of a trial are kept twice, in its folder and as MLflow's artifact."),
+        (f.artifacts, "The best weights of each trial are stored twice: in its folder and as an MLflow artifact."),
         (
             search.address != "local",
-            "The cluster's nodes are assumed to be as fast as this machine, where the steps were measured.",
+            "The estimates assume that the cluster's nodes are as fast as this machine.",
         ),
     )
     return " ".join(sentence for applies, sentence in sentences if applies)
@@ -203,8 +208,9 @@ def _format_basis(f: Forecast) -> str:
     steps = sum(cost.train_steps for cost in f.costs.values())
     validation_steps = sum(cost.validation_steps for cost in f.costs.values())
     return (
-        f"These are estimates, from {steps} steps of training and {validation_steps} of validation with {len(f.costs)} "
-        f"configurations ({'; '.join(f.costs)}), one at a time, after a warm-up. The start of workers is not included."
+        f"These estimates are based on {count(steps, 'step')} of training and {count(validation_steps, 'step')} of "
+        f"validation with {count(len(f.costs), 'configuration')} ({'; '.join(f.costs)}), measured one at a time "
+        "after a warm-up. They do not include the start of workers."
     )
 
 
@@ -213,15 +219,15 @@ def _format_paths(paths: tuple[str, ...]) -> str:
 
 
 def dry_run(experiment: Experiment, runs: Path, console: Console) -> None:
-    """Print what the search would take.
+    """Estimate the cost of a search and print it.
 
     Args:
-        experiment: of the search.
-        runs: the folder of all runs.
-        console: where.
+        experiment: experiment to search.
+        runs: folder of all runs.
+        console: console to print on.
 
     Raises:
-        ExperimentError, DatasetError, ResourceError: the same as for the search.
+        ExperimentError, DatasetError, ResourceError: as for the search itself.
     """
     data, notes = check_search(experiment)
     earlier = read_earlier(experiment, runs, fingerprint_of(data))
