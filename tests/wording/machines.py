@@ -109,7 +109,7 @@ FORECAST = Forecast(
     savings=PrefixSavings(0.1, 3),
     prefix_bytes_at_most=20e9,
 )
-MEASURED = "4 trials at a time, with 1 core each: 3.1 times the epochs per hour of one; each core has one"
+MEASURED = "4 trials at a time, with 1 core each: 3.1 times the epochs per hour of one; that is one per core"
 PLANS: list[tuple[str, str, Forecast]] = [
     ("A dry run", "search.budget.hours=2", FORECAST),
     (
@@ -132,7 +132,7 @@ PLANS: list[tuple[str, str, Forecast]] = [
 # ---- packing ----
 
 GPU_PACKINGS, CPU_PACKINGS = on_a_gpu("auto", 8, 8), on_cpus(4)
-LIMIT = "there is no more memory: the heaviest configuration (fusion=gated) takes 5.1 of its 24.0 GB"
+LIMIT = "limited by memory: the heaviest configuration (fusion=gated) takes 5.1 of the GPU's 24.0 GB"
 
 
 def packed(packings: Sequence[Packing], *rates: float | None) -> list[Measurement]:

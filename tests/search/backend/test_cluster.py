@@ -1,4 +1,4 @@
-"""A Ray cluster that is there already: two real nodes on this machine, with a token."""
+"""An existing Ray cluster: two real nodes on this machine, with a token."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def small(shape):
     with open(os.environ["OGMGE_SEEN"], "a") as seen:
         print(node, ogmge.__file__, __file__, file=seen)
     until = time.monotonic() + 120
-    while node != "driver" and time.monotonic() < until:  # else the node that is ready first may train both trials
+    while node != "driver" and time.monotonic() < until:  # otherwise the node that is ready first may train both trials
         if len({line.split(" ", 1)[0] for line in open(os.environ["OGMGE_SEEN"])} - {"driver"}) > 1:
             break
         time.sleep(0.1)
@@ -65,7 +65,7 @@ import sys
 from ray._private import services
 from ray.scripts.scripts import start
 
-services.resolve_ip_for_localhost = lambda host: host  # else it listens to the whole network
+services.resolve_ip_for_localhost = lambda host: host  # otherwise it listens on the network
 start([*sys.argv[1:], "--node-ip-address=127.0.0.1"])
 """
 
@@ -87,8 +87,8 @@ def test_where_nobody_answers_is_told_at_once(tmp_path, monkeypatch):
     given = media_trees.vggsound(tmp_path)
     where = [f"dataset.{key}={json.dumps(value)}" for key, value in given.items()]
     address = f"127.0.0.1:{free_port()}"
-    monkeypatch.setenv("RAY_ADDRESS", address)  # as in a job
-    monkeypatch.setattr(ray, "init", None)  # Ray's own attempt takes more than a minute
+    monkeypatch.setenv("RAY_ADDRESS", address)  # as Ray sets it in a job
+    monkeypatch.setattr(ray, "init", None)  # must not be called: Ray's own attempt takes more than a minute
     for written in (address, "auto"):
         result = CliRunner().invoke(main, ["prepare", str(VGGSOUND), *where, f"search.address={written}"])
         assert result.exit_code == 2, result.output
@@ -139,7 +139,7 @@ def test_what_nodes_do_not_see_or_have_is_told_for_each(ray_instance, tmp_path, 
 
 
 def test_what_a_node_cannot_write_to_is_told(tmp_path):
-    """A node may see what another one wrote, and be refused."""
+    """A node may see files of other nodes but have no permission to write."""
     (tmp_path / ".seen-1").touch()
     there = node_check.Remote
 
@@ -167,7 +167,7 @@ def test_a_store_at_a_uri_is_not_prepared_by_a_cluster(tmp_path):
 
 
 def listening(root: int) -> set[str]:
-    """Addresses that a process and all below it listen at, as the kernel writes them."""
+    """Return the addresses that a process and its descendants listen on, in the kernel's format."""
     parents = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
@@ -185,7 +185,7 @@ def listening(root: int) -> set[str]:
 
 
 def test_a_ray_of_our_own_listens_to_this_machine_only(ray_instance):
-    ray.get(ray.remote(lambda: None).remote())  # a worker is there
+    ray.get(ray.remote(lambda: None).remote())  # starts a worker
     assert {address[-8:] for address in listening(os.getpid())} == {"0100007F"}  # 127.0.0.1, also written as IPv6
 
 
@@ -200,7 +200,7 @@ def test_cpus_are_those_that_this_process_may_use():
 
 
 def test_a_ray_that_somebody_left_running_is_not_joined(monkeypatch):
-    """`ray.init` joins what RAY_ADDRESS names, or whatever runs on the machine."""
+    """By default, `ray.init` joins the cluster in RAY_ADDRESS, or one that runs on the machine."""
     asked = {}
 
     def init(**options):
@@ -219,10 +219,10 @@ def test_a_ray_that_somebody_left_running_is_not_joined(monkeypatch):
 
 @contextlib.contextmanager
 def node(folder: Path, *arguments: str) -> Iterator[None]:
-    """`ray start` in the foreground, with everything that it starts."""
+    """Run `ray start` in the foreground; at the end, kill it with everything it has started."""
     log = folder / f"{secrets.token_hex(4)}.log"
     command = [sys.executable, "-c", RAY_START, "--block", "--disable-usage-stats", *arguments]
-    ours = ("PYTHONPATH", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")  # workers get what is sent
+    ours = ("PYTHONPATH", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")  # workers must only use the code that is sent
     without = {name: value for name, value in os.environ.items() if name not in ours}
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True, cwd=folder, env=without)
@@ -241,21 +241,21 @@ def node(folder: Path, *arguments: str) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def two_nodes(s3: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a cluster of two nodes with a core each; its token is in the environment, and S3's keys."""
+    """Yield the address of a cluster of two nodes with one core each; the environment has its token and S3's keys."""
     folder = tmp_path_factory.mktemp("cluster")
     port = free_port()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_MODE", "token")
         patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
         with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as short:
-            # a socket's path may have 107 characters, and pytest's folders are long
+            # a socket's path may have at most 107 characters; pytest's folders are longer
             head = ("--head", f"--port={port}", "--num-cpus=1", "--include-dashboard=false", f"--temp-dir={short}")
             with node(folder, *head), node(folder, f"--address=127.0.0.1:{port}", "--num-cpus=1"):
                 yield f"127.0.0.1:{port}"
 
 
 def command(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """A command as a user types it, in `folder`."""
+    """Run a command in `folder` as a user would."""
     return subprocess.run(
         [sys.executable, *words],
         cwd=folder,
@@ -269,7 +269,7 @@ def command(folder: Path, *words: str, **environment: str) -> subprocess.Complet
 
 @pytest.mark.slow
 def test_a_cluster_prepares_a_store_and_searches_a_copy_of_it_with_all_nodes(two_nodes, s3, tmp_path):
-    """From files to an answer: prepared in a folder, copied to S3, planned, searched with checkpoints in S3."""
+    """The whole way: prepare in a folder, copy to S3, dry run, and search with checkpoints in S3."""
     given = media_trees.vggsound(tmp_path / "Daten é", train=4)
     where = [f"dataset.{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items()]
     done = command(tmp_path, "-m", "search", "prepare", str(VGGSOUND), *where, f"search.address={two_nodes}")
@@ -278,10 +278,10 @@ def test_a_cluster_prepares_a_store_and_searches_a_copy_of_it_with_all_nodes(two
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
     options = registry.options({"name": "vggsound", **given})
     assert prepare("vggsound", options.index(), options.settings(), folder, parallel=map).skipped_shards > 0
-    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before  # as if prepared here
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before  # the same as prepared on one machine
 
     fs.copy_files(str(folder), s3("stores/vggsound"))
-    for name in ("start", "bin"):  # Ray's workers find modules in the script's folder and the working one by themselves
+    for name in ("start", "bin"):  # not in the script's or the working folder, where Ray's workers look anyway
         (tmp_path / name).mkdir()
     (tmp_path / "bin" / "mine.py").write_text(MINE)
     (tmp_path / "start" / "here.py").write_text("from search.cli.main import search_command; search_command()")
@@ -293,9 +293,9 @@ def test_a_cluster_prepares_a_store_and_searches_a_copy_of_it_with_all_nodes(two
     search = [str(tmp_path / "start" / "here.py"), str(VGGSOUND), *words]
     planned = command(tmp_path, *search, "--dry-run", **told)
     assert planned.returncode == 0, planned.stdout + planned.stderr
-    tells(planned.stdout, "2 1 of 2 CPUs", "nodes")  # at once; and what is said of the nodes' speed
+    tells(planned.stdout, "2 1 of 2 CPUs", "nodes")  # the row `at once`, and the sentence on the nodes' speed
     assert len([*(tmp_path / "copies").iterdir()]) == 1
-    (tmp_path / "seen").unlink()  # by the models that were measured here
+    (tmp_path / "seen").unlink()  # written by the models of the dry run
     done = command(tmp_path, *search, **told)
     assert done.returncode == 0, done.stdout + done.stderr
     record = read(RunFolder(tmp_path / "runs" / "vggsound").journal)
@@ -303,7 +303,7 @@ def test_a_cluster_prepares_a_store_and_searches_a_copy_of_it_with_all_nodes(two
     seen = [line.split(" ", 1) for line in (tmp_path / "seen").read_text().splitlines()]
     workers = {node: ours for node, ours in seen if node != "driver"}
     assert len(workers) == 2  # both nodes trained
-    assert all(ours.count("py_modules") == 2 for ours in workers.values())  # our code was sent, and the user's
+    assert all(ours.count("py_modules") == 2 for ours in workers.values())  # our code and the user's were sent
     run = Remote(s3(f"runs/{(tmp_path / 'runs' / 'vggsound' / 'storage').read_text()}"))
     kept = {f"{trial}/{file}": run.exists(f"{trial}/{file}") for trial in ("0000", "0001") for file in KEPT}
     assert kept == {"0000/best.pt": True, "0000/last.pt": False, "0001/best.pt": True, "0001/last.pt": False}

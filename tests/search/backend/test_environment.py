@@ -1,4 +1,4 @@
-"""The environment is ready for Ray before anybody can import it."""
+"""Environment variables for Ray are set before any module can import it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support import ROOT
 
 @pytest.mark.parametrize("module", ["search.cli.main", "search.backend.cluster"])
 def test_what_ray_reads_is_set_before_it_is_imported(module):
-    """Else workers of a program that was started with `uv run` begin with `uv run` each, in a copy of its folder."""
+    """Otherwise each worker of a program started with `uv run` runs `uv run` too, in a copy of the folder."""
     code = f"""
 import sys
 

@@ -1,4 +1,4 @@
-"""Ctrl-C while Tune runs, whose own handlers come between."""
+"""Ctrl-C while Tune runs, which installs its own handlers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from search.backend.interrupt import STOPPING, Interrupt
 
 
 def test_a_second_ctrl_c_is_heard_from_the_moment_of_the_first(capfd):
-    """Tune gives Ctrl-C back once it is told to stop, and the next step of its loop may be long in coming."""
+    """Tune restores the old handler of Ctrl-C when it is told to stop, and the next step of its loop may take long."""
     interrupt = Interrupt()
     told = []
 

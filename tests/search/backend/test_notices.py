@@ -1,4 +1,4 @@
-"""Warnings while something else is shown."""
+"""Collected warnings while something else is on the screen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known to go wrong before the first worker starts."""
+"""Errors that are found before the first worker starts."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_all_that_is_wrong_is_said_at_once_and_each_thing_once():
 )
 def test_an_optimizer_that_undoes_the_modulation_is_noted_once(assignments, optimizers):
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # a note is no warning
+        warnings.simplefilter("error")  # notes must not be issued as warnings
         notes = check_models(experiment(*assignments), IMAGES)
     for note, optimizer in zip(notes, optimizers, strict=True):
         tells(note, optimizer, "`apply='update'`")

@@ -1,4 +1,4 @@
-"""How many trials fit, how much of a GPU one gets, and what it gets when that was too little."""
+"""Resources of trials: how many fit, which share of a GPU each gets, and what follows if memory runs out."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from tests.support.tells import tells
         (Resources(0.1, 0), [{"CPU": 0.3}], 3),  # 0.3 / 0.1 is 2.9999…
         (Resources(3, 0.25), [{"CPU": 8, "GPU": 2}], 2),
         (Resources(8, 2), [{"CPU": 8, "GPU": 2}], 1),
-        (Resources(3, 0), [{"CPU": 4}, {"CPU": 4}, {"CPU": 2}], 2),  # not three of the ten CPUs
+        (Resources(3, 0), [{"CPU": 4}, {"CPU": 4}, {"CPU": 2}], 2),  # not 10 // 3: the third node has only two
         (Resources(1, 1), [{"CPU": 4}, {"CPU": 4, "GPU": 1}], 1),
     ],
 )
@@ -139,19 +139,19 @@ def test_without_a_gpu_auto_trains_on_cpus_and_says_so():
     ],
 )
 def test_what_the_file_names_is_taken_as_it_is(wanted, nodes, resources):
-    """Beside a part of a GPU `cpu: auto` is that part of the CPUs."""
+    """With a share of a GPU, `cpu: auto` means the same share of the CPUs."""
     assert autopack.resources_for(experiment(f"search.resources={wanted}"), nodes) == PackingDecision(resources)
 
 
 @pytest.fixture
 def pretended(ray_instance: None) -> list[dict[str, float]]:
-    """The nodes of a Ray that believes in a GPU."""
+    """Return the nodes of a Ray that is configured with a GPU."""
     return nodes()
 
 
 def test_what_is_found_out_on_the_gpu_is_given(pretended, monkeypatch):
-    monkeypatch.setattr(autopack, "_decide_on_gpu", lambda *_: PackingDecision(Resources(1, 0.5), "2 trials a GPU"))
-    assert autopack.resources_for(asked(), pretended) == PackingDecision(Resources(1, 0.5), "2 trials a GPU")
+    monkeypatch.setattr(autopack, "_decide_on_gpu", lambda *_: PackingDecision(Resources(1, 0.5), "2 trials per GPU"))
+    assert autopack.resources_for(asked(), pretended) == PackingDecision(Resources(1, 0.5), "2 trials per GPU")
 
 
 def test_more_cores_than_there_are_beside_a_gpu_are_not_waited_for(pretended):
@@ -197,7 +197,7 @@ def test_throughput_decides_how_many_share_a_gpu(monkeypatch, cpu, rates, resour
 
 
 def test_cores_are_measured_by_a_worker_that_has_all_of_them(ray_instance, tmp_path):
-    """Real processes of a real worker; which packing they take is the machine's affair."""
+    """With real processes of a real worker; which packing is chosen depends on the machine."""
     own = experiment(
         f"dataset={{name: '{QUICK}'}}", "trial={encoder: mlp, modulation: {parameters: all}}", "space.fusion=[sum]",
         "search.resources.cpu=auto",
@@ -208,7 +208,7 @@ def test_cores_are_measured_by_a_worker_that_has_all_of_them(ray_instance, tmp_p
 
 
 def test_a_search_that_goes_on_gives_a_trial_what_it_gave_before(tmp_path, monkeypatch):
-    """On nodes like those before, and where the same is asked for."""
+    """If the nodes and the requested resources are the same."""
     found = [Resources(1, 0), Resources(2, 0), Resources(4, 0)]
     left = iter(found)
     monkeypatch.setattr(run_trials, "resources_for", lambda *_: PackingDecision(next(left), "note"))

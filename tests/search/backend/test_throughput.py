@@ -1,4 +1,4 @@
-"""Which packing of a machine is tried, which is taken, and that the trials of one do train at the same time."""
+"""Packings of a machine: which are tried, which is chosen, and that their trials train at the same time."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ QUICK = "tests.search.backend.test_throughput:Quick"
 
 @dataclass(frozen=True)
 class Quick(Vectors):
-    """A process that opens it measures for half a second."""
+    """Data that shorten the measurement to half a second in the process that opens them."""
 
     def open(self) -> Quick:
         throughput.SECONDS = 0.5
@@ -46,7 +46,7 @@ class Quick(Vectors):
 
 
 def measured(*rates: float | None) -> list[Measurement]:
-    """Of 1, 2, 4, … trials a GPU."""
+    """Return measurements of 1, 2, 4, … trials per GPU."""
     return [Measurement(Packing(2**n, Resources(1, 1 / 2**n)), rate) for n, rate in enumerate(rates)]
 
 
@@ -55,7 +55,7 @@ def test_the_examples_are_right():
         assert doctest.testmod(module).failed == 0
 
 
-# ---- what is tried ----
+# ---- which packings are tried ----
 
 
 def test_the_packings_of_a_gpu():
@@ -70,7 +70,7 @@ def test_the_packings_of_a_gpu():
     [
         (1, [(1, 1)]),
         (2, [(1, 2), (2, 1)]),
-        (6, [(1, 6), (3, 2), (6, 1)]),  # not one with four cores, whose two others would be idle
+        (6, [(1, 6), (3, 2), (6, 1)]),  # no trial with four cores, which would leave two idle
         (16, [(1, 16), (2, 8), (4, 4), (8, 2), (16, 1)]),
     ],
 )
@@ -93,7 +93,7 @@ def test_denser_packings_are_tried_while_they_are_faster(rates, tried):
     assert climb([m.packing for m in measured(*rates)], lambda _: next(left)) == measured(*rates[:tried])
 
 
-# ---- what is taken ----
+# ---- which packing is chosen ----
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_denser_packings_are_tried_while_they_are_faster(rates, tried):
     [
         ([10, 18, 31, 30], 4, ("4 trials", "3.1 times", 8, "faster")),
         ([10, 18, 31], 4, ("4 trials", "3.1 times", "the limit")),
-        ([10, 18, None], 2, ("2 trials", "1.8 times", 4, "room")),
+        ([10, 18, None], 2, ("2 trials", "1.8 times", 4, "do not fit")),
         ([10, 18, 18.5, 18], 2, ("2 trials", "1.8 times", 8, "faster")),
         ([10, 10.4], 1, ("1 trial", 2, "faster")),
         ([10, 10.6], 2, ("2 trials", "1.1 times", "the limit")),
@@ -112,7 +112,7 @@ def test_denser_packings_are_tried_while_they_are_faster(rates, tried):
 def test_the_most_epochs_an_hour_are_taken(rates, trials, facts):
     assert best_packing(measured(*rates)).packing.trials == trials
     line = format_packings(measured(*rates), "the limit")
-    tells(line, *facts, "a GPU")
+    tells(line, *facts, "per GPU")
     assert figures(line) == figures(" ".join(map(str, facts)))
     assert ("the limit" in line) is ("the limit" in facts)
 
@@ -147,7 +147,7 @@ def test_a_packing_has_the_rate_of_all_its_trials_and_none_once_a_process_has_di
         [first] = set(multiprocessing.active_children()) - before
         two = crew.rate(Packing(2, Resources(1, 0)))
         [second] = set(multiprocessing.active_children()) - before - {first}
-        assert first.is_alive()  # it goes on
+        assert first.is_alive()  # it is used again
         os.kill(second.pid, signal.SIGKILL)
         assert crew.rate(Packing(2, Resources(1, 0))) is None
     assert one is not None
@@ -163,7 +163,7 @@ def test_a_trial_that_fails_has_found_no_room():
 
 @dataclass(frozen=True)
 class OneCore(Quick):
-    """It has no memory for two threads."""
+    """Data that raise MemoryError with more than one thread."""
 
     def train(self, *, batch_size, seed, epoch):
         if torch.get_num_threads() > 1:
@@ -172,14 +172,14 @@ class OneCore(Quick):
 
 
 def test_after_a_packing_that_failed_another_is_measured():
-    """As for the forecast, which asks how fast one of them is alone."""
+    """The forecast needs this, to measure the speed of a single trial."""
     with Crew({"name": "tests.search.backend.test_throughput:OneCore"}, TRIAL) as crew:
         assert crew.rate(Packing(1, Resources(2, 0))) is None
         assert crew.rate(Packing(1, Resources(1, 0))) is not None
 
 
 def test_a_process_has_nothing_to_import_that_the_server_has():
-    """Torch takes seconds, which each process would need."""
+    """Importing torch takes seconds, and must not happen in each process."""
     with Crew({"name": QUICK}, TRIAL) as crew:
         crew.rate(Packing(1, Resources(1, 0)))
         [(process, _)] = crew._members

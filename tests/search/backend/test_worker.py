@@ -1,4 +1,4 @@
-"""What a worker holds a trial to, and what it takes for a lack of memory."""
+"""Workers: limits on a trial's resources, errors that mean a lack of memory, and warnings."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def test_a_trial_has_as_many_threads_as_whole_cores(threads, cpu, expected):
     [
         (0.25, True, "cuda", 0.25),
         (1.0, True, "cuda", 1.0),
-        (2.0, True, "cuda", 1.0),  # of each
+        (2.0, True, "cuda", 1.0),  # all of each GPU
         (0.25, False, "cpu", None),
         (0.0, True, "cpu", None),
     ],
 )
 def test_a_trial_is_held_to_its_share_of_a_gpus_memory(threads, monkeypatch, gpu, there, device, fraction):
-    """Ray divides the number of GPUs, not their memory."""
+    """Ray only divides the number of GPUs, not their memory."""
     held = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", held.append)
@@ -75,7 +75,7 @@ def test_only_a_lack_of_memory_is_one(error, expected):
 
 
 def test_a_worker_s_warning_is_told_of_its_trial(ray_instance: None, tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    """A checkpoint that cannot be read: the trial begins again."""
+    """If a checkpoint is corrupt, the trial starts again."""
     experiment = load(Path(own("Vectors", tmp_path)), ["search.trials=2"])
     journal = Journal(tmp_path / "journal.jsonl")
     tuner = Tuner(experiment, journal, SearchPolicy(experiment))
