@@ -1,4 +1,4 @@
-"""What early stopping is expected to leave is what the real one leaves, on average over random results."""
+"""The expected number of epochs is what the real early stopping leaves, on average over random results."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_the_examples_in_the_documentation_hold():
 
 
 def epochs_of(goodness: Sequence[float], epochs: int, scheduler: Asha, at_once: int = 1) -> int:
-    """Epochs that the real scheduler leaves of an arm, epoch after epoch; some trials run at the same time."""
+    """Return the epochs of an arm that the real scheduler leaves if `at_once` trials take turns."""
     waiting, running, runs = list(range(len(goodness))), [], {}
     while waiting or running:
         while waiting and len(running) < at_once:
@@ -62,15 +62,15 @@ def test_it_lies_between_all_but_one_stopped_at_once_and_all_trained_to_the_end(
     asha = Asha(rungs, factor, "max")
     expected = baseline(trials, epochs, asha)
     first = rungs[0] if rungs else epochs
-    assert (trials - 1) * first + epochs <= expected <= trials * epochs  # the first to come always goes on
+    assert (trials - 1) * first + epochs <= expected <= trials * epochs  # the first trial always continues
     assert expected == baseline(trials, epochs, asha)
 
 
 def test_windows_that_open_late_are_reckoned_with():
-    """Who is in his grace is compared with nobody; who waits for his window is, with the baseline."""
+    """In its grace a trial is not compared; before its window opens, it is compared with the baseline."""
     asha = Asha([2], 2, "max", grace_epochs=2)
     arms = ["baseline", "modulated"] * 6
     at_once, in_grace, waiting = (expected_epochs(arms, [start], 4, asha) for start in (0, 1, 2))
-    assert in_grace > at_once  # a rung that is put off to epoch 3
+    assert in_grace > at_once  # the rung is delayed to epoch 3
     assert waiting != at_once
     assert expected_epochs(arms, [0], 4, NoPruning()) == 12 * 4

@@ -1,4 +1,4 @@
-"""A search's curve says what its record says, whenever it is drawn, and in few points."""
+"""The curve of a search agrees with its record, whenever it is drawn, and has few points."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ MIN = ("search.metric=val/loss", "search.mode=min")
 
 
 class Draws:
-    """A callback that draws the curve further, now and then."""
+    """Callback that continues the curve after every few reports."""
 
     def __init__(self, curve: Curve, every: int) -> None:
         self.curve, self.every, self.count = curve, every, 0
         self.points: Points = {}
 
     def on_start(self, trial: TrialRecord) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def on_report(self, trial: TrialRecord) -> None:
         self.count += 1
@@ -82,7 +82,7 @@ def test_the_best_of_a_trial_that_failed_does_not_count(tmp_path):
 
 @pytest.mark.parametrize("every", [1, 7])
 def test_drawn_at_any_times_it_has_the_points_of_the_whole(tmp_path, every):
-    """Also after a resume, from the journal alone."""
+    """This holds after a resume too, from the journal alone."""
     path = tmp_path / "journal.jsonl"
     tuner = opened(path)
     drawn = Draws(Curve(tuner.record, "max"), every)
@@ -95,7 +95,7 @@ def test_drawn_at_any_times_it_has_the_points_of_the_whole(tmp_path, every):
 
 
 def long(trials: int, epochs: int, at_once: int = 8) -> SearchRecord:
-    """A search in which `at_once` trials come on together, an epoch each in turn."""
+    """Return the record of a search in which `at_once` trials run together, one epoch each in turn."""
     record, number = SearchRecord(), 0
     for first in range(0, trials, at_once):
         numbers = range(first, min(trials, first + at_once))
@@ -114,7 +114,7 @@ def test_it_has_some_hundreds_of_points_however_long_the_search(trials, epochs):
     steps = list(Curve(long(trials, epochs), "max").end())
     assert 100 < len(steps) < 2000
     gaps = [b - a for a, b in pairwise(steps)]
-    assert max(gaps) < 10 * fmean(gaps), "the search stands still for a long time"
+    assert max(gaps) < 10 * fmean(gaps), "there is a long gap without points"
 
 
 def test_it_can_be_drawn_before_anything_has_happened(tmp_path: Path):

@@ -1,4 +1,4 @@
-"""Calls that nothing waits for: each made, the latest of a key alone, again where it failed, and none after the end."""
+"""Background calls: each is made, only the latest per key, again after a failure, and none after the end."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def finish(calls: Outbox) -> list[Exception | None]:
 
 
 def fails(first: int, then: Callable[[], None]) -> Callable[[], None]:
-    """Fails so often first."""
+    """Return a call that fails `first` times before it succeeds."""
     numbers = count()
 
     def call() -> None:

@@ -1,4 +1,4 @@
-"""MLflow has what the record has: each trial's run whole, also after a failure of the store, and after a resume."""
+"""MLflow has what the record has: complete runs of all trials, also after failures of the store and after a resume."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ STATUSES = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One store for all tests, whose experiments have names of their own: to make a data base takes seconds."""
+    """Return one store for all tests, whose experiments have different names, as creating a database takes seconds."""
     folder = tmp_path_factory.mktemp("runs")
     connect(None, folder, "first")
     return folder
@@ -48,18 +48,18 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each event is delivered by itself."""
+    """Deliver each event separately."""
     monkeypatch.setattr(outbox, "EVERY_S", 0.0)
 
 
 @dataclass
 class Search:
-    """A search with its journal, its weights, its tracker."""
+    """A search with its journal, weights and tracker."""
 
     runs: Path
     name: str
     options: tuple[str, ...] = ()
-    server: Path | None = None  # the folder of a server's data base and files
+    server: Path | None = None  # the folder of a server's database and files
 
     def __post_init__(self) -> None:
         self.folder = self.runs / self.name
@@ -73,7 +73,7 @@ class Search:
         return self.folder / str(number) / "best.pt"
 
     def track(self) -> SearchTracker:
-        """As the runner does: the tracker hears of everything so far, then of what happens."""
+        """Create the tracker as the runner does, and report all trials so far to it."""
         others = threading.enumerate()
         self.tracker = SearchTracker(
             self.experiment,
@@ -99,7 +99,7 @@ class Search:
 
 @dataclass
 class Trains:
-    """Leaves weights where a worker does."""
+    """Callback that writes weights where a worker would."""
 
     search: Search
 
@@ -124,14 +124,14 @@ def client(search: Search) -> MlflowClient:
 
 
 def rows(search: Search, run: Run) -> list[tuple[int, int, str, float]]:
-    """Time, step, name and value of all metrics, as they were written."""
+    """Return time, step, name and value of all metrics as they were written."""
     with closing(sqlite3.connect((search.server or search.runs) / "mlflow.db")) as there:
         query = "SELECT timestamp, step, key, value FROM metrics WHERE run_uuid = ?"
         return sorted(there.execute(query, [run.info.run_id]))
 
 
 def history(search: Search, run: Run) -> dict[str, list[tuple[int, float]]]:
-    """Name of a metric -> steps and values."""
+    """Return the steps and values of each metric by name."""
     found: dict[str, list[tuple[int, float]]] = {}
     for _, step, name, value in rows(search, run):
         found.setdefault(name, []).append((step, value))
@@ -139,15 +139,15 @@ def history(search: Search, run: Run) -> dict[str, list[tuple[int, float]]]:
 
 
 def until(what: Callable[[], bool]) -> None:
-    """Waits for something that comes, however slow the machine is."""
+    """Wait for a condition, for up to a minute on slow machines."""
     end = time.monotonic() + 60
     while not what():
-        assert time.monotonic() < end, "nothing came within a minute"
+        assert time.monotonic() < end, "the condition was not met within a minute"
         time.sleep(0.05)
 
 
 def stored(search: Search) -> tuple[Run, dict[int, Run]]:
-    """The search's run, and its trials' by number."""
+    """Return the search's run, and the runs of its trials by number."""
     there = client(search)
     found = there.search_runs([there.get_experiment_by_name(search.name).experiment_id])
     (parent,) = (run for run in found if "mlflow.parentRunId" not in run.data.tags)
@@ -159,21 +159,21 @@ def stored(search: Search) -> tuple[Run, dict[int, Run]]:
 
 
 def files(search: Search, run: Run) -> dict[str, str]:
-    """What is kept with a run."""
+    """Return the artifacts of a run by name."""
     folder = search.server / "artifacts" / run.info.experiment_id if search.server else search.runs / "mlartifacts"
     found = (folder / run.info.run_id / "artifacts").glob("*")
     return {file.name: file.read_text() for file in found}
 
 
 def statuses(search: Search) -> list[str]:
-    """Of the trials' runs that there are, in their order."""
+    """Return the statuses of the trials' existing runs, by number."""
     there = client(search)
     found = there.search_runs([there.get_experiment_by_name(search.name).experiment_id], "tags.kind = 'trial'")
     return [run.info.status for run in sorted(found, key=lambda run: int(run.data.tags["trial"]))]
 
 
 def check_in_line(search: Search) -> None:
-    """MLflow has every trial with its parameters, each metric of each epoch once, and how it ended."""
+    """Assert that MLflow has every trial with its parameters, each metric of each epoch once, and its end."""
     parent, children = stored(search)
     assert sorted(children) == sorted(t.number for t in search.tuner.record)
     for trial in search.tuner.record:
@@ -200,7 +200,7 @@ def reason_tag(trial: TrialRecord) -> str:
 
 
 def check_epochs(search: Search, run: Run, epochs: list[dict[str, float]]) -> None:
-    """Each under the name by which the page puts it in a section."""
+    """Assert that each metric has the name that puts it in a section of the page."""
     section = {"best": "val/best", "seconds": "time/seconds"}
     names = {name for epoch in epochs for name in epoch} - {"epoch"}
     expected = {section.get(name, name): [(e, epoch[name]) for e, epoch in enumerate(epochs)] for name in names}
@@ -209,9 +209,9 @@ def check_epochs(search: Search, run: Run, epochs: list[dict[str, float]]) -> No
 
 
 def check_curve(search: Search, parent: Run) -> None:
-    """The search's run has the curve that its record makes, and is now where the record is.
+    """Assert that the search's run has the curve of its record, up to the current point.
 
-    It may have more: where the search was when it was closed, before it went on.
+    It may have further points, written when the search was closed before a resume.
     """
     curve = Curve(search.tuner.record, "max")
     expected = curve.points() | curve.end()
@@ -219,10 +219,10 @@ def check_curve(search: Search, parent: Run) -> None:
     assert set(parent.data.metrics) == set(written) == set(list(expected.values())[-1])
     for name, points in written.items():
         assert [step for step, _ in points] == sorted(step for step, _ in points)
-        assert len(set(points)) == len(points), "something is there twice"
+        assert len(set(points)) == len(points), "a point is there twice"
         last = dict(points)
         wanted = {step: values[name] for step, values in expected.items() if name in values}
-        if name != "spent/wall_hours":  # a session that is closed has used some more
+        if name != "spent/wall_hours":  # closing a session takes some more time
             assert {step: last.get(step) for step in wanted} == wanted
             assert parent.data.metrics[name] == list(wanted.values())[-1]
         else:
@@ -234,7 +234,7 @@ def check_params(params: Mapping[str, str], values: Mapping) -> None:
     assert params == expected
 
 
-# ---- a search that nothing disturbs ----
+# ---- an undisturbed search ----
 
 
 @pytest.mark.parametrize("checkpoints", ["best", "none"])
@@ -289,24 +289,24 @@ def test_what_comes_at_the_same_time_goes_in_one_call(search, monkeypatch):
     assert search.close() is None
     assert {name: call.count for name, call in calls.items()} == {
         "create_run": 1 + 8,
-        "log_batch": 2 + 8,  # the search's settings, its curve; each trial's settings, epochs and reason
+        "log_batch": 2 + 8,  # settings and curve of the search; settings, epochs and reason of each trial in one
         "set_terminated": 1 + 8,
     }
     assert not any(thread.is_alive() for thread in search.threads)
     check_in_line(search)
 
 
-# ---- a search that is interrupted, and goes on ----
+# ---- a search that is interrupted and resumed ----
 
 
 LAST = 10**6
-kills = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # ends threads, that is
+kills = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # raised to end threads
 
 
 def kill(search: Search) -> None:
-    """Ends the tracker as a killed process would, once all it knows is delivered: nothing is closed.
+    """End the tracker as in a killed process, without closing it, after it has delivered everything it knows.
 
-    Its thread ends in the call that would make the run of a last trial; the uploads' waits for ever once all is sent.
+    Its thread ends in the call that would create the run of one more trial; the thread for uploads then only waits.
     """
     create_run, killed = MlflowClient.create_run, threading.Event()
 
@@ -325,7 +325,7 @@ def kill(search: Search) -> None:
 
 
 def unsent(search: Search) -> list[int]:
-    """Trials that have ended whose weights MLflow lacks."""
+    """Return the ended trials whose weights MLflow lacks."""
     _, children = stored(search)
     ended = [t.number for t in search.tuner.record if t.is_over and search.weights(t.number).exists()]
     return [number for number in ended if not files(search, children[number])]
@@ -371,7 +371,7 @@ def test_a_search_that_was_stopped_and_goes_on_has_everything_once(search, ends)
         simulate(search.tuner, at_once=3, steps=9)
         search.close("KILLED") if end == "closed" else kill(search)
         parents.add(stored(search)[0].info.run_id)
-        for trial in running(search):  # told to the journal, and not to MLflow any more
+        for trial in running(search):  # recorded in the journal, but not in MLflow
             search.tuner.record_epoch(trial.number, metrics_of(search.tuner, trial, len(trial.epochs)))
             search.weights(trial.number).parent.mkdir(parents=True, exist_ok=True)
             search.weights(trial.number).write_text(f"weights of {trial.number}")
@@ -384,7 +384,7 @@ def test_a_search_that_was_stopped_and_goes_on_has_everything_once(search, ends)
 
 
 def test_a_resume_adds_only_what_is_missing(search):
-    """Down to the time that each metric and each file was written at."""
+    """Compared including the time at which each metric and each file was written."""
 
     def written() -> tuple[Run, dict[int, tuple]]:
         parent, children = stored(search)
@@ -426,15 +426,15 @@ def test_a_search_that_is_complete_gets_nothing_from_a_resume(search):
 
 
 class Away(OSError):
-    """The store is away."""
+    """The store cannot be reached."""
 
 
 class Calls:
-    """Of a method of MLflow's client.
+    """Calls of a method of MLflow's client, some of which fail.
 
     Attributes:
-        count: so far.
-        failed: some that was to fail has.
+        count: number of calls so far.
+        failed: event that is set when a call has failed.
     """
 
     def __init__(self, method: Callable, to_fail: Container[int]) -> None:
@@ -450,7 +450,7 @@ class Calls:
 
 
 def fail(monkeypatch: pytest.MonkeyPatch, method: str, calls: Container[int]) -> Calls:
-    """The store fails at these calls of the method, counted from 1."""
+    """Let these calls of the method fail, counted from 1."""
     found = Calls(getattr(MlflowClient, method), calls)
     monkeypatch.setattr(MlflowClient, method, lambda *args, **options: found(*args, **options))
     return found
@@ -512,7 +512,7 @@ MANY = [
 
 @pytest.mark.parametrize("away", [range(0), range(4, 5), range(4, 100)])
 def test_more_metrics_than_mlflow_takes_at_once_come_whole(search, monkeypatch, away):
-    """150 epochs of 18 metrics, three calls after two with parameters; the second of them fails once, or for good."""
+    """150 epochs of 18 metrics take three calls, after two with parameters; the second fails once or forever."""
     search.track()
     with monkeypatch.context() as patch:
         calls = fail(patch, "log_batch", away)
@@ -550,7 +550,7 @@ def test_a_store_that_cannot_be_reached_is_named_and_holds_nobody_up(runs, monke
 def test_how_busy_the_machine_is_is_sampled_where_it_is_asked_for(runs, monkeypatch, wanted):
     monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.1")
     search = Search(runs, f"busy-{wanted}", (f"tracking.system_metrics={str(wanted).lower()}",))
-    for ends in (9, None):  # it is resumed, and the samples go on
+    for ends in (9, None):  # the second session resumes, and the samples continue
         search.track()
         simulate(search.tuner, steps=ends)
         until(lambda search=search: read_run_id(search.folder))
@@ -564,13 +564,13 @@ def test_how_busy_the_machine_is_is_sampled_where_it_is_asked_for(runs, monkeypa
 
 
 def cpu(search: Search) -> list[int]:
-    """The steps at which processors were sampled."""
+    """Return the steps of the samples of processor load."""
     samples = client(search).get_metric_history(read_run_id(search.folder), "system/cpu_utilization_percentage")
     return [metric.step for metric in samples]
 
 
 def test_a_run_that_mlflow_refuses_holds_nobody_up(search, monkeypatch):
-    """Its trial is the first, and is told again with each delivery."""
+    """MLflow refuses a metric of the first trial, whose delivery is tried again each time."""
     monkeypatch.setattr(outbox, "AGAIN_AFTER_S", 0.0)
     search.tuner.next()
     search.tuner.record_epoch(0, {"epoch": 0, "best": 0.5, "no|name": 1.0})
@@ -584,7 +584,7 @@ def test_a_run_that_mlflow_refuses_holds_nobody_up(search, monkeypatch):
 
 @pytest.mark.parametrize("answers_to", ["create_run", "log_batch", "set_terminated"])
 def test_an_answer_that_is_lost_leaves_no_run_and_no_metric_twice(search, monkeypatch, answers_to):
-    """The store does what it is asked, and says so too late."""
+    """The store carries out the call, but its answer is lost."""
     monkeypatch.setattr(outbox, "AGAIN_AFTER_S", 0.0)
     search.track()
     original, count = getattr(MlflowClient, answers_to), itertools.count()
@@ -605,13 +605,13 @@ def test_an_answer_that_is_lost_leaves_no_run_and_no_metric_twice(search, monkey
 
 
 def test_a_run_that_is_made_later_than_it_was_looked_for_goes_away_again(search, monkeypatch):
-    """Of two requests the first is carried out after the second: by the end of the search, or of the next session."""
+    """The first of two requests is carried out last; its run is deleted at the end of this session, or of the next."""
     monkeypatch.setattr(outbox, "AGAIN_AFTER_S", 0.0)
     search.track()
     original, held, count = MlflowClient.create_run, [], itertools.count(1)
 
     def late(*args, **options):
-        if next(count) in (1, 3, 5):  # the search's run, and two trials'
+        if next(count) in (1, 3, 5):  # the runs of the search and of two trials
             held.append((args, options))
             raise Away("no answer")
         return original(*args, **options)
@@ -635,7 +635,7 @@ def test_a_run_that_is_made_later_than_it_was_looked_for_goes_away_again(search,
 
 
 def sent(search: Search, run: Run) -> int | None:
-    """When the run's weights were sent, in nanoseconds."""
+    """Return when the run's weights were uploaded, in nanoseconds; None if they were not."""
     file = search.runs / "mlartifacts" / run.info.run_id / "artifacts" / "best.pt"
     return file.stat().st_mtime_ns if file.exists() else None
 
@@ -677,14 +677,14 @@ def test_files_that_cannot_be_sent_are_counted_and_sent_on_a_resume(search, monk
 
 
 def killed(*_: object) -> None:
-    """What a thread does no more."""
+    """End the thread, in place of a call."""
     raise SystemExit
 
 
 @kills
 @pytest.mark.parametrize("left", ["nothing", "half of it"])
 def test_weights_whose_upload_was_killed_are_sent_on_a_resume(search, monkeypatch, left):
-    """The trial's run has ended by then: its status does not say that they are there."""
+    """The trial's run has already ended, so its status does not show whether the weights are complete."""
     search.track()
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, "log_artifact", killed)

@@ -1,4 +1,4 @@
-"""A real MLflow server that answers late, not at all, or is away: nobody waits for it, and it gets everything."""
+"""A real MLflow server that is slow, silent or away: the search does not wait, and delivers everything later."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from tests.search.tuner.test_tuner import _engine
 from tests.support.searches import wait_for
 from tests.support.tells import tells
 
-pytestmark = pytest.mark.slow  # MLflow's server takes its time to start
+pytestmark = pytest.mark.slow  # MLflow's server is slow to start
 
 
 class _Through(BaseRequestHandler):
-    """One connection."""
+    """Handler of one connection."""
 
     def handle(self) -> None:
         proxy: Proxy = self.server
@@ -49,13 +49,13 @@ class _Through(BaseRequestHandler):
 
 
 class Proxy(ThreadingTCPServer):
-    """Stands between the search and MLflow's server.
+    """Proxy between the search and MLflow's server.
 
     Attributes:
-        passes: cleared, what it is sent goes no further, for now.
-        refuses: it closes every connection.
-        delay_s: of each piece that it is sent.
-        asked: pieces so far.
+        passes: event; while it is cleared, requests are held back.
+        refuses: whether every connection is closed.
+        delay_s: delay of each piece of data from the client, in seconds.
+        asked: number of pieces from the client so far.
     """
 
     daemon_threads = True
@@ -86,11 +86,11 @@ class Proxy(ThreadingTCPServer):
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Proxy, Path]]:
-    """A server with a data base of its own, and what stands before it."""
+    """Start a server with its own database; yield the proxy in front of it, and its folder."""
     folder, port = tmp_path_factory.mktemp("server"), free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
     command += ["--artifacts-destination", str(folder / "artifacts"), "--port", str(port), "--workers", "1"]
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # seven idle processes
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # saves seven idle processes
     with (folder / "log").open("w") as log:
         started = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
         try:
@@ -127,7 +127,7 @@ def search(server, tmp_path, monkeypatch) -> Iterator[Search]:
 
 
 def begin(search: Search, engine: Iterator[None]) -> None:
-    """Some epochs, until the server has the first trials."""
+    """Run some epochs, until the server has the first trials."""
     for _ in islice(engine, 6):
         pass
     until(lambda: len(statuses(search)) >= 2)
@@ -146,7 +146,7 @@ def test_a_search_goes_on_while_the_server_does_not_and_delivers_later(server, s
         pass
     assert search.tuner.complete
     assert len(statuses(search)) < 8, "the server knows the whole search already"
-    until(lambda: proxy.asked > 2)  # and is asked again and again
+    until(lambda: proxy.asked > 2)  # calls are repeated
     assert len(statuses(search)) < 8
     proxy.behave()
     assert search.close() is None
