@@ -11,9 +11,9 @@ EPOCHS, WALL_HOURS = "spent/epochs", "spent/wall_hours"
 class Curve:
     """Curves of a search: the best value so far of each arm, ended trials by status, and what was spent.
 
-    The x axis is the number of epochs that all trials have trained together, because epochs are what a search costs;
-    trials are not, as some are stopped early. There is at most one point per epoch, and a point never changes, so a
-    resumed search makes the same points again.
+    The x axis is the number of epochs that all trials have trained together. It measures the cost better than the
+    number of trials, since some trials are stopped early. There is at most one point per epoch, and a point never
+    changes, so a resumed search makes the same points again.
 
     Args:
         record: record of the search.
