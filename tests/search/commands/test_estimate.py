@@ -109,10 +109,10 @@ def test_a_trial_that_fails_in_its_first_steps_is_told(tmp_path, monkeypatch):
     assert "`dataset`" not in result.stderr
 
 
-def test_the_readme_shows_what_is_printed(tmp_path, monkeypatch):
+def test_the_page_on_searching_shows_what_is_printed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = search(DEMO, *SMALL, "confirm={seeds: 2}", "--dry-run")
-    shown = rows(block("README.md", "text", "wall time"))
+    shown = rows(block("docs/search.md", "text", "wall time"))
     assert {"trials", "wall time"} < set(shown)
     assert set(shown) <= set(rows(result.stdout))
 
