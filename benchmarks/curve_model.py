@@ -1,4 +1,4 @@
-"""Learning curves that are drawn: how far settings, splits and seeds set the validation accuracy apart.
+"""Model of simulated learning curves: how settings, splits, seeds and the gain affect the validation accuracy.
 
 curve    80 - 20 exp(-(epoch + 1) / 3) + setting + seed + split + (setting, split) + epoch + gain,  in points
 """
@@ -21,13 +21,13 @@ class Model:
     """Standard deviations and the gain, in points.
 
     Args:
-        settings: of the space, shared by the arms; 0: each trial has its own.
-        setting: how far the settings are apart.
+        settings: number of settings of the space, shared by the arms; 0 gives each trial its own.
+        setting: standard deviation between settings.
         seed: noise of a training.
-        split: how hard a validation split is, for all alike.
-        interaction: what a split does for one setting.
+        split: standard deviation between validation splits, common to all settings.
+        interaction: standard deviation of a split's additional effect on one setting.
         epoch: noise of an epoch.
-        gain: what modulation brings, from the opening of its window.
+        gain: effect of the modulation, from the opening of its window.
     """
 
     settings: int = 16
@@ -40,5 +40,5 @@ class Model:
 
 
 def gained(model: Model, opens: NDArray[np.int64]) -> Array:
-    """The gain at each epoch, [..., epochs]; a window that never opens does so at the end."""
+    """Return the gain at each epoch, [..., epochs]; a window with `opens` = EPOCHS never opens."""
     return model.gain * (np.arange(EPOCHS) >= opens[..., None])

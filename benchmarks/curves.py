@@ -1,8 +1,8 @@
-"""The demo's learning curves: trained once by `python -m benchmarks.schedulers record`, kept in `demo_curves.csv`.
+"""The demo's learning curves in `demo_curves.csv`, trained once by `python -m benchmarks.schedulers record`.
 
-80 configurations of the demo's own space (all 16 of the baseline, 64 of the modulated arm, drawn at random) with three
-seeds each, every one trained to its end. A row is one training run: its arm, what it changes of the demo's trial by
-dotted path (empty where it does not), its seed, and the validation accuracy after each epoch.
+The file has 80 configurations of the demo's own space (all 16 of the baseline, 64 of the modulated arm, drawn at
+random) with three seeds each, all trained to the end. A row is one training: its arm, its changes to the demo's trial
+by dotted path (empty if unchanged), its seed, and the validation accuracy after each epoch.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CONFIGURATIONS: dict[Arm, int] = {"baseline": 16, "modulated": 64}
 
 @dataclass(frozen=True)
 class Curve:
-    """One training run: the metric after each epoch."""
+    """One training: the metric after each epoch."""
 
     arm: Arm
     changes: Changes
@@ -45,13 +45,13 @@ class Curve:
 
     @property
     def opens(self) -> int | None:
-        """The first epoch that is modulated, from 0; None where none is."""
+        """First modulated epoch, counted from 0; None if there is none."""
         return None if self.arm == "baseline" else int(self.changes[START])
 
 
 @cache
 def demo() -> Experiment:
-    """The demo's experiment, with a sampler that does not learn."""
+    """Load the demo's experiment with the random sampler, which does not learn."""
     return load(Path(__file__).parents[1] / "experiments" / "demo.yaml", ["search.sampler=random"])
 
 
@@ -77,7 +77,7 @@ def _curve(row: dict[str, str]) -> Curve:
 
 
 def read(path: Path = FILE) -> list[Curve]:
-    """The curves of a file; none where there is no file."""
+    """Read the curves of a file; return none if the file does not exist."""
     if not path.exists():
         return []
     with path.open(newline="") as file:
@@ -85,7 +85,7 @@ def read(path: Path = FILE) -> list[Curve]:
 
 
 def write(curves: Sequence[Curve], path: Path = FILE) -> None:
-    """The curves as a file, in an order that does not depend on theirs."""
+    """Write curves to a file, sorted."""
     with path.open("w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([_columns(), *sorted(map(_row, curves))])
 
@@ -102,7 +102,7 @@ Job = tuple[Arm, Changes, int]
 
 
 def jobs() -> Iterator[Job]:
-    """What is trained: configuration by configuration, the arms in turn, so that a part of it is of use as well."""
+    """Yield the trainings by configuration, the arms in alternation, so that a partial recording is usable too."""
     studies = {arm: ArmStudy(demo(), arm) for arm in CONFIGURATIONS}
     total = sum(CONFIGURATIONS.values())
     for number in range(total):
@@ -117,7 +117,7 @@ def _data() -> Data:
 
 
 def _train(job: Job) -> Curve:
-    """In a process of its own, on one thread."""
+    """Train in a worker process, on one thread."""
     torch.set_num_threads(1)
     arm, changes, seed = job
     reports: list[dict[str, Any]] = []
@@ -128,12 +128,12 @@ def _train(job: Job) -> Curve:
 
 
 def record(processes: int, path: Path = FILE) -> None:
-    """Trains what the file lacks, each curve appended as it is done, and puts the file in order at the end."""
+    """Train the missing curves, append each one when it is done, and sort the file at the end."""
     there = {(*_row(curve)[: -len(curve.values)],) for curve in read(path)}
     left = [job for job in jobs() if (*_row(Curve(*job, ())),) not in there]
     if not there:
         write([], path)
-    print(f"{len(there)} curves are there, {len(left)} to train", flush=True)
+    print(f"curves: {len(there)} recorded, {len(left)} to train", flush=True)
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         for done, curve in enumerate(pool.imap_unordered(_train, left), 1):
             _append(curve, path)

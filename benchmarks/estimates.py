@@ -1,4 +1,4 @@
-"""Rates and means, each with how far off it may be."""
+"""Rates and means with their uncertainty."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from statistics import fmean, stdev
 
 from scipy.stats import beta
 
-NOMINAL = 0.025  # false claims a side
+NOMINAL = 0.025  # rate of false claims on each side
 SURE = 0.99
 
 
 def share(hits: int, of: int) -> tuple[float, float, float]:
-    """A rate and its two-sided 99 % interval (Clopper and Pearson, Biometrika 1934)."""
+    """Return a rate and its two-sided 99 % interval (Clopper and Pearson, Biometrika 1934)."""
     low = float(beta.ppf((1 - SURE) / 2, hits, of - hits + 1)) if hits else 0.0
     high = float(beta.ppf((1 + SURE) / 2, hits + 1, of - hits)) if hits < of else 1.0
     return hits / of, low, high

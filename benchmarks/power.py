@@ -1,19 +1,19 @@
-"""How often the verdict shows a true gain, and how often it is wrong: `python -m benchmarks.power [--quick]`.
+"""How often the verdict detects a true gain, and how often it is wrong: `python -m benchmarks.power [--quick]`.
 
-The demo's whole procedure is replayed by this project's own code, without a training: the studies of both arms, early
-stopping, the best trial of each arm, its confirmation with fresh seeds, the ablation, the verdict. The arms are
-searched apart (`search.transfer=0`), and with what the demo has for `search.transfer`.
+This project's own code replays the demo's whole procedure without training: the studies of both arms, early stopping,
+the best trial of each arm, its confirmation with fresh seeds, the ablation and the verdict. The arms are searched in
+two ways: apart (`search.transfer=0`), and with the demo's `search.transfer`.
 
-Learning curves are drawn as in `benchmarks.curve_model`. Each of the demo's shared settings (fusion and learning rate)
-has a worth of its own, and another on each split. Trainings of a pair, and their ablation, have the same split; each
-has noise of its own. A modulated training gains from the opening of its window on, whatever its alpha and its end.
-Trainings that share a prefix do not share its noise, as they would in truth. In truth trainings with the same seed and
-shared settings also have a part of that seed's luck in common: `--common` says how much. By default it is half, with
-which a pair differs by 1.1 points from seed to seed; on the recorded curves good pairs do so by 1.0 to 1.2.
+Learning curves are simulated, see `benchmarks.curve_model`. Each of the demo's shared settings (fusion and learning
+rate) has its own effect on the accuracy, which also varies by split. The trainings of a pair and their ablation use the
+same split, each with independent noise. A modulated training gains from the opening of its window on, whatever its
+alpha and end. Trainings that share a prefix do not share its noise here, although real ones do. Real trainings with the
+same seed and shared settings also have a part of the seed's variance in common; `--common` sets this part. By default
+it is half: a pair then differs by 1.1 points from seed to seed, and good pairs on the recorded curves by 1.0 to 1.2.
 
-Replay n has the same settings, splits and noise for either way to search and for every gain. Then the regret of what
-searches choose on the demo's recorded curves: see `benchmarks.regret`. Exit code 1 where false claims are more than
-2.5 % a side, as far as the lower end of their interval tells.
+Replay n has the same settings, splits and noise for both ways and all gains. The last tables give the regret of what
+searches choose on the demo's recorded curves, see `benchmarks.regret`. The exit code is 1 if the lower end of the
+interval of false claims exceeds 2.5 % on either side.
 """
 
 from __future__ import annotations
@@ -62,12 +62,12 @@ ROLES: tuple[Role, ...] = ("baseline", "modulated", "ablation")
 
 @dataclass(frozen=True)
 class World:
-    """What is true in a replay, however it is searched; in points.
+    """True effects and noise of a replay, in points, the same for both ways to search.
 
     Args:
-        model: the gain.
+        model: model of the learning curves, with the gain.
         settings: all shared settings.
-        worth: of each of them on each split, [settings, 1 + seeds]; the search's split comes first, then each pair's.
+        worth: effect of each setting on each split, [settings, 1 + seeds]; first the search's split, then each pair's.
         search: noise of the search's trainings by trial number, [trials, epochs].
         confirmation: noise of the confirmation's trainings, [seeds, roles, epochs].
     """
@@ -79,11 +79,11 @@ class World:
     confirmation: Array
 
     def search_curve(self, trial: TrialRecord) -> list[float]:
-        """What a trial of the search shows after each epoch."""
+        """Return the metric of a trial of the search after each epoch."""
         return self._curve(trial, 0, self.search[trial.number])
 
     def confirmation_curve(self, trial: TrialRecord) -> list[float]:
-        """The same of a training of the confirmation."""
+        """Return the metric of a training of the confirmation after each epoch."""
         pair, role = trial.internal["pair"], ROLES.index(trial.internal["role"])
         return self._curve(trial, 1 + pair, self.confirmation[pair, role])
 
@@ -95,7 +95,7 @@ class World:
 
 
 def shared_settings_of(experiment: Experiment) -> list[Changes]:
-    """All that a finite space holds beside the modulation."""
+    """Return all shared settings of a finite space, i.e. all combinations without the modulation."""
     choices = {path: entry for path, entry in experiment.space.items() if not path.startswith(MODULATION)}
     return [dict(zip(choices, values, strict=True)) for values in product(*choices.values())]
 
@@ -112,9 +112,9 @@ def draw_world(model: Model, experiment: Experiment, seeds: int, rng: np.random.
 
 
 def with_common(model: Model, common: float) -> Model:
-    """The model in which trainings with the same seed and shared settings have a part of the seed's variance in common.
+    """Return the model in which trainings with the same seed and shared settings share a part of the seed's variance.
 
-    A pair's seed draws its split, too: what is common becomes a part of what a split does for a setting.
+    A pair's seed also draws its split, so the common part is added to the interaction of split and setting.
 
     >>> with_common(Model(), 0.36)
     Model(settings=16, setting=2.0, seed=0.8, split=1.0, interaction=0.78..., epoch=0.5, gain=0.0)
@@ -125,13 +125,13 @@ def with_common(model: Model, common: float) -> Model:
 
 @dataclass(frozen=True)
 class Job:
-    """One replay: how the arms are searched, what is true, and which numbers are drawn.
+    """One replay: how the arms are searched, the model of the curves, and the random numbers.
 
     Args:
         way: how the arms are searched.
-        model: of the curves; the demo says how many settings there are.
-        seed: of the benchmark.
-        number: of the replay.
+        model: model of the curves; the demo determines the number of settings.
+        seed: seed of the benchmark.
+        number: number of the replay.
     """
 
     way: Way
@@ -142,11 +142,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a replay.
+    """Result of a replay.
 
     Args:
-        claim: the verdict's.
-        trainings: of the confirmation.
+        claim: claim of the verdict.
+        trainings: number of trainings of the confirmation.
         pair_is_ablation: whether the best configurations differed in the modulation alone.
     """
 
@@ -156,19 +156,19 @@ class Outcome:
 
 
 def draw_replay(job: Job) -> tuple[Experiment, World]:
-    """The experiment of a replay, with a `search.seed` of its own, and its world."""
+    """Return the experiment of a replay, with its own `search.seed`, and its world."""
     rng = np.random.default_rng([job.seed, job.number])
     experiment = seeded(demo(job.way), int(rng.integers(2**31)))
     return experiment, draw_world(job.model, experiment, experiment.confirm.seeds, rng)
 
 
 def search(experiment: Experiment, world: World) -> SearchRecord:
-    """The search, to its end."""
+    """Run the search to its end."""
     return simulate(experiment, SearchPolicy(experiment), world.search_curve)
 
 
 def replay(job: Job) -> Outcome:
-    """A search, its confirmation, the verdict."""
+    """Run a search and its confirmation, and return the verdict."""
     experiment, world = draw_replay(job)
     record = search(experiment, world)
     best = bests(record, experiment.search.objective)
@@ -182,11 +182,11 @@ def replay(job: Job) -> Outcome:
 
 
 def _weights(trial: int) -> Path:
-    """None: where the split is drawn anew, the verdict needs no model's answers."""
+    """Raise LookupError: with a newly drawn split the verdict needs no model's predictions."""
     raise LookupError(trial)
 
 
-# ---- many ----
+# ---- many replays ----
 
 Results = Mapping[tuple[float, Way], Sequence[Outcome]]  # by gain and way
 Choices = Mapping[Way, Sequence[Choice]]
@@ -196,12 +196,12 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many of each.
+    """Number of replays and searches.
 
     Args:
         null: replays in which the method changes nothing.
-        gain: replays of each true gain.
-        searches: on recorded curves.
+        gain: replays per true gain.
+        searches: searches on recorded curves.
     """
 
     null: int
@@ -213,18 +213,18 @@ FULL, QUICK = Sizes(2000, 500, 400), Sizes(240, 60, 40)
 
 
 def open_pool(processes: int) -> Pool:
-    """Processes of one thread each."""
+    """Start a pool of processes with one thread each."""
     return multiprocessing.get_context("spawn").Pool(processes, torch.set_num_threads, (1,))
 
 
 def run_all(pool: Pool, function: Callable[[T], R], jobs: Sequence[T], title: str) -> list[R]:
-    """The results in the order of the jobs."""
+    """Return the results in the order of the jobs."""
     print(f"{title}: {len(jobs)}", file=sys.stderr, flush=True)
     return pool.map(function, jobs, chunksize=4)
 
 
 def replay_all(pool: Pool, sizes: Sizes, model: Model, seed: int) -> Results:
-    """The replays of each gain, each way."""
+    """Run the replays of each gain in both ways."""
     results = {}
     for gain, way in product(GAINS, WAYS):
         number = sizes.gain if gain else sizes.null
@@ -234,7 +234,7 @@ def replay_all(pool: Pool, sizes: Sizes, model: Model, seed: int) -> Results:
 
 
 def choose_all(pool: Pool, sizes: Sizes, seed: int) -> Choices:
-    """What searches choose on the recorded curves, each way."""
+    """Return what searches choose on the recorded curves in both ways."""
     first = seed * sizes.searches
     return {
         way: run_all(
@@ -261,13 +261,13 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def rate_of(outcomes: Sequence[Outcome], claim: Claim) -> tuple[float, float, float]:
-    """How often a claim is made."""
+    """Return the rate of a claim with its interval."""
     return share(sum(o.claim == claim for o in outcomes), len(outcomes))
 
 
 def print_power(results: Results) -> None:
     claims: tuple[Claim, Claim] = ("helps", "hurts")
-    columns = ["gain, points", *(f"*{claim}*, {title_of(way)}" for claim, way in product(claims, WAYS))]
+    columns = ["gain (points)", *(f"*{claim}*, {title_of(way)}" for claim, way in product(claims, WAYS))]
     rows = [
         [f"{gain:g}", *(written(rate_of(results[gain, way], claim)) for claim, way in product(claims, WAYS))]
         for gain in filter(None, GAINS)
@@ -276,14 +276,14 @@ def print_power(results: Results) -> None:
 
 
 def print_false_claims(results: Results) -> bool:
-    """Print the false claims; whether they are more than nominal."""
+    """Print the false claims; return whether they exceed the nominal rate."""
     rows, exceeds = [], False
     for way in WAYS:
         rates = [rate_of(results[0.0, way], claim) for claim in ("helps", "hurts")]
         over = any(low > NOMINAL for _, low, _ in rates)
         exceeds |= over
-        rows.append([title_of(way), *map(written, rates), "**falls short**" if over else "holds"])
-    print_table(["search", "*helps*", "*hurts*", "2.5 %"], rows)
+        rows.append([title_of(way), *map(written, rates), "**exceeded**" if over else "holds"])
+    print_table(["search", "*helps*", "*hurts*", "at most 2.5 %"], rows)
     return exceeds
 
 
@@ -296,7 +296,7 @@ def print_trainings(results: Results) -> None:
         rows.append(
             [f"{gain:g}", title_of(way), f"{fmean(trainings):.1f}", f"{median(trainings):g}", f"{100 * same[0]:.0f} %"]
         )
-    print_table(["gain, points", "search", "trainings, mean", "median", "the pair is its own ablation"], rows)
+    print_table(["gain (points)", "search", "trainings, mean", "median", "the pair is its own ablation"], rows)
 
 
 def print_regret(choices: Choices) -> None:
@@ -306,7 +306,7 @@ def print_regret(choices: Choices) -> None:
         unseen = [choice.unseen[arm] for choice in choices[way]]
         chosen, regret = mean_of(unseen), mean_of(best - value for value in unseen)
         rows.append([arm, title_of(way), f"{best:.2f} %", f"{chosen.shown(2)} %", regret.shown(2)])
-    print_table(["arm", "search", "best recorded", "choice, unseen seeds", "regret, points"], rows)
+    print_table(["arm", "search", "best recorded", "choice, unseen seeds", "regret (points)"], rows)
 
 
 def print_epochs(choices: Choices) -> None:
@@ -315,7 +315,7 @@ def print_epochs(choices: Choices) -> None:
         [title_of(way), *(mean_of(values).shown(1) for values in zip(*map(_epochs, choices[way]), strict=True))]
         for way in WAYS
     ]
-    print_table(["search", f"epochs, of {every}", "distinct: each shared prefix once"], rows)
+    print_table(["search", f"epochs, of {every}", "with each shared prefix trained once"], rows)
 
 
 def _epochs(choice: Choice) -> tuple[int, int]:
@@ -323,14 +323,14 @@ def _epochs(choice: Choice) -> tuple[int, int]:
 
 
 def report(results: Results, choices: Choices, sizes: Sizes, command: str) -> bool:
-    """Print all tables; whether false claims are more than nominal."""
+    """Print all tables; return whether false claims exceed the nominal rate."""
     experiment = demo("transfer")
-    print("# What the verdict shows, by the whole procedure\n")
-    print(f"`{command}`; docs/verdict.md says what it means. {experiment.search.trials} trials, ", end="")
+    print("# How often the whole procedure detects a gain\n")
+    print(f"`{command}`; docs/verdict.md explains the figures. {experiment.search.trials} trials, ", end="")
     print(f"{experiment.confirm.seeds} seeds, 99 % Clopper-Pearson intervals; ± are standard errors.\n")
-    print(f"## Claims where the method truly gains, {sizes.gain} replays\n")
+    print(f"## Claims if the method truly brings a gain, {sizes.gain} replays\n")
     print_power(results)
-    print(f"\n## False claims: the method changes nothing, {sizes.null} replays\n")
+    print(f"\n## False claims if the method changes nothing, {sizes.null} replays\n")
     exceeds = print_false_claims(results)
     print("\n## Trainings of the confirmation\n")
     print_trainings(results)
@@ -343,7 +343,7 @@ def report(results: Results, choices: Choices, sizes: Sizes, command: str) -> bo
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK} in place of {FULL}")
+    parser.add_argument("--quick", action="store_true", help=f"run {QUICK} instead of {FULL}")
     parser.add_argument(
         "--common",
         type=float,
@@ -351,7 +351,7 @@ def main() -> None:
         help="part of a seed's variance that trainings with the same seed and shared settings have in common, 0 to 1",
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="one thread each")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="processes, one thread each")
     given = parser.parse_args()
     if not 0 <= given.common <= 1:
         parser.error(f"--common must be from 0 to 1, but got {given.common:g}")

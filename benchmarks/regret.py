@@ -1,9 +1,9 @@
-"""What a search loses by its choice, on the demo's recorded curves (`demo_curves.csv`).
+"""Regret of a search's choice, on the demo's recorded curves (`demo_curves.csv`).
 
-A trial trains the recorded configuration of its arm that has the same shared settings and is nearest to it, by
-`distance`: the baseline's are all recorded, of the modulated arm's only some. The search trains with one of the
-recorded seeds; the configuration that it chooses is worth its accuracy with the others. The best recorded
-configuration is best by the mean over all seeds, some of which may be luck: regret is rather too large than too small.
+Each trial is replayed with the curve of the nearest recorded configuration, by `distance`, of the same arm and shared
+settings. All configurations of the baseline are recorded, but only some of the modulated arm. The search sees one of
+the recorded seeds; its choice is evaluated with the others. The best recorded configuration has the highest mean over
+all seeds, which is partly luck; regret is therefore rather overestimated than underestimated.
 """
 
 from __future__ import annotations
@@ -38,8 +38,10 @@ Pool = Sequence[tuple[Changes, Configuration]]
 
 
 def distance(one: Changes, other: Changes) -> float:
-    """How far two modulations are apart: a factor of e in alpha counts as much as 3 epochs of the start, or 4 of the
-    end; another method, as much as a factor of 1.35 in alpha.
+    """Return the distance between two modulations.
+
+    A factor of e in alpha counts as much as 3 epochs of the start or 4 epochs of the end. A different method counts as
+    much as a factor of 1.35 in alpha.
 
     >>> modulation = {ALPHA: 0.1, START: 0, END: 11, METHOD: "ogm"}
     >>> round(distance(modulation, {ALPHA: 0.2, START: 6, END: 7, METHOD: "ogm_ge"}), 2)
@@ -49,10 +51,10 @@ def distance(one: Changes, other: Changes) -> float:
 
 
 def nearest(pool: Pool, arm: Arm, changes: Changes) -> Configuration:
-    """The recorded configuration of an arm that has the same shared settings and is nearest, the first of equal ones.
+    """Return the arm's nearest recorded configuration with the same shared settings; the first of equally near ones.
 
     Raises:
-        LookupError: none has these shared settings.
+        LookupError: if no recorded configuration has these shared settings.
     """
     shared = shared_settings(changes)
     alike = [(c, found) for c, found in pool if found.arm == arm and shared_settings(c) == shared]
@@ -63,23 +65,23 @@ def nearest(pool: Pool, arm: Arm, changes: Changes) -> Configuration:
 
 @cache
 def recorded() -> Pool:
-    """The recorded configurations."""
+    """Return the recorded configurations."""
     return by_changes(curves.read())
 
 
 def best_there(pool: Pool, arm: Arm) -> float:
-    """What the arm's best recorded configuration is worth, the mean over all seeds, in percent."""
+    """Return the accuracy of the arm's best recorded configuration, the mean over all seeds, in percent."""
     return 100 * max(configuration.quality for _, configuration in pool if configuration.arm == arm)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What came of a search.
+    """Result of a search.
 
     Args:
-        unseen: of the best trial of each arm, its accuracy with the seeds that the search did not see, in percent.
-        epochs: that its trials have.
-        distinct: of these, those that remain where each shared prefix is trained once.
+        unseen: accuracy of each arm's best trial with the seeds that the search did not see, in percent.
+        epochs: number of epochs of all trials.
+        distinct: number of epochs if each shared prefix is trained once.
     """
 
     unseen: dict[Arm, float]
@@ -89,7 +91,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Search:
-    """One search on recorded curves: how the arms are searched, `search.seed`, which of the recorded seeds it sees."""
+    """One search on recorded curves: how the arms are searched, `search.seed`, and the recorded seed it sees."""
 
     way: Way
     seed: int
@@ -97,12 +99,12 @@ class Search:
 
 
 def search_recorded(search: Search) -> Choice:
-    """The choice of one search on the recorded curves."""
+    """Run one search on the recorded curves and return its choice."""
     return choice(recorded(), seeded(demo(search.way), search.seed), search.sees)
 
 
 def choice(pool: Pool, experiment: Experiment, sees: int) -> Choice:
-    """What a search chooses whose trials train with seed `sees` of the pool's configurations."""
+    """Run a search on the pool's curves of seed `sees` and return its choice."""
     trained: dict[int, Configuration] = {}
 
     def curve_of(trial: TrialRecord) -> Sequence[float]:
@@ -116,7 +118,7 @@ def choice(pool: Pool, experiment: Experiment, sees: int) -> Choice:
 
 
 def distinct_epochs(experiment: Experiment, record: SearchRecord) -> int:
-    """Epochs that a search trains where each prefix that trials share is trained once: no search can train fewer."""
+    """Return the epochs of a search that trains each shared prefix once. No search can train fewer."""
     states: set[str] = set()
     for trial in record:
         states.update(keys(with_changes(experiment.trial, trial.changes))[1 : len(trial.epochs) + 1])

@@ -1,7 +1,7 @@
-"""A search on recorded curves: which epochs a policy trains, in which order, and what the search has in hand meanwhile.
+"""Replay of a search on recorded curves: the epochs that a policy trains, in order, and the best trials after each.
 
-Nothing is trained and no clock runs: `workers` trials go on side by side, and an epoch of one takes as long as that of
-any other. What a policy decides is what it decides in a real search, from the same values.
+Nothing is trained and no clock runs. `workers` trials run side by side, and all epochs take equally long. A policy
+decides from the same values as in a real search.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from search.tuner.pruners.peers import LearningCurve, Pruner
 
 @dataclass(frozen=True)
 class Configuration:
-    """What was trained with each of the seeds: one curve for each."""
+    """A configuration trained with each of the seeds: one curve per seed."""
 
     arm: Arm
     opens: int | None
@@ -29,16 +29,16 @@ class Configuration:
 
     @property
     def quality(self) -> float:
-        """What it is worth: its best epoch's value, the mean over all seeds."""
+        """Value of the best epoch, mean over all seeds."""
         return fmean(map(max, self.curves))
 
     def unseen(self, seed: int) -> float:
-        """The same over the seeds that a search with this one does not see."""
+        """Return the value of the best epoch, mean over the seeds that a search with this seed does not see."""
         return fmean(max(curve) for other, curve in enumerate(self.curves) if other != seed)
 
 
 def by_changes(curves: Iterable[Curve]) -> list[tuple[Changes, Configuration]]:
-    """The configurations that have a curve for each seed, each with what it changes of the demo's trial."""
+    """Return the configurations that have a curve for each seed, each with its changes to the demo's trial."""
     found: dict[str, dict[int, Curve]] = defaultdict(dict)
     for curve in curves:
         found[f"{curve.arm} {curve.changes}"][curve.seed] = curve
@@ -51,25 +51,25 @@ def _configuration(curves: Sequence[Curve]) -> Configuration:
 
 
 def pool_of(curves: Iterable[Curve]) -> list[Configuration]:
-    """The configurations that have a curve for each seed."""
+    """Return the configurations that have a curve for each seed."""
     return [configuration for _, configuration in by_changes(curves)]
 
 
 @dataclass(frozen=True)
 class Draw:
-    """The trials of one search, in the order in which they begin, and the seed that all of them train with."""
+    """Trials of one search, in the order in which they start, and the seed that they all train with."""
 
     trials: tuple[Configuration, ...]
     seed: int
 
     @property
     def values(self) -> list[tuple[float, ...]]:
-        """What each trial reports after each of its epochs."""
+        """Values that each trial reports after each of its epochs."""
         return [trial.curves[self.seed] for trial in self.trials]
 
 
 def draw(pool: Sequence[Configuration], trials: int, baseline_share: float, number: int) -> Draw:
-    """The trials of replay `number`: the arms by the search's own plan, the configurations of each in random order."""
+    """Draw the trials of replay `number`: arms in the order of the search's plan, configurations at random."""
     rng = random.Random(number)
     of_arm = {arm: [c for c in pool if c.arm == arm] for arm in ARMS}
     capacity = {arm: float(len(those)) for arm, those in of_arm.items()}
@@ -80,13 +80,16 @@ def draw(pool: Sequence[Configuration], trials: int, baseline_share: float, numb
 
 # ---- which epochs are trained ----
 
-History = list[int]  # the trial of each epoch that is trained, in the order in which the epochs end
-Policy = Callable[[Draw, int], History]  # of a draw and a number of workers
+History = list[int]  # the trial of each trained epoch, in the order in which the epochs end
+Policy = Callable[[Draw, int], History]  # arguments: a draw, a number of workers
 
 
 def side_by_side(numbers: Iterable[int], workers: int, goes_on: Callable[[int], bool]) -> History:
-    """Trains trials, some at a time; `goes_on` is asked after each epoch of one whether it trains another. The number
-    of a trial is asked for when a worker is free, so that it may depend on all epochs before."""
+    """Train trials, `workers` at a time, and return the history.
+
+    After each epoch, `goes_on` decides whether the trial trains another one. The next number is drawn only when a
+    worker is free, so it may depend on all earlier epochs.
+    """
     waiting, running = iter(numbers), deque[int]()
     history: History = []
     while True:
@@ -100,11 +103,11 @@ def side_by_side(numbers: Iterable[int], workers: int, goes_on: Callable[[int], 
 
 
 def stopping(scheduler_for: Callable[[], Pruner], *, raw: bool = False) -> Policy:
-    """Trains each trial until the scheduler stops it, or to its end.
+    """Return a policy that trains each trial to its end unless the scheduler stops it.
 
     Args:
-        scheduler_for: makes one for each search.
-        raw: whether it is told each epoch's own value; else, as in this project's search, the best so far.
+        scheduler_for: function that creates the scheduler of a search.
+        raw: whether the scheduler receives each epoch's own value; else the best so far, as in this project's search.
     """
 
     def policy(draw: Draw, workers: int) -> History:
@@ -124,7 +127,7 @@ def stopping(scheduler_for: Callable[[], Pruner], *, raw: bool = False) -> Polic
 
 
 def try_all(epochs: int) -> Policy:
-    """Trains all trials for some epochs, then the best of each arm to its end."""
+    """Return a policy that trains all trials for some epochs, then the best of each arm to its end."""
 
     def policy(draw: Draw, workers: int) -> History:
         trained = [0] * len(draw.trials)
@@ -145,7 +148,8 @@ def try_all(epochs: int) -> Policy:
 
 
 def running_best(values: Iterable[float]) -> tuple[float, ...]:
-    """
+    """Return the best value so far after each value.
+
     >>> running_best([1, 3, 2, 4])
     (1, 3, 3, 4)
     """
@@ -155,12 +159,12 @@ def running_best(values: Iterable[float]) -> tuple[float, ...]:
     return tuple(best)
 
 
-# ---- what the search has in hand ----
+# ---- the best trials so far ----
 
 
 @dataclass(frozen=True)
 class Leader:
-    """The best trial so far of an arm, and the value that it showed."""
+    """Best trial of an arm so far, and its best value."""
 
     number: int
     value: float
@@ -170,7 +174,7 @@ InHand = dict[Arm, Leader]
 
 
 def in_hand(draw: Draw, history: History) -> list[InHand]:
-    """After each epoch, whom the search would name for each arm: by the best value shown, the first of equal ones."""
+    """Return the leader of each arm after each epoch: the trial with the best value, the first of equal ones."""
     values, trained = draw.values, [0] * len(draw.trials)
     lead: InHand = {}
     found: list[InHand] = []
@@ -184,12 +188,12 @@ def in_hand(draw: Draw, history: History) -> list[InHand]:
 
 
 def winner(lead: InHand) -> int:
-    """Whom the search would hand over: the better of the arms' leaders, of equal ones the baseline's."""
+    """Return the trial that the search would choose: the better of the arms' leaders, the baseline's if equal."""
     return max((lead[arm] for arm in ARMS if arm in lead), key=lambda leader: leader.value).number
 
 
 def arrival(good: Sequence[bool]) -> int | None:
-    """After how many epochs it is so and stays so; None where it is not at the end.
+    """Return the number of epochs after which the condition holds to the end; None if it fails at the end.
 
     >>> arrival([True, False, True, True]), arrival([True, False])
     (3, None)

@@ -1,16 +1,16 @@
-"""What early stopping saves and what it costs, replayed on recorded curves: `python -m benchmarks.schedulers`.
+"""What early stopping saves and what it loses, replayed on recorded curves: `python -m benchmarks.schedulers`.
 
-Searches of the demo (`experiments/demo.yaml`), each of a random part of 80 recorded configurations that all train with
-the same one of three recorded seeds, once under each policy:
-  none         trains all to the end;
-  window ASHA  this project's, with the demo's grace: arms apart, and it knows when a window opens;
+It replays searches of the demo (`experiments/demo.yaml`). Each search draws some of the 80 recorded configurations,
+all with the same one of the three recorded seeds, and runs once under each policy:
+  none         trains all trials to the end;
+  window ASHA  this project's ASHA with the demo's grace and factor: arms apart, aware of when a window opens;
   blind ASHA   the same without the window: arms apart, every modulated trial ranked with every other;
   Ray's ASHA   Ray Tune's class with the same grace and factor, both arms together;
-  median       this project's median rule with the same grace, which is what the demo uses;
-  N, then best trains all for N epochs, then the best of each arm to the end.
+  median       this project's median rule with the same grace;
+  N, then best trains all trials for N epochs, then the best of each arm to the end.
 
-`python -m benchmarks.schedulers record` trains the curves (45 minutes on two cores); what is there already is not
-trained again. `--variants` replays ASHA with other settings, too.
+`python -m benchmarks.schedulers record` trains the missing curves (45 minutes on two cores for all of them).
+`--variants` replays ASHA with other settings.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from search.tuner.pruners.median import Median
 from search.tuner.pruners.peers import LearningCurve, Pruner
 from search.tuner.pruners.pruner import NoPruning
 
-WITHIN = 0.5  # points of the best, and what rounding makes of them
+WITHIN = 0.5  # points from the best; ROUNDING is the tolerance for floats
 ROUNDING = 1e-9
 NONE = "none"
 
@@ -57,7 +57,7 @@ NONE = "none"
 
 @dataclass(frozen=True)
 class Blind:
-    """A scheduler that takes every window to open at once."""
+    """Scheduler that treats every window as open from the first epoch."""
 
     scheduler: Pruner
 
@@ -71,7 +71,7 @@ def _opened(run: LearningCurve) -> LearningCurve:
 
 
 class RayAsha:
-    """Ray Tune's own ASHA, told what Tune would tell it. It remembers: one for each search."""
+    """Ray Tune's own ASHA, called as Tune would call it. It is stateful, so each search needs a new one."""
 
     def __init__(self, grace_epochs: int, reduction_factor: int, epochs: int) -> None:
         from ray.tune.schedulers import AsyncHyperBandScheduler
@@ -92,7 +92,7 @@ class RayAsha:
 
 
 def policies() -> dict[str, Policy]:
-    """By name; what is left out of the demo's file is its default."""
+    """Return the policies by name, with the demo's settings."""
     trial, grace, factor = demo().trial, grace_of(demo()), demo().search.scheduler.reduction_factor
     ours = Asha(rung_epochs(grace, factor, trial.epochs, trial.schedule.milestones), factor, "max", grace)
     return {
@@ -107,7 +107,7 @@ def policies() -> dict[str, Policy]:
 
 
 def variants() -> dict[str, Policy]:
-    """Window-aware ASHA with other graces and factors, with and without the rung after the drop; other graces."""
+    """Return ASHA with other graces, factors and rungs, and the other rules with other graces, by name."""
     trial = demo().trial
     found: dict[str, Policy] = {NONE: stopping(NoPruning)}
     for grace, factor in itertools.product((1, 2, 3, 4, 6), (2, 3, 4)):
@@ -121,25 +121,25 @@ def variants() -> dict[str, Policy]:
 
 
 def _same(scheduler: Pruner) -> Pruner:
-    """A scheduler that remembers nothing serves every search."""
+    """Return the scheduler itself: one without state serves every search."""
     return scheduler
 
 
-# ---- what came of a search ----
+# ---- the result of a search ----
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of one search. What is about a configuration's worth is in points of accuracy.
+    """Result of one search. Accuracies and their differences are in points.
 
     Args:
-        epochs: trained in all.
-        arrived: epochs after which the search had in hand, and kept, one within half a point of the pool's best.
-        behind_draw: of what is handed over behind the best of the search's own trials, over all seeds.
-        behind: of what was in hand after each epoch behind the best of all that was recorded.
-        unseen: accuracy of what is handed over with the seeds that the search did not see.
-        behind_arm: of each arm's best, as named by the search, behind the arm's best trial.
-        difference: modulated minus baseline, of the arms' best as named, with the seeds that the search did not see.
+        epochs: total number of epochs trained.
+        arrived: number of epochs after which the search's choice stays within half a point of the pool's best.
+        behind_draw: gap of the final choice to the best of the search's own trials, over all seeds.
+        behind: gap of the choice after each epoch to the best of all recorded configurations.
+        unseen: accuracy of the final choice with the seeds that the search did not see.
+        behind_arm: gap of each arm's chosen trial to the arm's best trial.
+        difference: modulated minus baseline of the arms' chosen trials, with the seeds that the search did not see.
     """
 
     epochs: int
@@ -171,9 +171,10 @@ def outcome(drawn: Draw, history: History, best_of_pool: float) -> Outcome:
 
 
 def epochs_to_arrive(outcomes: Sequence[Outcome]) -> Estimate | None:
-    """Epochs of searches, one after the other, until one has arrived: of those that do not, all that they trained.
+    """Return the expected number of epochs, over repeated searches, until one arrives; None if none arrives.
 
-    It is the ratio of two means (the *expected running time* of Hansen et al., COCO), None where none arrives.
+    A search that does not arrive counts with all of its epochs. The result is the ratio of two means, the *expected
+    running time* of Hansen et al. (COCO).
     """
     spent = [o.epochs if o.arrived is None else o.arrived for o in outcomes]
     arrived = [o.arrived is not None for o in outcomes]
@@ -190,7 +191,7 @@ Results = dict[str, list[Outcome]]
 
 
 def replays(pool: Sequence[Configuration], which: dict[str, Policy], trials: int, workers: int, number: int) -> Results:
-    """Each policy on the same draws."""
+    """Replay each policy on the same draws."""
     share, best = demo().search.baseline_share, max(c.quality for c in pool)
     draws = [draw(pool, trials, share, n) for n in range(number)]
     return {name: [outcome(d, policy(d, workers), best) for d in draws] for name, policy in which.items()}
@@ -220,7 +221,7 @@ def arms_row(outcomes: Sequence[Outcome], full: Sequence[Outcome]) -> list[str]:
     ]
 
 
-COST = ["epochs", "there", "epochs to it", "behind draw", "behind pool", "none by then", "unseen", "against none"]
+COST = ["epochs", "reached", "epochs to reach", "behind draw", "behind pool", "none by then", "unseen", "against none"]
 BY_ARM = ["baseline behind", "modulated behind", "difference", "against none", "off by"]
 
 
@@ -235,9 +236,9 @@ def print_table(results: Results, columns: list[str], rows: dict[str, list[str]]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="?", choices=("replay", "record"), default="replay")
-    parser.add_argument("--processes", type=int, default=2, help="that train at the same time, to record")
+    parser.add_argument("--processes", type=int, default=2, help="parallel trainings of `record`")
     parser.add_argument("--replays", type=int, default=300)
-    parser.add_argument("--variants", action="store_true", help="other settings of window-aware ASHA instead")
+    parser.add_argument("--variants", action="store_true", help="replay other settings instead")
     given = parser.parse_args()
     if given.what == "record":
         curves.record(given.processes)
@@ -247,7 +248,7 @@ def main() -> None:
 
 
 def report(pool: Sequence[Configuration], which: dict[str, Policy], number: int) -> None:
-    every = 2 * len(pool)  # the plan leaves out what an arm does not have
+    every = 2 * len(pool)  # more than there are: the plan omits what an arm lacks
     for trials in (demo().search.trials, every):
         for workers in (1, 4):
             results = replays(pool, which, trials, workers, number)

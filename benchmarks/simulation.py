@@ -1,4 +1,4 @@
-"""A search of the demo without a training: this project's own decisions, on learning curves that are there already."""
+"""A search of the demo without training: this project's own decisions on given learning curves."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from search.run.journal import Journal, SearchRecord, TrialRecord
 from search.tuner.search_policy import Policy
 from search.tuner.tuner import Tuner
 
-AT_ONCE = 2  # trials of the demo on two cores
+AT_ONCE = 2  # trials that run at the same time, as the demo on two cores
 Way = Literal["apart", "transfer"]
 WAYS: dict[Way, tuple[str, ...]] = {"apart": ("search.transfer=0",), "transfer": ()}
 
 
 @cache
 def demo(way: Way) -> Experiment:
-    """The demo's experiment, its arms searched apart, or with what it has for `search.transfer`."""
+    """Load the demo's experiment, with its arms searched apart or with its own `search.transfer`."""
     return load(Path(__file__).parents[1] / "experiments" / "demo.yaml", WAYS[way])
 
 
 def seeded(experiment: Experiment, seed: int) -> Experiment:
-    """The experiment with another `search.seed`."""
+    """Return the experiment with another `search.seed`."""
     return experiment.model_copy(update={"search": experiment.search.model_copy(update={"seed": seed})})
 
 
 class MemoryJournal:
-    """A journal without a file."""
+    """Journal without a file."""
 
     path = Path("memory")
 
@@ -39,18 +39,18 @@ class MemoryJournal:
         return SearchRecord()
 
     def append(self, event: dict[str, Any]) -> None:
-        """Nothing: the tuner applies the event to its record."""
+        """Do nothing: the tuner applies the event to its record."""
 
 
 def simulate(
     experiment: Experiment, policy: Policy, curve_of: Callable[[TrialRecord], Sequence[float]]
 ) -> SearchRecord:
-    """Run all trials of a policy, two at a time, an epoch of one taking as long as that of any other.
+    """Run all trials of a policy, two at a time. All epochs take equally long.
 
     Args:
-        experiment: what is searched.
-        policy: the search's, or the confirmation's.
-        curve_of: gives the metric of a trial after each epoch, were it trained to the end; more is better.
+        experiment: experiment to search.
+        policy: policy of the search or of the confirmation.
+        curve_of: function that returns a trial's metric after each epoch up to its end; higher is better.
     """
     tuner = Tuner(experiment, cast(Journal, MemoryJournal()), policy)
     curves: dict[int, Sequence[float]] = {}
@@ -70,7 +70,7 @@ def simulate(
 
 
 def _train_epoch(tuner: Tuner, trial: TrialRecord, curve: Sequence[float]) -> bool:
-    """Report the trial's next epoch; whether it trains another."""
+    """Report the trial's next epoch; return whether the trial continues."""
     epoch = len(trial.epochs)
     value = curve[epoch]
     best = max([value, *trial.bests[-1:]])

@@ -1,16 +1,16 @@
 """How often the verdict is wrong: `python -m benchmarks.verdict [--replays 10000] > benchmarks/verdict.md`.
 
-Searches are replayed on drawn learning curves: the trials of the demo, two at a time, under its own early stopping; the
-best trial of each arm; then fresh seeds for both, on a split that is drawn anew for each pair. The configurations'
-curves come from the same distribution in both arms, so that the method truly changes nothing, or a known gain is added
-to every epoch from the opening of a window.
+It replays searches on simulated learning curves: the trials of the demo, two at a time, with the demo's early stopping;
+the best trial of each arm; then fresh seeds for both, with a newly drawn split for each pair. The curves of both arms
+come from the same distribution, so the method truly changes nothing; or a known gain is added to every epoch from the
+opening of a window.
 
   curve    80 - 20 exp(-(epoch + 1) / 3) + setting + seed + split + (setting, split) + epoch + gain,  in points
 
-Three spaces: 16 settings beside the modulation, which the arms share, as in the demo; a setting of its own for every
-trial, as with continuous ranges; settings that make no difference. Two verdicts: on the pairs alone, and on the pairs
-and the ablation of the better one (see docs/verdict.md). Exit code 1 where the latter errs more often than 2.5 % a
-side, or the prediction interval covers less often than 93 %.
+There are three spaces: 16 shared settings, as in the demo; a separate setting for every trial, as with continuous
+ranges; and settings that make no difference. There are two verdicts: on the pairs alone, and on the pairs and the
+ablation of the better configuration (see docs/verdict.md). The exit code is 1 if the second verdict is wrong in more
+than 2.5 % of the replays on either side, or if the prediction interval covers less than 93 %.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ from search.verdict.decide import Ablation, Claim, decide, leader
 from search.verdict.paired import power_of, prediction_interval
 
 TRIALS, AT_ONCE = 24, 2
-STARTS = (0, 2, 4, 6)  # of the demo's windows
+STARTS = (0, 2, 4, 6)  # epochs at which the demo's windows open
 FIXED = (3, 5, 10)
 COVERAGE = 0.93
 GAINS = (0.5, 1.0, 2.0, 3.0)
-PAIR_SD = 1.5  # of the differences of two configurations that differ in the modulation alone: see `Model`
+PAIR_SD = 1.5  # of the difference of two configurations that differ only in the modulation, see `Model`
 
 
 SPACES = {
-    "16 settings, shared": Model(),
-    "each trial its own": Model(settings=0),
-    "settings alike": Model(setting=0.0, interaction=0.0),
+    "16 shared settings": Model(),
+    "one setting per trial": Model(settings=0),
+    "equal settings": Model(setting=0.0, interaction=0.0),
 }
 
 
 @dataclass
 class Chosen:
-    """The best trial of an arm: its setting's number and worth, the epoch at which its window opens, what it showed."""
+    """Best trial of an arm: number and effect of its setting, first epoch of its window, best value in the search."""
 
     setting: int
     worth: float
@@ -63,14 +63,14 @@ class Chosen:
 
 @dataclass
 class Replays:
-    """The outcomes of many searches: a row a replay. Results of `most` fresh seeds, [replays, most], in points.
+    """Results of many searches with `most` fresh seeds each, [replays, most], in points.
 
     Args:
-        pairs: the best configuration of each arm.
-        ablations: that of the arm with its modulation switched.
-        default: an untuned baseline.
-        again: each arm's configuration once more, with another seed and split, [replays].
-        searched: what the best modulated trial showed in the search, and the untuned baseline there, [replays].
+        pairs: results of the best configuration of each arm.
+        ablations: results of the arm's best configuration with its modulation switched.
+        default: results of an untuned baseline.
+        again: results of each arm's configuration with one more seed and split, [replays].
+        searched: results in the search of the best modulated trial and of the untuned baseline, [replays] each.
     """
 
     pairs: dict[Arm, Array]
@@ -81,7 +81,7 @@ class Replays:
 
 
 def run_search(curves: Array, opens: list[int | None], arms: list[Arm], scheduler: Pruner) -> dict[int, TrialRecord]:
-    """Trials, a few at a time, as the scheduler lets them: its decisions see what a real search's would."""
+    """Run the trials, a few at a time; the scheduler decides on the same values as in a real search."""
     best = np.maximum.accumulate(curves, 1).tolist()
     values = curves.tolist()
     waiting, active = iter(range(len(arms))), list[int]()
@@ -111,11 +111,11 @@ def run_search(curves: Array, opens: list[int | None], arms: list[Arm], schedule
 
 
 def one_search(model: Model, scheduler: Pruner, rng: np.random.Generator) -> tuple[dict[Arm, Chosen], Chosen]:
-    """The best of each arm, and an untuned baseline that was trained beside them."""
+    """Return the best trial of each arm, and an untuned baseline trained in the same search."""
     arms: list[Arm] = [arm_of(n, 0.5) for n in range(TRIALS)]
     count = model.settings or TRIALS + 1
     worths = rng.normal(0, model.setting, count)
-    here = worths + rng.normal(0, model.interaction, count)  # on the search's split; how hard it is changes no ranks
+    here = worths + rng.normal(0, model.interaction, count)  # on the search's split; its difficulty affects no ranks
     settings = np.arange(TRIALS)
     if model.settings:
         baseline = [n for n in range(TRIALS) if arms[n] == "baseline"]
@@ -141,7 +141,7 @@ def one_search(model: Model, scheduler: Pruner, rng: np.random.Generator) -> tup
 def trained(
     model: Model, chosen: list[Chosen], shared: Array, opens: NDArray[np.int64], rng: np.random.Generator
 ) -> Array:
-    """Results of fresh trainings, [replays, seeds]: the best epoch of each; `shared` is what the split does to them."""
+    """Return the best epochs of fresh trainings, [replays, seeds]; `shared` is the effect of the split."""
     worth = np.array([c.worth for c in chosen])[:, None]
     fresh = rng.normal(0, model.seed, shared.shape)
     result = np.full(shared.shape, -np.inf)
@@ -153,7 +153,7 @@ def trained(
 
 
 def confirmed(model: Model, replays: int, most: int, scheduler: Pruner, seed: list[int]) -> Replays:
-    """Searches, then fresh seeds for what they chose."""
+    """Run searches, then train their choices with fresh seeds."""
     rng = np.random.default_rng(seed)
     searches = [one_search(model, scheduler, rng) for _ in range(replays)]
     best: dict[Arm, list[Chosen]] = {arm: [found[arm] for found, _ in searches] for arm in ARMS}
@@ -161,7 +161,7 @@ def confirmed(model: Model, replays: int, most: int, scheduler: Pruner, seed: li
     settings = {"modulated": best["modulated"], "baseline": best["baseline"], "default": plain}
     split = rng.normal(0, model.split, (replays, most + 1))
     on_split: dict[str, Array] = {}
-    for name, chosen in settings.items():  # what a split does for a setting, it does whoever has that setting
+    for name, chosen in settings.items():  # the interaction of split and setting is the same in all roles
         on_split[name] = split + rng.normal(0, model.interaction, split.shape)
         for other, theirs in list(on_split.items())[:-1]:
             same = np.array([a.setting == b.setting for a, b in zip(chosen, settings[other], strict=True)])
@@ -185,12 +185,12 @@ def confirmed(model: Model, replays: int, most: int, scheduler: Pruner, seed: li
     )
 
 
-# ---- what is said of them ----
+# ---- the claims ----
 
 
 @dataclass(frozen=True)
 class Said:
-    """The claims on each replay, on the pairs alone and with the ablation, and how many seeds the latter took."""
+    """Claims of each replay: on the pairs alone, with the ablation, and the number of seeds of the latter."""
 
     pairs: list[Claim]
     ablation: list[Claim]
@@ -198,7 +198,7 @@ class Said:
 
 
 def said(found: Replays, n: int | None) -> Said:
-    """After n seeds; None: looking after every seed, and stopping when it is clear."""
+    """Return the claims after n seeds; with None, test after every seed and stop as soon as the result is clear."""
     modulated, baseline = found.pairs["modulated"], found.pairs["baseline"]
     most = modulated.shape[1]
     evident = anytime.log_evidence(modulated - baseline) >= math.log(anytime.EVIDENCE)
@@ -213,7 +213,7 @@ def said(found: Replays, n: int | None) -> Said:
 
 
 def _looked(found: Replays, i: int, looks: list[int], *, sequential: bool) -> tuple[Claim, Claim, int | None]:
-    """What replay i says at the first look on the pairs alone, at the first clear one with the ablation, and when."""
+    """Return replay i's claim at the first clear test of the pairs alone, then with the ablation, and its seeds."""
     alone: Claim = "none"
     for look in looks:
         modulated, baseline = (found.pairs[arm][i, :look] for arm in ("modulated", "baseline"))
@@ -229,7 +229,7 @@ def _looked(found: Replays, i: int, looks: list[int], *, sequential: bool) -> tu
 
 
 def errors(space: str, found: Replays) -> bool:
-    """Prints the false claims in a space; whether those with the ablation are more than nominal."""
+    """Print the false claims in a space; return whether those with the ablation exceed the nominal rate."""
     short = False
     for n in (*FIXED, None):
         claims = said(found, n)
@@ -238,13 +238,13 @@ def errors(space: str, found: Replays) -> bool:
             over = any(low > NOMINAL for _, low, _ in rates)
             short |= over and each is claims.ablation
             seeds = str(n) if n else f"up to {found.default.shape[1]}"
-            cells = [space, seeds, name, *map(written, rates), "**falls short**" if over else "holds"]
+            cells = [space, seeds, name, *map(written, rates), "**exceeded**" if over else "holds"]
             print("|", " | ".join(cells), "|")
     return short
 
 
 def naive(space: str, found: Replays) -> None:
-    """Prints how often the best of the search seems to beat an untuned baseline."""
+    """Print how often the best of the search seems to beat an untuned baseline."""
     best, plain = found.searched
     claims = [decide(a[:10], b[:10]).claim for a, b in zip(found.pairs["modulated"], found.default, strict=True)]
     once, ten = share(int((best > plain).sum()), len(best)), share(claims.count("helps"), len(claims))
@@ -252,7 +252,7 @@ def naive(space: str, found: Replays) -> None:
 
 
 def coverage(space: str, found: Replays) -> bool:
-    """Prints how often the prediction interval holds one more training of the better one; whether that is too rare."""
+    """Print how often the prediction interval contains one more training; return whether that is too rare."""
     cells, short = [], False
     for n in FIXED:
         held = 0
@@ -269,7 +269,7 @@ def coverage(space: str, found: Replays) -> bool:
 
 
 def power(gain: float, found: Replays) -> None:
-    """Prints how often a true gain is shown."""
+    """Print how often a true gain is detected."""
     fixed = [f"{100 * power_of(gain, PAIR_SD, n):.0f} %" for n in FIXED]
     print(f"| {gain:g} | the same settings, by equation |", " | ".join(fixed), "| | |")
     seen = [said(found, n) for n in (*FIXED, None)]
@@ -281,9 +281,9 @@ def power(gain: float, found: Replays) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--replays", type=int, default=10_000, help="of searches in which nothing is to be found")
-    parser.add_argument("--power-replays", type=int, default=2_000, help="of searches for each gain")
-    parser.add_argument("--most-seeds", type=int, default=30, help="where seeds are added until it is clear")
+    parser.add_argument("--replays", type=int, default=10_000, help="searches without any effect of the method")
+    parser.add_argument("--power-replays", type=int, default=2_000, help="searches per gain")
+    parser.add_argument("--most-seeds", type=int, default=30, help="limit for seeds added until the result is clear")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     if given.most_seeds < max(FIXED):
@@ -295,21 +295,21 @@ def main() -> None:
     }
     print("# How often the verdict is wrong\n")
     print(f"`python -m benchmarks.verdict --replays {given.replays} --power-replays {given.power_replays}", end="")
-    print(f" --most-seeds {given.most_seeds} --seed {given.seed}`; docs/verdict.md says what it means.\n")
-    print(f"## False claims: the method changes nothing, {given.replays} replays, 99 % Clopper-Pearson intervals\n")
-    print("| space | seeds | verdict on | helps | hurts | 2.5 % |\n|---|---|---|---|---|---|")
+    print(f" --most-seeds {given.most_seeds} --seed {given.seed}`; docs/verdict.md explains the figures.\n")
+    print(f"## False claims if the method changes nothing, {given.replays} replays, 99 % Clopper-Pearson intervals\n")
+    print("| space | seeds | verdict based on | *helps* | *hurts* | at most 2.5 % |\n|---|---|---|---|---|---|")
     short = [errors(space, found) for space, found in null.items()]
     print("\n## Naive claims of a gain in the same replays\n")
     print("| space | best of the search above one untuned baseline run | tuned against untuned, 10 seeds each |")
     print("|---|---|---|")
     for space, found in null.items():
         naive(space, found)
-    print("\n## The 95 % prediction interval holds one more training of the better configuration\n")
+    print("\n## How often the 95 % prediction interval contains one more training of the better configuration\n")
     print(f"| space | {' | '.join(f'{n} seeds' for n in FIXED)} |\n|---|---|---|---|")
     short += [coverage(space, found) for space, found in null.items()]
-    print(f"\n## A true gain is said to help, 16 settings, {given.power_replays} replays\n")
+    print(f"\n## How often a true gain is detected (*helps*), 16 settings, {given.power_replays} replays\n")
     columns = [*(f"{n} seeds" for n in FIXED), f"up to {given.most_seeds}", "median of these seeds"]
-    print(f"| gain, points | verdict on | {' | '.join(columns)} |\n|---|---|---|---|---|---|---|")
+    print(f"| gain (points) | verdict based on | {' | '.join(columns)} |\n|---|---|---|---|---|---|---|")
     for number, gain in enumerate(GAINS):
         model = replace(Model(), gain=gain)
         power(gain, confirmed(model, given.power_replays, given.most_seeds, scheduler, [given.seed, 100 + number]))
