@@ -1,1 +1,1 @@
-"""Measurements, each run by hand as `python -m benchmarks.NAME`."""
+"""Benchmarks, each run manually with `python -m benchmarks.NAME`."""

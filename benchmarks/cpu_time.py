@@ -1,13 +1,13 @@
-"""CPU time of a command and of everything it starts: `python -m benchmarks.cpu_time RESULT COMMAND …`.
+"""CPU time of a command and of all processes that it starts: `python -m benchmarks.cpu_time RESULT COMMAND …`.
 
-What a parent waits for, the system adds up for it; but what Ray starts is often not waited for, and leaves its process
-group, too. So the command runs below a process of its own to which the system hands whoever loses its parent
-(`PR_SET_CHILD_SUBREAPER`): nobody gets away, and it counts in two ways.
-  reaped  what the system says of all that was waited for, by it or on the way to it: exact, but without the children
-          of a process that lets the system bury them (who ignores SIGCHLD, as Ray's raylet does);
-  seen    what each process below it had used when it was last looked at, five times a second: of all of them, but
-          without what each did after that.
-Neither counts what was not used, so that the larger is the nearer to the truth.
+The system adds up the CPU time of children that their parent waits for. Ray often does not wait for the processes that
+it starts, and they leave its process group. Therefore the command runs below a separate process that inherits all
+orphaned descendants (`PR_SET_CHILD_SUBREAPER`). This process measures the CPU time in two ways:
+  reaped  the system's count for all processes that were waited for. It is exact, but lacks the children of a process
+          that ignores SIGCHLD, as Ray's raylet does;
+  seen    the CPU time of every descendant when it was last polled, five times per second. It lacks what each process
+          used after that.
+Both are lower bounds, so the larger one is closer to the truth.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG = 36, 1
-EVERY_S = 0.2  # between two looks at the processes
-TURN_S = 0.05  # between two looks at whether the command has ended
-LINGER_S = 20.0  # for what a command leaves behind, Ray's services for one, until it is killed
+EVERY_S = 0.2  # interval at which the processes are polled
+TURN_S = 0.05  # interval at which the end of the command is checked
+LINGER_S = 20.0  # time until processes that outlive the command, such as Ray's services, are killed
 
 
 @dataclass(frozen=True)
 class Used:
-    """By a command and all that it started, in seconds.
+    """Time used by a command and all processes that it started, in seconds.
 
     Args:
-        wall: until the command itself ended.
-        reaped, seen: CPU time, user and system, see above.
+        wall: wall time until the command itself ended.
+        reaped, seen: user and system CPU time, see above.
     """
 
     wall: float
@@ -50,22 +50,22 @@ class Used:
         return max(self.reaped, self.seen)
 
     def __add__(self, other: Used) -> Used:
-        """One after the other."""
+        """Return the time of two commands that run one after the other."""
         return Used(self.wall + other.wall, self.reaped + other.reaped, self.seen + other.seen)
 
 
 def measured(command: Sequence[str], *, folder: Path, environment: Mapping[str, str], out: Path) -> Used:
-    """Runs a command to its end; where this process is interrupted, so is the command.
+    """Run a command to its end and return the time it used. If this process is interrupted, so is the command.
 
     Args:
-        command: its words.
-        folder: where it runs.
-        environment: of it, beside this process's.
-        out: a file for what it prints.
+        command: words of the command.
+        folder: working folder.
+        environment: environment variables in addition to this process's.
+        out: file for the command's output.
 
     Raises:
-        subprocess.CalledProcessError: it failed.
-        KeyboardInterrupt: it was interrupted.
+        subprocess.CalledProcessError: if the command fails.
+        KeyboardInterrupt: if this process is interrupted.
     """
     result = out.with_suffix(".json")
     words = [sys.executable, "-m", "benchmarks.cpu_time", str(result), *command]
@@ -97,7 +97,7 @@ def measured(command: Sequence[str], *, folder: Path, environment: Mapping[str, 
 @dataclass(frozen=True)
 class _Process:
     parent: int
-    began: int  # ticks since the machine did: with the id it says which process it is
+    began: int  # ticks since boot; identifies a process together with its id
     ticks: int
 
 
@@ -105,12 +105,12 @@ def _process(pid: int) -> _Process | None:
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
     except OSError:
-        return None  # it has gone
+        return None  # the process has ended
     return _Process(int(fields[1]), int(fields[19]), int(fields[11]) + int(fields[12]))
 
 
 def _below(pid: int) -> dict[int, _Process]:
-    """Children of a process, their children and so on."""
+    """Return all descendants of a process."""
     every = {int(name): _process(int(name)) for name in os.listdir("/proc") if name.isdecimal()}
     children: dict[int, list[int]] = {}
     for one, process in every.items():
@@ -128,7 +128,7 @@ def _below(pid: int) -> dict[int, _Process]:
 
 
 class _Seen:
-    """What the processes below this one had used when they were last looked at."""
+    """CPU time of this process's descendants when they were last polled."""
 
     def __init__(self) -> None:
         self._ticks: dict[tuple[int, int], int] = {}
@@ -143,20 +143,20 @@ class _Seen:
 
 
 class _Meter:
-    """Of this process's children, and of what they start."""
+    """Time used by this process's descendants."""
 
     def __init__(self) -> None:
         self._seen, self._began, self._looked, self._wall = _Seen(), time.monotonic(), 0.0, None
 
     def turn(self) -> None:
-        """Looks, where it is time to, and waits for the next turn."""
+        """Poll the processes if it is time to, then sleep for one turn."""
         if time.monotonic() - self._looked > EVERY_S:
             self._seen.look()
             self._looked = time.monotonic()
         time.sleep(TURN_S)
 
     def stop(self) -> None:
-        """The wall time ends; what is left behind goes on to be counted."""
+        """End the wall time; the CPU time of remaining processes still counts."""
         self._wall = time.monotonic() - self._began
 
     @property
@@ -174,10 +174,10 @@ def _end_all(number: int) -> None:
 
 
 def _reap(first: int | None, meter: _Meter) -> int | None:
-    """Waits until the first process has ended, or with None until all have: they get a while, then they are killed.
+    """Wait until the first process has ended; with None, until all have ended, which are killed after LINGER_S.
 
     Returns:
-        the exit code of the first.
+        the exit code of the first process.
     """
     until = None if first else time.monotonic() + LINGER_S
     with suppress(ChildProcessError):  # none is left
@@ -203,7 +203,7 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     _control(PR_SET_CHILD_SUBREAPER, 1)
-    _control(PR_SET_PDEATHSIG, signal.SIGINT)  # where the benchmark is killed, its command does not go on
+    _control(PR_SET_PDEATHSIG, signal.SIGINT)  # if the benchmark is killed, its command ends too
     meter = _Meter()
     try:
         code = _reap(os.posix_spawnp(command[0], command, os.environ, setpgroup=0), meter)

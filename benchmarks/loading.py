@@ -1,12 +1,12 @@
-"""What loading costs: `python -m benchmarks.loading [--clips 24] [--rounds 5]`.
+"""Cost of loading samples: `python -m benchmarks.loading [--clips 24] [--rounds 5]`.
 
-Films of 10 s, 340 x 256, H.264 + AAC, with moving textures and edges, are prepared into a store. A sample is 3 frames
-cropped to 224 x 224 and a log spectrogram of 5 s of sound at 16 kHz. The ways to load it are taken in turn, so that a
-drift of the machine meets all alike, each with one thread and by the CPU's clock:
+Videos of 10 s, 340 x 256, H.264 + AAC, with moving textures and edges, are prepared into a store. A sample is 3 frames
+cropped to 224 x 224 and a log spectrogram of 5 s of audio at 16 kHz. The ways to load it alternate, so that drift of
+the machine affects all of them equally. Each runs on one thread and is measured in CPU time:
 
-(a) the authors' way: `librosa.load`, librosa's STFT, three JPEGs through PIL and torchvision's first transforms;
-(b) ours: the host's part alone, as where a GPU does the rest; and everything on the CPU;
-(c) the host's part by 4 processes that read the same store at the same time, and what of it each holds in memory.
+(a) the authors' way: `librosa.load`, librosa's STFT, three JPEGs through PIL and torchvision's v1 transforms;
+(b) ours: only the host's part, as if a GPU did the rest; and everything on the CPU;
+(c) the host's part in 4 processes that read the same store at the same time, with the memory of each.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ SETTINGS = {
     "visual": Frames(per_clip=10, count=3),
 }
 TRIALS, BATCH = 4, 64
-COPIES = 4  # ids that each film is listed under: batches are full ones, as they are in training
+COPIES = 4  # ids per video, so that batches are full, as in training
 
 
 def scene(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
-    """Soft shapes, as most of a film's pictures are, and over them fine texture here and there, and sharp strokes.
+    """Draw soft shapes, fine texture in places, and sharp strokes, as in a typical video frame.
 
-    Written as the frame of a film and stored as JPEG, it takes about as many bytes as a film's.
+    Encoded in a video and stored as JPEG, it takes about as many bytes as a real frame.
     """
     soft, fine = films.texture(height // 8, width // 8, rng), films.texture(height, width, rng).astype(float) - 128
     grown = torch.nn.functional.interpolate(
@@ -60,7 +60,7 @@ def scene(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def generate(folder: Path, clips: int) -> Index:
-    """Films of 10 s, as a data set that cannot be had: a camera that moves over a scene. Each is several clips."""
+    """Write videos of 10 s in which a camera moves over a scene. Each is listed as several clips."""
     found = []
     for i in range(clips):
         path = folder / f"{i:04d}.mp4"
@@ -76,7 +76,7 @@ def generate(folder: Path, clips: int) -> Index:
 
 
 def as_the_authors_have_it(store: Store, folder: Path) -> list[tuple[Path, list[Path]]]:
-    """The very frames and sounds of a store as files: a WAV and ten JPEGs of each clip."""
+    """Write the frames and audio of a store as files, one WAV and ten JPEGs per clip, and return their paths."""
     found = []
     for entry in store.entries():
         images = []
@@ -95,7 +95,7 @@ def as_the_authors_have_it(store: Store, folder: Path) -> list[tuple[Path, list[
 
 
 def authors(files: Sequence[tuple[Path, list[Path]]]) -> Callable[[int], int]:
-    """(a): one sample after the other, as a DataLoader's worker does."""
+    """Return way (a): one sample after the other, as in a DataLoader's worker."""
     import librosa
     from PIL import Image
     from torchvision import transforms as v1
@@ -129,7 +129,7 @@ def authors(files: Sequence[tuple[Path, list[Path]]]) -> Callable[[int], int]:
 
 
 def host_part(data: StoreData) -> Callable[[int], int]:
-    """(b): what is left to one of the host's threads where a GPU crops, mirrors, normalises and transforms."""
+    """Return way (b): one host thread's work if a GPU crops, mirrors, normalises and transforms."""
     host = replace(data.host, crops=False)
 
     def load(epoch: int) -> int:
@@ -144,7 +144,7 @@ def everything(data: StoreData) -> Callable[[int], int]:
 
 
 def measure(ways: dict[str, Callable[[int], int]], rounds: int) -> dict[str, list[tuple[float, float]]]:
-    """Of each way and round (samples per CPU second, samples per second); a round to warm up is not counted."""
+    """Return (samples per CPU second, samples per second) per way and round, after one warm-up round."""
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for round_ in range(rounds + 1):
         for name, load in ways.items():
@@ -157,7 +157,7 @@ def measure(ways: dict[str, Callable[[int], int]], rounds: int) -> dict[str, lis
 
 
 def resident(folder: Path) -> dict[str, float]:
-    """MB of this process, all of it and what it maps of a store: resident, and its share of what several hold."""
+    """Return the RSS and PSS of this process and of the store that it maps, in MB."""
     rollup = dict(line.split()[:2] for line in Path("/proc/self/smaps_rollup").read_text().splitlines()[1:])
     of_store = {"Rss:": 0.0, "Pss:": 0.0}
     inside = False
@@ -173,7 +173,7 @@ def resident(folder: Path) -> dict[str, float]:
 
 
 def trial(folder: Path, seconds: float, barrier: Barrier, results: Any) -> None:
-    """One of several processes: loads for some time, all at the same time."""
+    """Load samples for some time, at the same time as the other processes."""
     torch.set_num_threads(1)
     load = host_part(opened(folder, 1))
     load(0)
@@ -189,7 +189,7 @@ def trial(folder: Path, seconds: float, barrier: Barrier, results: Any) -> None:
 
 
 def trials(folder: Path, count: int, seconds: float) -> list[tuple[int, float, float, dict[str, float]]]:
-    """Of each of `count` processes: samples, CPU seconds, seconds, memory."""
+    """Return samples, CPU seconds, seconds and memory for each of `count` processes."""
     context = multiprocessing.get_context("spawn")
     barrier, results = context.Barrier(count), context.Queue()
     processes = [context.Process(target=trial, args=(folder, seconds, barrier, results)) for _ in range(count)]
@@ -218,7 +218,7 @@ def table(found: dict[str, list[tuple[float, float]]]) -> None:
 
 
 def together(folder: Path, rounds: int) -> None:
-    """(c): one process and four, in turn."""
+    """Measure and print (c): one process and four, in alternation."""
     per_cpu, per_second, memory = [], [], []
     for _ in range(rounds):
         (one,), four = trials(folder, 1, 3.0), trials(folder, TRIALS, 3.0)
@@ -227,19 +227,17 @@ def together(folder: Path, rounds: int) -> None:
         per_second.append(sum(t[0] / t[2] for t in four) / (one[0] / one[2]))
         memory = [t[3] for t in four]
     rates = f"samples per CPU second {statistics.median(per_cpu):.2f}, per second {statistics.median(per_second):.2f}"
-    print(f"\n(c) {TRIALS} processes with one thread each, over one such process, median of {rounds}: {rates}")
+    print(f"\n(c) {TRIALS} processes with one thread each, relative to one such process, median of {rounds}: {rates}")
     store = sum(path.stat().st_size for path in folder.glob("*.arrow")) / 1e6
     mapped, held = (sum(m[name] for m in memory) for name in ("store_rss", "store_pss"))
-    print(
-        f"    of {store:.0f} MB of store they map {mapped:.0f} MB, and hold {held:.0f} (PSS): {held / store:.2f} copies"
-    )
+    print(f"    store: {store:.0f} MB; mapped: {mapped:.0f} MB; held (PSS): {held:.0f} MB, {held / store:.2f} copies")
     print("    PSS of each process:", ", ".join(f"{m['pss']:.0f} MB" for m in memory))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clips", type=int, default=24, help="films to generate (24), each of them listed as 4 clips")
-    parser.add_argument("--rounds", type=int, default=5, help="times that each way is taken (5)")
+    parser.add_argument("--clips", type=int, default=24, help="videos to generate, each listed as 4 clips (24)")
+    parser.add_argument("--rounds", type=int, default=5, help="measurements of each way (5)")
     given = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:

@@ -1,8 +1,8 @@
-"""What grows with the number of trials: `python -m benchmarks.memory [--trials 2000] [--without-mlflow]`.
+"""Growth with the number of trials: `python -m benchmarks.memory [--trials 2000] [--without-mlflow]`.
 
-A search of ours whose trials do nothing but report five epochs, two at a time, with MLflow into SQLite. A line for each
-tenth of it: the memory of the process that the search runs in (what is resident), and the wall and CPU time of a trial;
-then what memory a thousand trials take, after the first tenth, and how much of that their records are.
+It runs a search of this project whose trials only report five epochs, two at a time, with MLflow and SQLite. Each tenth
+of the search prints a line: the resident memory of the process that runs the search, and the wall and CPU time per
+trial. The last line is the memory per thousand trials, after the first tenth, and how much of it their records take.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ KB = 1024
 
 
 def resident() -> int:
-    """Of this process, in bytes."""
+    """Return the resident memory of this process in bytes."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def size(value: Any, seen: set[int]) -> int:
-    """Of a value with what it holds, in bytes; what was seen before is free."""
+    """Return the size of a value and its contents in bytes; objects in `seen` do not count."""
     if id(value) in seen:
         return 0
     seen.add(id(value))
@@ -44,16 +44,16 @@ def size(value: Any, seen: set[int]) -> int:
 
 
 class Watch:
-    """A callback that measures at each tenth of a search, and shows it."""
+    """Callback that measures and prints at each tenth of a search."""
 
     def __init__(self, tuner: Tuner) -> None:
         self._tuner, self._tenth = tuner, max(1, tuner.policy.total // 10)
         self._ended = 0
         self.points: list[tuple[int, float, float, int]] = []
-        print(f"{'trials':>8}{'MB':>8}{'s a trial':>11}{'CPU s':>8}")
+        print(f"{'trials':>8}{'MB':>8}{'s per trial':>12}{'CPU s':>8}")
 
     def on_start(self, trial: TrialRecord) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def on_report(self, trial: TrialRecord) -> None:
         self.points = self.points or [(0, time.perf_counter(), time.process_time(), resident())]
@@ -64,7 +64,7 @@ class Watch:
             self.points.append((self._ended, time.perf_counter(), time.process_time(), resident()))
             before, now = self.points[-2:]
             wall, cpu = ((b - a) / (now[0] - before[0]) for a, b in zip(before[1:3], now[1:3], strict=True))
-            print(f"{now[0]:8}{now[3] / KB**2:8.0f}{wall:11.3f}{cpu:8.3f}", flush=True)
+            print(f"{now[0]:8}{now[3] / KB**2:8.0f}{wall:12.3f}{cpu:8.3f}", flush=True)
 
     def summary(self) -> str:
         (first, _, _, least), (last, _, _, most) = self.points[1], self.points[-1]

@@ -1,17 +1,17 @@
-"""What a search costs beside the training: `python -m benchmarks.overhead [--trials 200] [--rounds 1] [VARIANT …]`.
+"""Overhead of a search besides training: `python -m benchmarks.overhead [--trials 200] [--rounds 1] [VARIANT …]`.
 
-Trials that do nothing but report five epochs, two at a time, without checkpoints, through
-  none      this project's search, journal, studies and all, without MLflow;
-  ours      the same with MLflow, into SQLite: a run for the search, one for each trial;
-  bare      Ray Tune with Optuna, its workers reused as ours are, without loggers;
-  callback  the same with Ray's `MLflowLoggerCallback`, into SQLite;
-  tune      Ray Tune with Optuna and its defaults: its loggers on, a new worker for each trial (a fifth of the trials:
-            nothing else differs, and it is slow).
-Each in a process of its own, one after the other, in each round. The seconds are from the first report, when workers
-have started, to the last record being written; of all rounds the least is shown, as what else the machine does only
-adds. `driver` is CPU time of the process that the search runs in, `above none` is seconds a trial. Then the CPU seconds
-that a worker process takes from its start to the end of a trial's first epoch, beside those of its two largest imports.
-Ends with the goals, and whether they hold.
+The trials only report five epochs, two at a time, without checkpoints. The variants are
+  none      this project's complete search, without MLflow;
+  ours      the same with MLflow and SQLite: one run for the search, one for each trial;
+  bare      Ray Tune with Optuna, with reused workers as in our search, without loggers;
+  callback  the same with Ray's `MLflowLoggerCallback` and SQLite;
+  tune      Ray Tune with Optuna and its defaults: with loggers, a new worker for each trial. It runs a fifth of the
+            trials, because it is slow.
+In each round every variant runs in its own process, one after the other. The time is measured from the first report,
+when the workers have started, until the last record is written. The minimum over the rounds is shown, because other
+load on the machine can only add time. `driver` is the CPU time of the process that runs the search; `above none` is in
+seconds per trial. Then the CPU seconds of a worker process are shown, from its start to the end of a trial's first
+epoch, and those of its two largest imports. The last lines say whether the goals hold.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ ABOVE_NONE_S, OF_CALLBACK, START_S = 0.1, 0.5, 6.0  # the goals
 
 @dataclass(frozen=True)
 class Cost:
-    """Of a search, a trial."""
+    """Cost of a search per trial, in seconds."""
 
     seconds: float
     driver: float
 
 
 def metrics(epoch: int) -> dict[str, float]:
-    """As many as a trial of two modalities reports."""
+    """Return as many metrics as a trial with two modalities reports."""
     names = [f"{part}/{what}" for part in ("train", "val") for what in ("loss", "accuracy", "accuracy/a", "accuracy/b")]
     names += ["ratio/a", "ratio/b", "coefficient/a", "coefficient/b", "learning_rate", "seconds", "best"]
     return {"epoch": float(epoch), **dict.fromkeys(names, 0.5)}
 
 
 def report_only(config: dict[str, Any], setup: object = None) -> None:
-    """A trial that trains nothing; of our search, which hands it a setup, or of Tune's."""
+    """Report epochs without training, as a trial of our search (with a `setup`) or of Tune's."""
     from ray import tune
 
     for epoch in range(EPOCHS):
@@ -62,13 +62,13 @@ def report_only(config: dict[str, Any], setup: object = None) -> None:
 
 
 def ours(trials: int, folder: Path, *, tracked: bool, watch: Callable[[Tuner], Callback] | None = None) -> Cost:
-    """A search of ours.
+    """Run a search of this project.
 
     Args:
-        trials: of both arms.
-        folder: for all its files.
+        trials: number of trials of both arms.
+        folder: folder for all of its files.
         tracked: whether MLflow records it.
-        watch: makes another callback of its tuner.
+        watch: function that creates an additional callback for the tuner.
     """
     from ogmge.fit import Objective
     from search.backend.cluster import local_ray
@@ -139,19 +139,19 @@ def tunes(trials: int, folder: Path, *, defaults: bool, mlflow: bool) -> Cost:
 
 
 class Clock:
-    """Of the wall, and of this process, from the first report on; a callback of a tuner."""
+    """Wall and CPU time of this process since the first report; a callback of a tuner."""
 
     def __init__(self) -> None:
         self._began: tuple[float, float] | None = None
 
     def on_start(self, trial: object) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def on_report(self, trial: object) -> None:
         self._began = self._began or (time.perf_counter(), time.process_time())
 
     def on_end(self, trial: object) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def cost(self, trials: int) -> Cost:
         assert self._began is not None
@@ -168,7 +168,7 @@ def one(variant: str, trials: int) -> Cost:
 
 
 def apart(variant: str, trials: int) -> Cost:
-    """In a process of its own."""
+    """Run a variant in its own process and return its cost."""
     command = [sys.executable, "-m", "benchmarks.overhead", "--only", variant, "--trials", str(trials)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -199,7 +199,7 @@ def first_epoch() -> None:
 
 
 def show_starts(rounds: int) -> None:
-    """CPU seconds of fresh processes, the least of some rounds."""
+    """Print the CPU seconds of fresh processes, the minimum over the rounds."""
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -210,31 +210,29 @@ def show_starts(rounds: int) -> None:
     print(f"\n{'a worker process':22}{'CPU s':>6}")
     for name, seconds in found.items():
         print(f"{name:22}{seconds:6.2f}")
-    goal("a worker's start", found["to the first epoch"], START_S, "CPU s")
+    goal("start of a worker", found["to the first epoch"], START_S, "CPU s")
 
 
 def show(costs: dict[str, Cost], trials: int) -> None:
-    """The figures so far, and of the goals those that can be told."""
-    print(f"\n{'':10}{'seconds':>9}{'a trial':>9}{'driver':>9}{'above none':>12}")
+    """Print the figures, and the goals for which the needed variants ran."""
+    print(f"\n{'':10}{'seconds':>9}{'per trial':>11}{'driver':>9}{'above none':>12}")
     none, ours, callback = (costs.get(name) for name in ("none", "ours", "callback"))
     for variant, cost in costs.items():
         above = f"{cost.seconds - none.seconds:12.3f}" if none else ""
-        print(f"{variant:10}{cost.seconds * trials:9.1f}{cost.seconds:9.3f}{cost.driver:9.3f}{above}")
+        print(f"{variant:10}{cost.seconds * trials:9.1f}{cost.seconds:11.3f}{cost.driver:9.3f}{above}")
     if none and ours:
-        goal("MLflow costs a trial", ours.seconds - none.seconds, ABOVE_NONE_S, "s")
+        goal("cost of MLflow per trial", ours.seconds - none.seconds, ABOVE_NONE_S, "s")
     if callback and ours:
-        goal("of the callback's time", ours.seconds / callback.seconds, OF_CALLBACK, "")
+        goal("time relative to the callback", ours.seconds / callback.seconds, OF_CALLBACK, "")
 
 
 def goal(what: str, value: float, most: float, unit: str) -> None:
-    print(
-        f"{what}: {value:.3f} {unit} (goal {most} at most): {'holds' if value <= most else 'MISSED'}".replace("  ", " ")
-    )
+    print(f"{what}: {value:.3f} {unit} (goal: ≤ {most}): {'holds' if value <= most else 'MISSED'}".replace("  ", " "))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("variants", nargs="*", choices=[*VARIANTS, []], help="these only")
+    parser.add_argument("variants", nargs="*", choices=[*VARIANTS, []], help="variants to run (all)")
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--only", choices=VARIANTS, help=argparse.SUPPRESS)
@@ -242,7 +240,7 @@ def main() -> None:
     if given.only:
         print(json.dumps(asdict(one(given.only, given.trials))))
         return
-    print(f"{given.trials} trials of {EPOCHS} reports, two at a time, {given.rounds} rounds")
+    print(f"{given.trials} trials of {EPOCHS} reports, two at a time, rounds: {given.rounds}")
     costs: dict[str, Cost] = {}
     for _ in range(given.rounds):
         for variant in given.variants or VARIANTS:

@@ -1,13 +1,14 @@
-"""Trials per hour by how many share a GPU: `python -m benchmarks.packing [--trials 1,2,4,8] [--seconds 20]`.
+"""Trials per hour by number of trials on a GPU: `python -m benchmarks.packing [--trials 1,2,4,8] [--seconds 20]`.
 
-Training as on CREMA-D: two ResNet-18 on a 1 x 257 x 188 spectrogram and a 3 x 224 x 224 frame, concatenation, OGM-GE,
-batch 64, SGD with momentum, bf16. Each trial is a process of its own, and all of a packing train at the same time.
-Their input is one file that all of them map, as they do a store: uint8 frames, from which each process's threads gather
-batches ahead, and float spectrograms. The packings are taken in turn, forwards and backwards, so that a drift of the
-machine meets all alike, by processes that go on from one to the next. Two goals: some packing trains at least 3 times
-the trials per hour of one trial a GPU, and OGM-GE adds at most 5 % to a step. Needs torch and torchvision only.
+The trials train as on CREMA-D: two ResNet-18 on a 1 x 257 x 188 spectrogram and a 3 x 224 x 224 frame, concatenation,
+OGM-GE, batch 64, SGD with momentum, bf16. Each trial is a process, and all trials of a packing train at the same time.
+All of them map the same input files, as they map a store: uint8 frames and float spectrograms, from which the threads
+of each process prefetch batches. The packings alternate, forwards and backwards, so that drift of the machine affects
+all of them equally; the processes are reused. There are two goals: at least one packing trains 3 times the trials per
+hour of one trial per GPU, and OGM-GE adds at most 5 % to a step. Needs only torch and torchvision.
 
-Without a GPU it runs on the CPU, one core a trial and a small size: that shows that it works, and says nothing on GPUs.
+Without a GPU it runs on the CPU, with one core per trial and small inputs. This shows that it works, and says nothing
+about GPUs.
 """
 
 from __future__ import annotations
@@ -35,21 +36,21 @@ from ogmge.trainer import Batch, Trainer
 
 CLASSES = 6
 FASTER, COSTS = 3.0, 1.05  # the goals
-CREMAD_SAMPLES, CREMAD_EPOCHS = 6698, 100  # of a trial
+CREMAD_SAMPLES, CREMAD_EPOCHS = 6698, 100  # per trial
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is trained, and on what.
+    """Device, input and precision of the trials.
 
     Args:
         device: `cuda` or `cpu`.
-        batch: samples of a step.
+        batch: number of samples per step.
         audio: shape of a spectrogram.
-        size: pixels a side of a frame.
-        samples: in the file.
-        cores: of this machine.
-        bf16: whether autocast is on.
+        size: side of a frame in pixels.
+        samples: number of samples in the input files.
+        cores: number of cores of this machine.
+        bf16: whether to use autocast to bf16.
     """
 
     device: str
@@ -78,7 +79,7 @@ class Setting:
 
 
 def write_input(setting: Setting, folder: Path) -> None:
-    """Random samples as two files."""
+    """Write random samples to two files."""
     generator = torch.Generator().manual_seed(0)
     size = (setting.samples, *setting.shapes["visual"])
     torch.randint(0, 256, size, dtype=torch.uint8, generator=generator).numpy().tofile(folder / "visual")
@@ -86,7 +87,7 @@ def write_input(setting: Setting, folder: Path) -> None:
 
 
 class Mapped:
-    """The files, mapped: what is read of them is held once for all processes."""
+    """The input files, memory-mapped, so that all processes share one copy."""
 
     def __init__(self, setting: Setting, folder: Path, threads: int) -> None:
         self.setting, self.threads = setting, threads
@@ -102,7 +103,7 @@ class Mapped:
         return {name: part.pin_memory() for name, part in found.items()} if self.setting.device == "cuda" else found
 
     def train(self, seed: int) -> Iterator[Batch]:
-        """One pass, in batches of the full size; while one is used the next ones are made."""
+        """Yield one pass in full batches, and prefetch the next ones."""
         order = torch.randperm(self.setting.samples, generator=torch.Generator().manual_seed(seed))
         parts = [part for part in order.split(self.setting.batch) if len(part) == self.setting.batch]
         with closing(prefetch(self._gathered, parts, threads=self.threads, ahead=2 * self.threads)) as made:
@@ -116,8 +117,11 @@ class Mapped:
 
 
 def trial(told: Connection, setting: Setting, folder: Path) -> None:
-    """A process: for each (cores, seconds) that it is told it says when it is ready, waits, trains for so long, and
-    says how many samples per second it has trained."""
+    """Run the process of one trial.
+
+    For each (cores, seconds) that it receives, it sends None when it is ready, waits for a message, trains for this
+    time, and sends the samples per second.
+    """
     device = torch.device(setting.device)
     torch.set_num_threads(1)
     trainer = Trainer(build_model(setting.trial, setting.shapes, CLASSES), setting.trial, device)
@@ -131,12 +135,12 @@ def trial(told: Connection, setting: Setting, folder: Path) -> None:
         told.recv()
         began = time.perf_counter()
         batches, count = _some(data, 2**31, seconds)
-        trainer.train_epoch(batches, 0)  # it ends when the device has
+        trainer.train_epoch(batches, 0)  # returns when the device has finished
         told.send(len(count) * setting.batch / (time.perf_counter() - began))
 
 
 def _some(data: Mapped, most: int, seconds: float) -> tuple[Iterator[Batch], list[int]]:
-    """Batches, at most so many and, where it is not 0, for about so long; and a list that grows by one with each."""
+    """Return at most `most` batches, for about `seconds` if not 0, and a list that grows by one with each batch."""
     began, count = time.perf_counter(), list[int]()
 
     def batches() -> Iterator[Batch]:
@@ -151,14 +155,14 @@ def _some(data: Mapped, most: int, seconds: float) -> tuple[Iterator[Batch], lis
 
 
 class Trials:
-    """The processes, started as they are needed; each goes on from one packing to the next."""
+    """Processes of the trials, started when first needed and reused for every packing."""
 
     def __init__(self, setting: Setting, folder: Path) -> None:
         self.setting, self._folder = setting, folder
         self._members: list[tuple[multiprocessing.process.BaseProcess, Connection]] = []
 
     def rate(self, trials: int, seconds: float) -> float:
-        """Samples per second of so many together, each with an equal part of the cores."""
+        """Return the total samples per second of this many trials, each with an equal part of the cores."""
         while len(self._members) < trials:
             self._start()
         team = [told for _, told in self._members[:trials]]
@@ -186,7 +190,7 @@ class Trials:
 
 
 def packings(setting: Setting, counts: list[int], rounds: int, seconds: float) -> dict[int, list[float]]:
-    """Samples per second of each packing and round."""
+    """Return the samples per second of each packing and round."""
     found: dict[int, list[float]] = {count: [] for count in counts}
     with tempfile.TemporaryDirectory() as name:
         write_input(setting, Path(name))
@@ -208,20 +212,20 @@ def show(found: dict[int, list[float]]) -> None:
         ratio = statistics.median(mine / alone for mine, alone in zip(rates, one, strict=True))
         best = max(best, ratio)
         print(f"{count:17}{rate:15.0f}{spread:>16}{hourly:17.2f}{ratio:10.2f}")
-    print(f"a trial: {CREMAD_EPOCHS} epochs of {CREMAD_SAMPLES} samples, without validation")
-    print(f"the best packing over one trial: {best:.2f} (goal {FASTER} at least): {_holds(best >= FASTER)}")
+    print(f"one trial: {CREMAD_EPOCHS} epochs of {CREMAD_SAMPLES} samples, without validation")
+    print(f"best packing relative to one trial: {best:.2f} (goal: at least {FASTER}): {_holds(best >= FASTER)}")
 
 
 def overhead(setting: Setting, steps: int) -> None:
-    """OGM-GE's step over a plain one's, by the ways of `benchmarks.step`, without loading."""
+    """Print the time of an OGM-GE step relative to a plain one, measured as in `benchmarks.step`, without loading."""
     torch.set_num_threads(1)
     device, batch = torch.device(setting.device), setting.batch if setting.device == "cuda" else 2  # whole spectrograms
     variants, _ = step.measure(step.Setting(device, batch, setting.size, steps, setting.bf16))
     plain, modulated = (next(v.seconds for v in variants if v.name == name) for name in ("plain", "OGM-GE"))
     ratio = statistics.median(mine / base for mine, base in zip(modulated, plain, strict=True))
     ms = statistics.median(plain) * 1e3
-    goal = f"(goal {COSTS} at most): {_holds(ratio <= COSTS)}"
-    print(f"a step with OGM-GE over a plain one ({ms:.1f} ms): {ratio:.3f} {goal}")
+    goal = f"(goal: at most {COSTS}): {_holds(ratio <= COSTS)}"
+    print(f"a step with OGM-GE relative to a plain one ({ms:.1f} ms): {ratio:.3f} {goal}")
 
 
 def _holds(goal: bool) -> str:
@@ -233,10 +237,10 @@ def _holds(goal: bool) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     on_gpu = torch.cuda.is_available()
-    parser.add_argument("--trials", default="1,2,4,8" if on_gpu else "1,2", help="packings (1,2,4,8; 1,2 on a CPU)")
-    parser.add_argument("--rounds", type=int, default=3, help="times that each packing is taken (3)")
-    parser.add_argument("--seconds", type=float, default=10.0, help="of training in each of them (10)")
-    parser.add_argument("--steps", type=int, default=30 if on_gpu else 3, help="of each kind, for OGM-GE's cost")
+    parser.add_argument("--trials", default="1,2,4,8" if on_gpu else "1,2", help="numbers of trials to try")
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each packing (3)")
+    parser.add_argument("--seconds", type=float, default=10.0, help="seconds of training per measurement (10)")
+    parser.add_argument("--steps", type=int, default=30 if on_gpu else 3, help="steps to time per variant")
     given = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
     if on_gpu:
@@ -244,7 +248,7 @@ def main() -> None:
         where = torch.cuda.get_device_name()
     else:
         setting = Setting("cpu", 8, (1, 64, 48), 64, 128, cores, bf16=False)
-        where = "NO GPU: a small size on the CPU, of which nothing follows for GPUs"
+        where = "NO GPU: small inputs on the CPU, which says nothing about GPUs"
     print(f"torch {torch.__version__}, {cores} cores, {where}")
     counts = [int(count) for count in given.trials.split(",")]
     show(packings(setting, counts, given.rounds, given.seconds))

@@ -1,10 +1,12 @@
-"""Shared prefixes against none: `python -m benchmarks.prefixes [--epochs 10] [--alphas 8]`.
+"""A search with and without shared prefixes: `python -m benchmarks.prefixes [--epochs 10] [--alphas 8]`.
 
-The grid of 8 alphas x 4 starts x 4 ends with its baseline, on the demo's data and model, its epochs scaled down from
-100, searched twice by `run_search.py`, with and without `search.share_prefixes`; no trial is stopped early. Compared
-are the epochs that were trained with the bound, counted here over all histories by brute force; the wall time from the
-first epoch's begin to the last trial's end with what the epochs promise; metrics and best weights of each trial, to the
-bit. Exits with 1 where the first or the last does not hold.
+`run_search.py` searches a grid of 8 alphas x 4 starts x 4 ends with its baseline twice, with and without
+`search.share_prefixes`, on the demo's data and model. The epochs are scaled down from 100, and no trial is stopped
+early. Three things are compared:
+  - the epochs trained with the lower bound, which is counted here over all histories by brute force;
+  - the wall time, from the start of the first epoch to the end of the last trial, with that expected from the epochs;
+  - the metrics and best weights of each trial, to the bit.
+The exit code is 1 if the first or the last comparison fails.
 """
 
 from __future__ import annotations
@@ -26,16 +28,16 @@ from search.run.journal import Journal, SearchRecord, TrialRecord
 
 ROOT = Path(__file__).resolve().parent.parent
 STARTS, ENDS, WHOLE = (0, 10, 20, 30), (40, 50, 60, 80), 100
-WITHIN = 1.1  # of the wall time that the epochs promise
+WITHIN = 1.1  # times the wall time expected from the epochs
 
 
 @dataclass(frozen=True)
 class Grid:
-    """What is searched.
+    """Grid that is searched.
 
     Args:
-        alphas: how many.
-        epochs: of each trial; windows are scaled with them.
+        alphas: number of alphas.
+        epochs: number of epochs per trial; the windows are scaled accordingly.
     """
 
     alphas: int
@@ -43,7 +45,7 @@ class Grid:
 
     @property
     def windows(self) -> tuple[list[int], list[int]]:
-        """Starts and ends."""
+        """Starts and ends of the windows."""
         starts, ends = ([place * self.epochs // WHOLE for place in places] for places in (STARTS, ENDS))
         return starts, ends
 
@@ -53,7 +55,7 @@ class Grid:
 
     @property
     def bound(self) -> int:
-        """Epochs that any search of it has to train: distinct prefixes, by what each of their epochs does."""
+        """Smallest number of epochs that a search of the grid has to train: its number of distinct prefixes."""
         modulated = itertools.product(self.strengths, *self.windows)
         runs = [self._steps(*settings) for settings in modulated] + [(None,) * self.epochs]
         return len({run[:length] for run in runs for length in range(1, self.epochs + 1)})
@@ -72,8 +74,8 @@ class SearchSummary:
     """One of the two searches.
 
     Args:
-        record: of it.
-        folder: of its trials.
+        record: record of the search.
+        folder: folder of its trials.
     """
 
     record: SearchRecord
@@ -81,7 +83,7 @@ class SearchSummary:
 
     @property
     def seconds(self) -> float:
-        """From the first epoch's begin, when a worker has started, to the last trial's end."""
+        """Wall time from the start of the first epoch, after the workers started, to the end of the last trial."""
         events = map(json.loads, (self.folder / "journal.jsonl").read_text(encoding="utf-8").splitlines())
         first = next(event for event in events if event["event"] == "reported")
         return self.record.spent.wall_seconds - (first["wall_seconds"] - first["metrics"]["seconds"])
@@ -92,7 +94,7 @@ class SearchSummary:
 
 
 def run_search(grid: Grid, folder: Path, *, shared: bool) -> SearchSummary:
-    """The whole command, in a process of its own."""
+    """Run the whole command in its own process."""
     starts, ends = grid.windows
     words = [
         f"name={'shared' if shared else 'alone'}",
@@ -119,7 +121,7 @@ def run_search(grid: Grid, folder: Path, *, shared: bool) -> SearchSummary:
 
 
 def differences(one: SearchSummary, other: SearchSummary) -> list[str]:
-    """Of metrics or best weights, between trials of the same configuration."""
+    """Describe differences in metrics or best weights between trials of the same configuration."""
     others = {repr(trial.changes): trial for trial in other.record}
     found = []
     for trial in one.record:
@@ -142,19 +144,19 @@ def _are_equal(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor
 def _compare(grid: Grid, shared: SearchSummary, alone: SearchSummary) -> None:
     trained, inherited = shared.record.spent.epochs, shared.record.spent.inherited_epochs
     promised = alone.seconds * trained / grid.all_epochs
-    print(f"{len(shared.record.trials)} trials of {grid.epochs} epochs, {grid.all_epochs} in all")
+    print(f"{len(shared.record.trials)} trials of {grid.epochs} epochs, {grid.all_epochs} in total")
     print(f"  trained, shared      {trained} (and {inherited} inherited)")
-    print(f"  the bound            {grid.bound}: {'equal' if trained == grid.bound else 'NOT EQUAL'}")
-    print(f"  trained, alone       {alone.record.spent.epochs}")
+    print(f"  lower bound          {grid.bound}: {'equal' if trained == grid.bound else 'NOT EQUAL'}")
+    print(f"  trained, unshared    {alone.record.spent.epochs}")
     print(f"  wall time, shared    {shared.seconds:.0f} s")
-    print(f"  wall time, alone     {alone.seconds:.0f} s, of which the epochs promise {promised:.0f} s")
+    print(f"  wall time, unshared  {alone.seconds:.0f} s; expected when shared, from the epochs: {promised:.0f} s")
     ratio = shared.seconds / promised
-    print(f"  of the promise       {ratio:.2f} (goal {WITHIN} at most): {'holds' if ratio <= WITHIN else 'MISSED'}")
+    print(f"  relative to expected {ratio:.2f} (goal: at most {WITHIN}): {'holds' if ratio <= WITHIN else 'MISSED'}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--epochs", type=int, default=10, help="of a trial, in place of 100")
+    parser.add_argument("--epochs", type=int, default=10, help="epochs per trial, instead of 100")
     parser.add_argument("--alphas", type=int, default=8)
     options = parser.parse_args(arguments)
     grid = Grid(options.alphas, options.epochs)
@@ -162,7 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         shared, alone = (run_search(grid, Path(name), shared=how) for how in (True, False))
         wrong = differences(shared, alone)
         _compare(grid, shared, alone)
-    print(f"  results              {'the same to the bit' if not wrong else f'DIFFERENT: {wrong}'}")
+    print(f"  results              {'identical to the bit' if not wrong else f'DIFFERENT: {wrong}'}")
     return int(shared.record.spent.epochs != grid.bound or bool(wrong))
 
 

@@ -1,19 +1,19 @@
-"""The whole product against what its user would do instead: `python -m benchmarks.search [--keep FOLDER] [WAY …]`.
+"""The whole search against what a user would do instead: `python -m benchmarks.search [--keep FOLDER] [WAY …]`.
 
-The same question about the demo's data, which alpha, window and fusion, and does it help, is put to
-  grid   a loop in the shell over a grid of full trainings, a process each (`benchmarks/user_training.py`): all four
-         fusions, two values of all else, and each of their baselines once;
-  tune   a user's own script with Ray Tune, OptunaSearch and ASHA and their defaults (`benchmarks/user_script.py`), of
-         as many trials as the demo;
-  ours   `run_search.py experiments/demo.yaml confirm=null`: the others confirm nothing, either.
-One after the other, on two cores, two trainings at a time. CPU-hours, and CPU-seconds an epoch, are of all processes
-that a way starts, from its begin to its end, imports and services included (`benchmarks/cpu_time.py`). Then the
-configuration that each would take, that of the highest validation accuracy, is trained with the same fresh seeds, each
-of which draws the validation split anew. Ends with the goals, and whether they hold.
+Three ways answer the same question about the demo's data: which alpha, window and fusion, and does modulation help?
+  grid   a shell loop over a grid of full trainings, one process each (`benchmarks/user_training.py`): all four
+         fusions, two values of every other setting, and each baseline once;
+  tune   a user's own script with Ray Tune, OptunaSearch and ASHA and their defaults (`benchmarks/user_script.py`),
+         with as many trials as the demo;
+  ours   `run_search.py experiments/demo.yaml confirm=null`, because the other ways do not confirm either.
+They run one after the other on two cores, with two trainings at a time. CPU-hours, and CPU-seconds per epoch, count all
+processes that a way starts, including imports and services (`benchmarks/cpu_time.py`). Then the configuration with the
+highest validation accuracy of each way is trained with the same fresh seeds; each seed draws its own validation split.
+The last lines say whether the goals hold.
 
-Each way is one search: another draw of the samplers would choose otherwise. What is in the folder of `--keep` already
-is not done again: a way that was interrupted begins anew, the grid and the fresh seeds go on with the trainings that
-are left, and what the grid had used counts.
+Each way is a single search: other random draws would lead to other choices. Completed work in the folder of `--keep` is
+reused. After an interruption, `grid` and the fresh seeds continue with the remaining trainings, and the time already
+used counts; `tune` and `ours` start again.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ from tempfile import TemporaryDirectory
 from benchmarks.cpu_time import ROOT, Used, measured
 from search.verdict.paired import t_interval
 
-AT_ONCE = 2  # trainings, and cores
-OF_TUNE, OF_GRID = 1 / 2, 1 / 4  # of the CPU-hours: the goals
+AT_ONCE = 2  # number of trainings at the same time, and of cores
+OF_TUNE, OF_GRID = 1 / 2, 1 / 4  # goals: our share of their CPU-hours
 ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0"}
 FUSIONS, RATES, ALPHAS, STARTS, ENDS = ("concat", "sum", "film", "gated"), (0.01, 0.1), (0.1, 1.0), (0, 4), (7, 11)
-SEARCHED = 0  # the seed of all three ways; fresh ones begin after it
+SEARCHED = 0  # seed of all three ways; fresh seeds follow it
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """What is asked for; of an unmodulated one alpha, start and end are 0."""
+    """A configuration; without modulation, alpha, start and end are 0."""
 
     fusion: str
     lr: float
@@ -61,13 +61,13 @@ class Configuration:
 
 @dataclass(frozen=True)
 class Training:
-    """What came of one.
+    """A training and its result.
 
     Args:
-        configuration: of it.
-        seed: likewise.
-        epochs: that were trained for it.
-        accuracy: of its best epoch; None where it failed.
+        configuration: configuration that was trained.
+        seed: seed of the training.
+        epochs: number of epochs that were trained.
+        accuracy: validation accuracy of the best epoch; None if the training failed.
     """
 
     configuration: Configuration
@@ -78,11 +78,11 @@ class Training:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of a run.
+    """Sizes of a run.
 
     Args:
-        trials: of tune and ours; the grid has three times as many at most.
-        epochs: of a training.
+        trials: number of trials of tune and ours; the grid has at most three times as many.
+        epochs: number of epochs per training.
     """
 
     trials: int
@@ -91,7 +91,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Result:
-    """Of one way."""
+    """Result of one way: its trainings and the time it used."""
 
     trainings: Sequence[Training]
     used: Used
@@ -105,7 +105,7 @@ class Result:
 
 
 def grid(most: int) -> list[Configuration]:
-    """The coarsest there is; where it is more than that, so many of it, evenly."""
+    """Return the grid's configurations; if there are more than `most`, an evenly spaced selection."""
     points = [Configuration(*baseline) for baseline in itertools.product(FUSIONS, RATES)]
     modulated = itertools.product(FUSIONS, RATES, ["ogm_ge"], ALPHAS, STARTS, ENDS)
     points += [Configuration(*point) for point in modulated]
@@ -113,11 +113,11 @@ def grid(most: int) -> list[Configuration]:
     return [points[place * len(points) // number] for place in range(number)]
 
 
-Job = tuple[Configuration, int]  # with its seed
+Job = tuple[Configuration, int]  # configuration and seed
 
 
 def looped(jobs: Iterable[Job], epochs: int, folder: Path) -> list[Training]:
-    """Trains what is not yet in the folder, each in a process of its own."""
+    """Run the trainings that the folder lacks, each in its own process, and return all."""
     folder.mkdir(parents=True, exist_ok=True)
     results, todo = folder / "results.csv", folder / "todo.txt"
     asked = list(dict.fromkeys(jobs))
@@ -165,7 +165,7 @@ def _anew(folder: Path) -> None:
 
 
 def _measured(command: Sequence[str], folder: Path) -> None:
-    """Runs it, and leaves beside the folder's other files what it printed and what it used."""
+    """Run a command; write its output and the time it used into the folder."""
     out = folder / f"{len(list(folder.glob('*.used.json')))}.used.log"
     try:
         measured(command, folder=folder, environment=ENVIRONMENT, out=out)
@@ -175,12 +175,12 @@ def _measured(command: Sequence[str], folder: Path) -> None:
 
 
 def used_in(folder: Path) -> Used:
-    """All that ran for it, one after the other."""
+    """Return the total time of the commands that ran in the folder."""
     each = [Used(**json.loads(file.read_text(encoding="utf-8"))) for file in sorted(folder.glob("*.used.json"))]
     return sum(each, Used(0.0, 0.0, 0.0))
 
 
-# ---- what they leave ----
+# ---- reading the results ----
 
 
 def _rows(path: Path, columns: Sequence[str] | None = None) -> list[dict[str, str]]:
@@ -191,7 +191,7 @@ def _rows(path: Path, columns: Sequence[str] | None = None) -> list[dict[str, st
 
 
 def _configuration(row: dict[str, str], names: dict[str, str]) -> Configuration:
-    """Of a row, with the names that its columns have."""
+    """Return the configuration of a row; `names` maps its keys to the columns."""
     text = {name: row[names.get(name, name)] for name in ("fusion", "lr", "method", "alpha", "start", "end")}
     if text["method"] == "none":
         return Configuration(text["fusion"], float(text["lr"]))
@@ -200,7 +200,7 @@ def _configuration(row: dict[str, str], names: dict[str, str]) -> Configuration:
 
 
 def of_loop(path: Path) -> list[Training]:
-    """The lines that `benchmarks.user_training` appends."""
+    """Read the lines that `benchmarks.user_training` appends."""
     names = ["fusion", "lr", "method", "alpha", "start", "end", "epochs", "seed", "accuracy"]
     rows = _rows(path, names)
     return [
@@ -209,7 +209,7 @@ def of_loop(path: Path) -> list[Training]:
 
 
 def of_tune(path: Path) -> list[Training]:
-    """The table of `benchmarks.user_script`."""
+    """Read the table of `benchmarks.user_script`."""
     names = {name: f"config/{name}" for name in ("fusion", "lr", "method", "alpha", "start", "end")}
     found = []
     for row in _rows(path):
@@ -221,7 +221,7 @@ def of_tune(path: Path) -> list[Training]:
 
 
 def of_ours(path: Path) -> list[Training]:
-    """A search's `trials.csv`."""
+    """Read a search's `trials.csv`."""
     names = {"lr": "optimizer.lr"} | {name: f"modulation.{name}" for name in ("method", "alpha", "start", "end")}
     found = []
     for row in _rows(path):
@@ -232,22 +232,22 @@ def of_ours(path: Path) -> list[Training]:
 
 
 def best_of(trainings: Iterable[Training]) -> Training:
-    """That of the highest accuracy; of equal ones an unmodulated one, which is simpler, then the first."""
+    """Return the training with the highest accuracy; of equal ones an unmodulated one, as it is simpler."""
     done = [training for training in trainings if training.accuracy is not None]
     return max(done, key=lambda t: (t.accuracy, t.configuration.method == "none"))
 
 
-# ---- what came out ----
+# ---- printing the results ----
 
 
 def table(results: dict[str, Result]) -> str:
-    """What each way took, and the best that it found with and without modulation."""
-    lines = [f"{'':6}{'trainings':>10}{'epochs':>8}{'CPU-hours':>11}{'s an epoch':>12}{'wall time':>11}"]
+    """Return the cost of each way, and its best result with and without modulation, as a table."""
+    lines = [f"{'':6}{'trainings':>10}{'epochs':>8}{'CPU-hours':>11}{'s per epoch':>13}{'wall time':>11}"]
     for name, result in results.items():
         hours, each = f"{result.used.cpu / 3600:.3f}", f"{result.used.cpu / max(1, result.epochs):.1f}"
         minutes = f"{result.used.wall / 60:.1f} min"
-        lines.append(f"{name:6}{len(result.trainings):10}{result.epochs:8}{hours:>11}{each:>12}{minutes:>11}")
-    lines.append("\nThe best validation accuracy, of one training each")
+        lines.append(f"{name:6}{len(result.trainings):10}{result.epochs:8}{hours:>11}{each:>13}{minutes:>11}")
+    lines.append("\nBest validation accuracy, one training each")
     for name, result in results.items():
         for plain in (False, True):
             arm = [t for t in result.trainings if (t.configuration.method == "none") == plain]
@@ -258,12 +258,12 @@ def table(results: dict[str, Result]) -> str:
 
 
 def quality(fresh: dict[str, Sequence[float]]) -> str:
-    """Of what each way chose, with seeds that none of them saw.
+    """Return the accuracy of each way's choice with fresh seeds, as a table.
 
     Args:
         fresh: way -> accuracy with each seed, in the same order.
     """
-    lines = ["Of these the best, with fresh seeds: mean and standard deviation"]
+    lines = ["The best configuration of each way with fresh seeds: mean and standard deviation"]
     for name, values in fresh.items():
         alone = t_interval(values, [0.0] * len(values)).modulated
         spread = "" if alone.sd is None else f" ± {100 * alone.sd:.1f}"
@@ -272,19 +272,19 @@ def quality(fresh: dict[str, Sequence[float]]) -> str:
 
 
 def goals(results: dict[str, Result], fresh: dict[str, Sequence[float]]) -> str:
-    """Those that can be told of the ways that ran."""
+    """Return the goals that can be evaluated from the ways that ran."""
     lines = []
     for other, most in (("tune", OF_TUNE), ("grid", OF_GRID)):
         if other in results and "ours" in results:
             share = results["ours"].used.cpu / results[other].used.cpu
             word = "holds" if share <= most else "MISSED"
-            lines.append(f"CPU-hours, ours / {other}: {share:.2f} (goal {most} at most): {word}")
+            lines.append(f"CPU-hours, ours / {other}: {share:.2f} (goal: at most {most}): {word}")
             lines.append(_no_worse(other, fresh["ours"], fresh[other]))
     return "\n".join(lines)
 
 
 def _no_worse(other: str, ours: Sequence[float], theirs: Sequence[float]) -> str:
-    """Missed only where the seeds show it: where the 95 % interval of the paired difference is below 0."""
+    """Return whether ours is no worse. It is missed only if the 95 % interval of the paired difference is below 0."""
     found = t_interval([100 * value for value in ours], [100 * value for value in theirs])
     error = "" if found.sd is None else f" ± {found.sd / math.sqrt(found.n):.2f}"
     if found.mean >= 0:
@@ -293,11 +293,11 @@ def _no_worse(other: str, ours: Sequence[float], theirs: Sequence[float]) -> str
         word = f"{found.n} seeds cannot tell"
     else:
         word = "MISSED"
-    return f"quality, ours - {other}: {found.mean:+.2f}{error} points, mean and standard error (goal no worse): {word}"
+    return f"quality, ours - {other}: {found.mean:+.2f}{error} points, mean and standard error (goal: no worse): {word}"
 
 
 def _fresh(results: dict[str, Result], sizes: Sizes, seeds: int, folder: Path) -> dict[str, Sequence[float]]:
-    """What each way chose, trained with seeds that none of them saw; the same choice of two ways once."""
+    """Train each way's choice with fresh seeds, equal choices only once; return the accuracies per way."""
     chosen = {name: best_of(result.trainings).configuration for name, result in results.items()}
     every = range(SEARCHED + 1, SEARCHED + 1 + seeds)
     done = looped(((one, seed) for seed in every for one in chosen.values()), sizes.epochs, folder)
@@ -306,18 +306,18 @@ def _fresh(results: dict[str, Result], sizes: Sizes, seeds: int, folder: Path) -
 
 
 def claim(folder: Path, sizes: Sizes) -> None:
-    """The folder for a run of these sizes: what is kept of another is not taken for one of it."""
+    """Reserve the folder for a run of these sizes; refuse one that holds a run of other sizes."""
     folder.mkdir(parents=True, exist_ok=True)
     settings, text = folder / "sizes.json", json.dumps(vars(sizes))
     if settings.exists() and settings.read_text(encoding="utf-8") != text:
-        sys.exit(f"{folder} has a run of {settings.read_text(encoding='utf-8')}, not of {text}: take another folder")
+        sys.exit(f"{folder} holds a run with {settings.read_text(encoding='utf-8')}, not {text}: use another folder")
     settings.write_text(text, encoding="utf-8")
 
 
 def compare(ways: Sequence[str], sizes: Sizes, seeds: int, folder: Path) -> None:
-    """Runs them and prints what came out."""
+    """Run the ways and print the results."""
     claim(folder, sizes)
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:AT_ONCE])  # of whatever is started, too
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:AT_ONCE])  # inherited by all child processes
     results = {}
     for name in ways:
         print(f"{name} …", flush=True)
@@ -330,23 +330,23 @@ def compare(ways: Sequence[str], sizes: Sizes, seeds: int, folder: Path) -> None
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("ways", nargs="*", metavar="WAY", help=f"{', '.join(WAYS)}; all by default")
-    parser.add_argument("--trials", type=int, default=24, help="of tune and ours; of the grid three times as many")
-    parser.add_argument("--epochs", type=int, default=12, help="of a training")
-    parser.add_argument("--seeds", type=int, default=5, help="fresh ones, of each way's choice")
-    parser.add_argument("--keep", type=Path, help="a folder for what comes out, so that an interrupted run goes on")
+    parser.add_argument("ways", nargs="*", metavar="WAY", help=f"ways to run: {', '.join(WAYS)} (all)")
+    parser.add_argument("--trials", type=int, default=24, help="trials of tune and ours (grid: up to 3 times)")
+    parser.add_argument("--epochs", type=int, default=12, help="epochs per training")
+    parser.add_argument("--seeds", type=int, default=5, help="fresh seeds for each way's choice")
+    parser.add_argument("--keep", type=Path, help="folder for the results, so that an interrupted run can be resumed")
     asked = parser.parse_args(arguments)
     ways = asked.ways or list(WAYS)
     if unknown := set(ways) - set(WAYS):
-        parser.error(f"{', '.join(sorted(unknown))} is none of {', '.join(WAYS)}")
-    for number in (signal.SIGINT, signal.SIGTERM):  # also in the background of a shell: what runs is ended first
+        parser.error(f"{', '.join(sorted(unknown))} is not one of {', '.join(WAYS)}")
+    for number in (signal.SIGINT, signal.SIGTERM):  # also in the background of a shell: child processes are ended first
         signal.signal(number, signal.default_int_handler)
     with TemporaryDirectory() as folder:
         keep = (asked.keep or Path(folder)).absolute()
         try:
             compare([way for way in WAYS if way in ways], Sizes(asked.trials, asked.epochs), asked.seeds, keep)
         except KeyboardInterrupt:
-            sys.exit("interrupted" + ("; the same command goes on" if asked.keep else ""))
+            sys.exit("interrupted" + ("; run the same command to resume" if asked.keep else ""))
 
 
 if __name__ == "__main__":

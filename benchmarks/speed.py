@@ -1,10 +1,10 @@
-"""What makes a training step fast, each by itself: `python -m benchmarks.speed [--encoder small_conv] [--compile]`.
+"""Effect of single choices on a training step: `python -m benchmarks.speed [--encoder small_conv] [--compile]`.
 
-One model for each way to train it, on the same batches, with OGM-GE: as it is shipped (convolutions channels-last),
-with contiguous weights, both in bf16, and with `torch.compile` of each encoder's forward. They are taken in turn, so
-that a drift of the machine meets all alike; a ratio is the median over the rounds of a way's time over the shipped
-way's in the same round. What the first step takes, a compilation among it, is told apart. Then validation: as it is, in
-inference mode, and with the fused logits alone. Needs torch and torchvision only.
+Each way trains its own model with OGM-GE on the same batches: as shipped (channels-last convolutions), with contiguous
+weights, both in bf16, and with `torch.compile` of each encoder's forward. The ways alternate, so that drift of the
+machine affects all of them equally. A ratio is the median over the rounds of a way's time divided by the shipped way's
+time in the same round. The first step, which includes compilation, is shown separately. Validation is measured as
+shipped, in inference mode, and with the fused logits only. Needs only torch and torchvision.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def trainer(
 def in_turn(
     ways: dict[str, Callable[[], object]], device: torch.device, rounds: int, steps: int
 ) -> dict[str, list[float]]:
-    """Seconds of a step of each way and round; and the first one's, which is printed."""
+    """Return the seconds per step of each way and round, and print those of the first step."""
     names, found = list(ways), {name: list[float]() for name in ways}
     first = {name: timed(ways[name], device) for name in names}
     print("first step: " + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in first.items()))
@@ -75,7 +75,7 @@ def show(title: str, found: dict[str, list[float]]) -> None:
 
 
 def validation(model: Trainer, batch: Batch) -> dict[str, Callable[[], object]]:
-    """As `Trainer.evaluate` has it, and with less."""
+    """Return the ways to validate a batch: as in `Trainer.evaluate`, and with less."""
     x, y = batch
 
     def answers(mode: Callable[[], AbstractContextManager[None]], *, alone: bool) -> dict[str, Tensor] | None:
@@ -85,9 +85,9 @@ def validation(model: Trainer, batch: Batch) -> dict[str, Callable[[], object]]:
             return model.model.unimodal_logits(features) if alone else None
 
     return {
-        "as it is": lambda: answers(torch.no_grad, alone=True),
+        "as shipped": lambda: answers(torch.no_grad, alone=True),
         "inference mode": lambda: answers(torch.inference_mode, alone=True),
-        "fused logits alone": lambda: answers(torch.no_grad, alone=False),
+        "fused logits only": lambda: answers(torch.no_grad, alone=False),
     }
 
 
@@ -95,11 +95,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     on_gpu = torch.cuda.is_available()
     parser.add_argument("--encoder", default="resnet18" if on_gpu else "small_conv", help="small_conv, resnet18, …")
-    parser.add_argument("--batch", type=int, help="samples in a batch (64; 8 for all but small_conv on a CPU)")
+    parser.add_argument("--batch", type=int, help="samples per batch (64; 8 on a CPU, except for small_conv)")
     parser.add_argument("--rounds", type=int, default=12)
-    parser.add_argument("--steps", type=int, help="in each round (8; 1 for all but small_conv on a CPU)")
-    parser.add_argument("--threads", type=int, default=1, help="of the CPU")
-    parser.add_argument("--compile", action="store_true", help="time torch.compile too, which needs a C++ compiler")
+    parser.add_argument("--steps", type=int, help="steps per round (8; 1 on a CPU, except for small_conv)")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--compile", action="store_true", help="also time torch.compile, which needs a C++ compiler")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     device, light = torch.device("cuda" if on_gpu else "cpu"), given.encoder == "small_conv"

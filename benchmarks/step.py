@@ -1,8 +1,9 @@
-"""What modulation costs a training step: `python -m benchmarks.step [--device cuda] [--batch 64] [--size 224]`.
+"""Cost of modulation in a training step: `python -m benchmarks.step [--device cuda] [--batch 64] [--size 224]`.
 
-Two ResNet-18 (a 1 x 257 x 188 spectrogram, a 3 x S x S image), concatenation, SGD with momentum. Four ways to take the
-step, in turn, so that a drift of the machine meets all alike: plain joint training, OGM, OGM-GE, and OGM-GE written
-straight from its equations, sample by sample and tensor by tensor. Needs torch and torchvision only.
+The model is two ResNet-18 (a 1 x 257 x 188 spectrogram, a 3 x S x S image) with concatenation, trained by SGD with
+momentum. Four kinds of step alternate, so that drift of the machine affects all of them equally: plain joint training,
+OGM, OGM-GE, and OGM-GE written directly from its equations, sample by sample and tensor by tensor. Needs only torch and
+torchvision.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ Modulate = Callable[[MultimodalClassifier, dict[str, Tensor], Tensor], None]
 
 
 def nothing(model: MultimodalClassifier, features: dict[str, Tensor], y: Tensor) -> None:
-    """Plain joint training."""
+    """Do nothing, as in plain joint training."""
 
 
 def ours(model: MultimodalClassifier, method: str) -> Modulate:
@@ -42,7 +43,7 @@ def ours(model: MultimodalClassifier, method: str) -> Modulate:
 
 
 def straight(model: MultimodalClassifier, features: dict[str, Tensor], y: Tensor) -> None:
-    """OGM-GE as the paper has it (eq. 8 to 12), for a concatenation of two, one number after the other."""
+    """Modulate by the paper's equations 8 to 12, for the concatenation of two modalities, one number at a time."""
     linear = model.head.linear
     scores, first = [], 0
     for feature in features.values():
@@ -61,7 +62,7 @@ def straight(model: MultimodalClassifier, features: dict[str, Tensor], y: Tensor
 
 
 class Count(TorchDispatchMode):
-    """Operator calls that are no views, and those among them that wait for the device."""
+    """Count operator calls other than views, and those that synchronise with the device."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,7 +84,7 @@ class Setting:
 
 
 class Variant:
-    """One way to train, with a model and an optimizer of its own."""
+    """One kind of step, with its own model and optimizer."""
 
     def __init__(self, name: str, make: Callable[[MultimodalClassifier], Modulate], setting: Setting) -> None:
         shapes = {"audio": AUDIO, "visual": (3, setting.size, setting.size)}
@@ -105,7 +106,7 @@ class Variant:
 
 
 def timed(call: Callable[[], object], device: torch.device) -> float:
-    """Seconds on the device's own clock where it has one."""
+    """Return the seconds that a call takes, by the device's own clock if it has one."""
     if device.type != "cuda":
         began = time.perf_counter()
         call()
@@ -120,12 +121,12 @@ def timed(call: Callable[[], object], device: torch.device) -> float:
 
 
 def measure(setting: Setting) -> tuple[list[Variant], list[Count]]:
-    """Each variant's times, taken in turn after two steps to warm up, and its counts of one step more."""
+    """Time the variants, alternating after two warm-up steps, and count the calls of one more step."""
     variants = [
         Variant("plain", lambda model: nothing, setting),
         Variant("OGM", lambda model: ours(model, "ogm"), setting),
         Variant("OGM-GE", lambda model: ours(model, "ogm_ge"), setting),
-        Variant("OGM-GE, straight", lambda model: straight, setting),
+        Variant("OGM-GE, equations", lambda model: straight, setting),
     ]
     x = {
         "audio": torch.randn(setting.batch, *AUDIO, device=setting.device),
@@ -146,7 +147,7 @@ def measure(setting: Setting) -> tuple[list[Variant], list[Count]]:
 
 
 def drawing(variant: Variant) -> float:
-    """Median seconds to draw as many Gaussian numbers as OGM-GE does in a step."""
+    """Return the median seconds for drawing as many Gaussian numbers as a step of OGM-GE."""
     device = variant.setting.device
     weights = [p for encoder in variant.model.encoders.values() for p in encoder.parameters() if p.ndim == 4]
     number = sum(p.numel() for p in weights)
@@ -169,16 +170,16 @@ def table(setting: Setting) -> None:
         )
     draw = drawing(variants[2])
     cost = statistics.median(variants[2].seconds) - plain
-    share = f"{draw / cost:.0%} of what OGM-GE adds" if cost > 0 else "OGM-GE adds less than this run can tell"
-    print(f"drawing the noise alone: {draw * 1e3:.2f} ms ({share})")
+    share = f"{draw / cost:.0%} of what OGM-GE adds" if cost > 0 else "OGM-GE adds less than this run can measure"
+    print(f"drawing the noise: {draw * 1e3:.2f} ms ({share})")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--batch", type=int, help="samples in a batch (64; 8 on a CPU)")
-    parser.add_argument("--size", type=int, help="pixels a side of the image (224; 64 on a CPU)")
-    parser.add_argument("--steps", type=int, help="steps to time of each kind (50; 12 on a CPU)")
+    parser.add_argument("--batch", type=int, help="samples per batch (64; 8 on a CPU)")
+    parser.add_argument("--size", type=int, help="side of the image in pixels (224; 64 on a CPU)")
+    parser.add_argument("--steps", type=int, help="steps to time per kind (50; 12 on a CPU)")
     given = parser.parse_args()
     device = torch.device(given.device)
     on_gpu = device.type == "cuda"

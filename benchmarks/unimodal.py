@@ -1,11 +1,11 @@
-"""What a modality is said to say alone, under each fusion: `python -m benchmarks.unimodal [--seeds 3] [--epochs 8]`.
+"""Ways to compute unimodal logits, under each fusion: `python -m benchmarks.unimodal [--seeds 3] [--epochs 8]`.
 
-The demo's configuration (small_conv, learning rate 0.03) is trained on its data without modulation, under each fusion
-and with each seed. On the validation samples the discrepancy ratio of the audio is then computed in three ways: with
-the other modality at zero, by exact Shapley values of each sample (as AGM has them, ICCV 2023), and as
-`ogmge.unimodal_logits` does it, with the other modality at its mean. It should be within a factor of 1.5 of the
-Shapley ratio, with the same modality in the lead. Then the same is trained with OGM (alpha 0.3), the scores computed
-with the others at zero, and at their mean: what is the fused accuracy?
+The demo's configuration (small_conv, learning rate 0.03) is trained without modulation on the demo's data, with each
+fusion and seed. Then the audio's discrepancy ratio on the validation samples is computed in three ways: with the other
+modality at zero, from exact Shapley values of each sample (as in AGM, ICCV 2023), and with the other modality at its
+mean, as in `ogmge.unimodal_logits`. The last ratio should be within a factor of 1.5 of the Shapley ratio and name the
+same leading modality. Finally, the fused accuracy is compared between two trainings with OGM (alpha 0.3): with scores
+computed with the other modality at zero, and at its mean.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ ALPHA, RATE, WITHIN = 0.3, 0.03, 1.5
 
 
 def at_zero(model: TrainedModel, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """f(x_u, 0) - f(0) / 2."""
+    """Return f(x_u, 0) - f(0) / 2."""
     nothing = {name: torch.zeros_like(x) for name, x in features.items()}
     base = model.model.head(nothing) / 2
     return {name: model.model.head({**nothing, name: x}) - base for name, x in features.items()}
 
 
 def shapley(model: TrainedModel, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Of two modalities, sample by sample: f(0) / 2 + [f(x_u, 0) - f(0) + f(x) - f(x_other, 0)] / 2."""
+    """Return f(0) / 2 + [f(x_u, 0) - f(0) + f(x) - f(x_other, 0)] / 2 for each of two modalities and each sample."""
     head, nothing = model.model.head, {name: torch.zeros_like(x) for name, x in features.items()}
     single = {name: head({**nothing, name: x}) for name, x in features.items()}
     audio, visual = single
@@ -58,7 +58,7 @@ WAYS = {"at zero": at_zero, "Shapley": shapley, "ours": at_mean}
 
 @torch.no_grad()
 def ratios(model: TrainedModel, data: Data) -> dict[str, float]:
-    """The audio's discrepancy ratio over the validation samples, in each way."""
+    """Return the audio's discrepancy ratio over the validation samples, for each way."""
     sums = {way: torch.zeros(2) for way in WAYS}
     for x, y in data.validation(batch_size=256):
         features = model.features(x)
@@ -74,7 +74,7 @@ def trained(config: TrialConfig, data: Data) -> TrainedModel:
 
 
 def accuracy(config: TrialConfig, data: Data, *, mean: bool) -> float:
-    """The best validation accuracy; with the means never taken in, the others stay at zero."""
+    """Return the best validation accuracy. With `mean` false the means are not updated and stay at zero."""
     keep = mock.patch.object(FeatureMeans, "update", FeatureMeans.update if mean else lambda self, features: None)
     with keep:
         return trained(config, data).metrics["val/accuracy"]

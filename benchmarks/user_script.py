@@ -1,8 +1,7 @@
-"""A search of the demo as a user writes it with Ray Tune: OptunaSearch and ASHA with their defaults, see
-`benchmarks.search`.
+"""A search of the demo as a user would write it with Ray Tune, OptunaSearch and ASHA, with their defaults.
 
-`python -m benchmarks.user_script RESULTS TRIALS EPOCHS` searches what `experiments/demo.yaml` does, method `none` among
-it, and writes a line for each trial to RESULTS.
+`python -m benchmarks.user_script RESULTS TRIALS EPOCHS` searches the space of `experiments/demo.yaml`, with `none` as
+one more method, and writes one line per trial to RESULTS. See `benchmarks.search`.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ SPACE = {
 
 
 def objective(config: dict[str, Any]) -> None:
-    """One trial. A window that would end before it begins is an epoch long."""
+    """Run one trial. A window that would end before its start is one epoch long."""
     epochs = config["epochs"]
     values = {**config, "end": max(config["start"], config["end"])}
     run(
@@ -42,7 +41,7 @@ def objective(config: dict[str, Any]) -> None:
 
 def main() -> None:
     results, trials, epochs = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    ray.init(address="local", num_cpus=len(os.sched_getaffinity(0)))  # not one that somebody else has running
+    ray.init(address="local", num_cpus=len(os.sched_getaffinity(0)))  # not a cluster that is already running
     tuner = tune.Tuner(
         tune.with_resources(objective, {"cpu": 1}),
         param_space={**SPACE, "epochs": epochs},

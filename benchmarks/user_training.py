@@ -1,7 +1,7 @@
-"""One training of the demo, as a user of the method has it who writes a script for it: see `benchmarks.search`.
+"""One training of the demo, as a user of the method would script it, see `benchmarks.search`.
 
-`python -m benchmarks.user_training RESULTS FUSION LR METHOD ALPHA START END EPOCHS SEED` trains and appends a line with
-these and the best epoch's validation accuracy to RESULTS. The seed draws the validation split, too.
+`python -m benchmarks.user_training RESULTS FUSION LR METHOD ALPHA START END EPOCHS SEED` trains once and appends a line
+to RESULTS: these arguments and the best epoch's validation accuracy. The seed also draws the validation split.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ogmge.fit import train
 
 
 def trial(values: dict[str, Any], epochs: int, seed: int = 0) -> TrialConfig:
-    """The demo's recipe, with these in it: fusion, lr, method, alpha, start, end."""
+    """Return the demo's recipe with these values: fusion, lr, method, alpha, start, end."""
     window = {name: values[name] for name in ("method", "alpha", "start", "end")}
     return TrialConfig(
         epochs=epochs,
@@ -35,7 +35,7 @@ def trial(values: dict[str, Any], epochs: int, seed: int = 0) -> TrialConfig:
 
 
 def run(config: TrialConfig, report: Callable[[dict[str, float]], None], folder: Path) -> None:
-    """A whole training on one core."""
+    """Run a whole training on one core."""
     torch.set_num_threads(1)
     train(config, Digits(snr_db=(-18.0, -10.0), split_seed=config.seed).open(), report, folder=folder)
 
