@@ -1,12 +1,12 @@
-"""What takes seconds to start is started once for all tests of a process: a Ray, an S3 server, a finished search."""
+"""Fixtures that take seconds to start, shared by all tests of a process: Ray, an S3 server, a finished search."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-# Before torch is imported, and for all processes that tests start: two threads in each of several processes fight for
-# two cores, which takes ten times as long. Tests that are about threads set them themselves.
+# This is set before torch is imported, and for all processes that tests start: two threads in each of several
+# processes compete for two cores, which takes ten times as long. Tests about threads set their own number.
 os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 import logging
@@ -24,20 +24,20 @@ from hypothesis import settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling, LoadScopeScheduling
 
-import search.backend.environment  # noqa: F401, before a test's module imports Ray
+import search.backend.environment  # noqa: F401, must precede the first import of Ray
 
 if TYPE_CHECKING:
     from tests.support.two_processes import TwoProcesses
 
-# Containers often forbid bytecode, and each process of the tests would compile all that it imports: half of its start.
+# Containers often disable bytecode. Each process of the tests would then compile all its imports: half of its start.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 settings.register_profile("quick", max_examples=30, deadline=None)
 settings.register_profile("thorough", max_examples=300, deadline=None)
-settings.load_profile("quick")  # `--hypothesis-profile=thorough` takes the other
+settings.load_profile("quick")  # `--hypothesis-profile=thorough` selects the other
 
-RAY = (  # these share one Ray and one finished search, which take half a minute to make
+RAY = (  # these share one Ray and one finished search, which take half a minute to create
     "search/commands/test_search.py",
     "search/commands/test_confirm.py",
     "search/commands/test_trace_probes.py",
@@ -64,7 +64,7 @@ TESTS = Path(__file__).parent
 
 
 class OneRay(LoadScopeScheduling):
-    """Gives all files of a group to one of the two processes of tests, and any other file to either."""
+    """Scheduler that gives all files of a group to the same test process, and other files to any."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0].removeprefix("tests/")
@@ -73,26 +73,26 @@ class OneRay(LoadScopeScheduling):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
-    """The slow tests start Rays of their own, for the most part: there it is better to have two processes of them."""
+    """Group files only in the default run: most slow tests start their own Ray and gain from two processes."""
     return OneRay(config, log) if "not slow" in config.option.markexpr else LoadFileScheduling(config, log)
 
 
 def pytest_configure() -> None:
-    """Where the tests run in the background of a shell, Ctrl-C is ignored, and would be by all that they start."""
+    """Restore SIGINT, which is ignored in the background of a shell, also for all processes that tests start."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files go to two processes in this order: a long one at the end would run alone."""
+    """Sort the long files to the front: a long one at the end would leave one of two processes idle."""
     place = {TESTS / name: index for index, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path, len(LONGEST)))
 
 
 @pytest.fixture(scope="session", autouse=True)
 def hurried_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """SQLite, below MLflow, does not wait for the disk, and MLflow's fifty migrations of an empty database run once.
+    """Let MLflow's SQLite skip disk syncs, and run MLflow's fifty migrations of an empty database only once.
 
-    No power fails here, and what the migrations made is copied to each further database.
+    Tests need no protection against power failures. The migrated database is copied for each further one.
     """
     from mlflow.store.db import utils
     from sqlalchemy import Engine, create_engine, event
@@ -124,7 +124,7 @@ def hurried_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def ray_instance() -> Iterator[None]:
     from search.backend.cluster import local_ray
 
-    with local_ray(cpus=2, gpus=1):  # where there is no GPU it is a pretended one, which can be shared all the same
+    with local_ray(cpus=2, gpus=1):  # without a GPU, Ray only pretends to have one, which can be shared too
         yield
 
 
@@ -139,7 +139,7 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoProce
 
 @pytest.fixture(scope="session")
 def s3() -> Iterator[Callable[[str], str]]:
-    """A real S3 server on the loopback address: the URI of a folder in its bucket."""
+    """Start a real S3 server on the loopback address; yield a function from a folder to its URI in the bucket."""
     from moto.server import ThreadedMotoServer
     from pyarrow import fs
 
@@ -160,9 +160,9 @@ def s3() -> Iterator[Callable[[str], str]]:
 
 @pytest.fixture(scope="session")
 def searched(ray_instance: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
-    """A finished search, `runs/own`: its folder, which is to stay as it is, and what it printed.
+    """Run a search, `runs/own`; return its folder, which tests must not change, and its output.
 
-    Six trials, some of them stopped early, each on half of a pretended GPU.
+    It has six trials, some of them stopped early, each on half of a pretended GPU.
     """
     from tests.support.searches import FINISHED, own, search
 
@@ -177,7 +177,7 @@ def searched(ray_instance: None, tmp_path_factory: pytest.TempPathFactory) -> tu
 
 @pytest.fixture(scope="session")
 def confirmed(searched: tuple[Path, Result], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
-    """The finished search, confirmed with three seeds: its folder, and what that printed."""
+    """Confirm a copy of the finished search with three seeds; return its folder and its output."""
     from tests.support.searches import ONE_WORKER, command
 
     folder = tmp_path_factory.mktemp("confirmed") / "copy"

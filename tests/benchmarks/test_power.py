@@ -1,4 +1,4 @@
-"""The replays of the whole procedure run this project's own code, and say what they are asked about."""
+"""Tests of the replays of the whole procedure, which run this project's own code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from search.experiment.arms import ARMS
 from search.experiment.sources import Source
 from search.run.journal import SearchRecord, TrialRecord
 
-QUIET = Model(setting=0, seed=0.05, split=1, interaction=0, epoch=0.05)  # nothing but the split, next to no noise
+QUIET = Model(setting=0, seed=0.05, split=1, interaction=0, epoch=0.05)  # only the split matters; almost no noise
 ways = pytest.mark.parametrize("way", WAYS)
 
 
@@ -40,7 +40,7 @@ def test_a_gain_far_above_the_noise_is_claimed(way, gain, claim):
 
 @ways
 def test_without_a_gain_and_noise_nothing_is_claimed_though_settings_differ(way):
-    """The ablation is to the bit what it is compared with."""
+    """The ablation is identical to the configuration that it is compared with."""
     found = [replay(Job(way, Model(seed=0, epoch=0), 0, n)) for n in range(6)]
     assert {outcome.claim for outcome in found} == {"none"}
 
@@ -63,7 +63,7 @@ def searched(way: str, number: int = 0) -> SearchRecord:
     ("way", "others"), [("apart", {Source.SAMPLER}), ("transfer", {Source.SAMPLER, Source.OTHER_ARM})]
 )
 def test_the_search_is_the_real_one(way, others):
-    """It begins with the recipe, takes settings from the other arm if asked to, and stops trials early."""
+    """It starts with the recipe, takes settings from the other arm if configured, and stops trials early."""
     record = searched(way)
     sources = Counter(trial.source for trial in record)
     assert sources.pop(Source.RECIPE) == 2
@@ -76,7 +76,7 @@ def test_the_search_is_the_real_one(way, others):
 
 
 def test_each_replay_draws_other_configurations():
-    """From the first one that no result decides."""
+    """From the first configuration that is drawn at random."""
     assert len({str(searched("apart", n).trials[2].changes) for n in range(3)}) == 3
 
 
@@ -130,7 +130,7 @@ def test_trainings_of_one_seed_share_the_split_and_each_has_noise_of_its_own():
 
 @pytest.mark.parametrize("common", [0.0, 0.3, 1.0])
 def test_what_trainings_of_a_seed_have_in_common_changes_their_difference_and_not_their_spread(common):
-    """The variances: of a training beside its settings' and its split's own, and of the difference of two that share
+    """Two variances: of a training, given its settings and split, and of the difference of two trainings that share
     settings and seed."""
     model = power.with_common(Model(), common)
     assert model.seed**2 + model.interaction**2 == pytest.approx(1 + 0.25)
@@ -156,12 +156,12 @@ def test_results_are_the_same_in_any_number_of_processes():
 
 
 def flat(value: float, *others: float) -> tuple[tuple[float, ...], ...]:
-    """A curve for each seed: of the first, and of the other two."""
+    """Return a flat curve for each seed: one value for the first, and one or two for the others."""
     return tuple((each,) * EPOCHS for each in (value, *(others or (value,)) * 2)[:3])
 
 
 def pool_with(value) -> list[tuple[dict, Configuration]]:
-    """The recorded configurations with other curves."""
+    """Return the recorded configurations with other curves."""
     return [
         (changes, replace(configuration, curves=flat(*value(changes))))
         for changes, configuration in by_changes(curves.read())
@@ -176,7 +176,7 @@ def test_where_all_configurations_are_alike_there_is_no_regret(way):
 
 
 def test_a_choice_is_worth_what_it_shows_with_the_seeds_that_the_search_does_not_see():
-    """With the first seed one fusion is the best, with the other two it is the worst."""
+    """With the first seed one fusion is best; with the other two it is worst."""
     pool = pool_with(lambda changes: [0.9, 0.2] if changes["fusion"] == "concat" else [0.5, 0.7])
     experiment = demo("transfer")
     assert choice(pool, experiment, 0).unseen == pytest.approx({"baseline": 20, "modulated": 20})
@@ -235,7 +235,7 @@ def test_what_a_distance_is_made_of(path, value, apart):
 
 
 def test_epochs_that_trials_share_are_distinct_once():
-    """Two windows that open after four epochs, one of them by method and alpha another, and no window at all."""
+    """A baseline, two windows that open after four epochs with different alphas, and another fusion."""
     record = SearchRecord()
     for number, (changes, epochs) in enumerate(
         [(PLAIN, 12), (OPEN, 12), (OPEN | {"modulation.alpha": 0.2}, 6), (OPEN | {"fusion": "film"}, 3)]
@@ -258,7 +258,7 @@ CLEAN, WRONG = Outcome("none", 12, False), Outcome("hurts", 18, False)
 
 @pytest.mark.parametrize(("wrong", "exceeds"), [(0, False), (2, False), (6, False), (14, True)])
 def test_false_claims_are_too_many_where_the_lower_end_of_their_interval_is_above_nominal(wrong, exceeds, capsys):
-    """Of 200. The 99 % intervals of 3 % and 7 % begin at 0.8 % and 3.1 %."""
+    """Of 200 replays. The 99 % intervals of 3 % and 7 % start at 0.8 % and 3.1 %."""
     outcomes = {(gain, way): [CLEAN] * 200 for gain in GAINS for way in WAYS}
     outcomes[0.0, "transfer"] = [WRONG] * wrong + [CLEAN] * (200 - wrong)
     assert power.print_false_claims(outcomes) is exceeds

@@ -1,4 +1,4 @@
-"""The replay of searches on recorded curves counts what a search would train, and the curves are there."""
+"""Tests of the replay of searches on recorded curves, and of the recorded curves."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_the_examples_in_the_documentation_hold():
 
 
 def trial(*values: float, arm: str = "baseline", opens: int | None = None, others: float = 0.0) -> Configuration:
-    """With these values for the first seed, and flat curves for the others."""
+    """Return a configuration with these values for the first seed, and flat curves for the others."""
     flat = (others,) * len(values)
     return Configuration(arm, opens, (values, flat, flat))
 
@@ -46,7 +46,7 @@ def drawn(*trials: Configuration) -> Draw:
 
 
 class StopsWhen:
-    """Stops a run for which `stop` holds; keeps what it was shown."""
+    """Scheduler that stops the runs for which `stop` is true and records what it has seen."""
 
     def __init__(self, stop: Callable[[LearningCurve], bool]) -> None:
         self.stop = stop
@@ -135,10 +135,10 @@ def test_the_best_of_each_arm_after_one_epoch_is_trained_to_the_end():
 
 
 def test_rays_asha_stops_below_the_top_of_what_was_shown_at_a_rung():
-    """Factor 2 and what came before it: a cut at the median of those."""
+    """With factor 2 it cuts at the median of the values reported before."""
     four = drawn(*(trial(v, v, v, v) for v in (2, 1, 3, 2)))
     trained = stopping(lambda: RayAsha(1, 2, 4), raw=True)(four, 1)
-    assert Counter(trained) == {0: 4, 1: 1, 2: 4, 3: 2}  # the last is at the median of 2, 1, 3, and below that of 2, 3
+    assert Counter(trained) == {0: 4, 1: 1, 2: 4, 3: 2}  # the last: at the median of 2, 1, 3 and below that of 2, 3
 
 
 def test_rays_asha_ranks_the_arms_together_and_ours_apart():
@@ -153,7 +153,7 @@ def test_without_the_window_a_trial_that_waits_for_it_is_ranked_with_open_ones()
     assert Counter(stopping(lambda: Blind(Asha([1], 2, "max")))(two, 1)) == {0: 3, 1: 1}
 
 
-# ---- what the search has in hand ----
+# ---- the best trials so far ----
 
 
 def test_the_best_value_shown_leads_its_arm_and_the_first_of_equal_ones():
@@ -173,13 +173,13 @@ def test_a_better_modulated_trial_is_handed_over():
 
 
 def test_an_outcome_tells_cost_and_worth():
-    """The search sees the first seed; worth is over all three, and `unseen` over the other two."""
-    best = trial(0.70, 0.80, 0.80, others=0.95)  # worth 0.9
-    near = trial(0.75, 0.90, 0.90, others=0.89)  # worth 0.8933, and takes the lead at its second epoch
+    """The search sees the first seed; quality is over all three, `unseen` over the other two."""
+    best = trial(0.70, 0.80, 0.80, others=0.95)  # quality 0.9
+    near = trial(0.75, 0.90, 0.90, others=0.89)  # quality 0.8933; takes the lead at its second epoch
     poor = trial(0.10, 0.20, 0.30, arm="modulated", opens=0, others=0.2)
     found = outcome(drawn(poor, best, near), stopping(NoPruning)(drawn(poor, best, near), 1), 0.9)
     assert found.epochs == 9
-    assert found.arrived is None  # the best is in hand after epoch 4, and is lost again
+    assert found.arrived is None  # the best leads after epoch 4 and loses the lead again
     assert found.behind_draw == pytest.approx(100 * (0.9 - 2.68 / 3))
     assert found.unseen == pytest.approx(89)
     assert found.behind_arm == pytest.approx({"baseline": 100 * (0.9 - 2.68 / 3), "modulated": 0})
@@ -275,7 +275,7 @@ def test_the_recorded_file_is_in_order(tmp_path):
 
 
 def test_before_a_window_opens_a_modulated_run_is_the_unmodulated_one():
-    """What window-aware early stopping stands on, and what tells that the curves are of one and the same code."""
+    """Window-aware early stopping relies on this. It also shows that one version of the code made all curves."""
     rows = curves.read()
     plain = {(c.changes["fusion"], c.changes["optimizer.lr"], c.seed): c.values for c in rows if c.arm == "baseline"}
     for c in rows:

@@ -1,4 +1,4 @@
-"""The comparison with what a user would do instead counts all that is used, and takes what each way leaves."""
+"""Tests of the comparison with what a user would do instead: CPU time, and reading the results of each way."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def burn():
 TREES = {
     "the command itself": "burn()",
     "a child that is waited for": "os.fork() or burn(); os.wait()",
-    "one that nobody waits for, and that outlives the command": "os.fork() or (os.setsid(), os.fork() or burn())",
-    "one whose parent lets the system bury it": (
+    "a child that is not waited for and outlives the command": "os.fork() or (os.setsid(), os.fork() or burn())",
+    "a child whose parent ignores SIGCHLD": (
         "signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.fork() or burn()\n"
         "try: os.wait()\n"
         "except ChildProcessError: pass"
@@ -78,7 +78,7 @@ def test_a_command_that_fails_says_so_and_is_counted_all_the_same(tmp_path):
 
 
 def test_an_interruption_ends_all_and_what_was_used_counts(tmp_path):
-    """The child is in a session of its own, where no signal to the group reaches it."""
+    """The child is in its own session, which signals to the process group do not reach."""
     code = BURN + (
         "if not os.fork(): os.setsid(); open('child', 'w').write(str(os.getpid())); time.sleep(600)\ntime.sleep(600)"
     )
@@ -119,7 +119,7 @@ def test_the_grid_is_all_fusions_two_values_of_all_else_and_each_baseline_once()
 
 
 def test_a_users_training_is_the_demos_trial():
-    """And the grid's values lie in the demo's space."""
+    """The grid's values also lie in the demo's space."""
     space = demo().space
     assert set(FUSIONS) == set(space["fusion"])
     assert set(RATES) < set(space["optimizer.lr"])
@@ -145,7 +145,7 @@ def test_what_each_way_leaves_is_read(tmp_path):
         f"best,training_iteration,config/{names}\n"
         "0.75,4,sum,0.1,none,0.3,2,5\n0.5,1,film,0.01,ogm_ge,0.5,2,7\n,,film,0.01,ogm,0.5,6,3\n"
     )
-    short = Configuration("film", 0.01, "ogm", 0.5, 6, 6)  # a window that ends before it begins
+    short = Configuration("film", 0.01, "ogm", 0.5, 6, 6)  # a window that ends before it starts
     assert of_tune(file) == [Training(PLAIN, 0, 4, 0.75), Training(OPEN, 0, 1, 0.5), Training(short, 0, 0, None)]
 
     file.write_text(
@@ -181,7 +181,7 @@ def test_the_table_has_what_was_used_and_the_best_of_each_kind():
     ("cpu", "ours", "time", "quality"),
     [
         (50, (0.6, 0.7, 0.8), ["0.50", "holds"], ["+10.00 ± 0.00", "holds"]),
-        (51, (0.4, 0.5, 0.6), ["0.51", "MISSED"], ["-10.00 ± 0.00", "3 seeds"]),  # which cannot tell
+        (51, (0.4, 0.5, 0.6), ["0.51", "MISSED"], ["-10.00 ± 0.00", "3 seeds"]),  # too few to tell
         (50, (0.40, 0.51, 0.59), ["0.50", "holds"], ["-10.00 ± 0.58", "MISSED"]),
         (50, (0.3, 0.7, 0.6), ["0.50", "holds"], ["-6.67 ± 8.82", "3 seeds"]),
     ],

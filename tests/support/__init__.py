@@ -1,4 +1,4 @@
-"""What several tests share."""
+"""Code shared by several tests."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Debian's chromium, without a screen and without a network."""
+"""Debian's chromium, headless and offline."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ QUIET += ["--disable-component-update", "--disable-sync"]
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """The browser; where it is missing, the test that asks for it says how to get it."""
+    """Yield the browser; if it is missing, fail the test and say how to install it."""
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     if path is None:
         pytest.fail(
-            "chromium is missing: `apt-get install chromium` has it on Debian, `snap install chromium` on Ubuntu"
+            "chromium is missing; install it: `apt-get install chromium` (Debian) or `snap install chromium` (Ubuntu)"
         )
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=QUIET)
@@ -36,15 +36,15 @@ def chromium() -> Iterator[Browser]:
 
 @dataclass
 class Watched:
-    """A page, and what went on in it.
+    """A page in the browser, with the errors and requests seen in it.
 
     Args:
-        page: of the browser.
-        origin: where alone it may ask for anything.
+        page: page of the browser.
+        origin: the only origin from which the page may load anything.
 
     Attributes:
-        troubles: errors in the console and of scripts.
-        outside: what was asked for elsewhere, and refused.
+        troubles: errors of scripts and in the console.
+        outside: refused requests to other origins.
     """
 
     page: Page
@@ -70,7 +70,7 @@ class Watched:
             route.abort()
 
     def audit(self, *rules: str) -> list[str]:
-        """What axe-core finds wrong, by the rules of WCAG 2.1 A and AA or by those named."""
+        """Return the violations that axe-core finds, by WCAG 2.1 A and AA and best practices or by the named rules."""
         self.page.evaluate(AXE.read_text(encoding="utf-8"))
         wanted = {"type": "rule", "values": list(rules)}
         if not rules:
@@ -84,5 +84,5 @@ class Watched:
 
 
 def watched(browser: Browser, origin: str, **options: Any) -> Watched:
-    """A new page."""
+    """Open a new page and watch it."""
     return Watched(browser.new_page(**options), origin)

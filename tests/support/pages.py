@@ -1,4 +1,4 @@
-"""What stands in the pages for users: README, CONTRIBUTING and `docs/`."""
+"""Contents of the pages for users: README, CONTRIBUTING and `docs/`."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ def name_of(page: Path) -> str:
 
 
 def blocks(page: str, language: str) -> list[str]:
-    """The examples in a language of a page, by its path from the root."""
+    """Return the code blocks in a language of a page, given by its path from the root."""
     text = (ROOT / page).read_text(encoding="utf-8")
     return [content for kind, content in FOUND.findall(text) if kind == language]
 
 
 def block(page: str, language: str, holds: str) -> str:
-    """The one example that holds some text."""
+    """Return the only code block that contains a text."""
     [found] = [content for content in blocks(page, language) if holds in content]
     return found
 
 
 def commands() -> dict[str, set[str]]:
-    """Every command of an `sh` example -> the pages that show it; comments are no part of it, `a && b` is two."""
+    """Return every command of an `sh` block -> the pages that show it. Comments are removed; `a && b` is split."""
     found: dict[str, set[str]] = {}
     for page in PAGES:
         for text in blocks(name_of(page), "sh"):
@@ -41,7 +41,7 @@ def commands() -> dict[str, set[str]]:
 
 
 def anchors(page: Path) -> set[str]:
-    """What a link can point to in a page, as GitHub makes it of the headings."""
+    """Return the anchors of a page, as GitHub derives them from the headings."""
     text = FOUND.sub("", page.read_text(encoding="utf-8"))
     headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}

@@ -1,4 +1,4 @@
-"""Searches as users start them, small: two vectors and an `mlp`, since it is the engine that is tested."""
+"""Small searches, started as users start them: two vectors and an `mlp`, because the search itself is tested."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ space:
   optimizer.lr: [1e-3, 1e-2]
 search: {{trials: 4, scheduler: {{name: none}}}}
 """
-ONE_WORKER = "search.resources={cpu: 2, gpu: 0}"  # starting a second one costs seconds, and shows nothing more
+ONE_WORKER = "search.resources={cpu: 2, gpu: 0}"  # starting a second worker takes seconds and tests nothing more
 STOPPING = ["search.trials=6", "trial.epochs=4", "search.scheduler={name: asha, grace_epochs: 1}"]
-QUICK = [*STOPPING, "trial.schedule.milestones=[3]", "confirm=null"]  # over the demo
-ALIKE = "search.transfer=0"  # else what is tried depends on which of two trials ends first
+QUICK = [*STOPPING, "trial.schedule.milestones=[3]", "confirm=null"]  # assignments for the demo
+ALIKE = "search.transfer=0"  # else the configurations depend on which of two trials ends first
 FINISHED = ["own.yaml", *STOPPING, ALIKE, "search.resources={cpu: 0.5, gpu: 0.5}"]
 
 
 def own(kind: str, folder: Path) -> str:
-    """Write an experiment on a data set of `tests/support/own_data.py`; returns its path."""
+    """Write an experiment on a data set of `tests/support/own_data.py` and return its path."""
     path = folder / "own.yaml"
     path.write_text(OWN.format(kind=kind))
     return str(path)
@@ -53,18 +53,18 @@ def command(*arguments: str) -> Result:
 
 
 def said(result: Result) -> str:
-    """What a command printed, on one line."""
+    """Return the output of a command on one line."""
     return " ".join(result.output.split())
 
 
 def journal_in(tune: Path) -> list[dict]:
-    """The events of a run, in their order."""
+    """Return the events of a run in their order."""
     return [json.loads(line) for line in (tune / "journal.jsonl").read_text().splitlines()]
 
 
 def children(folder: Path, name: str) -> tuple[mlflow.entities.Run, list[mlflow.entities.Run], mlflow.MlflowClient]:
-    """The search's run in MLflow, and those of its trials by number."""
-    store = (folder / "runs" / "mlflow.db").absolute()  # MLflow keeps its stores by their addresses
+    """Return the search's run in MLflow, the runs of its trials by number, and the client."""
+    store = (folder / "runs" / "mlflow.db").absolute()  # MLflow caches its stores by address
     client = mlflow.MlflowClient(f"sqlite:///{store}")
     experiment = client.get_experiment_by_name(name)
     runs = client.search_runs([experiment.experiment_id])
@@ -76,15 +76,15 @@ def children(folder: Path, name: str) -> tuple[mlflow.entities.Run, list[mlflow.
 
 
 def start(folder: Path, *arguments: str) -> Popen[str]:
-    """Start Python in a process of its own, in a folder, with this project to import."""
+    """Start Python in a folder as a separate process that can import this project."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return Popen([sys.executable, *arguments], cwd=folder, env=environment, text=True, stdout=PIPE, stderr=STDOUT)
 
 
 def wait_for(process: Popen[str] | None, what: Callable[[], bool]) -> None:
-    """Wait until something is so; a process that ends before, or five minutes, are a failure."""
+    """Wait until a condition holds; fail if the process ends before, or after five minutes."""
     until = time.monotonic() + 300
     while not what():
         assert process is None or process.poll() is None, process.stdout.read()
-        assert time.monotonic() < until, "nothing came of it within five minutes"
+        assert time.monotonic() < until, "the condition did not hold within five minutes"
         time.sleep(0.1)

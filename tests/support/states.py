@@ -1,4 +1,4 @@
-"""What trainings leave, compared to the bit."""
+"""Bitwise comparison of the states and metrics of trainings."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Collection, Mapping, Sequence
 
 import torch
 
-SECONDS = ("seconds",)  # how long an epoch took is no part of what it did
+SECONDS = ("seconds",)  # the duration of an epoch is not part of its result
 
 
 def same(one: object, other: object, skip: Collection[str] = SECONDS) -> bool:
-    """Whether nested states are equal to the bit, but for what lies under the keys to skip."""
+    """Return whether nested states are equal to the bit, apart from the keys to skip."""
     if isinstance(one, torch.Tensor):
         return isinstance(other, torch.Tensor) and torch.equal(one, other)
     if isinstance(one, dict) and isinstance(other, dict):
@@ -22,5 +22,5 @@ def same(one: object, other: object, skip: Collection[str] = SECONDS) -> bool:
 
 
 def without(history: Sequence[Mapping[str, float]], skip: Collection[str] = SECONDS) -> list[dict[str, float]]:
-    """The metrics of epochs, less some of them."""
+    """Return the metrics of epochs without the skipped ones."""
     return [{name: value for name, value in metrics.items() if name not in skip} for metrics in history]

@@ -1,4 +1,4 @@
-"""What a message must say, whatever its words: the facts in it."""
+"""Assertion that a message names the facts that it must contain, regardless of its wording."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import re
 
 
 def tells(text: object, *facts: object) -> None:
-    """Assert that a text names each of the facts, as whole words, whatever stands between and around them.
+    """Assert that a text contains each of the facts as whole words, with any text between and around them.
 
-    Facts are what a reader acts on: the key (`trial.epochs`), the file, the line, the value that came, what was
-    expected, the choices, the command to run. Spaces and line breaks count as one space, so that a table or a wrapped
-    line tells the same as a plain one.
+    Facts are what a reader acts on: the key (`trial.epochs`), the file, the line, the value that came, the expected
+    value, the choices, the command to run. Any whitespace counts as one space, so that tables and wrapped lines match
+    like plain ones.
 
     Args:
-        text: what was printed, an exception, or anything with such a `str`.
-        facts: each must be found; a number is not found within another number, nor a word within a longer one.
+        text: printed text, an exception, or any object whose `str` is the text.
+        facts: facts that must all be found; a number does not match within another number, nor a word within a word.
 
     >>> tells("`trial.epochs` must be at least 1, but got 0 (a.yaml, line 12)", "`trial.epochs`", 1, 0, "line 12")
     >>> tells("at most 10", 1)

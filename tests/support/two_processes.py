@@ -1,4 +1,4 @@
-"""Two processes that train together: started once for all tests of them, as each imports torch."""
+"""Two processes that train together, started once for all of their tests because each imports torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch.distributed as dist
 
 
 class TwoProcesses:
-    """Ranks 0 and 1 of one process group; called, it calls a function of a rank and a folder in both of them."""
+    """Ranks 0 and 1 of one process group. A call runs a function of a rank and a folder in both of them."""
 
     def __init__(self, folder: Path) -> None:
         spawn = get_context("spawn")
@@ -23,7 +23,7 @@ class TwoProcesses:
             future.result()
 
     def end(self) -> None:
-        """Without torch's own end of a process, in which it now and then aborts."""
+        """End the processes without torch's shutdown, which sometimes aborts."""
         for future in [pool.submit(os._exit, 0) for pool in self._pools]:
             future.exception()
 

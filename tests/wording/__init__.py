@@ -1,5 +1,5 @@
-"""What users are told: a catalogue of typical mistakes and of what is printed for each, exactly.
+"""Catalogue of all messages and screens for users: typical errors, with the exact output of each.
 
-Each chapter is a module of cases and a Markdown file beside it. `uv run python -m tests.wording` writes the files anew,
-and `tests/test_wording.py` holds them against what is printed now.
+Each chapter is a module of cases and a Markdown file of the same name. `uv run python -m tests.wording` rewrites the
+files; `tests/test_wording.py` compares them with the current output.
 """

@@ -1,4 +1,4 @@
-"""Write all chapters anew: `uv run python -m tests.wording`."""
+"""Rewrite all chapters: `uv run python -m tests.wording`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from tests.wording.chapters import CHAPTERS
 
 
 def main() -> None:
-    """Write each chapter, and say whether it has changed."""
+    """Write each chapter, and print whether it has changed."""
     for chapter in CHAPTERS:
         before = chapter.file.read_text(encoding="utf-8") if chapter.file.exists() else ""
         text = written(chapter, provoked(chapter))
         chapter.file.write_text(text, encoding="utf-8")
-        print(f"{chapter.file.name}: {'as before' if text == before else 'written'}")
+        print(f"{chapter.file.name}: {'unchanged' if text == before else 'written'}")
 
 
 if __name__ == "__main__":

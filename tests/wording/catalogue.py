@@ -1,4 +1,4 @@
-"""Entries of the catalogue: how what is printed is provoked, and how it is written down."""
+"""Entries of the catalogue: provoking the output and writing it as Markdown."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MEASURED = (
     (r"(clips in \S+, )\d+ s", r"\1<time>"),
     (r"has [\d,]+ bytes, and [\d,]+ were written", "has <size> bytes, and <size> were written"),
 )
-ENVIRONMENT = (  # variables that change what is printed
+ENVIRONMENT = (  # variables that change the output
     "FORCE_COLOR",
     "TTY_COMPATIBLE",
     "TTY_INTERACTIVE",
@@ -47,13 +47,13 @@ ENVIRONMENT = (  # variables that change what is printed
 
 @dataclass(frozen=True)
 class Entry:
-    """Something that is printed.
+    """One case of the catalogue and its output.
 
     Args:
-        title: unique in the catalogue.
-        asked: what leads to it, in Markdown.
-        printed: what is printed, without what depends on the machine.
-        code: the exit code of the command; None where there is no command.
+        title: title, unique in the catalogue.
+        asked: files, command or code that lead to the output, in Markdown.
+        printed: output, with placeholders for everything that depends on the machine.
+        code: exit code of the command; None if there is no command.
     """
 
     title: str
@@ -68,12 +68,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class Chapter:
-    """Entries that belong together.
+    """Entries of one subject.
 
     Args:
-        name: of its module and its file.
+        name: name of the module and of the file.
         title: heading of the file.
-        entries: provokes them.
+        entries: function that provokes the entries.
     """
 
     name: str
@@ -82,12 +82,12 @@ class Chapter:
 
     @property
     def file(self) -> Path:
-        """Where it is written down."""
+        """Markdown file of the chapter."""
         return HERE / f"{self.name}.md"
 
 
 def provoked(chapter: Chapter) -> list[Entry]:
-    """Provoke all entries of a chapter; neither Ray nor a training starts meanwhile."""
+    """Provoke all entries of a chapter, without starting Ray or a training."""
     threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         for name in ENVIRONMENT:
@@ -99,17 +99,17 @@ def provoked(chapter: Chapter) -> list[Entry]:
         try:
             return list(chapter.entries())
         finally:
-            torch.set_num_threads(threads)  # a dry run takes as many as a trial would
+            torch.set_num_threads(threads)  # a dry run changes it to that of a trial
 
 
 def written(chapter: Chapter, entries: list[Entry]) -> str:
-    """Return a chapter as its file holds it."""
-    note = f"`{RENEW}` writes this file; what depends on the machine is in angle brackets."
+    """Return the content of a chapter's file."""
+    note = f"`{RENEW}` writes this file. Angle brackets replace everything that depends on the machine."
     return "\n".join([f"# {chapter.title}\n\n{note}\n", *map(str, entries)])
 
 
 def _refused(*_: object, **__: object) -> None:
-    raise AssertionError("the catalogue starts neither Ray nor a training")
+    raise AssertionError("the catalogue must not start Ray or a training")
 
 
 # ---- kinds of entries ----
@@ -119,11 +119,11 @@ def commanded(title: str, line: str, *lay: Callable[[], object], file: str | Non
     """Run a command in a new folder, in this process.
 
     Args:
-        title: of the entry.
+        title: title of the entry.
         line: the command, without `uv run`.
-        lay: lay out in the working folder what is there before.
+        lay: functions that prepare the working folder.
         file: content of `mine.yaml`.
-        given: what else is there, in a sentence.
+        given: sentence about everything else that is prepared.
     """
     with new_folder() as folder:
         if file is not None:
@@ -140,14 +140,14 @@ def called(title: str, code: str, names: dict[str, object]) -> Entry:
     """Run Python that raises or warns.
 
     Args:
-        title: of the entry.
-        code: as a user would write it.
-        names: what has been imported or made before.
+        title: title of the entry.
+        code: code as a user would write it.
+        names: imports and values that the code uses.
     """
     with new_folder() as folder, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            exec(code, dict(names))  # it is shown as it runs
+            exec(code, dict(names))  # the catalogue shows exactly this code
             raised = ""
         except Exception as error:
             raised = f"{type(error).__name__}: {error}"
@@ -157,22 +157,22 @@ def called(title: str, code: str, names: dict[str, object]) -> Entry:
 
 
 def drawn(title: str, given: str, text: str) -> Entry:
-    """Take what a pure function made of made-up results.
+    """Return an entry with the text that a pure function returned for made-up results.
 
     Args:
-        title: of the entry.
-        given: what was made up, in a sentence.
-        text: what came out.
+        title: title of the entry.
+        given: sentence about the made-up results.
+        text: text that the function returned.
     """
     return Entry(title, f"{_sentence(given)}```text\n", "\n".join(line.rstrip() for line in text.splitlines()))
 
 
 def nothing() -> None:
-    """Lay out nothing."""
+    """Prepare nothing."""
 
 
 def on_screen(draw: Callable[[Console], object]) -> str:
-    """Return what is printed to a console that is no terminal."""
+    """Return the output on a console that is not a terminal."""
     file = io.StringIO()
     draw(Console(file=file, width=WIDTH))
     return file.getvalue()
@@ -187,7 +187,7 @@ def _sentence(text: str) -> str:
 
 @contextmanager
 def new_folder() -> Iterator[Path]:
-    """Work in an empty folder; where modules are looked for is as before afterwards."""
+    """Work in an empty folder; restore the working folder and `sys.path` afterwards."""
     before, path = Path.cwd(), list(sys.path)
     with tempfile.TemporaryDirectory() as name:
         os.chdir(name)
@@ -200,7 +200,7 @@ def new_folder() -> Iterator[Path]:
 
 @contextmanager
 def _logs_of_its_own() -> Iterator[None]:
-    """Let a command set up its log as in a process of its own, and leave signals as they were."""
+    """Let a command set up logging as in its own process, and restore logging and signals afterwards."""
     root, stop = logging.getLogger(), signal.getsignal(signal.SIGTERM)
     handlers, level, root.handlers = root.handlers, root.level, []
     try:
@@ -214,7 +214,7 @@ def _logs_of_its_own() -> Iterator[None]:
 
 
 def _run(line: str) -> tuple[str, int]:
-    """Return what a command prints, as on a terminal, and its exit code."""
+    """Return the output of a command and its exit code."""
     program = next(name for name in PROGRAMS if line.startswith(name))
     words = shlex.split(line.removeprefix(program))
     with _logs_of_its_own():
@@ -226,7 +226,7 @@ def _run(line: str) -> tuple[str, int]:
 
 
 def plain(text: str, folder: Path) -> str:
-    """Replace what depends on the machine: folders, addresses in memory, times that were measured."""
+    """Replace everything that depends on the machine: folders, memory addresses, measured times."""
     for place, name in ((folder.resolve(), "<tmp>"), (folder, "<tmp>"), (ROOT, "<project>"), (Path.home(), "<home>")):
         text = re.sub(rf"{re.escape(str(place))}(?![\w.-])", name, text)
     for pattern, name in MEASURED:

@@ -1,4 +1,4 @@
-"""The chapters, in the order in which a user comes to them."""
+"""All chapters, in the order in which a user meets them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What both programs say of themselves."""
+"""Help texts of both programs."""
 
 from __future__ import annotations
 

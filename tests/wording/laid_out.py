@@ -1,4 +1,4 @@
-"""Runs as searches and trainings leave them, laid out by hand: nothing is trained for it."""
+"""Folders of runs as searches and trainings leave them, created without any training."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ space: {fusion: [concat, sum], optimizer.lr: [1e-3, 1e-2]}
 search: {trials: 4, scheduler: {name: none}}
 """
 
-# number of the trial -> its arm, its choices by place, the accuracies of its epochs, its end, and why
+# for each trial: arm, choices by place, accuracies of its epochs, status, reason
 Trials = list[tuple[Arm, tuple[int, ...], list[float], str, str]]
 FINISHED: Trials = [
     ("modulated", (0, 1), [0.5, 0.7, 0.8], "finished", ""),
@@ -46,11 +46,11 @@ FINISHED: Trials = [
     ("baseline", (1, 0), [0.4, 0.5, 0.55], "finished", ""),
 ]
 NOTHING: Trials = [(arm, places, [], "failed", "RuntimeError: CUDA error") for arm, places, *_ in FINISHED]
-NOISE = [0.0031, -0.0083, 0.0012, 0.0094, -0.0041, 0.0063]  # no two sums of them are the same
+NOISE = [0.0031, -0.0083, 0.0012, 0.0094, -0.0041, 0.0063]  # all sums of two differ
 
 
 def experiment(text: str, *assignments: str) -> Experiment:
-    """The experiment in a text, with assignments put over it."""
+    """Return the experiment in a text, overridden by assignments."""
     document = parse(text, "mine.yaml")
     override(document, assignments)
     return check(document)
@@ -60,7 +60,7 @@ def experiment(text: str, *assignments: str) -> Experiment:
 
 
 def trained(name: str, *assignments: str, folder: str = "") -> None:
-    """Lay out the run of a training, or a training in the folder of a run; its model always answers `horse`."""
+    """Create the run of a training, or a training in the folder of a run. Its model always predicts `horse`."""
     found = experiment(TRIAL.format(name=name), *assignments)
     run = RunFolder(Path("runs", name))
     _begin(run, found)
@@ -84,7 +84,7 @@ def trained(name: str, *assignments: str, folder: str = "") -> None:
 
 
 def altered(name: str, **values: Any) -> None:
-    """Replace parts of the checkpoint of a run."""
+    """Replace parts of a run's checkpoint."""
     file = Path("runs", name, fit.BEST)
     torch.save({**torch.load(file, weights_only=True), **values}, file)
 
@@ -93,7 +93,7 @@ def altered(name: str, **values: Any) -> None:
 
 
 def searched(trials: Trials = FINISHED, *assignments: str) -> RunFolder:
-    """Lay out the run of a search, `runs/demo`."""
+    """Create the run of a search, `runs/demo`."""
     found, run = experiment(SEARCH, *assignments), RunFolder(Path("runs/demo"))
     _begin(run, found)
     journal = Journal(run.journal)
@@ -109,7 +109,7 @@ def searched(trials: Trials = FINISHED, *assignments: str) -> RunFolder:
 
 
 def metrics(accuracies: list[float]) -> dict[str, float]:
-    """What an epoch reports, made up from the accuracies so far."""
+    """Return the metrics of an epoch, made up from the accuracies so far."""
     accuracy = accuracies[-1]
     alone = {"val/accuracy/audio": accuracy - 0.1, "val/accuracy/visual": accuracy - 0.2}
     steering = {"ratio/audio": 2.0, "ratio/visual": 0.5, "coefficient/audio": 0.5, "coefficient/visual": 1.0}
@@ -118,7 +118,7 @@ def metrics(accuracies: list[float]) -> dict[str, float]:
 
 
 def confirmed(gain: float = 0.02) -> None:
-    """Leave a verdict on six seeds in `runs/demo`, and the plan that led to it."""
+    """Write a verdict on six seeds and its plan into `runs/demo`."""
     baseline = [0.75 + 0.01 * (seed % 3) for seed in range(len(NOISE))]
     modulated = [value + gain + noise for value, noise in zip(baseline, NOISE, strict=True)]
     run = RunFolder(Path("runs/demo"))
@@ -141,7 +141,7 @@ def confirmed(gain: float = 0.02) -> None:
 
 
 def pairs_of(seed: int, modulated: Sequence[float], baseline: Sequence[float]) -> tuple[Pair, ...]:
-    """Results as the evidence has them, the first of a seed."""
+    """Return the results as pairs of the evidence; the first pair has this seed."""
     both = enumerate(zip(modulated, baseline, strict=True), start=seed)
     return tuple(Pair(number, {"modulated": m, "baseline": b}) for number, (m, b) in both)
 
@@ -154,7 +154,7 @@ def _begin(run: RunFolder, found: Experiment) -> None:
 
 
 def _choices(found: Experiment, arm: Arm, places: tuple[int, ...]) -> dict[str, Any]:
-    """A configuration as an arm's study samples it, and as changes of the trial."""
+    """Return a configuration as the arm's study samples it, and as changes of the trial."""
     internal: dict[str, Any] = {}
     changes: dict[str, Any] = {} if arm == "modulated" else {METHOD: "none"}
     searched_over = dimensions(found.space, found.trial, modulated=arm == "modulated")

@@ -1,4 +1,4 @@
-"""A data set, encoders and heads as users bring them, some of them with a mistake."""
+"""Custom data sets, encoders and heads as users write them, some of them with an error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Batch = tuple[dict[str, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Vectors:
-    """Two modalities and three classes, of which each has as many samples."""
+    """Data set with two modalities and three equally frequent classes."""
 
     samples: int = 60
 
@@ -38,7 +38,7 @@ class Vectors:
 
 @dataclass(frozen=True)
 class Tested(Vectors):
-    """The same with a test split."""
+    """Vectors with a test split."""
 
     def test(self, *, batch_size: int, reason: str) -> Iterator[Batch]:
         return self.validation(batch_size=batch_size)
@@ -46,7 +46,7 @@ class Tested(Vectors):
 
 @dataclass(frozen=True)
 class Whole(Tested):
-    """The same, and it can train on its validation samples."""
+    """Vectors that can also train on the validation samples."""
 
     def all_for_training(self) -> Whole:
         return self
@@ -54,21 +54,21 @@ class Whole(Tested):
 
 @dataclass(frozen=True)
 class Renamed(Tested):
-    """The same, and one class is called otherwise."""
+    """Vectors with a different name for one class."""
 
     classes: ClassVar[Sequence[str]] = ("cat", "dog", "pony")
 
 
 @dataclass(frozen=True)
 class Wider(Tested):
-    """The same, and one modality is wider."""
+    """Vectors with one wider modality."""
 
     shapes: ClassVar[Mapping[str, tuple[int, ...]]] = {"audio": (8,), "visual": (4,)}
 
 
 @dataclass(frozen=True)
 class Broken(Tested):
-    """The same, and a sample is not a number."""
+    """Vectors with a NaN in one sample."""
 
     def validation(self, *, batch_size: int) -> Iterator[Batch]:
         for x, y in super().validation(batch_size=batch_size):
@@ -78,7 +78,7 @@ class Broken(Tested):
 
 @dataclass(frozen=True)
 class Pictures(Vectors):
-    """Sounds as spectrograms, and pictures."""
+    """Data set with spectrograms and images."""
 
     shapes: ClassVar[Mapping[str, tuple[int, ...]]] = {"audio": (1, 8, 8), "visual": (3, 8, 8)}
 
@@ -100,7 +100,7 @@ def narrow_head(dims: Mapping[str, int], classes: int) -> nn.Module:
 
 
 class Narrow(nn.Module):
-    """Makes two logits, however many classes there are."""
+    """Head that always has two logits."""
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
         return next(iter(features.values()))[:, :2]
