@@ -1,4 +1,4 @@
-"""Mistakes in the publishers' files, in tables of one's own, and in what was prepared of them."""
+"""Errors in the publishers' files, in custom tables, and in the stores prepared from them."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ CHECK, PREPARE = "python -m search check mine.yaml", "python -m search prepare m
 
 
 def file(name: str, source: str, *more: str) -> str:
-    """Return an experiment on data that a publisher's files, or a table, hold."""
+    """Return an experiment on the data of a publisher or of a table."""
     options = ", ".join([f"name: {name}", f"source: {source}", "store: store", *more])
     return f"name: mine\ndataset: {{{options}}}\n"
 
 
 def put(path: str, *rows: str) -> None:
-    """Write a list, or a file of which only the name matters."""
+    """Write a list, or an empty file whose name alone matters."""
     place = Path(path)
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
 
 
 def shown(path: str, rows: Sequence[str]) -> str:
-    """Return a list as the catalogue shows it."""
+    """Return a file and its rows as the catalogue shows them."""
     return f"`{path}`:\n\n```text\n" + "\n".join(rows) + "\n```"
 
 
@@ -47,7 +47,7 @@ VIDEOS = ("aaaaaaaaaaa_000000", "bbbbbbbbbbb_000010", "ccccccccccc_000020")
 
 
 def vggsound(rows: Sequence[str], videos: Sequence[str] = VIDEOS) -> None:
-    """Lay out a list and files that are called as videos are."""
+    """Write a list, and empty files with the names of videos."""
     put(LIST, *rows)
     for name in videos:
         put(f"VGGSound/{name}.mp4")
@@ -69,14 +69,14 @@ BROKEN = (
 AGAIN = (*CLIPS, CLIPS[0], "bbbbbbbbbbb,10,dog barking,train", "ccccccccccc,20,playing harp,train")
 
 VGGSOUND: list[tuple[str, Sequence[str], Sequence[str]]] = [
-    ("Rows of the list are broken", BROKEN, VIDEOS),
-    ("No video is there", CLIPS, ()),
-    ("A class has no video", CLIPS, VIDEOS[1:]),
-    ("Rows come again, with another label and in another split", AGAIN, VIDEOS),
+    ("Invalid rows in the list", BROKEN, VIDEOS),
+    ("All videos are missing", CLIPS, ()),
+    ("A class without videos", CLIPS, VIDEOS[1:]),
+    ("Duplicate rows with another label and in another split", AGAIN, VIDEOS),
 ]
 
 
-# ---- the other publishers' ----
+# ---- the other publishers ----
 
 
 def ave(rows: Sequence[str]) -> None:
@@ -113,49 +113,49 @@ RESULTS, TRAINING = "CREMA-D/processedResults/summaryTable.csv", "UCF101/ucfTrai
 
 PUBLISHERS: list[tuple[str, str, Lay, str, Sequence[str]]] = [
     (
-        "AVE's rows are broken",
+        "Invalid rows of AVE",
         file("ave", "AVE"),
         ave,
         "AVE/valSet.txt",
         ["Church bell&c&good&2&2", "Church bell&d&0&2", "Church bell&e&good&soon&10"],
     ),
     (
-        "Names of CREMA-D's clips that cannot be",
+        "Invalid clip names of CREMA-D",
         file("cremad", "CREMA-D"),
         cremad,
         RESULTS,
         [",FileName,VoiceVote", "1,1001_IEO_JOY_HI,A", "2,1001-IEO,A"],
     ),
     (
-        "CREMA-D was not fetched by git-lfs",
+        "CREMA-D was not fetched with git-lfs",
         file("cremad", "CREMA-D"),
         not_fetched,
         "CREMA-D/VideoFlash/1001_IEO_HAP_HI.flv",
         ["version https://git-lfs.github.com/spec/v1"],
     ),
     (
-        "A class of Kinetics is misspelt",
+        "A misspelt class of Kinetics",
         file("kinetics_sounds", "kinetics", "classes: [bowling, absailing]"),
         kinetics,
         "kinetics/train.csv",
         ["label,youtube_id,time_start", "bowling,aaaaaaaaaaa,1", "abseiling,bbbbbbbbbbb,2"],
     ),
     (
-        "A list of Kinetics has no labels",
+        "A list of Kinetics without labels",
         file("kinetics_sounds", "kinetics"),
         kinetics,
         "kinetics/train.csv",
         ["youtube_id,time_start,time_end,split", "aaaaaaaaaaa,1,11,test"],
     ),
     (
-        "A division of UCF101 has no lists",
+        "A split of UCF101 without lists",
         file("ucf101", "UCF101", "split: 3"),
         ucf101,
         TRAINING,
         ["Archery/v_Archery_g08_c01.avi 2"],
     ),
     (
-        "UCF101's rows are broken",
+        "Invalid rows of UCF101",
         file("ucf101", "UCF101"),
         ucf101,
         TRAINING,
@@ -189,27 +189,27 @@ WRONG = [
     "a.mp4,cat,val,x,",
 ]
 TABLES: list[tuple[str, str, Sequence[str]]] = [
-    ("A column of the table is misspelt", f"{COLUMNS}, label: clas", [ROW]),
-    ("The table's rows are broken", f"{COLUMNS}, begin: from, end: to", WRONG),
-    ("No row of the table is for validation", COLUMNS, [ROW]),
+    ("A misspelt column of the table", f"{COLUMNS}, label: clas", [ROW]),
+    ("Invalid rows of the table", f"{COLUMNS}, begin: from, end: to", WRONG),
+    ("A table without validation rows", COLUMNS, [ROW]),
     (
-        "The table has rows for validation, and others are to be held out",
+        "A table with validation rows, and `validation_fraction`",
         f"{COLUMNS}, validation_fraction: 0.1",
         [ROW, "b.mp4,cat,val,0,10"],
     ),
-    ("A label of the table is no class", f"{COLUMNS}, classes: [cats, dogs]", [ROW, "b.mp4,cat,val,0,10"]),
-    ("The table has no rows", COLUMNS, []),
+    ("A label of the table that is not a class", f"{COLUMNS}, classes: [cats, dogs]", [ROW, "b.mp4,cat,val,0,10"]),
+    ("A table without rows", COLUMNS, []),
 ]
 
 
-# ---- preparing, and what was prepared ----
+# ---- preparing, and the prepared store ----
 
 
 class Videos:
-    """Nine videos that can be decoded, and the store that is made of them.
+    """Nine decodable videos and the store prepared from them.
 
     Args:
-        folder: where they are, to be copied.
+        folder: folder that holds them, to be copied.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -228,7 +228,7 @@ class Videos:
 
 
 def unusable() -> None:
-    """Make the first videos unusable, each for another reason."""
+    """Make the first four videos unusable, each for a different reason."""
     first, second, third, fourth, *_ = sorted(Path("VGGSound").glob("*.mp4"))
     media_trees.damage(first)
     media_trees.film(second, 0, 0, silent=True)
@@ -276,28 +276,28 @@ SEARCHED = FEWER_FRAMES + "space: {fusion: [concat, sum]}\n"
 
 VIDEOS_ALONE: list[tuple[str, str, str, str, Callable[[], None]]] = [
     ("Videos are prepared", PREPARE, CAN, "", nothing),
-    ("Videos cannot be used", PREPARE, CAN, "Four of nine videos are unusable.", unusable),
-    ("Videos cannot be used, and more of them are allowed", PREPARE, ALLOWED, "Four of nine are unusable.", unusable),
-    ("A file is where the store is to be", PREPARE, CAN, "`store` is a file.", file_at_the_store),
-    ("A store at a URI of an unknown kind", PREPARE, UNKNOWN, "", nothing),
-    ("A store at a URI with a password in it", PREPARE, SECRET, "", nothing),
-    ("A store at a URI that a cluster is to prepare", PREPARE, FROM_A_CLUSTER, "", nothing),
+    ("Unusable videos", PREPARE, CAN, "Four of nine videos are unusable.", unusable),
+    ("Unusable videos, within the limit", PREPARE, ALLOWED, "Four of nine videos are unusable.", unusable),
+    ("A file in place of the store", PREPARE, CAN, "`store` is a file.", file_at_the_store),
+    ("A store with an unknown kind of URI", PREPARE, UNKNOWN, "", nothing),
+    ("A store with a password in its URI", PREPARE, SECRET, "", nothing),
+    ("A store with a URI, prepared on a cluster", PREPARE, FROM_A_CLUSTER, "", nothing),
 ]
 PREPARED: list[tuple[str, str, str, str, Callable[[], None]]] = [
-    ("Videos are prepared a second time", PREPARE, CAN, "All was prepared already.", nothing),
-    ("What was prepared is checked", CHECK, CAN, "All was prepared already.", nothing),
-    ("Another setting for the same store", PREPARE, FEWER_FRAMES, "`store` has 10 frames of each video.", nothing),
-    ("The list has another label", PREPARE, CAN, "All was prepared already.", relabelled),
-    ("The manifest of a store was edited", CHECK, CAN, "`store/manifest.json` was edited.", damaged_manifest),
-    ("A shard is missing", CHECK, CAN, "`store/shard-00000.arrow` was deleted.", without_shard),
-    ("A shard is cut short", CHECK, CAN, "`store/shard-00000.arrow` was copied in part.", cut_short),
-    ("A shard is damaged", CHECK, CAN, "A bit of `store/shard-00000.arrow` is flipped.", with_a_bit_flipped),
+    ("Videos are prepared a second time", PREPARE, CAN, "The store is complete.", nothing),
+    ("A store is checked", CHECK, CAN, "The store is complete.", nothing),
+    ("Different settings for the same store", PREPARE, FEWER_FRAMES, "`store` has 10 frames per video.", nothing),
+    ("A label in the list has changed", PREPARE, CAN, "The store was prepared with the old label.", relabelled),
+    ("An edited manifest of a store", CHECK, CAN, "`store/manifest.json` was edited.", damaged_manifest),
+    ("A missing shard", CHECK, CAN, "`store/shard-00000.arrow` was deleted.", without_shard),
+    ("A truncated shard", CHECK, CAN, "The end of `store/shard-00000.arrow` is missing.", cut_short),
+    ("A corrupt shard", CHECK, CAN, "A bit of `store/shard-00000.arrow` is flipped.", with_a_bit_flipped),
 ]
 
 
 @contextmanager
 def in_this_process() -> Iterator[None]:
-    """Let `prepare` make its shards here rather than on Ray."""
+    """Let `prepare` write its shards in this process, without Ray."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("search.backend.cluster.local_ray", nullcontext)
         patch.setattr("search.commands.prepare.ray_map", map)
@@ -305,7 +305,7 @@ def in_this_process() -> Iterator[None]:
 
 
 def entries() -> Iterator[Entry]:
-    yield commanded("The folder of the videos does not exist", CHECK, file=file("vggsound", "VGGSound"))
+    yield commanded("The folder of the videos is missing", CHECK, file=file("vggsound", "VGGSound"))
     yield commanded(
         "The list is missing",
         CHECK,
@@ -313,11 +313,11 @@ def entries() -> Iterator[Entry]:
         file=file("vggsound", "VGGSound"),
     )
     yield commanded(
-        "The list is not in UTF-8",
+        "A list that is not in UTF-8",
         CHECK,
         in_latin_1,
         file=file("vggsound", "VGGSound"),
-        given="The list was saved in Latin-1.",
+        given="The list is encoded in Latin-1.",
     )
     for title, rows, videos in VGGSOUND:
         there = f"{shown(LIST, rows)}\n\nVideos: {', '.join(videos) or 'none'}."
@@ -328,7 +328,7 @@ def entries() -> Iterator[Entry]:
         given = shown("clips.csv", [HEAD, *rows])
         yield commanded(title, CHECK, partial(table, rows), file=file("table", "clips.csv", options), given=given)
     yield commanded(
-        "A table is called `.parquet` and is none",
+        "A `.parquet` file that is not Parquet",
         CHECK,
         partial(put, "clips.parquet", HEAD),
         file=file("table", "clips.parquet", COLUMNS),
@@ -339,20 +339,20 @@ def entries() -> Iterator[Entry]:
 
 
 def _preparing(videos: Videos) -> Iterator[Entry]:
-    """Yield what is said of videos, and of the store made of them."""
+    """Yield the entries on videos and on the store prepared from them."""
     for begun, rows in ((videos.alone, VIDEOS_ALONE), (videos.with_store, PREPARED)):
         for title, line, text, given, lay in rows:
             yield commanded(title, line, begun, lay, file=text, given=given)
     with ExitStack() as held:
         yield commanded(
-            "Another process prepares in the same folder",
+            "Another process prepares the same store",
             PREPARE,
             videos.with_store,
             partial(_prepare_beside, held),
             file=CAN,
-            given="Another process prepares in `store`.",
+            given="Another process is writing `store`.",
         )
-    yield commanded("Data that need no preparing", PREPARE, file="name: mine\ndataset: {name: digits}\n")
+    yield commanded("Data that need no preparation", PREPARE, file="name: mine\ndataset: {name: digits}\n")
 
 
 def _prepare_beside(held: ExitStack) -> None:

@@ -1,4 +1,4 @@
-"""Mistakes with processors, clusters and budgets, and what is said of how trials are packed and stopped."""
+"""Errors with processors, clusters and budgets, and messages about packing and stopping trials."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from tests.wording.laid_out import SEARCH, experiment
 PLAN = "run_search.py mine.yaml --dry-run"
 UNREACHABLE = "127.0.0.1:1"
 
-# ---- what a machine or a cluster does not have ----
+# ---- resources that a machine or a cluster lacks ----
 
 LINES: list[tuple[str, str]] = [
-    ("More cores than there are", f"{PLAN} search.resources.cpu=64"),
-    ("A GPU, and there is none", f"{PLAN} search.resources.gpu=0.5"),
+    ("More cores than available", f"{PLAN} search.resources.cpu=64"),
+    ("A GPU on a machine without one", f"{PLAN} search.resources.gpu=0.5"),
     ("A cluster that does not answer", f"{PLAN} search.address={UNREACHABLE}"),
-    ("The cluster of a job, outside of a job", f"{PLAN} search.address=auto"),
+    ("`search.address=auto` outside a job", f"{PLAN} search.address=auto"),
 ]
 NODES: Sequence[dict[str, float]] = [{"CPU": 16.0}, {"CPU": 2.0, "GPU": 1.0}]
 
@@ -63,22 +63,22 @@ def no_mlflow(*_: object, **__: object) -> None:
 
 MACHINES: list[tuple[str, str, str, str, Callable[..., object]]] = [
     (
-        "Cores and a GPU that no node has both",
+        "Cores and a GPU that no single node has",
         f"{PLAN} search.resources.cpu=8 search.resources.gpu=0.5",
-        "One node of the cluster has 16 CPUs, the other 2 and a GPU.",
+        "One node of the cluster has 16 CPUs, the other has 2 CPUs and a GPU.",
         "search.commands.estimate.forecast",
         no_node,
     ),
     (
-        "A model that is too large for the GPU",
+        "A model too large for the GPU",
         f"{PLAN} search.resources.gpu=auto",
-        "A GPU of 24 GB is here; the model takes 31 GB.",
+        "The GPU has 24 GB; the model needs 31 GB.",
         "search.commands.estimate.forecast",
         too_large,
     ),
     ("A trial fails in its first steps", PLAN, "", "ogmge.fit.train", fails),
     (
-        "Checkpoints where they cannot be",
+        "A storage that cannot be written to",
         "run_search.py mine.yaml search.storage=mine.yaml/checkpoints",
         "",
         "search.commands.search.search",
@@ -113,17 +113,17 @@ MEASURED = "4 trials at a time, with 1 core each: 3.1 times the epochs per hour 
 PLANS: list[tuple[str, str, Forecast]] = [
     ("A dry run", "search.budget.hours=2", FORECAST),
     (
-        "A dry run with a confirmation, packed as was measured",
+        "A dry run with a confirmation and a measured packing",
         "confirm.seeds=6 search.resources.cpu=auto",
         replace(FORECAST, confirmation=(18, 12), longest=12, crowding=1.25, note=MEASURED),
     ),
     (
-        "A dry run in which nothing can be shared",
+        "A dry run without shared prefixes",
         "search.scheduler.name=none",
         replace(FORECAST, savings=PrefixSavings(prevented_by=("optimizer.lr",)), artifacts=False),
     ),
     (
-        "A dry run in which little can be shared",
+        "A dry run with few shared prefixes",
         "",
         replace(FORECAST, savings=PrefixSavings(0.1, 3, limited_by=("modulation.alpha", "modulation.start"))),
     ),
@@ -141,28 +141,36 @@ def packed(packings: Sequence[Packing], *rates: float | None) -> list[Measuremen
 
 PACKED: list[tuple[str, str, str]] = [
     (
-        "One trial a GPU",
-        "A second one at the same time makes both slower.",
+        "One trial per GPU",
+        "Two trials together train fewer epochs per hour than one.",
         format_packings(packed(GPU_PACKINGS, 100, 90), LIMIT),
     ),
     (
-        "Several trials a GPU",
-        "Four at a time make the most epochs.",
+        "Several trials per GPU",
+        "Four trials together train the most epochs per hour.",
         format_packings(packed(GPU_PACKINGS, 100, 190, 310, 300), LIMIT),
     ),
     (
-        "A GPU without room for more",
-        "Four at a time fail.",
+        "A GPU on which four trials do not fit",
+        "Four trials together fail.",
         format_packings(packed(GPU_PACKINGS, 100, 190, None), LIMIT),
     ),
     (
-        "A GPU that is full",
-        "Two are as many as there is memory for.",
+        "A full GPU",
+        "The memory is enough for two trials.",
         format_packings(packed(GPU_PACKINGS[:2], 100, 190), LIMIT),
     ),
-    ("A trial on all cores", "Two at a time are slower.", format_packings(packed(CPU_PACKINGS, 100, 90), FULL)),
-    ("A trial on each core", "Each step is faster.", format_packings(packed(CPU_PACKINGS, 100, 150, 240), FULL)),
-    ("A GPU is asked for, and there is none", "With `gpu: auto`.", NO_GPU),
+    (
+        "One trial on all cores",
+        "Two trials together train fewer epochs per hour.",
+        format_packings(packed(CPU_PACKINGS, 100, 90), FULL),
+    ),
+    (
+        "One trial per core",
+        "More trials train more epochs per hour.",
+        format_packings(packed(CPU_PACKINGS, 100, 150, 240), FULL),
+    ),
+    ("`gpu: auto` on a machine without a GPU", "The trials train on CPUs.", NO_GPU),
 ]
 
 # ---- why a trial, or a search, stops ----
@@ -184,14 +192,22 @@ BASELINE, OPEN, CLOSED = (
 BUDGET, ASIDE = Budget(hours=2, gpu_hours=1, epochs=100), Spent(wall_seconds=1800.0, gpu_seconds=900.0, epochs=20)
 REASONS: list[tuple[str, str, str | None]] = [
     ("ASHA stops a baseline trial", "After three epochs it is the worst of six.", stopped(ASHA, BASELINE)),
-    ("ASHA stops a modulated trial", "Its window is open, and it is the worst.", stopped(ASHA, OPEN)),
-    ("ASHA stops a trial before its window opens", "It is the worst.", stopped(ASHA, CLOSED)),
+    ("ASHA stops a modulated trial", "Its window is open. After three epochs it is the worst.", stopped(ASHA, OPEN)),
+    ("ASHA stops a trial before its window opens", "After three epochs it is the worst.", stopped(ASHA, CLOSED)),
     ("The median rule stops a trial", "It is worse than the median.", stopped(MEDIAN, BASELINE)),
-    ("The hours of the budget are spent", "Two hours.", str(stop_reason(BUDGET, Spent(wall_seconds=7200.0)))),
-    ("The GPU-hour of the budget is spent", "One GPU-hour.", str(stop_reason(BUDGET, Spent(gpu_seconds=3600.0)))),
     (
-        "The epochs of the budget are spent but for the confirmation's",
-        "100 epochs, 20 of them for the confirmation.",
+        "The hours of the budget are spent",
+        "The budget is two hours.",
+        str(stop_reason(BUDGET, Spent(wall_seconds=7200.0))),
+    ),
+    (
+        "The GPU-hour of the budget is spent",
+        "The budget is one GPU-hour.",
+        str(stop_reason(BUDGET, Spent(gpu_seconds=3600.0))),
+    ),
+    (
+        "The epochs of the budget are spent, except for the confirmation's",
+        "The budget is 100 epochs, 20 of them for the confirmation.",
         str(stop_reason(BUDGET, Spent(epochs=80), ASIDE)),
     ),
 ]
@@ -210,7 +226,7 @@ def entries() -> Iterator[Entry]:
     for title, words, forecast in PLANS:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("search.commands.estimate.forecast", lambda *_, found=forecast: found)
-            yield commanded(title, f"{PLAN} {words}".rstrip(), file=SEARCH, given="The steps were measured before.")
+            yield commanded(title, f"{PLAN} {words}".rstrip(), file=SEARCH, given="The steps have been measured.")
     for title, given, text in [*PACKED, *REASONS]:
         yield drawn(title, given, str(text))
 

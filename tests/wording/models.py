@@ -1,4 +1,4 @@
-"""Mistakes with models: that cannot be built, that are not there, and that are asked for what they do not know."""
+"""Errors with models: models that cannot be built, missing models, and requests that a model cannot answer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SEARCH = "run_search.py mine.yaml"
 
 
 def searched(trial: str, *more: str, data: str = "Pictures", space: str = "fusion: [concat, sum]") -> str:
-    """Return a search over models of one's own data."""
+    """Return a search over models of custom data."""
     lines = [f"name: mine\ndataset: {{name: 'tests.wording.own:{data}'}}", f"trial: {{{trial}}}", f"space: {{{space}}}"]
     return "\n".join([*lines, *more]) + "\n"
 
@@ -32,17 +32,17 @@ def searched(trial: str, *more: str, data: str = "Pictures", space: str = "fusio
 CONV, MLP = "encoder: small_conv", "encoder: mlp, modulation: {parameters: all}"
 UNBUILT = [
     ("A metric that does not exist", searched(CONV, "search: {metric: accuracy}")),
-    ("A loss that is to be as large as can be", searched(CONV, "search: {metric: val/loss}")),
+    ("A loss that should be maximised", searched(CONV, "search: {metric: val/loss}")),
     ("A torchvision model that does not exist", searched("encoder: 'torchvision:resnet19'")),
     ("Weights that do not exist", searched("encoder: resnet18, weights: IMAGENET")),
     ("An encoder whose module does not exist", searched("encoder: 'my_models:make'")),
-    ("An encoder that is no module", searched("encoder: 'tests.wording.own:no_module'")),
-    ("An encoder whose features are no vectors", searched("encoder: 'tests.wording.own:not_flat'")),
+    ("An encoder that is not a module", searched("encoder: 'tests.wording.own:no_module'")),
+    ("An encoder whose features are not vectors", searched("encoder: 'tests.wording.own:not_flat'")),
     ("An encoder for one of two modalities", searched("encoder: {audio: small_conv}")),
     ("A head with too few logits", searched(CONV, space="fusion: [concat, 'tests.wording.own:narrow_head']")),
-    ("Convolutions are to be modulated, and there are none", searched("encoder: mlp", data="Vectors")),
-    ("One modality is to be modulated", searched(f"{CONV}, modalities: [audio]")),
-    ("A modality that the data do not have", searched(f"{CONV}, modalities: [audio, text]")),
+    ("Modulation of convolutions in a model without any", searched("encoder: mlp", data="Vectors")),
+    ("Modulation of a single modality", searched(f"{CONV}, modalities: [audio]")),
+    ("A modality that the data lack", searched(f"{CONV}, modalities: [audio, text]")),
     (
         "Several models that cannot be built",
         searched(CONV, "search: {metric: accuracy}", space="fusion: [sum, 'my_heads:attention'], encoder: [mlp]"),
@@ -50,7 +50,7 @@ UNBUILT = [
 ]
 
 
-# ---- models that are there ----
+# ---- trained models ----
 
 
 def both() -> None:
@@ -100,27 +100,27 @@ def untested() -> None:
 
 
 EVALUATED: list[tuple[str, str, str, Callable[[], None]]] = [
-    ("A file that is no checkpoint", "evaluate runs/modulated/run.json --data mine.yaml", "", nothing),
+    ("A file that is not a checkpoint", "evaluate runs/modulated/run.json --data mine.yaml", "", nothing),
     (
-        "A checkpoint of another version",
+        "A checkpoint of a different version",
         "evaluate modulated",
-        "`best.pt` is of version 99.",
+        "`best.pt` has version 99.",
         partial(altered, "modulated", version=99),
     ),
     (
-        "A checkpoint whose weights are of another model",
+        "A checkpoint with the weights of a different model",
         "evaluate modulated",
-        "The weights in `best.pt` are of another model.",
+        "The weights in `best.pt` belong to a different model.",
         partial(altered, "modulated", model={"layer.weight": torch.zeros(1)}),
     ),
-    ("A checkpoint to go on from, in place of a model", "evaluate modulated", "`best.pt` is a `last.pt`.", last_epochs),
+    ("A checkpoint for resuming instead of a model", "evaluate modulated", "`best.pt` is a `last.pt`.", last_epochs),
     ("A folder without a model", "evaluate runs", "", nothing),
-    ("A search in place of a model", "evaluate demo", "`runs/demo` is a search.", searched_run),
-    ("A checkpoint of no run", "evaluate stray.pt", "`stray.pt` is in no run's folder.", stray),
-    ("A change of a model that is trained", "evaluate modulated trial.epochs=9", "", nothing),
-    ("Data with other classes", "evaluate modulated 'dataset={name: \"tests.wording.own:Renamed\"}'", "", nothing),
+    ("A search instead of a model", "evaluate demo", "`runs/demo` is a search.", searched_run),
+    ("A checkpoint outside a run", "evaluate stray.pt", "`stray.pt` is not in the folder of a run.", stray),
+    ("A changed setting of a trained model", "evaluate modulated trial.epochs=9", "", nothing),
+    ("Data with different classes", "evaluate modulated 'dataset={name: \"tests.wording.own:Renamed\"}'", "", nothing),
     (
-        "Data with a sample that is not a number",
+        "Data with a NaN in a sample",
         "evaluate modulated 'dataset={name: \"tests.wording.own:Broken\"}'",
         "",
         nothing,
@@ -129,17 +129,17 @@ EVALUATED: list[tuple[str, str, str, Callable[[], None]]] = [
     ("Data that have changed since a training", "evaluate modulated", "The data had 50 samples.", on_other_data),
     ("A folder that cannot be written to", "evaluate modulated -o mine.yaml/out", "", nothing),
     (
-        "A record of readings that cannot be written",
+        "A log of readings that cannot be written",
         "evaluate modulated",
         "`test_readings.jsonl` is a folder.",
         unwritable,
     ),
-    ("A test split that has been read before", "evaluate modulated", "It was read in the training.", read_before),
+    ("A test split that has been read before", "evaluate modulated", "The training has read it.", read_before),
     ("Two models on the validation split", "evaluate modulated --against plain --split validation", "", nothing),
     ("The same model twice", "probe plain plain", "", nothing),
-    ("Models of different data", "probe plain untested", "The data of `untested` are others.", untested),
-    ("A model of one modality", "probe audio --unimodal", "`audio` takes one modality.", single),
-    ("Probes on a test split that is not there", "probe untested --split test", "", untested),
+    ("Models of different data", "probe plain untested", "`untested` was trained on different data.", untested),
+    ("A model of one modality", "probe audio --unimodal", "`audio` was trained on one modality.", single),
+    ("Probes on a missing test split", "probe untested --split test", "", untested),
 ]
 
 
@@ -151,9 +151,9 @@ origin: {run: demo, trial: 3, arm: modulated, metric: val/accuracy, value: 0.5, 
 """
 ALONE = TRIAL.format(name="mine")
 TRAININGS = [
-    ("All data, on data that cannot give them", "--all-data", ALONE),
+    ("`--all-data` with data that do not support it", "--all-data", ALONE),
     ("More processes than samples in a batch", "--workers 100", ALONE),
-    ("A configuration that was found on other data", "", ALONE + ORIGIN),
+    ("A configuration found on different data", "", ALONE + ORIGIN),
 ]
 
 
@@ -161,7 +161,7 @@ TRAININGS = [
 
 
 def plug_in() -> dict[str, object]:
-    """Return what a training loop of one's own has when it calls the plug-in."""
+    """Return the names that a custom training loop has when it calls the plug-in."""
     encoders = {"audio": nn.Sequential(nn.Linear(6, 4)), "visual": nn.Sequential(nn.Linear(4, 4))}
     features = {name: torch.ones(2, 4) for name in encoders}
     return {
@@ -182,25 +182,25 @@ def plug_in() -> dict[str, object]:
 
 MODULATED = 'Modulation(parameters="all")'
 CALLS = [
-    ("A modulation that cannot be", 'Modulation(method="ogm-ge", alpha=-1, start=5, end=2)'),
-    ("A trial that cannot be", 'TrialConfig(fusion="attention", accumulate=0, seed=-1)'),
+    ("An invalid modulation", 'Modulation(method="ogm-ge", alpha=-1, start=5, end=2)'),
+    ("An invalid trial", 'TrialConfig(fusion="attention", accumulate=0, seed=-1)'),
     ("No encoder", "Modulator({}, Modulation())"),
     (
-        "The update is to be scaled, and there is no optimizer",
+        "Scaling of the update without an optimizer",
         'Modulator(encoders, Modulation(parameters="all", apply="update"))',
     ),
     (
-        "Adam, which undoes the modulation",
+        "Adam, which cancels the modulation",
         "parameters = [p for encoder in encoders.values() for p in encoder.parameters()]\n"
         f"Modulator(encoders, {MODULATED}, optimizer=torch.optim.Adam(parameters))",
     ),
-    ("Logits under other names", f'Modulator(encoders, {MODULATED}).observe({{"sound": logits["audio"]}}, y)'),
+    ("Logits with unknown names", f'Modulator(encoders, {MODULATED}).observe({{"sound": logits["audio"]}}, y)'),
     ("Logits without class ids", f"Modulator(encoders, {MODULATED}).modulate(logits, epoch=0)"),
-    ("Nothing was observed", f"Modulator(encoders, {MODULATED}).modulate(epoch=0)"),
-    ("A stand-in for a modality that there is not", 'unimodal_logits(head, features, absent={"text": torch.ones(4)})'),
-    ("A convolution for vectors", 'build_encoder("small_conv", (6,))'),
+    ("Modulation without observed logits", f"Modulator(encoders, {MODULATED}).modulate(epoch=0)"),
+    ("A substitute for an unknown modality", 'unimodal_logits(head, features, absent={"text": torch.ones(4)})'),
+    ("A convolutional encoder for vectors", 'build_encoder("small_conv", (6,))'),
     (
-        "A file that is no checkpoint of ours",
+        "A checkpoint of another program",
         'torch.save({"weights": torch.zeros(1)}, "mine.pt")\ncheckpoint.load(Path("mine.pt"))',
     ),
     (

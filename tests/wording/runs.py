@@ -1,4 +1,4 @@
-"""Mistakes with runs: that are not there or not done, that exist already, and that are not what they were."""
+"""Errors with runs: missing, unfinished, existing, changed and corrupt ones."""
 
 from __future__ import annotations
 
@@ -49,22 +49,22 @@ ON_50 = partial(on_other_data, searched, "demo")
 SEARCHES: list[tuple[str, str, str, Callable[[], object]]] = [
     ("A search that exists already", "run_search.py mine.yaml", "`runs/demo` is a search.", searched),
     ("Nothing to resume", GO_ON, "", nothing),
-    ("A resumed search with other settings", f"{GO_ON} trial.epochs=5 space.fusion=[sum]", "", searched),
-    ("A resumed search on data that have changed", GO_ON, "The data had 50 samples when the search began.", ON_50),
-    ("A resumed search whose experiment is damaged", GO_ON, "`experiment.yaml` is cut short.", damaged_experiment),
-    ("A resumed search whose identity is damaged", GO_ON, "`run.json` is cut short.", damaged_identity),
+    ("A resumed search with different settings", f"{GO_ON} trial.epochs=5 space.fusion=[sum]", "", searched),
+    ("A resumed search whose data have changed", GO_ON, "The data had 50 samples when the search began.", ON_50),
+    ("A resumed search with a corrupt experiment", GO_ON, "`experiment.yaml` is truncated.", damaged_experiment),
+    ("A resumed search with a corrupt identity", GO_ON, "`run.json` is incomplete.", damaged_identity),
 ]
 
 LEARN = "run_search.py mine.yaml name=next"
 LOSS = "search.metric=val/loss search.mode=min"
 EARLIER: list[tuple[str, str, str, Callable[[], object]]] = [
     ("An earlier search that does not exist", f"{LEARN} search.learn_from=[dmo]", "", searched),
-    ("An earlier search on other data", f"{LEARN} search.learn_from=[demo]", "They had 50 samples.", ON_50),
-    ("An earlier search with another metric", f"{LEARN} search.learn_from=[demo] {LOSS}", "", searched),
+    ("An earlier search on different data", f"{LEARN} search.learn_from=[demo]", "Its data had 50 samples.", ON_50),
+    ("An earlier search with a different metric", f"{LEARN} search.learn_from=[demo] {LOSS}", "", searched),
     ("A training as an earlier search", f"{LEARN} search.learn_from=[demo]", "", partial(trained, "demo")),
-    ("A search that is to learn from itself", f"{LEARN} search.learn_from=[next]", "", nothing),
+    ("A search that should learn from itself", f"{LEARN} search.learn_from=[next]", "", nothing),
     (
-        "Several mistakes with earlier searches",
+        "Several errors with earlier searches",
         f"{LEARN} 'search.learn_from=[demo, next, other, ./runs/demo]'",
         "",
         searched,
@@ -93,9 +93,9 @@ def ends_as(outcome: Outcome) -> Callable[..., Outcome]:
 
 
 ENDS: list[tuple[str, str, Callable[..., Outcome]]] = [
-    ("A search is interrupted", "Somebody pressed Ctrl-C.", interrupted),
+    ("A search is interrupted", "The user presses Ctrl-C.", interrupted),
     (
-        "All trials of a search failed",
+        "All trials of a search fail",
         "The learning rate is 10.",
         ends_as(Outcome(complete=True, has_answer=False, failure=FAILED, halted=None)),
     ),
@@ -104,16 +104,16 @@ ENDS: list[tuple[str, str, Callable[..., Outcome]]] = [
         "",
         ends_as(Outcome(complete=False, has_answer=True, failure=None, halted=FULL)),
     ),
-    ("The disk is full before a search begins", "", no_room),
+    ("The disk is full before a search starts", "", no_room),
     (
-        "A confirmation failed",
+        "A confirmation fails",
         "",
         ends_as(Outcome(True, True, None, None, Confirmed(complete=True, halted=None, failure=NO_PAIR))),
     ),
 ]
 
 
-# ---- what follows a search ----
+# ---- after a search ----
 
 ENDLESS = "python -m search confirm demo --sequential"
 CONFIRM = "python -m search confirm demo"
@@ -160,7 +160,7 @@ def with_another_training() -> None:
 
 
 def one_sided() -> None:
-    """The best baseline takes one modality."""
+    """Create a search whose best baseline uses one modality."""
     trials: Trials = [("modulated", (0, 1), *FINISHED[0][2:]), ("baseline", (0, 1, 1), *FINISHED[1][2:])]
     searched(trials, "space.modalities=[[audio,visual],[audio]]", "search.trials=2")
 
@@ -179,34 +179,39 @@ def all_failed() -> None:
 
 
 FOLLOWING: list[tuple[str, str, str, Callable[[], object]]] = [
-    ("A search that is not done", CONFIRM, "One of four trials is still to end.", partial(searched, RUNNING)),
-    ("An arm without a result", CONFIRM, "Both modulated trials failed.", all_failed),
-    ("A confirmation of another search", f"{CONFIRM} trial.epochs=5", "", searched),
-    ("A confirmation without an end", ENDLESS, "", searched),
-    ("A confirmation on a test split that is not there", f"{CONFIRM} --test", "", untested),
-    ("A confirmation on data that have changed", CONFIRM, "The data had 50 samples.", ON_50),
-    ("A confirmation with fewer seeds", f"{CONFIRM} --seeds 4", "It began with 6 seeds.", with_verdict),
-    ("A confirmation whose plan is damaged", CONFIRM, "`plan.json` is cut short.", with_damaged_plan),
+    (
+        "A confirmation of an unfinished search",
+        CONFIRM,
+        "One of four trials has not ended.",
+        partial(searched, RUNNING),
+    ),
+    ("A confirmation of an arm without a result", CONFIRM, "Both modulated trials failed.", all_failed),
+    ("A confirmation with different settings", f"{CONFIRM} trial.epochs=5", "", searched),
+    ("A confirmation without a limit", ENDLESS, "", searched),
+    ("A confirmation on a missing test split", f"{CONFIRM} --test", "", untested),
+    ("A confirmation whose data have changed", CONFIRM, "The data had 50 samples.", ON_50),
+    ("A confirmation with fewer seeds", f"{CONFIRM} --seeds 4", "It was started with 6 seeds.", with_verdict),
+    ("A confirmation with a corrupt plan", CONFIRM, "`plan.json` is truncated.", with_damaged_plan),
     ("A confirmation of a training", CONFIRM, "`runs/demo` is a training.", partial(trained, "demo")),
-    ("Curves of probes of a search that is not done", CURVE, "One trial is still to end.", partial(searched, RUNNING)),
-    ("Curves of probes of an arm without a result", CURVE, "Both modulated trials failed.", all_failed),
-    ("Curves of probes of a model of one modality", CURVE, "The best baseline takes the audio.", one_sided),
-    ("Curves of probes with too few epochs", f"{CURVE} --every 4", "A training has 3 epochs.", searched),
-    ("Curves of probes of a training", CURVE, "`runs/demo` is a training.", partial(trained, "demo")),
-    ("Curves of probes whose plan is damaged", CURVE, "`plan.json` is cut short.", with_damaged_curves),
-    ("A trial that there is not", f"{EXPORT} --trial 9", "The search has four trials.", searched),
+    ("Probe curves of an unfinished search", CURVE, "One trial has not ended.", partial(searched, RUNNING)),
+    ("Probe curves of an arm without a result", CURVE, "Both modulated trials failed.", all_failed),
+    ("Probe curves of a model of one modality", CURVE, "The best baseline uses only the audio.", one_sided),
+    ("Probe curves with too few epochs", f"{CURVE} --every 4", "Each training has 3 epochs.", searched),
+    ("Probe curves of a training", CURVE, "`runs/demo` is a training.", partial(trained, "demo")),
+    ("Probe curves with a corrupt plan", CURVE, "`plan.json` is truncated.", with_damaged_curves),
+    ("A trial that does not exist", f"{EXPORT} --trial 9", "The search has four trials.", searched),
     ("A trial without a result", f"{EXPORT} --trial 0", "Trial 0 failed.", partial(searched, NOTHING)),
     ("A search without any result", EXPORT, "All four trials failed.", partial(searched, NOTHING)),
-    ("A file that cannot be written", f"{EXPORT} -o models/best.yaml", "There is no folder `models`.", searched),
-    ("An export of the better in the confirmation", EXPORT, "There is a verdict.", with_verdict),
-    ("An export of a confirmation whose verdict is damaged", EXPORT, "It is cut short.", with_damaged_verdict),
-    ("An export of what a newer program confirmed", EXPORT, "The verdict is of version 99.", with_newer_verdict),
-    ("A report on a run that is damaged", "python -m search report demo", "", damaged_experiment),
-    ("The page of runs that are elsewhere", "python -m search ui demo", "", at_another_server),
+    ("An export to a missing folder", f"{EXPORT} -o models/best.yaml", "The folder `models` does not exist.", searched),
+    ("An export of a confirmed search", EXPORT, "There is a verdict.", with_verdict),
+    ("An export with a corrupt verdict", EXPORT, "`verdict.json` is truncated.", with_damaged_verdict),
+    ("An export with a verdict of a newer program", EXPORT, "The verdict has version 99.", with_newer_verdict),
+    ("A report on a corrupt run", "python -m search report demo", "", damaged_experiment),
+    ("The MLflow page of runs on another server", "python -m search ui demo", "", at_another_server),
     (
-        "Trainings alone with other settings",
+        "Trainings on one modality with different settings",
         "python -m search probe demo --unimodal",
-        "The encoders were trained alone with another learning rate before.",
+        "The encoders have been trained alone with a different learning rate.",
         with_another_training,
     ),
 ]
@@ -229,10 +234,10 @@ TRAININGS: list[tuple[str, str, str, str, Callable[[], object]]] = [
         "A resumed training with other options",
         "--resume",
         ALONE,
-        "It began with `--all-data`.",
+        "It was started with `--all-data`.",
         partial(begun, all_data=True),
     ),
-    ("All data, without a confirmation", "--all-data", WHOLE, "", nothing),
+    ("`--all-data` without a confirmation", "--all-data", WHOLE, "", nothing),
 ]
 
 
@@ -241,8 +246,8 @@ def entries() -> Iterator[Entry]:
         yield commanded(title, line, lay, file=SEARCH, given=given)
     with ExitStack() as held:
         lay = partial(locked, held, searched, "demo")
-        given = "Another process searches in `runs/demo`."
-        yield commanded("A search that another process goes on with", GO_ON, lay, file=SEARCH, given=given)
+        given = "Another process is running the search in `runs/demo`."
+        yield commanded("A search that another process is running", GO_ON, lay, file=SEARCH, given=given)
     for title, given, end in ENDS:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("search.commands.search.search", end)

@@ -1,4 +1,4 @@
-"""Screens of a search that runs, that is done, and that is reported, all of made-up results."""
+"""Screens of running and finished searches, reports and probes, from made-up results."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from search.verdict.probe_policy import ProbedRole
 from tests.wording.catalogue import Chapter, Entry, commanded, drawn, new_folder, on_screen
 from tests.wording.laid_out import FINISHED, NOTHING, SEARCH, Trials, confirmed, experiment, metrics, searched
 
-# ---- a search that runs ----
+# ---- a running search ----
 
 RUNNING: Trials = [*FINISHED[:3], ("baseline", (1, 0), [0.4, 0.45], "running", "")]
 STOPPED: Trials = [
@@ -50,7 +50,7 @@ def session_of(trials: Trials, *assignments: str) -> Tuner:
 
 
 def live(trials: Trials, *assignments: str) -> str:
-    """Return the live table, a minute and a half after the start."""
+    """Return the live table 95 seconds after the start."""
     tuner = session_of(trials, *assignments)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("search.console.progress.time.monotonic", lambda: 0.0)
@@ -60,7 +60,7 @@ def live(trials: Trials, *assignments: str) -> str:
 
 
 def logged() -> str:
-    """Return lines of a log, in which nothing is live."""
+    """Return the lines of a log, without a live table."""
     tuner = session_of(FINISHED[:2])
     return on_screen(partial(_log, tuner))
 
@@ -79,19 +79,23 @@ def _log(tuner: Tuner, console: Console) -> None:
 
 
 LIVE: list[tuple[str, str, Callable[[], str]]] = [
-    ("A search begins", "No trial has begun.", partial(live, [])),
-    ("A search runs", "Three trials have ended, and one runs.", partial(live, RUNNING)),
-    ("A search with a budget runs", "Three trials have ended, and one runs.", partial(live, RUNNING, BUDGET)),
-    ("A search runs without a terminal", "One trial is stopped early, and one fails.", logged),
+    ("A search starts", "No trial has started.", partial(live, [])),
+    ("A search is running", "Three trials have ended, and one is running.", partial(live, RUNNING)),
+    (
+        "A search with a budget is running",
+        "Three trials have ended, and one is running.",
+        partial(live, RUNNING, BUDGET),
+    ),
+    ("A search is running without a terminal", "One trial is stopped early, and one fails.", logged),
 ]
 
-# ---- a search that is done ----
+# ---- a finished search ----
 
 INTERVAL = Interval(0.05, 0.012, 0.088, 397)
 
 
 def summary(trials: Trials, interval: Interval | None, *assignments: str, verdict: bool = False) -> str:
-    """Return what is printed at the end of a search."""
+    """Return the output at the end of a search."""
     tuner = session_of(trials, *assignments)
     best = bests(tuner.record, tuner.experiment.search.objective)
     if verdict:
@@ -106,27 +110,31 @@ def summary(trials: Trials, interval: Interval | None, *assignments: str, verdic
 
 TWO = ("search.metric=[val/accuracy,val/loss]", "search.mode=[max,min]")
 DONE: list[tuple[str, str, Callable[[], str]]] = [
-    ("A search is done", "Three of four trials came to a result.", partial(summary, FINISHED, INTERVAL)),
-    ("A search with two metrics is done", "The same.", partial(summary, FINISHED, None, *TWO)),
+    ("A search has finished", "Three of four trials have a result.", partial(summary, FINISHED, INTERVAL)),
     (
-        "A search is done whose budget is spent",
-        "It had 9 epochs, and 8 trials were planned.",
+        "A search with two metrics has finished",
+        "Three of four trials have a result.",
+        partial(summary, FINISHED, None, *TWO),
+    ),
+    (
+        "A search has spent its budget",
+        "The budget is 9 epochs. The file asks for 8 trials.",
         partial(summary, STOPPED, None, "search.budget.epochs=9", "search.trials=8"),
     ),
     (
-        "A search is done, and one arm has no result",
-        "Both baselines failed.",
+        "A search has finished, and one arm has no result",
+        "Both baseline trials failed.",
         partial(summary, [FINISHED[0], NOTHING[1]], None),
     ),
-    ("A search is done, and nothing came of it", "All trials failed.", partial(summary, NOTHING, None)),
-    ("A search is done that was confirmed", "There is a verdict.", partial(summary, FINISHED, None, verdict=True)),
+    ("A search has finished without a result", "All trials failed.", partial(summary, NOTHING, None)),
+    ("A confirmed search has finished", "There is a verdict.", partial(summary, FINISHED, None, verdict=True)),
 ]
 
 # ---- the report ----
 
 
 def reported(trials: Trials, *, busy: bool = False, gain: float | None = None) -> str:
-    """Return the words at the top of the page, and what to do next."""
+    """Return the text at the top of the page and the next commands."""
     run = searched(trials)
     if gain is not None:
         confirmed(gain)
@@ -137,12 +145,24 @@ def reported(trials: Trials, *, busy: bool = False, gain: float | None = None) -
 
 
 REPORTED: list[tuple[str, str, Callable[[], str]]] = [
-    ("The report on a search that runs", "One of four trials runs.", partial(reported, RUNNING, busy=True)),
-    ("The report on a search that was stopped", "One of four trials did not end.", partial(reported, RUNNING)),
-    ("The report on an unconfirmed search", "It is done.", partial(reported, FINISHED)),
-    ("The report on a search that helps", "It is confirmed.", partial(reported, FINISHED, gain=0.02)),
-    ("The report on a search that hurts", "It is confirmed.", partial(reported, FINISHED, gain=-0.03)),
-    ("The report on a search without a difference", "It is confirmed.", partial(reported, FINISHED, gain=-0.0024)),
+    ("The report on a running search", "One of four trials is running.", partial(reported, RUNNING, busy=True)),
+    ("The report on a stopped search", "One of four trials has not ended.", partial(reported, RUNNING)),
+    ("The report on an unconfirmed search", "All trials have ended.", partial(reported, FINISHED)),
+    (
+        "The report on a search in which modulation helps",
+        "The search is confirmed.",
+        partial(reported, FINISHED, gain=0.02),
+    ),
+    (
+        "The report on a search in which modulation hurts",
+        "The search is confirmed.",
+        partial(reported, FINISHED, gain=-0.03),
+    ),
+    (
+        "The report on a search without a difference",
+        "The search is confirmed.",
+        partial(reported, FINISHED, gain=-0.0024),
+    ),
     ("The report on a search without results", "All trials failed.", partial(reported, NOTHING)),
 ]
 
@@ -150,7 +170,7 @@ REPORTED: list[tuple[str, str, Callable[[], str]]] = [
 
 
 def probed() -> str:
-    """Return the table of probes of two models, and of encoders that were trained alone."""
+    """Return the table of probes of two models and of encoders trained alone."""
 
     def encoder(probe: float, head: float, *, converged: bool = True) -> Encoder:
         return Encoder(Path("best.pt"), Accuracy(probe, probe, probe), Accuracy(head, head, head), 1e-4, converged)
@@ -174,7 +194,7 @@ def probed() -> str:
 
 
 def probed_over_epochs() -> str:
-    """Return what is printed of curves of probes."""
+    """Return the output of probe curves."""
 
     def line(role: ProbedRole, modality: str | None, *values: float) -> Line:
         return Line(role, modality, (2, 4), (7, 8, 9)[: len(values)], tuple((0.3, value) for value in values))
@@ -199,13 +219,17 @@ def probed_over_epochs() -> str:
 
 
 def entries() -> Iterator[Entry]:
-    probes = ("Probes of two models, and encoders trained alone", "One fit did not converge.", probed)
-    traced = ("Probes over the epochs", "The audio alone failed with one of three seeds.", probed_over_epochs)
+    probes = ("Probes of two models and of encoders trained alone", "One fit did not converge.", probed)
+    traced = (
+        "Probes over the epochs",
+        "The training on audio alone failed with one of three seeds.",
+        probed_over_epochs,
+    )
     for title, given, draw in [*LIVE, *DONE, *REPORTED, probes, traced]:
         with new_folder():
             text = draw()
         yield drawn(title, given, text)
-    yield commanded("The page on a run is written", "python -m search report demo", searched)
+    yield commanded("The report on a run is written", "python -m search report demo", searched)
 
 
 CHAPTER = Chapter("screens", "Screens", entries)

@@ -1,4 +1,4 @@
-"""The sentences of the verdict, of made-up results in pairs."""
+"""Output of the verdict, from made-up pairs of results."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ BEST: dict[Arm, dict[str, Any]] = {
     "baseline": {"fusion": "gated", "modulation.method": "none"},
 }
 BASE = [80.0, 81.5, 79.4, 80.6, 82.1, 80.9, 79.8, 81.2, 80.3, 81.7]
-NOISE = [0.313, -0.829, 0.117, 0.941, -0.409, 0.631, -0.727, -0.173, 0.523, -0.263]  # no two sums are the same
+NOISE = [0.313, -0.829, 0.117, 0.941, -0.409, 0.631, -0.727, -0.173, 0.523, -0.263]  # all sums of two differ
 
 
 @dataclass(frozen=True)
 class Results:
-    """Accuracies of a confirmation, in per cent.
+    """Accuracies of a confirmation, in percent.
 
     Args:
-        modulated, baseline: one for each seed.
-        ablation: of the better configuration with its modulation switched; None where it was not trained.
-        failed: seeds, by place, with which the modulated training failed.
-        assignments: put over the experiment.
-        plan: what was planned, if not as many seeds as there are results.
-        test: what was read of the test split.
-        is_same: whether the two configurations differ in the modulation alone.
+        modulated, baseline: accuracy for each seed.
+        ablation: accuracy of the better configuration with its modulation switched; None if it was not trained.
+        failed: positions of the seeds with which the modulated training failed.
+        assignments: assignments that override the experiment.
+        plan: plan of the confirmation; by default as many seeds as results.
+        test: scores on the test split.
+        is_same: whether the two configurations differ only in the modulation.
     """
 
     modulated: Sequence[float]
@@ -60,25 +60,25 @@ class Results:
 
     @property
     def given(self) -> str:
-        """The results as a table."""
-        rows = {"modulated": self.modulated, "unmodulated": self.baseline, "modulation switched": self.ablation or ()}
+        """Results as a Markdown table."""
+        rows = {"modulated": self.modulated, "baseline": self.baseline, "ablation": self.ablation or ()}
         lines = [f"| {name} | {' | '.join(f'{v:.1f}' for v in values)} |" for name, values in rows.items() if values]
         head = f"| | {' | '.join(f'seed {seed}' for seed in range(7, 7 + len(self.baseline)))} |"
         return "\n".join([head, "|---" * (1 + len(self.baseline)) + "|", *lines])
 
 
 def better(by: float, n: int = 10) -> list[float]:
-    """Return the unmodulated results plus some points and noise."""
+    """Return the baseline's results plus some points and noise."""
     return [value + by + noise for value, noise in zip(BASE[:n], NOISE, strict=False)]
 
 
 def alike(by: float, n: int = 10) -> list[float]:
-    """Return the unmodulated results plus some points and other noise."""
+    """Return the baseline's results plus some points and different noise."""
     return [value + by + noise for value, noise in zip(BASE[:n], reversed(NOISE), strict=False)]
 
 
 def screen(results: Results) -> str:
-    """Return what is printed at the end of a confirmation."""
+    """Return the output at the end of a confirmation."""
     asked = experiment(SEARCHED, *results.assignments)
     n = len(results.baseline)
     plan = results.plan or Plan(n, False, {"modulated": 0, "baseline": 1})
@@ -95,7 +95,7 @@ def screen(results: Results) -> str:
 
 
 def _trained(policy: ConfirmPolicy, role: Role, place: int, value: float, *, failed: bool) -> TrialRecord:
-    """Return a training as the record has it."""
+    """Return the record of a training."""
     of = policy.pairs.ablation_of or "modulated"
     changes = BEST[role] if role != "ablation" else ablation_changes(BEST, of)
     arm: Arm = "baseline" if role == "baseline" or (role == "ablation" and of == "modulated") else "modulated"
@@ -115,32 +115,32 @@ MODULATED, BASELINE = ArmScores(0.824, 0.009, ()), ArmScores(0.803, 0.011, ())
 TEST = TestScores("test/accuracy", 397, 10, MODULATED, BASELINE, Difference(0.021, None, None), {})
 VERDICTS: list[tuple[str, Results]] = [
     ("Modulation helps", Results(better(2), BASE, alike(0))),
-    ("Modulation helps, and is all that differs", Results(better(2), BASE, is_same=True)),
+    ("Modulation helps, and nothing else differs", Results(better(2), BASE, is_same=True)),
     ("Modulation hurts", Results(better(-2), BASE, alike(-2))),
     ("No difference", Results(better(0.1), BASE)),
-    ("No difference, and none as small can be shown", Results(better(0.001), BASE)),
-    ("The configurations differ, and it is not the modulation", Results(better(2), BASE, alike(1.9))),
-    ("The better one is not modulated, and it is not the modulation", Results(better(-2), BASE, alike(-0.2))),
-    ("The ablation was not trained, as the budget ended", Results(better(2), BASE)),
+    ("A difference too small to be detected", Results(better(0.001), BASE)),
+    ("The modulated configuration is better, but not because of the modulation", Results(better(2), BASE, alike(1.9))),
+    ("The baseline is better, but not because of the modulation", Results(better(-2), BASE, alike(-0.2))),
+    ("The ablation was not trained because the budget was spent", Results(better(2), BASE)),
     ("Three seeds", Results(better(0.1, 3), BASE[:3])),
     ("One seed", Results([82.0], [80.0])),
-    ("Seeds that change nothing", Results([82.0] * 6, [80.0] * 6)),
-    ("Results that differ too much to show anything", Results([10.0, 90.0], [90.0, 20.0])),
-    ("A training that failed", Results(better(0.1), BASE, failed=[3])),
+    ("Seeds make no difference", Results([82.0] * 6, [80.0] * 6)),
+    ("Results with too large a spread", Results([10.0, 90.0], [90.0, 20.0])),
+    ("A failed training", Results(better(0.1), BASE, failed=[3])),
     (
-        "Seeds that are added until it is clear",
+        "Seeds added until the result is clear",
         Results(better(3), BASE, alike(0), plan=Plan(20, True, SEQUENTIAL)),
     ),
     (
-        "Too few seeds to be clear at any number of them",
+        "Too few seeds for a sequential verdict",
         Results(better(3, 4), BASE[:4], plan=Plan(20, True, SEQUENTIAL)),
     ),
     (
-        "Seeds that were added after a verdict",
+        "Seeds added after a verdict",
         Results(better(3), BASE, alike(0), plan=Plan(20, True, SEQUENTIAL, fixed=(6,))),
     ),
     (
-        "The loss is what was searched for",
+        "The metric is the loss",
         Results(better(2), BASE, alike(0), assignments=["search.metric=val/loss", "search.mode=min"]),
     ),
     ("The test split was read", Results(better(0.1), BASE, test=TEST)),
