@@ -1,4 +1,4 @@
-"""`python -m search`."""
+"""Entry point of `python -m search`."""
 
 from search.cli.main import main
 

@@ -1,4 +1,4 @@
-"""Every command that the pages show is one that a test runs, or it is said why none does."""
+"""Tests of the commands shown on the pages: each one is run by a test, or has a reason why not."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.support.tells import tells
 
 @dataclass(frozen=True)
 class Run:
-    """Run by a test of this file, with words after it that make it small."""
+    """Command that a test of this file runs, with additional words that make it small."""
 
     test: str
     more: str = ""
@@ -38,7 +38,7 @@ class Run:
 
 @dataclass(frozen=True)
 class By:
-    """Run by another test, in its own words."""
+    """Command that another test covers in its own form."""
 
     file: str
     test: str
@@ -46,7 +46,7 @@ class By:
 
 @dataclass(frozen=True)
 class Not:
-    """Run by none."""
+    """Command that no test runs."""
 
     reason: str
 
@@ -63,14 +63,14 @@ CLUSTER = By("search/backend/test_cluster", "test_a_cluster_prepares_a_store_and
 SERVER = By(
     "search/tracking/test_tracking_server", "test_a_search_goes_on_while_the_server_does_not_and_delivers_later"
 )
-WHOLE = Not("`.ci/run` does it")
-JOB = Not("jobs need Ray's dashboard, which is none of our dependencies")
-HOSTS = Not("test_cluster.py starts two nodes on the loopback address; these listen to a network")
+WHOLE = Not("`.ci/run` or a developer runs it")
+JOB = Not("jobs need Ray's dashboard, which is not one of our dependencies")
+HOSTS = Not("it listens to a network; test_cluster.py starts two nodes on the loopback address instead")
 SEARCH, COMMANDS = "uv run run_search.py", "uv run python -m search"
 ONE_CORE = "search.resources.cpu=1 search.resources.gpu=0"
 
 TESTED: dict[str, Run | By | Not] = {
-    # in this order
+    # run by this file, in this order
     f"{SEARCH} experiments/demo.yaml": Run(DEMO, f"search.trials=2 trial.epochs=1 confirm.seeds=2 '{ONE_WORKER}'"),
     f"{COMMANDS} confirm demo": Run(DEMO),
     f"{COMMANDS} confirm demo --test": Run(DEMO),
@@ -92,7 +92,7 @@ TESTED: dict[str, Run | By | Not] = {
         SHELL
     ),
     'uv run python -c "import torch; print(torch.cuda.device_count())"': Run(SHELL),
-    # elsewhere
+    # covered by other tests
     f"{SEARCH} mine.yaml": By("docs/test_commands", TABLE),
     f"{SEARCH} mine.yaml --resume": By("search/commands/test_search", "test_more_trials_can_be_asked_for_on_resume"),
     f"{COMMANDS} confirm mine --test": By("docs/test_commands", DEMO),
@@ -141,8 +141,8 @@ TESTED: dict[str, Run | By | Not] = {
     "'s3://bucket/stores/vggsound')\"": CLUSTER,
     "uv run mlflow server --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000": SERVER,
     f"{SEARCH} experiments/demo.yaml name=there tracking.uri=http://127.0.0.1:5000": SERVER,
-    # nowhere
-    "pip install uv": Not("it fetches from a package index; `.ci/run` begins with it"),
+    # not run by any test
+    "pip install uv": Not("it downloads from a package index; `.ci/run` starts with it"),
     "uv run pytest": WHOLE,
     'uv run pytest -m "slow and not longer"': WHOLE,
     "uv run pytest -m longer": WHOLE,
@@ -152,7 +152,7 @@ TESTED: dict[str, Run | By | Not] = {
     "uv run mypy": WHOLE,
     "uv run pre-commit install": Not("it changes the clone"),
     f"{SEARCH} experiments/vggsound.yaml search.resources.gpu=auto search.budget.gpu_hours=100": Not(
-        "it needs a GPU; test_packing.py has the packing"
+        "it needs a GPU; test_resources.py and test_throughput.py cover packing"
     ),
     "uv run ray start --head --port=6379": HOSTS,
     "uv run ray start --address=HEAD:6379": HOSTS,
@@ -166,7 +166,7 @@ TESTED: dict[str, Run | By | Not] = {
 
 
 def words(command: str) -> list[str]:
-    """Of a command line of ours what the click command gets."""
+    """Return the arguments that the click command receives from one of our command lines."""
     return shlex.split(command.removeprefix(SEARCH).removeprefix(COMMANDS))
 
 
@@ -174,7 +174,7 @@ def ours() -> list[str]:
     return [command for command in commands() if command.startswith((SEARCH, COMMANDS))]
 
 
-# ---- what is shown, and what is run ----
+# ---- shown and tested commands ----
 
 
 def test_every_command_that_is_shown_is_tested_or_it_is_said_why_not():
@@ -202,7 +202,7 @@ def test_every_option_that_is_shown_is_one(command):
 
 
 def run(command: str, more: str = "") -> str:
-    """What a command of ours says, in this process; it must succeed."""
+    """Run one of our commands in this process; it must succeed. Return its output."""
     group = search_command if command.startswith(SEARCH) else main
     result = CliRunner().invoke(group, [*words(command), *shlex.split(more)])
     assert result.exit_code == 0, f"{command}\n{result.output}"
@@ -210,7 +210,7 @@ def run(command: str, more: str = "") -> str:
 
 
 def python(code: str, **environment: str) -> str:
-    """What a script says that is run in the working folder."""
+    """Run Python code in the working folder; it must succeed. Return its output."""
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
@@ -222,13 +222,13 @@ def python(code: str, **environment: str) -> str:
     return done.stdout
 
 
-# what MLflow's page asks for and does not have here, and what a browser says of a layout that takes it two frames
+# known errors of MLflow's page: a missing endpoint, and a layout that takes the browser two frames
 MLFLOWS_OWN = ("/users/current", "ResizeObserver loop completed with undelivered notifications")
 
 
 def look(address: str) -> None:
-    """The answer is what one sees at the address, and after three clicks from the front page; nothing leaves the
-    machine."""
+    """Check that the verdict is visible at the address, and after three clicks from the front page, without any
+    requests to other machines."""
     front, _, _ = address.partition("#")
     answer = headline(gather(Path("runs/demo")))
     with chromium() as browser:
@@ -252,7 +252,7 @@ def look(address: str) -> None:
 
 
 def serve(command: str) -> None:
-    """Run a command that serves a page, and look at the page."""
+    """Check a command that serves a page: it prints the address, the page is correct, and Ctrl-C ends it."""
     with served(*words(command)) as address:
         look(address)
 

@@ -1,4 +1,4 @@
-"""What the pages show of files and code is what the program takes."""
+"""Tests of the examples on the pages: files are valid, and code runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.tells import tells
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 IMAGE = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)\)")
-EXECUTED = {  # how many examples of a page, and the file of the tests that execute them
+EXECUTED = {  # page -> its number of Python examples, and the test file that executes them
     "README.md": (1, "docs/test_readme"),
     "docs/mlflow.md": (2, "docs/test_commands"),
     "docs/own_data.md": (2, "docs/test_readme"),
@@ -74,7 +74,7 @@ def test_every_experiment_file_that_is_shown_is_valid(tmp_path, monkeypatch, pag
 
 @pytest.fixture
 def plugged(tmp_path, monkeypatch, capsys) -> tuple[dict, str]:
-    """The page on the plug-in, executed from its top to its end as one script, and what that printed."""
+    """Execute the examples of the plug-in's page as one script; return its names and its output."""
     names: dict = {}
     with torch.random.fork_rng():
         for number, code in enumerate(blocks("docs/plugin.md", "python")[:4]):

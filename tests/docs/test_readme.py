@@ -1,4 +1,4 @@
-"""What the README shows is what the program does."""
+"""Tests of the README: its commands, files and examples work."""
 
 from __future__ import annotations
 
@@ -76,13 +76,13 @@ def test_the_plug_in_trains():
     }
     before = [p.detach().clone() for p in head.parameters()]
     exec(compile(code, "README.md", "exec"), names)
-    assert names["stats"].coefficient.min() < 1  # the leading one was held back
+    assert names["stats"].coefficient.min() < 1  # the leading modality was held back
     assert any(not torch.equal(a, b) for a, b in zip(before, head.parameters(), strict=True))
 
 
 @pytest.fixture
 def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder with a class of one's own, an experiment on it, and data for them."""
+    """Folder with a custom data class, an experiment on it, and data for both."""
     (tmp_path / "mine.py").write_text(block(OWN_DATA, "python", "class Clips"))
     (tmp_path / "mine.yaml").write_text(block("docs/search.md", "yaml", "mine:Clips"))
     generator = torch.Generator().manual_seed(0)
@@ -120,7 +120,7 @@ def test_data_of_ones_own_are_searched(mine: Path):
         [sys.executable, str(ROOT / "run_search.py"), "mine.yaml", *words], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"^ *text\b", done.stdout, flags=re.MULTILINE)  # what it reaches by itself
+    assert re.search(r"^ *text\b", done.stdout, flags=re.MULTILINE)  # accuracy of the text alone
     tells(done.stdout, "0 failed")
 
 
