@@ -77,7 +77,7 @@ def _curve(row: dict[str, str]) -> Curve:
 
 
 def read(path: Path = FILE) -> list[Curve]:
-    """Read the curves of a file; return none if the file does not exist."""
+    """Read the curves of a file; return an empty list if the file does not exist."""
     if not path.exists():
         return []
     with path.open(newline="") as file:

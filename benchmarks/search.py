@@ -284,7 +284,7 @@ def goals(results: dict[str, Result], fresh: dict[str, Sequence[float]]) -> str:
 
 
 def _no_worse(other: str, ours: Sequence[float], theirs: Sequence[float]) -> str:
-    """Return whether ours is no worse. It is missed only if the 95 % interval of the paired difference is below 0."""
+    """Return the line on quality: missed only if the 95 % interval of the paired difference is below 0."""
     found = t_interval([100 * value for value in ours], [100 * value for value in theirs])
     error = "" if found.sd is None else f" ± {found.sd / math.sqrt(found.n):.2f}"
     if found.mean >= 0:

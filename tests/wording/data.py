@@ -278,7 +278,7 @@ VIDEOS_ALONE: list[tuple[str, str, str, str, Callable[[], None]]] = [
     ("Videos are prepared", PREPARE, CAN, "", nothing),
     ("Unusable videos", PREPARE, CAN, "Four of nine videos are unusable.", unusable),
     ("Unusable videos, within the limit", PREPARE, ALLOWED, "Four of nine videos are unusable.", unusable),
-    ("A file in place of the store", PREPARE, CAN, "`store` is a file.", file_at_the_store),
+    ("A file at the path of the store", PREPARE, CAN, "`store` is a file.", file_at_the_store),
     ("A store with an unknown kind of URI", PREPARE, UNKNOWN, "", nothing),
     ("A store with a password in its URI", PREPARE, SECRET, "", nothing),
     ("A store with a URI, prepared on a cluster", PREPARE, FROM_A_CLUSTER, "", nothing),
