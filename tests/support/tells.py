@@ -20,11 +20,11 @@ def tells(text: object, *facts: object) -> None:
     >>> tells("at most 10", 1)
     Traceback (most recent call last):
     ...
-    AssertionError: 1 is not told in: at most 10
+    AssertionError: 1 is missing in: at most 10
     """
     plain = " ".join(str(text).split())
     for fact in facts:
         words = " ".join(str(fact).split())
         before = r"(?<![\w.])" if re.match(r"\w", words) else ""
         after = r"(?!\w|\.\d)" if re.search(r"\w$", words) else ""
-        assert re.search(before + re.escape(words) + after, plain), f"{words} is not told in: {plain}"
+        assert re.search(before + re.escape(words) + after, plain), f"{words} is missing in: {plain}"
