@@ -1,4 +1,4 @@
-"""What a search found: the best trial of each arm, and what the difference between them is worth."""
+"""Best trials of a search: each arm's best, its Pareto front, and the difference between the arms."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ METRIC = "val/accuracy"
 
 @dataclass(frozen=True)
 class Best:
-    """An arm's best trial."""
+    """Best trial of an arm."""
 
     trial: TrialRecord
     metrics: dict[str, float]  # of its best epoch
@@ -31,7 +31,7 @@ class Best:
 
 @dataclass(frozen=True)
 class Effort:
-    """What was spent on an arm."""
+    """Trials and epochs spent on an arm."""
 
     trials: int
     epochs: int
@@ -39,7 +39,7 @@ class Effort:
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean difference with its two-sided 95 % interval over the validation examples."""
+    """Mean difference with its two-sided 95 % interval over the validation examples."""
 
     mean: float
     low: float
@@ -48,43 +48,44 @@ class Interval:
 
 
 def has_result(trial: TrialRecord) -> bool:
-    """Whether a trial was trained to the end, or stopped early after an epoch or more."""
+    """Return whether a trial finished, or was stopped early after at least one epoch."""
     return trial.status in ("finished", "stopped") and trial.best is not None
 
 
 def trials_with_result(record: SearchRecord, arm: Arm) -> list[TrialRecord]:
-    """An arm's trials that have one, by number."""
+    """Return an arm's trials that have a result, sorted by number."""
     mine = (trial for trial in record if trial.arm == arm and has_result(trial))
     return sorted(mine, key=attrgetter("number"))
 
 
 def best_of(record: SearchRecord, arm: Arm, metric: str, mode: str) -> Best | None:
-    """The arm's best trial, the first of equal ones; None where none has an epoch to show."""
+    """Return the arm's best trial (the first on ties), or None if no trial has a result."""
     pick = max if mode == "max" else min
     trial = pick(trials_with_result(record, arm), key=attrgetter("best"), default=None)
     return None if trial is None else Best(trial, trial.best_epoch(metric) or {}, trial.best or 0.0)
 
 
 def bests(record: SearchRecord, objective: Objective) -> dict[Arm, Best]:
-    """The best trial of each arm that has a result."""
+    """Return the best trial of each arm that has a result."""
     found = {arm: best_of(record, arm, objective.metric, objective.mode) for arm in ARMS}
     return {arm: best for arm, best in found.items() if best is not None}
 
 
 def front_of(record: SearchRecord, arm: Arm, objectives: Sequence[Objective]) -> list[TrialRecord]:
-    """The arm's Pareto front: the trials than which no other is as good in every objective and better in one.
+    """Return the arm's Pareto front: the trials that no other trial dominates.
 
-    A trial stands there with its best epoch, by the first objective: the one whose weights are kept. Of trials that
-    are equal in all of them the first counts.
+    A trial dominates another if it is at least as good in every objective and better in one. Each trial is compared at
+    its best epoch by the first objective, whose weights are kept. Of trials that are equal in every objective, only the
+    first is returned.
     """
-    first: dict[tuple[float, ...], TrialRecord] = {}  # of equal ones
+    first: dict[tuple[float, ...], TrialRecord] = {}  # the first trial at each point
     for trial in trials_with_result(record, arm):
         first.setdefault(_point(trial, objectives), trial)
     return [trial for point, trial in first.items() if not any(_is_beaten(point, by) for by in first)]
 
 
 def _point(trial: TrialRecord, objectives: Sequence[Objective]) -> tuple[float, ...]:
-    """The objectives at the trial's best epoch, more is better."""
+    """Return the objectives at the trial's best epoch, signed so that more is better."""
     best = trial.best_epoch(objectives[0].metric) or {}
     return tuple(best[o.metric] * (1 if o.mode == "max" else -1) for o in objectives)
 
@@ -99,21 +100,23 @@ def effort_of(record: SearchRecord, arm: Arm) -> Effort:
 
 
 def winner(best: dict[Arm, Best], mode: str) -> Best:
-    """The better of the arms' best. Equal ones go to the baseline, which is the simpler."""
+    """Return the better of the arms' best trials. On ties this is the baseline, which is simpler."""
     pick = max if mode == "max" else min
     return pick((best[arm] for arm in ARMS if arm in best), key=attrgetter("value"))
 
 
 def lead(best: Mapping[Arm, Best], metric: str, weights: Callable[[int], Path]) -> Interval | None:
-    """What the best of the two arms differ by over the validation examples, where it is accuracy that was searched.
+    """Return the difference in validation accuracy between the arms' best trials.
+
+    None if an arm has no result, or if the search did not optimise accuracy.
 
     Args:
-        best: of each arm.
-        metric: that was searched.
-        weights: trial number -> file of its best epoch's weights.
+        best: best trial of each arm.
+        metric: metric that the search optimised.
+        weights: function from a trial's number to the file with the weights of its best epoch.
 
     Raises:
-        CheckpointError, RemoteError: a model's answers are not to be had.
+        CheckpointError, RemoteError: if a model's predictions cannot be read.
     """
     if metric != METRIC or len(best) < len(ARMS):
         return None
@@ -122,10 +125,10 @@ def lead(best: Mapping[Arm, Best], metric: str, weights: Callable[[int], Path]) 
 
 
 def class_accuracy(state: Mapping[str, Any]) -> Tensor:
-    """The share of each class's validation samples that are right, of a checkpoint: float64 [K], NaN where it has none.
+    """Return the validation accuracy of each class from a checkpoint: float64 [K], NaN for classes without samples.
 
     Raises:
-        KeyError: the checkpoint is of a version that kept no class ids.
+        KeyError: if the checkpoint has a version that stores no class ids.
     """
     classes, targets = len(state["classes"]), state["targets"]
     found: Tensor = targets[state["correct"]].bincount(minlength=classes).double() / targets.bincount(minlength=classes)
@@ -133,10 +136,10 @@ def class_accuracy(state: Mapping[str, Any]) -> Tensor:
 
 
 def paired_interval(modulated: Tensor, baseline: Tensor) -> Interval:
-    """The difference in accuracy of two models on the same examples, by the normal approximation.
+    """Return the difference in accuracy of two models on the same examples, by the normal approximation.
 
     Args:
-        modulated, baseline: which examples each got right, bool [N].
+        modulated, baseline: whether each example is classified correctly, bool [N].
     """
     difference = modulated.double() - baseline.double()
     mean, examples = float(difference.mean()), len(difference)

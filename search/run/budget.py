@@ -1,4 +1,4 @@
-"""What a search may spend, what it has spent, and whether that is the end of it."""
+"""Budget of a search: what it may spend, what it has spent, and when it ends the search."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from search.run.causes import Cause, Reason
 
 @dataclass
 class Spent:
-    """What a search has used, over all its sessions.
+    """Resources that a search has used, over all its sessions.
 
     Args:
-        wall_seconds: from the opening of each session to its last event.
-        gpu_seconds: of the epochs that were reported, whichever ran at the same time, each times its share of a GPU.
-        epochs: that were trained and reported.
-        inherited_epochs: that were reported, and that another trial had trained.
-        saved_seconds: that their training took there.
-        saved_gpu_seconds: likewise, each times the share of a GPU.
+        wall_seconds: wall time of all sessions, each from its opening to its last event.
+        gpu_seconds: training time of all trials, also of parallel ones, times each trial's share of a GPU.
+        epochs: number of epochs that were trained and reported.
+        inherited_epochs: number of reported epochs that another trial had trained.
+        saved_seconds: training time that the inherited epochs would have taken.
+        saved_gpu_seconds: the same time, times each trial's share of a GPU.
     """
 
     wall_seconds: float = 0.0
@@ -33,7 +33,7 @@ class Spent:
         return Spent(*(mine + others for mine, others in zip(astuple(self), astuple(other), strict=True)))
 
     def epoch(self, metrics: Mapping[str, float], gpu: float) -> None:
-        """Another one was reported, by a trial that had so many GPUs."""
+        """Add a reported epoch of a trial that uses `gpu` GPUs."""
         seconds = metrics.get("seconds", 0.0)
         if "inherited" in metrics:
             self.inherited_epochs += 1
@@ -48,9 +48,9 @@ NOTHING = Spent()
 
 
 def reserve(trainings: int, epochs: int, spent: Spent) -> Spent:
-    """What trainings will take that are still to come, if an epoch of theirs takes what one of the search did so far.
+    """Estimate the cost of future trainings from the search's mean cost per epoch so far.
 
-    Before the first epoch nothing is known but their number.
+    Before the first epoch, only the number of epochs is known.
     """
     total = trainings * epochs
     if not spent.epochs:
@@ -59,7 +59,7 @@ def reserve(trainings: int, epochs: int, spent: Spent) -> Spent:
 
 
 def _limits(budget: Budget, spent: Spent) -> list[tuple[float, float, str]]:
-    """What is limited: the limit, what of it was spent, and the unit of both."""
+    """Return each limit that is set, with the amount spent and the unit of both."""
     parts = (
         (budget.hours, spent.wall_seconds / 3600, "hour"),
         (budget.gpu_hours, spent.gpu_seconds / 3600, "GPU-hour"),
@@ -69,7 +69,7 @@ def _limits(budget: Budget, spent: Spent) -> list[tuple[float, float, str]]:
 
 
 def is_limit_of(budget: Budget, reason: Reason) -> bool:
-    """Whether it is this very budget that a trial was stopped for.
+    """Return whether a trial was stopped by a limit that this budget still has.
 
     >>> stopped = Reason(Cause.BUDGET, {"limit": 2.0, "unit": "hour", "reserved": 0.5})
     >>> is_limit_of(Budget(hours=2), stopped), is_limit_of(Budget(hours=4), stopped)
@@ -80,21 +80,22 @@ def is_limit_of(budget: Budget, reason: Reason) -> bool:
 
 
 def remaining(budget: Budget, spent: Spent) -> list[tuple[float, str]]:
-    """What there is of each limit still: how much, and of what.
+    """Return what remains of each limit: the amount and its unit.
 
     >>> remaining(Budget(hours=2, epochs=100), Spent(wall_seconds=1800.0, epochs=130))
     [(1.5, 'hours'), (0, 'epochs')]
     """
-    return [(max(0, limit - used), f"{unit}s") for limit, used, unit in _limits(budget, spent)]
+    left = [(max(0, limit - used), unit) for limit, used, unit in _limits(budget, spent)]
+    return [(amount, unit if amount == 1 else f"{unit}s") for amount, unit in left]
 
 
 def stop_reason(budget: Budget, spent: Spent, reserved: Spent = NOTHING) -> Reason | None:
-    """Why a search ends, where its budget is spent but for what is reserved for its confirmation; else None.
+    """Return why the budget ends a search, or None. The part reserved for the confirmation counts as spent.
 
     >>> str(stop_reason(Budget(hours=2, epochs=100), Spent(wall_seconds=7200.0, epochs=99)))
     'budget: 2 hours are spent'
     >>> str(stop_reason(Budget(epochs=100), Spent(epochs=80), Spent(epochs=20)))
-    'budget: 100 epochs are spent, of which 20 are set aside for the confirmation'
+    'budget: 100 epochs are spent, including 20 reserved for the confirmation'
     """
     both = zip(_limits(budget, spent), _limits(budget, reserved), strict=True)
     for (limit, used, unit), (_, kept, _) in both:

@@ -1,6 +1,6 @@
-"""Why a trial ended before its last epoch, or a search before its last trial: a cause and its facts.
+"""Causes: why a trial ended before its last epoch, or a search before its last trial.
 
-What decides reads these. The sentence is made where somebody reads it, by `str`.
+Decisions use the cause and its facts; `str` makes a sentence of them for users.
 """
 
 from __future__ import annotations
@@ -11,24 +11,26 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from datasets.index.list_files import count
+
 
 class Cause(StrEnum):
-    """What ended it, and in which words of facts."""
+    """What ended a trial or a search; the docstring of each member lists its facts."""
 
     BUDGET = "budget"
-    """limit, unit; reserved: for the confirmation."""
+    """limit, unit; reserved: part of the limit that is reserved for the confirmation."""
     ASHA = "asha"
-    """place, of, epochs, promoted; peers: see `PEERS`."""
+    """place, of, epochs, promoted; peers: a key of `PEERS`."""
     MEDIAN = "median"
-    """of, epochs; peers: see `PEERS`."""
+    """of, epochs; peers: a key of `PEERS`."""
     ERROR = "error"
     """text: the exception."""
     OUT_OF_MEMORY = "out_of_memory"
-    """resources: the last that were tried; text: the exception."""
+    """resources: the last ones tried; text: the exception."""
     WORKER_DIED = "worker_died"
-    """times; text: what is known of the last time."""
+    """times; text: what is known about the last time."""
     TEXT = "text"
-    """text: the sentence of a journal of version 1 or 2."""
+    """text: the sentence in a journal of version 1 or 2."""
 
 
 PEERS = {
@@ -40,11 +42,11 @@ PEERS = {
 
 @dataclass(frozen=True)
 class Reason:
-    """A cause and its facts.
+    """Cause with its facts.
 
     Args:
-        cause: what ended it.
-        facts: name -> number or text, as `Cause` lists them for each.
+        cause: what ended the trial or the search.
+        facts: name -> number or text; `Cause` lists the names.
     """
 
     cause: Cause
@@ -54,15 +56,15 @@ class Reason:
         return _SENTENCES[self.cause](**self.facts)
 
     def as_json(self) -> dict[str, Any]:
-        """For the journal; read again by `reason_of`."""
+        """Return the reason as a value for the journal, which `reason_of` reads."""
         return {"cause": self.cause.value, **self.facts}
 
 
 def reason_of(value: Mapping[str, Any] | str) -> Reason | None:
-    """The reason in an event of the journal; None where a trial just finished.
+    """Return the reason in an event of the journal, or None for a trial that finished.
 
     Args:
-        value: what `Reason.as_json` gave, or a sentence, as journals of version 1 and 2 have it.
+        value: result of `Reason.as_json`, or a sentence from a journal of version 1 or 2.
     """
     if isinstance(value, str):
         return _reason_of_sentence(value)
@@ -70,12 +72,13 @@ def reason_of(value: Mapping[str, Any] | str) -> Reason | None:
 
 
 def failure(error: BaseException | str) -> Reason:
-    """A trial failed by an exception."""
+    """Return the reason of a trial that failed with an exception."""
     return Reason(Cause.ERROR, {"text": str(error)})
 
 
 def ordinal(n: int) -> str:
-    """
+    """Return a number as an English ordinal.
+
     >>> [ordinal(n) for n in (1, 2, 3, 4, 11, 22)]
     ['1st', '2nd', '3rd', '4th', '11th', '22nd']
     """
@@ -88,23 +91,24 @@ def ordinal(n: int) -> str:
 
 def _budget(limit: float, unit: str, reserved: float = 0.0) -> str:
     sentence = f"budget: {limit:g} {unit} is spent" if limit == 1 else f"budget: {limit:g} {unit}s are spent"
-    return f"{sentence}, of which {reserved:.3g} are set aside for the confirmation" if reserved else sentence
+    return f"{sentence}, including {reserved:.3g} reserved for the confirmation" if reserved else sentence
 
 
 def _asha(place: int, of: int, epochs: int, promoted: int, peers: str) -> str:
-    return f"asha: {ordinal(place)} of {of} {PEERS[peers]} after {epochs} epochs, {promoted} may go on"
+    rank = f"{ordinal(place)} of {of} {PEERS[peers]} after {count(epochs, 'epoch')}"
+    return f"asha: {rank}; at most {promoted} may continue"
 
 
 def _median(of: int, epochs: int, peers: str) -> str:
-    return f"median: worse than half of {of} other {PEERS[peers]} after {epochs} epochs"
+    return f"median: worse than half of the {of} other {PEERS[peers]} after {count(epochs, 'epoch')}"
 
 
 def _out_of_memory(resources: str, text: str) -> str:
-    return f"out of memory, with {resources} at last: {text}"
+    return f"out of memory even with {resources}: {text}"
 
 
 def _worker_died(times: int, text: str) -> str:
-    return f"its worker died {times} times, the last time so: {text}"
+    return f"its worker died {count(times, 'time')}; the last time: {text}"
 
 
 def _text(text: str) -> str:
@@ -127,7 +131,10 @@ _BUDGET_SENTENCE = re.compile(
 
 
 def _reason_of_sentence(text: str) -> Reason | None:
-    """A budget is recognised, since what it stopped goes on once there is more."""
+    """Return the reason in a sentence of an old journal, or None if it is empty.
+
+    Budgets are recognised, because trials that a budget stopped continue once there is more of it.
+    """
     if not (found := _BUDGET_SENTENCE.match(text)):
         return Reason(Cause.TEXT, {"text": text}) if text else None
     facts = {"limit": float(found["limit"]), "unit": found["unit"], "reserved": float(found["reserved"] or 0)}

@@ -1,4 +1,4 @@
-"""Where a run's trials keep their checkpoints: its own folder, or a path or URI that all nodes of a cluster see."""
+"""Storage of a run's checkpoints: its own folder, or a path or URI that all nodes of a cluster can access."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from ogmge.fit import BEST, LAST
 from search.experiment.schema import Experiment
 from search.run.folder import RunFolder, trial_folder, write
 
-KEPT = (BEST, LAST)  # in this order: a trial goes on from the last, and the best is never behind it
+KEPT = (BEST, LAST)  # saved in this order, so that the best is never older than the state to resume from
 
 
 @dataclass(frozen=True)
 class Storage:
-    """The files of a run's trials.
+    """Storage of the checkpoints of a run's trials.
 
     Args:
-        where: an absolute path, or a URI.
-        run: the run's folder in it, of a name that no other run has; empty where all of it is the run's.
+        where: absolute path, or a URI.
+        run: name of the run's folder there, which no other run has; empty if the whole place belongs to the run.
     """
 
     where: str
@@ -32,32 +32,35 @@ class Storage:
 
     @property
     def folder(self) -> Path | None:
-        """The run's, where it is a path."""
+        """Folder of the run, or None if the storage is a URI."""
         folder = local_folder(self.where)
         return None if folder is None else folder / self.run
 
     @property
     def remote(self) -> Remote:
-        """Where the files are, by the names that `name` gives."""
+        """Access to the files, by the names that `name` returns."""
         return Remote(self.where)
 
     @property
     def display_name(self) -> str:
-        """For people."""
+        """Place of the files, as shown to users."""
         return str(self.folder or f"{self.run} at {self.where}")
 
     @contextmanager
     def training(self, number: int) -> Iterator[tuple[Path, Callable[[], None]]]:
-        """In a worker: the folder that a trial trains in, as it was left, and what keeps it, to be called each epoch.
+        """Provide, in a worker, the folder that a trial trains in, and a function that saves it, to be called each
+        epoch.
+
+        The folder holds what earlier sessions saved.
 
         Raises:
-            RemoteError: it cannot be reached.
+            RemoteError: if the storage cannot be reached.
         """
         if self.folder is not None:
             yield trial_folder(self.folder, number), lambda: None
             return
         remote, prefix = self.remote, f"{self.run}-{number:04d}-"
-        for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):  # by a worker that was killed
+        for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):  # left by a worker that was killed
             shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=prefix) as name:
             files = [Path(name, kept) for kept in KEPT]
@@ -74,19 +77,19 @@ class Storage:
             yield Path(name), keep
 
     def weights(self, number: int, cache: Path) -> Path:
-        """The file of a trial's best weights, once it has ended, if it has any; from a URI it is brought to `cache`.
+        """Return the file with an ended trial's best weights, if it has any; a file at a URI is copied to `cache`.
 
         Raises:
-            RemoteError: it cannot be reached.
+            RemoteError: if the storage cannot be reached.
         """
         return self.remote.fetch(self._name(number, BEST), trial_folder(cache, number) / BEST)
 
     def tidy(self, number: int) -> None:
-        """Takes away what a trial that has ended needs no more: the state to go on from."""
+        """Delete the state to resume from, which a trial no longer needs once it has ended."""
         self.remote.delete(self._name(number, LAST))
 
     def name(self, folder: str, file: str = "") -> str:
-        """The name of a file, or of a folder of the run."""
+        """Return the name of a file in a folder of the run, or of the folder."""
         return "/".join(filter(None, (self.run, folder, file)))
 
     def _name(self, number: int, file: str) -> str:
@@ -94,7 +97,7 @@ class Storage:
 
 
 def storage_of(experiment: Experiment, folder: RunFolder) -> Storage:
-    """What an experiment asks for; the name of the run's folder in it is kept in the run's own."""
+    """Return the storage that an experiment asks for. The run's own folder keeps the name of its folder there."""
     where = experiment.search.storage
     if where is None:
         return Storage(str(folder.tune.resolve()))
@@ -104,7 +107,7 @@ def storage_of(experiment: Experiment, folder: RunFolder) -> Storage:
 
 
 def _stamp(file: Path) -> tuple[int, int] | None:
-    """Another one each time that the file is written."""
+    """Return a value that changes whenever the file is written; None if there is no file."""
     if not file.exists():
         return None
     found = file.stat()

@@ -1,4 +1,4 @@
-"""What earlier searches can teach a new one: those of their trials that could be trials of it."""
+"""Trials of earlier searches that a new search can learn from."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from datasets.index.list_files import count
 from search.experiment.load import load
 from search.experiment.mistakes import UserError
 from search.experiment.placement import Placement, place, values_of
@@ -16,21 +17,21 @@ from search.run.best import has_result
 from search.run.folder import UNKNOWN, RunFolder, find, fingerprint_in
 from search.run.journal import TrialRecord, read
 
-SEED = "seed"  # path of what may differ
+SEED = "seed"  # path of the setting that may differ
 
 
 class EarlierError(UserError):
-    """An entry of `search.learn_from` that cannot be learned from."""
+    """Entry of `search.learn_from` that cannot be used."""
 
 
 @dataclass(frozen=True)
 class EarlierRun:
-    """A search to learn from.
+    """Earlier search to learn from.
 
     Args:
-        name: as the experiment has it.
-        trials: that can be learned from, as the new search samples them; of their epochs the best and the last.
-        omitted: why the others cannot, and how many of them.
+        name: its name or folder, as in `search.learn_from`.
+        trials: usable trials, in the new search's space, each with its best and its last epoch only.
+        omitted: reason -> number of trials that cannot be used for this reason.
     """
 
     name: str
@@ -42,8 +43,9 @@ class EarlierRun:
         >>> str(EarlierRun("a", (), {"no result": 2, "another `epochs`": 1}))
         'the sampler learns from 0 of the 3 trials of a; omitted: 2 with no result, 1 with another `epochs`'
         """
-        count = len(self.trials)
-        summary = f"the sampler learns from {count} of the {count + sum(self.omitted.values())} trials of {self.name}"
+        used = len(self.trials)
+        total = count(used + sum(self.omitted.values()), "trial")
+        summary = f"the sampler learns from {used} of the {total} of {self.name}"
         reasons = ", ".join(f"{number} with {reason}" for reason, number in self.omitted.items())
         return f"{summary}; omitted: {reasons}" if reasons else summary
 
@@ -51,16 +53,16 @@ class EarlierRun:
 def read_earlier(experiment: Experiment, runs: Path, fingerprint: str) -> list[EarlierRun]:
     """Read the searches of `search.learn_from`.
 
-    What an earlier search had itself learned is not handed on: only its own trials are.
+    Only the trials of these searches are read, not those that they had learned from in turn.
 
     Args:
-        experiment: that is to learn.
-        runs: the folder of all runs.
-        fingerprint: of its data.
+        experiment: experiment that is to learn.
+        runs: folder of all runs.
+        fingerprint: fingerprint of the experiment's data.
 
     Raises:
-        EarlierError: a sentence for each that is missing, is named twice, is of other data or another metric, or is
-            this search.
+        EarlierError: if a search is missing, is named twice, is this search itself, or used other data or another
+            metric; one sentence per problem.
     """
     searches: list[EarlierRun] = []
     problems: list[str] = []
@@ -70,7 +72,7 @@ def read_earlier(experiment: Experiment, runs: Path, fingerprint: str) -> list[E
             folder = _find(name, experiment, runs)
             first = names.setdefault(folder.path.resolve(), name)
             if first != name:
-                raise EarlierError(f"{first} and {name} are the same search: keep one of them")
+                raise EarlierError(f"{first} and {name} are the same search: keep only one of them")
             searches.append(_read(name, folder, experiment, fingerprint))
         except UserError as error:
             problems += [f"`search.learn_from`: {sentence}" for sentence in error.sentences]
@@ -80,10 +82,10 @@ def read_earlier(experiment: Experiment, runs: Path, fingerprint: str) -> list[E
 
 
 def _find(name: str, experiment: Experiment, runs: Path) -> RunFolder:
-    """The folder of an earlier search."""
+    """Return the folder of an earlier search."""
     own = (runs / experiment.name).resolve()
     if own in ((runs / name).resolve(), Path(name).resolve()):
-        raise EarlierError(f"{name} is this search itself: name an earlier one")
+        raise EarlierError(f"{name} is this search itself: name an earlier search")
     folder = RunFolder(find(name, runs))
     if not folder.journal.exists():
         raise EarlierError(f"there is no search in {folder.path}")
@@ -106,30 +108,34 @@ def _read(name: str, folder: RunFolder, experiment: Experiment, fingerprint: str
 
 
 def _check_comparable(name: str, before: Experiment, now: Experiment, then: str, fingerprint: str) -> None:
-    """Check that the results of two searches can stand side by side: they are of the same data, and the same metric."""
+    """Raise `EarlierError` unless two searches used the same data and the same metric."""
     problems = []
     if UNKNOWN in (then, fingerprint):
         if then != fingerprint or before.dataset != now.dataset:
-            problems.append(f"it cannot be verified that {name} is of the same data (no fingerprint): remove it")
+            problems.append(f"cannot verify that {name} used the same data (no fingerprint): remove it from the list")
     elif then != fingerprint:
-        problems.append(f"{name} is of other data (fingerprint {then} there, {fingerprint} here): remove it")
+        problems.append(f"{name} used other data (fingerprint {then}, now {fingerprint}): remove it from the list")
     metrics = [" and ".join(f"{o.metric} ({o.mode})" for o in each.search.objectives) for each in (before, now)]
     if metrics[0] != metrics[1]:
-        problems.append(f"{name} optimised {metrics[0]}, and this search optimises {metrics[1]}: remove it")
+        problems.append(
+            f"{name} optimised {metrics[0]}, but this search optimises {metrics[1]}: remove it from the list"
+        )
     if problems:
         raise EarlierError(*problems)
 
 
 def _place(trial: TrialRecord, before: Experiment, now: Experiment) -> Placement:
-    """Where an earlier trial lies in the new space, whatever its seed where that is not searched."""
+    """Return where an earlier trial lies in the new space. Its seed is ignored unless the seed is searched."""
     values = values_of(with_changes(before.trial, trial.changes), whole=now.space)
     own_seed = {} if SEED in now.space else {SEED: now.trial.seed}
     return place(now, values | own_seed, trial.arm)
 
 
 def _obstacle(trial: TrialRecord, placed: Placement) -> str | None:
-    """Why an earlier trial cannot be one of the new search, None where it can: paths without values, so that trials
-    with the same reason are counted together."""
+    """Return why an earlier trial cannot be one of the new search, or None if it can.
+
+    The reason names paths without values, so that trials with the same reason are counted together.
+    """
     if not has_result(trial):
         return "no result"
     searched = [f"`{path}`" for path in placed.outside if path in placed.nearest]
@@ -139,7 +145,7 @@ def _obstacle(trial: TrialRecord, placed: Placement) -> str | None:
 
 
 def _as_own(trial: TrialRecord, placed: Placement, search: Search) -> TrialRecord:
-    """An earlier trial in the new space, with all that a sampler can learn from it and nothing else."""
+    """Return an earlier trial as a trial of the new space, with only what a sampler can learn from."""
     best = trial.best_epoch(search.objective.metric)
     keys = ("epoch", "best", *(objective.metric for objective in search.objectives))
     epochs = [{key: e[key] for key in keys} for e in trial.epochs if e is best or e is trial.epochs[-1]]

@@ -1,4 +1,4 @@
-"""The folder of a run, `runs/NAME`: what is where in it, and who may work in it."""
+"""Folder of a run, `runs/NAME`: its files, the experiment and the data that it belongs to, and its lock."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from search.experiment.mistakes import UserError
 from search.experiment.schema import Experiment, Search, as_values, to_yaml
 from search.run.version import VERSION, read_values
 
-MAY_CHANGE = (  # on resume
+MAY_CHANGE = (  # keys that may change on resume
     "search.trials",
     "search.resources.cpu",
     "search.resources.gpu",
@@ -35,17 +35,17 @@ MAY_CHANGE = (  # on resume
     "search.share_prefixes",
     "search.prefixes.max_gb",
 )
-UNKNOWN = "unknown"  # the fingerprint of data that have none
+UNKNOWN = "unknown"  # fingerprint of data that have none
 LOCK_WAIT_S = 0.4  # `at_work` holds the lock of a folder for a moment
-FULL = (errno.ENOSPC, errno.EDQUOT)  # no room on the disk, or no more for this user
+FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk is full, or the user's quota is used up
 
 
 class FolderError(UserError):
-    """A run folder that cannot be used as asked: a sentence that says how it can."""
+    """Run folder that cannot be used as asked; the message says what to do."""
 
 
 def trial_folder(tune: Path, number: int) -> Path:
-    """The folder of a trial's checkpoints, below that of all trials."""
+    """Return the folder of a trial's checkpoints in `tune`, the folder of all trials."""
     return tune / f"{number:04d}"
 
 
@@ -61,10 +61,10 @@ class _Place:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Where a run's files are.
+    """Paths of a run's files.
 
     Args:
-        path: as people are shown it, relative where it was given so.
+        path: folder of the run, relative if the user gave it so; messages show it.
     """
 
     path: Path
@@ -73,14 +73,14 @@ class RunFolder:
     identity = _Place("run.json")  # see `identify`
     tune = _Place("tune")
     journal = _Place("tune", "journal.jsonl")
-    packing = _Place("tune", "packing.json")  # what a trial is given, where that was measured
+    packing = _Place("tune", "packing.json")  # resources per trial, if they were measured
     storage = _Place("storage")  # holds the name of the run's folder in `search.storage`
-    training = _Place("train.json")  # how a training run by itself is trained, once an epoch of it was
+    training = _Place("train.json")  # settings of a training without a search, once an epoch is trained
     best = _Place("best.yaml")
     trials = _Place("trials.csv")
     verdict = _Place("verdict.json")
     report = _Place("report.html")
-    readings = _Place("test_readings.jsonl")  # of the test split, a line each
+    readings = _Place("test_readings.jsonl")  # one line per reading of the test split
 
     @property
     def has_progress(self) -> bool:
@@ -90,21 +90,21 @@ class RunFolder:
 
     @property
     def confirmation(self) -> RunFolder:
-        """That of the confirmation's trainings."""
+        """Folder of the confirmation's trainings."""
         return RunFolder(self.path / "confirm")
 
     @property
     def probe_curve(self) -> RunFolder:
-        """That of the trainings that are probed while they run."""
+        """Folder of the trainings that are probed while they run."""
         return RunFolder(self.path / "probe_curve")
 
     def trial(self, number: int) -> Path:
-        """The folder of a trial's checkpoints."""
+        """Return the folder of a trial's checkpoints."""
         return trial_folder(self.tune, number)
 
 
 def write(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
+    """Write a file completely or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
@@ -114,25 +114,28 @@ def write(path: Path, text: str) -> None:
 
 
 def differences_from(experiment: Experiment, path: Path, also: Collection[str] = ()) -> list[str]:
-    """What of an experiment may not differ from the one in a file and does, in words.
+    """Return a phrase for each setting that differs from an experiment file, except those that may change on resume.
 
     Args:
-        experiment: as it is now.
-        path: of the file.
-        also: what may not differ either, though it may in a resumed search.
+        experiment: experiment as it is now.
+        path: file with the experiment as it was.
+        also: keys that may not change here, although they may on resume.
 
     Raises:
-        FolderError: the file is damaged.
+        FolderError: if the file is corrupt.
     """
     now = flat(as_values(experiment))
     before = {**_defaults_since(now), **_read_flat(path)}
     may = set(MAY_CHANGE).difference(also)
     different = [key for key in {**before, **now} if before.get(key) != now.get(key) and key not in may]
-    return [f"`{key}` was {before.get(key)!r} and is {now.get(key)!r}" for key in different]
+    return [f"`{key}` was {before.get(key)!r} and is now {now.get(key)!r}" for key in different]
 
 
 def _defaults_since(now: Mapping[str, Any]) -> dict[str, Any]:
-    """The defaults of `search`, by dotted path: a file that was written before a key existed means its default."""
+    """Return the defaults of `search` for the keys in `now`, by dotted path.
+
+    A file that was written before a key existed means its default.
+    """
     defaults = flat({"search": Search().model_dump(mode="json")})
     return {key: value for key, value in defaults.items() if key in now}
 
@@ -142,15 +145,15 @@ def _read_flat(path: Path) -> dict[str, Any]:
         return flat(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (yaml.YAMLError, UnicodeDecodeError, AttributeError) as error:
         raise FolderError(
-            f"{path} is damaged, so it cannot be verified that this is the same experiment: delete it if you know that "
-            "it is, and repeat this command"
+            f"{path} is corrupt; cannot verify that this is the same experiment: if you know that it is, delete the "
+            "file and repeat this command"
         ) from error
 
 
 def _check_new(folder: RunFolder, name: str) -> None:
     if folder.path.exists() and any(p.name != ".lock" for p in folder.path.iterdir()):
         raise FolderError(
-            f"{folder.path} exists already: continue it with --resume, or take another name (name={name}-2)"
+            f"{folder.path} already exists: continue it with --resume, or choose another name (name={name}-2)"
         )
 
 
@@ -160,16 +163,16 @@ def _check_resumed(folder: RunFolder, experiment: Experiment) -> None:
         raise FolderError(f"there is nothing to resume in {folder.path}: start without --resume")
     if folder.experiment.exists() and (different := differences_from(experiment, folder.experiment)):
         raise FolderError(
-            f"a resumed run keeps what it began with ({folder.experiment}), but {'; '.join(different)}: "
-            "put that back, or take another name"
+            f"a resumed run must keep the settings in {folder.experiment}, but {'; '.join(different)}: "
+            "restore them, or choose another name"
         )
 
 
 def require_readable(folder: RunFolder) -> None:
-    """Check that this program knows the version of a run. A file that is missing or damaged says nothing of it.
+    """Raise if a newer program wrote a run. Files that are missing or corrupt are ignored.
 
     Raises:
-        VersionError: it is newer.
+        VersionError: if the run's version is newer than this program's.
     """
     for path in (folder.identity, folder.verdict):
         with suppress(OSError, ValueError):
@@ -178,11 +181,11 @@ def require_readable(folder: RunFolder) -> None:
 
 @dataclass(frozen=True)
 class Identity:
-    """What makes a run this one.
+    """Identity of a run.
 
     Args:
-        run: an id that no other has.
-        fingerprint: of its data.
+        run: id that no other run has.
+        fingerprint: fingerprint of the run's data.
     """
 
     run: str
@@ -190,30 +193,30 @@ class Identity:
 
 
 def require_unchanged(then: str, now: str, since: str, otherwise: str) -> None:
-    """Check that the data which a file or a run's folder names are what they were.
+    """Raise if the data that a file or a run's folder names have changed.
 
-    Where they are not, the command is refused, and its user can say what is meant: put the data back, or name these
-    ones in so many words (another run, `--data`, `dataset.…=…`, a file without `origin`), which is never refused. A
-    note would come too late: a training would be of other data than its search, and a split of today may hold what a
-    model was trained on then, so that its scores are too good and nothing in them shows it.
+    The command is then refused, and users state what they mean: they restore the data, or name the new data explicitly
+    (another run, `--data`, `dataset.…=…`, a file without `origin`), which is never refused. A warning would come too
+    late: a training would use other data than its search; or a new split could contain samples that a model was trained
+    on, and nothing would show that its scores are too high.
 
     Args:
-        then, now: fingerprints; what is "unknown" then cannot be told from anything.
-        since: what it is that was then.
-        otherwise: what is wrong with others, and how to go on.
+        then, now: fingerprints; an unknown `then` is accepted.
+        since: what happened with the old data ("since …").
+        otherwise: end of the sentence, which says why the new data are wrong, and how to continue.
 
     Raises:
-        FolderError: the data have changed.
+        FolderError: if the data have changed.
     """
     if then not in (UNKNOWN, now):
         raise FolderError(f"the data have changed since {since} (fingerprint {then} then, {now} now), {otherwise}")
 
 
 def identify(folder: RunFolder, fingerprint: str) -> Identity:
-    """The run's identity, made with the first call; it stays that of data with this fingerprint.
+    """Return the run's identity, which the first call creates.
 
     Raises:
-        FolderError: the data are others by now, or the file is damaged.
+        FolderError: if the data have changed since, or the file is corrupt.
     """
     if not folder.identity.exists():
         made = Identity(secrets.token_hex(8), fingerprint)
@@ -224,7 +227,7 @@ def identify(folder: RunFolder, fingerprint: str) -> Identity:
         identity.fingerprint,
         fingerprint,
         f"the run in {folder.path} began",
-        "and results on different data say nothing together: put the data back, or begin another run",
+        "and results on different data cannot be compared: restore the data, or start another run",
     )
     return identity
 
@@ -235,13 +238,13 @@ def _read_identity(folder: RunFolder) -> Identity:
         return Identity(str(values["run"]), str(values["fingerprint"]))
     except (ValueError, KeyError) as error:
         raise FolderError(
-            f"{folder.identity} is damaged, so it cannot be verified that the data are the same: delete it if you "
-            "know that they are, and repeat this command"
+            f"{folder.identity} is corrupt; cannot verify that the data are the same: if you know that they are, "
+            "delete the file and repeat this command"
         ) from error
 
 
 def fingerprint_in(folder: RunFolder) -> str:
-    """Of the data of the run, as far as it is known."""
+    """Return the fingerprint of the run's data, or `UNKNOWN`."""
     with suppress(OSError, UserError):
         return _read_identity(folder).fingerprint
     return UNKNOWN
@@ -249,39 +252,41 @@ def fingerprint_in(folder: RunFolder) -> str:
 
 @contextmanager
 def lock_folder(folder: RunFolder) -> Iterator[None]:
-    """The folder for this process alone.
+    """Lock a run's folder for this process.
 
     Raises:
-        FolderError: another process is at work in it.
+        FolderError: if another process holds the lock.
     """
     with ExitStack() as stack:
         try:
             stack.enter_context(lock_file(folder.path / ".lock", wait_s=LOCK_WAIT_S))
         except BlockingIOError as error:
-            raise FolderError(f"another process is at work in {folder.path}: wait for it, or stop it") from error
+            raise FolderError(f"another process is using {folder.path}: wait until it ends, or stop it") from error
         yield
 
 
 def at_work(folder: RunFolder) -> bool:
-    """Whether a process is, in the folder of a run."""
+    """Return whether a process is working in a run's folder."""
     try:
         with (folder.path / ".lock").open("r") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     except OSError:
-        return False  # there is no lock
+        return False  # there is no lock file
     return False
 
 
 @contextmanager
 def claim_folder(folder: RunFolder, experiment: Experiment, *, resume: bool) -> Iterator[None]:
-    """The folder for this process alone, with the resolved experiment in it.
+    """Lock a run's folder for this process, and write the resolved experiment to it.
 
-    A new folder in which nothing happened before an error is removed, so that the corrected command can be repeated.
+    If an error comes before any progress in a new folder, the folder is removed, so that the corrected command can be
+    repeated.
 
     Raises:
-        FolderError: it is another run's, there is nothing to resume, or what is resumed was another experiment.
+        FolderError: if the folder belongs to another run, there is nothing to resume, or the resumed experiment was
+            another.
     """
     if resume:
         _check_resumed(folder, experiment)
@@ -299,16 +304,16 @@ def claim_folder(folder: RunFolder, experiment: Experiment, *, resume: bool) -> 
 
 
 def find(run: str, runs: Path) -> Path:
-    """The folder that a user means by an experiment's name or a folder.
+    """Return the folder of the run that a user names, by the experiment's name or by the folder.
 
     Raises:
-        FolderError: there is none; names those there are.
-        VersionError: a newer program made it.
+        FolderError: if there is no such run; the message lists those that exist.
+        VersionError: if a newer program wrote the run.
     """
     for candidate in (runs / run, Path(run)):
         if (candidate / "experiment.yaml").exists():
             require_readable(RunFolder(candidate))
             return candidate
     there = sorted(p.parent.name for p in runs.glob("*/experiment.yaml"))
-    known = f"there is {', '.join(there)}" if there else "there is none yet"
+    known = f"found {', '.join(there)}" if there else "there are no runs yet"
     raise FolderError(f"no run called {run!r} under {runs}/: {known}{hint(run, there)}")

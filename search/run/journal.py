@@ -1,4 +1,4 @@
-"""What happened in a search, as events in a journal: a file that only grows, from which everything can be rebuilt."""
+"""Journal of a search: an append-only file of events, from which the state of the search can be rebuilt."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ ENDED = ("finished", "stopped", "failed")
 
 @dataclass
 class TrialRecord:
-    """One trial: what it is, and what came of it so far.
+    """State of one trial: its settings, and its results so far.
 
     Args:
-        number: from 0, in the order of the suggestions.
-        arm: see `search.arms`.
-        internal: what the study sampled.
-        changes: what differs from the experiment's `trial`, by dotted path.
-        oom_retries: how often it ran out of memory and was begun again with more room.
-        source: where its settings come from; None where that is not noted, as in a confirmation.
+        number: number from 0, in the order of the suggestions.
+        arm: arm of the trial, see `search.experiment.arms`.
+        internal: parameters as the study sampled them.
+        changes: differences from the experiment's `trial`, by dotted path.
+        oom_retries: number of restarts with more resources after it ran out of memory.
+        source: where its settings come from; None if that is not recorded, as in a confirmation.
     """
 
     number: int
@@ -48,7 +48,7 @@ class TrialRecord:
     epochs: list[dict[str, float]] = field(default_factory=list)
     reason: Reason | None = None
     oom_retries: int = 0
-    bests: list[float] = field(default_factory=list)  # the best of the objective so far, after each epoch
+    bests: list[float] = field(default_factory=list)  # best value of the objective so far, after each epoch
     source: Source | None = None
 
     @property
@@ -57,26 +57,26 @@ class TrialRecord:
 
     @property
     def is_cut_short(self) -> bool:
-        """Whether it was the budget that stopped it, so that it goes on once there is more."""
+        """Whether the budget stopped the trial, so that it continues once there is more."""
         return self.status == "stopped" and self.reason is not None and self.reason.cause is Cause.BUDGET
 
     @property
     def inherited_epochs(self) -> int:
-        """Epochs that another trial trained."""
+        """Number of epochs that another trial trained."""
         return sum("inherited" in metrics for metrics in self.epochs)
 
     @property
     def trained_epochs(self) -> int:
-        """Epochs that it trained itself."""
+        """Number of epochs that the trial trained itself."""
         return len(self.epochs) - self.inherited_epochs
 
     @property
     def best(self) -> float | None:
-        """The best of the objective so far."""
+        """Best value of the objective so far."""
         return self.epochs[-1]["best"] if self.epochs else None
 
     def best_epoch(self, metric: str) -> dict[str, float] | None:
-        """The metrics of the best epoch, the first of equal ones."""
+        """Return the metrics of the best epoch, the first on ties."""
         return next((m for m in self.epochs if m[metric] == self.best), None)
 
 
@@ -85,8 +85,8 @@ class Moment:
     """What a search had spent when a trial ended, or at a round number of epochs.
 
     Args:
-        spent: by then.
-        ended: the trial, where one did.
+        spent: resources used until then.
+        ended: number of the trial that ended, if one did.
     """
 
     spent: Spent
@@ -94,12 +94,14 @@ class Moment:
 
     @property
     def epochs(self) -> int:
-        """That were trained."""
+        """Number of epochs trained until then."""
         return self.spent.epochs
 
 
 def is_round(epochs: int) -> bool:
-    """Of 64 to 128 numbers in each doubling, so that of any search some hundreds are.
+    """Return whether a number of epochs is round.
+
+    64 to 128 numbers in each doubling are, so that any search has a few hundred of them.
 
     >>> [n for n in (1, 127, 128, 129, 130, 255, 256, 258, 260) if is_round(n)]
     [1, 127, 128, 130, 256, 260]
@@ -108,13 +110,13 @@ def is_round(epochs: int) -> bool:
 
 
 class SearchRecord:
-    """All trials of a search, by number, as the events so far have it.
+    """State of a search: all its trials, as rebuilt from the events so far.
 
     Attributes:
         trials: number -> trial.
-        spent: so far.
-        moments: what was spent when, in order.
-        cut_short: number -> which limit of the budget stopped the trial, of those that go on once there is more.
+        spent: resources used so far.
+        moments: what had been spent when, in order.
+        cut_short: number -> limit of the budget that stopped the trial, for trials that continue once there is more.
         earlier: trials of earlier searches, from which the samplers learn.
     """
 
@@ -126,7 +128,7 @@ class SearchRecord:
         self.earlier: list[TrialRecord] = []
 
     def apply(self, event: dict[str, Any]) -> None:
-        """Takes in one event; an epoch that is known already changes nothing."""
+        """Apply one event. An epoch that is already known changes nothing."""
         self.spent.wall_seconds = event.get("wall_seconds", self.spent.wall_seconds)
         if event["event"] == "suggested":
             self._suggest(event)
@@ -148,7 +150,7 @@ class SearchRecord:
         metrics = event["metrics"]
         if metrics["epoch"] != len(trial.epochs):
             return
-        names = map(sys.intern, metrics)  # one text for all epochs of all trials
+        names = map(sys.intern, metrics)  # all epochs of all trials share one string per name
         trial.epochs.append(dict(zip(names, metrics.values(), strict=True)))
         trial.bests.append(metrics["best"])
         before = self.spent.epochs
@@ -165,27 +167,27 @@ class SearchRecord:
         trial.status, trial.oom_retries = "waiting", trial.oom_retries + 1
 
     def _end(self, trial: TrialRecord, event: dict[str, Any]) -> None:
-        trial.reason = reason_of(event["reason"])  # others look: the reason is there before the status
+        trial.reason = reason_of(event["reason"])  # before the status, as another thread may read both
         trial.status = event["status"]
         if trial.reason is not None and trial.is_cut_short:
             self.cut_short[trial.number] = trial.reason
         self._remember(trial.number)
 
     def count(self, status: Status) -> int:
-        """Of trials that are so."""
+        """Return the number of trials with a status."""
         return sum(trial.status == status for trial in self)
 
     @property
     def over_count(self) -> int:
-        """Trials that are over."""
+        """Number of trials that have ended."""
         return sum(trial.is_over for trial in self)
 
     def is_complete(self, total: int, *, is_stopped: bool) -> bool:
-        """Whether every trial has ended, and there will be no other.
+        """Return whether every trial has ended, and no other will start.
 
         Args:
-            total: trials in all.
-            is_stopped: whether the budget ended the search, so that those that were begun are all there will be.
+            total: planned number of trials.
+            is_stopped: whether the budget ended the search, so that no new trials start.
         """
         return self.over_count == len(self.trials) and (self.over_count >= total or is_stopped)
 
@@ -193,7 +195,7 @@ class SearchRecord:
         self.moments.append(Moment(replace(self.spent), ended))
 
     def __iter__(self) -> Iterator[TrialRecord]:
-        return iter(list(self.trials.values()))  # a copy: others look while the search goes on
+        return iter(list(self.trials.values()))  # a copy: other threads iterate while trials are added
 
 
 _EVENTS = {
@@ -201,7 +203,7 @@ _EVENTS = {
     "reported": SearchRecord._report,
     "reopened": SearchRecord._reopen,
     "out_of_memory": SearchRecord._run_out_of_memory,
-    "crowded": SearchRecord._run_out_of_memory,  # of version 1 and 2
+    "crowded": SearchRecord._run_out_of_memory,  # in journals of version 1 and 2
     "ended": SearchRecord._end,
 }
 
@@ -212,7 +214,7 @@ def _line(event: dict[str, Any]) -> bytes:
 
 
 def _event(line: bytes) -> dict[str, Any] | None:
-    """The event of a line; None where it is not as it was written."""
+    """Return the event in a line, or None if the line is corrupt."""
     try:
         event = json.loads(line)
     except ValueError:
@@ -224,7 +226,7 @@ def _event(line: bytes) -> dict[str, Any] | None:
 
 
 def _sound(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """A file's events up to its first damage, and how many bytes they take."""
+    """Return a file's events up to its first corrupt line, and their size in bytes."""
     events: list[dict[str, Any]] = []
     size = 0
     if path.exists():
@@ -239,15 +241,15 @@ def _sound(path: Path) -> tuple[list[dict[str, Any]], int]:
 
 
 def _files(path: Path) -> tuple[Path, Path]:
-    """A journal and its copy."""
+    """Return the paths of a journal and its copy."""
     return path, path.with_name(f"{path.stem}.copy{path.suffix}")
 
 
 def read(path: Path) -> SearchRecord:
-    """The record that a journal's events make by now, while another process may be writing it; nothing is changed.
+    """Read a journal without changing any file, even while another process writes it.
 
     Args:
-        path: of the journal; where there is none the record is empty.
+        path: path of the journal; if it does not exist, the record is empty.
     """
     record = SearchRecord()
     for event in max((_sound(file)[0] for file in _files(path)), key=len):
@@ -256,7 +258,7 @@ def read(path: Path) -> SearchRecord:
 
 
 def has_events(path: Path) -> bool:
-    """Whether a journal, or its copy, holds an event."""
+    """Return whether a journal or its copy holds an event."""
     for file in filter(Path.exists, _files(path)):
         with file.open("rb") as lines:
             if _event(lines.readline()) is not None:
@@ -265,16 +267,17 @@ def has_events(path: Path) -> bool:
 
 
 class Journal:
-    """A file of events, a line of JSON with its checksum each, and a copy: where one is damaged, the other is read.
+    """File of events, one line of JSON with a checksum each, and its copy. If one of them is corrupt, the other is
+    read.
 
-    The copy is worth its second write: this is the only record of what may be days of GPU time, and a bad sector or an
-    editor would cost all that follows it.
+    The copy is worth the second write: the journal is the only record of what may be days of GPU time, and one bad
+    sector or stray edit would lose all events after it.
 
-    Where both are, what follows the damage is dropped; a file from which more is lost than a line that was cut short
-    is kept as `NAME.damaged`.
+    If both files are corrupt, everything after the damage is dropped. If this loses more than one incomplete line, the
+    file is saved as `NAME.damaged`.
 
     Args:
-        path: made with its folder where it is missing; the copy lies beside it.
+        path: path of the journal, created with its folder if it is missing; the copy lies next to it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -282,7 +285,7 @@ class Journal:
         path.parent.mkdir(parents=True, exist_ok=True)
         files = _files(path)
         found = {file: _sound(file) for file in files}
-        source = max(files, key=lambda file: len(found[file][0]))  # the first of equal ones
+        source = max(files, key=lambda file: len(found[file][0]))  # the first on ties
         events, size = found[source]
         self._record = SearchRecord()
         for event in events:
@@ -297,24 +300,24 @@ class Journal:
 
     @staticmethod
     def _mend(path: Path, sound: int, source: Path) -> None:
-        """Says what is lost, and keeps it where it may be of use."""
+        """Log what is lost, and save the corrupt file if it may be of use."""
         lost = path.read_bytes()[sound:] if path.exists() else b""
         if lost.count(b"\n"):
             shutil.copyfile(path, path.with_name(f"{path.name}.damaged"))
         if source != path:
-            log.warning("%s is damaged after byte %d: its copy %s is used", path, sound, source)
+            log.warning("%s is corrupt after byte %d: using its copy %s", path, sound, source)
         elif lost:
-            log.warning("%s is damaged after byte %d: what follows is dropped", path, sound)
+            log.warning("%s is corrupt after byte %d: everything after it is dropped", path, sound)
 
     def replay(self) -> SearchRecord:
-        """The record that the file's events made when it was opened; whoever asks goes on with it."""
+        """Return the record as it was when the journal was opened. The caller updates it from then on."""
         return self._record
 
     def append(self, event: dict[str, Any]) -> None:
-        """Hands an event to the operating system, so that a killed process loses none.
+        """Write an event to the operating system, so that no event is lost if the process is killed.
 
         Raises:
-            OSError: it cannot be written; the files are then as they were before.
+            OSError: if the event cannot be written; the files are then unchanged.
         """
         line = _line(event)
         end = os.fstat(self._files[0].fileno()).st_size

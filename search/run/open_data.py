@@ -1,4 +1,4 @@
-"""The data that an experiment names."""
+"""Access to the data that an experiment names."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from search.run.folder import UNKNOWN
 
 
 def open_data(section: Mapping[str, Any]) -> Data:
-    """The data of an experiment's `dataset` section.
+    """Open the data set of an experiment's `dataset` section.
 
     Raises:
-        datasets.registry.DatasetError: they are not there, or not prepared.
+        datasets.registry.DatasetError: if the data are missing or not prepared.
     """
     data: Data = registry.options(section).open()
     return data
 
 
 def store_of(section: Mapping[str, Any]) -> dict[str, str]:
-    """The option `store` of a data set that has one: a URI, or a path that is the same wherever a worker is at home."""
+    """Return the option `store`, if the data set has it: a URI, or an absolute path, which holds in every worker."""
     store = section.get("store")
     return {"store": whereabouts(store)} if isinstance(store, str) else {}
 
 
 def fingerprint_of(data: Data) -> str:
-    """The data's own, where they have one."""
+    """Return the data's own fingerprint, or `UNKNOWN` if they have none."""
     return str(getattr(data, "fingerprint", UNKNOWN))

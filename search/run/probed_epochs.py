@@ -1,15 +1,15 @@
-"""After which epochs of a training its encoders are probed, and what the journal calls what was found."""
+"""Epochs after which a training's encoders are probed, and the name of the results in the journal."""
 
 from __future__ import annotations
 
 import math
 
-PREFIX = "probe/"  # of a metric's name, before the modality's
-POINTS = 20  # about so many, where nothing else is asked for
+PREFIX = "probe/"  # of a metric's name; the modality follows
+POINTS = 20  # probes per training, at most, unless the user asks for another interval
 
 
 def is_probed(trained: int, every: int, epochs: int) -> bool:
-    """Whether encoders are probed after so many epochs of a training: after each `every` of them, and after the last.
+    """Return whether encoders are probed after `trained` epochs: after each `every` epochs, and after the last epoch.
 
     >>> [n for n in range(1, 8) if is_probed(n, 3, 7)]
     [3, 6, 7]
@@ -18,7 +18,7 @@ def is_probed(trained: int, every: int, epochs: int) -> bool:
 
 
 def default_interval(epochs: int) -> int:
-    """From one probe to the next, in epochs: one in short trainings, else a twentieth of the training.
+    """Return the default number of epochs between probes: 1 in short trainings, else a twentieth of the training.
 
     >>> [default_interval(n) for n in (3, 20, 21, 100)]
     [1, 1, 2, 5]

@@ -1,4 +1,4 @@
-"""Readings of a test split, each on record and a second one said aloud."""
+"""Log of the readings of a test split. Users are told of each earlier reading."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from search.run.folder import RunFolder
 
 
 def check_test(data: Any) -> None:
-    """Looks whether there is a test split, and not into it.
+    """Raise if the data set has no test split. The split itself is not read.
 
     Raises:
-        DatasetError: there is none.
+        DatasetError: if there is no test split.
     """
     if not hasattr(data, "test"):
         raise DatasetError(
-            "this data set has no test split: its class needs `test(*, batch_size, reason)`, which gives each test "
-            "sample once, as `validation` does"
+            "this data set has no test split: its class needs a method `test(*, batch_size, reason)` that yields each "
+            "test sample once, as `validation` does"
         )
 
 
 def read_test(
     data: Any, folder: RunFolder, reason: str, batch_size: int, note: Callable[[str], None]
 ) -> tuple[Iterable[Batch], dict[str, str]]:
-    """The test split's batches, and the line that puts the reading on record in the run's folder.
+    """Log a reading of the test split in the run's folder; return the split's batches and the logged line.
 
     Args:
-        data: a data set with `test(batch_size=…, reason=…)`.
-        folder: of the run that it is read for.
-        reason: what for.
-        batch_size: samples.
-        note: told of each earlier reading.
+        data: data set with a method `test(batch_size=…, reason=…)`.
+        folder: folder of the run that reads the split.
+        reason: purpose of the reading.
+        batch_size: number of samples per batch.
+        note: function that is called with a sentence about each earlier reading.
 
     Raises:
-        DatasetError: the data have no test split.
+        DatasetError: if the data have no test split.
     """
     check_test(data)
     tell_earlier(folder, note, "this run")
@@ -49,22 +49,22 @@ def read_test(
 
 
 def tell_earlier(folder: RunFolder, note: Callable[[str], None], who: str) -> None:
-    """Says which readings there were for a run, which is called `who`."""
+    """Report each earlier reading of a run, which the sentence calls `who`."""
     for line in readings(folder):
         note(
-            f"{who} has read the test split before ({line['time']}, {line['reason']}): whatever is chosen by what it "
-            "says is no longer tested by it"
+            f"{who} has already read the test split ({line['time']}, {line['reason']}): it no longer tests choices "
+            "that were based on its results"
         )
 
 
 def record(folder: RunFolder, line: Mapping[str, str]) -> None:
-    """Puts a reading on record in a run's folder."""
+    """Log a reading in a run's folder."""
     with folder.readings.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
 
 
 def readings(folder: RunFolder) -> list[dict[str, str]]:
-    """Those on record, the oldest first."""
+    """Return the logged readings, the oldest first."""
     if not folder.readings.exists():
         return []
     found = []
@@ -73,5 +73,5 @@ def readings(folder: RunFolder) -> list[dict[str, str]]:
             line = json.loads(text)
             found.append({"time": str(line["time"]), "reason": str(line["reason"])})
         except (ValueError, KeyError, TypeError):
-            found.append({"time": "at some time", "reason": "the record is damaged"})
+            found.append({"time": "time unknown", "reason": "corrupt log entry"})
     return found

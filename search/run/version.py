@@ -1,9 +1,9 @@
-"""The version of what a run leaves on disk: `run.json`, `verdict.json` and each trial's first event in the journal.
+"""Version of what a run leaves on disk: `run.json`, `verdict.json` and each trial's first event in the journal.
 
-1: no version was written, and the ablation was called a twin.
-2: the ablation.
-3: a trial's end has a cause with its facts where it had a sentence; running out of memory has its own name;
-   what modalities say alone is `unimodal` in `verdict.json`.
+1: no version is written, and the ablation is called a twin.
+2: the ablation is called ablation.
+3: the end of a trial has a cause with its facts instead of a sentence; the event of running out of memory has its own
+   name; unimodal results are called `unimodal` in `verdict.json`.
 4: a trial's first event says where its settings come from; the trials of earlier searches have an event.
 """
 
@@ -17,33 +17,33 @@ from typing import Any
 from search.experiment.mistakes import UserError
 
 VERSION = 4
-FIRST = 1  # of what carries none
+FIRST = 1  # version of files and events that carry none
 
 
 class VersionError(UserError):
-    """What a newer program wrote."""
+    """File that a newer program wrote."""
 
 
 def version_of(values: Mapping[str, Any]) -> int:
-    """The version that a file's or an event's values carry."""
+    """Return the version in the values of a file or an event."""
     found = values.get("version", FIRST)
     return found if isinstance(found, int) else FIRST
 
 
 def read_values(path: Path) -> dict[str, Any]:
-    """Return what a run's `run.json` or `verdict.json` holds, in today's words.
+    """Return the content of a run's `run.json` or `verdict.json`, translated to the current version.
 
     Raises:
-        VersionError: a newer program wrote it.
-        OSError, ValueError: it is missing, or damaged.
+        VersionError: if a newer program wrote the file.
+        OSError, ValueError: if the file is missing or corrupt.
     """
     values = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(values, dict):
         raise ValueError(f"{path}: expected an object, but got {values!r}")
     if version_of(values) > VERSION:
         raise VersionError(
-            f"{path.parent} is of version {version_of(values)} of run folders, and this program reads up to "
-            f"{VERSION}: use the program that made it, or a newer one"
+            f"{path.parent} has version {version_of(values)} of the run folder's format, but this program reads "
+            f"versions up to {VERSION}: use the version of the program that wrote it, or a newer one"
         )
     known: dict[str, Any] = in_todays_words(values) if version_of(values) == FIRST else values
     if "alone" in known and version_of(known) < VERSION:
@@ -52,7 +52,7 @@ def read_values(path: Path) -> dict[str, Any]:
 
 
 def in_todays_words(values: Any) -> Any:
-    """Values of version 1 as those of today: `twin`, in keys and as a role, is `ablation`.
+    """Translate values of version 1: `twin`, in keys and as a role, becomes `ablation`.
 
     >>> in_todays_words({"twin_of": "modulated", "pairs": [{"twin": 0.5, "role": "twin"}]})
     {'ablation_of': 'modulated', 'pairs': [{'ablation': 0.5, 'role': 'ablation'}]}
