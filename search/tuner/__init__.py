@@ -1,1 +1,1 @@
-"""Which trial is next and what a result means: functions of the results so far, without processes."""
+"""Choice of the next trial, early stopping and shared prefixes: functions of the results so far, without processes."""

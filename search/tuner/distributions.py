@@ -1,4 +1,4 @@
-"""The space as Optuna samples it."""
+"""Optuna's distributions for the dimensions of a space."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Distributions = dict[str, BaseDistribution]
 
 
 def distributions(dimension: Dimension) -> Distributions:
-    """What is sampled of a dimension, by dotted path."""
+    """Return the distribution of each parameter of a dimension, by dotted path."""
     if isinstance(dimension, Choice):
         return {dimension.path: _of_choice(dimension)}
     if isinstance(dimension, Interval):

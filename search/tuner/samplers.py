@@ -1,9 +1,9 @@
-"""Optuna's samplers by name: how each is made anew for a trial from the results so far.
+"""Optuna's samplers by name. Each is created anew for every trial, from the results so far.
 
-tpe and random are asked in the arm's study as it is. The others are asked in a study of their own, made for the one
-question. gp, cmaes and nsga2 (and tpe with several objectives) learn nothing from a trial that was stopped early, as
-most are; they get the best value that it reached. cmaes and nsga2 use notes that they leave on their trials; these are
-written again from the results. grid and qmc are sequences that depend on no result.
+tpe and random sample in the arm's own study. The other samplers get a temporary study for each suggestion. gp, cmaes
+and nsga2 (and tpe with several objectives) learn nothing from trials that were stopped early, as most are; in the
+temporary study these trials have the best value that they reached. cmaes and nsga2 read notes that they have left on
+their trials; these notes are recreated from the results. grid and qmc are sequences that depend on no result.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from search.tuner.distributions import Distributions
 
 @dataclass(frozen=True)
 class StudyHistory:
-    """What a sampler learns from.
+    """What a sampler learns from: an arm's space, and its results so far.
 
     Args:
-        study: of the arm, with its results so far.
-        distributions: the arm's whole space.
-        values: number in the study -> the objectives of a trial that has ended, whichever way.
-        startup: trials drawn at random before there is anything to learn from; nsga2's generation.
+        study: study of the arm, with its results so far.
+        distributions: distributions of the arm's whole space.
+        values: number in the study -> objectives of a trial that has ended with a result.
+        startup: number of random trials before the sampler learns; the size of a generation for nsga2.
     """
 
     study: optuna.Study
@@ -50,7 +50,7 @@ class StudyHistory:
     startup: int
 
     def results(self) -> list[FrozenTrial]:
-        """The trials that have a result, in their order; one that was stopped has the best that it reached."""
+        """Return the trials that have a result, in order; a stopped trial has the best value that it reached."""
         trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
         return [
             create_trial(values=self.values[trial.number], params=trial.params, distributions=self.distributions)
@@ -58,25 +58,25 @@ class StudyHistory:
         ]
 
     def pending(self) -> list[FrozenTrial]:
-        """The trials that have none yet."""
+        """Return the trials that have no result yet."""
         trials = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return [
             create_trial(state=trial.state, params=trial.params, distributions=self.distributions) for trial in trials
         ]
 
     def empty_study(self, sampler: BaseSampler) -> optuna.Study:
-        """A study of the sampler's own."""
+        """Create an empty study for a sampler."""
         return optuna.create_study(directions=self.study.directions, sampler=sampler)
 
     def ask(self, sampler: BaseSampler) -> BaseSampler:
-        """Ask a sampler in a study of its own, with all results and pending trials; returns a sampler of its answer."""
+        """Ask a sampler in a temporary study with all results and pending trials; return a sampler of its answer."""
         study = self.empty_study(sampler)
         study.add_trials([*self.results(), *self.pending()])
         return fixed_sampler(study.ask(self.distributions).params)
 
 
 class _FlatTPE(TPESampler):
-    """TPE over the whole of a given space; Optuna's infers the space from all trials so far, anew for each trial."""
+    """TPE over the whole of a given space. Optuna's own infers the space from all trials, anew for each trial."""
 
     def __init__(self, history: StudyHistory, seed: int) -> None:
         super().__init__(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=history.startup)
@@ -96,7 +96,7 @@ def tpe(history: StudyHistory, seed: int) -> BaseSampler:
 
 
 def gp(history: StudyHistory, seed: int) -> BaseSampler:
-    with threadpool_limits(1):  # ten times as fast as with threads that fight for the cores, and the same to the bit
+    with threadpool_limits(1):  # ten times as fast as threads that compete for the cores, with identical results
         return history.ask(GPSampler(seed=seed, n_startup_trials=history.startup))
 
 
@@ -113,7 +113,7 @@ def nsga2(history: StudyHistory, seed: int) -> BaseSampler:
 
 
 def _by_generations(history: StudyHistory, study: optuna.Study, sizes: Iterable[int]) -> BaseSampler:
-    """Add the results again, a generation at a time, each with the notes that the sampler leaves on a trial of it."""
+    """Add the results again, one generation at a time, each with the notes that the sampler leaves on its trials."""
     results = iter(history.results())
     for size in sizes:
         asked = study.ask(history.distributions)
@@ -129,12 +129,12 @@ def _by_generations(history: StudyHistory, study: optuna.Study, sizes: Iterable[
 
 
 def fixed_sampler(params: Internal) -> BaseSampler:
-    """A sampler of these parameters and no others."""
+    """Return a sampler that always gives these parameters."""
     return PartialFixedSampler(params, RandomSampler())
 
 
 def partly_fixed_sampler(params: Internal, rest: BaseSampler) -> BaseSampler:
-    """A sampler of these parameters, and of what another draws beside them."""
+    """Return a sampler that gives these parameters, and draws the rest with another sampler."""
     return PartialFixedSampler(params, rest) if params else rest
 
 
@@ -151,7 +151,7 @@ SAMPLERS: dict[SamplerName, Callable[[StudyHistory, int], BaseSampler]] = {
 
 
 def grid(dimensions: Sequence[Dimension], seed: int) -> Iterator[Internal]:
-    """Configurations of a finite space, each as likely as any other, without end."""
+    """Yield configurations of a finite space without end, each as likely as any other."""
     places = chance.Random(seed)
     while True:
         found: Internal = {}
@@ -161,9 +161,9 @@ def grid(dimensions: Sequence[Dimension], seed: int) -> Iterator[Internal]:
 
 
 def qmc(distributions: Distributions, seed: int) -> Iterator[Internal]:
-    """A scrambled Sobol sequence over the space."""
+    """Yield a scrambled Sobol sequence over the space."""
     study = optuna.create_study(sampler=QMCSampler(scramble=True, seed=seed))
-    study.tell(study.ask(distributions), 0.0)  # it takes its space from a trial that is there
+    study.tell(study.ask(distributions), 0.0)  # the sampler takes its space from an existing trial
     while True:
         trial = study.ask(distributions)
         study.tell(trial, state=TrialState.FAIL)
@@ -173,7 +173,7 @@ def qmc(distributions: Distributions, seed: int) -> Iterator[Internal]:
 def sequence(
     name: SamplerName, dimensions: Sequence[Dimension], distributions: Distributions, seed: int
 ) -> Iterator[Internal] | None:
-    """The sequence of a sampler that is one, else None."""
+    """Return the sequence of a sampler that is one, else None."""
     if name == "grid":
         return grid(dimensions, seed)
     return qmc(distributions, seed) if name == "qmc" else None

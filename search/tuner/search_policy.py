@@ -1,4 +1,4 @@
-"""What a tuner runs, and what it makes of the results: tuning, by Optuna's studies and early stopping."""
+"""Policies: what a tuner runs, and what it concludes from the results. `SearchPolicy` is that of a search."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from search.tuner.pruners.pruner import pruner_of
 from search.tuner.study import ArmStudy
 from search.tuner.transfer import is_due, settings_to_try
 
-LEAD = 2  # times the trials that a sampler draws at random at first: see benchmarks/power.md
+LEAD = 2  # in multiples of the random trials that a sampler starts with, see benchmarks/power.md
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """What a trial is to be.
+    """Settings of a new trial.
 
     Args:
-        arm: of the trial.
-        internal: as the policy notes it.
-        changes: of the experiment's trial.
-        source: where its settings come from.
+        arm: arm of the trial.
+        internal: parameters as the policy records them.
+        changes: changes to the experiment's trial.
+        source: where the settings come from.
     """
 
     arm: Arm
@@ -42,58 +42,58 @@ class Suggestion:
 
 
 class Policy(Protocol):
-    """Decides on trials from their results and from nothing else, so that a resume can replay it."""
+    """Policy of a tuner: decides on trials from their results alone, so that a resumed search can replay it."""
 
     @property
     def total(self) -> int:
-        """Trials in all, as far as the results so far ask for."""
+        """Total number of trials, as far as the results so far ask for them."""
 
     def learn(self, trials: Iterable[TrialRecord]) -> None:
-        """Trials of earlier searches, before the first of this one."""
+        """Take in trials of earlier searches, before the first trial of this one."""
 
     def restore(self, trial: TrialRecord) -> None:
-        """A trial from before a resume."""
+        """Take in a trial from before a resume."""
 
     def suggest(self, number: int) -> Suggestion:
-        """What trial `number` is to be."""
+        """Return the settings of trial `number`."""
 
     def dataset(self, trial: TrialRecord) -> Mapping[str, Any]:
-        """Options of the data set that are the trial's own."""
+        """Return the options of the data set that only this trial has."""
 
     def stop(self, trial: TrialRecord, record: SearchRecord) -> Reason | None:
-        """Why a trial is to stop after its last epoch; None to go on."""
+        """Return why a trial is to stop after its last epoch, or None to continue."""
 
     def tell(self, trial: TrialRecord) -> None:
-        """A trial has ended."""
+        """Take in a trial that has ended."""
 
     def stop_reason(self, record: SearchRecord) -> Reason | None:
-        """Why nothing more is run, where that is so before all of it is done. The record alone says so, no clock."""
+        """Return why the remaining trials are not run, or None. The record alone decides this, not a clock."""
 
     # ---- for shared prefixes, see `search.tuner.prefixes.sharing` ----
 
     @property
     def has_more(self) -> bool:
-        """Whether trials may still be suggested, as far as anybody can tell."""
+        """Whether trials may still be suggested, as far as can be known."""
 
     def is_determined(self, number: int) -> bool:
-        """Whether no result that is still to come can change what trial `number`, the next one, is to be."""
+        """Return whether no future result can change the settings of trial `number`, the next one."""
 
     def siblings(self, trial: TrialRecord) -> list[Sibling]:
-        """All configurations that may be suggested at any time and share a prefix with this trial's."""
+        """Return all configurations that may ever be suggested and that share a prefix with this trial's."""
 
 
 class SearchPolicy:
-    """The search itself: a study for each arm, one scheduler, one budget.
+    """Policy of a search: one study per arm, one early-stopping rule, one budget.
 
     Args:
-        experiment: its space and `search`.
+        experiment: experiment with its space and its `search` section.
     """
 
     def __init__(self, experiment: Experiment) -> None:
         search = experiment.search
         self._experiment = experiment
         self.studies: dict[Arm, ArmStudy] = {arm: ArmStudy(experiment, arm) for arm in ARMS}
-        # those that have not begun, by configuration
+        # by configuration, those that have not begun
         self._openings = {arm: {as_key(o.changes): o for o in openings(experiment, arm)} for arm in ARMS}
         outside = {arm: sum(o.internal is None for o in those.values()) for arm, those in self._openings.items()}
         capacity = {arm: study.capacity + outside[arm] for arm, study in self.studies.items()}
@@ -105,8 +105,11 @@ class SearchPolicy:
         self._stop_reason: Reason | None = None
 
     def _lead(self) -> int:
-        """How many trials the baseline begins with, for the modulated arm to draw on; none where the arms are searched
-        apart, or a budget may end the search before the modulated arm has had as many."""
+        """Return the number of baseline trials to begin with, which the modulated arm can then learn from.
+
+        It is 0 if the arms are searched separately, or if a budget may end the search before the modulated arm has had
+        as many trials.
+        """
         search = self._experiment.search
         is_limited = any(limit is not None for limit in search.budget.model_dump().values())
         return 0 if is_limited or not search.transfer else LEAD * self.studies["baseline"].startup
@@ -126,8 +129,11 @@ class SearchPolicy:
         self._note_result(trial)
 
     def _keep_arm(self, trial: TrialRecord) -> None:
-        """Where another order of the arms was planned, by an older program or for another number of trials, this one
-        changes places with a later trial of its arm; where there is none, the plan is a trial longer."""
+        """Adapt the plan to a restored trial whose arm is not the planned one.
+
+        An older program or another number of trials plans another order of the arms. The trial then swaps places with a
+        later trial of its arm; if there is none, the plan becomes one trial longer.
+        """
         if trial.number >= len(self.arms) or (planned := self.arms[trial.number]) == trial.arm:
             return
         if trial.arm in self.arms[trial.number :]:
@@ -146,8 +152,11 @@ class SearchPolicy:
         self._openings[arm].pop(as_key(changes), None)
 
     def _opening(self, arm: Arm) -> Opening | None:
-        """The arm's next trial where that is decided before there is any result: trials may begin in another order, and
-        one that has not when a search is killed comes again. Searches of older programs have none."""
+        """Return the arm's next trial if it is decided before any result, else None.
+
+        Trials may begin in another order, and one that had not begun when a search was killed comes again. Searches of
+        older programs have none.
+        """
         return None if None in self._sources[arm] else next(iter(self._openings[arm].values()), None)
 
     def _open(self, number: int) -> Suggestion | None:
@@ -186,7 +195,7 @@ class SearchPolicy:
         return self._pruner.decide(self._run(trial), map(self._run, record))
 
     def _run(self, trial: TrialRecord) -> LearningCurve:
-        """What early stopping knows of a trial; one that failed is known up to its failure."""
+        """Return what early stopping knows about a trial. A failed trial is known up to its failure."""
         if trial.number not in self._runs:
             start = trial.changes.get(START, self._experiment.trial.modulation.start)
             opens = None if trial.arm == "baseline" else start
@@ -198,8 +207,11 @@ class SearchPolicy:
         self._note_result(trial)
 
     def stop_reason(self, record: SearchRecord) -> Reason | None:
-        """Once there is one it stays, also when the search is opened again: what is reserved is an estimate, which may
-        fall again."""
+        """Return why the search ends, or None.
+
+        Once there is a reason it stays, even when the search is opened again: the reserve for the confirmation is an
+        estimate that may fall again.
+        """
         if self._stop_reason is None:
             budget = self._experiment.search.budget
             before = (reason for reason in record.cut_short.values() if is_limit_of(budget, reason))
@@ -207,7 +219,7 @@ class SearchPolicy:
         return self._stop_reason
 
     def _confirmation_cost(self, record: SearchRecord) -> Spent:
-        """What the confirmation will take."""
+        """Estimate what the confirmation will take."""
         confirm = self._experiment.confirm
         return reserve(confirm.trainings if confirm else 0, longest_trial(self._experiment), record.spent)
 
@@ -220,7 +232,7 @@ class SearchPolicy:
         return self._opening(arm) is not None or (self.studies[arm].is_determined and not self._may_transfer(arm))
 
     def _may_transfer(self, arm: Arm) -> bool:
-        """Whether results may decide, now or once they are there, that the arm's next trial takes from the other."""
+        """Return whether results, now or later, may let the arm's next trial take settings from the other arm."""
         return self._is_transfer_due(arm) and len(self._sources[other_arm(arm)]) >= self.studies[arm].startup
 
     def siblings(self, trial: TrialRecord) -> list[Sibling]:

@@ -1,4 +1,4 @@
-"""An Optuna study for an arm."""
+"""Optuna study of one arm."""
 
 from __future__ import annotations
 
@@ -32,15 +32,18 @@ from search.tuner.samplers import (
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-warnings.filterwarnings("ignore", message="The distribution is specified by")  # a range whose step does not divide it
+warnings.filterwarnings("ignore", message="The distribution is specified by")  # if the step does not divide a range
 
 
 DIRECTIONS = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
-PATIENCE = 10  # attempts at a new configuration by the sampler itself
+PATIENCE = 10  # attempts of the sampler at a new configuration, before it is drawn at random
 
 
 def _seed(seed: int, arm: Arm, number: int, attempt: int, earlier: int = 0) -> int:
-    """A seed for each attempt at a trial; another where trials were learned, which it would draw again otherwise."""
+    """Return a seed for each attempt at a trial.
+
+    Trials of earlier searches change the seed; otherwise the sampler would draw the same configurations again.
+    """
     text = f"{seed}/{arm}/{number}/{attempt}" + (f"/{earlier}" if earlier else "")
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest())
 
@@ -50,20 +53,20 @@ def _is_modulation(dimension: Dimension) -> bool:
 
 
 def shared_part(internal: Internal) -> Internal:
-    """What both arms have of a configuration, as it was sampled in either: all but the modulation."""
+    """Return the part of a sampled configuration that both arms have: everything except the modulation."""
     return {name: value for name, value in internal.items() if not name.startswith(MODULATION)}
 
 
 class ArmStudy:
-    """Suggests trials for one arm and learns from their results.
+    """Study that suggests trials for one arm and learns from their results.
 
-    The sampler is seeded anew for each trial from (seed, arm, number): what it suggests depends on the results so far,
-    those of earlier searches included, and on nothing else, so that a resumed search goes on as if it had not stopped.
-    A sampler that is a fixed sequence gives its first configuration that is new.
+    For each trial the sampler gets a new seed, made from (seed, arm, number). What it suggests depends only on the
+    results so far, including those of earlier searches, so a resumed search continues as if it had never stopped. A
+    sampler that is a fixed sequence suggests its first new configuration.
 
     Args:
-        experiment: its space, its sampler, its seed.
-        arm: which of the two.
+        experiment: experiment with its space, sampler and seed.
+        arm: arm that the study belongs to.
     """
 
     def __init__(self, experiment: Experiment, arm: Arm) -> None:
@@ -80,10 +83,10 @@ class ArmStudy:
         self._history = StudyHistory(self._study, self._distributions, self._values, self.startup)
         self._sequence = self._new_sequence()
         self._ids: dict[int, int] = {}  # trial number -> Optuna's
-        self._texts: set[str] = set()  # of the configurations so far
-        self._earlier = 0  # trials of earlier searches
+        self._texts: set[str] = set()  # one per configuration so far
+        self._earlier = 0  # number of trials of earlier searches
         self._modulations = math.prod(d.count for d in self._dimensions if _is_modulation(d))
-        self._tried: Counter[str] = Counter()  # shared settings, as text -> trials that had them
+        self._tried: Counter[str] = Counter()  # shared settings, as text -> number of trials with them
 
     def _new_sequence(self) -> Iterator[Internal] | None:
         seed = _seed(self._search.seed, self._arm, 0, 0)
@@ -91,49 +94,49 @@ class ArmStudy:
 
     @property
     def capacity(self) -> float:
-        """How many configurations the arm's space holds."""
+        """Number of configurations in the arm's space."""
         return math.prod(dimension.count for dimension in self._dimensions)
 
     @property
     def is_determined(self) -> bool:
-        """Whether no result that is still to come can change what is suggested next."""
+        """Whether no future result can change the next suggestion."""
         name = self._search.sampler
         begun = len(self._texts) + self._earlier
         draws_at_random = name == "random" or (name in ("tpe", "gp") and begun < self.startup)
         return self._sequence is not None or draws_at_random
 
     def has_untried(self, shared: Internal) -> bool:
-        """Whether there is a configuration with these shared settings that was not tried in this arm."""
+        """Return whether the arm has an untried configuration with these shared settings."""
         return self.trials_with(shared) < self._modulations
 
     def trials_with(self, shared: Internal) -> int:
-        """How many trials of this arm had these shared settings."""
+        """Return how many trials of the arm had these shared settings."""
         return self._tried[self._shared_text(shared)]
 
     def _sampler(self, number: int, attempt: int, fixed: Internal) -> BaseSampler:
         seed = _seed(self._search.seed, self._arm, number, attempt, self._earlier)
-        # a sequence with a part of it fixed is a new one: what it passes over is there for later trials
+        # fixed settings need a new sequence: what it skips must remain available to later trials
         if items := self._new_sequence() if fixed else self._sequence:
             return fixed_sampler(next(item for item in (each | fixed for each in items) if self._is_new(item)))
         sampler = random if attempt >= PATIENCE else SAMPLERS[self._search.sampler]
         return partly_fixed_sampler(fixed, sampler(self._history, seed))
 
     def suggest(self, number: int, fixed: Internal | None = None) -> tuple[Internal, Changes]:
-        """What trial `number` is to be: as sampled, and as changes of the experiment's trial by dotted path.
+        """Return the settings of trial `number`: as sampled, and as changes to the experiment's trial by dotted path.
 
-        A configuration that was suggested before would give the same result to the bit, so another is drawn; after some
-        attempts at random.
+        A configuration that was suggested before would give exactly the same result, so another one is drawn, at random
+        after some attempts.
 
         Args:
-            number: of the trial.
-            fixed: settings that it is to have, for which `has_untried` is true; the rest is drawn.
+            number: number of the trial.
+            fixed: settings that the trial must have, for which `has_untried` is true; the rest is drawn.
 
         Raises:
-            RuntimeError: there is no other.
+            RuntimeError: if every configuration of the space was tried.
         """
         if len(self._texts) >= self.capacity:
             raise RuntimeError(
-                f"the {self._arm} arm's space is used up: all {self.capacity:g} configurations were tried"
+                f"the {self._arm} arm's space is exhausted: all {self.capacity:g} configurations have been tried"
             )
         for attempt in itertools.count():
             self._study.sampler = self._sampler(number, attempt, fixed or {})
@@ -146,15 +149,17 @@ class ArmStudy:
         return dict(trial.params), self._decode(trial.params)
 
     def take(self, number: int, internal: Internal) -> None:
-        """Trial `number` is this configuration, whatever the sampler would suggest. The sampler learns nothing from one
-        that lies outside the space."""
+        """Give trial `number` this configuration, whatever the sampler would suggest.
+
+        The sampler learns nothing from a configuration outside the space.
+        """
         if internal.keys() != self._distributions.keys():
             return
         self._ids[number] = self._begin(internal)
         self._note(internal)
 
     def _begin(self, internal: Internal) -> int:
-        """Add a trial without a result to the study; returns its number there."""
+        """Add a trial without a result to the study; return its number there."""
         self._study.add_trial(
             create_trial(state=TrialState.RUNNING, params=internal, distributions=self._distributions)
         )
@@ -165,7 +170,7 @@ class ArmStudy:
         self._tried[self._shared_text(internal)] += 1
 
     def _shared_text(self, internal: Internal) -> str:
-        """The same for parameters that make the same shared settings."""
+        """Return a text that is equal for all parameters with the same shared settings."""
         shared = [dimension for dimension in self._dimensions if not _is_modulation(dimension)]
         return as_key(decode(shared, internal, self._arm))
 
@@ -173,25 +178,26 @@ class ArmStudy:
         return self._text(internal) not in self._texts
 
     def _text(self, internal: Internal) -> str:
-        """The same for parameters that make the same configuration."""
+        """Return a text that is equal for all parameters with the same configuration."""
         return as_key(self._decode(internal))
 
     def _decode(self, internal: Internal) -> Changes:
         return decode(self._dimensions, internal, self._arm)
 
     def add(self, record: TrialRecord) -> None:
-        """A trial from before a resume: its result, or that it is still to come."""
+        """Take in a trial from before a resume, with its result if it has ended."""
         self.take(record.number, record.internal)
         if record.is_over:
             self.tell(record)
 
     def tell(self, record: TrialRecord) -> None:
-        """Record how a trial ended: its values, or its epochs' best values so far where it was stopped early."""
+        """Record how a trial ended: its values or, if it was stopped early, its best value after each epoch."""
         if record.number in self._ids:  # else it lies outside the space
             self._end(self._ids[record.number], record)
 
     def learn(self, record: TrialRecord) -> None:
-        """Take in a trial of an earlier search: the sampler knows its result, and may suggest the same again."""
+        """Take in a trial of an earlier search. The sampler learns its result, and may suggest the same configuration
+        again."""
         self._earlier += 1
         self._end(self._begin(record.internal), record)
 
@@ -208,7 +214,7 @@ class ArmStudy:
             self._study.tell(number, state=TrialState.PRUNED)
 
     def _report_epochs(self, number: int, record: TrialRecord) -> None:
-        """Report the best value after each epoch, which Optuna takes for one objective only."""
+        """Report the best value after each epoch, which Optuna accepts only for a single objective."""
         if len(self._values[number]) > 1:
             return
         trials = self._study.get_trials(deepcopy=False)  # `study.trials` would copy each of them

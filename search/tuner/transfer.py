@@ -1,8 +1,8 @@
-"""What an arm takes over from the other: the shared settings of its best trials so far.
+"""Transfer between the arms: each arm also tries the shared settings of the other arm's best trials.
 
-The modulated arm has the larger space. Searched apart with as many trials, it ends with worse shared settings (fusion,
-learning rate, …), through no fault of the method. So each arm also tries the best settings of the other, by one rule
-for both.
+The modulated arm has the larger space. If the arms were searched separately with the same number of trials, the
+modulated arm would end with worse shared settings (fusion, learning rate, …), which is not the method's fault. The same
+rule applies to both arms.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from search.tuner.study import ArmStudy, shared_part
 
 
 def is_due(taken: int, trials: int, share: float) -> bool:
-    """Whether an arm's next trial takes settings from the other arm.
+    """Return whether an arm's next trial takes settings from the other arm.
 
     Args:
-        taken: how many of its trials did.
-        trials: how many it has had, this one included, without those that are decided before there is any result.
-        share: of its trials that are to do so.
+        taken: number of the arm's trials that already did.
+        trials: number of the arm's trials, the next one included, without those that are decided before any result.
+        share: share of the arm's trials that take settings from the other arm.
 
     >>> [is_due(0, 1, 0.5), is_due(0, 2, 0.5), is_due(1, 3, 0.5)]
     [False, True, False]
@@ -30,12 +30,12 @@ def is_due(taken: int, trials: int, share: float) -> bool:
 
 
 def settings_to_try(study: ArmStudy, others: Iterable[TrialRecord], objective: Objective) -> Internal | None:
-    """The shared settings of the best of the other arm's trials that leave something to try here; None where none does.
+    """Return the best shared settings of the other arm that leave something to try in this arm, or None.
 
     Args:
-        study: of the arm that is to try them.
+        study: study of the arm that is to try them.
         others: trials of the other arm that have ended with a result.
-        objective: says which is best.
+        objective: objective that ranks these trials.
     """
     sign = 1 if objective.mode == "max" else -1
     results = [(sign * trial.best, -trial.number, trial) for trial in others if trial.best is not None]

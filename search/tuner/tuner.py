@@ -1,7 +1,7 @@
-"""Trials being run, without processes: which is next, what has come of each so far; a policy says what a result means.
+"""Tuner: the trials of a search, without processes. It hands out the next trial and records results; a policy decides.
 
-Ray Tune drives it (`search.backend.tune`); a simulator could as well. Everything that happens goes through the
-journal, so that a tuner opened on an old journal continues it.
+Ray Tune drives it (`search.backend.tune`); a simulator could do the same. Every event goes through the journal, so that
+a tuner opened on an existing journal continues the search.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from search.tuner.search_policy import Policy
 
 log = logging.getLogger(__name__)
 
-AHEAD = 256  # trials that are drawn while all of them wait for those that run
+AHEAD = 256  # trials drawn at most in advance, while all of them wait for running ones
 
 
 class Callback(Protocol):
-    """Is told what happens. What it raises is logged once and goes no further."""
+    """Receiver of a tuner's events. Its exceptions are logged once and go no further."""
 
     def on_start(self, trial: TrialRecord) -> None: ...
     def on_report(self, trial: TrialRecord) -> None: ...
@@ -34,18 +34,18 @@ class Callback(Protocol):
 
 
 class Tuner:
-    """A search in progress, or its confirmation.
+    """Search, or its confirmation, in progress.
 
     Args:
-        experiment: what is trained.
-        journal: where events go; events in it already are taken up.
-        policy: decides what is run, and on early stopping.
-        clock: seconds, from any moment on.
+        experiment: experiment whose trials are run.
+        journal: journal that events are written to; the events already in it are applied first.
+        policy: policy that suggests trials and decides on early stopping.
+        clock: function that returns seconds, counted from any moment.
 
     Attributes:
-        record: all trials so far.
-        halted: why nothing goes on for now, where there is a reason: the disk is full.
-        callbacks: are told of every event from now on.
+        record: state of all trials so far.
+        halted: reason why no trials run for now (the disk is full), or None.
+        callbacks: receivers of every event from now on.
     """
 
     def __init__(
@@ -63,15 +63,15 @@ class Tuner:
         for trial in sorted(self.record, key=attrgetter("number")):  # they may have begun in another order
             policy.restore(trial)
         self._again = [trial.number for trial in self.record if not trial.is_over]
-        self._learned: dict[str, Any] | None = None  # an event that is to be written before the first trial's
-        self._drawn: dict[int, TrialRecord] = {}  # suggested, and not handed out yet
+        self._learned: dict[str, Any] | None = None  # an event to write before the first trial's
+        self._drawn: dict[int, TrialRecord] = {}  # suggested, but not handed out yet
         self._sharing: Sharing | None = None
         self._orders: dict[int, Order] = {}
 
     def learn(self, trials: Iterable[TrialRecord]) -> None:
-        """Take in trials of earlier searches, before the first of this one.
+        """Take in trials of earlier searches, before the first trial of this one.
 
-        The journal has them with the first trial, so that a search that cannot begin leaves nothing behind.
+        They are written to the journal with the first trial, so that a search that cannot begin leaves nothing behind.
         """
         learned = list(trials)
         fields = ("number", "arm", "internal", "changes", "status", "epochs")
@@ -80,44 +80,44 @@ class Tuner:
         self.policy.learn(learned)
 
     def share(self, sharing: Sharing) -> None:
-        """From now on train epochs that several trials share only once."""
+        """From now on, train epochs that several trials share only once."""
         sharing.restore(self.record)
         self._sharing = sharing
 
     def order(self, number: int) -> Order:
-        """What a trial that was handed out is to inherit and to store for others."""
+        """Return what a trial that was handed out inherits, and what it stores for others."""
         return self._orders.get(number, Order())
 
     def _reopen(self) -> None:
-        """What the budget stopped goes on where there is more of it now."""
+        """Reopen the trials that the budget stopped, if there is more of it now."""
         if self.stop_reason is None:
             for number in list(self.record.cut_short):
                 self._record({"event": "reopened", "number": number})
 
     @property
     def stop_reason(self) -> Reason | None:
-        """Why it ends before all of its trials have, where the budget is spent."""
+        """Reason why the budget ends the search before all of its trials have ended, or None."""
         return self.policy.stop_reason(self.record)
 
     @property
     def remaining_trials(self) -> int:
-        """Trials still to be handed out: those that were interrupted, and new ones; none once the budget is spent."""
+        """Number of trials still to be handed out, interrupted ones and new ones; 0 once the budget is spent."""
         if self.stop_reason:
             return 0
         return len(self._again) + max(0, self.policy.total - len(self.record.trials))
 
     @property
     def complete(self) -> bool:
-        """Whether every trial of the search has ended; once the budget is spent, every one that was begun."""
+        """Whether every trial of the search has ended; once the budget is spent, every trial that has begun."""
         return self.record.is_complete(self.policy.total, is_stopped=self.stop_reason is not None)
 
     @property
     def over(self) -> bool:
-        """Whether nothing will be handed out any more, whatever becomes of the trials that run."""
+        """Whether no more trials will be handed out, whatever happens to those that run."""
         return self.halted is not None or self.stop_reason is not None or self.complete
 
     def next(self) -> TrialRecord | None:
-        """The next trial to run: an interrupted one first, else a new suggestion; None when there is none for now."""
+        """Return the next trial to run: an interrupted one first, else a new one; None if there is none for now."""
         if self.halted or self.stop_reason:
             return None
         return self._next_interrupted() or self._next_new()
@@ -130,7 +130,7 @@ class Tuner:
         return self._hand_out(number)
 
     def _next_new(self) -> TrialRecord | None:
-        """One that had to wait, else one that is drawn now."""
+        """Return a new trial: one that had to wait, else one that is drawn now."""
         trial = next(filter(self._is_free, self._drawn.values()), None)
         while trial is None and self._may_draw():
             drawn = self._draw()
@@ -145,7 +145,7 @@ class Tuner:
         return self._hand_out(trial.number) if self._record(event) else None
 
     def _may_draw(self) -> bool:
-        """Whether there are trials to draw; where drawing needs results, no more of them wait than run."""
+        """Return whether a trial can be drawn. If drawing needs results, no more trials wait than run."""
         number = self._next_number()
         if number >= self.policy.total:
             return False
@@ -154,7 +154,7 @@ class Tuner:
         return len(self._drawn) < most
 
     def _draw(self) -> TrialRecord:
-        """A new trial, which waits until it is handed out."""
+        """Draw a new trial, which waits until it is handed out."""
         number = self._next_number()
         trial = TrialRecord(number, **vars(self.policy.suggest(number)))
         self._drawn[number] = trial
@@ -163,18 +163,18 @@ class Tuner:
         return trial
 
     def _next_number(self) -> int:
-        """That of the next trial to draw."""
+        """Return the number of the next trial to draw."""
         return next(n for n in itertools.count() if n not in self.record.trials and n not in self._drawn)
 
     def record_start(self, number: int) -> None:
-        """A worker has begun (or begun again) with a trial."""
+        """Record that a worker has started or restarted a trial."""
         if self._record({"event": "started", "number": number}):
             self._tell(lambda callback: callback.on_start(self.record.trials[number]))
 
     def record_epoch(self, number: int, metrics: dict[str, float], gpu: float = 0.0) -> Reason | None:
-        """An epoch's metrics, and the part of a GPU that it was trained on. Returns why the trial is to stop, or None.
+        """Record an epoch's metrics and the share of a GPU that trained it; return why the trial is to stop, or None.
 
-        Epochs that are known already, as a resumed trial tells them again, are passed over but for the last: the search
+        A resumed trial reports epochs again that are already known. They are ignored except for the last: the search
         may have been killed before it could stop the trial after it.
         """
         trial = self.record.trials[number]
@@ -188,7 +188,7 @@ class Tuner:
         return self._stop(trial) if known in (0, 1) else None
 
     def _stop(self, trial: TrialRecord) -> Reason | None:
-        """Why a trial is to stop after its last epoch, or None; where that was its very last, it has finished."""
+        """Return why a trial is to stop after its last epoch; None to continue, and if the trial has finished."""
         if self._is_whole(trial):
             return None
         return self.policy.stop(trial, self.record) or self.stop_reason
@@ -197,7 +197,7 @@ class Tuner:
         return len(trial.epochs) >= int(trial.changes.get("epochs", self.experiment.trial.epochs))
 
     def record_end(self, number: int, status: Status, reason: Reason | None = None) -> None:
-        """A trial is over. Told twice, the first counts."""
+        """Record that a trial has ended. If it is recorded twice, the first time counts."""
         trial = self.record.trials[number]
         event = {"event": "ended", "number": number, "status": status, "reason": reason.as_json() if reason else ""}
         if trial.is_over or not self._record(event):
@@ -207,18 +207,19 @@ class Tuner:
         self._tell(lambda callback: callback.on_end(trial))
 
     def record_out_of_memory(self, number: int) -> None:
-        """A trial ran out of memory and is to go on with more. That is no result: the policy hears nothing."""
+        """Record that a trial ran out of memory and is to continue with more. The policy is not told, as this is no
+        result."""
         if self._record({"event": "out_of_memory", "number": number}):
             self._over(number)
             self._again.append(number)
 
     def record_prefix(self, number: int, key: str, size: int) -> None:
-        """A trial has stored a prefix for others, of so many bytes."""
+        """Record that a trial has stored a prefix of `size` bytes for others."""
         if self._sharing is not None:
             self._sharing.record_prefix(number, key, size)
 
     def _is_free(self, trial: TrialRecord) -> bool:
-        """Whether it need not wait for another that is to share a prefix with it."""
+        """Return whether a trial need not wait for another one to store a prefix for it."""
         return self._sharing is None or self._sharing.is_free(trial)
 
     def _hand_out(self, number: int) -> TrialRecord:
@@ -233,7 +234,7 @@ class Tuner:
             self._orders.pop(number, None)
 
     def close(self) -> None:
-        """Ends the trials that were interrupted, where the budget leaves them nothing to go on with."""
+        """End the interrupted trials if the budget is spent."""
         for trial in self.record if (reason := self.stop_reason) else ():
             if self._is_whole(trial):
                 self.record_end(trial.number, "finished")
@@ -241,11 +242,13 @@ class Tuner:
                 self.record_end(trial.number, "stopped", reason)
 
     def halt(self, reason: str) -> None:
-        """Nothing more is handed out, and what runs is to stop; no trial ends by it, so that a resume goes on."""
+        """Hand out no more trials, and let running ones stop. No trial ends by this, so a resumed search continues
+        them."""
         self.halted = self.halted or reason
 
     def _record(self, event: dict[str, Any]) -> bool:
-        """Writes an event down and takes it in; what cannot be written has not happened, and halts the search."""
+        """Write an event to the journal and apply it. An event that cannot be written has not happened, and halts the
+        search."""
         if self.halted:
             return False
         event = {**event, "wall_seconds": round(self._clock() - self._began, 3)}
@@ -265,4 +268,4 @@ class Tuner:
                 name = type(callback).__name__
                 if name not in self._troubled:
                     self._troubled.add(name)
-                    log.warning("%s failed; the search goes on without what it missed", name, exc_info=True)
+                    log.warning("%s failed and may miss events; the search continues", name, exc_info=True)

@@ -1,1 +1,1 @@
-"""Epochs that several trials share are trained once: who waits for whom, and goes on from where."""
+"""Shared prefixes: epochs that several trials share are trained only once."""

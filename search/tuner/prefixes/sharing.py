@@ -1,8 +1,9 @@
-"""Which trial inherits which prefix: decided from what trials report, without files and processes.
+"""Sharing of prefixes: decides from the trials' reports which trial inherits which prefix, without files or processes.
 
-A trial goes on from the longest of its prefixes that another trial has stored. After how many epochs a trial stores one
-follows from the space: where a configuration that may still come branches off. Two trials that need the same prefix do
-not both train it: one leads, and the other is not handed out until the leader has stored it, or has ended.
+A trial starts from the longest of its prefixes that another trial has stored. The space determines after how many
+epochs a trial stores a prefix: wherever a configuration that may still come branches off. If two trials need the same
+prefix, only one of them trains it. This leader runs first; the other is handed out once the leader has stored the
+prefix or has ended.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from search.tuner.search_policy import Policy
 
 @dataclass(frozen=True)
 class Order:
-    """Which prefixes a worker takes and stores.
+    """Prefixes that a worker loads and stores.
 
     Args:
-        inherits: keys of prefixes to go on from, the longest first.
-        leaves: number of epochs -> key of the prefix to store after it.
+        inherits: keys of prefixes to start from, the longest first.
+        leaves: number of epochs -> key of the prefix to store after them.
     """
 
     inherits: tuple[str, ...] = ()
@@ -35,7 +36,7 @@ class Order:
 
 @dataclass(frozen=True)
 class _Prefix:
-    """A prefix that is coming (a trial leads) or stored (it has bytes); one that is neither is not kept in mind."""
+    """Prefix that is stored (`bytes` is set), or that its `leader` will store. Others are not tracked."""
 
     epochs: int
     tree: Tree
@@ -45,10 +46,10 @@ class _Prefix:
 
 @dataclass
 class _Trial:
-    """A trial that has not ended: it waits, then runs.
+    """Trial that has not ended: it waits, then runs.
 
     Args:
-        inherits: key of the prefix that it goes on from, until it has done so.
+        inherits: key of the prefix that it starts from, until it has loaded it.
     """
 
     keys: Keys
@@ -58,21 +59,21 @@ class _Trial:
     inherits: str | None = None
 
     def needed_prefix(self, stored: Container[str]) -> str | None:
-        """Key of the stored prefix that it goes on from, or would if it began now."""
+        """Return the key of the stored prefix that the trial starts from, or would start from now."""
         return self.inherits if self.is_running else longest_prefix(self.prefixes, stored)
 
 
 @dataclass
 class Sharing:
-    """Follows the trials of a tuner.
+    """Sharing of prefixes among the trials of a tuner.
 
     Args:
-        policy: the tuner's.
-        trial: the experiment's.
-        context: all else that affects a training, see `ogmge.prefix_keys.keys`.
-        drop: deletes a stored prefix.
-        max_bytes: of all stored prefixes; beyond it, those that save the least are dropped.
-        from_before: key -> bytes, of the prefixes that earlier sessions stored.
+        policy: policy of the tuner.
+        trial: trial of the experiment.
+        context: everything else that affects a training, see `ogmge.prefix_keys.keys`.
+        drop: function that deletes a stored prefix, given its key.
+        max_bytes: total size of all stored prefixes; above it, those that save the least are dropped.
+        from_before: key -> bytes, for the prefixes that earlier sessions stored.
     """
 
     policy: Policy
@@ -86,7 +87,7 @@ class Sharing:
     _prefixes: dict[str, _Prefix] = field(default_factory=dict)
 
     def restore(self, trials: Iterable[TrialRecord]) -> None:
-        """Take up earlier sessions: trials that ended will not come again, interrupted ones will go on."""
+        """Restore the state of earlier sessions: ended trials will not come again, interrupted ones will continue."""
         for trial in trials:
             restored = self._trial_of(trial)
             restored.tree.remove(restored.keys)
@@ -99,13 +100,13 @@ class Sharing:
         self._tidy()
 
     def _recognise(self, tree: Tree) -> None:
-        """Take up the stored prefixes of a tree."""
+        """Register the stored prefixes that belong to a tree."""
         for prefixes in self._still_to_come(tree):
             for key in prefixes.keys() & self.from_before.keys():
                 self._prefixes[key] = _Prefix(prefixes[key], tree, bytes=self.from_before[key])
 
     def expect(self, trial: TrialRecord) -> None:
-        """Take note of a trial that will be handed out once it is free."""
+        """Register a trial that will be handed out once it is free."""
         self._trials[trial.number] = self._trial_of(trial)
 
     def is_free(self, trial: TrialRecord) -> bool:
@@ -116,8 +117,8 @@ class Sharing:
         return longest is None or self._prefixes[longest].bytes is not None
 
     def begin(self, trial: TrialRecord) -> Order:
-        """Take note that a trial is handed out; returns what it takes and stores."""
-        if trial.oom_retries:  # with another number of threads nothing is the same to the bit
+        """Register that a trial is handed out; return what it inherits and stores."""
+        if trial.oom_retries:  # another number of threads changes the last bits of the results
             self._trials.pop(trial.number, None)
             return Order()
         begun, stored = self._trials[trial.number], self._sizes
@@ -128,20 +129,20 @@ class Sharing:
         return Order(tuple(key for key in reversed(begun.prefixes) if key in stored), leaves)
 
     def _lead(self, trial: TrialRecord, tree: Tree, leaves: Mapping[int, str]) -> None:
-        """Make a trial the leader of the prefixes that it is to train, unless they are coming or stored already."""
+        """Make a trial the leader of the prefixes that it will train, unless they are stored or have a leader."""
         for epochs, key in leaves.items():
             if epochs > len(trial.epochs):
                 self._prefixes.setdefault(key, _Prefix(epochs, tree, leader=trial.number))
 
     def record_prefix(self, number: int, key: str, size: int) -> None:
-        """Take note that a trial has stored a prefix of `size` bytes."""
+        """Record that a trial has stored a prefix of `size` bytes."""
         trial = self._trials.get(number)
         if trial is not None and key in trial.prefixes.keys() - self._sizes.keys():
             self._prefixes[key] = _Prefix(trial.prefixes[key], trial.tree, bytes=size)
             self._tidy()
 
     def record_epochs(self, number: int, epochs: int) -> None:
-        """Take note that a trial has trained or inherited so many epochs, and has loaded what it inherits."""
+        """Record that a trial has trained or inherited `epochs` epochs, and so has loaded its inherited prefix."""
         self._give_up(number, epochs)
         trial = self._trials.get(number)
         if trial is not None and trial.inherits is not None:
@@ -149,22 +150,22 @@ class Sharing:
             self._tidy()
 
     def record_end(self, number: int) -> None:
-        """Take note that a trial trains no more, for now or for good."""
+        """Record that a trial has stopped training, for now or for good."""
         self._give_up(number, math.inf)
         self._trials.pop(number, None)
         self._tidy()
 
     def _give_up(self, leader: int, epochs: float) -> None:
-        """Expect no more prefixes of so many epochs or fewer from a trial that should have stored them by now."""
+        """Stop waiting for the prefixes of up to `epochs` epochs that their leader should have stored by now."""
         for key, prefix in list(self._prefixes.items()):
             if prefix.leader == leader and prefix.epochs <= epochs:
                 del self._prefixes[key]
 
-    # ---- what is stored ----
+    # ---- stored prefixes ----
 
     @property
     def _sizes(self) -> dict[str, int]:
-        """Key -> bytes."""
+        """Sizes of the stored prefixes: key -> bytes."""
         return {key: prefix.bytes for key, prefix in self._prefixes.items() if prefix.bytes is not None}
 
     def _trial_of(self, trial: TrialRecord) -> _Trial:
@@ -180,12 +181,12 @@ class Sharing:
         return _Trial(own, self._trees[root], self._trees[root].prefixes(own))
 
     def _still_to_come(self, tree: Tree) -> list[Prefixes]:
-        """The prefixes of each training of a tree that may still begin."""
+        """Return the prefixes of each training of a tree that may still begin."""
         waiting = [trial.prefixes for trial in self._trials.values() if trial.tree is tree and not trial.is_running]
         return waiting + (tree.upcoming if self.policy.has_more else [])
 
     def _tidy(self) -> None:
-        """Drop the prefixes that no trial will go on from, then those that save the least, until the rest fits."""
+        """Drop prefixes that no trial will start from, then those that save the least, until the rest fits."""
         stored = self._sizes
         needed = {trial.needed_prefix(stored) for trial in self._trials.values()}
         usable = needed | self._usable_prefixes(stored)
@@ -198,6 +199,6 @@ class Sharing:
             self.drop(key)
 
     def _usable_prefixes(self, stored: Collection[str]) -> set[str | None]:
-        """Keys of the stored prefixes that a training which may still begin would go on from."""
+        """Return the keys of the stored prefixes that some training may still start from."""
         trees = {self._prefixes[key].tree for key in stored}
         return {longest_prefix(prefixes, stored) for tree in trees for prefixes in self._still_to_come(tree)}

@@ -1,4 +1,4 @@
-"""Siblings: configurations of a space that differ only in what does not matter from the first epoch on."""
+"""Siblings: configurations of a space that differ only in settings that may take effect after the first epoch."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from ogmge.config import TrialConfig
 from search.experiment.dimensions import METHOD, START, Changes, Dimension, Interval, Window
 from search.experiment.space import Entry, dimensions
 
-LATE = ("modulation.", "schedule.", "epochs")  # starts of paths that need not matter from the first epoch on
-MOST = 1000  # siblings; of more no two are likely to be drawn
+LATE = ("modulation.", "schedule.", "epochs")  # starts of the paths of settings that may take effect later
+MOST = 1000  # siblings; among more, it is unlikely that two are drawn
 
 
 @dataclass(frozen=True)
 class Sibling:
-    """A configuration.
+    """Configuration that may share a prefix with others.
 
     Args:
-        changes: of the experiment's trial.
-        endless: whether it stands for so many that they are never used up.
+        changes: changes to the experiment's trial.
+        endless: whether it stands for so many configurations that they are never used up.
     """
 
     changes: Changes
     endless: bool = False
 
     def merge(self, other: Sibling) -> Sibling:
-        """Both at once."""
+        """Return the combination of both."""
         return Sibling(self.changes | other.changes, self.endless or other.endless)
 
 
@@ -38,12 +38,12 @@ def _is_late(dimension: Dimension) -> bool:
 
 
 def continuous_paths(space: Mapping[str, Entry], trial: TrialConfig, *, late: bool) -> tuple[str, ...]:
-    """Paths of the ranges without steps, from which no two trials draw the same value.
+    """Return the paths of the ranges without steps, in which no two trials draw the same value.
 
     Args:
-        space, trial: of the experiment.
-        late: those that do not matter from the first epoch on (in the window, or where the learning rate drops), or
-            those that do, and so keep all trials from sharing any epoch.
+        space, trial: space and trial of the experiment.
+        late: whether to return the ranges that may take effect after the first epoch (of the window or of the learning
+            rate's drops), or those that take effect at once, so that trials cannot share any epoch.
     """
     every = dimensions(space, trial, modulated=True)
     return tuple(d.path for d in every if isinstance(d, Interval) and math.isinf(d.count) and _is_late(d) == late)
@@ -52,13 +52,15 @@ def continuous_paths(space: Mapping[str, Entry], trial: TrialConfig, *, late: bo
 def siblings(
     space: Mapping[str, Entry], trial: TrialConfig, changes: Changes, *, is_repeated: bool = False
 ) -> list[Sibling]:
-    """All configurations of both arms that may share a prefix with a given one, itself among them; none where a range
-    prevents it.
+    """Return all configurations of both arms that may share a prefix with a given one, itself included.
+
+    The list is empty if a continuous range prevents sharing.
 
     Args:
-        space, trial: of the experiment.
-        changes: that make the configuration.
-        is_repeated: whether trials may take its shared settings, so that those from a continuous range come again.
+        space, trial: space and trial of the experiment.
+        changes: changes that make the given configuration.
+        is_repeated: whether other trials may reuse its shared settings, so that values from a continuous range come
+            again.
     """
     if continuous_paths(space, trial, late=False) and not is_repeated:
         return []
@@ -76,14 +78,14 @@ def _of_arm(space: Mapping[str, Entry], trial: TrialConfig, own: Changes, *, mod
 
 
 def _siblings_along(dimension: Dimension) -> list[Sibling]:
-    """All values of a dimension; of a continuous one, one stands for all."""
+    """Return all values of a dimension. A continuous one is represented by a single value."""
     if isinstance(dimension, Interval) and math.isinf(dimension.count):
         return [Sibling({dimension.path: dimension.range.low}, endless=True)]
     return [Sibling(dimension.decode(dimension.at(place))) for place in range(int(dimension.count))]
 
 
 def _within(listed: Sequence[list[Sibling]]) -> list[list[Sibling]]:
-    """Thin out the longest lists, to one window for each start, until there are few enough combinations to look at."""
+    """Shorten the longest lists, to one window per start, until there are few enough combinations to enumerate."""
     found = list(listed)
     for place in sorted(range(len(found)), key=lambda i: -len(found[i])):
         if math.prod(map(len, found)) <= MOST:

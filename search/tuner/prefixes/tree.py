@@ -1,4 +1,4 @@
-"""The tree of prefixes: after how many epochs siblings, the trainings that may share a prefix, branch off."""
+"""Tree of prefixes: after how many epochs siblings (trainings that may share a prefix) branch off."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Container, Iterable, Sequence
 from itertools import pairwise
 
 Keys = Sequence[str]  # of a training after 0, 1, 2, … epochs, see `ogmge.prefix_keys`
-Prefixes = dict[str, int]  # of a training, those that end at a branch of its tree: key -> epochs, the shortest first
+Prefixes = dict[str, int]  # key -> epochs, for a training's prefixes that end at a branch; the shortest first
 
 
 def branches(trainings: Iterable[Keys]) -> tuple[int, ...]:
-    """After how many epochs (1 or more) trainings part that were the same until then, or one of them ends.
+    """Return after how many epochs (at least 1) trainings part that were equal so far, or one of them ends.
 
     >>> branches(["ABCD", "ABXY", "ABC"])
     (1, 2)
@@ -24,7 +24,7 @@ def branches(trainings: Iterable[Keys]) -> tuple[int, ...]:
 
 
 def longest_prefix(prefixes: Prefixes, among: Container[str]) -> str | None:
-    """The key of the longest of the prefixes that is among others, if any.
+    """Return the key of the longest prefix that is in `among`, or None.
 
     >>> longest_prefix({"a": 1, "b": 3, "c": 4}, {"a", "b"})
     'b'
@@ -33,7 +33,7 @@ def longest_prefix(prefixes: Prefixes, among: Container[str]) -> str | None:
 
 
 def branch_points(prefixes: Prefixes, others: Iterable[Prefixes]) -> dict[int, str]:
-    """After how many epochs one of the others branches off, each with the key of the prefix up to there.
+    """Return where other trainings branch off: number of epochs -> key of the prefix up to there.
 
     >>> branch_points({"a": 1, "b": 3, "c": 4}, [{"a": 1, "x": 3}, {"a": 1, "b": 3}])
     {1: 'a', 3: 'b'}
@@ -43,13 +43,13 @@ def branch_points(prefixes: Prefixes, others: Iterable[Prefixes]) -> dict[int, s
 
 
 class Tree:
-    """Siblings, and which of them are still to come.
+    """Siblings, and those of them that may still come.
 
     Args:
-        siblings: the keys of each, and whether it stands for so many that they are never used up.
+        siblings: keys of each sibling, and whether it stands for so many that they are never used up.
 
     Attributes:
-        branches: after how many epochs some of them part.
+        branches: numbers of epochs after which some of the siblings part.
     """
 
     def __init__(self, siblings: Sequence[tuple[Keys, bool]]) -> None:
@@ -58,15 +58,15 @@ class Tree:
         self._endless = {keys[-1] for keys, endless in siblings if endless}
 
     def prefixes(self, keys: Keys) -> Prefixes:
-        """Those of a training that end at a branch."""
+        """Return the prefixes of a training that end at a branch."""
         return {keys[epochs]: epochs for epochs in self.branches if epochs < len(keys)}
 
     def remove(self, keys: Keys) -> None:
-        """Take out a sibling that has begun, and so will not come again."""
+        """Remove a sibling that has begun, and so will not come again."""
         if keys[-1] not in self._endless:
             self._upcoming.pop(keys[-1], None)
 
     @property
     def upcoming(self) -> list[Prefixes]:
-        """The prefixes of each sibling that may still come."""
+        """Prefixes of each sibling that may still come."""
         return list(self._upcoming.values())

@@ -1,1 +1,1 @@
-"""Early stopping: pure functions of the results so far."""
+"""Early-stopping rules: pure functions of the results so far."""

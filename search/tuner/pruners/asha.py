@@ -14,19 +14,19 @@ from search.tuner.pruners.peers import LearningCurve, Mode, better, peer_group, 
 
 @dataclass(frozen=True)
 class Asha:
-    """Stops a run that is not among the best 1 / `reduction_factor` of its peers at a rung.
+    """Early-stopping rule: at each rung, stop a run that is not among the best 1 / `reduction_factor` of its peers.
 
-    A rung that falls into the grace of a run whose window has just opened is put off to the grace's end: the run is
-    then to be among as many of the best, at that epoch; who stopped at the rung counts as worse.
+    If a run's window has opened shortly before a rung, the comparison waits until the grace ends, and is made at that
+    epoch. As many runs are promoted as at the rung; runs that were stopped at the rung count as worse.
 
     Args:
-        rungs: numbers of epochs trained, see `rung_epochs`.
-        reduction_factor: one run in so many goes on.
-        mode: whether more or less of the value is better.
-        grace_epochs: in which a run whose window has just opened is not compared.
-        brackets: of how many a trial draws one; bracket b skips the first b rungs, and trials are compared within
-            their bracket. The chance of each is `reduction_factor` times that of the next.
-        seed: of that draw.
+        rungs: numbers of epochs after which runs are compared, see `rung_epochs`.
+        reduction_factor: one run in this many is promoted.
+        mode: whether a higher (`max`) or a lower (`min`) value is better.
+        grace_epochs: number of epochs after a window opens in which the run is not compared.
+        brackets: number of brackets; each trial draws one and is compared only within it. Bracket b skips the first b
+            rungs. Each bracket is `reduction_factor` times as likely as the next.
+        seed: seed of this draw.
     """
 
     rungs: Sequence[int]
@@ -37,14 +37,14 @@ class Asha:
     seed: int = 0
 
     def bracket(self, number: int) -> int:
-        """That of trial `number`, drawn from the seed."""
+        """Return the bracket of trial `number`, drawn from the seed."""
         digest = hashlib.blake2b(f"{self.seed}/{number}".encode(), digest_size=8).digest()
         weights = [self.reduction_factor**-b for b in range(self.brackets)]
         place = int.from_bytes(digest) / 2**64 * sum(weights)
         return min(bisect(list(accumulate(weights)), place), self.brackets - 1)
 
     def decide(self, run: LearningCurve, runs: Iterable[LearningCurve]) -> Reason | None:
-        """See `Pruner`."""
+        """Return why the run stops, or None; see `Pruner`."""
         rung = self._due_rung(run)
         if rung is None:
             return None
@@ -59,11 +59,11 @@ class Asha:
         return Reason(Cause.ASHA, {"place": place, "of": of, "epochs": epochs, "promoted": go_on, "peers": group})
 
     def _due_rung(self, run: LearningCurve) -> int | None:
-        """The highest rung at which the run is compared after its last epoch, if any."""
+        """Return the highest rung at which the run is compared after its last epoch, if any."""
         rungs = reversed(self.rungs[self.bracket(run.number) :])
         return next((rung for rung in rungs if run.due(rung, self.grace_epochs) == len(run.values)), None)
 
     def _count_better(self, run: LearningCurve, rivals: Iterable[LearningCurve]) -> int:
-        """How many rivals were better after as many epochs."""
+        """Return how many rivals were better after as many epochs."""
         epochs = len(run.values)
         return sum(better(r.values[epochs - 1], run.values[-1], self.mode) for r in rivals if len(r.values) >= epochs)

@@ -9,23 +9,23 @@ from statistics import median
 from search.run.causes import Cause, Reason
 from search.tuner.pruners.peers import LearningCurve, Mode, better, peer_group, peers
 
-FEWEST = 4  # peers whose median says something
+FEWEST = 4  # peers; the median of fewer says little
 
 
 @dataclass(frozen=True)
 class Median:
-    """Stops a run whose best so far is worse than the median of its peers' best after as many epochs.
+    """Early-stopping rule: stop a run whose best value so far is worse than the median of its peers' at the same epoch.
 
     Args:
-        grace_epochs: trained before a run is compared at all, and again when its window opens.
-        mode: whether more or less of the value is better.
+        grace_epochs: number of epochs before a run is compared at all, and again after its window opens.
+        mode: whether a higher (`max`) or a lower (`min`) value is better.
     """
 
     grace_epochs: int
     mode: Mode
 
     def decide(self, run: LearningCurve, runs: Iterable[LearningCurve]) -> Reason | None:
-        """See `Pruner`."""
+        """Return why the run stops, or None; see `Pruner`."""
         trained = len(run.values)
         if trained < max(self.grace_epochs, run.due(trained, self.grace_epochs)):
             return None

@@ -1,8 +1,9 @@
-"""What early stopping knows of a trial, and which trials it is compared with: its peers.
+"""Peers: the trials that early stopping compares a trial with.
 
 Until its window opens, a modulated trial is an unmodulated run: its peers are all runs that are unmodulated up to that
-epoch. Once open, it has a grace, in which it is not compared at all; then its peers are those whose windows are open as
-well. The peers of a baseline trial are the baseline's: what the other arm does never ends one of its trials.
+epoch. When the window opens, a grace follows in which the trial is not compared. After that, its peers are the trials
+whose windows are open too. The peers of a baseline trial are baseline trials only, so the modulated arm never stops one
+of them.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ Mode = Literal["max", "min"]
 
 @dataclass(frozen=True)
 class LearningCurve:
-    """A trial so far.
+    """Results of a trial so far.
 
     Args:
-        number: of the trial.
-        arm: which of the two.
-        opens: the first epoch that is modulated, counted from 0; None where none is.
-        values: the best of the objective so far, after each epoch.
+        number: number of the trial.
+        arm: arm of the trial.
+        opens: first modulated epoch, counted from 0; None if no epoch is modulated.
+        values: best value of the objective so far, after each epoch.
     """
 
     number: int
@@ -34,29 +35,29 @@ class LearningCurve:
     values: Sequence[float]
 
     def open_at(self, trained: int) -> bool:
-        """Whether any of the first `trained` epochs is modulated."""
+        """Return whether any of the first `trained` epochs is modulated."""
         return self.opens is not None and self.opens < trained
 
     def has_peer(self, other: LearningCurve, trained: int) -> bool:
-        """Whether it may be compared with another after so many epochs."""
+        """Return whether the trial may be compared with another after `trained` epochs."""
         if self.arm == "baseline":
             return other.arm == "baseline"
         return other.open_at(trained) == self.open_at(trained)
 
     def due(self, rung: int, grace_epochs: int) -> int:
-        """When the run is compared that would be after `rung` epochs: at once, or at the end of its window's grace."""
+        """Return after how many epochs a rung compares the run: at the rung, or at the end of the window's grace."""
         return max(rung, self.opens + grace_epochs) if self.opens is not None and self.opens < rung else rung
 
 
 class Pruner(Protocol):
-    """Early stopping: a function of results and of nothing else, so that a simulator or a resume can replay it."""
+    """Early-stopping rule: a function of the results alone, so that a simulator or a resumed search can replay it."""
 
     def decide(self, run: LearningCurve, runs: Iterable[LearningCurve]) -> Reason | None:
-        """None to go on, or why the run stops after its last epoch. `runs` are all there are, itself among them."""
+        """Return why the run stops after its last epoch, or None to continue. `runs` are all runs, also this one."""
 
 
 def peers(run: LearningCurve, runs: Iterable[LearningCurve], rung: int, grace_epochs: int) -> list[LearningCurve]:
-    """Those with which `run` is compared at a rung, as far as they have reached it by now; not itself."""
+    """Return the other runs that `run` is compared with at a rung, as far as they have reached it."""
     due = run.due(rung, grace_epochs)
     return [
         other
@@ -68,12 +69,12 @@ def peers(run: LearningCurve, runs: Iterable[LearningCurve], rung: int, grace_ep
 
 
 def peer_group(run: LearningCurve, trained: int) -> str:
-    """What its peers are, see `search.run.causes.PEERS`."""
+    """Return the key in `search.run.causes.PEERS` that describes the run's peers."""
     if run.arm == "baseline":
         return "baseline"
     return "open" if run.open_at(trained) else "closed"
 
 
 def better(value: float, than: float, mode: Mode) -> bool:
-    """Whether one value beats another."""
+    """Return whether one value is better than another."""
     return value > than if mode == "max" else value < than

@@ -1,4 +1,4 @@
-"""The early stopping that an experiment asks for."""
+"""Creation of the early-stopping rule that an experiment asks for."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from search.tuner.pruners.peers import LearningCurve, Pruner
 
 
 class NoPruning:
-    """Trains all to the end."""
+    """Early-stopping rule that stops no run."""
 
     def decide(self, run: LearningCurve, runs: Iterable[LearningCurve]) -> Reason | None:
-        """None, always."""
+        """Return None."""
         return None
 
 
 def pruner_of(experiment: Experiment) -> Pruner:
-    """`search.scheduler`, ready to decide."""
+    """Create the early-stopping rule of an experiment's `search.scheduler`."""
     search = experiment.search
     how, grace = search.scheduler, grace_of(experiment)
     if how.name == "asha":
