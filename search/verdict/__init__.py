@@ -1,1 +1,1 @@
-"""The best configuration of each arm, trained again in pairs with fresh seeds, and what that shows."""
+"""Confirmation and verdict: each arm's best configuration is trained again in pairs with fresh seeds, and tested."""

@@ -1,10 +1,10 @@
-"""A paired t test that may be looked at after every pair: the rule of `--sequential`.
+"""Paired t test that may be evaluated after every pair: the rule of `--sequential`.
 
-The differences are weighed by a Bayes factor whose prior on the effect (mean / sd) is normal about 0 and whose prior on
-the sd is the right Haar one, 1 / sd. Such a factor depends on the differences by what no change of unit alters, and on
-these it is a martingale that starts at 1, whatever the sd, as long as the mean is 0. By Ville's inequality it ever
-reaches 20 in at most 1 of 20 searches, however often one looks and whenever one stops. The differences are taken as
-normal, as in every t test.
+The evidence in the differences is a Bayes factor. Its prior on the effect (mean / sd) is normal around 0, its prior on
+the sd is the right Haar prior, 1 / sd. Such a factor depends on the differences only through quantities without a unit.
+If the mean is 0, it is a martingale in these quantities that starts at 1, whatever the sd. By Ville's inequality it
+reaches 20 in at most 1 of 20 searches, however often one looks and whenever one stops. The differences are assumed to
+be normal, as in every t test.
 
 Sources: Lai, *On Confidence Sequences*, Annals of Statistics 1976; Pérez-Ortiz, Lardy, de Heide and Grünwald,
 *E-Statistics, Group Invariance and Anytime-Valid Testing*, Annals of Statistics 2024 (arXiv 2208.07610); Wang and
@@ -19,19 +19,19 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-EFFECT_VARIANCE = 1.0  # of the prior; of other values each needs more seeds somewhere, none makes it err more often
+EFFECT_VARIANCE = 1.0  # of the prior; other values need more seeds for some effects, none raises the error rate
 EVIDENCE = 20.0  # 1 / 5 %
 
 
 def log_evidence(differences: ArrayLike) -> NDArray[np.float64]:
-    """The logarithm of the Bayes factor against "no difference", after each pair.
+    """Return the logarithm of the Bayes factor against "no difference" after each pair: [..., n].
 
-    With S the sum and V the sum of squares of the first n, and g the variance of the prior:
-    -log(1 + n g) / 2 - n / 2 · log(1 - g S² / ((1 + n g) V)), which equals the usual form in t,
-    (1 + n g)^(-1/2) · ((1 + t² / (n - 1)) / (1 + t² / ((n - 1)(1 + n g))))^(n / 2).
+    With S the sum and V the sum of squares of the first n differences, and g the variance of the prior, it is -log(1 +
+    n g) / 2 - n / 2 · log(1 - g S² / ((1 + n g) V)). This equals the usual form in t, (1 + n g)^(-1/2) · ((1 + t² / (n
+    - 1)) / (1 + t² / ((n - 1)(1 + n g))))^(n / 2).
 
     Args:
-        differences: [..., n]. Zeros to begin with, which say nothing of the scale, count as no evidence.
+        differences: differences of the pairs, [..., n]. Leading zeros, which carry no scale, count as no evidence.
     """
     x = np.asarray(differences, float)
     n = np.arange(1, x.shape[-1] + 1)
@@ -43,14 +43,15 @@ def log_evidence(differences: ArrayLike) -> NDArray[np.float64]:
 
 
 def half_width(sd: float, n: int) -> float | None:
-    """That of the 95 % confidence sequence: the mean difference ± this is where the evidence against a difference is
-    below 20. All of a search's intervals hold at once, so that the last one holds however the last one was chosen.
+    """Return the half-width of the 95 % confidence sequence.
 
-    From the form in t: with c = (20 · sqrt(1 + n g))^(2 / n), t² / (n - 1) < (c - 1) / (1 - c / (1 + n g)).
+    The evidence against each true difference in mean ± half-width is below 20. The intervals after all pairs hold
+    together, so the last one holds however the time to stop was chosen. From the form in t, with c = (20 · sqrt(1 + n
+    g))^(2 / n): t² / (n - 1) < (c - 1) / (1 - c / (1 + n g)).
 
     Args:
-        sd: of the differences, above 0.
-        n: pairs. With fewer than 5 no evidence could be enough, and the interval is the whole line: None.
+        sd: standard deviation of the differences, above 0.
+        n: number of pairs. With fewer than 5 no evidence is enough and the interval is unbounded; then returns None.
     """
     shrink = 1 + n * EFFECT_VARIANCE
     c = (EVIDENCE * math.sqrt(shrink)) ** (2 / n)

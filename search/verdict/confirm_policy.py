@@ -1,4 +1,4 @@
-"""What a confirmation trains, as the policy of a tuner."""
+"""Policy of a confirmation: trains pairs with fresh seeds, and their ablations."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SEED = "seed"  # path into a trial
 
 
 def ablation_changes(best: Mapping[Arm, Changes], of: Arm) -> Changes:
-    """A configuration with its modulation switched: off, or as in the best modulated one."""
+    """Return a configuration with its modulation switched: off, or on as in the best modulated configuration."""
     if of == "modulated":
         return {**best[of], METHOD: "none"}
     switched = {path: value for path, value in best["modulated"].items() if path.startswith(MODULATION)}
@@ -29,25 +29,24 @@ def ablation_changes(best: Mapping[Arm, Changes], of: Arm) -> Changes:
 
 
 def shared_settings(changes: Changes) -> Changes:
-    """All of a configuration but its modulation and its seed."""
+    """Return the settings of a configuration except its modulation and its seed."""
     return {path: value for path, value in changes.items() if path != SEED and not path.startswith(MODULATION)}
 
 
 @dataclass
 class ConfirmPolicy:
-    """The policy that trains pairs: both of a pair have the same seed, first weights, order of the data and split.
+    """Policy that trains pairs. Both trainings of a pair have the same seed, initial weights, data order and split.
 
     Args:
-        experiment: what was searched.
-        best: the configuration of each arm, as changes of the experiment's trial.
-        seeds: of the pairs, as many as there may be.
-        spent: by the search.
+        experiment: experiment that was searched.
+        best: best configuration of each arm, as changes to the experiment's trial.
+        seeds: seeds of the pairs, one for each planned pair.
+        spent: resources that the search used.
         sequential: see `Pairs`.
-        limited: whether the experiment's budget is that of the search and the confirmation together; else it was the
-            search's alone.
+        limited: whether the experiment's budget covers the search and the confirmation together, not the search alone.
 
     Attributes:
-        pairs: how far they are.
+        pairs: state of the pairs.
     """
 
     experiment: Experiment
@@ -72,7 +71,7 @@ class ConfirmPolicy:
         return self.pairs.trainings
 
     def learn(self, trials: Iterable[TrialRecord]) -> None:
-        """Nothing: there is nothing to sample."""
+        """Do nothing: there is nothing to sample."""
 
     def restore(self, trial: TrialRecord) -> None:
         self.pairs.take(*_place(trial), trial)
@@ -91,7 +90,7 @@ class ConfirmPolicy:
         return split_options(self.experiment.dataset, trial.changes[SEED])
 
     def stop(self, trial: TrialRecord, record: SearchRecord) -> Reason | None:
-        """None: all are trained to the end."""
+        """Return None: every training runs to its last epoch."""
 
     def tell(self, trial: TrialRecord) -> None:
         self.pairs.take(*_place(trial), trial)
@@ -107,7 +106,7 @@ class ConfirmPolicy:
         return True
 
     def siblings(self, trial: TrialRecord) -> list[Sibling]:
-        """Of the same seed: the pair, and the ablations of both."""
+        """Return the configurations with the same seed: the pair, and the ablations of both."""
         every = [*self.best.values(), *(ablation_changes(self.best, arm) for arm in self.best)]
         return [Sibling({**changes, SEED: trial.changes[SEED]}) for changes in every]
 
@@ -117,12 +116,12 @@ def _place(trial: TrialRecord) -> tuple[int, Role]:
 
 
 def title(trial: TrialRecord) -> str:
-    """Of a training of a confirmation, in MLflow and on the screen."""
+    """Return the title of a confirmation's training in MLflow and on the screen."""
     pair, role = _place(trial)
     return f"confirm {pair:02} {role}"
 
 
 def tags_of(trial: TrialRecord) -> dict[str, str]:
-    """Of a training of a confirmation, in MLflow."""
+    """Return the MLflow tags of a confirmation's training."""
     pair, role = _place(trial)
     return {"pair": str(pair), "role": role}

@@ -1,4 +1,4 @@
-"""The verdict: whether the method helps, from the best configuration of each arm, trained again with fresh seeds."""
+"""Verdict: whether the method helps, from the best configuration of each arm, trained again with fresh seeds."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ Claim = Literal["helps", "hurts", "none"]
 
 @dataclass(frozen=True)
 class Ablation:
-    """The better of the two configurations with its modulation switched, trained with the pairs' seeds and splits.
+    """Results of the better configuration with its modulation switched, trained with the seeds and splits of the pairs.
 
-    Two arms that were searched apart end with configurations that differ in more than the modulation, and the better
-    may owe its lead to these other settings: where the method changes nothing, that is the luck of one search. An
-    ablation differs in the modulation alone. See docs/verdict.md.
+    The best configurations of two separately searched arms differ in more than the modulation, and the better one may
+    owe its lead to these other settings. If the method changes nothing, that is the luck of one search. An ablation
+    differs only in the modulation. See docs/verdict.md.
 
     Args:
-        of: the arm whose configuration it is; an ablation of the modulated one is not modulated, one of the baseline's
-            has the modulation of the best modulated configuration.
+        of: arm whose configuration is switched. The ablation of the modulated arm is unmodulated; the ablation of the
+            baseline has the modulation of the best modulated configuration.
         values: results [n].
     """
 
@@ -49,25 +49,25 @@ class Ablation:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What n pairs of fresh seeds say. Values are in the metric's unit, differences are modulated - baseline.
+    """Verdict on n pairs of fresh seeds. Values are in the metric's unit, differences are modulated - baseline.
 
     Args:
-        claim: what is said of the method.
-        word: the same in words: "helps", "hurts", "no difference that 10 seeds can show".
-        mode: whether more or less of the metric is better.
-        sequential: whether seeds were added until it was clear.
-        interval: the one that decides: the paired t interval or, where sequential, the confidence sequence's. None
-            where there is none.
-        paired: the pairs: each arm's mean and sd, the difference, its t interval.
-        ablation_interval, ablation: the same of the better configuration against itself with the modulation switched,
-            modulated - unmodulated.
-        sign_flip_p: exact; None where n is too small for it to reach 5 %.
-        smallest_p: the smallest that n allows.
-        detectable: the smallest true difference that n pairs show in 80 % of cases, given the sd that was seen.
-        seeds_for_seen: pairs that would show a true difference as large as the one seen in 80 % of cases.
-        evidence: against "no difference", valid whenever one looks (see `search.verdict.anytime`), where sequential.
-        unimodal: each modality by itself, secondary.
-        examples: the difference in accuracy over redrawn examples, where the publisher fixes the split.
+        claim: claim about the method.
+        word: the claim in words: "helps", "hurts", "no difference that 10 seeds can show".
+        mode: whether a higher (`max`) or a lower (`min`) metric is better.
+        sequential: whether seeds were added until the result was clear.
+        interval: interval that decides: the paired t interval or, if `sequential`, that of the confidence sequence;
+            None if there is none.
+        paired: statistics of the pairs: mean and sd of each arm, the difference, its t interval.
+        ablation_interval, ablation: the same for the better configuration and its ablation, modulated - unmodulated.
+        sign_flip_p: exact p of the sign-flip test; None if n is too small for it to reach 5 %.
+        smallest_p: smallest p that the sign-flip test allows for n pairs.
+        detectable: smallest true difference that n pairs detect with 80 % power, given the observed sd.
+        seeds_for_seen: number of pairs that detect a true difference of the observed size with 80 % power.
+        evidence: evidence against "no difference", valid at any time of looking, if `sequential`; see
+            `search.verdict.anytime`.
+        unimodal: secondary comparison of each modality's unimodal accuracy.
+        examples: interval of the difference in accuracy over redrawn examples, if the publisher fixes the split.
         notes: sentences that belong to the verdict.
     """
 
@@ -90,19 +90,19 @@ class Verdict:
 
 
 def leader(pairs: Paired, mode: Mode) -> Arm:
-    """The arm with the better mean, the baseline where they are equal: that whose ablation is to be trained."""
+    """Return the arm with the better mean, whose ablation is trained; the baseline on ties."""
     return "modulated" if (pairs.mean > 0 if mode == "max" else pairs.mean < 0) else "baseline"
 
 
 def claim_of(interval: tuple[float, float] | None, mode: Mode) -> Claim:
-    """What an interval of modulated - baseline shows: nothing where 0 lies in it, or where there is none."""
+    """Return the claim that an interval of modulated - baseline supports: none if it contains 0 or does not exist."""
     if interval is None or interval[0] <= 0 <= interval[1]:
         return "none"
     return "helps" if (interval[0] > 0) == (mode == "max") else "hurts"
 
 
 def interval_of(pairs: Paired, *, sequential: bool) -> tuple[float, float] | None:
-    """The interval that decides: the paired t interval, or the confidence sequence's where seeds are added."""
+    """Return the interval that decides: the paired t interval, or that of the confidence sequence if `sequential`."""
     if not pairs.sd or not sequential:
         return pairs.interval
     half = anytime.half_width(pairs.sd, pairs.n)
@@ -111,13 +111,13 @@ def interval_of(pairs: Paired, *, sequential: bool) -> tuple[float, float] | Non
 
 @dataclass(frozen=True)
 class Decision:
-    """What is said of the method, and the intervals it rests on.
+    """Claim about the method, and the intervals that it rests on.
 
     Args:
-        claim: what is said.
-        first: what the pairs alone say.
-        paired, ablation: the pairs, and the ablation's.
-        interval, ablation_interval: of modulated - baseline; None where there is none.
+        claim: final claim.
+        first: claim of the pairs alone.
+        paired, ablation: statistics of the pairs, and of the ablation.
+        interval, ablation_interval: intervals of modulated - baseline; None if there is none.
     """
 
     claim: Claim
@@ -136,7 +136,7 @@ def decide(
     sequential: bool = False,
     ablation: Ablation | None = None,
 ) -> Decision:
-    """The decision of `verdict`, which see, without what stands beside it."""
+    """Return the decision of `verdict`, which describes it, without the verdict's other numbers."""
     pairs = t_interval(modulated, baseline)
     interval = interval_of(pairs, sequential=sequential)
     first = claim_of(interval, mode)
@@ -160,24 +160,26 @@ def verdict(
     unimodal: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None,
     correct: tuple[ArrayLike, ArrayLike] | None = None,
 ) -> Verdict:
-    """The verdict on 2n results, or on 3n with an ablation.
+    """Return the verdict on 2n results, or on 3n with an ablation.
 
-    The method *helps* or *hurts* where the two-sided 95 % interval of modulated - baseline does not hold 0, and, once
-    there is an ablation, where the ablation's shows the same. Where the method changes nothing the ablation's does so
-    in 2.5 % a side at most, so that both together do not either, whatever the configurations are (an intersection-union
-    test: Berger, *Multiparameter Hypothesis Testing and Acceptance Sampling*, Technometrics 1982).
+    The claim is *helps* or *hurts* if the two-sided 95 % interval of modulated - baseline excludes 0 and, once there is
+    an ablation, if the ablation's interval shows the same. If the method changes nothing, the ablation's interval shows
+    a difference with a probability of at most 2.5 % per direction. The same therefore holds for both intervals
+    together, whatever the configurations are (an intersection-union test: Berger, *Multiparameter Hypothesis Testing
+    and Acceptance Sampling*, Technometrics 1982).
 
     Args:
-        modulated, baseline: the metric's values [n], of the same seed at the same place.
-        mode: whether more or less of it is better.
+        modulated, baseline: values of the metric [n]; values of the same seed have the same index.
+        mode: whether a higher (`max`) or a lower (`min`) metric is better.
         sequential: whether n depended on the results.
-        ablation: of `leader(…)`, with the pairs' seeds. An ablation of the other arm supports no claim.
-        unimodal: modality -> its accuracies [n] in the modulated and the baseline arm.
-        correct: which examples the modulated and the baseline models got right, bool [n, N] each, where all pairs have
-            the same N validation examples.
+        ablation: ablation of the arm `leader(…)`, with the seeds of the pairs. An ablation of the other arm supports no
+            claim.
+        unimodal: modality -> its accuracies [n] in the modulated and in the baseline arm.
+        correct: whether the modulated and the baseline models classified each example correctly, bool [n, N] each, if
+            all pairs have the same N validation examples.
 
     Raises:
-        ValueError: results that are not finite or not in pairs.
+        ValueError: if results are not finite or not in pairs.
     """
     decision = decide(modulated, baseline, mode, sequential=sequential, ablation=ablation)
     differences = [a - b for a, b in zip(modulated, baseline, strict=True)]
@@ -200,7 +202,7 @@ def verdict(
 
 
 def _with_power(found: Verdict, sd: float, differences: Sequence[float]) -> Verdict:
-    """With what stands beside the interval, where the differences have a spread."""
+    """Add the numbers that need differences with a spread: p-value, power and evidence."""
     mean, n = found.paired.mean, found.paired.n
     log_evidence = float(anytime.log_evidence(differences)[-1])
     return replace(
@@ -217,12 +219,12 @@ def _seeds(n: int) -> str:
 
 
 def _can_flip(n: int) -> bool:
-    """Whether a sign-flip test of n pairs can reach 5 %."""
+    """Return whether a sign-flip test of n pairs can reach 5 %."""
     return smallest_p(n) <= 1 - CONFIDENCE
 
 
 def _too_few(pairs: Paired, *, sequential: bool) -> str:
-    """What the pairs are too few for."""
+    """Return a note on what the pairs are too few for."""
     n = pairs.n
     if n == 1:
         return (
@@ -244,7 +246,7 @@ def _too_few(pairs: Paired, *, sequential: bool) -> str:
 
 
 def _of_ablation(found: Decision) -> str:
-    """What the ablation makes of the pairs' claim."""
+    """Return a note if the ablation is missing or does not support the claim of the pairs."""
     better, switched = ("modulated", "off") if found.first == "helps" else ("baseline", "on")
     if found.first == "none":
         return ""

@@ -1,4 +1,4 @@
-"""`verdict.json`: a confirmation's verdict, and every number that it rests on."""
+"""Evidence of a confirmation, `verdict.json`: the verdict, and every number that it rests on."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from search.verdict.pairs import PAIR, Role
 
 
 class EvidenceError(UserError):
-    """A `verdict.json` that cannot be read: a sentence that says how to get it back."""
+    """Unreadable `verdict.json`; the message says how to restore it."""
 
 
 @dataclass(frozen=True)
 class ConfirmedArm:
-    """What is known of an arm's best configuration, once it was trained again.
+    """Results of an arm's best configuration, trained again.
 
     Args:
-        trial: of the search, that had it.
-        changes: of the experiment's trial.
-        prediction: where one more training of it would come out, in 95 %; None where the seeds do not say.
-        median_epochs: that its trainings took to their best.
-        seeds: of these trainings.
+        trial: number of the search's trial with this configuration.
+        changes: changes to the experiment's trial.
+        prediction: 95 % prediction interval for one more training; None if the seeds do not allow one.
+        median_epochs: median number of epochs until its trainings' best epoch.
+        seeds: number of these trainings.
     """
 
     trial: int
@@ -44,21 +44,21 @@ class ConfirmedArm:
 
 @dataclass(frozen=True)
 class Pair:
-    """Trainings of one seed, as far as they are done: role -> the objective."""
+    """Results of one seed's trainings, as far as they are done: role -> objective."""
 
     seed: int
     values: Mapping[Role, float]
 
     @property
     def is_whole(self) -> bool:
-        """Whether both of the pair are done."""
+        """Whether both trainings of the pair are done."""
         return {*PAIR} <= set(self.values)
 
 
 @dataclass(frozen=True)
 class ClassDifference:
-    """How much more of a class the modulated models get right than the unmodulated, as shares of 1; p is adjusted for
-    the number of classes."""
+    """Difference in the accuracy of one class, modulated - baseline, as a share of 1; p is adjusted for the number of
+    classes."""
 
     name: str
     paired: Paired
@@ -67,7 +67,7 @@ class ClassDifference:
 
 @dataclass(frozen=True)
 class ArmScores:
-    """Accuracies of an arm's models on the test split: mean, standard deviation, and each model's."""
+    """Accuracies of an arm's models on the test split: mean, standard deviation, and each model's value."""
 
     mean: float
     sd: float | None
@@ -76,7 +76,7 @@ class ArmScores:
 
 @dataclass(frozen=True)
 class Difference:
-    """A mean difference and its interval, where it has one."""
+    """Mean difference and its interval, if there is one."""
 
     mean: float
     low: float | None
@@ -85,8 +85,10 @@ class Difference:
 
 @dataclass(frozen=True)
 class TestScores:
-    """All models of a confirmation on the test split, so many of each arm as there are `seeds`; values of the same pair
-    stand at the same place. `read` is the line that has this reading on record."""
+    """Scores of a confirmation's models on the test split, `seeds` models per arm, in the order of the pairs.
+
+    `read` is the line in test_readings.jsonl that logs this reading.
+    """
 
     __test__ = False  # for pytest
 
@@ -101,19 +103,19 @@ class TestScores:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a confirmation found.
+    """Result of a confirmation.
 
     Args:
-        experiment: its name.
-        metric: that was searched for.
-        verdict: on it. In the file its fields stand among these.
-        best: the arm whose configuration is exported: the better one, of equal ones the baseline's.
-        arms: what follows for the configuration of each.
-        ablation_of: the arm whose ablation was trained, or was to be.
-        split_redrawn: whether each pair had a validation split of its own.
-        pairs: that count.
-        classes: by class id; none where a model's answers are lost.
-        looks_before: seeds at which there was a verdict before more of them were asked for.
+        experiment: name of the experiment.
+        metric: metric that the search optimised.
+        verdict: verdict of the confirmation; its fields are top-level keys in the file.
+        best: arm whose configuration is exported: the better one, the baseline on ties.
+        arms: results of each arm's configuration.
+        ablation_of: arm whose ablation was trained, or was to be; None if there was to be none.
+        split_redrawn: whether each pair had its own validation split.
+        pairs: pairs that count.
+        classes: differences by class, in the order of class ids; empty if a model's predictions are lost.
+        looks_before: numbers of seeds that had a verdict before more seeds were requested.
         test: scores on the test split, once it was read.
     """
 
@@ -131,11 +133,11 @@ class Evidence:
 
     @property
     def arm_results(self) -> list[tuple[int, list[float | None]]]:
-        """Of each pair: its seed, and the results of both arms."""
+        """Seed of each pair, with the results of both arms."""
         return [(pair.seed, list(map(pair.values.get, PAIR))) for pair in self.pairs]
 
     def mean(self, arm: Arm) -> float:
-        """Of the metric, over an arm's seeds."""
+        """Return the mean of the metric over an arm's seeds."""
         return (self.verdict.paired.modulated if arm == "modulated" else self.verdict.paired.baseline).mean
 
 
@@ -143,11 +145,11 @@ _EVIDENCE = TypeAdapter(Evidence)
 
 
 def read_evidence(path: Path) -> Evidence | None:
-    """The evidence in a file; None where there is none.
+    """Return the evidence in a file, or None if the file does not exist.
 
     Raises:
-        EvidenceError: it is damaged.
-        VersionError: a newer program wrote it.
+        EvidenceError: if the file is corrupt.
+        VersionError: if a newer program wrote the file.
     """
     if not path.exists():
         return None
@@ -155,12 +157,12 @@ def read_evidence(path: Path) -> Evidence | None:
         return _EVIDENCE.validate_python(_nest(read_values(path)))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise EvidenceError(
-            f"{path} is damaged: `python -m search confirm {path.parent.name}` writes it again"
+            f"{path} is corrupt; write it again with:\n  uv run python -m search confirm {path.parent.name}"
         ) from error
 
 
 def _nest(values: dict[str, Any]) -> dict[str, Any]:
-    """The file's values as those of `Evidence`."""
+    """Return the file's values in the structure of `Evidence`."""
     arms = {arm: values["arms"][arm] for arm in ARMS}
     pairs = [{"seed": row.pop("seed"), "values": row} for row in values["pairs"]]
     classes = [{**row, "name": row["class"], "paired": row} for row in values.get("classes", [])]
@@ -168,7 +170,7 @@ def _nest(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_evidence(path: Path, evidence: Evidence) -> None:
-    """Writes it, as JSON that `read_evidence` reads."""
+    """Write the evidence as JSON that `read_evidence` reads."""
     values = asdict(evidence)
     values["pairs"] = [{"seed": row["seed"], **row["values"]} for row in values["pairs"]]
     values["classes"] = [{"class": row["name"], **row["paired"], "holm_p": row["holm_p"]} for row in values["classes"]]
@@ -177,7 +179,7 @@ def write_evidence(path: Path, evidence: Evidence) -> None:
 
 
 def measures(evidence: Evidence) -> dict[str, float]:
-    """The verdict's numbers by name, for the search's run in MLflow; what there is not is omitted."""
+    """Return the verdict's numbers by name, for the search's run in MLflow. Numbers that do not exist are omitted."""
     found, pairs = evidence.verdict, evidence.verdict.paired
     low, high = found.interval or (None, None)
     values = {

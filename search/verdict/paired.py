@@ -1,4 +1,4 @@
-"""Statistics of results that come in pairs: one of each arm, with the same seed and the same validation split."""
+"""Statistics of paired results: one of each arm, with the same seed and the same validation split."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from scipy.special import stdtr, stdtrit
 
 CONFIDENCE = 0.95
 POWER = 0.8
-SAME = 1e-6  # a spread below this share of the values is their rounding: metrics are computed in single precision
-EXACT_PAIRS = 30  # up to so many sign assignments are counted, beyond they are drawn
+SAME = 1e-6  # a spread below this share of the values is rounding: metrics are computed in single precision
+EXACT_PAIRS = 30  # up to this many, all sign assignments are counted; beyond, they are drawn at random
 DRAWS = 99_999
 RESAMPLES = 9_999
 MOST_SEEDS = 10_000
@@ -22,7 +22,7 @@ MOST_SEEDS = 10_000
 
 @dataclass(frozen=True)
 class Spread:
-    """Some results: their mean and standard deviation (n - 1), in the metric's unit; a single one has no deviation."""
+    """Mean and standard deviation (n - 1) of some results, in the metric's unit. A single result has no deviation."""
 
     mean: float
     sd: float | None
@@ -30,15 +30,16 @@ class Spread:
 
 @dataclass(frozen=True)
 class Paired:
-    """What n pairs say of the difference modulated - baseline, in the metric's unit.
+    """Statistics of the difference modulated - baseline over n pairs, in the metric's unit.
 
     Args:
-        n: pairs.
-        mean, sd: of the differences; no `sd` for a single pair, and 0 where all differences are the same.
-        low, high: the two-sided interval of the mean difference; None where there is none: n < 2 or sd = 0.
-        p: two-sided, of the paired t test; None where there is no interval.
-        confidence: of the interval.
-        modulated, baseline: each arm by itself.
+        n: number of pairs.
+        mean, sd: mean and standard deviation of the differences; `sd` is None for a single pair, and 0 if all
+            differences are equal.
+        low, high: two-sided interval of the mean difference; None if there is none (n < 2 or sd = 0).
+        p: two-sided p of the paired t test; None if there is no interval.
+        confidence: confidence level of the interval.
+        modulated, baseline: mean and standard deviation of each arm.
     """
 
     n: int
@@ -58,12 +59,12 @@ class Paired:
 
 @dataclass(frozen=True)
 class Secondary:
-    """A secondary comparison, one of several that share an error rate.
+    """Secondary comparison: one of several that share an error rate.
 
     Args:
-        paired: the comparison, with an interval at 1 - 0.05 / m of m comparisons (Bonferroni): all m hold at once in
-            95 %, and none excludes 0 where Holm's p is above 0.05.
-        holm_p: p adjusted for the number of comparisons; None where there is no p.
+        paired: the comparison, with an interval at 1 - 0.05 / m for m comparisons (Bonferroni): all m hold together
+            with 95 %, and none excludes 0 if Holm's p is above 0.05.
+        holm_p: p adjusted for the number of comparisons; None if there is no p.
     """
 
     paired: Paired
@@ -72,7 +73,7 @@ class Secondary:
 
 @dataclass(frozen=True)
 class Range:
-    """An interval about a mean."""
+    """Interval around a mean."""
 
     mean: float
     low: float
@@ -80,22 +81,24 @@ class Range:
 
 
 def t_interval(modulated: Sequence[float], baseline: Sequence[float], confidence: float = CONFIDENCE) -> Paired:
-    """The paired t interval: d ± t(n - 1) · s / sqrt(n), d and s the mean and standard deviation of the n differences
-    (Student, *The Probable Error of a Mean*, Biometrika 1908).
+    """Return the paired t interval, d ± t(n - 1) · s / sqrt(n), with d and s the mean and sd of the n differences.
 
-    Differences that are all the same, up to rounding, get no interval. Their spread of 0 would make it a point and any
-    difference certain; but seeds that change nothing are one result n times, and a single one has no interval.
+    Source: Student, *The Probable Error of a Mean*, Biometrika 1908.
+
+    Differences that are all equal, up to rounding, get no interval. With an sd of 0, the interval would be a point and
+    any difference certain. But if the seed changes nothing, n seeds are one result n times, and one result has no
+    interval.
 
     Args:
-        modulated, baseline: results [n], of the same seed at the same place.
-        confidence: of the two-sided interval.
+        modulated, baseline: results [n]; results of the same seed have the same index.
+        confidence: confidence level of the two-sided interval.
 
     Raises:
-        ValueError: results that are not finite, not as many in both arms, or none at all.
+        ValueError: if a result is not finite, if the arms have different numbers of results, or if there are none.
     """
     a, b = _results("modulated", modulated), _results("baseline", baseline)
     if len(a) != len(b):
-        raise ValueError(f"results come in pairs, but there are {len(a)} modulated and {len(b)} baseline ones")
+        raise ValueError(f"expected results in pairs, but got {len(a)} modulated and {len(b)} baseline ones")
     n, d = len(a), a - b
     mean, sd = float(d.mean()), _deviation(d, float(np.abs([a, b]).max()))
     low = high = p = None
@@ -109,14 +112,14 @@ def t_interval(modulated: Sequence[float], baseline: Sequence[float], confidence
 def _results(name: str, values: Sequence[float]) -> NDArray[np.float64]:
     found = np.asarray(values, float)
     if found.ndim != 1 or not len(found):
-        raise ValueError(f"`{name}`: expected one result for each seed and at least one, but got shape {found.shape}")
+        raise ValueError(f"`{name}`: expected one result per seed, and at least one, but got shape {found.shape}")
     if not np.isfinite(found).all():
         raise ValueError(f"`{name}`: expected finite results, but got {found.tolist()}")
     return found
 
 
 def _deviation(values: NDArray[np.float64], scale: float) -> float | None:
-    """The standard deviation; 0 where it is what rounding of numbers as large as `scale` leaves."""
+    """Return the standard deviation, or 0 if it is no larger than the rounding of numbers of the size `scale`."""
     if len(values) < 2:
         return None
     sd = float(values.std(ddof=1))
@@ -128,12 +131,14 @@ def _spread(values: NDArray[np.float64]) -> Spread:
 
 
 def prediction_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Range | None:
-    """Where the result of one more training lies: mean ± t(n - 1) · s · sqrt(1 + 1 / n) (Hahn and Meeker, *Statistical
-    Intervals*, 1991, section 4.8). None for a single result, and where all are the same.
+    """Return the interval that contains the result of one more training: mean ± t(n - 1) · s · sqrt(1 + 1 / n).
+
+    None for a single result, and if all results are equal. Source: Hahn and Meeker, *Statistical Intervals*, 1991,
+    section 4.8.
 
     Args:
-        values: results of trainings [n] that differ by their seed alone.
-        confidence: that of one more such training lying in it.
+        values: results [n] of trainings that differ only in their seed.
+        confidence: probability that one more such training lies in the interval.
     """
     found = _results("values", values)
     n, spread = len(found), _spread(found)
@@ -143,11 +148,11 @@ def prediction_interval(values: Sequence[float], confidence: float = CONFIDENCE)
     return Range(spread.mean, spread.mean - half, spread.mean + half)
 
 
-# ---- the exact test beside it ----
+# ---- exact test ----
 
 
 def smallest_p(n: int) -> float:
-    """The smallest two-sided p that a sign-flip test of n pairs can give: 2 of 2^n assignments.
+    """Return the smallest two-sided p that a sign-flip test of n pairs can give: 2 of 2^n assignments.
 
     >>> smallest_p(5), smallest_p(6)
     (0.0625, 0.03125)
@@ -156,23 +161,24 @@ def smallest_p(n: int) -> float:
 
 
 def sign_flip(differences: Sequence[float], seed: int = 0) -> float:
-    """The two-sided p of the sign-flip test (Fisher, *The Design of Experiments*, 1935, section 21): the share of all
-    2^n assignments of signs to the differences whose sum is at least as far from 0. It asks only that a difference is
-    as likely as its negative where the method changes nothing.
+    """Return the two-sided p of the sign-flip test (Fisher, *The Design of Experiments*, 1935, section 21).
 
-    Exact up to 30 pairs, by counting the sums of both halves; beyond, (b + 1) / (m + 1) of m = 99 999 drawn ones
-    (Phipson and Smyth, *Permutation P-values Should Never Be Zero*, 2010).
+    It is the share of all 2^n assignments of signs to the differences whose sum is at least as far from 0. The test
+    only assumes that, if the method changes nothing, a difference is as likely as its negative.
+
+    Exact up to 30 pairs, by counting the sums of both halves. Beyond, it is (b + 1) / (m + 1) for m = 99 999 random
+    assignments (Phipson and Smyth, *Permutation P-values Should Never Be Zero*, 2010).
 
     Args:
-        differences: [n].
-        seed: of the draw.
+        differences: differences of the pairs, [n].
+        seed: seed of the random assignments.
     """
     d = _results("differences", differences)
-    observed = abs(float(d.sum())) - 1e-9 * float(np.abs(d).sum())  # sums in another order round in another way
+    observed = abs(float(d.sum())) - 1e-9 * float(np.abs(d).sum())  # tolerates the rounding of sums in another order
     if len(d) <= EXACT_PAIRS:
         left, right = _signed_sums(d[: len(d) // 2]), np.sort(_signed_sums(d[len(d) // 2 :]))
         above = len(right) - np.searchsorted(right, observed - left)
-        return min(1.0, 2 * float(above.sum()) / 2.0 ** len(d))  # as many lie as far below
+        return min(1.0, 2 * float(above.sum()) / 2.0 ** len(d))  # as many sums lie as far below 0
     rng, sums = np.random.default_rng(seed), np.zeros(DRAWS)
     for value in d:
         sums += value * rng.choice([-1.0, 1.0], DRAWS)
@@ -180,32 +186,33 @@ def sign_flip(differences: Sequence[float], seed: int = 0) -> float:
 
 
 def _signed_sums(d: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The sum of each of the 2^n assignments of signs."""
+    """Return the sum of each of the 2^n assignments of signs."""
     sums = np.zeros(1)
     for value in d:
         sums = np.concatenate([sums - value, sums + value])
     return sums
 
 
-# ---- what n seeds can show ----
+# ---- power ----
 
 
 def power_of(difference: float, sd: float, n: int, alpha: float = 1 - CONFIDENCE) -> float:
-    """The chance that a two-sided paired t test of n pairs shows a true difference: the noncentral t distribution with
-    n - 1 degrees of freedom and noncentrality difference · sqrt(n) / sd, beyond the critical values (Cohen,
-    *Statistical Power Analysis*, 1988, chapter 2).
+    """Return the probability that a two-sided paired t test of n pairs detects a true difference.
+
+    It is the probability beyond the critical values of the noncentral t distribution with n - 1 degrees of freedom and
+    noncentrality difference · sqrt(n) / sd (Cohen, *Statistical Power Analysis*, 1988, chapter 2).
 
     Args:
-        difference: true, in the metric's unit; its sign changes nothing.
-        sd: of the differences of pairs, above 0.
-        n: pairs, at least 2.
-        alpha: of the test.
+        difference: true difference, in the metric's unit; its sign does not matter.
+        sd: standard deviation of the pairs' differences, above 0.
+        n: number of pairs, at least 2.
+        alpha: significance level of the test.
     """
     return _power(abs(difference) / sd * math.sqrt(n), n, alpha)
 
 
 def _power(noncentrality: float, n: int, alpha: float) -> float:
-    from scipy.stats import nct  # a second, which every command would wait for
+    from scipy.stats import nct  # takes a second to import, which every command would have to wait for
 
     critical = float(stdtrit(n - 1, 1 - alpha / 2))
     there, opposite = (float(nct.sf(critical, n - 1, s * noncentrality)) for s in (1, -1))
@@ -213,14 +220,15 @@ def _power(noncentrality: float, n: int, alpha: float) -> float:
 
 
 def detectable(sd: float, n: int, power: float = POWER, alpha: float = 1 - CONFIDENCE) -> float:
-    """The smallest true difference that a two-sided paired t test of n pairs shows with a chance of `power`, solved
-    from `power_of`. In the unit of `sd`.
+    """Return the smallest true difference that n pairs detect with probability `power`, in the unit of `sd`.
+
+    Solved from `power_of`, for the two-sided paired t test.
 
     Args:
-        sd: of the differences of pairs.
-        n: pairs, at least 2.
-        power: above alpha.
-        alpha: of the test.
+        sd: standard deviation of the pairs' differences.
+        n: number of pairs, at least 2.
+        power: power of the test, above alpha.
+        alpha: significance level of the test.
     """
     from scipy.optimize import brentq  # as above
 
@@ -231,15 +239,15 @@ def detectable(sd: float, n: int, power: float = POWER, alpha: float = 1 - CONFI
 
 
 def seeds_for(difference: float, sd: float, power: float = POWER, alpha: float = 1 - CONFIDENCE) -> int | None:
-    """The fewest pairs with which a two-sided paired t test shows a true difference with a chance of `power`.
+    """Return the smallest number of pairs that detects a true difference with probability `power`.
 
-    None for more than 10 000, and for a difference or a spread of 0.
+    The test is the two-sided paired t test. None if it takes more than 10 000 pairs, or if the difference or `sd` is 0.
 
     Args:
-        difference: true, in the metric's unit.
-        sd: of the differences of pairs.
-        power: above alpha.
-        alpha: of the test.
+        difference: true difference, in the metric's unit.
+        sd: standard deviation of the pairs' differences.
+        power: power of the test, above alpha.
+        alpha: significance level of the test.
     """
     if not difference or not sd:
         return None
@@ -252,8 +260,10 @@ def seeds_for(difference: float, sd: float, power: float = POWER, alpha: float =
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusted p-values, in their order: the i-th smallest of m is multiplied by m - i + 1, and none is below one
-    before it (Holm, *A Simple Sequentially Rejective Multiple Test Procedure*, 1979).
+    """Return adjusted p-values, in the given order.
+
+    The i-th smallest of m p-values is multiplied by m - i + 1, and is at least as large as those before it (Holm, *A
+    Simple Sequentially Rejective Multiple Test Procedure*, 1979).
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
@@ -266,11 +276,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def secondary(results: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> dict[str, Secondary]:
-    """Each of several comparisons, the error rate of 5 % shared among them.
+    """Return several comparisons that share an error rate of 5 %.
 
     Args:
-        results: name -> results of the modulated and of the baseline arm, [n] each. One that has no p (see
-            `t_interval`) counts among the comparisons all the same.
+        results: name -> results [n] of the modulated and of the baseline arm. A comparison without a p (see
+            `t_interval`) still counts as one of them.
     """
     each = {name: t_interval(a, b, 1 - (1 - CONFIDENCE) / len(results)) for name, (a, b) in results.items()}
     adjusted = holm([1.0 if one.p is None else one.p for one in each.values()])
@@ -281,24 +291,25 @@ def secondary(results: Mapping[str, tuple[Sequence[float], Sequence[float]]]) ->
 def paired_bootstrap(
     modulated: ArrayLike, baseline: ArrayLike, confidence: float = CONFIDENCE, seed: int = 0
 ) -> Range | None:
-    """The difference in accuracy with the examples redrawn and the trained models kept: the percentile interval of the
-    bootstrap (Efron and Tibshirani, *An Introduction to the Bootstrap*, 1993, chapter 13).
+    """Return the bootstrap interval of the difference in accuracy over redrawn examples; the trained models are kept.
 
-    An example is drawn with the answers of all 2n models. What counts of it is then its difference in the number of
-    models that are right, one of -n … n: so that a resample is a multinomial draw of how often each of these 2n + 1
-    comes, whatever the number of examples. None for fewer than two examples.
+    It is the percentile interval (Efron and Tibshirani, *An Introduction to the Bootstrap*, 1993, chapter 13). An
+    example is drawn together with the predictions of all 2n models. Only one number of it matters: how many more
+    modulated than baseline models are right, from -n to n. A resample is therefore a multinomial draw of the counts of
+    these 2n + 1 values, whatever the number of examples. None for fewer than two examples.
 
     Args:
-        modulated, baseline: which examples each model got right, bool [n, N] each, rows and columns in the same order.
-        confidence: of the two-sided interval.
-        seed: of the 9 999 resamples.
+        modulated, baseline: whether each model classified each example correctly, bool [n, N], with rows and columns in
+            the same order.
+        confidence: confidence level of the two-sided interval.
+        seed: seed of the 9 999 resamples.
 
     Raises:
-        ValueError: shapes that are not the same.
+        ValueError: if the shapes differ.
     """
     a, b = np.asarray(modulated, bool), np.asarray(baseline, bool)
     if a.shape != b.shape or a.ndim != 2 or not a.size:
-        raise ValueError(f"expected answers [pairs, examples] of the same models' examples, got {a.shape}, {b.shape}")
+        raise ValueError(f"expected predictions [pairs, examples] of the same shape, but got {a.shape} and {b.shape}")
     pairs, examples = a.shape
     if examples < 2:
         return None

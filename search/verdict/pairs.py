@@ -1,4 +1,4 @@
-"""Trainings in pairs, as they come in: which is to be trained next, and which of them count."""
+"""Pairs of trainings: which training is next, and which results count."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ PAIR: tuple[Role, Role] = ("baseline", "modulated")
 
 @dataclass(frozen=True)
 class Values:
-    """The results that count, of the same pair at the same place.
+    """Results that count; results of the same pair have the same index.
 
     Args:
-        pairs: which.
-        modulated, baseline: the objective.
-        ablation: where all of these pairs have one.
+        pairs: numbers of the pairs.
+        modulated, baseline: objective of each arm.
+        ablation: results of the ablation, if all of these pairs have one.
     """
 
     pairs: tuple[int, ...]
@@ -33,57 +33,61 @@ class Values:
 
 
 class Pairs:
-    """The trainings of a confirmation, and what they ask for next. It looks at results in the order of the pairs, never
-    in the order in which they come in, so that a fast configuration is not seen more often than a slow one.
+    """State of a confirmation's trainings, and what they require next.
 
-    Looks come in two rounds. The first asks for a claim of the pairs alone, and ends with one; from then on each pair
-    has an ablation too, of the leading arm (see `search.verdict.decide.Ablation`). The second, where `sequential`, asks
-    for a claim that the ablation supports. A look is at the first so many pairs, and waits until all of them are over.
+    Results are read in the order of the pairs, never in the order of arrival, so a fast configuration is not judged
+    more often than a slow one.
+
+    There are two rounds of looks. The first round looks for a claim of the pairs alone, and ends with one. From then
+    on, each pair also gets an ablation of the leading arm (see `search.verdict.decide.Ablation`). The second round,
+    only if `sequential`, looks for a claim that the ablation supports. Each look takes the first pairs up to some
+    number, and waits until all of them have ended.
 
     Args:
-        planned: pairs at most.
-        mode: whether more or less of the objective is better.
-        sequential: whether there is a look after each pair, until it is clear; else there is one, after the last.
-        pair_is_ablation: the two configurations differ in the modulation alone, so that the other one of a pair is its
-            ablation and none is trained.
+        planned: largest number of pairs.
+        mode: whether a higher (`max`) or a lower (`min`) objective is better.
+        sequential: whether to look after each pair until the result is clear; otherwise there is one look, after the
+            last pair.
+        pair_is_ablation: whether the two configurations differ only in the modulation. Each is then the other's
+            ablation, and none is trained.
     """
 
     def __init__(self, planned: int, mode: Mode, *, sequential: bool, pair_is_ablation: bool = False) -> None:
         self.planned, self.sequential, self.pair_is_ablation = planned, sequential, pair_is_ablation
         self._mode = mode
         self._trained: dict[tuple[int, Role], TrialRecord | None] = {}
-        self._over = set[tuple[int, Role]]()  # finished or failed; what the budget stopped may go on
-        self._results: dict[tuple[int, Role], float] = {}  # the objective, of what was trained to the end
-        self._claims: list[tuple[int, Decision]] = []  # that ended a round, and after how many pairs
-        self._looked = 0  # pairs, at this round's last look
+        self._over = set[tuple[int, Role]]()  # finished or failed; what the budget stopped may continue
+        self._results: dict[tuple[int, Role], float] = {}  # objective of each finished training
+        self._claims: list[tuple[int, Decision]] = []  # claims that ended a round, each with its number of pairs
+        self._looked = 0  # number of pairs at this round's last look
 
     @property
     def ablation_of(self) -> Arm | None:
-        """The arm whose ablation is to be trained too, once the pairs alone make a claim."""
+        """Arm whose ablation is trained too, once the pairs alone make a claim."""
         return leader(self._claims[0][1].paired, self._mode) if self._claims else None
 
     @property
     def clear_at(self) -> int | None:
-        """After so many pairs it was clear, where `sequential`."""
+        """Number of pairs after which the result was clear, if `sequential`."""
         return self._claims[1][0] if len(self._claims) == 2 else None
 
     @property
     def roles(self) -> tuple[Role, ...]:
-        """What each pair consists of by now."""
+        """Roles that each pair is trained in by now."""
         return self._roles(self.ablation_of)
 
     @property
     def trainings(self) -> int:
-        """In all, as far as the results so far ask for."""
+        """Total number of trainings, as far as the results so far require them."""
         return len(self._trained) + sum(1 for _ in self._due())
 
     @property
     def has_more(self) -> bool:
-        """Whether trainings may still be asked for: what is due, or ablations of what is there."""
+        """Whether more trainings may be required: those that are due, or ablations of existing pairs."""
         return (not self._claims and self._prefix(PAIR) < self.planned) or next(self._due(), None) is not None
 
     def hand_out(self) -> tuple[int, Role]:
-        """The next one to be trained."""
+        """Return the next training: its pair and its role."""
         pair, role = next(self._due())
         self._trained[pair, role] = None
         return pair, role
@@ -93,7 +97,7 @@ class Pairs:
         return filterfalse(self._trained.__contains__, wanted)
 
     def take(self, pair: int, role: Role, trial: TrialRecord) -> None:
-        """What was handed out, as it stands now; once it has ended, its result counts."""
+        """Record the current state of a training that was handed out. Once it has ended, its result counts."""
         self._trained[pair, role] = trial
         if trial.status in ("finished", "failed"):
             self._over.add((pair, role))
@@ -102,23 +106,25 @@ class Pairs:
         self._look()
 
     def trial(self, pair: int, role: Role) -> TrialRecord | None:
-        """One that was handed out and taken."""
+        """Return a training that was handed out and recorded, or None."""
         return self._trained.get((pair, role))
 
     @property
     def failures(self) -> list[TrialRecord]:
-        """Trainings that failed, so that their pairs do not count."""
+        """Trainings that failed; their pairs do not count."""
         return [t for t in self._trained.values() if t is not None and t.status == "failed"]
 
     def values(self) -> Values:
-        """What the verdict is to be made of; the pairs without an ablation where one is asked for and not there yet,
-        and where it failed with every seed."""
+        """Return the results for the verdict.
+
+        Without the ablation if it is required but not complete yet, or if it failed with every seed.
+        """
         among = range((self.clear_at or self._prefix(PAIR)) if self.sequential else self.planned)
         pairs, checked = self._values(among, None), self._values(among, self.ablation_of)
         return checked if checked.pairs and self._over.issuperset(product(pairs.pairs, self.roles)) else pairs
 
     def _values(self, among: Sequence[int], ablation_of: Arm | None) -> Values:
-        """Those of the pairs that have a result in each role; in both arms alone, where there is to be no ablation."""
+        """Return the results of the pairs that have one in each role; without an ablation, in both arms."""
         roles = self._roles(ablation_of)
         pairs = tuple(pair for pair in among if self._results.keys() >= set(product([pair], roles)))
         columns = {role: self._column(pairs, role) for role in roles}
@@ -128,7 +134,7 @@ class Pairs:
         return Values(pairs, columns["modulated"], columns["baseline"], ablation)
 
     def _roles(self, ablation_of: Arm | None) -> tuple[Role, ...]:
-        """What a pair is trained as."""
+        """Return the roles that a pair is trained in."""
         return PAIR if ablation_of is None or self.pair_is_ablation else (*PAIR, "ablation")
 
     def _column(self, pairs: Sequence[int], role: Role) -> list[float]:
@@ -145,14 +151,14 @@ class Pairs:
                 self._looked = 0
 
     def _next_look(self) -> int | None:
-        """The number of pairs to look at now; None where they are not over, or the last look was."""
+        """Return the number of pairs to look at now, or None if no look is due."""
         if len(self._claims) == (2 if self.sequential else 1):
             return None
         first = self._looked + 1 if self.sequential else self.planned
         return first if self._looked < first <= self._prefix(self.roles) else None
 
     def _prefix(self, roles: Sequence[Role]) -> int:
-        """The first so many pairs are over."""
+        """Return how many pairs have ended, counted from the first without a gap."""
         places = product(range(self.planned), roles)
         return next((pair for pair, role in places if (pair, role) not in self._over), self.planned)
 

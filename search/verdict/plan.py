@@ -1,4 +1,4 @@
-"""What a confirmation set out to do, written down before its first training."""
+"""Plan of a confirmation, written before its first training."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from datasets.index.list_files import count
 from search.experiment.arms import Arm
 from search.run.folder import FolderError, write
 
-UNTIL_CLEAR = 1000  # pairs that a budget is to end before
+UNTIL_CLEAR = 1000  # pairs; a budget has to end the confirmation before
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How many seeds of which configurations.
+    """Number of seeds, and the configurations to train.
 
     Args:
-        seeds: pairs at most.
-        sequential: whether seeds are added until it is clear, or were after fewer had been planned.
-        trials: the search's best trial of each arm.
-        fixed: seeds at which there was a verdict before more of them were asked for.
+        seeds: largest number of pairs.
+        sequential: whether seeds are added until the result is clear, or were added to a smaller plan.
+        trials: number of the search's best trial in each arm.
+        fixed: numbers of seeds that had a verdict before more seeds were requested.
     """
 
     seeds: int
@@ -33,27 +34,27 @@ class Plan:
 
     @property
     def is_open(self) -> bool:
-        """Whether only a budget ends it where there is nothing to become clear."""
+        """Whether only a budget ends the confirmation if there is no difference to find."""
         return self.sequential and self.seeds >= UNTIL_CLEAR
 
     def revise(self, seeds: int, *, sequential: bool, judged: bool) -> Plan:
-        """The plan as it is to go on.
+        """Return the plan for continuing with other options.
 
-        A user who asks for more seeds may have looked at results, if only at the means on the screen: the rule for that
-        decides from there on. It counts every look of its own; one at a verdict was another.
+        Users who ask for more seeds may have looked at results, if only at the means on the screen. From then on, the
+        sequential rule decides. It allows for all of its own looks; a look at an earlier verdict is an additional one.
 
         Args:
-            seeds: that are asked for.
-            sequential: whether they are to be added until it is clear.
-            judged: whether there was a verdict by now.
+            seeds: requested number of seeds.
+            sequential: whether to add seeds until the result is clear.
+            judged: whether there is already a verdict.
 
         Raises:
-            FolderError: fewer seeds than before.
+            FolderError: if fewer seeds than before are requested.
         """
         if seeds < self.seeds:
             raise FolderError(
-                f"this confirmation began with {self.seeds} seeds, which cannot become {seeds}: a number that is "
-                "chosen after a look at the results keeps no error rate; leave --seeds out"
+                f"this confirmation was planned with {count(self.seeds, 'seed')} and cannot be reduced to {seeds}, "
+                "because a number chosen after seeing results invalidates the error rate: omit --seeds"
             )
         if seeds == self.seeds and sequential <= self.sequential:
             return self
@@ -65,10 +66,10 @@ _PLAN = TypeAdapter(Plan)
 
 
 def read_plan(path: Path) -> Plan | None:
-    """The plan in a file; None where there is none.
+    """Return the plan in a file, or None if the file does not exist.
 
     Raises:
-        FolderError: it is damaged.
+        FolderError: if the file is corrupt.
     """
     if not path.exists():
         return None
@@ -76,7 +77,7 @@ def read_plan(path: Path) -> Plan | None:
         return _PLAN.validate_json(path.read_bytes())
     except ValueError as error:
         raise FolderError(
-            f"{path} is damaged, so the number of planned seeds is unknown: move {path.parent} away to begin the "
+            f"{path} is corrupt, so the number of planned seeds is unknown: move {path.parent} away to start the "
             "confirmation again"
         ) from error
 

@@ -1,4 +1,4 @@
-"""What curves of linear probes are of, written down before the first training."""
+"""Plan of the trainings for curves of linear probes, written before the first one."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ FILE = "plan.json"  # in the folder of the trainings
 
 @dataclass(frozen=True)
 class ProbePlan:
-    """What is trained, whatever the seed, and when it is probed.
+    """Configurations to train with each seed, and the epochs to probe.
 
     Args:
-        every: from one probe to the next, in epochs.
+        every: number of epochs from one probe to the next.
         configurations: title -> trial.
     """
 
@@ -36,18 +36,19 @@ _PLAN = TypeAdapter(ProbePlan)
 
 
 def claim_probes(folder: RunFolder, configs: Mapping[str, TrialConfig], every: int | None) -> int:
-    """See that what is in a folder is a part of what is to be trained, and write down what that is.
+    """Check that a folder holds nothing or a part of the planned trainings, and write the plan to it.
 
     Args:
-        folder: of the trainings.
+        folder: folder of the trainings.
         configs: title -> trial.
-        every: from one probe to the next, in epochs; None is as before, or about twenty probes a training.
+        every: number of epochs from one probe to the next; None for the value in the folder, or about twenty probes per
+            training.
 
     Returns:
-        from one probe to the next, in epochs.
+        number of epochs from one probe to the next.
 
     Raises:
-        FolderError: it is a part of something else.
+        FolderError: if the folder holds other trainings.
     """
     values = json.loads(json.dumps({title: asdict(config) for title, config in configs.items()}))
     before = _read(folder.path / FILE) if folder.has_progress else None
@@ -55,8 +56,8 @@ def claim_probes(folder: RunFolder, configs: Mapping[str, TrialConfig], every: i
     plan = ProbePlan(every or unasked, values)
     if before is not None and (differences := list(_differences(before, plan))):
         raise FolderError(
-            f"{folder.path} holds curves of other trainings ({'; '.join(differences)}): ask for the same again, or "
-            f"move {folder.path} away to begin anew"
+            f"{folder.path} holds curves of other trainings ({'; '.join(differences)}): restore these settings, or "
+            f"move {folder.path} away to start again"
         )
     folder.path.mkdir(exist_ok=True)
     write(folder.path / FILE, json.dumps(asdict(plan), indent=2) + "\n")
@@ -68,21 +69,21 @@ def _read(path: Path) -> ProbePlan:
         return _PLAN.validate_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise FolderError(
-            f"{path} is damaged or missing, so it cannot be verified that the trainings are the same: move "
-            f"{path.parent} away to begin anew"
+            f"{path} is corrupt or missing; cannot verify that the trainings are the same: move {path.parent} away to "
+            "start again"
         ) from error
 
 
 def _differences(before: ProbePlan, now: ProbePlan) -> Iterator[str]:
-    """What is not as it was, in words."""
+    """Yield a phrase for each difference between two plans."""
     if before.every != now.every:
-        yield f"--every was {before.every} and is {now.every}"
+        yield f"--every was {before.every} and is now {now.every}"
     old, new = flat(before.configurations), flat(now.configurations)
     for key in {**old, **new}:
         if old.get(key) != new.get(key):
-            yield f"`{key}` was {old.get(key)!r} and is {new.get(key)!r}"
+            yield f"`{key}` was {old.get(key)!r} and is now {new.get(key)!r}"
 
 
 def configurations(policy: ProbePolicy) -> dict[str, TrialConfig]:
-    """What a policy trains: title -> trial."""
+    """Return the configurations that a policy trains: title -> trial."""
     return {str(probed): policy.config(probed) for probed in policy.each}

@@ -1,4 +1,4 @@
-"""What is trained for curves of linear probes, as the policy of a tuner."""
+"""Policy of the trainings for curves of linear probes."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ ProbedRole = Literal["modulated", "baseline", "alone"]
 
 
 def alone_changes(modality: str) -> Changes:
-    """What makes a configuration that of an encoder trained alone: no modulation, and a linear head."""
+    """Return the changes that train an encoder alone: one modality, no modulation, and a linear head."""
     return {"modalities": [modality], METHOD: "none", "fusion": "concat"}
 
 
 class Probed(NamedTuple):
-    """What is trained with each seed.
+    """Configuration that is trained with each seed.
 
     Args:
-        role: the best of an arm, or an encoder alone.
-        modality: that is trained alone; None for a model of all.
+        role: the best of an arm, or an encoder trained alone.
+        modality: modality that is trained alone; None for a joint model.
     """
 
     role: ProbedRole
@@ -43,14 +43,15 @@ class Probed(NamedTuple):
 
 @dataclass(frozen=True)
 class ProbePolicy:
-    """The policy that trains the best of both arms, and each encoder alone with the best baseline's settings; with each
-    seed all of them, on the same split.
+    """Policy that trains each arm's best configuration, and each encoder alone with the settings of the best baseline.
+
+    With each seed it trains all of them, on the same split.
 
     Args:
-        experiment: what was searched.
-        best: the configuration of each arm, as changes of the experiment's trial.
-        modalities: that are trained alone.
-        seeds: of the trainings.
+        experiment: experiment that was searched.
+        best: best configuration of each arm, as changes to the experiment's trial.
+        modalities: modalities that are trained alone.
+        seeds: seeds of the trainings.
     """
 
     experiment: Experiment
@@ -64,13 +65,13 @@ class ProbePolicy:
         return [Probed("modulated"), Probed("baseline"), *(Probed("alone", name) for name in self.modalities)]
 
     def changes(self, probed: Probed) -> Changes:
-        """A configuration, but for its seed."""
+        """Return a configuration without its seed."""
         if probed.modality is None:
             return dict(self.best[_arm(probed)])
         return {**self.best["baseline"], **alone_changes(probed.modality)}
 
     def config(self, probed: Probed) -> TrialConfig:
-        """The trial, but for its seed."""
+        """Return the trial of a configuration, without its seed."""
         return with_changes(self.experiment.trial, self.changes(probed))
 
     @property
@@ -78,10 +79,10 @@ class ProbePolicy:
         return len(self.seeds) * len(self.each)
 
     def learn(self, trials: Iterable[TrialRecord]) -> None:
-        """Nothing: there is nothing to sample."""
+        """Do nothing: there is nothing to sample."""
 
     def restore(self, trial: TrialRecord) -> None:
-        """Nothing: no result changes what is trained."""
+        """Do nothing: no result changes what is trained."""
 
     def suggest(self, number: int) -> Suggestion:
         pair, place = divmod(number, len(self.each))
@@ -93,13 +94,13 @@ class ProbePolicy:
         return split_options(self.experiment.dataset, trial.changes[SEED])
 
     def stop(self, trial: TrialRecord, record: SearchRecord) -> Reason | None:
-        """None: all are trained to the end."""
+        """Return None: every training runs to its last epoch."""
 
     def tell(self, trial: TrialRecord) -> None:
-        """Nothing, see `restore`."""
+        """Do nothing, see `restore`."""
 
     def stop_reason(self, record: SearchRecord) -> Reason | None:
-        """None: the experiment's budget is that of the search."""
+        """Return None: the experiment's budget is that of the search."""
 
     @property
     def has_more(self) -> bool:
@@ -109,7 +110,7 @@ class ProbePolicy:
         return True
 
     def siblings(self, trial: TrialRecord) -> list[Sibling]:
-        """None: prefixes are not shared."""
+        """Return an empty list: prefixes are not shared."""
         return []
 
 
@@ -118,16 +119,16 @@ def _arm(probed: Probed) -> Arm:
 
 
 def probed_of(trial: TrialRecord) -> Probed:
-    """What a trial trains."""
+    """Return what a trial trains."""
     return Probed(trial.internal["role"], trial.internal["modality"])
 
 
 def probe_title(trial: TrialRecord) -> str:
-    """Of a training, in MLflow and on the screen."""
+    """Return the title of a training in MLflow and on the screen."""
     return f"probe {trial.internal['pair']:02} {probed_of(trial)}"
 
 
 def probe_tags(trial: TrialRecord) -> dict[str, str]:
-    """Of a training, in MLflow."""
+    """Return the MLflow tags of a training."""
     role, modality = probed_of(trial)
     return {"pair": str(trial.internal["pair"]), "role": role, **({} if modality is None else {"modality": modality})}

@@ -1,4 +1,4 @@
-"""From the trainings of a confirmation to the verdict, and to the evidence for it."""
+"""Results of a confirmation: from its trainings to the verdict, and to the evidence for it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets.index.list_files import count
 from datasets.store.remote import RemoteError
 from ogmge import checkpoint
 from search.experiment.arms import ARMS, Arm
@@ -30,13 +31,13 @@ Answers = tuple[NDArray[np.bool_], NDArray[np.bool_]]
 
 
 def trials_of(policy: ConfirmPolicy, values: Values, arm: Arm) -> list[TrialRecord]:
-    """The trainings of an arm that count, in the order of the pairs."""
+    """Return the trainings of an arm that count, in the order of the pairs."""
     trials = [policy.pairs.trial(pair, arm) for pair in values.pairs]
     return [trial for trial in trials if trial is not None]
 
 
 def verdict_of(policy: ConfirmPolicy, plan: Plan, weights: Weights) -> Verdict | None:
-    """What the pairs of a confirmation say; None where not one of them came to a result."""
+    """Return the verdict of a confirmation, or None if no pair has a result."""
     values = policy.pairs.values()
     if not values.pairs:
         return None
@@ -59,14 +60,14 @@ def verdict_of(policy: ConfirmPolicy, plan: Plan, weights: Weights) -> Verdict |
 
 
 def _best_epochs(policy: ConfirmPolicy, values: Values, arm: Arm) -> list[dict[str, float]]:
-    """The metrics of the best epoch of each training of an arm."""
+    """Return the metrics of the best epoch of each training of an arm."""
     metric = policy.experiment.search.objective.metric
     epochs = [trial.best_epoch(metric) for trial in trials_of(policy, values, arm)]
     return [epoch for epoch in epochs if epoch is not None]
 
 
 def _by_modality(policy: ConfirmPolicy, values: Values) -> dict[str, tuple[list[float], list[float]]]:
-    """Each modality's accuracy in both arms; nothing where the arms share fewer than two."""
+    """Return the unimodal accuracies of both arms; empty if the arms share fewer than two modalities."""
     modulated, baseline = (_best_epochs(policy, values, arm) for arm in reversed(ARMS))
     shared = [name for name in modalities(modulated[0]) if name in modalities(baseline[0])]
     if len(shared) < 2:
@@ -83,9 +84,9 @@ def _checkpoints(policy: ConfirmPolicy, values: Values, weights: Weights, arm: A
 
 
 def _load_answers(policy: ConfirmPolicy, values: Values, weights: Weights) -> tuple[Answers | None, list[str]]:
-    """Which validation examples each model got right, bool [n, N] for both arms; and what there is to say of it.
+    """Return which validation examples each model got right, bool [n, N] per arm, and a note if that is unknown.
 
-    None where a pair has examples of its own, and where it is not accuracy that counts.
+    None if each pair has its own examples, or if the metric is not accuracy.
     """
     if redraws(policy.experiment.dataset) or policy.experiment.search.objective.metric != METRIC:
         return None, []
@@ -94,13 +95,16 @@ def _load_answers(policy: ConfirmPolicy, values: Values, weights: Weights) -> tu
             np.stack([state["correct"].numpy() for state in _checkpoints(policy, values, weights, arm)]) for arm in ARMS
         )
     except (checkpoint.CheckpointError, RemoteError) as error:
-        return None, [f"The examples were not redrawn, as a model's answers are lost: {error}."]
+        return None, [f"The examples were not redrawn, because a model's predictions are lost: {error}."]
     return (modulated, baseline), []
 
 
 def class_differences(policy: ConfirmPolicy, values: Values, weights: Weights) -> tuple[ClassDifference, ...]:
-    """What changed class by class, by class id: means over the pairs, on the validation samples of each; nothing where
-    a model's answers are lost. A class of which a pair has no sample is omitted."""
+    """Return the differences in accuracy by class, in the order of class ids.
+
+    They are means over the pairs, each on its own validation samples. Empty if a model's predictions are lost. Classes
+    of which some pair has no sample are omitted.
+    """
     try:
         baseline, modulated = (
             np.stack([class_accuracy(state).numpy() for state in _checkpoints(policy, values, weights, arm)])
@@ -115,22 +119,22 @@ def class_differences(policy: ConfirmPolicy, values: Values, weights: Weights) -
 
 
 def _no_other_training(policy: ConfirmPolicy, found: Verdict) -> list[str]:
-    """Why there is no ablation beside a claim."""
+    """Return a note if the pair itself is the ablation, so that none is trained."""
     if found.claim == "none" or not policy.pairs.pair_is_ablation:
         return []
-    return ["The two configurations differ in the modulation alone: each is the other with it switched."]
+    return ["The two configurations differ only in the modulation, so each is the other's ablation."]
 
 
 def _missing_ablation(policy: ConfirmPolicy, found: Verdict) -> list[str]:
-    """A claim without its ablation is none: where a budget ends early, whether before it or before the last pair, and
-    where it cannot be trained."""
+    """Return why a claim without its ablation is withdrawn: the budget ended too early, or the ablation failed."""
     if found.claim == "none" or found.ablation is not None:
         return []
     failed = {trial.internal["pair"] for trial in policy.pairs.failures if trial.internal["role"] == "ablation"}
     if failed.issuperset(policy.pairs.values().pairs):
-        return ["That training failed with every seed, so that nothing is claimed."]
+        return ["This ablation failed with every seed, so nothing is claimed."]
     return [
-        "The budget ended before that was trained, so that nothing is claimed: more of it goes on (`search.budget`)."
+        "The budget ended before this ablation was trained, so nothing is claimed. Continue with a larger "
+        "`search.budget`."
     ]
 
 
@@ -138,11 +142,12 @@ def _failures(policy: ConfirmPolicy) -> list[str]:
     failures = policy.pairs.failures
     if not failures:
         return []
-    one, more = failures[0], f" and {len(failures) - 1} more" if len(failures) > 1 else ""
+    one, others = failures[0], len(failures) - 1
+    more = f", and {count(others, 'other training')} failed too" if others else ""
     reason = str(one.reason).splitlines()[0]
     return [
-        f"Training failed with {one.arm} and seed {one.changes['seed']}{more} ({reason}): the pair "
-        "is excluded, though a configuration that fails with some seeds is worse than those it did not fail with."
+        f"The {one.arm} training with seed {one.changes['seed']} failed ({reason}){more}. Pairs with a failed "
+        "training are excluded. A configuration that fails with some seeds is worse than its other results suggest."
     ]
 
 
@@ -151,16 +156,16 @@ def _looks_sentence(plan: Plan, found: Verdict) -> list[str]:
         return []
     first = " and ".join(map(str, plan.fixed))
     return [
-        f"Seeds were added after the verdict on {first} was known. Each look had its own 2.5 % a side: such a claim is "
-        f"wrong in {2.5 * (1 + len(plan.fixed)):g} % at most."
+        f"Seeds were added after the verdict with {first} seeds was known. Each look has an error rate of 2.5 % per "
+        f"direction, so such a claim is wrong in at most {2.5 * (1 + len(plan.fixed)):g} % of cases."
     ]
 
 
-# ---- the evidence ----
+# ---- evidence ----
 
 
 def evidence_of(policy: ConfirmPolicy, plan: Plan, found: Verdict, weights: Weights) -> Evidence:
-    """A verdict with what it rests on, and what follows for each configuration."""
+    """Return a verdict with the evidence that it rests on, and the results of each configuration."""
     values, experiment = policy.pairs.values(), policy.experiment
     return Evidence(
         experiment=experiment.name,

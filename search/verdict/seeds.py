@@ -1,4 +1,4 @@
-"""Seeds that a search never saw, and what they draw."""
+"""Fresh seeds for a confirmation, and the validation splits that they draw."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SPLIT_SEED = "split_seed"  # option of a data set that holds out the validation 
 
 
 def fresh_seeds(seed: int, used: Collection[int], count: int) -> list[int]:
-    """Seeds that no trial of a search had; a larger `count` adds to the same ones.
+    """Return seeds that no trial of a search had. A larger `count` extends the same sequence.
 
     >>> fresh_seeds(0, [], 3)[:2] == fresh_seeds(0, [], 2)
     True
@@ -24,8 +24,9 @@ def fresh_seeds(seed: int, used: Collection[int], count: int) -> list[int]:
 
 
 def redraws(dataset: Mapping[str, Any]) -> bool:
-    """Whether the validation split is ours, so that a seed can draw it anew; else it is the publisher's: a list of its
-    own, or rows of a table.
+    """Return whether the validation split is drawn here, so that a seed can redraw it.
+
+    Otherwise the publisher fixes it, by a list of its own or by rows of a table.
 
     >>> redraws({"name": "digits", "split_seed": 0}), redraws({"name": "ave"})
     (True, False)
@@ -35,6 +36,5 @@ def redraws(dataset: Mapping[str, Any]) -> bool:
 
 
 def split_options(dataset: Mapping[str, Any], seed: int) -> dict[str, int]:
-    """The options of a data set that a training with a fresh seed has of its own: the seed draws its validation split,
-    where that is ours."""
+    """Return the data set options of a training with a fresh seed, which redraws the validation split if it can."""
     return {SPLIT_SEED: seed} if redraws(dataset) else {}

@@ -191,8 +191,8 @@ def with_other_settings() -> None:
 @pytest.mark.parametrize(
     ("change", "arguments", "facts"),
     [
-        (lambda: None, ["--every", "2"], ["runs/own/probe_curve", "--every was 1 and is 2"]),
-        (with_other_settings, [], ["runs/own/probe_curve", "`modulated.batch_size` was 32 and is 16"]),
+        (lambda: None, ["--every", "2"], ["runs/own/probe_curve", "--every was 1 and is now 2"]),
+        (with_other_settings, [], ["runs/own/probe_curve", "`modulated.batch_size` was 32 and is now 16"]),
         (on_other_data, [], ["runs/own", "drawn-95-0-0", "drawn-96-0-0"]),
     ],
 )

@@ -190,7 +190,7 @@ def test_where_only_the_modulation_differs_the_pair_is_its_ablation_and_no_other
     found = verdict_on(policy)
     assert (found.claim, found.ablation) == (claim, found.paired)
     assert policy.pairs.ablation_of == ("modulated" if gain > 0 else "baseline")
-    assert "differ in the modulation alone" in " ".join(found.notes)
+    assert "differ only in the modulation" in " ".join(found.notes)
     plan = Plan(12, sequential, {"baseline": 1, "modulated": 0})
     evidence = evidence_of(policy, plan, found, lambda number: tmp_path / "none.pt")
     assert all(set(pair.values) == {"baseline", "modulated"} for pair in evidence.pairs)

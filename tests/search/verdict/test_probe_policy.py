@@ -81,11 +81,11 @@ def test_what_was_begun_goes_on_as_it_began(tmp_path):
     assert claim_probes(run, configurations(policy(3)), None) == 1
     with pytest.raises(FolderError) as error:
         claim_probes(run, configurations(policy(2, "trial.batch_size=16")), 2)
-    tells(error.value, tmp_path, "--every was 1 and is 2", "`modulated.batch_size` was 64 and is 16")
+    tells(error.value, tmp_path, "--every was 1 and is now 2", "`modulated.batch_size` was 64 and is now 16")
     (tmp_path / "plan.json").write_text("{")
     with pytest.raises(FolderError) as error:
         claim_probes(run, configurations(policy()), None)
-    tells(error.value, tmp_path / "plan.json", "damaged")
+    tells(error.value, tmp_path / "plan.json", "corrupt")
 
 
 def test_what_was_never_begun_may_be_begun_otherwise(tmp_path):
