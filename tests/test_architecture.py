@@ -1,4 +1,4 @@
-"""Imports go one way, from the top floor down; and the light packages stay light."""
+"""Imports go one way, from the top floor down, and the light packages stay light."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PACKAGES = ("ogmge", "datasets", "search")
 MAY_IMPORT = {"ogmge": {"ogmge"}, "datasets": {"datasets"}, "search": set(PACKAGES)}
 HEAVY = {"ray", "mlflow", "optuna", "pydantic", "rich", "click", "yaml"}
 ONLY_WHERE_USED = {"librosa", "sklearn", "torchvision", "pyarrow", "av", "simplejpeg", "zlib_ng", "cv2", "soxr", "PIL"}
-FLOORS = {  # of folders, from the top down
+FLOORS = {  # package -> folders on each floor, from the top down
     "search": [
         {"cli"},
         {"commands"},
@@ -30,7 +30,7 @@ FLOORS = {  # of folders, from the top down
     ],
     "datasets": [{"publishers"}, {"loader"}, {"store"}, {"index"}, {"registry"}],
 }
-AT_HOME = {  # a library -> where in `search` it may be imported
+AT_HOME = {  # library -> where in `search` it may be imported
     "ray": ("backend",),
     "mlflow": ("tracking", "models"),
     "optuna": ("tuner", "report/plots/importance.py"),
@@ -40,7 +40,7 @@ AT_HOME = {  # a library -> where in `search` it may be imported
 
 
 def imports(path: Path, *, top_level_only: bool = False) -> set[str]:
-    """The packages a file imports: all of them, or those that importing the file imports."""
+    """Return the packages that a file imports: all of them, or those that are imported with the file."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     nodes = tree.body if top_level_only else ast.walk(tree)
     found: set[str] = set()
@@ -57,7 +57,7 @@ def files(package: str) -> list[Path]:
 
 
 def modules(path: Path) -> set[str]:
-    """The modules of ours that a file imports, anywhere in it."""
+    """Return our modules that a file imports, anywhere in it."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -68,7 +68,7 @@ def modules(path: Path) -> set[str]:
 
 
 def floor(package: str, folder: str) -> int:
-    """Of a folder, or of a file beside the folders; the top is 0."""
+    """Return the floor of a folder, or of a file beside the folders; the top floor is 0."""
     return next(number for number, folders in enumerate(FLOORS[package]) if folder in folders)
 
 
@@ -78,7 +78,7 @@ def test_a_folder_imports_from_lower_floors_only(package: str) -> None:
     wrong = []
     for file in files(package):
         home = file.relative_to(ROOT / package).parts[0].removesuffix(".py")
-        if home not in folders:  # `__init__`, `__main__` and `datasets.memory`, a name for users
+        if home not in folders:  # `__init__`, `__main__`, and `datasets.memory`, which users import
             continue
         for name in modules(file):
             there = [*name.split("."), ""][1]

@@ -1,4 +1,4 @@
-"""Names that stand in users' own code."""
+"""Names that users' own code imports."""
 
 from __future__ import annotations
 

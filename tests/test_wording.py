@@ -1,4 +1,4 @@
-"""What users are told, word by word: the one place where sentences are held. See `tests/wording`."""
+"""Everything that users are told, word for word: the only place that fixes sentences. See `tests/wording`."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def entries_of(chapter: Chapter) -> list[Entry]:
 
 @every_chapter
 def test_what_is_printed_is_what_the_catalogue_holds(chapter):
-    """An entry that is changed, new or no longer provoked is a difference."""
+    """An entry that has changed, is new or is no longer produced counts as a difference."""
     known = chapter.file.read_text(encoding="utf-8") if chapter.file.exists() else ""
     now = written(chapter, entries_of(chapter))
     lines = difflib.unified_diff(
         known.splitlines(), now.splitlines(), f"{chapter.file.name}", "what is printed now", lineterm=""
     )
     if difference := "\n".join(lines):
-        pytest.fail(f"If this is as it should be, `{RENEW}` writes it down:\n{difference}", pytrace=False)
+        pytest.fail(f"If the new wording is intended, record it with:\n  {RENEW}\n{difference}", pytrace=False)
 
 
 def test_every_file_of_the_catalogue_is_that_of_a_chapter():

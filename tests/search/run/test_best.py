@@ -1,4 +1,4 @@
-"""Which trial is the best, and what the difference between two is worth."""
+"""The best trial of an arm, and the difference between two trials."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from search.run.journal import SearchRecord, TrialRecord
 
 
 def record_of(*trials: tuple[str, list[float]], mode: str = "max", arm: str = "baseline") -> SearchRecord:
-    """Trials by status and the objective's values at their epochs."""
+    """Return a record of trials, each with its status and the objective's values at its epochs."""
     record = SearchRecord()
     for number, (status, values) in enumerate(trials):
         best = max if mode == "max" else min
@@ -78,7 +78,7 @@ points = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), max_size=12)
 
 
 def dominated(point: tuple[int, int], others: list[tuple[int, int]]) -> bool:
-    """By the definition: another is as good in both, and better in one."""
+    """Return whether some other point is as good in both objectives, and better in one."""
     return any(x >= point[0] and y <= point[1] and (x > point[0] or y < point[1]) for x, y in others)
 
 
@@ -86,7 +86,7 @@ def dominated(point: tuple[int, int], others: list[tuple[int, int]]) -> bool:
 def test_the_pareto_front_is_what_nothing_dominates_and_of_equal_ones_the_first(found):
     record = SearchRecord()
     for number, (x, y) in enumerate(found):
-        epochs = [{"x": x - 1, "y": y - 9, "best": x - 1}, {"x": x, "y": y, "best": x}]  # of the best epoch alone
+        epochs = [{"x": x - 1, "y": y - 9, "best": x - 1}, {"x": x, "y": y, "best": x}]  # only the best epoch counts
         record.trials[number] = TrialRecord(number, "baseline", {}, {}, "finished", epochs)
     front = [trial.number for trial in front_of(record, "baseline", OBJECTIVES)]
     assert front == [n for n, p in enumerate(found) if not dominated(p, found) and p not in found[:n]]

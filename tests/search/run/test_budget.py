@@ -1,4 +1,4 @@
-"""A search ends with its budget: running trials at their next report, no new ones, and it goes on with more of it."""
+"""Budgets: running trials stop at their next report, no new ones start, and more budget continues the search."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_the_examples_in_the_documentation_hold():
 
 
 def spends(reason: Reason | None, limit: str, aside: float | None = None) -> None:
-    """Assert that a reason is this limit of the budget, and how much of it is set aside, if any is."""
+    """Assert that a reason is this limit of the budget, with this part of it reserved, if any is."""
     assert reason is not None
     assert reason.cause is Cause.BUDGET
     tells(str(reason), limit)
@@ -119,7 +119,7 @@ def test_a_resume_may_have_another_budget_or_none(tmp_path, before):
 
 
 class Clock:
-    """Moves on by some seconds each time it is looked at."""
+    """Clock that advances by some seconds each time it is read."""
 
     def __init__(self, step: float) -> None:
         self.now, self.step = 1000.0, step
@@ -138,7 +138,7 @@ def stopped_by_budget(tuner: Tuner) -> list[int]:
     ("assignments", "most"),
     [
         (["search.budget.epochs=20"], 20),
-        (["search.budget.gpu_hours=0.0025", "search.resources.gpu=0.5"], 18),  # epochs of a second on half a GPU
+        (["search.budget.gpu_hours=0.0025", "search.resources.gpu=0.5"], 18),  # an epoch takes a second on half a GPU
     ],
 )
 def test_running_trials_end_at_their_next_report_and_no_new_one_is_suggested(tmp_path, assignments, most, at_once):
@@ -220,7 +220,7 @@ def test_more_budget_on_a_resume_goes_on_with_the_plan(tmp_path):
     before = results(first.record)
     cut = stopped_by_budget(first)
     tuner = opened(path, "search.budget.epochs=1000", NONE)
-    assert [t.number for t in tuner.record if not t.is_over] == cut  # these go on
+    assert [t.number for t in tuner.record if not t.is_over] == cut  # these continue
     assert tuner.remaining_trials == len(tuner.policy.arms) - len(before) + len(cut) > len(cut) > 0
     assert not tuner.complete
     simulate(tuner)
@@ -249,7 +249,7 @@ def test_what_the_budget_stopped_is_counted_once_however_it_ends(tmp_path):
     assert sum(points[max(points)][f"trials/{how}"] for how in ("finished", "stopped", "failed")) == 14
 
 
-# ---- what is said of it ----
+# ---- messages ----
 
 
 def printed(tuner: Tuner) -> str:
@@ -307,7 +307,7 @@ def test_a_budget_too_small_for_both_arms_is_a_failure_that_says_so(ray_instance
 @pytest.mark.parametrize(
     ("spent", "aside"),
     [
-        (Spent(), Spent(epochs=60)),  # nothing is known yet of how long an epoch takes
+        (Spent(), Spent(epochs=60)),  # the duration of an epoch is still unknown
         (Spent(wall_seconds=100.0, gpu_seconds=50.0, epochs=10), Spent(600.0, 300.0, 60)),
     ],
 )
@@ -316,7 +316,7 @@ def test_what_is_set_aside_is_what_as_many_epochs_of_the_search_took(spent, asid
 
 
 def test_the_confirmations_trainings_are_set_aside_first(tmp_path):
-    """Of 80 epochs 3 x 4 x 5 are the confirmation's: the search ends at 20, and says so."""
+    """The confirmation needs 3 x 4 x 5 of 80 epochs, so the search ends at 20 and says so."""
     assignments = ("search.budget.epochs=80", "confirm.seeds=4", "search.scheduler={name: none}")
     tuner = opened(tmp_path / "journal.jsonl", *assignments)
     simulate(tuner)
@@ -328,20 +328,20 @@ def test_a_budget_that_is_spent_stays_spent_whatever_the_estimate_of_what_is_set
     tuner = opened(tmp_path / "journal.jsonl", "search.budget.hours=1", "confirm.seeds=2")
     told = {"epoch": 0, "val/accuracy": 0.5, "best": 0.5, "seconds": 1.0}
     tuner.record_epoch(tuner.next().number, told)
-    tuner.record.spent.wall_seconds = 3000.0  # 30 such epochs set aside
+    tuner.record.spent.wall_seconds = 3000.0  # 30 such epochs are reserved
     spends(tuner.stop_reason, "1 hour", 25)
     tuner.record.spent.wall_seconds = 1.0
     assert tuner.stop_reason is not None
 
 
 def test_a_search_that_its_budget_ended_is_done_also_when_it_is_opened_again(tmp_path):
-    """Though its very last epochs were quick, so that less would be set aside: what it found is to be confirmed now."""
+    """Its last epochs were quick, so a smaller reserve would do, but the result is to be confirmed now."""
     path, now = tmp_path / "journal.jsonl", 0.0
     asked = experiment("search.budget.hours=1", "confirm.seeds=2")
     tuner = Tuner(asked, Journal(path), SearchPolicy(asked), lambda: now)
     told = {"epoch": 0, "val/accuracy": 0.5, "best": 0.5, "seconds": 1.0}
     for trial in [tuner.next() for _ in range(2)]:
-        now += 130.0 if not tuner.record.spent.epochs else 1.0  # 30 epochs are set aside
+        now += 130.0 if not tuner.record.spent.epochs else 1.0  # 30 epochs are reserved
         tuner.record_end(trial.number, "stopped", tuner.record_epoch(trial.number, told))
     assert (tuner.complete, stop_reason(asked.search.budget, tuner.record.spent)) == (True, None)
     again = Tuner(asked, Journal(path), SearchPolicy(asked), lambda: now)

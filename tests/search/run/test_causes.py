@@ -1,4 +1,4 @@
-"""Causes: what a journal keeps of them, and the sentences of journals from before there were any."""
+"""Causes in a journal, and the sentences of journals from before there were causes."""
 
 from __future__ import annotations
 

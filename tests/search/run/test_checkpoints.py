@@ -1,4 +1,4 @@
-"""Trials keep their checkpoints at a path or URI that all nodes see, and go on from there wherever they are."""
+"""Trials keep their checkpoints at a path or URI that all nodes can access, and resume from there on any node."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.tells import tells
 
 
 class Counted(Vectors):
-    """Notes which epochs are trained."""
+    """Data set that notes which epochs are trained."""
 
     trained: ClassVar[list[int]] = []
 
@@ -33,12 +33,12 @@ class Counted(Vectors):
 
 
 class Killed(BaseException):
-    """What ends a training between two epochs."""
+    """Exception that ends a training between two epochs."""
 
 
 @pytest.mark.parametrize("kind", ["path", "file", "s3"])
 def test_a_trial_goes_on_from_its_last_epoch_on_another_machine(tmp_path, monkeypatch, kind, request):
-    """Another machine has another folder for temporary files, and nothing else of the trial."""
+    """The other machine has its own folder for temporary files, and no other file of the trial."""
     where = {"path": str(tmp_path / "there"), "file": (tmp_path / "there").as_uri()}.get(kind)
     Counted.trained.clear()
     storage = Storage(where or request.getfixturevalue("s3")(tmp_path.name), "own-1f2e")
@@ -108,13 +108,13 @@ def test_two_runs_of_one_name_do_not_meet(tmp_path):
     first, second = (storage_of(experiment, folder) for folder in folders)
     assert first.run != second.run
     assert first.where == second.where == str(tmp_path / "there")
-    assert storage_of(experiment, folders[0]) == first  # when it is resumed
+    assert storage_of(experiment, folders[0]) == first  # on resume
 
 
 def test_a_worker_that_is_killed_costs_the_epoch_it_was_in_of_a_search_that_keeps_its_trials_at_a_uri(
     ray_instance, tmp_path, monkeypatch
 ):
-    """Killed in the second epoch, its trial goes on from the first."""
+    """The worker is killed in the second epoch; its trial resumes after the first."""
     monkeypatch.chdir(tmp_path)
     there = tmp_path / "Daten é"
     words = [f"dataset.marker={tmp_path / 'killed'}", "search.trials=2", f"search.storage={there.as_uri()}", ONE_WORKER]

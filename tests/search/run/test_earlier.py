@@ -1,4 +1,4 @@
-"""What a search learns from earlier ones: which of their trials, which not and why, and that none becomes its own."""
+"""Learning from earlier searches: which of their trials are used, which are not and why; none becomes an own trial."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from tests.support.tells import tells
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* is experimental")
 
-DATA = "abcd1234"  # the fingerprint of the data of all searches here
+DATA = "abcd1234"  # fingerprint of the data of all searches here
 NUMBERS = "space={batch_size: [8, 16, 32, 64], optimizer.lr: [1e-3, 1e-2, 1e-1], modulation.start: [0, 1, 2]}"
 LOSS = ("search.metric=val/loss", "search.mode=min")
 
@@ -53,7 +53,7 @@ def lay(runs: Path, name: str, *assignments: str, data: str = DATA, steps: int |
 
 
 def begin(asked: Experiment, runs: Path) -> Tuner:
-    """A search that is started or resumed, and has learned."""
+    """Start or resume a search that has learned."""
     path = RunFolder(runs / asked.name).journal
     searches = [] if has_events(path) else read_earlier(asked, runs, DATA)
     tuner = Tuner(asked, Journal(path), SearchPolicy(asked))
@@ -63,7 +63,7 @@ def begin(asked: Experiment, runs: Path) -> Tuner:
 
 
 def learn(runs: Path, *assignments: str, of: str = "a", data: str = DATA) -> list[EarlierRun]:
-    """What a new search learns."""
+    """Return what a new search learns."""
     return read_earlier(experiment("name=new", f"search.learn_from=[{of}]", *assignments), runs, data)
 
 
@@ -75,7 +75,7 @@ def mistakes(runs: Path, *assignments: str, of: str = "a", data: str = DATA) -> 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of runs with one search, `a`, whose trials finished, were stopped, and failed."""
+    """Folder of runs with one search, `a`, whose trials finished, were stopped, and failed."""
     runs = tmp_path_factory.mktemp("finished")
     lay(runs, "a")
     assert {trial.status for trial in read(RunFolder(runs / "a").journal)} == {"finished", "stopped", "failed"}
@@ -84,12 +84,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def runs(finished, tmp_path) -> Path:
-    """The same, to be changed."""
+    """Copy of `finished` that a test may change."""
     return Path(shutil.copytree(finished, tmp_path / "runs"))
 
 
 def trials_of(folder: Path) -> list[TrialRecord]:
-    """Those that have a result."""
+    """Return the trials that have a result."""
     return [trial for trial in read(RunFolder(folder).journal) if has_result(trial)]
 
 
@@ -163,7 +163,7 @@ def test_it_omits_what_is_no_trial_of_its_own_space_and_says_why(finished, assig
     tells(run, *([len(omitted), reason] if omitted else []))
     studies = {arm: ArmStudy(experiment(*assignments), arm) for arm in ARMS}
     for trial in run.trials:
-        studies[trial.arm].learn(trial)  # Optuna takes it: each value is one that it samples
+        studies[trial.arm].learn(trial)  # Optuna accepts it: it could have sampled each value
 
 
 def test_several_searches_are_learned_from_in_their_order(runs):
@@ -188,7 +188,7 @@ def test_of_a_search_that_still_runs_it_learns_what_has_ended(tmp_path):
 
 
 def test_a_mapping_that_is_searched_is_one_value(tmp_path):
-    """As each modality's encoder is."""
+    """For example, a mapping with an encoder per modality."""
     space = "space={encoder: [small_conv, {audio: small_conv, visual: small_conv}], fusion: [concat, sum, film]}"
     lay(tmp_path, "a", space)
     [run] = learn(tmp_path, space)
@@ -210,7 +210,7 @@ def test_a_minimised_metric_is_learned_as_one(tmp_path):
     assert [t.best for t in run.trials] == [min(m["val/loss"] for m in t.epochs) for t in trials_of(tmp_path / "a")]
 
 
-# ---- damaged, and of older programs ----
+# ---- corrupt files, and files of older programs ----
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_of_a_damaged_journal_it_learns_what_comes_before_the_damage(runs, damag
 
 @pytest.mark.parametrize("version", [None, 2, 3])
 def test_the_journal_of_an_older_program_is_read(runs, version):
-    """Whose suggestions carried no source, and at first no version."""
+    """Its suggestions have no source, and those of the first version no version."""
     expected, path = learn(runs), RunFolder(runs / "a").journal
     before = events(path)
     for event in before:
@@ -247,7 +247,7 @@ def test_the_journal_of_an_older_program_is_read(runs, version):
 
 
 def test_an_experiment_of_an_older_program_is_read(runs):
-    """That has no keys of today."""
+    """It lacks keys that were added later."""
     expected, file = learn(runs), runs / "a" / "experiment.yaml"
     values = yaml.safe_load(file.read_text())
     for key in ("first", "learn_from", "transfer", "share_prefixes"):
@@ -264,7 +264,7 @@ def rewrite_journal(path: Path, happened: list[dict]) -> None:
             journal.append({key: value for key, value in event.items() if key != "crc"})
 
 
-# ---- mistakes ----
+# ---- errors ----
 
 
 def rewrite(file: str, change: Callable[[str], str]) -> Callable[[Path], object]:
@@ -314,7 +314,7 @@ def test_another_metric_is_a_mistake(finished, assignments, facts):
 
 @pytest.mark.parametrize("of", ["new", "a", "./new"])
 def test_the_search_itself_is_a_mistake(runs, of):
-    """Whether or not it is there already, by its name or its folder."""
+    """Whether or not it exists yet, by its name or its folder."""
     lay(runs, "new") if of == "new" else (runs / "new").symlink_to("a")
     [sentence] = mistakes(runs, of=of)
     tells(sentence, of, "itself")
@@ -362,11 +362,11 @@ def test_data_without_a_fingerprint_are_the_same_where_their_options_are(tmp_pat
         tells(sentence, "a", "fingerprint")
 
 
-# ---- what a sampler makes of them ----
+# ---- effect on a sampler ----
 
 
 def draw_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on a study that learned draws from the same seeds as one that did not."""
+    """From now on, give a study that has learned the same seeds as one that has not."""
     monkeypatch.setattr(study_module, "_seed", lambda seed, arm, number, attempt, earlier=0: 100 * number + attempt)
 
 
@@ -374,12 +374,12 @@ def draw_alike(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("options", [(), LOSS])
 @pytest.mark.parametrize("name", ["tpe", "nsga2", "cmaes", pytest.param("gp", marks=pytest.mark.slow)])
 def test_a_sampler_suggests_what_it_would_with_the_same_trials_as_its_own(tmp_path, name, options, arm, monkeypatch):
-    """Though the journal has only the best and the last of their epochs, and of these only what is searched for."""
+    """The journal keeps only their best and last epochs, and of these only the objectives."""
     space = (NUMBERS if name == "cmaes" else "trial.epochs=5", "space.optimizer.lr={low: 1e-3, high: 0.1, log: true}")
     lay(tmp_path, "a", *options, *space, "search.trials=28")
     asked = experiment("search.learn_from=[a]", f"search.sampler={name}", *options, *space)
     tuner = begin(asked, tmp_path)
-    tuner.next()  # from then on the journal has them
+    tuner.next()  # from here on the journal has them
     learned = [trial for trial in tuner.record.earlier if trial.arm == arm]
     before = read(RunFolder(tmp_path / "a").journal).trials
     assert len(learned) >= 8
@@ -392,7 +392,7 @@ def test_a_sampler_suggests_what_it_would_with_the_same_trials_as_its_own(tmp_pa
     for number in range(3):
         suggestion = one.suggest(number)
         if suggestion[1] in had:
-            break  # which its own trial would not be
+            break  # unlike an own trial, a learned one may be suggested again
         assert suggestion == other.suggest(number)
     assert number
 
@@ -400,7 +400,7 @@ def test_a_sampler_suggests_what_it_would_with_the_same_trials_as_its_own(tmp_pa
 @pytest.mark.parametrize("arm", ARMS)
 @pytest.mark.parametrize("name", ["tpe", "cmaes", "nsga2"])
 def test_what_it_draws_before_it_knows_enough_is_not_what_the_earlier_search_drew(tmp_path, name, arm):
-    """Though all else is the same."""
+    """Everything else is the same."""
     space = "space={optimizer.lr: {low: 0.001, high: 0.1}}"
     options = (f"search.sampler={name}", space, "search.trials=24", "search.transfer=0")  # the arms alternate
     lay(tmp_path, "a", *options, steps=12)
@@ -415,7 +415,7 @@ def test_what_it_draws_before_it_knows_enough_is_not_what_the_earlier_search_dre
 
 
 def test_it_knows_from_the_first_trial_on_what_is_good():
-    """The best had a low alpha: the first that the sampler suggests have one."""
+    """The best trials had a low alpha, and so do the sampler's first suggestions."""
     asked = experiment("search.trials=60", "space={modulation.alpha: {low: 0.0, high: 2.0}}")
     study = ArmStudy(asked, "modulated")
     for number in range(30):
@@ -430,7 +430,7 @@ def test_it_knows_from_the_first_trial_on_what_is_good():
 
 
 def test_what_was_tried_before_may_be_suggested_again():
-    """It is no trial of this search, and may be its best."""
+    """It is not a trial of this search yet, and may be its best."""
     asked = experiment("space={fusion: [concat, sum]}")
     study = ArmStudy(asked, "baseline")
     for number, fusion in enumerate(("concat", "sum")):
@@ -440,11 +440,11 @@ def test_what_was_tried_before_may_be_suggested_again():
     assert study.trials_with({"fusion": '"sum"'}) == 1
 
 
-# ---- what the search makes of them ----
+# ---- effect on the search ----
 
 
 def test_none_of_them_is_a_trial_of_the_search_or_its_best(runs):
-    """Though all of them were better."""
+    """Not even if all of them were better."""
     path = RunFolder(runs / "a").journal
     better = events(path)
     for event in better:
@@ -465,7 +465,7 @@ def test_none_of_them_is_a_trial_of_the_search_or_its_best(runs):
     startup = tuner.policy.studies["baseline"].startup
     first_taken = min(trial.number for trial in record if trial.source == Source.OTHER_ARM)
     others = [t for t in record if t.number < first_taken and t.arm == other_arm(record.trials[first_taken].arm)]
-    assert sum(map(has_result, others)) >= startup  # of its own: those of before count for nothing
+    assert sum(map(has_result, others)) >= startup  # own trials only: earlier ones do not count
     assert record.spent.epochs == sum(trial.trained_epochs for trial in record)
     rows = list(csv.DictReader(io.StringIO(export.trials_table(asked, record))))
     assert [row["trial"] for row in rows] == [str(number) for number in range(14)]
@@ -484,7 +484,7 @@ def test_the_journal_holds_of_them_what_a_sampler_learns_from_and_no_more(runs):
 
 
 def test_a_resumed_search_goes_on_as_it_would_have_though_the_earlier_is_gone(runs):
-    """Killed after any event, also within what it learned; then it learns again, once."""
+    """It is killed after any event, also within the one of the learned trials; it then learns again, once."""
     asked, path = experiment("name=b", "search.learn_from=[a]"), RunFolder(runs / "b").journal
     simulate(begin(asked, runs), at_once=1)
     whole, expected = path.read_bytes(), results(read(path))

@@ -1,4 +1,4 @@
-"""A run's folder: whose it is, what may be resumed in it, and what is left of a mistake."""
+"""A run's folder: which experiment it belongs to, what may be resumed in it, and what an error leaves behind."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> RunFolder:
 
 
 def begin(folder: RunFolder, *assignments: str) -> None:
-    """A run of which one event is known, and which has ended."""
+    """Leave a run with one event that has ended."""
     with claim_folder(folder, experiment(*assignments), resume=False):
         journal = Journal(folder.journal)
         journal.append({"event": "suggested"})
@@ -86,7 +86,7 @@ def test_what_was_never_begun_cannot_be_resumed(folder):
 
 
 RATES = [0.001, 0.01, 0.1]
-CHANGED = [  # on the resume; what differs, what it was and what it is
+CHANGED = [  # assignments on resume; the differing keys, with the value before and now
     (("trial.epochs=6",), {"trial.epochs": (5, 6)}),
     (("search.seed=1",), {"search.seed": (0, 1)}),
     (("dataset.snr_db=[0,1]",), {"dataset.snr_db": ([-18.0, -10.0], [0.0, 1.0])}),
@@ -127,7 +127,7 @@ def test_a_resume_may_ask_for_more_trials_or_other_resources_and_writes_that_dow
 
 
 def fail(folder: RunFolder, error: type[BaseException], files: dict[str, str], *, resume: bool = False) -> None:
-    """A run that leaves these files, and then fails."""
+    """Leave these files in a run, then fail."""
     with claim_folder(folder, experiment(), resume=resume):
         for name, text in files.items():
             (folder.path / name).parent.mkdir(exist_ok=True)
@@ -198,7 +198,7 @@ def test_a_run_is_found_by_its_name_or_its_folder(tmp_path, monkeypatch):
     with pytest.raises(FolderError) as error:
         find("three", Path("runs"))
     tells(error.value, "'three'", "runs/", "one, two")
-    assert len(re.findall(r"\b(one|two)\b", str(error.value))) == 2  # neither is suggested
+    assert len(re.findall(r"\b(one|two)\b", str(error.value))) == 2  # neither is suggested as the name that was meant
     with pytest.raises(FolderError) as error:
         find("one", Path("nowhere"))
     tells(error.value, "'one'", "nowhere/")
@@ -210,7 +210,7 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(tmp_path):
     write(path, "été\n")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))  # as a disk that is full
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))  # behaves like a full disk
     try:
         with pytest.raises(OSError) as error:  # noqa: PT011, its number says which
             write(path, "x" * 100_000)

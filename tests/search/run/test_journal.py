@@ -1,4 +1,4 @@
-"""The journal: what was written is read again, however much of the file a crash has left."""
+"""The journal is read back as it was written, however much of the file a crash has left."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def write(path: Path, events: list[dict]) -> None:
 
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """A whole journal as bytes."""
+    """Bytes of a complete journal."""
     path = tmp_path_factory.mktemp("journal") / "made" / "journal.jsonl"
     write(path, EVENTS)
     return path.read_bytes()
@@ -105,7 +105,7 @@ def test_a_journal_cut_at_any_byte_keeps_its_whole_lines_and_goes_on(tmp_path, r
 
 
 def both(path: Path, first: bytes, second: bytes | None = None) -> Path:
-    """The journal's file and its copy, the same if no other is given."""
+    """Write the journal's file and its copy, identical unless another content is given."""
     path.write_bytes(first)
     path.with_name("journal.copy.jsonl").write_bytes(first if second is None else second)
     return path
@@ -124,7 +124,7 @@ some_garbage = st.binary().filter(lambda g: b"{" not in g) | st.sampled_from(
 @settings(deadline=None, max_examples=150)
 @given(garbage=some_garbage, place=st.integers(0, len(EVENTS)))
 def test_what_follows_damage_in_both_files_is_dropped(raw, garbage, place):
-    """Neither it nor what follows counts, the journal goes on from there, and what was lost can be looked at."""
+    """The corrupt line and all after it are ignored, the journal continues before it, and the lost part is saved."""
     with TemporaryDirectory() as folder:
         path = both(Path(folder) / "journal.jsonl", damaged(raw, place, garbage))
         assert read(path) == plain(record_of(EVENTS[:place]))
@@ -136,7 +136,7 @@ def test_what_follows_damage_in_both_files_is_dropped(raw, garbage, place):
 @settings(deadline=None, max_examples=100)
 @given(garbage=some_garbage, place=st.integers(0, len(EVENTS)), first=st.booleans(), cut=st.integers(0, 40))
 def test_of_two_files_the_sound_one_counts_and_the_other_is_mended(raw, garbage, place, first, cut):
-    """Also where the sound one was cut short in the line that it was at."""
+    """The intact file may itself end in an incomplete line."""
     bad, good = damaged(raw, place, garbage), raw[: len(raw) - cut]
     kept = EVENTS[: max(place, good.count(b"\n"))]
     with TemporaryDirectory() as folder:
@@ -170,7 +170,7 @@ def test_damage_is_reported(tmp_path, raw, caplog):
     [message] = caplog.messages
     tells(message, path, f"byte {whole}")
     assert "journal.copy.jsonl" not in message
-    assert not path.with_name("journal.jsonl.damaged").exists()  # a line cut short tells nobody anything
+    assert not path.with_name("journal.jsonl.damaged").exists()  # an incomplete line is of no use
 
 
 def test_the_use_of_the_copy_is_reported(tmp_path, raw, caplog):
@@ -210,7 +210,7 @@ def test_a_record_can_grow_while_it_is_looked_at():
 
 
 def test_an_event_that_does_not_fit_on_the_disk_is_not_there_in_part(tmp_path):
-    """Files may have 250 bytes: of the third event's line there is room for a part."""
+    """Files may have 250 bytes, which leaves room for only a part of the third event's line."""
     path = tmp_path / "journal.jsonl"
     journal, refused = Journal(path), []
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -230,7 +230,7 @@ def test_an_event_that_does_not_fit_on_the_disk_is_not_there_in_part(tmp_path):
 
 
 def test_what_journals_of_version_2_call_otherwise_means_the_same():
-    """A sentence where there is a cause, and another name for running out of memory."""
+    """They have a sentence instead of a cause, and another name for running out of memory."""
     limit = {"cause": "budget", "limit": 5, "unit": "epoch", "reserved": 0.0}
     ended = {"event": "ended", "number": 0, "status": "stopped", "reason": limit}
     now = record_of([suggested(0), {"event": "out_of_memory", "number": 0}, ended])
@@ -244,4 +244,4 @@ def test_a_role_of_before_there_were_versions_has_its_name_of_today():
     old = suggested(0) | {"internal": {"pair": 0, "role": "twin"}}
     new = old | {"version": VERSION}
     assert record_of([old]).trials[0].internal["role"] == "ablation"
-    assert record_of([new]).trials[0].internal["role"] == "twin"  # it would be a name of the user's
+    assert record_of([new]).trials[0].internal["role"] == "twin"  # today this could only be a user's own name

@@ -1,4 +1,4 @@
-"""After which epochs of a training its encoders are probed."""
+"""Epochs after which a training's encoders are probed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The version of what a run leaves on disk."""
+"""Version of what a run leaves on disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is stopped at a rung: never who is among the best of those that it is compared with."""
+"""ASHA: which runs are stopped at a rung. The best among its peers is never stopped."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tests.support.tells import tells
 
 
 class Trained:
-    """Runs that report one after the other, as a search would tell the scheduler."""
+    """Runs that report one after the other, as a search reports them to the scheduler."""
 
     def __init__(self, scheduler: Asha) -> None:
         self.scheduler = scheduler
         self.runs: dict[int, LearningCurve] = {}
 
     def report(self, number: int, arm: str, opens: int | None, values: Sequence[float]) -> str | None:
-        """The run is now so far."""
+        """Set a run's results so far, and return the scheduler's decision."""
         self.runs[number] = LearningCurve(number, arm, opens, values)
         return self.scheduler.decide(self.runs[number], self.runs.values())
 
@@ -32,7 +32,7 @@ class Trained:
 @pytest.mark.parametrize(
     ("factor", "values", "going_on"),
     [
-        # values in the order in which they come, the higher the better; + goes on and - stops
+        # values in the order of arrival, higher is better; + continues and - stops
         (3, [5], "+"),
         (3, [0], "+"),
         (3, [5, 4, 6], "+-+"),
@@ -67,7 +67,7 @@ def test_without_rungs_every_trial_goes_on():
 
 GRACE = 2
 TABLE = [
-    # a run (arm, opens, values), those that are there, and whether it goes on; rungs are 3 and 9, the grace is 2
+    # a run (arm, opens, values), the other runs, and whether it continues; the rungs are 3 and 9, the grace is 2
     ("the baseline among the baseline", ("baseline", None, [5] * 3), [("baseline", None, [6] * 3)], False),
     ("the baseline not among the open", ("baseline", None, [5] * 3), [("modulated", 0, [6] * 3)], True),
     ("the baseline not among those to open", ("baseline", None, [5] * 3), [("modulated", 3, [6] * 3)], True),
@@ -132,7 +132,7 @@ def test_trials_are_ranked_within_their_bracket_and_a_later_one_leaves_rungs_out
     for b, numbers in by_bracket.items():
         first, second = numbers[:2]
         for epochs in (1, 3, 9):
-            assert trained.report(first, "baseline", None, [9.0 - b] * epochs) is None  # the best of its bracket
+            assert trained.report(first, "baseline", None, [9.0 - b] * epochs) is None  # best of its bracket
             stopped = trained.report(second, "baseline", None, [0.0] * epochs) is not None
             assert stopped == (epochs in scheduler.rungs[b:])
 
@@ -147,7 +147,7 @@ def test_brackets_are_drawn_from_the_seed_and_each_is_a_factor_rarer():
     assert {Asha([1], 3, "max").bracket(n) for n in range(100)} == {0}
 
 
-# ---- whatever comes ----
+# ---- any results ----
 
 _runs = st.lists(
     st.tuples(

@@ -22,7 +22,7 @@ def runs(*values: list[float], arm: str = "baseline", opens: int | None = None) 
     ("value", "others", "goes_on"),
     [
         (5, [1, 2, 3, 4], True),
-        (0, [1, 2, 3], True),  # too few to say anything
+        (0, [1, 2, 3], True),  # too few peers
         (0, [1, 2, 3, 4], False),
         (2, [1, 2, 3, 4], False),
         (2.5, [1, 2, 3, 4], True),
@@ -42,9 +42,9 @@ def test_a_run_that_is_worse_than_half_of_the_others_stops(mode, value, others, 
 @pytest.mark.parametrize(
     ("opens", "trained", "goes_on"),
     [
-        (0, 2, True),  # the grace
+        (0, 2, True),  # within the grace
         (0, 3, False),
-        (4, 4, True),  # among runs without modulation, of which there are none
+        (4, 4, True),  # its peers would be runs without modulation, but there are none
         (4, 5, True),  # its window has just opened
         (4, 6, True),
         (4, 7, False),

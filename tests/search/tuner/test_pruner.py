@@ -1,4 +1,4 @@
-"""From the experiment file to the early stopping that it asks for."""
+"""Creation of the early-stopping rule that an experiment file asks for."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def experiment(*assignments: str) -> Experiment:
 
 
 def refusal(*assignments: str) -> str:
-    """The one mistake that the assignments make."""
+    """Return the single error that the assignments cause."""
     with pytest.raises(ExperimentError) as refused:
         experiment(*assignments)
     (sentence,) = refused.value.sentences
@@ -87,7 +87,7 @@ def test_rungs_that_do_not_rise_are_a_mistake(rungs):
 
 
 def test_more_brackets_than_rungs_are_a_mistake():
-    """In the last of them no trial would ever be compared."""
+    """No trial in the last bracket would ever be compared."""
     words = ["search.scheduler.rungs=[2, 4]", "search.scheduler.brackets={}"]
     assert experiment(words[0], words[1].format(2))
     found = refusal(words[0], words[1].format(3))

@@ -1,4 +1,4 @@
-"""Samplers by name: what each refuses, what it draws together, and that it is Optuna's own after its results."""
+"""Samplers by name: the spaces that they refuse, the parameters that they draw together, agreement with Optuna."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ STEPS = (
 )
 FUSION, METHOD, WINDOW = "fusion: [sum, film]", "modulation.method: [ogm, ogm_ge, none]", "modulation.end: [3, 7]"
 PATHS = ("optimizer.lr", "batch_size", "fusion", "modulation.method", "modulation.alpha", "modulation.end")
-OTHERS = ("tpe", "random", "qmc", "gp", "nsga2")  # which take every space
-MISSPELT = ["fusion"]  # the name that is suggested for `fusio`
+OTHERS = ("tpe", "random", "qmc", "gp", "nsga2")  # samplers that accept every space
+MISSPELT = ["fusion"]  # name that is suggested for `fusio`
 
 
 @pytest.mark.parametrize(
     ("name", "space", "named"),
     [
-        # the paths that each sentence names
+        # paths that each sentence names
         ("grid", f"{STEPS}, {FUSION}, {METHOD}, {WINDOW}, modulation.start: {{low: 0, high: 6}}", []),
         ("grid", LR, [["optimizer.lr"]]),
         ("grid", f"{LR}, {FUSION}, {ALPHA}", [["optimizer.lr", "modulation.alpha"]]),
@@ -74,11 +74,11 @@ def test_what_a_sampler_cannot_do_is_a_mistake_of_the_file(name, space, named):
     assert any("`space.fusio`" in sentence for sentence in sentences) is ("fusio:" in space)
 
 
-# ---- drawn together ----
+# ---- parameters that are drawn together ----
 
 
 def drawn_alone(monkeypatch: pytest.MonkeyPatch) -> set[float]:
-    """Every alpha that a sampler draws without a look at the other parameters from now on."""
+    """Collect every alpha that a sampler draws from now on without regard to the other parameters."""
     found: set[float] = set()
 
     def watched(kind: type[BaseSampler]) -> None:
@@ -99,7 +99,7 @@ def drawn_alone(monkeypatch: pytest.MonkeyPatch) -> set[float]:
 
 @pytest.mark.parametrize("name", ["tpe", "gp", "cmaes", "qmc"])
 def test_alpha_is_drawn_with_everything_else_after_the_start(name, monkeypatch):
-    """Also where, as with ASHA, few trials are trained to the end."""
+    """Even if few trials finish, as with ASHA."""
     alone = drawn_alone(monkeypatch)
     study = ArmStudy(sampled(name), "modulated")
     ends = [("finished" if n % 3 == 0 else "stopped", n * 7 % 5 / 5) for n in range(6 + 4)]
@@ -110,7 +110,7 @@ def test_alpha_is_drawn_with_everything_else_after_the_start(name, monkeypatch):
 
 
 def test_alpha_is_inherited_with_the_rest_but_for_mutations(monkeypatch):
-    """In nsga2: from a parent, of which two give a child all its parameters; one in seven mutates."""
+    """In nsga2, a child takes its parameters from two parents, and one parameter in seven mutates."""
     study = ArmStudy(sampled("nsga2"), "modulated")
     ends = [("finished" if n % 3 == 0 else "stopped", n * 7 % 5 / 5) for n in range(6)]
     parents = changes(run(study, "modulated", ends))
@@ -122,12 +122,12 @@ def test_alpha_is_inherited_with_the_rest_but_for_mutations(monkeypatch):
         assert child["modulation.alpha"] in [p["modulation.alpha"] for p in parents]
     rates = {p["optimizer.lr"]: p["modulation.alpha"] for p in parents}
     together = [c for c in inherited if rates.get(c["optimizer.lr"]) == c["modulation.alpha"]]
-    assert len(together) > len(inherited) / 4  # by chance alone one in six
+    assert len(together) > len(inherited) / 4  # by chance it would be one in six
 
 
 @pytest.mark.parametrize("arm", ["baseline", "modulated"])
 def test_tpe_suggests_what_optunas_own_does(arm, monkeypatch):
-    """Though it is told the space, in which one parameter has one value only, and does not look for it."""
+    """Ours is given the space, in which one parameter has a single value; Optuna's infers it."""
     kinds = ("failed", "running", "finished", "stopped", "stopped")
     ends = [(kinds[n % 5], n * 7 % 11 / 11) for n in range(25)]
     asked = sampled("tpe", "space.schedule.gamma=[0.1]")
@@ -140,7 +140,7 @@ def test_tpe_suggests_what_optunas_own_does(arm, monkeypatch):
     assert ours == changes(run(ArmStudy(asked, arm), arm, ends))
 
 
-# ---- gp, of which most other tests are slow ----
+# ---- gp; most of its other tests are slow ----
 
 
 def test_gp_goes_on_after_a_resume_to_the_bit():
@@ -171,7 +171,7 @@ TRADERS = [name for name in NAMES if name not in ("gp", "cmaes")]
 
 
 def trade(study: ArmStudy, first: int, last: int, end: str = "finished") -> list[TrialRecord]:
-    """Trials of which both the accuracy and the loss rise with alpha."""
+    """Run trials whose accuracy and loss both rise with alpha."""
     records = []
     for number in range(first, last):
         internal, found = study.suggest(number)
@@ -197,7 +197,7 @@ def test_a_study_of_several_objectives_takes_results_and_goes_on_after_a_resume(
 
 @pytest.mark.parametrize("name", ["tpe", "nsga2", pytest.param("gp", marks=pytest.mark.slow)])
 def test_those_that_learn_look_at_every_objective(name):
-    """Where the second alone depends on alpha, alpha goes where that is wanted."""
+    """If only the second objective depends on alpha, alpha moves in its direction."""
 
     def mean(*assignments: str) -> float:
         study, alphas = ArmStudy(sampled(name, *assignments), "modulated"), []
@@ -215,7 +215,7 @@ def test_those_that_learn_look_at_every_objective(name):
 @pytest.mark.parametrize("end", ["finished", "stopped"])
 @pytest.mark.parametrize("name", ["tpe", pytest.param("gp", marks=pytest.mark.slow)])
 def test_of_an_earlier_search_every_objective_is_learned(name, end, monkeypatch):
-    """A study that learned suggests what one does that had the same trials itself, from the same seeds."""
+    """A study that learned suggests the same as one that had the same trials itself, from the same seeds."""
     monkeypatch.setattr(study_module, "_seed", lambda seed, arm, number, attempt, earlier=0: 100 * number + attempt)
     asked = sampled(name, *SEVERAL)
     learned, own = ArmStudy(asked, "modulated"), ArmStudy(asked, "modulated")
@@ -232,7 +232,7 @@ def test_cmaes_takes_one_objective():
     tells(sentence, "`search.sampler`", *OTHERS, "grid", "'cmaes'", "metrics")
 
 
-# ---- the notes that samplers leave on their trials ----
+# ---- notes that samplers leave on their trials ----
 
 SPACE = {"x": FloatDistribution(0, 1), "y": FloatDistribution(1e-3, 1, log=True), "n": IntDistribution(0, 5)}
 CATEGORIES = {**SPACE, "c": CategoricalDistribution(["a", "b"])}
@@ -242,7 +242,7 @@ CATEGORIES = {**SPACE, "c": CategoricalDistribution(["a", "b"])}
 @pytest.mark.parametrize(
     ("name", "sampler", "space"),
     [
-        ("cmaes", CmaEsSampler(seed=1, popsize=7), SPACE),  # as many as it takes for three numbers
+        ("cmaes", CmaEsSampler(seed=1, popsize=7), SPACE),  # population size for three numbers
         ("nsga2", NSGAIISampler(seed=1, population_size=5), CATEGORIES),
     ],
 )
@@ -268,7 +268,7 @@ def _generation(trial: optuna.trial.FrozenTrial) -> int | None:
 
 
 def _optimizer(trials: list[optuna.trial.FrozenTrial]) -> list[float]:
-    """Mean, step size and covariance of CMA-ES, as the last trial that has them notes them."""
+    """Return the mean, step size and covariance of CMA-ES from the last trial that has them in its notes."""
     for trial in reversed(trials):
         parts = {k: v for k, v in trial.system_attrs.items() if k.startswith("cma:optimizer")}
         if parts:

@@ -1,4 +1,4 @@
-"""Shared prefixes, without processes: each epoch is trained once, whatever ends or is killed when."""
+"""Shared prefixes, without processes: each epoch is trained once, whichever trials end or are killed, and whenever."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from tests.support.own_data import Vectors
 from tests.support.states import SECONDS, same, without
 from tests.support.tells import tells
 
-LOCAL = (*SECONDS, "inherited")  # of a trial, whoever else shares it
+LOCAL = (*SECONDS, "inherited")  # metrics that depend on the trial that reports a shared epoch
 
 GRID = """
 name: shared
@@ -72,7 +72,7 @@ def experiment(*words: str) -> Experiment:
 
 
 class Machine:
-    """Trains nothing, and stores prefixes: what workers and a disk do, an epoch at a time."""
+    """Simulated workers and disk: trains nothing, but stores prefixes, one epoch at a time."""
 
     def __init__(
         self,
@@ -84,8 +84,8 @@ class Machine:
         share: bool = True,
     ) -> None:
         self.tuner = Tuner(asked, Journal(journal), policy or SearchPolicy(asked))
-        self.left = {} if left is None else left  # key -> bytes, on the disk
-        self.most = 0  # bytes at any time
+        self.left = {} if left is None else left  # key -> bytes, on disk
+        self.most = 0  # largest number of bytes at any time
         self.trained = 0
         self.sharing = Sharing(self.tuner.policy, asked.trial, "", self.drop, gb * 1e9, dict(self.left))
         if share:
@@ -124,7 +124,7 @@ class Machine:
         self.tuner.record_end(trial.number, "finished")
 
     def value(self, trial: TrialRecord, key: str) -> float:
-        """Of the objective, by the state: the same where that is."""
+        """Return the objective for a state of the training; equal states have equal values."""
         return int(key[:6], 16) / 2**24
 
     def run(self, at_once: int = 2, steps: int | None = None, failing: frozenset[int] = frozenset()) -> None:
@@ -143,12 +143,12 @@ class Machine:
             yield
 
     def bound(self) -> int:
-        """Epochs that are not alike, of all trials."""
+        """Return the number of different epochs of all trials."""
         return len({key for trial in self.tuner.record for key in self.keys(trial)[1:]})
 
 
 def grids_of(alphas: list[list[float]], most: int) -> st.SearchStrategy[list[str]]:
-    """Grids with at most so many starts, and one end more."""
+    """Return grids with at most this many starts, and one end more."""
     choices = st.lists(st.integers(0, 5), min_size=1, max_size=most, unique=True)
     return st.builds(
         lambda alphas, starts, ends, lengths, drops: [
@@ -172,7 +172,7 @@ grids = grids_of([[0.5], [0.2, 0.9], [0.1, 0.2, 0.3]], most=4)
 @settings(max_examples=40, deadline=None)
 @given(grids, st.sampled_from(["grid", "random", "qmc", "tpe"]), st.integers(1, 4))
 def test_each_epoch_is_trained_once(grid: list[str], sampler: str, at_once: int) -> None:
-    """Whoever comes first, however many train at once; and nothing is left behind."""
+    """In any order, with any number of parallel trials; and no file is left behind."""
     with TemporaryDirectory() as folder:
         machine = Machine(experiment(*grid, f"search.sampler={sampler}", "search.trials=60"), Path(folder, "j.jsonl"))
         machine.run(at_once)
@@ -207,7 +207,7 @@ def test_of_a_continuous_range_each_epoch_is_trained_once_where_settings_come_fr
 @settings(max_examples=30, deadline=None)
 @given(grids, st.integers(1, 3), st.lists(st.integers(0, 60), max_size=3))
 def test_a_killed_search_goes_on_with_the_stored_prefixes(grid: list[str], at_once: int, kills: list[int]) -> None:
-    """No epoch is trained twice, as no trial was in the middle of one."""
+    """No epoch is trained twice, because no trial was killed in the middle of an epoch."""
     with TemporaryDirectory() as folder:
         asked, path, left, trained = experiment(*grid), Path(folder, "j.jsonl"), {}, 0
         for steps in [*kills, None]:
@@ -238,7 +238,7 @@ def test_a_leader_that_fails_holds_nobody_up(grid: list[str], at_once: int, fail
 @settings(max_examples=20, deadline=None)
 @given(grids, st.integers(1, 3), st.sampled_from([0.05, 0.1, 0.3]))
 def test_prefixes_take_no_more_room_than_they_may(grid: list[str], at_once: int, gb: float) -> None:
-    """But for those that running trials are to go on from, and the one that each is just writing."""
+    """Except for prefixes that running trials start from, and the one that each of them is writing."""
     with TemporaryDirectory() as folder:
         machine = Machine(experiment(*grid), Path(folder, "j.jsonl"), gb=gb)
         machine.run(at_once)
@@ -253,7 +253,7 @@ def test_prefixes_take_no_more_room_than_they_may(grid: list[str], at_once: int,
     st.sampled_from(["{name: asha, grace_epochs: 1, reduction_factor: 2}", "{name: median, grace_epochs: 2}"]),
 )
 def test_with_one_trial_at_a_time_a_search_finds_the_same_without(grid: list[str], sampler: str, how: str) -> None:
-    """The same trials, stopped by the same rule after the same epochs, for the same reasons."""
+    """It has the same trials, stopped by the same rule after the same epochs, for the same reasons."""
     with TemporaryDirectory() as folder:
         asked = experiment(*grid, f"search.sampler={sampler}", "search.trials=24", f"search.scheduler={how}")
         found = []
@@ -266,7 +266,7 @@ def test_with_one_trial_at_a_time_a_search_finds_the_same_without(grid: list[str
 
 
 def test_early_stopping_judges_a_trial_by_what_it_inherits(tmp_path: Path) -> None:
-    """And at most as many epochs are trained as without stopping."""
+    """At most as many epochs are trained as without early stopping."""
     words = ["search.scheduler={name: asha, grace_epochs: 1, reduction_factor: 2}"]
     machine = Machine(experiment(*words), tmp_path / "j.jsonl")
     machine.run(2)
@@ -277,7 +277,7 @@ def test_early_stopping_judges_a_trial_by_what_it_inherits(tmp_path: Path) -> No
 
 
 def test_a_trial_waits_for_its_leader_while_others_run(tmp_path: Path) -> None:
-    """The sampler leaves the order open, so that a later trial which nobody leads goes first."""
+    """The sampler leaves the order open, so that a later trial without a leader runs first."""
     words = ["space.optimizer.lr=[0.1,0.2]", "space.modulation.start=[3]", "space.modulation.end=[5]"]
     machine = Machine(experiment(*words, "search.baseline_share=0.3"), tmp_path / "j.jsonl")
     first = machine.tuner.next()
@@ -285,7 +285,7 @@ def test_a_trial_waits_for_its_leader_while_others_run(tmp_path: Path) -> None:
     assert first is not None
     rates = [trial.changes["optimizer.lr"] for trial in (first, handed[0]) if trial]
     assert sorted(rates) == [0.1, 0.2]
-    assert machine.tuner.next() is None  # two trunks, two leaders
+    assert machine.tuner.next() is None  # two trees, each with a leader
     machine.tuner.record_start(first.number)
     for epoch in range(3):
         if key := machine.tuner.order(first.number).leaves.get(epoch + 1):
@@ -297,7 +297,7 @@ def test_a_trial_waits_for_its_leader_while_others_run(tmp_path: Path) -> None:
 
 
 def test_what_needs_results_does_not_pile_up(tmp_path: Path) -> None:
-    """Of trials that a sampler would draw otherwise with more results, no more wait than run."""
+    """If more results could change a trial's settings, no more trials wait than run."""
     words = ["search.sampler=tpe", "search.trials=19", "space.modulation.start=[5]", "space.modulation.end=[5]"]
     asked = experiment(
         *words,
@@ -316,7 +316,7 @@ def test_what_needs_results_does_not_pile_up(tmp_path: Path) -> None:
     assert first is not None
     machine.tuner.record_start(first.number)
     assert machine.tuner.next() is None
-    assert len(drawn) == 4 + 1  # tpe's first trials of the arm, and one more
+    assert len(drawn) == 4 + 1  # the arm's random trials of tpe, and one more
 
 
 def test_a_continuous_range_from_the_start_on_prevents_sharing() -> None:
@@ -361,7 +361,7 @@ def test_the_examples_in_the_documentation_hold() -> None:
 
 
 class Claim(Machine):
-    """Where what is modulated is clearly better."""
+    """Machine on which modulated trials are clearly better."""
 
     def value(self, trial: TrialRecord, key: str) -> float:
         return super().value(trial, key) / 100 + (0.5 if trial.arm == "modulated" else 0.1)
@@ -369,7 +369,7 @@ class Claim(Machine):
 
 @pytest.mark.parametrize("at_once", [1, 3])
 def test_an_ablation_goes_on_from_its_pair(tmp_path: Path, at_once: int) -> None:
-    """The modulated training of a pair and its ablation are the same until the window opens."""
+    """The modulated training of a pair and its ablation are identical until the window opens."""
     asked = experiment("search.metric=val/accuracy")
     best = {"modulated": {"modulation.start": 3, "modulation.alpha": 0.9}, "baseline": {"optimizer.lr": 0.2}}
     best["baseline"]["modulation.method"] = "none"
@@ -387,7 +387,7 @@ def test_an_ablation_goes_on_from_its_pair(tmp_path: Path, at_once: int) -> None
 
 
 def trained(asked: Experiment, changes: dict, folder: Path, order: dict, store: PrefixStore) -> list[dict]:
-    """As a worker does it; what it reported."""
+    """Train as a worker does; return what it reported."""
     config, said = with_changes(asked.trial, changes), []
     prefixes = Prefixes(store, order)
     prefixes.take(config, folder)
@@ -403,7 +403,7 @@ def trained(asked: Experiment, changes: dict, folder: Path, order: dict, store: 
 @settings(max_examples=3, deadline=None)
 @given(grids_of([[0.5], [0.2, 0.9]], most=2))
 def test_a_shared_search_is_that_without_to_the_bit(grid: list[str]) -> None:
-    """Metrics, the best weights, the last state; each trial of the grid trained on its own beside it."""
+    """The metrics, the best weights and the last state equal those of the grid's trials trained one by one."""
     with TemporaryDirectory() as name:
         folder, asked = Path(name), experiment(*grid)
         tuner = Tuner(asked, Journal(folder / "j.jsonl"), SearchPolicy(asked))
@@ -433,7 +433,7 @@ def test_a_shared_search_is_that_without_to_the_bit(grid: list[str]) -> None:
 
 @pytest.fixture
 def stored(tmp_path: Path) -> tuple[Experiment, PrefixStore, Path]:
-    """A store in which a training has left its first two epochs, under `key`."""
+    """Return a store in which a training has left its first two epochs, under `key`."""
     asked, store = experiment(), PrefixStore(Storage(str(tmp_path)))
     trained(asked, {"modulation.method": "none"}, tmp_path / "first", {"inherits": (), "leaves": {2: "key"}}, store)
     return asked, store, tmp_path
@@ -456,7 +456,7 @@ def test_an_interrupted_heir_tells_again_what_it_inherited(stored) -> None:
         asked, {"modulation.start": 2}, folder / "second", {"inherits": ("key",), "leaves": {2: "x"}}, store
     )
     assert first == again
-    assert store.sizes().keys() == {"key", "other", "more"}  # and not `x`: what lies there has six epochs by now
+    assert store.sizes().keys() == {"key", "other", "more"}  # not `x`: its file has six epochs by now
 
 
 def test_a_damaged_prefix_is_dropped_and_trained_again(stored, caplog) -> None:
@@ -471,7 +471,7 @@ def test_a_damaged_prefix_is_dropped_and_trained_again(stored, caplog) -> None:
     assert not any("inherited" in metrics for metrics in said)
     [warning] = caplog.messages
     tells(warning, path)
-    assert store.get("key") is not None  # left anew
+    assert store.get("key") is not None  # stored again
 
 
 def test_the_first_of_two_that_leave_the_same_stays(stored) -> None:
@@ -535,7 +535,7 @@ def test_a_number_of_threads_makes_another_training(tmp_path: Path) -> None:
 
 
 def test_a_trial_that_ran_out_of_memory_shares_nothing(tmp_path: Path) -> None:
-    """It goes on with more threads, so that nothing of it is the same to the bit."""
+    """It continues with more threads, which changes the last bits of all results."""
     machine = Machine(experiment(), tmp_path / "j.jsonl")
     trial = machine.tuner.next()
     assert trial is not None
@@ -559,19 +559,19 @@ def test_a_prefix_goes_once_its_last_heir_has_loaded_it(tmp_path: Path) -> None:
     assert machine.left == {}
 
 
-# ---- what is said of it ----
+# ---- messages ----
 
 
 @pytest.fixture
 def grid(tmp_path: Path) -> Machine:
-    """A search that is done: 27 modulated trials and one without."""
+    """Finished search with 27 modulated trials and one baseline trial."""
     machine = Machine(experiment("space.modulation.start=[0, 1, 3]", "search.resources.gpu=0.5"), tmp_path / "j.jsonl")
     machine.run(2)
     return machine
 
 
 def test_epochs_are_counted_once(grid: Machine) -> None:
-    """Each of them took a second on half a GPU."""
+    """Each epoch took a second on half a GPU."""
     spent, asked = grid.tuner.record.spent, 6 * len(grid.tuner.record.trials)
     assert (spent.epochs, spent.inherited_epochs) == (grid.bound(), asked - grid.bound())
     assert (spent.gpu_seconds, spent.saved_seconds) == (spent.epochs / 2, spent.inherited_epochs)
@@ -640,7 +640,7 @@ def test_trials_that_take_settings_from_the_other_arm_share_epochs_whatever_the_
 
 @pytest.mark.parametrize("file", sorted(path.name for path in Path("experiments").glob("*.yaml")))
 def test_trials_of_the_shipped_files_share_prefixes(file: str) -> None:
-    """Learning rates are choices, and windows open in steps."""
+    """Their learning rates are choices, and their windows open in steps."""
     asked = load(Path("experiments", file))
     found = expected_savings(asked, draw_trials(asked))
     assert found.prevented_by == ()

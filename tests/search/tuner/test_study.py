@@ -1,4 +1,4 @@
-"""What a study suggests: reproducible, new each time, within its arm, and learnt from what came of it."""
+"""Suggestions of a study: reproducible, never repeated, within the arm's space, and learned from earlier results."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ modulation.alpha: {low: 0.05, high: 1.5}, optimizer.weight_decay: {low: 0.0, hig
 modulation.start: [0, 2], modulation.end: [3, 7]}"""
 FINITE = """space={fusion: [concat, sum, film, gated], optimizer.lr: [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 1.0],
 modulation.method: [ogm, ogm_ge], modulation.alpha: {low: 0.05, high: 1.5, step: 0.05}, modulation.end: [3, 7]}"""
-TAKEN = {"cmaes": [NUMBERS], "grid": [FINITE]}  # by those that do not take any space
+TAKEN = {"cmaes": [NUMBERS], "grid": [FINITE]}  # spaces for samplers that do not accept every space
 ENDS = ("finished", "stopped", "failed", "running")
 
 
@@ -59,19 +59,19 @@ def experiment(*assignments: str) -> Experiment:
 
 
 def sampled(name: str, *assignments: str) -> Experiment:
-    """With that sampler, and a space that it takes."""
+    """Return an experiment with this sampler, and a space that it accepts."""
     return experiment(f"search.sampler={name}", *TAKEN.get(name, []), *assignments)
 
 
 def record_of(number: int, arm: str, suggestion: tuple[dict, dict], end: str, value: float) -> TrialRecord:
-    """A trial whose best rose to `value` in three epochs, however it ended then."""
+    """Return a trial whose best value rose to `value` in three epochs, and that ended in the given way."""
     values = [value - (2 - e) / 10 for e in range(3)]
     epochs = [{"epoch": e, "val/accuracy": v, "best": v} for e, v in enumerate(values)]
     return TrialRecord(number, arm, *json.loads(json.dumps(suggestion)), status=end, epochs=epochs)
 
 
 def run(study: ArmStudy, arm: str, ends: list[tuple[str, float]], first: int = 0) -> list[TrialRecord]:
-    """Suggests a trial for each end and tells the study of it."""
+    """Suggest a trial for each end, and report the end to the study."""
     records = []
     for number, (end, value) in enumerate(ends, start=first):
         records.append(record_of(number, arm, study.suggest(number), end, value))
@@ -85,7 +85,7 @@ def changes(records: list[TrialRecord]) -> list[dict]:
 
 
 def created_studies(monkeypatch: pytest.MonkeyPatch) -> list[optuna.Study]:
-    """Optuna's studies that are created from now on."""
+    """Collect the Optuna studies that are created from now on."""
     create, studies = optuna.create_study, []
 
     def watched(**options) -> optuna.Study:
@@ -99,7 +99,7 @@ def created_studies(monkeypatch: pytest.MonkeyPatch) -> list[optuna.Study]:
 some_ends = st.lists(st.tuples(st.sampled_from(ENDS), st.floats(0, 1)), min_size=1, max_size=20)
 NAMES = get_args(SamplerName)
 LEARNERS = ["tpe", "gp", "cmaes", "nsga2"]
-slow_gp = pytest.param("gp", marks=pytest.mark.slow)  # it takes 0.2 s for a suggestion
+slow_gp = pytest.param("gp", marks=pytest.mark.slow)  # it takes 0.2 s per suggestion
 sampler = pytest.mark.parametrize("name", [slow_gp if name == "gp" else name for name in NAMES])
 each_arm = pytest.mark.parametrize("arm", ARMS)
 
@@ -113,7 +113,7 @@ def test_the_same_seed_and_results_give_the_same_suggestions(name, arm, ends, se
     first, second = (changes(run(ArmStudy(asked, arm), arm, ends)) for _ in range(2))
     assert first == second
     for suggestion in first:
-        with_changes(asked.trial, suggestion)  # none is invalid
+        with_changes(asked.trial, suggestion)  # raises if it is invalid
 
 
 @sampler
@@ -126,7 +126,7 @@ def test_another_seed_and_the_other_arm_give_others(name):
 
     for one, other in itertools.combinations([rates(0, "baseline"), rates(1, "baseline"), rates(0, "modulated")], 2):
         assert one != other
-        assert name in ("grid", "gp") or not set(one) & set(other)  # gp goes to the ends of a range
+        assert name in ("grid", "gp") or not set(one) & set(other)  # gp tends to the ends of a range
 
 
 @sampler
@@ -162,7 +162,7 @@ def test_a_trial_that_ends_after_a_resume_is_learnt_from_as_any_other(name):
 @pytest.mark.parametrize("end", ["finished", "stopped", "failed"])
 @sampler
 def test_those_that_learn_learn_from_what_was_finished_or_stopped(name, end):
-    """The best had a low alpha: it is suggested more often than one in three times."""
+    """The best trials had a low alpha: it is suggested in more than one trial out of three."""
     study, low = ArmStudy(sampled(name), "modulated"), []
     for number in range(60):
         suggestion = study.suggest(number)
@@ -176,7 +176,7 @@ def test_those_that_learn_learn_from_what_was_finished_or_stopped(name, end):
 @settings(deadline=None, max_examples=15)
 @given(ends=some_ends)
 def test_minimising_is_maximising_the_negative(name, ends):
-    """Of what was trained to the end, and of what was stopped."""
+    """For finished trials and for stopped ones."""
     found = []
     for mode, sign in (("max", 1), ("min", -1)):
         study, suggestions = ArmStudy(sampled(name, f"search.mode={mode}"), "modulated"), []
@@ -232,10 +232,10 @@ def test_the_baseline_is_never_modulated_and_the_other_arm_always(name, ends):
         assert 0 <= suggestion["modulation.start"] <= suggestion["modulation.end"] <= 7
 
 
-# ---- spaces that can be counted ----
+# ---- finite spaces ----
 
 OGM = "modulation.method: [ogm, ogm_ge]"
-SPACES = [  # a space, and how many configurations it has for the baseline and for the modulated arm
+SPACES = [  # a space, and its number of configurations for the baseline and for the modulated arm
     ("fusion: [concat, sum]", 2, 2),
     ("fusion: [concat, sum, concat], optimizer.lr: [1e-3, 1e-2, 1e-3]", 4, 4),
     (f"fusion: [concat, sum], {OGM}", 2, 4),
@@ -247,7 +247,7 @@ SPACES = [  # a space, and how many configurations it has for the baseline and f
     ("optimizer.momentum: {low: 0.1, high: 0.75, step: 0.1}", 7, 7),
     ("weights: [null, DEFAULT]", 2, 2),
     ("modulation.start: [0, 2, 4, 6], modulation.end: [3, 7]", 1, 6),
-    ("modulation.end: {low: 3, high: 30}", 1, 5),  # none is different after the last epoch
+    ("modulation.end: {low: 3, high: 30}", 1, 5),  # all ends after the last epoch are the same
     (f"{OGM}, modulation.start: [0, 1], fusion: [concat, sum, film]", 3, 12),
 ]
 
@@ -259,7 +259,7 @@ def suggest_all(study: ArmStudy, arm: str) -> list[str]:
 
 @sampler
 @each_arm
-@pytest.mark.filterwarnings("ignore:The distribution is specified by")  # a range that its step does not divide
+@pytest.mark.filterwarnings("ignore:The distribution is specified by")  # the step does not divide a range
 def test_a_space_is_used_up_to_its_last_configuration_and_no_further(name, arm):
     taken = [(s, n) for s, *n in SPACES if name != "cmaes" or not re.search("fusion|method|weights", s)]  # no choices
     assert len(taken) >= 7
@@ -274,7 +274,7 @@ def test_a_space_is_used_up_to_its_last_configuration_and_no_further(name, arm):
 
 
 def test_the_last_configuration_of_a_large_space_is_found():
-    """Where chance alone would have to hit one in hundreds."""
+    """Random draws alone would have to hit one in hundreds."""
     space = "space={batch_size: {low: 1, high: 300}, modulation.method: [ogm]}"
     study = ArmStudy(experiment(space, "search.sampler=random", "search.seed=30"), "baseline")
     assert len(set(suggest_all(study, "baseline"))) == 300
@@ -291,7 +291,7 @@ def test_a_space_with_an_interval_without_steps_is_never_used_up(space, arm):
 @settings(deadline=None, max_examples=10)
 @given(stop=st.integers(0, 12))
 def test_no_configuration_comes_twice_in_an_arm_whether_or_not_the_search_is_resumed(name, stop):
-    """Through a session whose arms use up their spaces, the baseline's too."""
+    """The session exhausts the spaces of both arms."""
     asked = experiment(
         "space={batch_size: [16, 32, 64, 128], modulation.start: [0, 1]}",
         f"search.sampler={name}",

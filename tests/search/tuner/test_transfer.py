@@ -1,4 +1,4 @@
-"""What is tried first, and what the arms take over from each other: by one rule for both, from the results alone."""
+"""First trials and transfer between the arms: one rule for both arms, from the results alone."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.* is experimental")
 
 STEPS = """space={fusion: [concat, sum, film], optimizer.lr: [1e-3, 1e-2, 1e-1], modulation.method: [ogm, ogm_ge],
 modulation.alpha: {low: 0.25, high: 1.5, step: 0.25}, modulation.end: [3, 4]}"""
-WIDE = "space.optimizer.lr={low: 1e-4, high: 1, log: true}"  # settings enough for the baseline, too
+WIDE = "space.optimizer.lr={low: 1e-4, high: 1, log: true}"  # enough settings for the baseline, too
 TAKEN = {"cmaes": [NUMBERS], "grid": [FINITE]}
 slow_gp = pytest.param("gp", marks=pytest.mark.slow)
 sampler = pytest.mark.parametrize("name", [slow_gp if name == "gp" else name for name in NAMES])
@@ -39,13 +39,13 @@ Value = Callable[[TrialRecord], float | None]
 
 
 def chance(trial: TrialRecord) -> float:
-    """From the configuration, so that it is the same again after a restart."""
+    """Return a value that depends only on the configuration, so that it is the same after a restart."""
     text = json.dumps(trial.changes, sort_keys=True)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest()) / 2**32
 
 
 def sometimes(trial: TrialRecord) -> float | None:
-    """The same; one in five fails."""
+    """Return the value of `chance`; one trial in five fails."""
     value = chance(trial)
     return None if value < 0.2 else value
 
@@ -56,7 +56,7 @@ def opened(path: Path, *assignments: str) -> Tuner:
 
 
 def train(tuner: Tuner, value: Value = chance, trials: int = 1000) -> Tuner:
-    """Trains trials one after the other, each for an epoch; one without a value fails."""
+    """Train trials one after the other, each for one epoch; a trial without a value fails."""
     metrics = [objective.metric for objective in tuner.experiment.search.objectives]
     for _ in range(trials):
         trial = tuner.next()
@@ -70,7 +70,7 @@ def train(tuner: Tuner, value: Value = chance, trials: int = 1000) -> Tuner:
 
 
 def shared(trial: TrialRecord) -> str:
-    """The settings that both arms have, as text."""
+    """Return the settings that both arms have, as text."""
     return json.dumps({p: v for p, v in trial.changes.items() if not p.startswith(MODULATION)}, sort_keys=True)
 
 
@@ -78,7 +78,7 @@ def described(tuner: Tuner) -> list[tuple]:
     return [(t.number, t.arm, t.source, t.internal, t.changes, t.status) for t in tuner.record]
 
 
-# ---- first ----
+# ---- first trials ----
 
 
 def test_the_recipe_is_the_first_trial_of_each_arm(tmp_path):
@@ -94,14 +94,14 @@ def test_the_recipe_is_the_first_trial_of_each_arm(tmp_path):
 def test_known_good_configurations_follow_it_in_both_arms_within_the_space_or_outside(tmp_path):
     first = "search.first=[{fusion: film, modulation.alpha: 0.5}, {batch_size: 8}, {fusion: film}]"
     tuner = train(opened(tmp_path / "j.jsonl", first))
-    for arm, named in (("modulated", 3), ("baseline", 2)):  # without modulation two of them are the same
+    for arm, named in (("modulated", 3), ("baseline", 2)):  # without modulation, two of them are equal
         trials = [trial for trial in tuner.record if trial.arm == arm]
         assert [trial.source for trial in trials[: named + 1]] == [Source.RECIPE] + named * [Source.FIRST]
         assert Source.FIRST not in [trial.source for trial in trials[named + 1 :]]
         assert [trial.changes for trial in trials[1 : named + 1]] == [
             opening.changes for opening in openings(tuner.experiment, arm)[1:]
         ]
-        assert (trials[2].changes["batch_size"], trials[2].internal) == (8, {})  # outside
+        assert (trials[2].changes["batch_size"], trials[2].internal) == (8, {})  # outside the space
     assert len({json.dumps(trial.changes, sort_keys=True) for trial in tuner.record}) == len(tuner.record.trials)
 
 
@@ -115,19 +115,19 @@ def test_one_outside_the_space_can_be_the_best_and_one_within_it_is_not_tried_ag
 
 
 def by_arm_excess(tuner: Tuner) -> int:
-    """Modulated configurations for which the plan has no trial any more."""
+    """Return the number of modulated configurations for which the plan has no trial left."""
     return 9 * 2 * 6 * 2 + 1 - tuner.policy.arms.count("modulated")
 
 
 def test_what_comes_first_comes_again_after_a_kill_though_others_had_begun(tmp_path):
-    """Trials that share a prefix begin in another order, and one that waited is not in the journal."""
+    """Trials that share a prefix begin in another order, and a trial that waited is not in the journal."""
     first = "search.first=[{modulation.start: 3}, {fusion: film}]"
     for waiting in (0, 1, 2):
         path = tmp_path / f"{waiting}.jsonl"
         journal, policy = Journal(path), SearchPolicy(experiment(first, "search.transfer=0"))
         suggestions = [policy.suggest(number) for number in range(5)]
         for number, suggestion in enumerate(suggestions):
-            if number != 2 * waiting:  # the modulated arm has every other
+            if number != 2 * waiting:  # every other trial is modulated
                 journal.append({"event": "suggested", "version": VERSION, "number": number, **vars(suggestion)})
         again = opened(path, first, "search.transfer=0")
         assert again.policy.suggest(2 * waiting) == suggestions[2 * waiting]
@@ -138,12 +138,12 @@ def test_trials_that_began_in_another_order_keep_their_arms_too(tmp_path):
     journal, policy = Journal(path), SearchPolicy(experiment("search.transfer=0"))
     for number in (2, 0, 1, 4, 3, 5):
         journal.append({"event": "suggested", "number": number, **vars(policy.suggest(number)), "source": None})
-    tuner = train(opened(path))  # whose baseline would begin
+    tuner = train(opened(path))  # this plan would start with the baseline
     assert Counter(trial.arm for trial in tuner.record) == {"modulated": 7, "baseline": 7}
 
 
 def test_a_search_that_is_resumed_with_fewer_trials_still_has_both_arms(tmp_path):
-    """Though all of those trials were the baseline's, which begins."""
+    """Even if all of these trials were baseline trials, which come first."""
     path = tmp_path / "j.jsonl"
     train(opened(path, WIDE, "search.trials=24"), trials=8)
     tuner = train(opened(path, WIDE, "search.trials=8"))
@@ -151,11 +151,11 @@ def test_a_search_that_is_resumed_with_fewer_trials_still_has_both_arms(tmp_path
     assert tuner.complete
 
 
-# ---- what is taken over ----
+# ---- transferred settings ----
 
 
 def best_untried(tuner: Tuner, trial: TrialRecord) -> str | None:
-    """Plainly: the shared settings of the best of the other arm before a trial, which its own arm may still try."""
+    """Return, by the plain rule, the other arm's best shared settings before a trial that its arm may still try."""
     before = [t for t in tuner.record if t.number < trial.number]
     sign = 1 if tuner.experiment.search.objective.mode == "max" else -1
     others = [t for t in before if t.arm == other_arm(trial.arm) and t.best is not None and t.status != "failed"]
@@ -194,7 +194,7 @@ def test_nothing_is_taken_over_before_the_other_arm_has_as_many_results_as_the_s
         assert sum(t.status == "stopped" for t in before) >= startup
 
 
-# ---- the order of the arms ----
+# ---- order of the arms ----
 
 
 def test_the_baseline_begins_so_that_there_is_something_to_take_over(tmp_path):
@@ -211,7 +211,7 @@ def test_the_arms_alternate_where_they_are_searched_apart_or_a_budget_may_end_it
 
 
 def test_a_search_of_before_keeps_the_arms_that_its_trials_had(tmp_path):
-    """Which alternated, whereas the baseline begins now."""
+    """Its arms alternated, whereas the baseline comes first now."""
     path = tmp_path / "j.jsonl"
     train(opened(path, "search.transfer=0"), trials=5)
     tuner = train(opened(path))
@@ -219,7 +219,7 @@ def test_a_search_of_before_keeps_the_arms_that_its_trials_had(tmp_path):
     assert Counter(trial.arm for trial in tuner.record) == {"modulated": 7, "baseline": 7}
 
 
-# ---- what an arm has tried ----
+# ---- tried settings ----
 
 
 def test_the_baseline_tries_no_settings_twice_and_the_modulated_arm_none_with_the_same_modulation(tmp_path):

@@ -1,4 +1,4 @@
-"""The search without processes: a simulated engine drives it, is killed, and goes on."""
+"""A search without processes: a simulated engine drives it, is killed, and continues."""
 
 from __future__ import annotations
 
@@ -54,16 +54,16 @@ def opened(path: Path, *assignments: str) -> Tuner:
     return Tuner(asked, Journal(path), SearchPolicy(asked))
 
 
-# ---- the simulated engine; other tests use it too ----
+# ---- simulated engine, which other tests use too ----
 
 
 def fails_at(trial: TrialRecord) -> int | None:
-    """The epoch that a trial does not survive."""
+    """Return the epoch at which a trial fails."""
     return trial.number % 2 if trial.number % 7 == 4 else None
 
 
 def metrics_of(tuner: Tuner, trial: TrialRecord, epoch: int) -> dict[str, float]:
-    """Made up from the trial's configuration and the epoch, so that it is the same again after a restart."""
+    """Return metrics that depend only on the trial's configuration and the epoch, so that a restart repeats them."""
     search = tuner.experiment.search
     key = json.dumps(trial.changes, sort_keys=True).encode()
     values = []
@@ -78,7 +78,7 @@ def metrics_of(tuner: Tuner, trial: TrialRecord, epoch: int) -> dict[str, float]
 
 
 def worker(tuner: Tuner, trial: TrialRecord) -> Iterator[None]:
-    """Trains an epoch each time it is asked to. One that follows another tells the epochs before again."""
+    """Train one epoch at each step. A worker that replaces another reports the earlier epochs again."""
     tuner.record_start(trial.number)
     gpu = tuner.experiment.search.resources.gpu
     for epoch in range(tuner.experiment.trial.epochs):
@@ -93,7 +93,7 @@ def worker(tuner: Tuner, trial: TrialRecord) -> Iterator[None]:
 
 
 def simulate(tuner: Tuner, at_once: int = 2, steps: int | None = None) -> None:
-    """Runs the search as Ray would, to the end or for some steps."""
+    """Run the search as Ray would, to its end or for some steps."""
     for _ in islice(_engine(tuner, at_once), steps):
         pass
 
@@ -120,7 +120,7 @@ def results(record: SearchRecord) -> list[tuple]:
 
 
 def check_whole(tuner: Tuner, path: Path) -> None:
-    """Every planned trial once, each with its epochs from 0 on, and an end."""
+    """Assert that every planned trial is there once, each with its epochs from 0 on, and an end."""
     assert tuner.complete
     assert (tuner.remaining_trials, tuner.next()) == (0, None)
     assert [t.number for t in tuner.record] == list(range(len(tuner.policy.arms)))
@@ -194,7 +194,7 @@ def test_an_arm_gets_no_more_trials_than_its_space_holds(tmp_path):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The journal of a search with three trials at once that nothing disturbed."""
+    """Journal of an undisturbed search with three parallel trials."""
     path = tmp_path_factory.mktemp("whole") / "journal.jsonl"
     simulate(opened(path), at_once=3)
     return path
@@ -202,7 +202,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with one trial at a time."""
+    """Journal of an undisturbed search with one trial at a time."""
     path = tmp_path_factory.mktemp("alone") / "journal.jsonl"
     simulate(opened(path), at_once=1)
     return path
@@ -211,7 +211,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @settings(deadline=None, max_examples=25)
 @given(place=st.floats(0, 1), again=st.floats(0, 1))
 def test_a_search_killed_at_any_point_loses_no_trial_and_counts_none_twice(whole, place, again):
-    """Killed, resumed, killed again and resumed; the journal cut in the middle of a line as often as not."""
+    """It is killed, resumed, killed again and resumed; half of the time, the journal is cut in the middle of a line."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "journal.jsonl"
         path.write_bytes(whole.read_bytes())
@@ -235,14 +235,14 @@ NUMBERS = "space={batch_size: [8, 16, 32, 64], optimizer.lr: [1e-3, 1e-2, 1e-1],
 )
 @pytest.mark.filterwarnings("ignore:.* is experimental")
 def test_a_search_killed_between_two_trials_epochs_is_the_one_that_was_not(tmp_path, options):
-    """One trial at a time, so that nothing depends on which is faster: the same suggestions, epochs and stops."""
+    """With one trial at a time, nothing depends on speed: suggestions, epochs and stops are the same."""
     path = tmp_path / "whole.jsonl"
     simulate(opened(path, *options), at_once=1)
     expected = results(Journal(path).replay())
     lines = path.read_text().splitlines(keepends=True)
     for count in range(0, len(lines), 5):
         if count and json.loads(lines[count]).get("status") == "stopped":
-            continue  # decided, and killed before that was written: the trial goes on to the next rung
+            continue  # killed after the decision but before it was written: the trial continues to the next rung
         cut = tmp_path / f"{count}.jsonl"
         cut.write_text("".join(lines[:count]))
         tuner = opened(cut, *options)
@@ -283,7 +283,7 @@ def test_the_rungs_are_there_again(tmp_path):
 
 @pytest.mark.parametrize("event", range(1, 12))
 def test_what_cannot_be_written_down_has_not_happened_and_halts_the_search(tmp_path, alone, event):
-    """The disk is full from some event on; when there is room, the search ends as if nothing had been."""
+    """The disk is full from some event on. Once there is space, the search ends as if nothing had happened."""
     path, left = tmp_path / "journal.jsonl", event
 
     class Full(Journal):
@@ -306,7 +306,7 @@ def test_what_cannot_be_written_down_has_not_happened_and_halts_the_search(tmp_p
 
 
 def test_trials_of_earlier_searches_that_cannot_be_written_down_are_not_learned(tmp_path, whole):
-    """The disk is full: a search that began without them would go on without them."""
+    """The disk is full: a search that began without them would continue without them."""
     path, earlier = tmp_path / "journal.jsonl", [t for t in Journal(whole).replay() if t.status == "finished"]
 
     class Full(Journal):
@@ -331,7 +331,7 @@ def test_a_search_that_learned_and_never_began_leaves_nothing_behind(tmp_path, w
 
 @pytest.mark.parametrize("scheduler", ["{name: median}", "{rungs: [4], grace_epochs: 2}"])
 def test_a_trial_that_has_trained_to_the_end_is_never_stopped_early(tmp_path, scheduler):
-    """Not by the median, and not at a rung that its window's grace has put off to the end."""
+    """Neither by the median nor at a rung that the window's grace has postponed to the last epoch."""
     options = (f"search.scheduler={scheduler}", "search.baseline_share=0.01", "space.modulation.start=[3]")
     tuner = opened(tmp_path / "journal.jsonl", *options)
     for number in range(6):
@@ -362,7 +362,8 @@ def test_another_number_of_trials_on_a_resume_adds_some_or_takes_none_away(tmp_p
     path.write_bytes(whole.read_bytes())
     before = results(Journal(path).replay())
     tuner = opened(path, f"search.trials={trials}")
-    assert tuner.remaining_trials == expected - 14  # of 30, the baseline's nine configurations and fifteen others
+    # of 30 trials, the baseline has only nine configurations for its fifteen
+    assert tuner.remaining_trials == expected - 14
     assert tuner.complete is (expected == 14)
     simulate(tuner)
     assert tuner.complete
@@ -371,7 +372,7 @@ def test_another_number_of_trials_on_a_resume_adds_some_or_takes_none_away(tmp_p
     assert len(tuner.record.trials) == expected
 
 
-# ---- what is told twice, or by a broken callback ----
+# ---- repeated reports, and broken callbacks ----
 
 
 def test_epochs_that_a_second_worker_tells_again_change_nothing(tmp_path):
@@ -385,7 +386,7 @@ def test_epochs_that_a_second_worker_tells_again_change_nothing(tmp_path):
         assert tuner.record_epoch(trial.number, metrics_of(tuner, trial, epoch)) is None
     while rival is None or rival.arm != trial.arm:
         rival = tuner.next()
-    tuner.record_epoch(rival.number, metrics_of(tuner, rival, 0) | {"best": 2.0})  # the first one would stop now
+    tuner.record_epoch(rival.number, metrics_of(tuner, rival, 0) | {"best": 2.0})  # now the first one would be stopped
     written, told = path.read_bytes(), list(seen.told)
     for epoch in (0, 1):
         assert tuner.record_epoch(trial.number, metrics_of(tuner, trial, epoch) | {"best": 0.0}) is None
@@ -395,7 +396,7 @@ def test_epochs_that_a_second_worker_tells_again_change_nothing(tmp_path):
 
 
 def test_a_trial_that_ran_out_of_memory_is_handed_out_again_and_is_no_result(tmp_path, monkeypatch):
-    """Also after a resume, and when all others have been handed out."""
+    """Also after a resume, and when all other trials have been handed out."""
     path, studies = tmp_path / "journal.jsonl", created_studies(monkeypatch)
     tuner = opened(path, "search.trials=2")
     crowded, other = tuner.next(), tuner.next()
@@ -405,7 +406,7 @@ def test_a_trial_that_ran_out_of_memory_is_handed_out_again_and_is_no_result(tmp
     tuner.record_end(other.number, "finished")
     assert (crowded.oom_retries, crowded.status, tuner.remaining_trials, tuner.complete) == (1, "waiting", 1, False)
     states = [trial.state.name for study in studies for trial in study.trials]
-    assert sorted(states) == ["FAIL", "RUNNING"]  # the other one told no epoch
+    assert sorted(states) == ["FAIL", "RUNNING"]  # the other trial reported no epoch
     resumed = opened(path, "search.trials=2")
     for later in (tuner, resumed):
         again = later.next()
@@ -431,7 +432,7 @@ def test_of_two_ends_the_first_counts(tmp_path):
 
 
 class Watcher:
-    """Writes down what it is told, with what the record had at that time."""
+    """Callback that notes its events, with the state of the record at that time."""
 
     def __init__(self) -> None:
         self.told: list[tuple[str, int]] = []
@@ -477,7 +478,7 @@ def test_a_callback_that_fails_is_named_once_and_disturbs_nobody(tmp_path, caplo
 
 
 def test_the_journal_is_ahead_of_the_callbacks(tmp_path):
-    """What a callback has seen is in the file already: a crash in between loses nothing that was shown."""
+    """What a callback has seen is already in the file, so that a crash in between loses nothing that was shown."""
     path = tmp_path / "journal.jsonl"
     tuner = opened(path)
     written: list[bool] = []

@@ -1,4 +1,4 @@
-"""Evidence that may be looked at after every pair."""
+"""Evidence that may be evaluated after every pair."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ differences = st.lists(st.integers(-400, 400).map(lambda d: d / 100), min_size=1
 
 
 def clear(differences) -> bool:
-    """Whether the pairs so far are enough: the evidence against "no difference" is 20 or more."""
+    """Return whether the evidence against "no difference" is 20 or more."""
     return log_evidence(differences)[-1] >= math.log(EVIDENCE)
 
 
 def bayes_factor(x: list[float]) -> float:
-    """From its priors, by sums over a fine grid: the effect normal, the sd as 1 / sd, flat in its logarithm."""
+    """Return the Bayes factor by sums over a fine grid of its priors: normal effect, sd as 1 / sd (flat in its
+    logarithm)."""
     effect = np.linspace(-7, 7, 561)[:, None]
     sd = np.geomspace(0.02, 2000, 2401)
 

@@ -1,4 +1,4 @@
-"""What a confirmation trains: pairs that differ in nothing but the configuration, with seeds nobody has seen."""
+"""Trainings of a confirmation: pairs that differ only in the configuration, with seeds that no trial has used."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_of_the_shipped_files_those_whose_publisher_says_what_is_for_validation_
     [
         ({"name": "digits", "split_seed": 0}, True),
         ({"name": "vggsound", "split_seed": 0, "validation_fraction": 0.1}, True),
-        ({"name": "table", "split_seed": 0, "validation_fraction": None}, False),  # the publisher's
+        ({"name": "table", "split_seed": 0, "validation_fraction": None}, False),  # the publisher fixes the split
         ({"name": "ave"}, False),
     ],
 )
@@ -115,11 +115,11 @@ def test_the_budget_is_the_searchs_and_the_confirmations_together():
     tells(reason, "100 epochs")
 
 
-# ---- pairs, and what they ask for ----
+# ---- pairs, and the trainings that they require ----
 
 
 def run_all(tuner: Tuner, value: Callable[[TrialRecord], float | None], rng: random.Random, at_once: int) -> None:
-    """Trains what the session hands out, so many at once, which end in any order; None is a training that fails."""
+    """Run the tuner's trainings, several at once, which end in any order. A value of None is a training that fails."""
     running: list[TrialRecord] = []
     while True:
         while len(running) < at_once and (trial := tuner.next()) is not None:
@@ -133,7 +133,7 @@ def run_all(tuner: Tuner, value: Callable[[TrialRecord], float | None], rng: ran
             tuner.record_end(trial.number, "failed", failure("ValueError: it fell over\nhere"))
             continue
         for epoch in range(5):
-            reached = found - 0.01 * abs(epoch - 3)  # the best is the fourth
+            reached = found - 0.01 * abs(epoch - 3)  # the fourth epoch is the best
             metrics = {"epoch": epoch, "best": found if epoch >= 3 else reached, "val/accuracy": reached}
             alone = {"val/accuracy/audio": reached - 0.2, "val/accuracy/visual": reached / 2}
             reason = tuner.record_epoch(trial.number, {**metrics, **alone, "seconds": 1.0})
@@ -144,7 +144,8 @@ def run_all(tuner: Tuner, value: Callable[[TrialRecord], float | None], rng: ran
 
 
 def world(gain: float, other: float, noise: float, seed: int) -> Callable[[TrialRecord], float]:
-    """Accuracies: what modulation gains, what the modulated arm's other settings gain, and the noise of a seed."""
+    """Return accuracies made of the modulation's gain, the gain of the modulated arm's other settings, and a seed's
+    noise."""
 
     def value(trial: TrialRecord) -> float:
         draw = random.Random(f"{seed}/{trial.changes['seed']}/{trial.internal['role']}").gauss(0, noise)
@@ -223,7 +224,7 @@ def test_a_lead_that_other_settings_make_is_none_of_the_methods(tmp_path):
     policy = confirmation(seeds=6)
     trained(tmp_path, policy, world(0.0, 0.1, 0.002, 1))
     found = verdict_on(policy)
-    assert found.interval[0] > 0.05  # the pairs alone would say that it helps
+    assert found.interval[0] > 0.05  # the pairs alone would claim that it helps
     assert found.claim == "none"
     assert abs(found.ablation.mean) < 0.01
     [note] = found.notes
@@ -245,7 +246,7 @@ def test_where_the_baseline_leads_its_ablation_has_the_modulation_switched_on(tm
 @settings(deadline=None, max_examples=40)
 @given(st.integers(0, 5), st.sampled_from([0.0, 0.01, 0.05]), st.booleans(), st.integers(1, 7), st.integers(0, 999))
 def test_the_verdict_does_not_depend_on_who_ends_first(seed, gain, sequential, at_once, order):
-    """Nor on how many train at once; what is more, some of them in vain, where seeds are added until it is clear."""
+    """Nor on how many train at once. If seeds are added until the result is clear, some trainings may be in vain."""
     with TemporaryDirectory() as folder:
         found = []
         for slots, shuffled in ((1, 0), (at_once, order)):
@@ -264,7 +265,7 @@ def test_seeds_are_added_until_both_the_pairs_and_the_ablation_are_clear_at_the_
         value = world(gain, 0.0, 0.02, seed)
         trained(Path(folder), policy, value)
     every = {role: [value_of(policy, value, pair, role) for pair in range(12)] for role in ("modulated", "baseline")}
-    first = None  # straight from the rule
+    first = None  # number of pairs, computed directly from the rule
     of = None
     for n in range(2, 13):
         m, b = every["modulated"][:n], every["baseline"][:n]
@@ -331,7 +332,7 @@ def test_a_budget_that_ends_before_the_ablation_is_trained_leaves_nothing_claime
     policy = replace(confirmation("search.budget.epochs=70", seeds=6), spent=Spent())
     tuner = trained(tmp_path, policy, world(0.1, 0.0, 0.002, 1), at_once=1)
     assert tuner.stop_reason
-    assert roles(tuner)["ablation"] == 2  # after 60 epochs of pairs
+    assert roles(tuner)["ablation"] == 2  # the pairs take 60 epochs
     found = verdict_on(policy)
     assert (found.claim, found.paired.n) == ("none", 6)
     tells(found.word, "6 seeds", "unchecked")
@@ -359,7 +360,7 @@ def test_where_every_ablation_fails_the_pairs_are_told_and_nothing_is_claimed(tm
     found = verdict_on(policy)
     assert (found.claim, found.paired.n, found.ablation) == ("none", 6, None)
     tells(found.word, "6 seeds", "unchecked")
-    assert len(found.notes) == 3  # what was to be checked, that it failed, and with what
+    assert len(found.notes) == 3  # what was to be checked, that it failed, and the error
     assert "`search.budget`" not in " ".join(found.notes)
     tells(found.notes[-1], "baseline", policy.seeds[0], 5, "ValueError: it fell over")
 
@@ -368,7 +369,7 @@ def test_the_set_aside_is_enough_for_a_ablation():
     assert experiment("confirm.seeds=7").confirm.trainings == 3 * 7
 
 
-# ---- the plan ----
+# ---- plan ----
 
 BEGUN = Plan(6, False, {"baseline": 1, "modulated": 0})
 
@@ -416,11 +417,11 @@ def test_a_claim_after_an_earlier_look_says_what_it_costs(tmp_path):
     tells(found.notes[-1], 6, "2.5 %", "5 %")
 
 
-# ---- what is written ----
+# ---- written files ----
 
 
 def answers(folder: Path, policy: ConfirmPolicy, number: int) -> Path:
-    """A checkpoint with what a model answered to 40 samples of two classes; of a third there is none."""
+    """Write a checkpoint with a model's predictions for 40 samples of two classes; a third class has no samples."""
     generator = torch.Generator().manual_seed(number)
     state = {"classes": ["cough", "laugh", "sneeze"], "targets": (torch.arange(40) % 2).to(torch.int32)}
     checkpoint.save({**state, "correct": torch.rand(40, generator=generator) < 0.7}, folder / f"{number}.pt")
@@ -455,7 +456,7 @@ def test_the_file_has_all_that_the_verdict_rests_on(tmp_path):
     assert arm["prediction"]["high"] - arm["prediction"]["mean"] == pytest.approx(half)
     assert set(written["unimodal"]) == {"audio", "visual"}
     assert written["unimodal"]["audio"]["holm_p"] is not None
-    assert [row["class"] for row in written["classes"]] == ["cough", "laugh"]  # of "sneeze" there is no sample
+    assert [row["class"] for row in written["classes"]] == ["cough", "laugh"]  # "sneeze" has no samples
     for k, row in enumerate(written["classes"]):
         shares = {arm: [] for arm in ARMS}
         for pair in range(6):
@@ -478,7 +479,7 @@ def test_the_file_has_all_that_the_verdict_rests_on(tmp_path):
 
 
 def test_where_the_publisher_fixes_the_split_examples_are_redrawn(tmp_path):
-    """With the answers that each model's checkpoint has."""
+    """With the predictions in each model's checkpoint."""
     publishers = experiment().model_copy(update={"dataset": {"name": "ave"}})
     policy = replace(confirmation(seeds=4), experiment=publishers)
     trained(tmp_path, policy, world(0.0, 0.0, 0.02, 5))
@@ -504,7 +505,7 @@ def test_where_the_publisher_fixes_the_split_examples_are_redrawn(tmp_path):
     [
         (0.1, "helps", ["10.1 points", "0.9 points", "p = 0.031"]),
         (-0.1, "hurts", ["9.9 points", "0.9 points", "p = 0.031"]),
-        (0.0, None, ["0.9 points", 256, "p = 0.72", 0.031]),  # seeds that would show the difference seen
+        (0.0, None, ["0.9 points", 256, "p = 0.72", 0.031]),  # 256 seeds would detect the observed difference
     ],
 )
 def test_the_screen_says_what_was_found(tmp_path, gain, word, facts):
@@ -514,7 +515,7 @@ def test_the_screen_says_what_was_found(tmp_path, gain, word, facts):
     print_verdict(console, policy, verdict_on(policy), None, 61.0)
     text = console.file.getvalue()
     tells(text, "simulated", "6 pairs", "validation split", "1 min 01 s")
-    assert ("modulation off" in text, "modulation on" in text) == (gain > 0, gain < 0)  # the ablation's row
+    assert ("modulation off" in text, "modulation on" in text) == (gain > 0, gain < 0)  # row of the ablation
     conclusion = text[text.index("method=ogm") :]
     tells(conclusion, "6 seeds", *facts)
     assert re.findall("helps|hurts", conclusion) == ([word] if word else [])

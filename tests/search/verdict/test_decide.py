@@ -1,4 +1,4 @@
-"""What is said of the method, and that nothing is said where nothing can be."""
+"""Claims about the method; nothing is claimed if the pairs cannot support it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ NOISE = np.array([0.3, -0.8, 0.1, 0.9, -0.4, 0.6, -0.7, -0.2, 0.5, -0.3]) / 100
 
 
 def results(gain: float, n: int = 10) -> tuple[list[float], list[float]]:
-    """n pairs, the modulated better by about `gain`, the difference's sd about 0.9 points."""
+    """Return n pairs in which the modulated arm is better by about `gain`; the sd of the difference is about 0.9
+    points."""
     baseline = 0.8 + 0.01 * np.sin(np.arange(n))
     return (baseline + gain + np.resize(NOISE, n)).tolist(), baseline.tolist()
 
@@ -107,7 +108,7 @@ def test_an_interval_that_touches_nothing_claims_nothing(interval, claims):
     assert (claim_of(interval, "max"), claim_of(interval, "min")) == (claims, OPPOSITE[claims])
 
 
-# ---- too few ----
+# ---- too few pairs ----
 
 
 def test_one_seed_gives_no_interval_and_no_p_and_says_so():
@@ -159,11 +160,11 @@ def test_too_few_seeds_to_be_clear_at_any_number_say_so(n):
 @pytest.mark.parametrize(
     ("gain", "of", "ablation_gain", "claim"),
     [
-        # how much better the modulated configuration is; whose ablation; how much better the modulated of the two is
+        # gain of the modulated configuration; arm of the ablation; gain of the modulated one of ablation and original
         (0.02, "modulated", 0.02, "helps"),
         (0.02, "modulated", 0.0, "none"),
         (0.02, "modulated", -0.02, "none"),
-        (0.02, "baseline", 0.02, "none"),  # that is not the leader
+        (0.02, "baseline", 0.02, "none"),  # the baseline is not the leader
         (-0.02, "baseline", -0.02, "hurts"),
         (-0.02, "baseline", 0.0, "none"),
         (-0.02, "baseline", 0.02, "none"),
@@ -186,8 +187,8 @@ def test_a_claim_has_to_hold_against_the_better_configurations_ablation(
     assert found.claim == claim
     assert found.ablation.mean == pytest.approx(sign * ablation_gain, abs=0.003)
     first = verdict(a, b, mode, sequential=sequential)
-    assert len(found.notes) == int(first.claim != claim)  # that the ablation does not show the same
-    assert len(first.notes) == int(first.claim != "none")  # that there is no ablation yet
+    assert len(found.notes) == int(first.claim != claim)  # says that the ablation does not show the same
+    assert len(first.notes) == int(first.claim != "none")  # says that there is no ablation yet
     for note in found.notes:
         tells(note, first.claim, "modulated" if first.claim == "helps" else "baseline")
 
@@ -199,7 +200,7 @@ def test_a_note_says_which_configuration_is_to_be_trained_with_its_modulation_sw
 
 
 def test_where_modulation_does_nothing_the_luck_of_a_search_is_no_claim():
-    """Configurations two points apart for reasons other than the modulation: their ablations undo it."""
+    """The configurations differ by two points for reasons other than the modulation; their ablations show that."""
     rng = np.random.default_rng(0)
     claims = {"pairs": 0, "ablation": 0}
     for lead in rng.choice([-2.0, 2.0], 300):
@@ -215,7 +216,7 @@ def test_where_modulation_does_nothing_the_luck_of_a_search_is_no_claim():
 # ---- as JSON ----
 
 
-@settings(max_examples=30, deadline=None)  # each solves for what is detectable
+@settings(max_examples=30, deadline=None)  # each example solves for the detectable difference
 @given(pairs_of, st.booleans(), st.booleans())
 def test_a_verdict_is_plain_json_with_finite_numbers(found, sequential, with_ablation):
     a, b = zip(*found, strict=True)
@@ -233,7 +234,7 @@ def test_evidence_beyond_all_numbers_stays_finite():
     assert np.isfinite(verdict(a, [0.0] * 300, sequential=True).evidence)
 
 
-# ---- the documentation ----
+# ---- documentation ----
 
 
 def cells(line: str) -> list[str]:
@@ -246,7 +247,7 @@ def test_the_figures_in_the_documentation_are_those_that_were_measured():
     shown = {row[0]: row[1:] for row in text}
 
     def rates(seeds: str, on: str) -> list[str]:
-        """*helps*, *hurts* in each space, without their intervals."""
+        """Return the rates of *helps* and *hurts* in each space, without their intervals."""
         found = [row[3:5] for row in measured if row[1:3] == [seeds, on]]
         return [", ".join(rate.split(" (")[0] for rate in row) for row in found]
 

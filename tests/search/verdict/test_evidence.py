@@ -1,4 +1,4 @@
-"""`verdict.json`: what is written is what is read, and what cannot be read is reported."""
+"""`verdict.json` is read back as it was written, and a file that cannot be read is reported."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ KEYS = [
 
 
 def evidence_on(modulated: list[float], baseline: list[float], *, sequential: bool, whole: bool) -> Evidence:
-    """Evidence of results, with all that there may be or with as little."""
+    """Return evidence on results, with every optional part or with none."""
     found = verdict(
         modulated,
         baseline,
@@ -125,7 +125,7 @@ def test_rows_of_the_file_stand_by_themselves(path):
 
 def test_what_carries_no_version_is_read_in_todays_words(path):
     values = json.loads(path.read_text())
-    del values["version"], values["classes"]  # which the first confirmations had not
+    del values["version"], values["classes"]  # the first confirmations did not write these
     path.write_text(json.dumps(values).replace("ablation", "twin"))
     assert read_evidence(path) == replace(WHOLE, classes=())
 

@@ -1,4 +1,4 @@
-"""Statistics of pairs: against plain loops from their equations, scipy's own tests and counting by hand."""
+"""Statistics of pairs, against plain loops from their equations, scipy's own tests, and counting by hand."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_the_examples_in_the_documentation_hold():
     assert doctest.testmod(module) == (0, 2)
 
 
-values = st.integers(0, 1000).map(lambda correct: correct / 1000)  # accuracies on a thousand examples
+values = st.integers(0, 1000).map(lambda correct: correct / 1000)  # accuracies on 1,000 examples
 pairs = st.lists(st.tuples(values, values), min_size=2, max_size=15)
 confidences = st.sampled_from([0.8, 0.95, 0.99])
 
@@ -45,7 +45,7 @@ def differ(found: list[tuple[float, float]]) -> bool:
     return max(a - b for a, b in found) - min(a - b for a, b in found) > 1e-4
 
 
-# ---- the t interval ----
+# ---- t interval ----
 
 
 @given(pairs, confidences)
@@ -76,7 +76,7 @@ def test_a_single_pair_has_neither_spread_nor_interval():
     ("modulated", "baseline"),
     [
         ([0.5, 0.6, 0.7], [0.5, 0.6, 0.7]),
-        ([0.62, 0.52, 0.72], [0.61, 0.51, 0.71]),  # the differences are not the same to the last bit
+        ([0.62, 0.52, 0.72], [0.61, 0.51, 0.71]),  # the differences are equal except for the last bits
         (np.float32([0.62, 0.52, 0.72]), np.float32([0.61, 0.51, 0.71])),
         ([0.9] * 5, [0.8] * 5),
         ([0.0, 0.0], [0.0, 0.0]),
@@ -124,7 +124,7 @@ def test_swapping_negates_scaling_scales_and_the_order_of_seeds_is_nothing(found
     assert [again.mean, again.low, again.high, again.p] == pytest.approx([one.mean, one.low, one.high, one.p])
 
 
-# ---- one more training ----
+# ---- prediction of one more training ----
 
 
 @given(st.lists(values, min_size=2, max_size=15), confidences)
@@ -160,7 +160,7 @@ def test_the_sign_flip_p_is_the_share_of_all_assignments_that_are_as_far_from_no
     ]
     expected = sum(abs(total) >= abs(sum(differences)) for total in sums) / len(sums)
     assert sign_flip(differences) == expected
-    assert sign_flip([0.1 * d for d in differences]) == expected  # whose sums are rounded
+    assert sign_flip([0.1 * d for d in differences]) == expected  # the sums of these are rounded
     assert sign_flip([-d for d in differences]) == expected
 
 
@@ -204,7 +204,7 @@ def test_power_is_the_normal_one_averaged_over_the_spread_that_may_be_seen(diffe
 
 @pytest.mark.parametrize(("effect", "n"), [(0.2, 199), (0.5, 34), (0.8, 15)])
 def test_seeds_needed_are_those_of_published_tables(effect, n):
-    assert seeds_for(effect, 1.0) == n  # of paired t tests at 5 % with a power of 80 %
+    assert seeds_for(effect, 1.0) == n  # tabulated for paired t tests at 5 % with 80 % power
 
 
 @settings(max_examples=30, deadline=None)

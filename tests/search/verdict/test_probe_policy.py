@@ -1,4 +1,4 @@
-"""What is trained to be probed: both arms and each encoder alone with each seed, and the same when it goes on."""
+"""Trainings that are probed: both arms and each encoder alone, with each seed; a resume continues the same ones."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_split_that_is_ours_is_drawn_by_each_seed(tmp_path):
 
 
 def begun(folder: Path) -> RunFolder:
-    """Trainings of which the first has begun."""
+    """Return the folder of trainings of which the first has begun."""
     run = RunFolder(folder)
     assert claim_probes(run, configurations(policy()), None) == 1
     Journal(run.journal).append({"event": "suggested", "number": 0, "arm": "modulated", "internal": {}, "changes": {}})
