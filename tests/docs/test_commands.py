@@ -130,6 +130,7 @@ TESTED: dict[str, Run | By | Not] = {
     ),
     f"{COMMANDS} prepare experiments/vggsound.yaml dataset.source=~/data/VGGSound "
     "dataset.store=~/data/stores/vggsound": By(PREPARE, "test_what_was_prepared_is_not_prepared_again"),
+    f"{COMMANDS} prepare experiments/vggsound.yaml": By(PREPARE, "test_what_was_prepared_is_not_prepared_again"),
     f"{COMMANDS} check experiments/vggsound.yaml": By(PREPARE, "test_a_check_says_what_is_there_and_draws_it"),
     f"{SEARCH} experiments/vggsound.yaml": By(PREPARE, AS_IT_STANDS),
     f"{COMMANDS} train runs/demo/best.yaml name=all-gpus --workers 2": By(
