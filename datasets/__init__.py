@@ -1,6 +1,6 @@
-"""Data sets: from what a publisher ships to batches. Knows nothing of models or of the search.
+"""Data sets: from a publisher's files to batches. Knows nothing about models or the search.
 
-`InMemory` and `Split` are for data sets of one's own; they are loaded when they are asked for, as torch takes seconds.
+`InMemory` and `Split` are for custom data sets. They are loaded on first use, because importing torch takes seconds.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""`datasets.loader.in_memory`, by the name that users' modules know."""
+"""Public alias of `datasets.loader.in_memory`, for users' modules."""
 
 from datasets.loader.in_memory import Batch, InMemory, Split, order
 

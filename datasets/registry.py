@@ -8,10 +8,10 @@ from typing import Any
 
 
 class DatasetError(RuntimeError):
-    """Data that are not there, not prepared, or not what they should be; the message is for who started the command."""
+    """Data that are missing, not prepared or invalid. The message is shown to the user."""
 
 
-BUILT_IN: dict[str, str] = {  # where the class is: imported only when it is asked for
+BUILT_IN: dict[str, str] = {  # name -> class, imported on first use
     "digits": "datasets.publishers.digits:Digits",
     "cremad": "datasets.publishers.cremad:CremaD",
     "vggsound": "datasets.publishers.vggsound:VGGSound",
@@ -23,13 +23,13 @@ BUILT_IN: dict[str, str] = {  # where the class is: imported only when it is ask
 
 
 def find(name: str) -> type[Any]:
-    """The class of options called `name`, or at `package.module:Class`.
+    """Return the options class with a built-in `name`, or the class at `package.module:Class`.
 
-    Such a class takes its options as keyword arguments (`name` among them where it is built in) and has a method
-    `open()` that returns the data, or raises `DatasetError`.
+    Such a class takes its options as keyword arguments (a built-in one also takes `name`). Its method `open()` returns
+    the data or raises `DatasetError`.
 
     Raises:
-        LookupError: there is none.
+        LookupError: if there is no such class; the message says what was expected.
     """
     where = BUILT_IN.get(name, name)
     if ":" not in where:
@@ -39,14 +39,14 @@ def find(name: str) -> type[Any]:
     except (ImportError, AttributeError, ValueError) as error:
         raise LookupError(f"a class that can be imported ({error})") from error
     if not isinstance(found, type):
-        raise LookupError(f"a class, and {name} is a {type(found).__name__}")
+        raise LookupError(f"a class ({name} is of type {type(found).__name__})")
     if not callable(getattr(found, "open", None)):
-        raise LookupError(f"a class with a method `open()`, and {name} has none")
+        raise LookupError(f"a class with a method `open()` ({name} has none)")
     return found
 
 
 def options(section: Mapping[str, Any]) -> Any:
-    """The options that an experiment's `dataset` section holds, as their class."""
+    """Return the options in an experiment's `dataset` section, as an instance of their class."""
     name = section["name"]
     own = section if name in BUILT_IN else {key: value for key, value in section.items() if key != "name"}
     return find(name)(**own)

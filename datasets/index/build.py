@@ -1,4 +1,4 @@
-"""From a publisher's rows to the index of what is there: each id once, each with its files, or named as missing."""
+"""Index of a data set: each listed id once, with its files or as missing."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from datasets.index.list_files import SHOWN, count, raise_errors
 from datasets.registry import DatasetError
 
 VIDEOS = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".flv")
-AS_BEFORE, CHANGED = "with the same label", {"label": "with another label", "split": "in another split"}
-POINTER = b"version https://git-lfs"  # how a file begins that git-lfs has not fetched yet
+AS_BEFORE, CHANGED = "with the same label", {"label": "with a different label", "split": "in a different split"}
+POINTER = b"version https://git-lfs"  # first bytes of a file that Git LFS has not fetched yet
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of a publisher's list; see `Clip`."""
+    """Row of a publisher's list; see `Clip` for the fields."""
 
     id: str
     label: str
@@ -32,31 +32,31 @@ class Row:
 
 
 def folder(path: str, holds: str, option: str = "source") -> Path:
-    """The folder that an option names.
+    """Return the folder that an option names.
 
     Raises:
-        DatasetError: there is none.
+        DatasetError: if there is no such folder.
     """
-    found = Path(path).expanduser().absolute()  # a worker's home may be elsewhere
+    found = Path(path).expanduser().absolute()  # workers may have another home folder
     if not found.is_dir():
         raise DatasetError(f"`dataset.{option}` must be the folder that holds {holds}, but there is no folder {found}")
     return found
 
 
 def list_file(source: Path, name: str, option: str) -> Path:
-    """The list file that an option names, looked for from `source`.
+    """Return the list file that an option names, relative to `source`.
 
     Raises:
-        DatasetError: there is none.
+        DatasetError: if there is no such file.
     """
     found = source / Path(name).expanduser()
     if not found.is_file():
-        raise DatasetError(f"{found}: no such list file; put it there, or set `dataset.{option}` to where it is")
+        raise DatasetError(f"{found}: list file not found; put it there, or set `dataset.{option}` to its location")
     return found
 
 
 def walk(top: Path, suffixes: Collection[str] = VIDEOS) -> Iterator[Path]:
-    """Files of these suffixes in `top` and its folders, in the order of their names; links are followed, once each."""
+    """Yield the files with these suffixes in `top` and its subfolders, sorted; links are followed once each."""
     for where, names in _walk_folders(top):
         for name in sorted(names):
             if os.path.splitext(name)[1].lower() in suffixes:
@@ -64,7 +64,7 @@ def walk(top: Path, suffixes: Collection[str] = VIDEOS) -> Iterator[Path]:
 
 
 def _walk_folders(top: Path) -> Iterator[tuple[str, list[str]]]:
-    """Each folder that is not hidden, and the names of its files."""
+    """Yield each folder that is not hidden, and the names of its files."""
     seen: set[str] = set()
     for where, folders, names in os.walk(top, followlinks=True):
         real = os.path.realpath(where)
@@ -77,7 +77,7 @@ def _walk_folders(top: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def youtube_start(stem: str, numbers: int) -> tuple[str, int] | None:
-    """Id and start of a file's stem that ends in `numbers` numbers, padded with zeros or not.
+    """Return the id and start in a file's stem that ends in `numbers` numbers, zero-padded or not.
 
     >>> youtube_start("-0_aB_3_4x9_000030", 1), youtube_start("-0_aB_3_4x9_000030_000040", 2)
     (('-0_aB_3_4x9', 30), ('-0_aB_3_4x9', 30))
@@ -87,11 +87,11 @@ def youtube_start(stem: str, numbers: int) -> tuple[str, int] | None:
 
 
 def youtube_finder(top: Path, numbers: int) -> Callable[[Row], dict[str, Source] | None]:
-    """What finds the video of a row whose id is `{id}_{start}`, in files named so or `{id}_{start}_{end}`.
+    """Return a function that finds the video of a row with the id `{id}_{start}`.
 
     Args:
         top: folder of the videos.
-        numbers: how many the files' names end in.
+        numbers: number of numbers at the end of a file's name: 1 for `{id}_{start}`, 2 for `{id}_{start}_{end}`.
     """
     videos: dict[tuple[str, int] | None, Path] = {}
     for path in walk(top):
@@ -101,7 +101,7 @@ def youtube_finder(top: Path, numbers: int) -> Callable[[Row], dict[str, Source]
 
 
 def audiovisual(video: Path | None, begin_s: float = 0.0, end_s: float | None = None) -> dict[str, Source] | None:
-    """Audio and frames of one video, or None where there is none."""
+    """Return the sources of audio and frames in one video, or None if there is no video."""
     if video is None:
         return None
     return {
@@ -120,27 +120,27 @@ def gather(
     notes: Sequence[str] = (),
     allow_empty_classes: bool = False,
 ) -> Index:
-    """The index of what is there.
+    """Return the index of the listed clips whose files exist.
 
     Args:
         listed: the publisher's rows.
-        find: a row's files, or None where they are not there.
-        classes: all of them.
-        where: the folder looked in, for errors.
-        expected_rows: how many the publisher's list is known to hold.
-        notes: come before those that are made here.
-        allow_empty_classes: whether classes may be without any clip.
+        find: function that returns a row's files, or None if any is missing.
+        classes: names of all classes.
+        where: folder that is searched, for errors.
+        expected_rows: known number of rows in the publisher's list.
+        notes: notes to put before those made here.
+        allow_empty_classes: whether classes may have no clips.
 
     Raises:
-        DatasetError: a label that is no class, no clip there at all, or classes without any.
+        DatasetError: if a label is not a class, no clip has its files, or a class has no clips.
     """
     _check_labels(listed, set(classes), where)
     rows, repeats = drop_repeats(listed)
     clips, missing = _find_clips(rows, find)
     if not clips:
         raise DatasetError(
-            f"{where}: expected the files of {count(len(rows), 'listed clip')} (`{rows[0].id}` is the first), but none "
-            f"is there; `dataset.source` must be the folder that holds them"
+            f"{where}: found none of the files of {count(len(rows), 'listed clip')} (the first is `{rows[0].id}`); "
+            f"`dataset.source` must be, or lie in, the folder that holds them"
         )
     empty = sorted(set(classes) - {clip.label for clip in clips})
     if empty and not allow_empty_classes:
@@ -152,7 +152,7 @@ def gather(
 def _find_clips(
     rows: Sequence[Row], find: Callable[[Row], Mapping[str, Source] | None]
 ) -> tuple[list[Clip], list[str]]:
-    """The clips whose files are there, and the ids of the others."""
+    """Return the clips whose files exist, and the ids of the others."""
     clips: list[Clip] = []
     missing: list[str] = []
     for row in rows:
@@ -165,14 +165,14 @@ def _find_clips(
 
 
 def drop_repeats(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
-    """Each id once, as it is listed first, and what to say of those that were listed again."""
+    """Return the first row of each id, and notes on the rows that repeat an id."""
     first: dict[str, Row] = {}
     repeats: defaultdict[str, list[str]] = defaultdict(list)
     for row in rows:
         for how in _repeats(first.setdefault(row.id, row), row):
             repeats[how].append(row.id)
     notes = [
-        f"rows that list an id again {how}: {len(repeats[how]):,}; its first row is kept ({_examples(repeats[how])})"
+        f"rows that repeat an id {how}: {len(repeats[how]):,}; the first is kept ({_examples(repeats[how])})"
         for how in (AS_BEFORE, *CHANGED.values())
         if how in repeats
     ]
@@ -180,28 +180,29 @@ def drop_repeats(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
 
 
 def _repeats(first: Row, row: Row) -> list[str]:
-    """How a row lists an id again; nothing where it is the first."""
+    """Say how a row differs from the first with its id; empty for the first itself."""
     if row is first:
         return []
     return [how for name, how in CHANGED.items() if getattr(row, name) != getattr(first, name)] or [AS_BEFORE]
 
 
 def check_not_lfs(paths: Sequence[Path]) -> None:
-    """Looks at the first 20 files that are there: git-lfs must have fetched them.
+    """Check the first 20 existing files: Git LFS must have fetched them.
 
     Raises:
-        DatasetError: one is a pointer.
+        DatasetError: if one is a Git LFS pointer.
     """
     for path in [p for p in paths[:SHOWN] if p.is_file()]:
         with path.open("rb") as file:
             if file.read(len(POINTER)) == POINTER:
                 raise DatasetError(
-                    f"{path}: expected a media file, but it is a pointer of git-lfs; run `git lfs pull` in its folder"
+                    f"{path}: expected a media file, but this is a Git LFS pointer; in its folder run:\n  git lfs pull"
                 )
 
 
 def split_counts(rows: Sequence[Row]) -> str:
-    """
+    """Format the number of rows in each split.
+
     >>> split_counts([Row("a", "x", "train"), Row("b", "x", "test"), Row("c", "x", "train")])
     'train 2, test 1'
     """
@@ -220,7 +221,7 @@ def _check_labels(listed: Sequence[Row], classes: set[str], where: Path) -> None
             wrong.setdefault(row.label, row.id)
     raise_errors(
         [
-            f"{where}: the label of `{id_}` must be one of the {len(classes)} classes, but is {label!r}"
+            f"{where}: the label of `{id_}` must be in the list of {count(len(classes), 'class')}, but is {label!r}"
             f"{_suggestion(label, classes)}"
             for label, id_ in wrong.items()
         ]
@@ -234,18 +235,18 @@ def _suggestion(label: str, classes: Collection[str]) -> str:
 
 def _empty_error(empty: Sequence[str], listed: Mapping[str, int], where: Path) -> DatasetError:
     of = "; ".join(
-        f"{label!r}: {listed[label]:,} listed, none there" if listed[label] else f"{label!r}: none listed"
+        f"{label!r}: {listed[label]:,} listed, none found" if listed[label] else f"{label!r}: none listed"
         for label in empty[:SHOWN]
     )
     more = f"; and {len(empty) - SHOWN} more" if len(empty) > SHOWN else ""
     return DatasetError(
-        f"{where}: expected clips of every class, but there are none of {len(empty)} ({of}{more}); bring their files, "
-        f"or set `dataset.allow_empty_classes: true` to go on without them (the ids of the classes stay as they are)"
+        f"{where}: expected clips of every class, but found none for {count(len(empty), 'class')} ({of}{more}); add "
+        f"the files, or set `dataset.allow_empty_classes: true` to continue without them (class ids stay the same)"
     )
 
 
 def _surprises(rows: int, expected: int | None, empty: Sequence[str]) -> Iterator[str]:
     if expected is not None and rows != expected:
-        yield f"the lists hold {count(rows, 'row')}, where {expected:,} are expected"
+        yield f"the lists hold {count(rows, 'row')}; {expected:,} were expected"
     if empty:
-        yield f"classes without any clip: {_examples(empty)}"
+        yield f"classes without clips: {_examples(empty)}"

@@ -1,4 +1,4 @@
-"""What a publisher's files hold before anything is decoded: clips with label, split, and where each modality is."""
+"""Clips of a data set before decoding: label, split and the source of each modality."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
 @dataclass(frozen=True, slots=True)  # a large data set has hundreds of thousands of these
 class Source:
-    """Where one modality of a clip comes from.
+    """Source of one modality of a clip.
 
     Args:
-        kind: `video` takes the frames of a video, `audio` the audio of a file (a video's sound track too), `images` the
-            JPEG files of a folder, `flow` the horizontal and vertical flow images of two folders, or of a video, from
-            which they are computed.
-        paths: the file or folder; of `flow` two folders (u, v), or one video.
-        begin_s, end_s: the part of the file that is the clip; `end_s` None is its end.
+        kind: `video` takes the frames of a video, `audio` the audio of a file (also a video's sound track), `images`
+            the JPEG files of a folder. `flow` takes the horizontal and vertical flow images of two folders, or computes
+            them from a video.
+        paths: the file or folder; for `flow`, two folders (u, v) or one video.
+        begin_s, end_s: the part of the file that is the clip, in seconds; `end_s` None is the end of the file.
     """
 
     kind: Literal["video", "audio", "images", "flow"]
@@ -34,11 +34,11 @@ class Clip:
     """One sample.
 
     Args:
-        id: unique in its data set.
-        label: one of the data set's classes.
-        split: the publisher's, or the reader's; see `datasets.index.splits` for how a validation part is held out.
-        group: what must not be torn apart by a split (a speaker, a video that was cut into clips), or None.
-        sources: modality -> where it is, in the order that models follow.
+        id: id that is unique in the data set.
+        label: name of its class.
+        split: split given by the publisher or the reader; `datasets.index.splits` holds out validation clips.
+        group: group of clips that a split must keep together (a speaker, a video cut into clips), or None.
+        sources: modality -> source, in the order that models follow.
     """
 
     id: str
@@ -50,14 +50,15 @@ class Clip:
 
 @dataclass(frozen=True)
 class Index:
-    """All of a data set that is there.
+    """Clips of a data set that exist on disk.
 
     Args:
-        classes: the full list, sorted, whatever clips are there.
-        clips: those whose files are there, in the order of the publisher's list.
-        missing: ids that the publisher lists and whose files are not there.
-        notes: what a user should know (which split was taken, ids listed twice with different labels, …).
-        expected_rows: how many the publisher's list is known to hold, or None; and `rows`, how many it did.
+        classes: full list of classes, sorted, whether or not they have clips.
+        clips: listed clips whose files exist, in the order of the publisher's list.
+        missing: listed ids whose files do not exist.
+        notes: notes for the user: which split was used, ids listed twice with different labels, and so on.
+        rows: number of rows in the publisher's list.
+        expected_rows: known number of rows in the publisher's list, or None.
     """
 
     classes: tuple[str, ...]

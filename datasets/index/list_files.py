@@ -1,4 +1,4 @@
-"""The publishers' list files: text with a sample a line, read so that every broken row is named."""
+"""Publishers' list files: text with one sample per line. Errors name every broken row."""
 
 from __future__ import annotations
 
@@ -12,20 +12,19 @@ from datasets.registry import DatasetError
 T = TypeVar("T")
 RowT = TypeVar("RowT")
 
-SHOWN = 20  # broken rows named in one error
+SHOWN = 20  # maximum number of broken rows named in one error
 
 
 def lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines that are not blank, with their numbers from 1; a byte order mark and line ends of any kind are no part
-    of them.
+    """Yield the lines that are not blank with their numbers from 1, without byte order mark and line ends.
 
     Raises:
-        DatasetError: no such file, or not UTF-8.
+        DatasetError: if the file does not exist or is not UTF-8.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DatasetError(f"{path}: expected a list file, but it cannot be read ({error.strerror})") from error
+        raise DatasetError(f"{path}: the list file cannot be read ({error.strerror})") from error
     content = content.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     for number, raw in enumerate(content.split(b"\n"), start=1):
         try:
@@ -40,20 +39,20 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def cells(line: str, separator: str) -> list[str]:
-    """What stands between separators, without the space around it; only comma-separated lines may quote.
+    """Split a line into cells without surrounding space; only comma-separated lines may have quotes.
 
     >>> cells('a1B, 30 ,"child speech, kid speaking",train', ",")
     ['a1B', '30', 'child speech, kid speaking', 'train']
 
     Raises:
-        ValueError: a quote that is not closed.
+        ValueError: if the quotes are unbalanced.
     """
     if separator != ",":
         return [cell.strip() for cell in line.split(separator)]
     try:
         return [cell.strip() for cell in next(csv.reader([line.strip()], strict=True, skipinitialspace=True))]
     except csv.Error as error:
-        raise ValueError(f"its quotes do not match ({error})") from error
+        raise ValueError(f"its quotes are unbalanced ({error})") from error
 
 
 def read(
@@ -64,17 +63,17 @@ def read(
     separator: str = ",",
     header: Collection[str] = (),
 ) -> list[T]:
-    """`parse` of each row's cells.
+    """Return `parse` of each row's cells.
 
     Args:
         path: the list file.
-        parse: gives a row's value; raises ValueError with what is wrong.
-        expected: a row as it should be, for the error.
-        separator: between cells.
-        header: names, in small letters, of which one in the first row tells that it is a header.
+        parse: function that returns a row's value, or raises ValueError with what is wrong.
+        expected: form of a correct row, for the error.
+        separator: text between cells.
+        header: column names in lower case; the first row is a header if it holds one of them.
 
     Raises:
-        DatasetError: no file, an empty one, or broken rows, the first 20 of which are named.
+        DatasetError: if the file is missing or empty, or rows are broken; the message names the first 20.
     """
     rows = list(lines(path))
     if rows and is_header(rows[0][1].split(separator), header):
@@ -92,15 +91,15 @@ def read(
 def parse_rows(
     rows: Iterable[tuple[int, RowT]], parse: Callable[[RowT], T], describe: Callable[[int, RowT], str]
 ) -> list[T]:
-    """`parse` of each row.
+    """Return `parse` of each row.
 
     Args:
-        rows: their numbers, and what `parse` takes.
-        parse: gives a row's value; raises ValueError with what is wrong.
-        describe: begins the sentence on a broken row.
+        rows: pairs of a row's number and the row.
+        parse: function that returns a row's value, or raises ValueError with what is wrong.
+        describe: function that returns the first part of the sentence on a broken row.
 
     Raises:
-        DatasetError: names the first 20 broken rows.
+        DatasetError: if rows are broken; the message names the first 20.
     """
     found: list[T] = []
     broken: list[str] = []
@@ -114,20 +113,20 @@ def parse_rows(
 
 
 def is_header(row: Sequence[str], names: Collection[str]) -> bool:
-    """Whether a row holds one of the `names` of columns, whatever quotes it or a `#` before it."""
+    """Return whether a row holds one of the column `names`, also in quotes or after a `#`."""
     return any(cell.strip('#" ').casefold() in names for cell in row)
 
 
 def read_columns(path: Path, columns: Sequence[str], parse: Callable[[Mapping[str, str]], T]) -> list[T]:
-    """`parse` of each row of a comma-separated file whose first row names its columns.
+    """Return `parse` of each row of a comma-separated file with a header row.
 
     Args:
         path: the list file.
-        columns: those that must be there; `parse` gets all there are.
-        parse: gives a row's value; raises ValueError with what is wrong.
+        columns: required columns; `parse` gets all columns of the file.
+        parse: function that returns a row's value, or raises ValueError with what is wrong.
 
     Raises:
-        DatasetError: no file, an empty one, no such column, or broken rows.
+        DatasetError: if the file is missing or empty, a column is missing, or rows are broken.
     """
     names: list[str] = []
 
@@ -137,17 +136,17 @@ def read_columns(path: Path, columns: Sequence[str], parse: Callable[[Mapping[st
             absent = [c for c in columns if c not in names]
             if absent:
                 raise DatasetError(
-                    f"{path}: expected a first row with the columns {', '.join(columns)}, but got "
+                    f"{path}: expected a header row with the columns {', '.join(columns)}, but got "
                     f"{_format_line(','.join(row))}: no {', '.join(absent)}"
                 )
             return None
         check_cells(row, len(names))
         return parse(dict(zip(names, row, strict=True)))
 
-    found = read(path, parse_cells, expected=f"{len(columns)} or more cells, one of each column named in the first row")
+    found = read(path, parse_cells, expected="one cell per column of the header row")
     rows = [row for row in found[1:] if row is not None]
     if not rows:
-        raise DatasetError(f"{path}: expected rows below the names of the columns, but the file has none")
+        raise DatasetError(f"{path}: expected rows below the header row, but the file has none")
     return rows
 
 
@@ -156,24 +155,25 @@ def _format_line(line: str) -> str:
 
 
 def raise_errors(errors: Sequence[str]) -> None:
-    """One error of all sentences, of which the first 20 are shown; none where there are none."""
+    """Raise one error with the first 20 sentences and the number of the others; do nothing if there are none."""
     more = len(errors) - SHOWN
-    rest = [f"… and {more} more such rows"] if more > 0 else []
+    rest = [f"… and {count(more, 'more such row')}"] if more > 0 else []
     if errors:
         raise DatasetError("\n".join([*errors[:SHOWN], *rest]))
 
 
 def check_cells(row: Sequence[str], expected: int, why: str = "") -> None:
-    """
+    """Check the number of a row's cells.
+
     Raises:
-        ValueError: a row has more or fewer cells than expected; `why` ends the sentence.
+        ValueError: if a row has more or fewer cells than expected; `why` ends the sentence.
     """
     if len(row) != expected:
-        raise ValueError(f"it has {count(len(row), 'cell')}{why}")
+        raise ValueError(f"it has {count(len(row), 'cell')} instead of {expected}{why}")
 
 
 def whole_number(cell: str, what: str) -> int:
-    """A cell as a number from 0; `1.0` and `000001` are 1."""
+    """Return a cell as a whole number of at least 0; `1.0` and `000001` are 1."""
     value = seconds(cell, what)
     if value != int(value):
         raise ValueError(f"{what} must be a whole number, but is {cell!r}")
@@ -181,19 +181,21 @@ def whole_number(cell: str, what: str) -> int:
 
 
 def seconds(cell: str, what: str) -> float:
-    """A cell as a number of seconds from 0."""
+    """Return a cell as a number of seconds, at least 0."""
     try:
         value = float(cell)
     except ValueError:
         raise ValueError(f"{what} must be a number, but is {cell!r}") from None
     if not 0 <= value < float("inf"):
-        raise ValueError(f"{what} must be 0 or more, but is {cell!r}")
+        raise ValueError(f"{what} must be at least 0, but is {cell!r}")
     return value
 
 
 def count(number: int, noun: str) -> str:
+    """Format a number with its noun in the singular or plural.
+
+    >>> count(1, "clip"), count(2000, "clip"), count(2, "class")
+    ('1 clip', '2,000 clips', '2 classes')
     """
-    >>> count(1, "clip"), count(2000, "clip")
-    ('1 clip', '2,000 clips')
-    """
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    plural = "es" if noun.endswith("s") else "s"
+    return f"{number:,} {noun}{'' if number == 1 else plural}"

@@ -1,4 +1,4 @@
-"""Which samples are held out of training, and which speakers, source videos or ids lie on both sides of a split."""
+"""Held-out samples, and ids or groups that lie in several splits."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Protocol
 
 from datasets.index.clips import SPLITS, SplitName
 
-Part = tuple[str, str]  # ("group", its name) or ("clip", its id): what is held out as a whole
+Part = tuple[str, str]  # ("group", its name) or ("clip", its id), held out as a whole
 
 
 class Labelled(Protocol):
-    """A clip, or a row of a store."""
+    """Clip, or entry of a store."""
 
     @property
     def id(self) -> str: ...
@@ -26,23 +26,24 @@ class Labelled(Protocol):
 
 
 class Placed(Labelled, Protocol):
-    """A labelled sample in a split."""
+    """Labelled sample in a split."""
 
     @property
     def split(self) -> SplitName: ...
 
 
 def hold_out(entries: Iterable[Labelled], fraction: float, seed: int) -> set[str]:
-    """Ids to hold out of `entries`, which are those that could be trained on.
+    """Return the ids of the training entries to hold out.
 
-    A share of `fraction` of each class, as near as whole groups allow; entries without a group go one by one. A
-    class is on both sides where its groups allow it, and never on the held-out side alone. What is held out depends on
-    the ids, labels, groups and the seed, not on the order of the entries, and little on whether some are missing.
+    Of each class, the share that is held out is as close to `fraction` as whole groups allow; entries without a group
+    count as groups of one. If its groups allow it, a class is on both sides; it is never on the held-out side alone.
+    The result depends on the ids, labels, groups and the seed, not on the order of the entries. Missing entries change
+    it only a little.
 
     Args:
-        entries: unique by id.
-        fraction: of each class, between 0 and 1.
-        seed: another one draws other groups.
+        entries: training entries with unique ids.
+        fraction: share of each class to hold out, between 0 and 1.
+        seed: seed that selects the groups.
     """
     held = _HeldOut(entries, fraction, seed)
     for part in held.parts:
@@ -55,7 +56,7 @@ def hold_out(entries: Iterable[Labelled], fraction: float, seed: int) -> set[str
 
 
 class _HeldOut:
-    """What is held out so far: `ids`, and `counts_held` of each class; `parts` are the ids of each part, as drawn."""
+    """Held-out `ids` so far, and `counts_held` of each class; `parts` maps each part, in random order, to its ids."""
 
     def __init__(self, entries: Iterable[Labelled], fraction: float, seed: int) -> None:
         members: defaultdict[Part, list[str]] = defaultdict(list)
@@ -72,19 +73,21 @@ class _HeldOut:
         self.ids: set[str] = set()
 
     def add(self, part: Part) -> None:
-        """Holds out a part."""
+        """Hold out a part."""
         self.counts_held.update(self._labels[part])
         self.ids.update(self.parts[part])
 
     def add_cheapest(self, label: Hashable) -> None:
-        """Holds out a part of a class that has none held out, if every class keeps something to train on."""
+        """Hold out a part of a class that has none held out, if every class keeps something to train on."""
         best = min((part for part in self.parts if label in self._labels[part]), key=self.cost)
         if self.cost(best) < math.inf:
             self.add(best)
 
     def cost(self, part: Part) -> float:
-        """By how much Σ (held - target)² / target grows with a part; infinite where it takes all that a class has left
-        to train on."""
+        """Return by how much a part increases Σ (held - target)² / target.
+
+        The result is infinite if the part leaves a class nothing to train on.
+        """
         total = 0.0
         for label, n in self._labels[part].items():
             held, target = self.counts_held[label], self._target[label]
@@ -103,21 +106,21 @@ def _rank(seed: int, kind: str, name: str) -> bytes:
 
 
 def draw(names: Iterable[str], fraction: float, seed: int) -> set[str]:
-    """A share of `names`, at least one, where there are two or more; independent of their order."""
+    """Return a random share of at least two `names`, at least one of them, independent of their order."""
     drawn = sorted(set(names), key=lambda name: _rank(seed, "group", name))
     return set(drawn[: min(max(1, round(fraction * len(drawn))), len(drawn) - 1)])
 
 
 @dataclass(frozen=True)
 class Overlaps:
-    """What lies in more than one split: name -> those splits."""
+    """Ids and groups that lie in several splits: name -> splits."""
 
     ids: Mapping[str, tuple[SplitName, ...]]
     groups: Mapping[str, tuple[SplitName, ...]]
 
 
 def find_overlaps(entries: Iterable[Placed]) -> Overlaps:
-    """Ids and groups of `entries` that are in more than one split."""
+    """Return the ids and groups of `entries` that are in several splits."""
     ids: defaultdict[str, set[SplitName]] = defaultdict(set)
     groups: defaultdict[str, set[SplitName]] = defaultdict(set)
     for entry in entries:

@@ -1,1 +1,1 @@
-"""From a store to batches on the device."""
+"""Loading: from a store to batches on the device."""

@@ -1,4 +1,4 @@
-"""A contact sheet: what a model sees of a few samples, to be looked at before a search is paid for."""
+"""Contact sheet: what a model sees of a few samples, for a look before an expensive search."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ DARK = np.array([[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 2
 
 
 def _scale(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """To [0, 1], the lowest and the highest hundredth cut off."""
+    """Scale values to [0, 1] and clip the lowest and highest 1 %."""
     low, high = np.quantile(values, [0.01, 0.99])
     scaled: NDArray[np.float64] = np.clip((values - low) / max(high - low, 1e-12), 0.0, 1.0)
     return scaled
 
 
 def _heat(values: NDArray[np.float64]) -> Pixels:
-    """[H, W] as colours; of a spectrogram the low frequencies are on top."""
+    """Colour values [H, W]; the low frequencies of a spectrogram are at the top."""
     place = _scale(values) * (len(DARK) - 1)
     below = np.minimum(place.astype(int), len(DARK) - 2)
     part = (place - below)[..., None]
@@ -36,10 +36,10 @@ def _heat(values: NDArray[np.float64]) -> Pixels:
 
 
 def tiles(sample: Tensor) -> list[Pixels]:
-    """What a modality of one sample looks like: one image, or one for each of T frames.
+    """Return images of one modality of a sample.
 
     Args:
-        sample: [D], [C, H, W] or [T, C, H, W]; three channels are colours, others are shown one beside the other.
+        sample: [D], [C, H, W] or [T, C, H, W]; three channels are colours, other channels become separate images.
     """
     values = sample.detach().cpu().double().numpy()
     if values.ndim == 1:
@@ -52,13 +52,13 @@ def tiles(sample: Tensor) -> list[Pixels]:
 
 
 def write_sheet(x: Mapping[str, Tensor], y: Tensor, classes: Sequence[str], path: Path, most: int = 8) -> None:
-    """Writes a PNG with a row for each of a batch's first samples: its class, and every modality.
+    """Write a PNG with one row for each of a batch's first samples: its class and every modality.
 
     Args:
-        x, y: a batch: modality -> [B, *shape], and class ids [B].
-        classes: names by id.
-        path: of the PNG.
-        most: rows.
+        x, y: batch: modality -> [B, *shape], and class ids [B].
+        classes: names of the classes, by id.
+        path: path of the PNG.
+        most: maximum number of rows.
     """
     from PIL import Image, ImageDraw
 
@@ -84,7 +84,7 @@ def _thumbnail(image: Pixels) -> Any:
 
 
 def choose_samples(x: Mapping[str, Tensor], y: Tensor, rows: int = 8) -> tuple[dict[str, Tensor], Tensor]:
-    """Of a batch, `rows` samples of as many classes as it holds: the first of each, then the second …"""
+    """Choose `rows` samples from as many classes of a batch as possible: the first of each class, then the second …"""
     counts: Counter[int] = Counter()
     rank = []
     for label in y.tolist():

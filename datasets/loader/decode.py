@@ -1,6 +1,6 @@
-"""The host's part of loading: some samples of a batch, read from the store and decoded by one thread.
+"""Loading on the host: one thread reads some samples of a batch from the store and decodes them.
 
-What is random about a sample depends on the seed, the epoch and the sample's id alone.
+A sample's randomness depends only on the seed, the epoch and the sample's id.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from datasets.loader.transforms import Box
 from datasets.store.settings import Audio, Frames, Settings
 from datasets.store.store import Entry, Store, StoreError
 
-FRAME_NUMBERS = 1 + transforms.BOX_NUMBERS + 1  # which frame, which box of it, whether mirrored
+FRAME_NUMBERS = 1 + transforms.BOX_NUMBERS + 1  # frame, box and mirroring
 
 CHANNELS = {"GRAY": 1, "RGB": 3}
 
@@ -29,20 +29,20 @@ Numbers = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Draw:
-    """Where an epoch's chance comes from."""
+    """Source of an epoch's random numbers."""
 
     seed: int
     epoch: int
 
     def numbers(self, sample: str, count: int) -> Numbers:
-        """`count` numbers in [0, 1) for a sample, by its id: 53 bits each of a hash as long as they need."""
+        """Return `count` numbers in [0, 1) for a sample, each from 53 bits of a hash of its id."""
         digest = hashlib.shake_128(f"{self.seed}/{self.epoch}/{sample}".encode()).digest(8 * count)
         return np.asarray((np.frombuffer(digest, "<u8") >> 11) * 2.0**-53, np.float64)
 
 
 @dataclass(frozen=True)
 class Task:
-    """Samples that one thread is to make; `draw` None is the evaluation's view of them."""
+    """Samples for one thread to make. Without a `draw` they are those of an evaluation, without augmentation."""
 
     entries: Sequence[Entry]
     draw: Draw | None
@@ -50,13 +50,13 @@ class Task:
 
 @dataclass(frozen=True)
 class Images:
-    """Frames of some samples; of flow, u and v are an image each.
+    """Frames of some samples. For flow, u and v are separate images.
 
     Args:
-        pixels: uint8 [N, H, W, C] before the crop, where a smaller image lies in the upper left corner; or
-            [N, C, size, size] after it.
-        boxes: int64 [N, 4], what is to be cropped; None after it.
-        mirrored: which are to be mirrored, or are, bool [N]; None in evaluation.
+        pixels: uint8 [N, H, W, C] before the crop, with smaller images in the upper left corner; [N, C, size, size]
+            after it.
+        boxes: parts to crop, int64 [N, 4]; None after the crop.
+        mirrored: which images are mirrored (before the crop: to be mirrored), bool [N]; None in evaluation.
     """
 
     pixels: Tensor
@@ -64,7 +64,7 @@ class Images:
     mirrored: Tensor | None
 
     def to(self, device: torch.device, *, non_blocking: bool = False) -> Images:
-        """The same on a device."""
+        """Copy the images to a device."""
         boxes = None if self.boxes is None else self.boxes.to(device, non_blocking=non_blocking)
         mirrored = None if self.mirrored is None else self.mirrored.to(device, non_blocking=non_blocking)
         return Images(self.pixels.to(device, non_blocking=non_blocking), boxes, mirrored)
@@ -72,20 +72,20 @@ class Images:
 
 @dataclass(frozen=True)
 class Share:
-    """Some samples of a batch, for the device: modality -> int16 [B, samples] or `Images`, and class ids [B]."""
+    """Some samples of a batch for the device: modality -> int16 [B, samples] or `Images`, and class ids [B]."""
 
     x: dict[str, Tensor | Images]
     y: Tensor
 
     def to(self, device: torch.device, *, non_blocking: bool = False) -> Share:
-        """The same on a device; from pinned memory, and `non_blocking`, the host does not wait for it."""
+        """Copy the share to a device; with `non_blocking`, the host does not wait for copies from pinned memory."""
         x = {modality: part.to(device, non_blocking=non_blocking) for modality, part in self.x.items()}
         return Share(x, self.y.to(device, non_blocking=non_blocking))
 
 
 @dataclass(frozen=True)
 class Jpeg:
-    """An image that is to be decoded, and what is to be seen of it."""
+    """Image to decode, and the part that the model sees."""
 
     sample: str
     blob: memoryview
@@ -97,14 +97,14 @@ class Jpeg:
 
 @dataclass(frozen=True)
 class Host:
-    """Reads and decodes samples.
+    """Reader and decoder of samples.
 
     Args:
-        store: where from.
+        store: store to read from.
         settings: modality -> what is shown of it.
         flow: modalities that are optical flow.
-        crops: whether frames are cropped here, one by one: best where the device is this CPU.
-        pinned: whether to write to memory that a GPU fetches from while the program goes on.
+        crops: whether to crop frames here one by one, which is best if the device is the CPU.
+        pinned: whether to write to pinned memory, which a GPU reads asynchronously.
     """
 
     store: Store
@@ -114,10 +114,10 @@ class Host:
     pinned: bool
 
     def share(self, task: Task) -> Share:
-        """Makes some samples.
+        """Make the samples of a task.
 
         Raises:
-            StoreError: a blob is not what was written.
+            StoreError: if a blob differs from what was written.
         """
         numbers = [self._numbers(entry.id, task.draw) for entry in task.entries]
         x = {
@@ -130,7 +130,7 @@ class Host:
         return tensor.pin_memory() if self.pinned else tensor
 
     def _numbers(self, sample: str, draw: Draw | None) -> dict[str, Numbers]:
-        """Modality -> [1] for audio, [T, FRAME_NUMBERS] for frames; nothing where nothing is drawn."""
+        """Return random numbers by modality: [1] for audio, [T, FRAME_NUMBERS] for frames; empty without a draw."""
         if draw is None:
             return {}
         shapes = [(1,) if isinstance(how, Audio) else (how.count, FRAME_NUMBERS) for how in self.settings.values()]
@@ -166,7 +166,7 @@ class Host:
         return Images(decode_whole(jpegs, colour, pinned=self.pinned), self._pin(_boxes(jpegs)), mirrored)
 
     def _jpegs(self, entry: Entry, modality: str, how: Frames, numbers: Numbers | None) -> list[Jpeg]:
-        """Those of a sample that are seen: T, of flow 2 T."""
+        """Return the images of a sample that the model sees: T, or 2 T for flow."""
         each = 2 if modality in self.flow else 1
         there = self.store.count(entry, modality) // each
         seen = transforms.places(there, how.count, None if numbers is None else numbers[:, 0])
@@ -176,7 +176,7 @@ class Host:
 
 
 def _jpeg(sample: str, blob: memoryview, numbers: Numbers | None) -> Jpeg:
-    """An image that is seen whole, or as its FRAME_NUMBERS say."""
+    """Return an image that is seen whole, or as its FRAME_NUMBERS determine."""
     height, width = size(blob, sample)
     if numbers is None:
         return Jpeg(sample, blob, height, width, Box(0, 0, height, width), mirrored=False)
@@ -193,23 +193,25 @@ def _boxes(jpegs: Sequence[Jpeg]) -> Tensor:
 
 
 def samples(how: Audio) -> int:
-    """Length of the audio that a model sees."""
+    """Return the number of audio samples that a model sees."""
     return round(how.seconds * how.sample_rate_hz)
 
 
 def size(blob: memoryview, sample: str) -> tuple[int, int]:
-    """Height and width of a JPEG."""
+    """Return the height and width of a JPEG."""
     import simplejpeg
 
     try:
         height, width = simplejpeg.decode_jpeg_header(blob)[:2]
     except ValueError as error:
-        raise StoreError(f"a frame of {sample} is no JPEG ({error}): prepare the data into another folder") from error
+        raise StoreError(
+            f"a frame of {sample} is not a JPEG ({error}): prepare the data into another folder"
+        ) from error
     return height, width
 
 
 def decode(jpeg: Jpeg, colour: str, buffer: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
-    """An image [H, W, C], in `buffer` where there is one, which must be as large and in one piece."""
+    """Decode an image [H, W, C], into `buffer` if given, which must be contiguous and of the same size."""
     import simplejpeg
 
     try:
@@ -222,7 +224,7 @@ def decode(jpeg: Jpeg, colour: str, buffer: NDArray[np.uint8] | None) -> NDArray
 
 
 def decode_whole(jpegs: Sequence[Jpeg], colour: str, *, pinned: bool) -> Tensor:
-    """Whole images, straight into one tensor: uint8 [N, largest H, largest W, C]."""
+    """Decode whole images directly into one tensor: uint8 [N, largest H, largest W, C]."""
     height, width = max(j.height for j in jpegs), max(j.width for j in jpegs)
     shape = (len(jpegs), height, width, CHANNELS[colour])
     canvas = torch.empty(shape, dtype=torch.uint8, pin_memory=pinned)
@@ -235,7 +237,7 @@ def decode_whole(jpegs: Sequence[Jpeg], colour: str, *, pinned: bool) -> Tensor:
 
 
 def decode_crops(jpegs: Sequence[Jpeg], colour: str, side: int) -> Tensor:
-    """What is seen of each image: uint8 [N, C, side, side]."""
+    """Decode and crop images to what the model sees: uint8 [N, C, side, side]."""
     squares = torch.empty(len(jpegs), CHANNELS[colour], side, side, dtype=torch.uint8)
     scratch = np.empty(max(j.height * j.width for j in jpegs) * squares.shape[1], np.uint8)
     for into, jpeg in zip(squares, jpegs, strict=True):

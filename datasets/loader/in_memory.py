@@ -1,4 +1,4 @@
-"""Data small enough to be tensors in memory."""
+"""Data held in memory as tensors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Split:
 
 
 def order(samples: int, seed: int, epoch: int) -> Tensor:
-    """A permutation of `samples` that (seed, epoch) determine: int64 [samples]."""
+    """Return a permutation that depends on the seed and the epoch: int64 [samples]."""
     digest = hashlib.blake2b(f"{seed}/{epoch}".encode(), digest_size=8).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest) >> 1)
     return torch.randperm(samples, generator=generator)
@@ -31,13 +31,13 @@ def order(samples: int, seed: int, epoch: int) -> Tensor:
 
 @dataclass(frozen=True)
 class InMemory:
-    """A training and a validation set held as tensors, and a test set that is made when it is asked for.
+    """Training and validation splits held as tensors, and a test split that is made on demand.
 
     Args:
         classes: names of the classes, by id.
-        training, held_out: the two splits, of the same modalities.
-        fingerprint: of the data's content.
-        make_test: the test set, where there is one.
+        training, held_out: training and validation split, with the same modalities.
+        fingerprint: text that identifies the content of the data.
+        make_test: function that returns the test split, or None if there is none.
     """
 
     classes: Sequence[str]
@@ -48,16 +48,16 @@ class InMemory:
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Modality -> shape of one sample."""
+        """Shape of one sample, by modality."""
         return {name: tuple(value.shape[1:]) for name, value in self.training.x.items()}
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Samples of each split."""
+        """Number of samples in the training and validation splits."""
         return {"train": len(self.training.y), "validation": len(self.held_out.y)}
 
     def all_for_training(self) -> InMemory:
-        """The same data with the validation samples among those that are trained on, and none to validate on."""
+        """Return data with the validation samples added to the training split and an empty validation split."""
         both = (self.training, self.held_out)
         x = {name: torch.cat([split.x[name] for split in both]) for name in self.training.x}
         none = Split({name: value[:0] for name, value in self.held_out.x.items()}, self.held_out.y[:0])
@@ -65,27 +65,27 @@ class InMemory:
         return replace(self, training=training, held_out=none)
 
     def train(self, *, batch_size: int, seed: int, epoch: int) -> Iterator[Batch]:
-        """Shuffled batches of `batch_size`; what remains at the end of a pass is skipped in that pass."""
+        """Yield shuffled batches of `batch_size`; an incomplete last batch is skipped."""
         samples = len(self.training.y)
         whole = samples - samples % batch_size or samples
         for index in order(samples, seed, epoch)[:whole].split(batch_size):
             yield {name: value[index] for name, value in self.training.x.items()}, self.training.y[index]
 
     def validation(self, *, batch_size: int) -> Iterator[Batch]:
-        """Each sample once, in order; the last batch may be smaller."""
+        """Yield each validation sample once, in order; the last batch may be smaller."""
         return _batches(self.held_out, batch_size)
 
     def test(self, *, batch_size: int, reason: str) -> Iterator[Batch]:
-        """Each test sample once, in order. There is no file of these data in which that could be put on record.
+        """Yield each test sample once, in order. Such data have no store in which to log the read.
 
         Raises:
-            ValueError: no reason.
-            DatasetError: there is no test set.
+            ValueError: if the reason is empty.
+            DatasetError: if there is no test split.
         """
         if not reason.strip():
-            raise ValueError("`reason` must say what the test samples are read for")
+            raise ValueError("`reason` must say why the test split is read")
         if self.make_test is None:
-            raise DatasetError("these data have no test split, and one is asked for")
+            raise DatasetError("these data have no test split, but one is needed")
         return _batches(self.make_test(), batch_size)
 
 

@@ -1,6 +1,6 @@
-"""From a store to batches: threads read and decode, and the device does all that can be done to many samples at once.
+"""Batches from a store: threads read and decode samples, and the device does all work that can be batched.
 
-The batches are the same bits whatever the number of threads, and wherever in an epoch one begins.
+The batches do not depend, to the bit, on the number of threads or on where in an epoch reading starts.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from datasets.index.list_files import count
 from datasets.index.splits import hold_out
 from datasets.loader import transforms
 from datasets.loader.decode import Draw, Host, Images, Share, Task, samples
@@ -29,15 +30,15 @@ from datasets.store.remote import RemoteError
 from datasets.store.settings import Audio, Frames, Settings
 from datasets.store.store import Entry, Store
 
-# Read by torch when it first allocates a large tensor on a CPU. A batch of 100 MB has 28,000 pages of 4 kB, and the
-# kernel takes longer to bring these in than we do to fill them; huge pages are 500 times fewer.
+# torch reads this when it first allocates a large tensor on a CPU. A batch of 100 MB has 28,000 pages of 4 kB, and the
+# kernel takes longer to provide them than we take to fill them; with huge pages there are 500 times fewer.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
-SHARE = 8  # samples that a thread makes at a time; the same for all, so that it changes no bit
+SHARE = 8  # samples that a thread makes at a time; constant, because it can change low-order bits
 
 
 def features(wave: Tensor, how: Audio) -> Tensor:
-    """What a model sees of audio, int16 [B, samples]: float32 [B, 1, bins, frames]."""
+    """Compute the features of audio that a model sees: int16 [B, samples] -> float32 [B, 1, bins, frames]."""
     wave = wave.float() / 32768
     if how.feature == "mel_filter_bank":
         return mel_filter_bank(wave, sample_rate_hz=how.sample_rate_hz, n_fft=how.n_fft, hop=how.hop)
@@ -45,7 +46,7 @@ def features(wave: Tensor, how: Audio) -> Tensor:
 
 
 def shape(how: Audio | Frames, *, flow: bool = False) -> tuple[int, ...]:
-    """Of what a model sees of one sample: [1, bins, frames], [C, H, W] or [T, C, H, W].
+    """Return the shape of one sample: [1, bins, frames], [C, H, W] or [T, C, H, W].
 
     >>> shape(Audio(sample_rate_hz=22050, seconds=3, n_fft=512, hop=353)), shape(Frames(count=3))
     ((1, 257, 188), (3, 3, 224, 224))
@@ -59,17 +60,17 @@ def shape(how: Audio | Frames, *, flow: bool = False) -> tuple[int, ...]:
 
 
 def make_batch(shares: Sequence[Share], settings: Settings, shapes: Mapping[str, tuple[int, ...]]) -> Batch:
-    """A batch of what the host made, on the device where the shares are."""
+    """Make a batch from shares, on their device."""
     y = torch.cat([share.y for share in shares]) if shares else torch.zeros(0, dtype=torch.int64)
     x = {modality: torch.empty(len(y), *shape, device=y.device) for modality, shape in shapes.items()}
-    groups = [shares] if y.is_cuda else [[share] for share in shares]  # the caches of a CPU hold one share
+    groups = [shares] if y.is_cuda else [[share] for share in shares]  # a CPU's cache holds one share
     for modality, whole in x.items():
         _write_all(groups, modality, settings[modality], whole)
     return x, y
 
 
 def _write_all(groups: Sequence[Sequence[Share]], modality: str, how: Audio | Frames, whole: Tensor) -> None:
-    """Writes what a model sees of a modality, of each group of shares at once."""
+    """Write what a model sees of a modality, one group of shares at a time."""
     first = 0
     for group in groups:
         samples = sum(len(share.y) for share in group)
@@ -78,7 +79,7 @@ def _write_all(groups: Sequence[Sequence[Share]], modality: str, how: Audio | Fr
 
 
 def _write(parts: Sequence[Any], how: Audio | Frames, out: Tensor) -> None:
-    """Writes what a model sees of audio (tensors) or frames (`Images`) to `out`."""
+    """Write what a model sees of audio (tensors) or frames (`Images`) to `out`."""
     if isinstance(how, Audio):
         out[:] = features(torch.cat([*parts]), how)
     else:
@@ -86,7 +87,7 @@ def _write(parts: Sequence[Any], how: Audio | Frames, out: Tensor) -> None:
 
 
 def _write_frames(parts: Sequence[Images], how: Frames, out: Tensor) -> None:
-    """`out` is [B, C, H, W] or [B, T, C, H, W]."""
+    """Write frames to `out`, [B, C, H, W] or [B, T, C, H, W]."""
     out = out.view(-1, *out.shape[-3:])
     first = 0
     for part in parts:
@@ -101,7 +102,7 @@ def _write_frames(parts: Sequence[Images], how: Frames, out: Tensor) -> None:
 
 @dataclass(frozen=True)
 class Splits:
-    """Which clips of a store are for what."""
+    """Clips of a store in each split, after validation clips are held out."""
 
     train: tuple[Entry, ...]
     validation: tuple[Entry, ...]
@@ -109,14 +110,15 @@ class Splits:
 
 
 class StoreData:
-    """Batches of a store; made by `open_store`.
+    """Data of a store as batches; `open_store` makes it.
 
     Args:
-        host: reads and decodes.
-        splits: of the store's clips.
-        device: where batches come out.
-        workers: threads that read and decode.
-        rank, world: of how many processes that train together this is which; each makes its part of every batch.
+        host: reader and decoder of samples.
+        splits: splits of the store's clips.
+        device: device of the batches.
+        workers: number of threads that read and decode.
+        rank, world: this process's rank among the processes that train together, and their number; each makes its part
+            of every batch.
     """
 
     def __init__(
@@ -126,18 +128,20 @@ class StoreData:
         self.rank, self.world = rank, world
 
     def part(self, rank: int, world: int) -> StoreData:
-        """The same data for one of `world` processes: the batches are cut as `torch.tensor_split` does, and only this
-        process's part of each is read."""
+        """Return the data of one of `world` processes, which reads only its part of each batch.
+
+        Batches are cut as by `torch.tensor_split`.
+        """
         return StoreData(self.host, self.splits, self.device, self.workers, rank=rank, world=world)
 
     def all_for_training(self) -> StoreData:
-        """The same data with the validation clips among those that are trained on, and none to validate on."""
+        """Return data with the validation clips added to the training split and an empty validation split."""
         splits = Splits((*self.splits.train, *self.splits.validation), (), self.splits.test)
         return StoreData(self.host, splits, self.device, self.workers, rank=self.rank, world=self.world)
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Modality -> shape of one sample."""
+        """Shape of one sample, by modality."""
         return {m: shape(how, flow=m in self.host.flow) for m, how in self.host.settings.items()}
 
     @property
@@ -147,7 +151,7 @@ class StoreData:
 
     @property
     def fingerprint(self) -> str:
-        """Of what is trained and validated on: the store, what is shown of it, and what was held out."""
+        """Fingerprint of the training and validation data: the store, the settings and the held-out clips."""
         digest = hashlib.blake2b(self.host.store.fingerprint.encode(), digest_size=8)
         digest.update(repr(list(self.host.settings.items())).encode())
         for part in (self.splits.train, self.splits.validation):
@@ -156,19 +160,19 @@ class StoreData:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Samples of the splits that a search reads."""
+        """Number of samples in the training and validation splits."""
         return {"train": len(self.splits.train), "validation": len(self.splits.validation)}
 
     def train(self, *, batch_size: int, seed: int, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Shuffled, augmented batches of `batch_size`; what remains at the end of a pass is skipped in that pass.
+        """Yield shuffled, augmented batches of `batch_size`; an incomplete last batch is skipped.
 
         Args:
-            batch_size: samples.
-            seed, epoch: decide the order and every augmentation.
-            start: batches to skip; those that follow are what they would have been.
+            batch_size: number of samples per batch.
+            seed, epoch: numbers that determine the order and all augmentation.
+            start: number of batches to skip; the following ones do not change.
 
         Raises:
-            StoreError: the store is damaged.
+            StoreError: if the store is corrupt.
         """
         clips = self.splits.train
         whole = len(clips) - len(clips) % batch_size or len(clips)
@@ -176,33 +180,33 @@ class StoreData:
         return self._batches(shuffled[start * batch_size :], batch_size, Draw(seed, epoch))
 
     def validation(self, *, batch_size: int) -> Iterator[Batch]:
-        """Each validation clip once, in the list's order: even frames, whole images, the middle of the audio."""
+        """Yield each validation clip once, in the list's order: evenly spaced whole frames, the middle of the audio."""
         return self._batches(self.splits.validation, batch_size, None)
 
     def test(self, *, batch_size: int, reason: str) -> Iterator[Batch]:
-        """Each test clip once, as in `validation`. Put on record in the store, with the time; see `cache.record`.
+        """Yield each test clip once, as in `validation`, and log the read in the store; see `cache.record`.
 
         Raises:
-            ValueError: no reason.
-            DatasetError: there are no test clips, or the reading cannot be put on record.
+            ValueError: if the reason is empty.
+            DatasetError: if there are no test clips, or the read cannot be logged.
         """
         if not reason.strip():
-            raise ValueError("`reason` must say what the test clips are read for")
+            raise ValueError("`reason` must say why the test split is read")
         if not self.splits.test:
-            raise DatasetError(f"{self.host.store.folder} holds no clip of a test split, and one is asked for")
+            raise DatasetError(f"{self.host.store.folder} has no clips of a test split, but they are needed")
         line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "reason": reason}
         try:
             cache.record(self.host.store, line)
         except (OSError, RemoteError) as error:
             where = self.host.store.origin or self.host.store.folder
             raise DatasetError(
-                f"{where}/{cache.READINGS}.jsonl cannot be written ({getattr(error, 'strerror', error)}), and each "
-                "reading of test clips must be on record: let it be written to"
+                f"{where}/{cache.READINGS}.jsonl cannot be written ({getattr(error, 'strerror', error)}), but every "
+                "read of the test split must be logged there: make it writable"
             ) from error
         return self._batches(self.splits.test, batch_size, None)
 
     def _cut(self, entries: Sequence[Entry], batch_size: int) -> Iterator[Sequence[Entry]]:
-        """This process's part of each batch."""
+        """Yield this process's part of each batch."""
         for first in range(0, len(entries), batch_size):
             batch = entries[first : first + batch_size]
             each, more = divmod(len(batch), self.world)
@@ -210,13 +214,13 @@ class StoreData:
             yield batch[begin : begin + each + (self.rank < more)]
 
     def tasks(self, entries: Sequence[Entry], batch_size: int, draw: Draw | None) -> Iterator[Task]:
-        """What threads are to make, batch after batch; no share is of two batches."""
+        """Yield the threads' tasks, batch after batch; no task spans two batches."""
         for batch in self._cut(entries, batch_size):
             for begin in range(0, len(batch), SHARE):
                 yield Task(batch[begin : begin + SHARE], draw)
 
     def _batches(self, entries: Sequence[Entry], batch_size: int, draw: Draw | None) -> Iterator[Batch]:
-        """While a batch is used, the next one is made, and two shares more for each thread."""
+        """Yield batches; meanwhile the threads make the next batch, plus two shares per thread."""
         tasks, shapes = self.tasks(entries, batch_size, draw), self.shapes
         ahead = -(-batch_size // SHARE) + 2 * self.workers
         made = prefetch(self.host.share, tasks, threads=self.workers, ahead=ahead)
@@ -235,20 +239,20 @@ def open_store(
     device: torch.device | None = None,
     workers: int | None = None,
 ) -> StoreData:
-    """Data of a store that `prepare` made.
+    """Open the data of a store that `prepare` created.
 
     Args:
-        store: its folder, `~` is the user's home; or its URI.
+        store: folder (`~` is the user's home) or URI of the store.
         settings: modality -> how it is stored and shown, in the order that models follow.
-        held_out_fraction: what is taken off the training split for validation where the publisher has no validation
-            split in the store; None where there must be one.
-        split_seed: another one holds out other clips.
-        device: where batches come out; a GPU if there is one.
-        workers: threads that read and decode; torch's number of threads by default.
+        held_out_fraction: share of the training split to hold out for validation if the store has no validation split;
+            None if it must have one.
+        split_seed: seed that selects the held-out clips.
+        device: device of the batches; by default a GPU if there is one.
+        workers: number of threads that read and decode; by default torch's number of threads.
 
     Raises:
-        StoreError: not prepared, damaged, or with other settings.
-        DatasetError: no clips to train or to validate on.
+        StoreError: if the store is not prepared, is corrupt, or has other settings.
+        DatasetError: if there are no training or validation clips.
     """
     opened = cache.local_store(store)
     opened.check_settings(settings)
@@ -260,7 +264,7 @@ def open_store(
 
 
 def _flow_modalities(store: Store, settings: Settings, entry: Entry) -> frozenset[str]:
-    """Those whose JPEGs are grey, which is how flow is stored, and nothing else."""
+    """Return the modalities with grey JPEGs: only flow is stored in grey."""
     import simplejpeg
 
     images = {m: store.blobs(entry, m, [0])[0] for m, how in settings.items() if isinstance(how, Frames)}
@@ -282,7 +286,7 @@ def _splits(store: Store, fraction: float | None, seed: int) -> Splits:
 
 
 def _divide(entries: Sequence[Entry], held: Collection[str]) -> tuple[list[Entry], list[Entry]]:
-    """Those that are not held out, and those that are."""
+    """Return the entries that are not held out, and those that are."""
     return [e for e in entries if e.id not in held], [e for e in entries if e.id in held]
 
 
@@ -290,11 +294,11 @@ def _split_mistakes(
     store: Store, train: Sequence[Entry], validation: Sequence[Entry], fraction: float | None
 ) -> Iterator[str]:
     if not train:
-        yield f"{store.folder} holds no clip to train on: look at the publisher's list, and prepare it again"
+        yield f"{store.folder} has no training clips: check the publisher's list and prepare the data again"
     if not validation:
         how = (
-            "none of its clips is of the publisher's validation split"
+            "none of its clips is in the publisher's validation split"
             if fraction is None
-            else f"a share of {fraction:g} of its {len(train)} training clips is less than one"
+            else f"a share of {fraction:g} of its {count(len(train), 'training clip')} is less than one clip"
         )
-        yield f"{store.folder} holds no clip to validate on: {how}"
+        yield f"{store.folder} has no validation clips: {how}"

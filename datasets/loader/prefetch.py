@@ -1,4 +1,4 @@
-"""A function over many tasks, by threads that work ahead of what takes the results."""
+"""Prefetching: threads run a function on tasks ahead of the consumer."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Result = TypeVar("Result")
 def prefetch(
     function: Callable[[Task], Result], tasks: Iterable[Task], *, threads: int, ahead: int
 ) -> Generator[Result, None, None]:
-    """The results in the tasks' order; at most `ahead` of them are made or waiting before they are asked for.
+    """Yield results in the order of the tasks; at most `ahead` of them are computed in advance.
 
-    What a task raises is raised in its turn. The threads end with the iterator: at its end, at an error, when it is
-    closed, or when nothing holds it any more; tasks that have not begun are then dropped.
+    A task's exception is raised when its turn comes. The threads end with the generator: at its end, on an error, when
+    it is closed, or when it is garbage-collected. Tasks that have not started are then dropped.
     """
     rest = iter(tasks)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="prefetch")

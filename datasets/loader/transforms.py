@@ -1,6 +1,6 @@
-"""From decoded frames to what a model sees: which frames, which part of each, mirrored or not, and normalised.
+"""Transforms of decoded frames: selection, crop, mirroring and normalisation.
 
-All chance comes in as numbers in [0, 1): who draws them decides what is seen, to the bit.
+All randomness comes in as numbers in [0, 1), so the caller determines the result to the bit.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-TRIES = 10  # for a box that fits; then the largest in the middle, as torchvision's RandomResizedCrop does
+TRIES = 10  # attempts at a box that fits; then a central box, as in torchvision's RandomResizedCrop
 BOX_NUMBERS = 2 * TRIES + 2
-AREA = (0.08, 1.0)  # of a random box, as a share of the image
-RATIO = (3 / 4, 4 / 3)  # of its width to its height
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, of colours in [0, 1]
+AREA = (0.08, 1.0)  # area of a random box, as a share of the image
+RATIO = (3 / 4, 4 / 3)  # ratio of its width to its height
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, for colours in [0, 1]
 FLOW_MEAN, FLOW_STD = (0.5, 0.5), (0.5, 0.5)
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A part of an image, in pixels."""
+    """Part of an image, in pixels."""
 
     top: int
     left: int
@@ -34,7 +34,7 @@ class Box:
 
 
 def places(there: int, wanted: int, numbers: Sequence[float] | NDArray[np.float64] | None = None) -> list[int]:
-    """Which of `there` frames are seen: one of each of `wanted` equal parts, by chance, or the one in its middle.
+    """Select one of `there` frames in each of `wanted` equal parts: a random frame, or the middle one.
 
     >>> places(10, 3), places(10, 3, [0.0, 0.5, 0.99])
     ([1, 5, 8], [0, 5, 9])
@@ -44,11 +44,11 @@ def places(there: int, wanted: int, numbers: Sequence[float] | NDArray[np.float6
 
 
 def random_box(height: int, width: int, numbers: Sequence[float] | NDArray[np.float64]) -> Box:
-    """A box of a random area and shape at a random place, distributed as torchvision's RandomResizedCrop.
+    """Return a box of random area, shape and position, distributed as in torchvision's RandomResizedCrop.
 
     Args:
-        height, width: of the image.
-        numbers: 22, in [0, 1): ten areas, ten ratios, and the place from the top and from the left.
+        height, width: size of the image.
+        numbers: 22 numbers in [0, 1): for ten areas, ten ratios, and the position from the top and from the left.
     """
     logarithms = math.log(RATIO[0]), math.log(RATIO[1])
     for area_number, ratio_number in zip(numbers[:TRIES], numbers[TRIES : 2 * TRIES], strict=True):
@@ -63,12 +63,13 @@ def random_box(height: int, width: int, numbers: Sequence[float] | NDArray[np.fl
 
 
 def crop_one(image: Tensor, box: Box, size: int, *, mirrored: bool = False) -> Tensor:
-    """A box of one image resized to a square, antialiased as torchvision's uint8, and mirrored or not; for CPUs.
+    """Resize a box of one image to a square, antialiased as torchvision does for uint8; for CPUs.
 
     Args:
-        image: uint8 [C, H, W], of any strides; [H, W, C] seen as [C, H, W] is quickest.
-        box: the part that is seen.
-        size: pixels a side of the result.
+        image: uint8 [C, H, W] with any strides; a view of [H, W, C] is fastest.
+        box: part that the model sees.
+        size: pixels per side of the result.
+        mirrored: whether to mirror the result left to right.
 
     Returns:
         uint8 [C, size, size].
@@ -79,16 +80,16 @@ def crop_one(image: Tensor, box: Box, size: int, *, mirrored: bool = False) -> T
 
 
 def crop_batch(images: Tensor, boxes: Tensor, size: int, mirrored: Tensor | None = None) -> Tensor:
-    """`crop_one` of many images at once, as two products of matrices; for GPUs.
+    """Apply `crop_one` to many images at once, as two matrix products; for GPUs.
 
     Args:
-        images: uint8 [N, H, W, C]; a smaller image lies in the upper left corner.
-        boxes: int64 [N, 4]: top, left, height, width.
-        size: pixels a side of the result.
-        mirrored: which to mirror left to right, bool [N], or None.
+        images: uint8 [N, H, W, C], with smaller images in the upper left corner.
+        boxes: top, left, height and width of each box, int64 [N, 4].
+        size: pixels per side of the result.
+        mirrored: which images to mirror left to right, bool [N], or None.
 
     Returns:
-        uint8 [N, C, size, size], within one level of `crop_one`'s.
+        uint8 [N, C, size, size], within one level of the result of `crop_one`.
     """
     n, height, width, channels = images.shape
     down = resize_weights(boxes[:, 0], boxes[:, 2], height, size)
@@ -101,15 +102,16 @@ def crop_batch(images: Tensor, boxes: Tensor, size: int, mirrored: Tensor | None
 
 
 def resize_weights(begin: Tensor, length: Tensor, there: int, size: int) -> Tensor:
-    """How much of each of `there` pixels is in each of `size`, for parts of a line: bilinear, antialiased.
+    """Return the weights that resize parts of a line of `there` pixels to `size` pixels: bilinear, antialiased.
 
-    The triangle of the filter is as wide as the larger of the two pixels; pixels outside the part count for nothing.
+    The filter's triangle is as wide as the larger of an input and an output pixel. Pixels outside the part have no
+    weight.
 
     Args:
-        begin, length: int64 [N], of the parts.
+        begin, length: begin and length of each part, int64 [N].
 
     Returns:
-        [N, size, there], whose rows add up to one.
+        [N, size, there]; rows add up to one.
     """
     begin, length = begin.view(-1, 1, 1).float(), length.view(-1, 1, 1).float()
     scale = length / size
@@ -121,12 +123,12 @@ def resize_weights(begin: Tensor, length: Tensor, there: int, size: int) -> Tens
 
 
 def normalise(images: Tensor, mirrored: Tensor | None, out: Tensor | None = None) -> Tensor:
-    """Colours minus ImageNet's mean over its deviation; flow from -1 to 1, across negated where it was mirrored.
+    """Normalise colours with ImageNet's mean and deviation, and flow to [-1, 1].
 
     Args:
-        images: uint8 [..., C, H, W], C = 3 (colour) or 2 (flow: across, down), mirrored already.
-        mirrored: which are, bool [...], or None.
-        out: where to write, or None.
+        images: uint8 [..., C, H, W], already mirrored, with C = 3 (colour) or 2 (flow: horizontal, vertical).
+        mirrored: which images are mirrored, bool [...], or None; their horizontal flow is negated.
+        out: tensor to write to, or None.
 
     Returns:
         float32 [..., C, H, W].
@@ -138,12 +140,12 @@ def normalise(images: Tensor, mirrored: Tensor | None, out: Tensor | None = None
         across = torch.tensor([-2.0, 0.0], device=images.device)
         sign = 1 + across * mirrored[..., None]
         scale, shift = scale * sign, shift * sign
-    floats = images.float() if out is None else out.copy_(images)  # by itself, which a CPU does with all its lanes
+    floats = images.float() if out is None else out.copy_(images)  # a separate step, which a CPU vectorises
     return floats.mul_(scale[..., None, None]).add_(shift[..., None, None])
 
 
 def _line(mean: Sequence[float], std: Sequence[float], device: torch.device) -> tuple[Tensor, Tensor]:
-    """scale x level + shift = (level / 255 - mean) / std, of each channel."""
+    """Return scale and shift of each channel, with scale x level + shift = (level / 255 - mean) / std."""
     scale = torch.tensor([1 / (255 * s) for s in std], device=device)
     return scale, torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=device)
 
@@ -151,9 +153,9 @@ def _line(mean: Sequence[float], std: Sequence[float], device: torch.device) -> 
 def part_of_wave(
     wave: NDArray[np.int16], samples: int, *, tile: bool = False, number: float | None = None
 ) -> NDArray[np.int16]:
-    """`samples` of a wave: a part at a random place, or the middle; a short wave is followed by silence.
+    """Return `samples` of a wave, at a random position or from the middle; a short wave is padded with silence.
 
-    With `tile`, a short wave is repeated, and the first of it is taken, always.
+    With `tile`, a short wave is repeated, and the samples are always taken from the start.
 
     >>> part_of_wave(np.arange(5, dtype=np.int16), 3).tolist()
     [1, 2, 3]

@@ -1,1 +1,1 @@
-"""Data sets in their publishers' layouts, as they come."""
+"""Readers of data sets in their publishers' layouts."""

@@ -11,22 +11,22 @@ from datasets.index.clips import Index, Source, SplitName
 from datasets.publishers.common import VideoOptions
 from datasets.store.settings import COUNT, LENGTH, Audio, Settings
 
-ROWS = 4143  # 3,339 + 402 + 402, of Annotations.txt and of the three lists; 4,096 ids
+ROWS = 4143  # of Annotations.txt, and of the three lists together (3,339 + 402 + 402); 4,096 ids
 SETS: dict[str, SplitName] = {"trainSet.txt": "train", "valSet.txt": "validation", "testSet.txt": "test"}
 HEADER = {"category", "videoid", "starttime"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class AVE(VideoOptions):
-    """Options of AVE. Its own validation set is the validation set.
+    """Options of AVE. The validation split is the publisher's.
 
     Args:
-        source: folder of `Annotations.txt`, the three lists and `AVE/{id}.mp4`.
-        part: what a sample is made of: the whole `clip` of ten seconds, or the seconds of the `event` in it.
-        sample_rate_hz: samples a second of the audio that the model sees; the files' is resampled to it.
-        seconds: how much audio the model sees of each clip.
-        n_fft: length of a spectrogram's window, in samples.
-        hop: step from window to window, in samples.
+        source: folder with `Annotations.txt`, the three lists and `AVE/{id}.mp4`.
+        part: part of the video that makes a sample: the whole `clip` of ten seconds, or only the `event` in it.
+        sample_rate_hz: sample rate of the audio that the model sees; audio files are resampled to it.
+        seconds: length of the audio that the model sees of each clip.
+        n_fft: window length of the spectrogram, in samples.
+        hop: step between windows of the spectrogram, in samples.
     """
 
     name: Literal["ave"] = "ave"
@@ -37,7 +37,7 @@ class AVE(VideoOptions):
     hop: int = field(default=128, metadata=COUNT)
 
     def index(self) -> Index:
-        """The rows of the three lists, and where their videos are; classes are those of `Annotations.txt`."""
+        """Return the clips of the three lists with their videos; the classes are those of `Annotations.txt`."""
         source = build.folder(self.source, "AVE's lists and videos")
         annotated = self._rows(source, "Annotations.txt", "train")
         rows = [row for name, split in SETS.items() for row in self._rows(source, name, split)]
@@ -50,13 +50,13 @@ class AVE(VideoOptions):
 
     def _rows(self, source: Path, name: str, split: SplitName) -> list[build.Row]:
         def parse(cells: list[str]) -> build.Row:
-            list_files.check_cells(cells, 5, " between the '&'")
+            list_files.check_cells(cells, 5, "; cells are separated by '&'")
             label, id_, _, begin, end = cells
             begin_s, end_s = list_files.seconds(begin, "StartTime"), list_files.seconds(end, "EndTime")
             if not label or not id_:
                 raise ValueError("the category or the id is empty")
             if begin_s >= end_s:
-                raise ValueError(f"the event must begin before it ends, but it has {begin} and {end}")
+                raise ValueError(f"the event must begin before it ends, but its times are {begin} and {end}")
             if self.part == "clip":
                 return build.Row(id_, label, split)
             return build.Row(id_, label, split, begin_s=begin_s, end_s=end_s)
@@ -67,6 +67,6 @@ class AVE(VideoOptions):
         )
 
     def settings(self) -> Settings:
-        """Log spectrograms, of 129 x 1,251 with the defaults."""
+        """Return settings for log spectrograms (129 x 1,251 with the defaults) and frames."""
         audio = Audio(sample_rate_hz=self.sample_rate_hz, seconds=self.seconds, n_fft=self.n_fft, hop=self.hop)
         return {"audio": audio, "visual": self.images}

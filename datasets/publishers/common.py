@@ -1,4 +1,4 @@
-"""The options that all data sets of videos have, and what follows from them."""
+"""Options shared by all data sets of videos."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from datasets.store.settings import COUNT, PART, SHARE, Frames, Settings, out_of
 if TYPE_CHECKING:
     from datasets.loader.loader import StoreData
 
-Finder = Callable[[build.Row], Mapping[str, Source] | None]  # gives a row's files, where they are there
+Finder = Callable[[build.Row], Mapping[str, Source] | None]  # row -> its files, or None if any is missing
 
 
 @dataclass(frozen=True, kw_only=True)
 class VideoOptions(ABC):
-    """Options of every data set of videos. A data set adds its own, and documents anew what means something else.
+    """Options of every data set of videos. A data set adds its own and documents those that mean something else.
 
     Args:
         source: folder of the publisher's files.
-        store: folder of what `prepare` makes.
-        frames: how many the model sees of each clip.
-        stored_frames: how many are kept of each clip, evenly spaced; at least `frames`.
-        max_quarantined: largest share of clips that may be unusable, from 0 to 1; with more, `prepare` fails.
-        allow_empty_classes: whether to go on where classes have no clip at all.
+        store: folder or URI of the store that `prepare` creates.
+        frames: number of frames that the model sees of each clip.
+        stored_frames: number of frames stored of each clip, evenly spaced; at least `frames`.
+        max_quarantined: largest share of clips that may be unusable, from 0 to 1; if more are, `prepare` fails.
+        allow_empty_classes: whether to continue if a class has no clips.
 
     Raises:
-        ValueError: names every option that is wrong.
+        ValueError: if options are invalid; the message names all of them.
     """
 
     __pydantic_config__: ClassVar[dict[str, object]] = {"extra": "forbid", "strict": True}
@@ -48,47 +48,47 @@ class VideoOptions(ABC):
         mistakes = "; ".join(self.mistakes())
         if mistakes:
             raise ValueError(mistakes)
-        self.settings()  # checks the numbers that it is made of
+        self.settings()  # checks its numbers
 
     def mistakes(self) -> Iterator[str]:
-        """A sentence for each wrong option; it begins with the option's name."""
+        """Yield a sentence for each invalid option, which begins with the option's name."""
         if 1 <= self.stored_frames < self.frames:
             yield f"`stored_frames` must be at least `frames`, but got {self.stored_frames} < {self.frames}"
         yield from out_of_bounds(self)
 
     @abstractmethod
     def index(self) -> Index:
-        """The clips of the publisher's lists, and where their files are.
+        """Return the clips of the publisher's lists with their files.
 
         Raises:
-            DatasetError: no list, broken rows, no videos, or a class without any.
+            DatasetError: if a list is missing, rows are broken, no video is found, or a class has no clips.
         """
 
     @abstractmethod
     def settings(self) -> Settings:
-        """Modality -> how it is stored and shown."""
+        """Return how each modality is stored and shown."""
 
     @property
     def images(self) -> Frames:
-        """How frames are stored and shown."""
+        """Storage and view of the frames."""
         return Frames(per_clip=self.stored_frames, count=self.frames)
 
     def hold_out_options(self) -> dict[str, Any]:
-        """What `open_store` is to know of a part that is held out for validation."""
+        """Return the arguments of `open_store` that say which clips are held out for validation."""
         return {"held_out_fraction": None}
 
     def gather(
         self, rows: Sequence[build.Row], find: Finder, classes: Collection[str], where: Path, **known: Any
     ) -> Index:
-        """`datasets.index.build.gather`, with classes that may be empty where the options say so."""
+        """Call `datasets.index.build.gather` with this data set's `allow_empty_classes`."""
         allowed = self.allow_empty_classes
         return build.gather(rows, find, classes=classes, where=where, allow_empty_classes=allowed, **known)
 
     def open(self) -> StoreData:
-        """What `prepare` made.
+        """Open the store that `prepare` created.
 
         Raises:
-            StoreError: not prepared, or damaged.
+            StoreError: if the data are not prepared, or the store is corrupt.
         """
         from datasets.loader.loader import open_store
 
@@ -97,11 +97,11 @@ class VideoOptions(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class HoldOutOptions(VideoOptions):
-    """Options where a part of the training clips is held out for validation.
+    """Options of data sets that hold out part of the training clips for validation.
 
     Args:
-        validation_fraction: share of the training clips that is held out, of each class.
-        split_seed: which training clips are held out.
+        validation_fraction: share of each class's training clips that is held out.
+        split_seed: seed that selects the training clips to hold out.
     """
 
     validation_fraction: float | None = field(default=None, metadata=PART)

@@ -13,10 +13,10 @@ from datasets.index.clips import Index, Source, SplitName
 from datasets.publishers.common import HoldOutOptions
 from datasets.store.settings import COUNT, PART, Audio, Settings
 
-ROWS = 7442  # clips of the 91 actors (CREMA-D's README), and 6,698 + 744 of the authors' csv
+ROWS = 7442  # clips in CREMA-D's README, and 6,698 + 744 rows in the OGM-GE authors' CSV files
 EMOTIONS = ("ANG", "DIS", "FEA", "HAP", "NEU", "SAD")
-ID = re.compile(r"(\d{4})_[A-Z]{3}_([A-Z]{3})_[A-Z]{1,2}")  # `1040_ITH_SAD_X` is one of them
-TEST_SEED = 0  # the speakers of the test split are the same whatever is held out for validation
+ID = re.compile(r"(\d{4})_[A-Z]{3}_([A-Z]{3})_[A-Z]{1,2}")  # one id ends in a single letter: `1040_ITH_SAD_X`
+TEST_SEED = 0  # fixed, so that `split_seed` does not change the speakers of the test split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,13 +24,14 @@ class CremaD(HoldOutOptions):
     """Options of CREMA-D.
 
     Args:
-        source: folder of `AudioWAV` (or `AudioMP3`), `VideoFlash` and `processedResults`.
-        train_list: the OGM-GE authors' csv file of the training clips, rows of `id,EMOTION` (every actor is on both
-            sides); from `source` where it is no whole path. Without the two lists whole speakers are the test split.
-        test_list: the same of the test clips.
-        test_fraction: share of the speakers who are the test split, where there are no lists.
-        validation_fraction: share of the training clips that is held out, by whole speakers.
-        split_seed: which training speakers are held out.
+        source: folder with `AudioWAV` (or `AudioMP3`), `VideoFlash` and `processedResults`.
+        train_list: the OGM-GE authors' CSV file of training clips, with rows `id,EMOTION`; a path relative to `source`,
+            or absolute. In their lists all speakers are in both splits; without lists, whole speakers form the test
+            split.
+        test_list: the authors' CSV file of test clips, in the same form.
+        test_fraction: share of the speakers that forms the test split if no lists are given.
+        validation_fraction: share of the training clips that is held out, in whole speakers.
+        split_seed: seed that selects the training speakers to hold out.
     """
 
     name: Literal["cremad"] = "cremad"
@@ -43,13 +44,14 @@ class CremaD(HoldOutOptions):
     def mistakes(self) -> Iterator[str]:
         yield from super().mistakes()
         if (self.train_list is None) != (self.test_list is None):
-            yield "`train_list` and `test_list` must be given both, or neither"
+            yield "`train_list` and `test_list` must be set together, or neither of them"
 
     def index(self) -> Index:
-        """The clips of the authors' lists, else of `summaryTable.csv`, else those found.
+        """Return the clips of the authors' lists, else of `summaryTable.csv`, else those found on disk.
 
         Raises:
-            DatasetError: no folder, broken rows, files that git-lfs has not fetched, or no clips.
+            DatasetError: if the folder is missing, rows are broken, Git LFS has not fetched the files, or no clip is
+                found.
         """
         source = build.folder(self.source, "CREMA-D's AudioWAV and VideoFlash")
         videos = {path.stem: path for path in build.walk(source)}
@@ -66,18 +68,18 @@ class CremaD(HoldOutOptions):
         return self.gather(rows, find, EMOTIONS, source, expected_rows=ROWS, notes=notes)
 
     def _rows(self, source: Path, there: Sequence[str]) -> tuple[list[build.Row], list[str]]:
-        """What is listed, in its split, and what to say of the list and the split."""
+        """Return the rows with their splits, and notes on the list and the split."""
         if self.train_list is not None and self.test_list is not None:
             rows = [*_authors_rows(source, self.train_list, "train"), *_authors_rows(source, self.test_list, "test")]
-            return rows, [f"split: the authors' lists ({build.split_counts(rows)}); speakers are on both sides"]
+            return rows, [f"split: the authors' lists ({build.split_counts(rows)}); speakers are in both splits"]
         ids, notes = _ids(source, there)
         test = splits.draw((name[:4] for name in ids), self.test_fraction, TEST_SEED)
         rows = [_row(name, "test" if name[:4] in test else "train") for name in ids]
-        said = f"split: by speaker, test {', '.join(sorted(test))} ({build.split_counts(rows)})"
+        said = f"split: by speaker, test speakers {', '.join(sorted(test))} ({build.split_counts(rows)})"
         return rows, [*notes, said]
 
     def settings(self) -> Settings:
-        """22,050 Hz, the first three seconds of the tiled audio: log spectrograms of 257 x 188."""
+        """Return settings for 257 x 188 log spectrograms: the first three seconds of the tiled audio at 22,050 Hz."""
         return {
             "audio": Audio(sample_rate_hz=22050, seconds=3.0, n_fft=512, hop=353, tile=True),
             "visual": self.images,
@@ -85,19 +87,19 @@ class CremaD(HoldOutOptions):
 
 
 def _ids(source: Path, there: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The ids of `summaryTable.csv`, or else those found; and what to say of that."""
+    """Return the ids of `summaryTable.csv`, or else those found on disk, and notes on them."""
     table = source / "processedResults" / "summaryTable.csv"
     if table.is_file():
         return list_files.read_columns(table, ["FileName"], lambda row: _parse(row["FileName"])[0]), []
     ids = [name for name in there if ID.fullmatch(name)]
-    return ids, [f"no {table.relative_to(source)}: the clips are those found"]
+    return ids, [f"no {table.relative_to(source)}: the clips are those found on disk"]
 
 
 def _parse(name: str) -> tuple[str, str]:
-    """A clip's id and its emotion."""
+    """Return a clip's id and its emotion."""
     found = ID.fullmatch(name)
     if found is None:
-        raise ValueError(f"an id is like 1001_IEO_ANG_HI, but this one is {name!r}")
+        raise ValueError(f"an id must look like 1001_IEO_ANG_HI, but is {name!r}")
     if found[2] not in EMOTIONS:
         raise ValueError(f"the emotion must be one of {', '.join(EMOTIONS)}, but is {found[2]!r}")
     return name, found[2]
@@ -112,7 +114,7 @@ def _authors_rows(source: Path, name: str, split: SplitName) -> list[build.Row]:
         list_files.check_cells(cells, 2)
         id_, emotion = _parse(cells[0])
         if emotion != cells[1]:
-            raise ValueError(f"the id says {emotion}, the second cell {cells[1]}")
+            raise ValueError(f"the id says {emotion}, but the second cell says {cells[1]}")
         return _row(id_, split)
 
     path = build.list_file(source, name, f"{split}_list")

@@ -1,8 +1,8 @@
-"""The demo: handwritten digits, each with the telephone keypad tone of the digit on a noisy line.
+"""The demo: handwritten digits, each paired with its telephone keypad tone on a noisy line.
 
 The images are real handwriting (`sklearn.datasets.load_digits`: 1,797 images of 8 x 8 pixels, Alpaydin and Kaynak,
-UCI); the tones are synthesised (DTMF, ITU-T Q.23) and take the same audio path as every other data set's.
-Nothing is downloaded. Neither modality is enough alone, and the tones are learnt faster than the handwriting.
+UCI). The tones are synthesised (DTMF, ITU-T Q.23) and become spectrograms in the same way as other audio. Nothing is
+downloaded. Neither modality is enough alone, and the tones are learnt faster than the handwriting.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from datasets.store.settings import COUNT, check_bounds
 
 SAMPLE_RATE_HZ = 8000
 SECONDS = 0.5
-CANVAS = 12  # pixels a side
+CANVAS = 12  # pixels per side
 PIXEL_NOISE = 0.2
 VALIDATION_IMAGES, TEST_IMAGES = 400, 397
 LOW_HZ = np.array([941, 697, 697, 697, 770, 770, 770, 852, 852, 852], dtype=float)  # of the digits 0 to 9
@@ -34,12 +34,12 @@ Indices = NDArray[np.int64]
 
 
 def tones(digits: NDArray[np.int64], snr_db: tuple[float, float], rng: np.random.Generator) -> Floats:
-    """Keypad tones in white noise: of random length, place, phase and twist, at a random signal-to-noise ratio.
+    """Return keypad tones in white noise, with random length, position, phase, twist and signal-to-noise ratio.
 
     Args:
-        digits: [N], 0 to 9.
-        snr_db: lowest and highest ratio of the tone's power to the noise's.
-        rng: where all chance comes from.
+        digits: digits from 0 to 9, [N].
+        snr_db: lowest and highest signal-to-noise ratio.
+        rng: source of all randomness.
 
     Returns:
         [N, samples], in [-1, 1].
@@ -48,7 +48,7 @@ def tones(digits: NDArray[np.int64], snr_db: tuple[float, float], rng: np.random
     time = np.arange(samples) / SAMPLE_RATE_HZ
     length = rng.uniform(0.1, 0.4, (n, 1))
     begin = rng.uniform(0.0, SECONDS - length)
-    twist = 10 ** (rng.uniform(-4.0, 4.0, (n, 1)) / 20)  # of the high tone over the low one
+    twist = 10 ** (rng.uniform(-4.0, 4.0, (n, 1)) / 20)  # amplitude ratio of the high tone to the low tone
     phase = rng.uniform(0.0, 2 * np.pi, (2, n, 1))
     low = np.sin(2 * np.pi * LOW_HZ[digits][:, None] * time + phase[0])
     high = twist * np.sin(2 * np.pi * HIGH_HZ[digits][:, None] * time + phase[1])
@@ -61,7 +61,7 @@ def tones(digits: NDArray[np.int64], snr_db: tuple[float, float], rng: np.random
 
 
 def place_images(images: Floats, rng: np.random.Generator) -> Floats:
-    """Handwriting at a random place of a larger, noisy canvas: [N, 8, 8] in [0, 1] -> [N, 12, 12]."""
+    """Place images at random positions on a larger, noisy canvas: [N, 8, 8] in [0, 1] -> [N, 12, 12]."""
     n, side = len(images), images.shape[1]
     canvas = rng.normal(0.0, PIXEL_NOISE, (n, CANVAS, CANVAS))
     for i, (top, left) in enumerate(rng.integers(0, CANVAS - side + 1, (n, 2))):
@@ -74,10 +74,10 @@ class Digits:
     """Options of the demo's data set.
 
     Args:
-        seed: what the tones, the noise and the places of the digits are drawn from.
-        snr_db: lowest and highest signal-to-noise ratio of the tones, in dB; louder tones make the audio lead more.
-        tones_per_image: samples made of each image, with tones and places of their own.
-        split_seed: which images of the training part are held out for validation.
+        seed: seed of the tones, the noise and the positions of the digits.
+        snr_db: lowest and highest signal-to-noise ratio of the tones, in dB; louder tones help the audio lead.
+        tones_per_image: number of samples made from each image, each with its own tone and position.
+        split_seed: seed that selects the images to hold out for validation.
     """
 
     __pydantic_config__: ClassVar[dict[str, object]] = {"extra": "forbid", "strict": True}
@@ -96,11 +96,11 @@ class Digits:
         check_bounds(self)
 
     def open(self) -> InMemory:
-        """1,000 images for training and 400 for validation; the 397 of the test split are made when asked for."""
+        """Return samples of 1,000 training and 400 validation images, and of 397 test images on demand."""
         from sklearn.model_selection import train_test_split
 
         _, labels, rest, test = _handwriting()
-        lowest, highest = self.snr_db  # a file has a list, which no cache can look up
+        lowest, highest = self.snr_db  # from a file it is a list, which cannot be a cache key
         samples = _all_but_test(self.seed, (lowest, highest), self.tones_per_image)
         parts = train_test_split(
             np.arange(len(rest)), test_size=VALIDATION_IMAGES, stratify=labels[rest], random_state=self.split_seed
@@ -120,7 +120,7 @@ def _fingerprint(*splits: Split) -> str:
 
 @lru_cache(maxsize=1)
 def _handwriting() -> tuple[Floats, Indices, Indices, Indices]:
-    """The images in [0, 1] and their digits; which of them are for training and validation, which for the test."""
+    """Return the images in [0, 1], their digits, the indices for training and validation, and those for the test."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -131,12 +131,12 @@ def _handwriting() -> tuple[Floats, Indices, Indices, Indices]:
 
 @lru_cache(maxsize=1)
 def _all_but_test(seed: int, snr_db: tuple[float, float], tones_per_image: int) -> Split:
-    """Of all images that are not the test's: what a process keeps while it opens one split of them after the other."""
+    """Return the samples of all images outside the test split; cached, since a process opens many splits of them."""
     return _samples(seed, snr_db, tones_per_image, _handwriting()[2])
 
 
 def _samples(seed: int, snr_db: tuple[float, float], tones_per_image: int, index: Indices) -> Split:
-    """Each image's tones and places depend on the image and the seed alone, not on the split it is in."""
+    """Return samples whose tones and positions depend only on the image and the seed, not on the split."""
     images, labels, _, _ = _handwriting()
     audio, visual = [], []
     for i in index:
@@ -151,6 +151,6 @@ def _samples(seed: int, snr_db: tuple[float, float], tones_per_image: int, index
 
 
 def _select(samples: Split, images: Indices, each: int) -> Split:
-    """The samples of some images, of which each has so many."""
+    """Return the samples of some images, `each` per image."""
     index = torch.from_numpy((images[:, None] * each + np.arange(each)).ravel())
     return Split({name: value[index] for name, value in samples.x.items()}, samples.y[index])

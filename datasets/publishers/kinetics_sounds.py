@@ -1,4 +1,4 @@
-"""Kinetics-Sounds: the classes of Kinetics-400 that can be both seen and heard (Arandjelovic and Zisserman, 2017)."""
+"""Kinetics-Sounds: the classes of Kinetics-400 that are both seen and heard (Arandjelovic and Zisserman, 2017)."""
 
 from __future__ import annotations
 
@@ -22,25 +22,24 @@ CLASSES = (
     "playing trombone", "playing trumpet", "playing violin", "playing xylophone", "ripping paper", "shoveling snow",
     "shuffling cards", "singing", "stomping grapes", "tap dancing", "tapping guitar", "tapping pen", "tickling",
 )  # fmt: skip
-COLUMNS = ("label", "youtube_id", "time_start")  # and `time_end` and `split`, which nothing depends on
+COLUMNS = ("label", "youtube_id", "time_start")  # `time_end` and `split` are not used
 
 
 @dataclass(frozen=True, kw_only=True)
 class KineticsSounds(HoldOutOptions):
     """Options of Kinetics-Sounds.
 
-    A list is either Kinetics' own csv (a header with `label`, `youtube_id` and `time_start`), of which the rows of
-    other classes are skipped, or one as the OGM-GE authors': no header, rows of `{id}_{start},10,class`, where the
-    class is a name or a number from 0 in the sorted list of classes.
+    A list is a CSV file in one of two forms. Kinetics' own lists have a header with `label`, `youtube_id` and
+    `time_start`; rows of other classes are skipped. The OGM-GE authors' lists have no header and rows of
+    `{id}_{start},10,class`, where the class is a name, or a number from 0 in the sorted list of classes.
 
     Args:
-        source: folder of the videos, `{id}_{start}_{end}.mp4`, in it or in folders of it.
-        classes: two or more, named as in Kinetics' lists.
-        train_list: file that lists the training clips; from `source` where it is no whole path, as the next two.
-        validation_list: file of the validation clips; without one part of the training clips is held out.
-        test_list: file of the test clips; without one there is no test split.
-        validation_fraction: share of the training clips of each class that is held out, where there is no validation
-            list.
+        source: folder with the videos, `{id}_{start}_{end}.mp4`, directly in it or in subfolders.
+        classes: names of at least two classes, as in Kinetics' lists.
+        train_list: file that lists the training clips; as for the next two, a path relative to `source`, or absolute.
+        validation_list: file that lists the validation clips; if null, part of the training clips is held out.
+        test_list: file that lists the test clips; if null, there is no test split.
+        validation_fraction: share of each class's training clips that is held out if there is no validation list.
     """
 
     name: Literal["kinetics_sounds"] = "kinetics_sounds"
@@ -57,10 +56,11 @@ class KineticsSounds(HoldOutOptions):
             yield f"`classes` must be two or more different names, but got {twice or list(self.classes)}"
 
     def index(self) -> Index:
-        """The rows of the lists that are of our classes, and where their videos are.
+        """Return the listed clips of the selected classes with their videos.
 
         Raises:
-            DatasetError: no list, broken rows, a class that no list knows, no videos, or a class without any.
+            DatasetError: if a list is missing, rows are broken, a class is in no list, no video is found, or a class
+                has no clips.
         """
         source = build.folder(self.source, "Kinetics' videos and lists")
         classes = sorted(self.classes)
@@ -71,7 +71,7 @@ class KineticsSounds(HoldOutOptions):
         return self.gather(rows, build.youtube_finder(source, numbers=2), classes, source)
 
     def _rows(self, source: Path, classes: Sequence[str]) -> list[build.Row]:
-        """Of all lists, those of other classes too."""
+        """Return the rows of all lists, including those of other classes."""
         names: dict[SplitName, str | None] = {
             "train": self.train_list,
             "validation": self.validation_list,
@@ -88,7 +88,7 @@ class KineticsSounds(HoldOutOptions):
         return options if self.validation_list is None else options | {"held_out_fraction": None}
 
     def settings(self) -> Settings:
-        """16 kHz, 128 mel bands of 25 ms every 10 ms, 1,024 of them."""
+        """Return settings for 128 mel bands at 16 kHz: 1,024 windows of 25 ms, one every 10 ms."""
         audio = Audio(sample_rate_hz=16000, seconds=10.24, n_fft=400, hop=160, feature="mel_filter_bank")
         return {"audio": audio, "visual": self.images}
 
@@ -108,19 +108,19 @@ def _kinetics_row(row: Mapping[str, str], split: SplitName) -> build.Row:
 
 
 def _authors_row(cells: list[str], split: SplitName, classes: Sequence[str]) -> build.Row:
-    list_files.check_cells(cells, 3, ", and no first row names columns")
+    list_files.check_cells(cells, 3, "; there is no header with `label` and `youtube_id` either")
     key = build.youtube_start(cells[0], 1)
     if key is None:
-        raise ValueError(f"the first cell must be an id, _ and a start, but is {cells[0]!r}")
+        raise ValueError(f"the first cell must look like ID_START, but is {cells[0]!r}")
     return build.Row(f"{key[0]}_{key[1]:06d}", _class_name(cells[2], classes), split)
 
 
 def _class_name(cell: str, classes: Sequence[str]) -> str:
-    """A cell as it is, or the class of the number in it."""
+    """Return the class that a cell names, directly or by number."""
     if not (cell.isascii() and cell.isdigit()):
         return cell
     if int(cell) >= len(classes):
-        raise ValueError(f"a class must be a number below {len(classes)}, but is {cell}")
+        raise ValueError(f"a class number must be below {len(classes)}, but is {cell}")
     return classes[int(cell)]
 
 
@@ -132,5 +132,5 @@ def _check_known(unknown: set[str], others: set[str], source: Path) -> None:
         close = difflib.get_close_matches(name, others, n=1)
         said.append(f"{name!r}" + (f" (did you mean {close[0]!r}?)" if close else ""))
     raise DatasetError(
-        f"{source}: every name in `dataset.classes` must be in the lists, but they have no {', '.join(said)}"
+        f"{source}: every name in `dataset.classes` must occur in the lists, but they lack {', '.join(said)}"
     )

@@ -1,4 +1,4 @@
-"""Data of one's own: a CSV or Parquet file with a clip a row."""
+"""Custom data: a CSV or Parquet file with one row per clip."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SPLIT: dict[str, SplitName] = {
 }  # fmt: skip
 KINDS: dict[str, Literal["audio", "video"]] = {"audio": "audio", "visual": "video"}
 
-Files = Mapping[str, Source]  # modality -> where it is
+Files = Mapping[str, Source]  # modality -> its source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,26 +28,25 @@ class Table(HoldOutOptions):
     """Options of a table.
 
     Args:
-        source: the file, `.csv` (its first row names the columns) or `.parquet`; paths in it go from its folder.
-        video: the column of videos with sound; or else there are `audio` and `visual`, or one of them.
-        audio: the column of audio files, or of videos for their sound track.
-        visual: the column of videos, or of folders of JPEGs.
-        label: the column of classes.
-        split: the column of splits: train, validation (val, valid, dev) or test.
-        group: the column of what a held-out part must not tear (a speaker, a video cut into clips).
-        id: the column of names, unique to each clip; by default a clip is called as its video or audio file is in the
-            table.
-        begin: the column of the second at which a clip begins, where clips are parts of their files.
-        end: the column of the second at which it ends.
-        classes: names of all of them; none is those in the table.
-        validation_fraction: share of the training clips that is held out, of each class; needed where no row's split is
+        source: the table, `.csv` (with a header row) or `.parquet`; paths in it are relative to its folder.
+        video: column of videos with sound; if null, `audio`, `visual` or both are set instead.
+        audio: column of audio files, or of videos whose sound track is used.
+        visual: column of videos, or of folders of JPEG files.
+        label: column of class names.
+        split: column of splits: train, validation (or val, valid, dev) or test.
+        group: column of groups (a speaker, a video cut into clips) that are held out as a whole.
+        id: column of unique ids; by default a clip's id is the path of its video or audio file in the table.
+        begin: column of the second at which a clip begins, if clips are parts of files.
+        end: column of the second at which a clip ends.
+        classes: names of all classes; by default those in the table.
+        validation_fraction: share of each class's training clips that is held out; required if no row has the split
             validation.
-        sample_rate_hz: samples a second of the audio that the model sees; the files' is resampled to it.
-        seconds: how much audio the model sees of each clip.
-        n_fft: length of a spectrogram's window, in samples.
-        hop: step from window to window, in samples.
-        feature: what is made of the audio for the model to see.
-        stored_seconds: longest audio that is kept of a clip, from its begin.
+        sample_rate_hz: sample rate of the audio that the model sees; audio files are resampled to it.
+        seconds: length of the audio that the model sees of each clip.
+        n_fft: window length of the spectrogram, in samples.
+        hop: step between windows of the spectrogram, in samples.
+        feature: representation of the audio that the model sees.
+        stored_seconds: maximum length of the audio stored of a clip, from its begin.
     """
 
     name: Literal["table"] = "table"
@@ -71,14 +70,14 @@ class Table(HoldOutOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if (self.video is None) == (self.audio is None and self.visual is None):
-            raise ValueError("either `video` or `audio` and `visual` must name the columns of files")
+            raise ValueError("set either `video`, or `audio` or `visual` or both, to the columns of the files")
 
     def index(self) -> Index:
-        """The table's rows, and where their files are.
+        """Return the table's clips with their files.
 
         Raises:
-            DatasetError: no table or column, broken rows, no files, a label that is no class, or splits that are not
-                as `validation_fraction` says.
+            DatasetError: if the table or a column is missing, rows are broken, no file is found, a label is not a
+                class, or the splits do not match `validation_fraction`.
         """
         path = Path(self.source).expanduser().absolute()
         columns = [self.label, self.split, *self._columns.values(), self.group, self.id, self.begin, self.end]
@@ -87,7 +86,7 @@ class Table(HoldOutOptions):
         rows = read(path, wanted, self._row)
         listed = [row for row, _ in rows]
         self._check_validation(path, {row.split for row in listed})
-        files = {row.id: found for row, found in reversed(rows)}  # of an id that is listed again, its first
+        files = {row.id: found for row, found in reversed(rows)}  # the first row of an id counts
 
         def find(row: build.Row) -> Files | None:
             sources = {modality: _resolve(path.parent, source) for modality, source in files[row.id].items()}
@@ -97,12 +96,12 @@ class Table(HoldOutOptions):
 
     @property
     def _columns(self) -> dict[str, str]:
-        """Modality -> the column of its paths."""
+        """Column of paths of each modality."""
         columns = {"audio": self.video or self.audio, "visual": self.video or self.visual}
         return {modality: column for modality, column in columns.items() if column is not None}
 
     def _row(self, row: Mapping[str, str]) -> tuple[build.Row, Files]:
-        """A row, and its files with the paths as they are written."""
+        """Return a row, and its files with paths as they are in the table."""
         self._check_cells(row)
         split = SPLIT.get(row[self.split].casefold())
         if split is None:
@@ -119,19 +118,19 @@ class Table(HoldOutOptions):
         needed = filter(None, (self.label, *self._columns.values(), self.id))
         empty = [column for column in dict.fromkeys(needed) if not row[column]]
         if empty:
-            raise ValueError(f"nothing in the column {', '.join(empty)}")
+            raise ValueError(f"no value in column {', '.join(empty)}")
 
     def _part(self, row: Mapping[str, str]) -> tuple[float, float | None]:
-        """The seconds at which a clip begins and ends; None is the end of its files."""
+        """Return the seconds at which a clip begins and ends; an end of None is the end of its files."""
         begin_s = list_files.seconds(_cell(row, self.begin) or "0", "the begin")
         end = _cell(row, self.end)
         end_s = list_files.seconds(end, "the end") if end else None
         if end_s is not None and end_s <= begin_s:
-            raise ValueError(f"the clip must begin before it ends, but it has {begin_s:g} and {end_s:g}")
+            raise ValueError(f"the clip must begin before it ends, but its times are {begin_s:g} and {end_s:g}")
         return begin_s, end_s
 
     def _id(self, row: Mapping[str, str], begin_s: float) -> str:
-        """What a clip is called: its name, else its file, with the begin where there is such a column."""
+        """Return a clip's id: its cell, else its file, with the begin if there is such a column."""
         if self.id:
             return row[self.id]
         file = row[self._columns.get("visual") or self._columns["audio"]]
@@ -140,17 +139,17 @@ class Table(HoldOutOptions):
     def _check_validation(self, path: Path, splits: set[SplitName]) -> None:
         if "validation" in splits and self.validation_fraction is not None:
             raise DatasetError(
-                f"{path}: it has rows of the split validation, and `dataset.validation_fraction` asks to hold out "
-                f"others; leave one of the two"
+                f"{path}: some rows have the split validation, but `dataset.validation_fraction` also asks to hold out "
+                f"clips; remove one of the two"
             )
         if "validation" not in splits and self.validation_fraction is None:
             raise DatasetError(
-                f"{path}: no row's split is validation; set `dataset.validation_fraction` (0.1, say) to hold a part of "
-                f"the training clips out"
+                f"{path}: no row has the split validation; set `dataset.validation_fraction` (for example 0.1) to hold "
+                f"out part of the training clips"
             )
 
     def settings(self) -> Settings:
-        """Of the modalities that have a column."""
+        """Return the settings of the modalities that have a column."""
         audio = Audio(
             sample_rate_hz=self.sample_rate_hz,
             seconds=self.seconds,
@@ -164,14 +163,14 @@ class Table(HoldOutOptions):
 
 
 def _cell(row: Mapping[str, str], column: str | None) -> str:
-    """Nothing where there is no such column."""
+    """Return a cell's text, empty if there is no such column."""
     return row[column] if column else ""
 
 
 def _read_parquet(
     path: Path, columns: list[str], parse: Callable[[Mapping[str, str]], tuple[build.Row, Files]]
 ) -> list[tuple[build.Row, Files]]:
-    """`parse` of each row's texts, as `list_files.read_columns` has them."""
+    """Return `parse` of each row, whose values are text as in `list_files.read_columns`."""
     rows = [
         {column: "" if value is None else str(value).strip() for column, value in values.items()}
         for values in _parquet_rows(path, columns)
@@ -189,7 +188,7 @@ def _parquet_rows(path: Path, columns: list[str]) -> list[dict[str, Any]]:
         names = parquet.read_schema(path).names
         absent = [column for column in columns if column not in names]
         if absent:
-            raise DatasetError(f"{path}: expected the columns {', '.join(columns)}, but it has no {', '.join(absent)}")
+            raise DatasetError(f"{path}: expected the columns {', '.join(columns)}, but it lacks {', '.join(absent)}")
         rows: list[dict[str, Any]] = parquet.read_table(path, columns=columns).to_pylist()
     except (OSError, pyarrow.ArrowException) as error:
         raise DatasetError(f"{path}: expected a Parquet file, but it cannot be read ({error})") from error
@@ -197,7 +196,7 @@ def _parquet_rows(path: Path, columns: list[str]) -> list[dict[str, Any]]:
 
 
 def _resolve(folder: Path, source: Source) -> Source:
-    """A source with its path from the table's folder; a folder is one of images."""
+    """Return a source with its path relative to the table's folder; a folder is a source of images."""
     path = folder / source.paths[0].expanduser()
     if source.kind == "video" and path.is_dir():
         return Source("images", (path,))

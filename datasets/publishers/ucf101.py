@@ -1,4 +1,4 @@
-"""UCF101: 101 actions in videos of a few seconds (Soomro et al., 2012), with their optical flow."""
+"""UCF101: 101 actions in videos of a few seconds (Soomro et al., 2012), with optical flow."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from datasets.index.clips import Index, Source, SplitName
 from datasets.publishers.common import HoldOutOptions
 from datasets.store.settings import PART, Settings
 
-ROWS = 13320  # of each split: 9,537 + 3,783, 9,586 + 3,734, 9,624 + 3,696
+ROWS = 13320  # of each of the three splits: 9,537 + 3,783, 9,586 + 3,734, 9,624 + 3,696
 EXPECTED: dict[SplitName, str] = {"train": "Class/video.avi number", "test": "Class/video.avi"}
-CELLS: dict[SplitName, int] = {"train": 2, "test": 1}  # of a row of the split's list
+CELLS: dict[SplitName, int] = {"train": 2, "test": 1}  # cells of a row
 VIDEO = re.compile(r"v_\w+_g(?P<group>\d+)_c\d+")
 
 
@@ -25,17 +25,18 @@ class UCF101(HoldOutOptions):
     """Options of UCF101.
 
     Args:
-        source: folder of `UCF-101/{Class}/v_….avi` and of the lists; `jpegs_256/{video}` takes the place of the videos'
-            frames, and `tvl1_flow/u/{video}` and `tvl1_flow/v/{video}` that of flow computed from the videos.
-        split: which of the publisher's three divisions into training and test.
-        list_folder: folder of `classInd.txt`, `trainlist0N.txt` and `testlist0N.txt`; from `source`, as the next three.
-        films: folder of the videos, in it or in folders of it; it need not be there where all else is.
-        pictures: folder of JPEGs that take the place of the videos' frames; it need not be there.
-        flow: folder of JPEGs of flow, in place of what is computed from the videos; it need not be there.
-        frames: how many the model sees of each clip, of images and of flow.
-        validation_fraction: share of the training clips of each class that is held out, by whole groups (videos cut
-            from one).
-        split_seed: which training groups are held out.
+        source: folder with the lists and the videos, `UCF-101/{Class}/v_….avi`. Frames in `jpegs_256/{video}` replace
+            those of the videos; flow in `tvl1_flow/u/{video}` and `tvl1_flow/v/{video}` is not computed again.
+        split: number of the publisher's division into training and test.
+        list_folder: folder with `classInd.txt`, `trainlist0N.txt` and `testlist0N.txt`; as for the next three, a path
+            relative to `source`, or absolute.
+        films: folder with the videos, directly in it or in subfolders; optional if frames and flow are given as JPEGs.
+        pictures: folder with JPEG files that replace the frames of the videos; optional.
+        flow: folder with JPEG files of flow; optional, without it flow is computed from the videos.
+        frames: number of frames that the model sees of each clip, both of images and of flow.
+        validation_fraction: share of each class's training clips that is held out, in whole groups (videos cut from one
+            recording).
+        split_seed: seed that selects the training groups to hold out.
     """
 
     name: Literal["ucf101"] = "ucf101"
@@ -47,7 +48,7 @@ class UCF101(HoldOutOptions):
     validation_fraction: float = field(default=0.1, metadata=PART)
 
     def index(self) -> Index:
-        """The rows of the split's two lists, and where their images and flow are."""
+        """Return the clips of the split's two lists with their images and flow."""
         source = build.folder(self.source, "UCF-101 and its lists")
         path = self._list(source, "classInd.txt")
         classes = list_files.read(path, _class, expected="a number and a class", separator=" ")
@@ -64,12 +65,12 @@ class UCF101(HoldOutOptions):
         return build.list_file(source / Path(self.list_folder).expanduser(), name, "list_folder")
 
     def settings(self) -> Settings:
-        """Images and flow; most of the videos have no sound."""
+        """Return settings for images and flow; most of the videos have no sound."""
         return {"visual": self.images, "flow": self.images}
 
 
 class _Files:
-    """Videos and folders by the video's name in small letters: `v_HandStandPushups_…` is of class HandstandPushups."""
+    """Videos and folders by name, in lower case: `v_HandStandPushups_…` belongs to the class HandstandPushups."""
 
     def __init__(self, source: Path, videos: str, images: str, flow: str) -> None:
         top, given = (source / Path(name).expanduser() for name in (videos, flow))
@@ -89,13 +90,13 @@ class _Files:
         return {"visual": visual, "flow": flow} if visual and flow else None
 
     def add_notes(self, index: Index) -> Index:
-        """The index, with what to say of where the flow comes from."""
+        """Return the index with notes on where the flow comes from."""
         computed = sum(len(clip.sources["flow"].paths) == 1 for clip in index.clips)
-        notes = [f"flow: {len(index.clips) - computed:,} clips have it as files, for {computed:,} it is computed"]
+        notes = [f"flow: {list_files.count(len(index.clips) - computed, 'clip')} from files, {computed:,} computed"]
         if self.without_flow:
             notes.append(
-                f"clips with images, but neither flow (u and v) nor a video to compute it from, which are therefore "
-                f"missing: {self.without_flow:,}"
+                f"clips missing because they have images, but neither flow (u and v) nor a video to compute it from: "
+                f"{self.without_flow:,}"
             )
         return replace(index, notes=(*index.notes, *notes))
 
@@ -107,18 +108,18 @@ def _folders(top: Path) -> Mapping[str, Path]:
 
 
 def _row(cells: list[str], split: SplitName, numbers: Mapping[int, str]) -> build.Row:
-    """A row of a list; only the training list tells the class's number."""
+    """Return a row of a list; only the training list holds class numbers."""
     list_files.check_cells(cells, CELLS[split])
     folder, _, name = cells[0].rpartition("/")
     video = name.removesuffix(".avi")
     parts = VIDEO.fullmatch(video)
     if parts is None:
-        raise ValueError(f"a video is called like v_Archery_g08_c01.avi, but this one is {name!r}")
+        raise ValueError(f"a video's name must look like v_Archery_g08_c01.avi, but is {name!r}")
     if folder not in numbers.values():
-        raise ValueError(f"{folder!r} is no class of classInd.txt")
+        raise ValueError(f"{folder!r} is not a class in classInd.txt")
     for cell in cells[1:]:
         if numbers.get(list_files.whole_number(cell, "the class")) != folder:
-            raise ValueError(f"in classInd.txt {cell} is not {folder}")
+            raise ValueError(f"{cell} is not the number of {folder} in classInd.txt")
     return build.Row(video, folder, split, group=f"{folder}_g{parts['group']}")
 
 

@@ -1,4 +1,4 @@
-"""VGGSound: ten-second videos of 309 sounds (Chen et al., ICASSP 2020), as its csv and its mirrors give them."""
+"""VGGSound: ten-second videos of 309 sounds (Chen et al., ICASSP 2020), as mirrors provide them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datasets.index.clips import Index, SplitName
 from datasets.publishers.common import HoldOutOptions
 from datasets.store.settings import PART, Audio, Settings
 
-ROWS = 199_467  # of vggsound.csv as its authors give it; about 197,957 of the videos are in a usual mirror
+ROWS = 199_467  # of the publisher's vggsound.csv; a typical mirror has 197,957 of the videos
 CLASSES = 309
 SPLIT: dict[str, SplitName] = {"train": "train", "test": "test"}
 HEADER = {"youtube id", "youtube_id", "ytid", "start seconds", "start", "train/test split"}
@@ -21,8 +21,8 @@ class VGGSound(HoldOutOptions):
     """Options of VGGSound.
 
     Args:
-        source: folder of the videos, `{id}_{start}.mp4`, in it or in folders of it, with the start padded or not.
-        csv: the list of id, start, label and split; from `source` where it is no whole path.
+        source: folder with the videos, `{id}_{start}.mp4`, directly in it or in subfolders; the start may be padded.
+        csv: list with id, start, label and split; a path relative to `source`, or absolute.
     """
 
     name: Literal["vggsound"] = "vggsound"
@@ -30,18 +30,18 @@ class VGGSound(HoldOutOptions):
     validation_fraction: float = field(default=0.1, metadata=PART)
 
     def index(self) -> Index:
-        """The rows of the csv, and where their videos are."""
+        """Return the clips of the list with their videos."""
         source = build.folder(self.source, "VGGSound's videos and vggsound.csv")
         rows = list_files.read(
             build.list_file(source, self.csv, "csv"), _row, expected="id,start,label,train|test", header=HEADER
         )
         classes = {row.label for row in rows}
-        notes = [f"the list names {len(classes)} classes, of {CLASSES}"] if len(classes) != CLASSES else []
+        notes = [f"the list names {len(classes)} of {CLASSES} classes"] if len(classes) != CLASSES else []
         find = build.youtube_finder(source, numbers=1)
         return self.gather(rows, find, classes, source, expected_rows=ROWS, notes=notes)
 
     def settings(self) -> Settings:
-        """16 kHz, five seconds of audio: log spectrograms of 129 x 626."""
+        """Return settings for 129 x 626 log spectrograms: five seconds of audio at 16 kHz."""
         return {"audio": Audio(sample_rate_hz=16000, seconds=5.0, n_fft=256, hop=128), "visual": self.images}
 
 

@@ -1,1 +1,1 @@
-"""The store: clips decoded once, in shards that never change."""
+"""Store: clips decoded once, in shards that never change."""

@@ -1,7 +1,7 @@
-"""A store at a URI: each machine copies it once to its own disk, and all its processes map that copy.
+"""Local copies of stores at URIs: each machine copies a store once, and all its processes map that copy.
 
-A copy's folder is named by the store's content, so that it is never of another; its manifest comes last, so that a
-copy that was cut short is none.
+The name of a copy's folder depends on the store's content, so different stores never share a copy. The manifest is
+written last, so an interrupted copy is never taken for a whole one.
 """
 
 from __future__ import annotations
@@ -24,35 +24,35 @@ from datasets.store.remote import Remote, RemoteError, local_folder
 from datasets.store.shards import TEMPORARY, Shard
 from datasets.store.store import MANIFEST, Manifest, Store, StoreError, no_store_error
 
-FOLDER = "OGMGE_STORES"  # environment variable: where the copies are
+FOLDER = "OGMGE_STORES"  # environment variable: folder of the copies
 READINGS = "test_readings"
 
 log = logging.getLogger(__name__)
 
 
 def home() -> Path:
-    """Where this machine's copies are: $OGMGE_STORES, else the user's cache."""
+    """Return the folder of this machine's copies: $OGMGE_STORES, else one in the user's cache."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(os.environ.get(FOLDER) or f"{cache}/ogmge/stores").expanduser().absolute()
 
 
 def local_store(store: str) -> Store:
-    """The store at a path, or this machine's copy of the one at a URI, which is made where it is not there yet.
+    """Open the store at a path, or this machine's copy of the store at a URI, which is made first if necessary.
 
     Raises:
-        StoreError: not prepared, of another version, or damaged.
-        RemoteError: it cannot be reached.
-        OSError: this machine's disk is full.
+        StoreError: if the store is not prepared, has another format version, or is corrupt.
+        RemoteError: if the URI cannot be reached.
+        OSError: if this machine's disk is full.
     """
     folder = local_folder(store)
     return Store(_copy(store), origin=store) if folder is None else Store(folder)
 
 
 def record(store: Store, line: dict[str, str]) -> None:
-    """Puts a reading of test clips on record: a line of `test_readings.jsonl`, or where it was copied from a new file.
+    """Log a read of the test split as a line of `test_readings.jsonl`; at a URI each read is a new file instead.
 
     Raises:
-        RemoteError, OSError: it cannot be written.
+        RemoteError, OSError: if the log cannot be written.
     """
     text = json.dumps(line, ensure_ascii=False) + "\n"
     if store.origin is None:
@@ -66,32 +66,33 @@ def record(store: Store, line: dict[str, str]) -> None:
 
 
 def upload(folder: Path, store: str) -> None:
-    """Copies a prepared folder to a URI, the manifest last; what is there already is kept. The folder becomes this
-    machine's copy.
+    """Upload a prepared folder to a URI, the manifest last; the folder becomes this machine's copy.
+
+    Nothing is uploaded if the URI already holds this store.
 
     Raises:
-        StoreError: another store is there.
-        RemoteError: it cannot be written.
+        StoreError: if the URI holds another store.
+        RemoteError: if the URI cannot be written to.
     """
     there, remote = Store(folder), Remote(store)
     content = (folder / MANIFEST).read_bytes()
     known = remote.read(MANIFEST)
     if known not in (None, content):
         raise StoreError(
-            f"another store is at {store} already, and {folder} was prepared now: choose another `dataset.store`, or "
-            "delete what is there"
+            f"{store} already holds a different store than the one just prepared in {folder}: choose another "
+            "`dataset.store`, or delete the store there"
         )
     if known is None:
         for shard in there.manifest.shards:
-            log.info("%s to %s", shard.file, store)
+            log.info("uploading %s to %s", shard.file, store)
             remote.put(folder / shard.file, shard.file)
         remote.put(folder / MANIFEST, MANIFEST)
-    with suppress(OSError):  # the copy is there already
+    with suppress(OSError):  # the copy already exists
         folder.rename(_folder_of(there.manifest, there.fingerprint))
 
 
 def staging_folder(store: str) -> Path:
-    """Where a store that is to go to a URI is prepared on this machine."""
+    """Return the folder on this machine in which a store for a URI is prepared."""
     return home() / f"prepare-{hashlib.sha256(store.encode()).hexdigest()[:16]}"
 
 
@@ -100,7 +101,7 @@ def _folder_of(manifest: Manifest, fingerprint: str) -> Path:
 
 
 def _copy(store: str) -> Path:
-    """This machine's copy, whole."""
+    """Return the folder of this machine's complete copy."""
     remote = Remote(store)
     content = remote.read(MANIFEST)
     if content is None:
@@ -115,10 +116,10 @@ def _copy(store: str) -> Path:
 
 
 def _fetch_all(remote: Remote, of_store: Sequence[Shard], folder: Path) -> None:
-    """Copies the shards that a folder lacks."""
+    """Copy the shards that are missing in a folder."""
     missing = [shard for shard in of_store if _size(folder / shard.file) != shard.bytes]
     if missing:
-        log.info("copying %s to %s once: %.3g GB", remote.where, folder, sum(s.bytes for s in missing) / 1e9)
+        log.info("copying %s to %s (only once): %.3g GB", remote.where, folder, sum(s.bytes for s in missing) / 1e9)
     for shard in missing:
         _fetch(remote, shard, folder)
 
@@ -134,9 +135,9 @@ def _fetch(remote: Remote, shard: Shard, folder: Path) -> None:
     part = folder / f".{shard.file}.copy{TEMPORARY}"
     try:
         if not remote.get(shard.file, part):
-            raise StoreError(f"{remote.where}/{shard.file} is missing: copy the store there again")
+            raise StoreError(f"{remote.where}/{shard.file} is missing: upload the store again")
         if shards.digest(part) != shard.sha256:
-            raise StoreError(f"{remote.where}/{shard.file} is not what was prepared: copy the store there again")
+            raise StoreError(f"{remote.where}/{shard.file} is corrupt: upload the store again")
         part.replace(folder / shard.file)
     finally:
         part.unlink(missing_ok=True)
@@ -144,13 +145,13 @@ def _fetch(remote: Remote, shard: Shard, folder: Path) -> None:
 
 @contextmanager
 def _lock(folder: Path) -> Iterator[None]:
-    """The folder for this process alone: others that want the same copy wait for it."""
+    """Lock a folder for this process; others that need the same copy wait."""
     with ExitStack() as stack:
         try:
             stack.enter_context(lock_folder(folder))
         except OSError as error:
             raise RemoteError(
-                f"{folder}, where this machine would keep a copy of the store, cannot be written ({error.strerror}): "
-                f"set {FOLDER} to a folder that can"
+                f"{folder}, the folder for this machine's copy of the store, cannot be written ({error.strerror}): "
+                f"set {FOLDER} to a writable folder"
             ) from error
         yield

@@ -1,4 +1,4 @@
-"""Media files to what a store holds of them: JPEGs, evenly spaced over a clip, and mono samples of 16 bits."""
+"""Encoding of media files for a store: evenly spaced JPEGs, and mono audio of 16 bits."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
     from av.stream import Stream
     from av.video.frame import VideoFrame
 
-Pixels = NDArray[np.uint8]  # [height, width, 3], or [height, width] where grey
+Pixels = NDArray[np.uint8]  # [height, width, 3], or [height, width] if grey
 Samples = NDArray[np.float32]  # [samples], in [-1, 1]
 
-SHORTEST_S = 0.1  # of audio: less tells nothing of a clip
-CUT_SHORT = 0.9  # a file that holds less than this share of the length it declares was cut short
-COUNTED = {"mov", "avi", "flv", "wav", "matroska"}  # containers whose length is declared, not guessed
-PRE_ROLL_S = 0.5  # decoded and thrown away before a clip's begin: audio needs the packets before it
-FULL_SCALE = 32768  # of samples of 16 bits
+SHORTEST_S = 0.1  # minimum length of audio
+CUT_SHORT = 0.9  # a file shorter than this share of its declared length counts as truncated
+COUNTED = {"mov", "avi", "flv", "wav", "matroska"}  # containers that declare their length instead of guessing it
+PRE_ROLL_S = 0.5  # decoded before a clip's begin and dropped: audio needs the packets before it
+FULL_SCALE = 32768  # of 16-bit samples
 
 
 class Unusable(Exception):
-    """A clip that cannot be used. The reason begins with constant words ("no sound: …"), by which they are counted."""
+    """Clip that cannot be used. Its reason begins with fixed words ("no sound: …"), by which reasons are counted."""
 
 
 def even_positions(there: int, wanted: int) -> list[int]:
-    """Positions of `wanted` of `there` things: the middles of as many equal parts, or all where there are fewer.
+    """Return `wanted` of `there` positions: the middles of equal parts, or all positions if there are fewer.
 
     >>> even_positions(100, 4), even_positions(3, 4)
     ([12, 37, 62, 87], [0, 1, 2])
@@ -46,13 +46,13 @@ def even_positions(there: int, wanted: int) -> list[int]:
 
 
 def frames(source: Source, per_clip: int, short_side: int, quality: int) -> list[bytes]:
-    """Colour JPEGs, evenly spaced over a video's part (`video`), or those of a folder (`images`).
+    """Return colour JPEGs, evenly spaced over part of a video (`video`) or over a folder's JPEG files (`images`).
 
-    JPEGs of a folder that are small enough are taken as they are.
+    JPEG files that are small enough are not encoded again.
 
     Raises:
-        Unusable: there are none, or they cannot be decoded.
-        OSError: a file cannot be read.
+        Unusable: if there are no frames, or they cannot be decoded.
+        OSError: if a file cannot be read.
     """
     if source.kind == "images":
         files = list_images(source.paths[0])
@@ -62,13 +62,13 @@ def frames(source: Source, per_clip: int, short_side: int, quality: int) -> list
 
 
 def audio(source: Source, sample_rate_hz: int, stored_seconds: float) -> bytes:
-    """A clip's audio: mono, int16 little endian, from `begin_s` on, at most `stored_seconds`.
+    """Return a clip's audio: mono, int16 little endian, from `begin_s` on, at most `stored_seconds` long.
 
-    It is as long as the clip, to the sample: what an AAC encoder adds is taken away, what a stream lacks is silence.
+    Its length is that of the clip, to the sample: padding from an AAC encoder is removed, missing audio is silence.
 
     Raises:
-        Unusable: there is no audio, or it cannot be decoded, or is too short.
-        OSError: the file cannot be read.
+        Unusable: if there is no audio, or it cannot be decoded or is too short.
+        OSError: if the file cannot be read.
     """
     with open_media(source.paths[0]) as container:
         stream = _audio_stream(container)
@@ -78,9 +78,9 @@ def audio(source: Source, sample_rate_hz: int, stored_seconds: float) -> bytes:
     there = len(wave) / rate
     expected = min(wanted, declared - source.begin_s) if declared else there
     if there < CUT_SHORT * expected:
-        raise Unusable(f"cannot be decoded: cut short, {there:.1f} s of {expected:.1f} s of sound")
+        raise Unusable(f"cannot be decoded: truncated, {there:.1f} s of {expected:.1f} s of audio")
     if min(there, expected) < SHORTEST_S:
-        raise Unusable(f"too short: {there:.2f} s of sound from {source.begin_s:g} s on")
+        raise Unusable(f"too short: {there:.2f} s of audio from {source.begin_s:g} s on")
     length = round((expected if stream.duration is not None else min(expected, there)) * sample_rate_hz)
     fitted = np.zeros(length, np.float32)
     resampled = _resample(wave, rate, sample_rate_hz)[:length]
@@ -89,16 +89,20 @@ def audio(source: Source, sample_rate_hz: int, stored_seconds: float) -> bytes:
 
 
 def decode_frames(source: Source, choose: Callable[[int], Sequence[int]]) -> Iterator[tuple[int, VideoFrame]]:
-    """Of a video's part, the frames at the rising positions that `choose` gives of how many there are.
+    """Yield frames of a part of a video at selected positions.
 
-    The packets are counted first, which is cheap; then the video is decoded up to the last position. A frame that the
-    decoder does not give has the next one in its place.
+    The packets are counted first, which is cheap; then the video is decoded up to the last position. If the decoder
+    skips a frame, the next one takes its place.
+
+    Args:
+        source: the video and its part.
+        choose: function from the number of frames to the positions, in rising order.
 
     Yields:
-        (position, frame).
+        Pairs (position, frame).
 
     Raises:
-        Unusable: there are no frames, none in the part, or they cannot be decoded.
+        Unusable: if the part has no frames, or they cannot be decoded.
     """
     with open_media(source.paths[0]) as container:
         times = _times(container, source)
@@ -110,11 +114,11 @@ def decode_frames(source: Source, choose: Callable[[int], Sequence[int]]) -> Ite
             given += 1
             yield positions[place], frame
     if 2 * given < len(positions):
-        raise Unusable(f"cannot be decoded: {given} of {len(positions)} frames")
+        raise Unusable(f"cannot be decoded: only {given} of {len(positions)} frames")
 
 
 def _due_frames(container: InputContainer, begin: float, due: Sequence[float]) -> Iterator[tuple[int, VideoFrame]]:
-    """The first frame at or after each time; of those with the same frame the last is named."""
+    """Yield the first frame at or after each time, with the index of the last time that it is the first for."""
     done = 0
     for frame in _decode(container, container.streams.video[0], begin):
         reached = bisect_right(due, _time(frame) - _start(container))
@@ -126,7 +130,7 @@ def _due_frames(container: InputContainer, begin: float, due: Sequence[float]) -
 
 
 def pixels(frame: VideoFrame, short_side: int, form: str) -> Pixels:
-    """A frame as `rgb24` or `gray`, turned as its video says, shrunk where its shorter side is longer than asked."""
+    """Return a frame as `rgb24` or `gray`, with the video's rotation, its shorter side at most `short_side` pixels."""
     scale = min(1.0, short_side / min(frame.width, frame.height))
     width, height = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
     shown = frame.reformat(width=width, height=height, format=form, interpolation="AREA", threads=1).to_ndarray()
@@ -134,7 +138,7 @@ def pixels(frame: VideoFrame, short_side: int, form: str) -> Pixels:
 
 
 def encode(image: Pixels, quality: int) -> bytes:
-    """A JPEG: of three channels, or grey."""
+    """Encode an image as a JPEG with three channels, or grey."""
     import simplejpeg
 
     grey = image.ndim == 2
@@ -148,12 +152,12 @@ def encode(image: Pixels, quality: int) -> bytes:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """The JPEG files of a folder, in the order of the numbers in their names (a path that is a file is that file)."""
+    """Return the JPEG files of a folder, sorted by the numbers in their names; the path of a file gives that file."""
     if folder.is_file():
         return [folder]
     files = [f for f in folder.iterdir() if f.suffix.lower() in {".jpg", ".jpeg"}]
     if not files:
-        raise Unusable("no picture: the folder holds no JPEG file")
+        raise Unusable("no picture: the folder has no JPEG files")
     return sorted(files, key=_numbers)
 
 
@@ -162,7 +166,7 @@ def _numbers(file: Path) -> tuple[list[int], str]:
 
 
 def load_small(file: Path, short_side: int, quality: int, *, grey: bool) -> bytes:
-    """A JPEG file as it is if it is whole, of the colours asked for and small enough, else made anew."""
+    """Return a JPEG file unchanged if it is small enough and has the wanted colours; else encode it again."""
     from av import VideoFrame
 
     data = file.read_bytes()
@@ -175,7 +179,7 @@ def load_small(file: Path, short_side: int, quality: int, *, grey: bool) -> byte
 
 
 def _decode_jpeg(name: str, data: bytes, colorspace: str) -> tuple[str, Pixels]:
-    """The colours of a JPEG file, and its pixels [H, W, C] in those asked for."""
+    """Return a JPEG file's own colour space, and its pixels [H, W, C] in the given one."""
     import simplejpeg
 
     if not data:
@@ -189,7 +193,12 @@ def _decode_jpeg(name: str, data: bytes, colorspace: str) -> tuple[str, Pixels]:
 
 @contextmanager
 def open_media(path: Path) -> Iterator[InputContainer]:
-    """A media file, and whatever FFmpeg says of it as `Unusable`; a file that cannot be read is an `OSError`."""
+    """Open a media file; FFmpeg's errors become `Unusable`.
+
+    Raises:
+        Unusable: if the file is empty, truncated, or FFmpeg fails.
+        OSError: if the file cannot be read.
+    """
     import av
     from av.error import FFmpegError
 
@@ -198,7 +207,7 @@ def open_media(path: Path) -> Iterator[InputContainer]:
     if not head:
         raise Unusable("empty file")
     _check_riff(head, path.stat().st_size)
-    only_itself = {"protocol_whitelist": "file"}  # a file that names others is not followed
+    only_itself = {"protocol_whitelist": "file"}  # do not open other files that it refers to
     try:
         with av.open(f"file:{path}", options=only_itself, metadata_errors="replace") as container:
             yield container
@@ -207,24 +216,24 @@ def open_media(path: Path) -> Iterator[InputContainer]:
 
 
 def _check_riff(head: bytes, size: int) -> None:
-    """WAV and AVI say how long they are, and FFmpeg takes a shorter file as it is (0 and 2^32 - 1 say nothing)."""
+    """Check the size that WAV and AVI files declare; FFmpeg accepts shorter files. 0 and 2^32 - 1 mean unknown."""
     said = int.from_bytes(head[4:], "little")
     if head.startswith(b"RIFF") and 0 < said < 2**32 - 1 and size < CUT_SHORT * said:
-        raise Unusable(f"cannot be decoded: cut short, {size:,} of {said + 8:,} bytes")
+        raise Unusable(f"cannot be decoded: truncated, {size:,} of {said + 8:,} bytes")
 
 
 def _limit(source: Source, longest: float = float("inf")) -> float:
-    """Seconds that the clip has at most."""
+    """Return the clip's maximum length in seconds."""
     return longest if source.end_s is None else min(longest, source.end_s - source.begin_s)
 
 
 def _start(container: InputContainer) -> float:
-    """The time of a file's begin, in seconds."""
+    """Return the time at which a file begins, in seconds."""
     return (container.start_time or 0) / 1e6
 
 
 def _declared_seconds(container: InputContainer, stream: Stream) -> float | None:
-    """Seconds from the file's begin to the stream's end, or None where the container only guesses."""
+    """Return the seconds from the file's begin to the stream's end, or None if the container only guesses them."""
     if container.format.name.partition(",")[0] not in COUNTED:
         return None
     if stream.duration is not None and stream.time_base is not None:
@@ -239,25 +248,25 @@ def _time(frame: Frame) -> float:
 
 def _audio_stream(container: InputContainer) -> Stream:
     if not container.streams.audio:
-        raise Unusable("no sound: the file has no sound track")
+        raise Unusable("no sound: the file has no audio track")
     return container.streams.audio[0]
 
 
 def _times(container: InputContainer, source: Source) -> list[float]:
-    """When each frame of a video's part is due, in seconds of the file; nothing is decoded."""
+    """Return the time of each frame in a part of a video, in seconds from the file's begin; nothing is decoded."""
     times = _packet_times(container)
     if not times:
-        raise Unusable("no picture: the file has no frames")
+        raise Unusable("no picture: the file has no video frames")
     _check_whole(container, times)
     end = source.begin_s + _limit(source)
     part = times[bisect_left(times, source.begin_s - 1e-6) : bisect_left(times, end)]
     if not part:
-        raise Unusable(f"too short: it ends at {times[-1]:.1f} s, and the clip begins at {source.begin_s:g} s")
+        raise Unusable(f"too short: it ends at {times[-1]:.1f} s, but the clip begins at {source.begin_s:g} s")
     return part
 
 
 def _packet_times(container: InputContainer) -> list[float]:
-    """When each frame of a video is due; nothing where it has none."""
+    """Return the time of each video frame of a file, in seconds from its begin."""
     return sorted(
         float(packet.pts * packet.time_base) - _start(container)
         for stream in container.streams.video[:1]
@@ -269,30 +278,30 @@ def _packet_times(container: InputContainer) -> list[float]:
 def _check_whole(container: InputContainer, times: Sequence[float]) -> None:
     stream = container.streams.video[0]
     if stream.frames and len(times) < CUT_SHORT * stream.frames:
-        raise Unusable(f"cannot be decoded: cut short, {len(times)} of {stream.frames} frames")
+        raise Unusable(f"cannot be decoded: truncated, {len(times)} of {stream.frames} frames")
     declared = _declared_seconds(container, stream)
     if declared and times[-1] < CUT_SHORT * declared - 1.0:
-        raise Unusable(f"cannot be decoded: cut short, {times[-1]:.1f} s of {declared:.1f} s of pictures")
+        raise Unusable(f"cannot be decoded: truncated, {times[-1]:.1f} s of {declared:.1f} s of video")
 
 
 def _packets(container: InputContainer, stream: Stream) -> Iterator[Any]:
-    """Up to the end of the file, or of what can be read of it."""
+    """Yield a stream's packets up to the end of the file, or up to the first that cannot be read."""
     from av.error import FFmpegError
 
     for _ in range(2):
-        # An IndexError is PyAV's where a stream turned up that the header does not name: it fails to flush, once.
+        # PyAV raises IndexError once, when it flushes, if the header does not list all streams.
         with suppress(FFmpegError, IndexError):
             yield from container.demux(stream)
             return
 
 
 def _decode(container: InputContainer, stream: Any, begin: float) -> Iterator[Any]:
-    """Frames from a little before `begin`, by one thread; packets that the decoder refuses are skipped."""
+    """Yield frames from shortly before `begin`, with one thread; packets that the decoder rejects are skipped."""
     from av.error import FFmpegError
 
     stream.thread_type, stream.codec_context.thread_count = "NONE", 1
     if begin > PRE_ROLL_S:
-        # A container that cannot be sought in is decoded from its begin.
+        # Without seeking, the container is decoded from its begin.
         with suppress(FFmpegError):
             container.seek(round((begin - PRE_ROLL_S) * 1e6) + (container.start_time or 0))
     for packet in _packets(container, stream):
@@ -301,24 +310,25 @@ def _decode(container: InputContainer, stream: Any, begin: float) -> Iterator[An
 
 
 def _wave(container: InputContainer, stream: Stream, begin: float, wanted: float) -> tuple[Samples, int]:
-    """Mono samples from `begin` on, `wanted` seconds if they are there, silence where the stream begins later."""
+    """Return up to `wanted` seconds of mono samples from `begin` on, with silence if the stream begins later, and the
+    sample rate."""
     parts, first, rate = _parts(container, stream, begin, begin + wanted)
     if not parts:
-        raise Unusable("no sound: the sound track cannot be decoded or is empty")
+        raise Unusable("no sound: the audio track cannot be decoded or is empty")
     shift = round((first - begin) * rate) if np.isfinite(first) else 0
     wave = np.concatenate([np.zeros(max(shift, 0), np.float32), *parts])[max(-shift, 0) :]
     return (wave[: round(wanted * rate)] if np.isfinite(wanted) else wave), rate
 
 
 def _parts(container: InputContainer, stream: Stream, begin: float, end: float) -> tuple[list[Samples], float, int]:
-    """Mono samples up to `end`, frame after frame; the second at which they begin, and how many there are in one."""
+    """Return mono samples up to `end`, one array per frame, the second at which they begin, and the sample rate."""
     parts: list[Samples] = []
     first, rate, held = 0.0, 0, 0
     for frame in _decode(container, stream, begin):
         if not parts:
             first, rate = _time(frame) - _start(container), frame.sample_rate
         elif frame.sample_rate != rate:
-            raise Unusable(f"cannot be decoded: the sound changes from {rate} to {frame.sample_rate} Hz")
+            raise Unusable(f"cannot be decoded: the sample rate changes from {rate} to {frame.sample_rate} Hz")
         parts.append(_mix_to_mono(frame.to_ndarray(), len(frame.layout.channels), frame.format.is_planar))
         held += len(parts[-1])
         if first + held / rate >= end:
@@ -327,7 +337,7 @@ def _parts(container: InputContainer, stream: Stream, begin: float, end: float) 
 
 
 def _mix_to_mono(values: NDArray[Any], channels: int, planar: bool) -> Samples:
-    """FFmpeg's samples of any kind, [channels, samples] or interleaved [1, samples x channels] -> their mean."""
+    """Return the mean over channels of FFmpeg's samples, [channels, samples] or interleaved [1, samples x channels]."""
     shaped = values if planar else values.reshape(-1, channels).T
     mixed = shaped.astype(np.float64).mean(axis=0)
     if values.dtype == np.uint8:
@@ -338,9 +348,9 @@ def _mix_to_mono(values: NDArray[Any], channels: int, planar: bool) -> Samples:
 
 
 def _resample(wave: Samples, rate: int, wanted_rate: int) -> Samples:
-    """By soxr, as `librosa.resample` does it, without librosa's import (2 s and 200 MB in each process).
+    """Resample with soxr, as `librosa.resample` does, without importing librosa (2 s and 200 MB per process).
 
-    Four times as fast as FFmpeg's default, and aliases below -138 dB instead of -16 dB.
+    This is four times as fast as FFmpeg's default, with aliases below -138 dB instead of -16 dB.
     """
     if rate == wanted_rate:
         return wave

@@ -1,4 +1,4 @@
-"""A file's lock: one process at a time, on one machine; the kernel gives it back however a process ends."""
+"""Lock on a file for one process of a machine at a time; the kernel releases it however the process ends."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ LOOK_S = 0.1
 
 @contextmanager
 def lock_file(path: Path, *, wait_s: float = math.inf) -> Iterator[None]:
-    """A file, made where it is missing, for this process alone until the end of the block.
+    """Lock a file for this process until the end of the block; create it if it is missing.
 
     Args:
-        path: of the file; its folder must be there.
-        wait_s: how long to wait for another process that has it.
+        path: path of the file, in an existing folder.
+        wait_s: maximum time to wait for another process, in seconds.
 
     Raises:
-        BlockingIOError: another process has it for longer.
-        OSError: the file cannot be written.
+        BlockingIOError: if another process still holds the lock after that time.
+        OSError: if the file cannot be written.
     """
     until = time.monotonic() + wait_s
     with path.open("ab") as lock:
@@ -37,8 +37,10 @@ def lock_file(path: Path, *, wait_s: float = math.inf) -> Iterator[None]:
 
 @contextmanager
 def lock_folder(folder: Path, *, wait_s: float = math.inf) -> Iterator[None]:
-    """A store's folder, made where it is missing, for this process alone, and without the temporary files of one that
-    was stopped. It raises what `lock_file` does."""
+    """Lock a store's folder for this process; create it if it is missing.
+
+    Temporary files of an interrupted process are deleted. The errors are those of `lock_file`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with lock_file(folder / "lock", wait_s=wait_s):
         for stale in folder.glob(f".*{TEMPORARY}"):
@@ -47,7 +49,7 @@ def lock_folder(folder: Path, *, wait_s: float = math.inf) -> Iterator[None]:
 
 
 def _try_lock(handle: int) -> bool:
-    """Whether the lock could be taken."""
+    """Try to take the lock; return whether that succeeded."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,6 +1,6 @@
 """Optical flow as grey JPEGs, u0 v0 u1 v1 …: the publisher's, or computed from the video.
 
-A displacement of -20 to 20 pixels from a frame to the next is a grey level of 0 to 255, the publishers' own scale.
+Displacements of -20 to 20 pixels between successive frames map to grey levels 0 to 255, as in the publishers' files.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ BOUND_PX = 20.0
 
 
 def flow(source: Source, per_clip: int, short_side: int, quality: int) -> list[bytes]:
-    """`per_clip` pairs of grey JPEGs, evenly spaced: of two folders (u, v), or computed from a video.
+    """Return `per_clip` evenly spaced pairs of grey JPEGs: from two folders (u, v), or computed from a video.
 
     Raises:
-        Unusable: there are none, or they cannot be decoded.
-        OSError: a file cannot be read.
+        Unusable: if there are no images, or they cannot be decoded.
+        OSError: if a file cannot be read.
     """
     if len(source.paths) == 1:
         return [encode(image, quality) for image in _compute(source, per_clip, short_side)]
@@ -42,7 +42,7 @@ def flow(source: Source, per_clip: int, short_side: int, quality: int) -> list[b
 
 
 def to_grey(displacement: NDArray[np.float32]) -> Pixels:
-    """Pixels of displacement to grey levels.
+    """Convert displacements in pixels to grey levels.
 
     >>> to_grey(np.array([-30, -20, 0, 20, 30], np.float32)).tolist()
     [0, 0, 128, 255, 255]
@@ -54,12 +54,12 @@ def to_grey(displacement: NDArray[np.float32]) -> Pixels:
 def _pairs(across: Path, down: Path) -> list[tuple[Path, Path]]:
     u, v = list_images(across), list_images(down)
     if [f.name for f in u] != [f.name for f in v]:
-        raise Unusable(f"cannot be decoded: {len(u)} images of u and {len(v)} of v, not of the same names")
+        raise Unusable(f"cannot be decoded: the names of the images differ ({len(u)} of u, {len(v)} of v)")
     return list(zip(u, v, strict=True))
 
 
 def _compute(source: Source, per_clip: int, short_side: int) -> Iterator[Pixels]:
-    """u0, v0, u1, v1 …, by dense inverse search (Kroeger et al., ECCV 2016) between frames of the stored size."""
+    """Yield u0, v0, u1, v1 …, by dense inverse search (Kroeger et al., ECCV 2016) between frames of the stored size."""
     import cv2
 
     search: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
@@ -74,11 +74,11 @@ def _compute(source: Source, per_clip: int, short_side: int) -> Iterator[Pixels]
     finally:
         cv2.setNumThreads(threads)
     if not computed:
-        raise Unusable("too short: no two frames that follow each other, and flow needs two")
+        raise Unusable("too short: optical flow needs two successive frames")
 
 
 def _successive_frames(source: Source, per_clip: int, short_side: int) -> Iterator[tuple[Pixels, Pixels]]:
-    """Grey frames at evenly spaced positions of a video, each with the next one."""
+    """Yield grey frames at evenly spaced positions of a video, each with the next frame."""
     starts: set[int] = set()
 
     def choose(there: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""From a data set's list to its store, in parallel; stopped at any point, it goes on and ends with the same bytes."""
+"""Preparation of a store, in parallel. It can be stopped and resumed at any point and ends with the same bytes."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from datasets.index.clips import SPLITS, Clip, Index
+from datasets.index.list_files import count
 from datasets.registry import DatasetError
 from datasets.store import shards
 from datasets.store.lock import lock_folder
@@ -27,22 +28,22 @@ from datasets.store.settings import Audio, Settings, stored_settings
 from datasets.store.shards import Shard, ShardResult, Task, make_shard
 from datasets.store.store import MANIFEST, VERSION, Manifest, Store, StoreError, differences, reasons
 
-Progress = Callable[[int, int, int], None]  # clips done, all clips, clips quarantined
+Progress = Callable[[int, int, int], None]  # number of clips done, of all clips, of quarantined clips
 
 PLAN = "plan.json"
-PLANNED = {"version", "name", "settings", "clips", "clips_per_shard", "listing"}  # what stands in it
+PLANNED = {"version", "name", "settings", "clips", "clips_per_shard", "listing"}  # its keys
 ANOTHER = "choose another folder (`dataset.store`), or delete this one"
-SHOWN = 20  # mistakes of a list that are shown at once
+SHOWN = 20  # maximum number of errors shown at once
 
 
 class Parallel(Protocol):
-    """Calls a function on each of some tasks, in any order, in other processes: both can be pickled."""
+    """Parallel map: calls a function on tasks in any order, in other processes; both can be pickled."""
 
     def __call__(self, function: Callable[[Task], ShardResult], tasks: Sequence[Task]) -> Iterator[ShardResult]: ...
 
 
 class TooManyQuarantined(DatasetError):
-    """More clips cannot be used than was allowed; `quarantined` holds them: (id, reason)."""
+    """More unusable clips than allowed. `quarantined` holds pairs (id, reason)."""
 
     def __init__(self, message: str, quarantined: Sequence[tuple[str, str]] = ()) -> None:
         super().__init__(message)
@@ -51,13 +52,13 @@ class TooManyQuarantined(DatasetError):
 
 @dataclass(frozen=True)
 class Report:
-    """What was prepared.
+    """Result of a preparation.
 
     Args:
-        clips: how many the store holds.
-        quarantined: of each that it does not hold (id, reason).
-        seconds: of wall time.
-        skipped_shards: how many were there already.
+        clips: number of clips in the store.
+        quarantined: pairs (id, reason) of the clips that are not in it.
+        seconds: wall time.
+        skipped_shards: number of shards that already existed.
     """
 
     clips: int
@@ -77,23 +78,24 @@ def prepare(
     progress: Progress | None = None,
     clips_per_shard: int | None = None,
 ) -> Report:
-    """Decodes all clips of a list into a store; shards that are there already are checked and kept.
+    """Decode all clips of a list into a store; existing shards are checked and kept.
 
     Args:
-        name: of the data set.
-        index: its clips.
+        name: name of the data set.
+        index: clips of the data set.
         settings: modality -> how it is stored.
-        folder: of the store; made if it is not there.
-        parallel: calls a function on tasks; `processes()` if None.
+        folder: folder of the store, which is created if necessary.
+        parallel: parallel map; `processes()` if None.
         max_quarantined: share of the clips that may be unusable.
-        progress: called with (clips done, all clips, clips quarantined) at the begin and after each shard.
-        clips_per_shard: as the folder has it already, else a 256th of the clips, from 16 to 64, if None. A shard is
-            what is lost when a process is killed, and what progress is counted in: 64 clips take a core ten seconds.
+        progress: function called with the numbers of clips done, of all clips and of quarantined clips, at the start
+            and after each shard.
+        clips_per_shard: number of clips per shard; None is the number in the folder's plan, else a 256th of the clips,
+            between 16 and 64. A killed process loses one shard per core; 64 clips take a core ten seconds.
 
     Raises:
-        DatasetError: the list is wrong, the disk is full, or another process prepares in the folder.
-        StoreError: the folder holds another store.
-        TooManyQuarantined: no manifest is written; what was prepared stays.
+        DatasetError: if the list is invalid, the disk is full, or another process prepares in the folder.
+        StoreError: if the folder holds another store.
+        TooManyQuarantined: if too many clips are unusable; completed shards are kept, but no manifest is written.
     """
     begin = time.monotonic()
     _check(name, index, settings)
@@ -117,7 +119,7 @@ def prepare(
 
 
 def processes(count: int | None = None) -> Parallel:
-    """One process a core, each with one thread. They end with their parent, however it ends."""
+    """Return a parallel map with one single-threaded process per core; the processes end with their parent."""
 
     def parallel(function: Callable[[Task], ShardResult], tasks: Sequence[Task]) -> Iterator[ShardResult]:
         context = multiprocessing.get_context("spawn")
@@ -127,7 +129,7 @@ def processes(count: int | None = None) -> Parallel:
         try:
             yield from _results(pool, function, tasks, 2 * workers)
         finally:
-            end.close()  # a worker in the middle of a shard ends too
+            end.close()  # also ends workers in the middle of a shard
             pool.shutdown(cancel_futures=True)
             alive.close()
 
@@ -137,7 +139,7 @@ def processes(count: int | None = None) -> Parallel:
 def _results(
     pool: ProcessPoolExecutor, function: Callable[[Task], ShardResult], tasks: Sequence[Task], ahead: int
 ) -> Iterator[ShardResult]:
-    """As they come; at most `ahead` tasks are on their way to the workers."""
+    """Yield results as they arrive; at most `ahead` tasks are submitted at a time."""
     waiting: set[Future[ShardResult]] = set()
     rest = iter(tasks)
     while True:
@@ -150,7 +152,7 @@ def _results(
 
 
 def _end_with_parent(alive: Connection) -> None:
-    """In a worker: ends it when the other end of the pipe is closed, by the parent or by the parent's end."""
+    """End this worker when the parent closes its end of the pipe, or ends itself."""
     import signal
 
     def watch() -> None:
@@ -158,12 +160,12 @@ def _end_with_parent(alive: Connection) -> None:
             alive.recv()
         os._exit(1)
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     threading.Thread(target=watch, daemon=True).start()
 
 
 def _check(name: str, index: Index, settings: Settings) -> None:
-    """All that can be wrong with a list, before anything is decoded."""
+    """Raise an error for an invalid list, before anything is decoded."""
     classes = set(index.classes)
     lines = [*_list_mistakes(name, index)]
     lines += [line for clip in index.clips for line in _clip_mistakes(name, clip, classes, settings)]
@@ -176,46 +178,46 @@ def _check(name: str, index: Index, settings: Settings) -> None:
 def _list_mistakes(name: str, index: Index) -> Iterator[str]:
     counts = Counter(clip.id for clip in index.clips)
     for id in [id for id, times in counts.items() if times > 1]:
-        yield f"{name}: the id {id} stands {counts[id]} times in the list, and ids must be unique"
+        yield f"{name}: the id {id} is listed {counts[id]} times, but ids must be unique"
     if len(set(index.classes)) < len(index.classes):
-        yield f"{name}: a class stands twice in the class list"
+        yield f"{name}: a class is listed twice"
     if not index.clips:
-        yield f"{name}: none of the {len(index.missing)} clips of the list is there; look at `dataset.source`"
+        yield f"{name}: found no files for {count(len(index.missing), 'clip')} of the list; check `dataset.source`"
 
 
 def _clip_mistakes(name: str, clip: Clip, classes: set[str], settings: Settings) -> Iterator[str]:
     if clip.label not in classes:
-        yield f"{name}: the label {clip.label!r} of {clip.id} is not in the class list of {len(classes)} classes"
+        yield f"{name}: the label {clip.label!r} of {clip.id} is not in the list of {count(len(classes), 'class')}"
     if clip.split not in SPLITS:
         yield f"{name}: the split {clip.split!r} of {clip.id} must be one of {', '.join(SPLITS)}"
     if clip.sources.keys() != settings.keys():
-        yield f"{name}: {clip.id} has {', '.join(clip.sources)}, but the settings are of {', '.join(settings)}"
+        yield f"{name}: {clip.id} has {', '.join(clip.sources)}, but the settings have {', '.join(settings)}"
         return
     for modality, how in settings.items():
         kind = clip.sources[modality].kind
         if (kind == "audio") != isinstance(how, Audio):
-            yield f"{name}: {modality} of {clip.id} is of kind {kind}, but stored as {type(how).__name__}"
+            yield f"{name}: {modality} of {clip.id} is of kind {kind}, but its settings are {type(how).__name__}"
 
 
 @contextmanager
 def _lock(folder: Path) -> Iterator[None]:
-    """A store's folder, for this process alone.
+    """Lock a store's folder for this process.
 
     Raises:
-        DatasetError: it cannot be written, or another process prepares in it.
+        DatasetError: if the folder cannot be written, or another process prepares in it.
     """
     with ExitStack() as stack:
         try:
             stack.enter_context(lock_folder(folder, wait_s=0))
         except BlockingIOError:
-            raise DatasetError(f"{folder} is being prepared by another process: wait for its end, or stop it") from None
+            raise DatasetError(f"{folder} is being prepared by another process: wait for it, or stop it") from None
         except OSError as error:
             raise _refusal(folder, str(error)) from error
         yield
 
 
 def _read_plan(folder: Path) -> dict[str, Any]:
-    """What a folder was to hold; empty where nothing was prepared in it."""
+    """Return the plan of a folder; empty if it has none."""
     path = folder / PLAN
     try:
         plan = json.loads(path.read_bytes())
@@ -223,15 +225,15 @@ def _read_plan(folder: Path) -> dict[str, Any]:
         return {}
     except ValueError as error:
         raise StoreError(
-            f"{path} is damaged ({error}): delete this file and start again; whole shards are kept"
+            f"{path} is corrupt ({error}): delete this file and prepare again; intact shards are kept"
         ) from error
     if not isinstance(plan, dict) or (plan.get("version") == VERSION and plan.keys() != PLANNED):
-        raise StoreError(f"{path} is damaged (it is no plan): delete this file and start again; whole shards are kept")
+        raise StoreError(f"{path} is corrupt (not a plan): delete this file and prepare again; intact shards are kept")
     return plan
 
 
 def _plan(name: str, index: Index, settings: Settings, size: int) -> dict[str, Any]:
-    """What is to be prepared."""
+    """Return the plan: everything that determines the store's content."""
     listing = hashlib.sha256()
     for clip in index.clips:
         sources = {m: (s.kind, s.begin_s, s.end_s) for m, s in clip.sources.items()}
@@ -248,9 +250,10 @@ def _plan(name: str, index: Index, settings: Settings, size: int) -> dict[str, A
 
 
 def _check_plan(folder: Path, before: dict[str, Any], plan: dict[str, Any]) -> None:
-    """
+    """Compare a plan with the folder.
+
     Raises:
-        StoreError: the folder holds, or was to hold, something else.
+        StoreError: if the folder holds, or was planned to hold, another store.
     """
     if not before:
         _check_shards(folder, _key(plan))
@@ -259,22 +262,22 @@ def _check_plan(folder: Path, before: dict[str, Any], plan: dict[str, Any]) -> N
 
 
 def _check_shards(folder: Path, key: str) -> None:
-    """A folder whose plan is gone may hold this store's shards, and no others."""
+    """Check that a folder without a plan holds no shards of another store."""
     for file in sorted(folder.glob("shard-*.json")):
         shard = shards.read_shard(file)
         if shard is not None and shard.key != key:
-            raise StoreError(f"{file} is of another store: choose another folder (`dataset.store`), or delete this one")
+            raise StoreError(f"{file} belongs to another store: {ANOTHER}")
 
 
 def _plan_differences(folder: Path, before: dict[str, Any], plan: dict[str, Any]) -> list[str]:
     if before.get("version") != VERSION:
-        return [f"{folder} is of version {before.get('version')}, and this program writes {VERSION}: {ANOTHER}"]
+        return [f"{folder} has format version {before.get('version')}, but this program writes {VERSION}: {ANOTHER}"]
     lines = differences(before["settings"], plan["settings"], folder)
     lines += differences(plan["settings"], {m: {} for m in before["settings"] if m not in plan["settings"]}, folder)
     what = {"name": "data set", "clips": "number of clips", "clips_per_shard": "`clips_per_shard`"}
     for key, words in what.items():
         if before[key] != plan[key]:
-            lines.append(f"{folder} was prepared with another {words}: {before[key]}, now {plan[key]}")
+            lines.append(f"{folder} was prepared with a different {words}: {before[key]}, now {plan[key]}")
     if not lines:
         lines.append(f"{folder} was prepared from another list of clips (ids, labels, splits or parts of files differ)")
     return [*lines, f"nothing was changed; {ANOTHER}"]
@@ -299,7 +302,7 @@ def _tasks(index: Index, settings: Settings, folder: Path, size: int, key: str) 
 
 
 class _Tally:
-    """Counts what came of the shards so far."""
+    """Counts of prepared and quarantined clips so far."""
 
     def __init__(self, folder: Path, total: int, allowed: float, progress: Progress) -> None:
         self.folder, self.total, self.allowed, self.progress = folder, total, allowed, progress
@@ -308,10 +311,11 @@ class _Tally:
         progress(0, total, 0)
 
     def add(self, result: ShardResult) -> None:
-        """
+        """Count a shard.
+
         Raises:
-            DatasetError: a shard could not be written.
-            TooManyQuarantined: more clips cannot be used than is allowed.
+            DatasetError: if the shard could not be written.
+            TooManyQuarantined: if more clips are unusable than allowed.
         """
         if result.shard is None:
             raise _refusal(self.folder, result.error)
@@ -323,7 +327,7 @@ class _Tally:
 
 
 def _make_all(tasks: Sequence[Task], parallel: Parallel, tally: _Tally) -> list[ShardResult]:
-    """What came of all tasks, in order; ends early where it cannot come to a store."""
+    """Return the results of all tasks in order; raise an error as soon as the store cannot be completed."""
     results: list[ShardResult] = []
     try:
         with closing(_call(parallel, tasks)) as arriving:
@@ -332,8 +336,8 @@ def _make_all(tasks: Sequence[Task], parallel: Parallel, tally: _Tally) -> list[
                 results.append(result)
     except BrokenProcessPool as error:
         raise DatasetError(
-            f"a process that prepared {tally.folder} was killed, or ran out of memory, after {tally.done:,} of "
-            f"{tally.total:,} clips: start again, which goes on from there"
+            f"a process that prepared {tally.folder} was killed or ran out of memory after {tally.done:,} of "
+            f"{count(tally.total, 'clip')}; completed work is saved: run the command again to continue"
         ) from error
     if len(results) != len(tasks):
         raise RuntimeError(f"`parallel` gave {len(results)} results of {len(tasks)} tasks")
@@ -341,31 +345,29 @@ def _make_all(tasks: Sequence[Task], parallel: Parallel, tally: _Tally) -> list[
 
 
 def _call(parallel: Parallel, tasks: Sequence[Task]) -> Generator[ShardResult, None, None]:
-    """The results of a parallel map, which ends when this is closed."""
+    """Yield the results of a parallel map, which ends when this generator is closed."""
     yield from parallel(make_shard, tasks)
 
 
 def _too_many(lost: list[tuple[str, str]], done: int, total: int, limit: float) -> TooManyQuarantined:
     head = (
-        f"{len(lost):,} clips of {done:,} looked at so far, of {total:,} in all, cannot be used, and "
-        f"`dataset.max_quarantined` allows {limit:g} of all; what is prepared stays, and a raised limit goes on from it"
+        f"{count(len(lost), 'clip')} of {done:,} examined so far ({total:,} in total) cannot be used, but "
+        f"`dataset.max_quarantined` allows a share of {limit:g}; completed work is saved: raise the limit and run the "
+        "command again to continue"
     )
     return TooManyQuarantined("\n".join([head, *reasons(lost)]), lost)
 
 
 def _refusal(folder: Path, what: str) -> DatasetError:
     return DatasetError(
-        f"{folder} could not be prepared ({what}): make room, or fix what is named, and start again, "
-        "which goes on from there; nothing that was prepared is damaged"
+        f"{folder} could not be prepared ({what}); completed work is saved: free disk space or fix this problem, then "
+        "run the command again to continue"
     )
 
 
 @contextmanager
 def _writing(folder: Path, name: str) -> Iterator[None]:
-    """
-    Raises:
-        DatasetError: a file of the folder could not be written.
-    """
+    """Turn errors on writing a file of the folder into `DatasetError`."""
     try:
         yield
     except OSError as error:
@@ -381,7 +383,7 @@ def _manifest(name: str, index: Index, settings: Settings, key: str, done: list[
 
 
 def _is_written(manifest: Manifest, folder: Path) -> bool:
-    """Whether the folder's manifest is this one already."""
+    """Return whether the folder already has this manifest."""
     try:
         return Store(folder).manifest == manifest
     except StoreError:

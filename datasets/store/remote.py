@@ -1,4 +1,4 @@
-"""Files by name in a folder at a path or a URI: s3://, gs://, abfs://, hdfs:// or file://, whatever pyarrow knows."""
+"""Files in a folder at a path or at a URI that pyarrow supports (s3://, gs://, abfs://, hdfs://, file://)."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from datasets.store.shards import TEMPORARY, replace
 
 CHUNK_BYTES = 4 * 2**20
 KNOWN = "such as s3://bucket/folder, gs://bucket/folder, hdfs://host:port/folder or file:///folder"
-WHOLE_OR_NOT = ("s3", "gcs", "abfs")  # an object is there when it was written to its end, and not before
+WHOLE_OR_NOT = ("s3", "gcs", "abfs")  # an object exists only once it is written completely
 SECRET = re.compile(r"secret|password|token|(access|account)_?key", re.IGNORECASE)
 
 
 class RemoteError(DatasetError):
-    """A place that cannot be reached, or that refuses to be read or written; it may be another time."""
+    """Failure to reach, read or write a path or URI; a later attempt may succeed."""
 
 
 def is_uri(where: str) -> bool:
-    """
+    """Return whether a location is a URI, not a path.
+
     >>> is_uri("s3://bucket/stores"), is_uri("~/data/stores")
     (True, False)
     """
@@ -35,18 +36,18 @@ def is_uri(where: str) -> bool:
 
 
 def whereabouts(where: str) -> str:
-    """A URI as it is, or a path that is the same wherever a worker is at home.
+    """Return a URI unchanged, or a path as an absolute path, which does not depend on a worker's home folder.
 
     Raises:
-        ValueError: a URI with a password in it: it would be written down in the run's folder and in MLflow.
+        ValueError: if a URI contains a password, which would be stored in the run's folder and in MLflow.
     """
     if not is_uri(where):
         return str(Path(where).expanduser().absolute())
     parts = urlsplit(where)
     if parts.password is not None or any(SECRET.search(key) for key, _ in parse_qsl(parts.query)):
         raise ValueError(
-            "a URI with a password or a key in it would be written down with the run: put them where each node's "
-            "libraries look for them (for s3, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ~/.aws/credentials)"
+            "a password or key in a URI would be stored with the run; set it on each node where the libraries look for "
+            "it: for s3, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ~/.aws/credentials"
         )
     return where
 
@@ -59,19 +60,21 @@ def _open(where: str) -> tuple[Any, str]:
 
 
 def local_folder(where: str) -> Path | None:
-    """The folder at a path; None at a URI, whose files are read as copies."""
+    """Return the folder at a path; None for a URI, whose files are read as copies."""
     return None if is_uri(where) else Path(where).expanduser()
 
 
 class Remote:
-    """A folder at a path or a URI. Names may have slashes; a file is there whole or not at all.
+    """Folder at a path or a URI. Names of files may contain slashes; a file exists completely or not at all.
+
+    Each method raises `RemoteError` if the folder cannot be reached, read or written, and `OSError` if a local file
+    fails.
 
     Args:
-        where: an absolute path, or a URI that `pyarrow.fs.FileSystem.from_uri` takes.
+        where: an absolute path, or a URI that `pyarrow.fs.FileSystem.from_uri` accepts.
 
     Raises:
-        RemoteError: a URI of no known kind, or one that is wrong; from each method where the place cannot be reached,
-            read or written. What goes wrong with a file of this machine is an OSError.
+        RemoteError: if the URI is invalid or of an unknown kind.
     """
 
     def __init__(self, where: str) -> None:
@@ -84,7 +87,7 @@ class Remote:
             ) from error
 
     def put(self, file: Path, name: str) -> None:
-        """Writes a copy of a file, over what has that name already."""
+        """Upload a file under a name, replacing an existing file."""
         path, at_once = self._path_of(name), self._files.type_name in WHOLE_OR_NOT
         folder, _, last = path.rpartition("/")
         part = f"{folder}/.{last}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY}"
@@ -102,7 +105,7 @@ class Remote:
                 raise
 
     def get(self, name: str, file: Path) -> bool:
-        """Copies what has that name to `file`, which is there whole or as it was; whether there is any."""
+        """Copy the named file to `file`, completely or not at all; return whether it exists."""
         with self._errors("read"):
             try:
                 source = self._files.open_input_stream(self._path_of(name))
@@ -118,7 +121,7 @@ class Remote:
         return True
 
     def fetch(self, name: str, copy: Path) -> Path:
-        """Where a file can be read, if there is any: at a path in place, from a URI as a copy, which is made once."""
+        """Return the path of a file in place, or for a URI the path `copy`, to which the file is copied once."""
         if self.folder is not None:
             return self.folder / name
         if not copy.exists():
@@ -127,10 +130,10 @@ class Remote:
         return copy
 
     def add(self, name: str, write: Callable[[Path], object]) -> int:
-        """Lets `write` write a file, at a path in place; one that is there already stays.
+        """Add a file that `write` creates; an existing file is kept.
 
         Returns:
-            Its size in bytes.
+            Size of the file in bytes.
         """
         if self.folder is not None:
             path = self.folder / name
@@ -145,7 +148,7 @@ class Remote:
             return path.stat().st_size
 
     def read(self, name: str) -> bytes | None:
-        """The content of what has that name; None where nothing has."""
+        """Return the content of the named file, or None if it does not exist."""
         with self._errors("read"):
             try:
                 with self._files.open_input_stream(self._path_of(name)) as source:
@@ -154,12 +157,12 @@ class Remote:
                 return None
 
     def exists(self, name: str) -> bool:
-        """Whether a file has that name."""
+        """Return whether the named file exists."""
         with self._errors("read"):
             return bool(self._files.get_file_info(self._path_of(name)).is_file)
 
     def sizes(self, folder: str) -> dict[str, int]:
-        """Name -> bytes of the files in a folder; none where there is no such folder."""
+        """Return the sizes in bytes of the files in a folder, by name; empty if the folder does not exist."""
         from pyarrow import fs
 
         with self._errors("read"):
@@ -167,12 +170,12 @@ class Remote:
             return {str(info.base_name): int(info.size) for info in found if info.is_file}
 
     def delete(self, name: str) -> None:
-        """Takes a file away, if it is there."""
+        """Delete a file if it exists."""
         with self._errors("written to"), suppress(FileNotFoundError):
             self._files.delete_file(self._path_of(name))
 
     def delete_folder(self, name: str) -> None:
-        """Takes a folder away with all that is in it, if it is there."""
+        """Delete a folder with its content if it exists."""
         with self._errors("written to"), suppress(FileNotFoundError):
             self._files.delete_dir(self._path_of(name))
 
@@ -190,17 +193,17 @@ class Remote:
 
     @contextmanager
     def _errors(self, what: str) -> Iterator[None]:
-        """What pyarrow raises, as a RemoteError."""
+        """Turn pyarrow's errors into `RemoteError`."""
         try:
             yield
         except (ValueError, OSError, NotImplementedError) as error:
             raise RemoteError(
-                f"{self.where} cannot be {what} ({_reason(error)}): look at its name, the network, and what this "
-                "machine may do there"
+                f"{self.where} cannot be {what} ({_reason(error)}): check its name, the network, and this machine's "
+                "permissions"
             ) from error
 
 
 def _reason(error: Exception) -> str:
-    """What pyarrow says, which may go on for lines."""
+    """Return the first line of pyarrow's message, which can be long."""
     number = getattr(error, "errno", None)
     return os.strerror(number) if number else str(error).strip().partition("\n")[0]

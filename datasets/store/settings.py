@@ -1,4 +1,4 @@
-"""How each modality of a data set is stored, and which part of what is stored a model sees."""
+"""Settings of each modality: how it is stored, and what a model sees of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
-# Bounds of numbers, for their fields' metadata, as JSON Schema names them: the reference of all keys reads them there.
+# Bounds of numbers for the metadata of fields, named as in JSON Schema; the reference of all keys reads them.
 COUNT = {"minimum": 1}
 LENGTH = {"exclusiveMinimum": 0}
 SHARE = {"minimum": 0, "maximum": 1}
@@ -28,7 +28,7 @@ def _words(bounds: Mapping[str, float]) -> str:
 
 
 def out_of_bounds(options: Any) -> Iterator[str]:
-    """A sentence for each number of a dataclass that is out of its field's bounds; it begins with the field's name."""
+    """Yield a sentence for each number of a dataclass that is out of bounds, which begins with the field's name."""
     for its in fields(options):
         value = getattr(options, its.name)
         if value is not None and not all(_COMPARISONS[name][0](value, at) for name, at in its.metadata.items()):
@@ -36,9 +36,10 @@ def out_of_bounds(options: Any) -> Iterator[str]:
 
 
 def check_bounds(options: Any) -> None:
-    """
+    """Check the bounds of a dataclass's numbers.
+
     Raises:
-        ValueError: naming every number that is out of its bounds.
+        ValueError: if numbers are out of bounds; the message names all of them.
     """
     if wrong := "; ".join(out_of_bounds(options)):
         raise ValueError(wrong)
@@ -46,14 +47,14 @@ def check_bounds(options: Any) -> None:
 
 @dataclass(frozen=True)
 class Frames:
-    """A modality of images: colour JPEGs of `video` and `images` sources, grey ones of `flow` (u0 v0 u1 v1 …).
+    """Settings of images: colour JPEGs of `video` and `images` sources, grey ones of `flow` (u0 v0 u1 v1 …).
 
     Args:
-        per_clip: frames stored of each clip, evenly spaced over it (all of them where it has fewer); of flow, pairs.
-        short_side: pixels of a stored frame's shorter side; smaller frames stay as they are.
-        quality: of the stored JPEGs, 1 to 100.
-        crop: pixels a side of what the model sees.
-        count: frames that the model sees of each clip (T).
+        per_clip: number of frames (of flow: pairs) stored of each clip, evenly spaced; all of them if it has fewer.
+        short_side: pixels of a stored frame's shorter side; smaller frames are not enlarged.
+        quality: quality of the stored JPEGs, 1 to 100.
+        crop: pixels per side of the square that the model sees.
+        count: number of frames that the model sees of each clip (T).
     """
 
     __pydantic_config__: ClassVar[dict[str, object]] = {"extra": "forbid", "strict": True}
@@ -72,16 +73,17 @@ class Frames:
 
 @dataclass(frozen=True)
 class Audio:
-    """A modality of audio: mono samples of 16 bits are stored, and features are made of a crop of them.
+    """Settings of audio: mono samples of 16 bits are stored, and features are computed from a crop of them.
 
     Args:
-        sample_rate_hz: of what is stored; the files' audio is resampled to it.
-        seconds: of the crop that the model sees.
+        sample_rate_hz: sample rate of the stored audio; audio files are resampled to it.
+        seconds: length of the crop that the model sees.
         n_fft: window length in samples.
-        hop: step from window to window in samples.
-        stored_seconds: longest that is kept of a clip, from its begin.
-        tile: repeat a short signal up to `seconds` and take the first of it (CREMA-D); else it is padded with zeros.
-        feature: what the model sees.
+        hop: step between windows in samples.
+        stored_seconds: maximum length stored of a clip, from its begin.
+        tile: whether to repeat a short clip until `seconds`, and to take the first `seconds` of any clip (CREMA-D);
+            else short clips are padded with silence.
+        feature: representation that the model sees.
     """
 
     __pydantic_config__: ClassVar[dict[str, object]] = {"extra": "forbid", "strict": True}
@@ -98,11 +100,11 @@ class Audio:
         check_bounds(self)
 
 
-Settings = Mapping[str, Frames | Audio]  # modality -> how it is stored and shown, in the order that models follow
+Settings = Mapping[str, Frames | Audio]  # modality -> its settings, in the order that models follow
 
 
 def stored_settings(settings: Settings) -> dict[str, dict[str, object]]:
-    """Of each modality what decides the bytes of a store; what only the model's view depends on is omitted.
+    """Return the settings of each modality that determine the bytes of a store, without those of the model's view.
 
     >>> stored_settings({"audio": Audio(sample_rate_hz=16000, seconds=5, n_fft=256, hop=128)})
     {'audio': {'kind': 'audio', 'sample_rate_hz': 16000, 'stored_seconds': 10.0}}

@@ -1,7 +1,7 @@
-"""A shard: some clips of a data set, decoded one after the other into one Arrow file that is whole or not there.
+"""Shards: Arrow files of decoded clips, each written completely or not at all.
 
-Beside `shard-00003.arrow` lies `shard-00003.json`: size, sha256, and which clips could not be used, and why. Imports
-neither torch nor the registry: the processes that prepare need neither.
+Next to `shard-00003.arrow`, `shard-00003.json` holds its size, its sha256, and which clips were unusable and why. This
+module imports neither torch nor the registry, because the worker processes need neither.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from datasets.index.clips import Clip, Source
 from datasets.store.encode import Unusable, audio, frames
 from datasets.store.settings import Audio, Frames, Settings
 
-BATCH_BYTES = 32 * 2**20  # of blobs in a record batch: what a process holds in memory, twice
+BATCH_BYTES = 32 * 2**20  # blobs per record batch; a process holds this in memory twice
 TEMPORARY = ".part"
-UNREADABLE = "cannot be read"  # begins the reason where a file may be there again another time
+UNREADABLE = "cannot be read"  # start of the reason if a file may be readable another time
 
 
 @dataclass(frozen=True)
 class Shard:
-    """What a shard holds.
+    """Description of a shard.
 
     Args:
-        file: its name in the store's folder.
-        key: of the store's list of clips and settings.
-        bytes, sha256: of the file.
-        rows: clips in it.
-        quarantined: ids that are not in it, and why.
+        file: name of its file in the store's folder.
+        key: key of the store's plan (its list of clips and its settings).
+        bytes, sha256: size and checksum of the file.
+        rows: number of clips in it.
+        quarantined: pairs (id, reason) of the clips that are not in it.
     """
 
     file: str
@@ -46,19 +46,19 @@ class Shard:
 
     @property
     def has_unreadable_clips(self) -> bool:
-        """Whether a file of a clip could not be read, as when a disk is not mounted."""
+        """True if a file could not be read, for example because a disk was not mounted."""
         return any(reason.startswith(UNREADABLE) for _, reason in self.quarantined)
 
 
 @dataclass(frozen=True)
 class Task:
-    """A shard that is to be made.
+    """Task to make a shard.
 
     Args:
-        folder: of the store.
-        number: of the shard.
-        key: of the store's list of clips and settings; written into the shard.
-        clips: in order, all of them decided by the list.
+        folder: folder of the store.
+        number: number of the shard.
+        key: key of the store's plan, which is written into the shard.
+        clips: clips of the shard, in the order of the list.
         labels: class ids of the clips.
         settings: modality -> how it is stored.
     """
@@ -73,11 +73,14 @@ class Task:
 
 @dataclass(frozen=True)
 class ShardResult:
-    """What came of a task: a shard, or a sentence that says why there is none.
+    """Result of a task: a shard, or a sentence that says why there is none.
 
     Args:
-        clips: how many the task had.
-        skipped: the shard was there already.
+        number: number of the shard.
+        clips: number of clips in the task.
+        shard: the shard, or None.
+        skipped: whether the shard already existed.
+        error: what went wrong, if there is no shard.
     """
 
     number: int
@@ -88,9 +91,9 @@ class ShardResult:
 
 
 def make_shard(task: Task) -> ShardResult:
-    """Makes a shard, if it is not there already, whole and with no clip that could not be read when it was made.
+    """Make a shard, unless it exists, is intact, and was made when all files could be read.
 
-    What the disk refuses to take is told in the result.
+    Errors of the disk are part of the result.
     """
     done = task.folder / f"shard-{task.number:05d}.json"
     try:
@@ -110,7 +113,7 @@ def _reason(error: OSError) -> str:
 
 
 def read_shard(done: Path) -> Shard | None:
-    """The shard that a file of `make_shard` describes; None where one of the two is missing, cut short or damaged."""
+    """Return the shard that a JSON file describes, or None if one of the two files is missing or corrupt."""
     try:
         values = json.loads(done.read_bytes())
         shard = Shard(**{**values, "quarantined": tuple((i, reason) for i, reason in values["quarantined"])})
@@ -122,25 +125,25 @@ def read_shard(done: Path) -> Shard | None:
 
 
 def checksum(blob: bytes | memoryview, id: str, place: int, count: int) -> int:
-    """crc32 of a blob and of whose it is, which of how many: where damaged offsets lead is not taken for it."""
+    """Return the crc32 of a blob, its clip's id, its position and the count: this also detects corrupt offsets."""
     from zlib_ng import zlib_ng
 
     return zlib_ng.crc32(blob, zlib_ng.crc32(f"{place}/{count}/{id}".encode()))
 
 
 def digest(path: Path) -> str:
-    """sha256 of a file."""
+    """Return the sha256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write(path: Path, content: bytes) -> None:
-    """A file that is there whole, on the disk, or as it was before."""
+    """Write a file completely, synced to disk, or leave it as it was."""
     replace(path, lambda file: file.write(content))
 
 
 def replace(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
-    """`fill` writes a file under a temporary name beside `path`, which then becomes `path`."""
+    """Let `fill` write a temporary file next to `path`, then rename it to `path`."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY}")
     try:
         with temporary.open("wb") as file:
@@ -155,7 +158,7 @@ def replace(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Brings a folder's names to the disk."""
+    """Sync a folder's names to disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -192,7 +195,7 @@ def _schema(task: Task) -> Any:
 
 
 def _batches(task: Task, quarantined: list[tuple[str, str]]) -> Iterator[list[dict[str, Any]]]:
-    """Rows of some clips, column -> value; what cannot be used goes to `quarantined`."""
+    """Yield batches of rows (column -> value); unusable clips are added to `quarantined`."""
     batch: list[dict[str, Any]] = []
     held = 0
     for clip, label in zip(task.clips, task.labels, strict=True):
@@ -219,16 +222,16 @@ def _row(clip: Clip, label: int, blobs: Mapping[str, list[bytes]]) -> dict[str, 
 
 
 def _blobs(clip: Clip, settings: Settings) -> dict[str, list[bytes]]:
-    """Modality -> what is stored of a clip.
+    """Return what is stored of a clip, by modality.
 
     Raises:
-        Unusable: it cannot be read or decoded.
+        Unusable: if the clip cannot be read or decoded.
     """
     try:
         return {modality: _encode(clip.sources[modality], how) for modality, how in settings.items()}
     except OSError as error:
         raise Unusable(f"{UNREADABLE}: {_reason(error)} ({error.filename})") from error
-    except (ValueError, LookupError, ArithmeticError, NotImplementedError) as error:  # FFmpeg's, PyAV's, OpenCV's
+    except (ValueError, LookupError, ArithmeticError, NotImplementedError) as error:  # from FFmpeg, PyAV or OpenCV
         raise Unusable(f"cannot be decoded: {type(error).__name__}: {error}") from error
 
 

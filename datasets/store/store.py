@@ -1,6 +1,6 @@
-"""A prepared data set: Arrow files that all processes of a machine read through one page cache, and a manifest.
+"""Store of a prepared data set: a manifest and Arrow files, which a machine's processes read through one page cache.
 
-Nothing in a store is ever rewritten in place: a file that is cut short while it is mapped kills its reader.
+Files are never rewritten in place: truncating a mapped file would kill its readers.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from datasets.store.shards import Shard
 
 VERSION = 1
 MANIFEST = "manifest.json"
-OPTIONS = {"per_clip": "stored_frames"}  # what data sets call a setting of `Frames`
-REMEDY = "run `python -m search prepare` again, which makes it anew and keeps what is whole"
+OPTIONS = {"per_clip": "stored_frames"}  # setting of `Frames` -> the data sets' option
+REMEDY = "run `uv run python -m search prepare` again, which replaces it and keeps intact files"
 
 
 class StoreError(DatasetError):
-    """A store that is not there, damaged, or not the one that was asked for."""
+    """Store that is missing, corrupt, or not the requested one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A clip of a store: what the list says of it (`label` is its class id), and where it is."""
+    """Clip of a store: its list entry (`label` is the class id), shard and row."""
 
     id: str
     label: int
@@ -46,19 +46,18 @@ class Entry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a store holds.
+    """Content of a store.
 
     Args:
-        name: of the data set.
-        key: of the list of clips and settings from which it was prepared.
-        settings: modality -> how it is stored, as `datasets.store.settings.stored_settings` gives it.
-        classes: the full list, by class id.
-        shards: in order.
-        clips: of each stored clip (id, class id, split, group), shard after shard.
-        quarantined: of each clip that is not in the store (id, reason).
-        missing: how many clips of the publisher's list had no files.
-        notes: what a user should know of the list.
-        version: of this format.
+        name: name of the data set.
+        key: key of the plan (list of clips and settings) from which the store was prepared.
+        settings: modality -> how it is stored, as returned by `datasets.store.settings.stored_settings`.
+        classes: full list of classes, by class id.
+        shards: shards in order.
+        clips: tuples (id, class id, split, group) of the stored clips, shard after shard.
+        missing: number of clips in the publisher's list without files.
+        notes: notes on the list for the user.
+        version: version of this format.
     """
 
     name: str
@@ -73,25 +72,25 @@ class Manifest:
 
     @cached_property
     def splits(self) -> dict[str, str]:
-        """Id -> split."""
+        """Split of each clip, by id."""
         return {id: split for id, _, split, _ in self.clips}
 
     @cached_property
     def quarantine(self) -> tuple[tuple[str, str], ...]:
-        """Of each clip that is not in the store (id, reason)."""
+        """Pairs (id, reason) of the clips that are not in the store."""
         return tuple(pair for shard in self.shards for pair in shard.quarantined)
 
     def write(self, folder: Path) -> None:
-        """Writes `manifest.json` of a store's folder: whole, or as it was before."""
+        """Write `manifest.json` in a store's folder, completely or not at all."""
         content = b'"manifest": ' + json.dumps(asdict(self), ensure_ascii=False, sort_keys=True).encode() + b"}\n"
         shards.write(folder / MANIFEST, f'{{"fingerprint": "{_fingerprint(content)}",\n'.encode() + content)
 
     @classmethod
     def read(cls, folder: Path) -> tuple[Manifest, str]:
-        """That of a store's folder, and the fingerprint of all that the store holds, the shards' content included.
+        """Return the manifest of a store's folder, and the fingerprint of the store's content, including the shards.
 
         Raises:
-            StoreError: there is none, or it is damaged or of another version.
+            StoreError: if the manifest is missing or corrupt, or has another format version.
         """
         try:
             return cls.parse((folder / MANIFEST).read_bytes(), str(folder / MANIFEST))
@@ -100,28 +99,28 @@ class Manifest:
 
     @classmethod
     def parse(cls, content: bytes, path: str) -> tuple[Manifest, str]:
-        """As `read`, of what stands in the file."""
+        """Parse the content of a manifest; see `read`."""
         try:
             whole = json.loads(content)
             values = whole["manifest"]
             if values["version"] != VERSION:
                 raise StoreError(
-                    f"{path} is of version {values['version']}, and this program reads version {VERSION}: "
+                    f"{path} has format version {values['version']}, but this program reads version {VERSION}: "
                     "prepare the data into another folder"
                 )
             found = cls(**{**values, **_tuples(values)})
         except (ValueError, TypeError, KeyError) as error:
-            raise StoreError(f"{path} is damaged ({type(error).__name__}: {error}): {REMEDY}") from error
+            raise StoreError(f"{path} is corrupt ({type(error).__name__}: {error}): {REMEDY}") from error
         if whole["fingerprint"] != _fingerprint(content.partition(b"\n")[2]):
-            raise StoreError(f"{path} is damaged (its fingerprint is not that of its content): {REMEDY}")
+            raise StoreError(f"{path} is corrupt (its fingerprint does not match its content): {REMEDY}")
         return found, whole["fingerprint"]
 
 
 def no_store_error(where: str) -> StoreError:
-    """That a place holds no store."""
+    """Return the error for a location without a store."""
     return StoreError(
-        f"{where} holds no {MANIFEST}: not prepared, or not to the end; run `python -m search prepare` with the "
-        "experiment's file"
+        f"{where} has no {MANIFEST}: not prepared, or the preparation did not finish; run:\n"
+        "  uv run python -m search prepare FILE"
     )
 
 
@@ -130,7 +129,7 @@ def _fingerprint(content: bytes) -> str:
 
 
 def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON's lists as the manifest has them."""
+    """Return JSON's lists as the tuples of a manifest."""
     return {
         "classes": tuple(values["classes"]),
         "notes": tuple(values["notes"]),
@@ -144,7 +143,7 @@ def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Column:
-    """One modality of a record batch, as it lies in the map: blobs of row r are ends[lists[r]] … ends[lists[r + 1]]."""
+    """One modality of a mapped record batch: row r has blobs data[ends[i]:ends[i + 1]], lists[r] ≤ i < lists[r + 1]."""
 
     lists: memoryview
     ends: memoryview
@@ -153,14 +152,14 @@ class _Column:
 
 
 class Store:
-    """Reads a store; its files are mapped by each process when it first reads of them.
+    """Reader of a store. Each process maps a file when it first reads from it.
 
     Args:
-        folder: where `prepare` wrote.
-        origin: the URI that it was copied from, or None.
+        folder: folder written by `prepare`.
+        origin: URI from which the folder was copied, or None.
 
     Raises:
-        StoreError: not prepared, of another version, or a shard is missing or cut short.
+        StoreError: if the data are not prepared, the format version differs, or a shard is missing or truncated.
     """
 
     def __init__(self, folder: Path, origin: str | None = None) -> None:
@@ -185,29 +184,29 @@ class Store:
         self._columns: dict[tuple[int, int, str], _Column] = {}
 
     def entries(self) -> list[Entry]:
-        """Of all clips, in the order of the publisher's list."""
+        """Return the entries of all clips, in the order of the publisher's list."""
         places = ((s, row) for s, shard in enumerate(self.manifest.shards) for row in range(shard.rows))
         return [Entry(*clip, *place) for clip, place in zip(self.manifest.clips, places, strict=True)]
 
     def count(self, entry: Entry, modality: str) -> int:
-        """How many blobs of a modality a clip has."""
+        """Return the number of blobs that a clip has for a modality."""
         column, row = self._column(entry, modality)
         return int(column.lists[row + 1] - column.lists[row])
 
     def blobs(self, entry: Entry, modality: str, places: Sequence[int] | None = None) -> list[memoryview]:
-        """A clip's JPEGs, or its audio (one blob of int16), without a copy: all of them, or those at `places`.
+        """Return a clip's JPEGs, or its audio (one blob of int16), without copying: all of them, or those at `places`.
 
         Raises:
-            StoreError: a blob is not what was written.
+            StoreError: if a blob differs from what was written.
         """
         column, row = self._column(entry, modality)
         first, count = column.lists[row], column.lists[row + 1] - column.lists[row]
-        if not count:  # nothing is stored that has no blob
+        if not count:  # every stored clip has a blob
             raise self._change(entry, modality)
         found = []
         for place in range(count) if places is None else places:
             if not 0 <= place < count:
-                raise IndexError(f"{entry.id} has {count} blobs of {modality}, and none at {place}")
+                raise IndexError(f"{entry.id} has {count} blobs of {modality}, but none at {place}")
             blob = column.data[column.ends[first + place] : column.ends[first + place + 1]]
             if shards.checksum(blob, entry.id, place, count) != column.crc32[first + place]:
                 raise self._change(entry, modality)
@@ -215,21 +214,21 @@ class Store:
         return found
 
     def verify(self) -> list[str]:
-        """Reads all of the store: a sentence for each file that is not what was written."""
+        """Read the whole store and return a sentence for each file that differs from what was written."""
         return list(filter(None, map(self._verify_shard, range(len(self.manifest.shards)))))
 
     def _verify_shard(self, number: int) -> str:
         shard = self.manifest.shards[number]
         line = self._wrong_size(shard)
         if not line and shards.digest(self.folder / shard.file) != shard.sha256:
-            line = str(self._damage(number, "its sha256 is not the manifest's"))
+            line = str(self._damage(number, "its sha256 differs from the manifest"))
         return line
 
     def check_settings(self, settings: Settings) -> None:
-        """Whether the store holds what is asked for.
+        """Check that the store has the requested settings.
 
         Raises:
-            StoreError: names each modality and setting that differs.
+            StoreError: if it does not; the message names each modality and setting that differs.
         """
         wrong = differences(self.manifest.settings, stored_settings(settings), self.folder)
         if wrong:
@@ -237,7 +236,7 @@ class Store:
 
     @property
     def _remedy(self) -> str:
-        copied = f"delete {self.folder}, this machine's copy of {self.origin}, and it is copied again"
+        copied = f"delete {self.folder}, this machine's copy of {self.origin}; it will be copied again"
         return copied if self.origin else REMEDY
 
     def _wrong_size(self, shard: Shard) -> str:
@@ -247,26 +246,26 @@ class Store:
         except FileNotFoundError:
             return f"{path} is missing: {self._remedy}"
         if size != shard.bytes:
-            return f"{path} has {size:,} bytes, and {shard.bytes:,} were written: {self._remedy}"
+            return f"{path} has {size:,} bytes instead of {shard.bytes:,}: {self._remedy}"
         return ""
 
     def _damage(self, number: int, what: str) -> StoreError:
-        return StoreError(f"{self.folder / self.manifest.shards[number].file} is damaged ({what}): {self._remedy}")
+        return StoreError(f"{self.folder / self.manifest.shards[number].file} is corrupt ({what}): {self._remedy}")
 
     def _change(self, entry: Entry, modality: str) -> StoreError:
-        return self._damage(entry.shard, f"{modality} of {entry.id} is not what was written")
+        return self._damage(entry.shard, f"{modality} of {entry.id} differs from what was written")
 
     def _column(self, entry: Entry, modality: str) -> tuple[_Column, int]:
-        """A modality of the record batch that holds a clip, and the clip's row in it."""
+        """Return a modality of the record batch that holds a clip, and the clip's row in the batch."""
         if modality not in self.manifest.settings:
-            raise StoreError(f"{self.folder} holds {', '.join(self.manifest.settings)}, but no {modality}")
+            raise StoreError(f"{self.folder} has {', '.join(self.manifest.settings)}, but no {modality}")
         _, starts = self._maps.get(entry.shard) or self._map_shard(entry.shard)
         number = bisect_right(starts, entry.row) - 1
         key = (entry.shard, number, modality)
         return self._columns.get(key) or self._cut(*key), entry.row - starts[number]
 
     def _map_shard(self, number: int) -> tuple[Any, list[int]]:
-        """A shard's file and the first row of each of its record batches."""
+        """Map a shard; return its file and the first row of each record batch."""
         import pyarrow as pa
 
         shard = self.manifest.shards[number]
@@ -275,7 +274,7 @@ class Store:
                 return self._maps[number]
             try:
                 with pa.memory_map(str(self.folder / shard.file)) as mapped:
-                    whole = mapped.read_buffer()  # stays mapped when the file is closed: thousands may not stay open
+                    whole = mapped.read_buffer()  # stays mapped after close: thousands of files cannot stay open
                 file = pa.ipc.open_file(pa.BufferReader(whole))
                 marks = file.schema.metadata or {}
                 counts = [file.get_batch(i).num_rows for i in range(file.num_record_batches)]
@@ -283,9 +282,9 @@ class Store:
                 raise self._damage(number, str(error)) from error
             starts = list(accumulate(counts, initial=0))
             if (marks.get(b"key"), marks.get(b"shard")) != (self.manifest.key.encode(), str(number).encode()):
-                raise self._damage(number, "it is of another store, or another shard of this one")
+                raise self._damage(number, "it belongs to another store, or is another shard of this one")
             if starts.pop() != shard.rows:
-                raise self._damage(number, f"it has not {shard.rows} rows")
+                raise self._damage(number, f"its number of rows is not {shard.rows}")
             self._maps[number] = (file, starts)
             return self._maps[number]
 
@@ -296,7 +295,7 @@ class Store:
         with self._lock:
             try:
                 held = file.get_batch(batch)
-                held.validate(full=True)  # all offsets lie inside the data
+                held.validate(full=True)  # checks that all offsets lie inside the data
                 values, sums = held.column(modality), held.column(f"{modality}.crc32")
                 _, lists = values.buffers()[:2]
                 _, ends, data = values.values.buffers()
@@ -313,14 +312,14 @@ class Store:
 
 
 def differences(there: Mapping[str, Mapping[str, object]], wanted: Mapping[str, Any], folder: Path) -> list[str]:
-    """A sentence for each modality that is wanted and is not in a store, or is stored in another way."""
+    """Return a sentence for each requested modality that a store lacks or stores with other settings."""
     lines: list[str] = []
     for modality, how in wanted.items():
         if modality in there:
             lines += _setting_differences(there[modality], how, modality, folder)
         else:
-            lines.append(f"{folder} holds {', '.join(there)}, but no {modality}")
-    return [f"{line}: prepare into another folder (`dataset.store`), or set it back" for line in sorted(lines)]
+            lines.append(f"{folder} has {', '.join(there)}, but no {modality}")
+    return [f"{line}: prepare into another folder (`dataset.store`), or change it back" for line in sorted(lines)]
 
 
 def _setting_differences(
@@ -329,14 +328,13 @@ def _setting_differences(
     for name in wanted.keys() | there.keys():
         was, now, option = there.get(name), wanted.get(name), OPTIONS.get(name, name)
         if was != now:
-            yield f"{folder} was prepared with `{option}` {was} of {modality}, but the experiment asks for {now}"
+            yield f"{folder} was prepared with `{option}` = {was} for {modality}, but the experiment asks for {now}"
 
 
 def reasons(quarantined: Sequence[tuple[str, str]]) -> list[str]:
-    """A table of why clips are quarantined: how often, the reason's first words, and an example."""
+    """Return a table of the reasons for quarantine: how often, the first words of the reason, an example."""
     kinds = Counter(reason.partition(":")[0] for _, reason in quarantined)
     example = {reason.partition(":")[0]: (id, reason) for id, reason in reversed(quarantined)}
     return [
-        f"{count:>8,}  {kind:<18}  such as {example[kind][0]}: {example[kind][1]}"
-        for kind, count in kinds.most_common()
+        f"{count:>8,}  {kind:<18}  e.g. {example[kind][0]}: {example[kind][1]}" for kind, count in kinds.most_common()
     ]

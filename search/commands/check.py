@@ -13,6 +13,7 @@ from rich.text import Text
 
 from datasets import registry
 from datasets.index.clips import SPLITS, Index
+from datasets.index.list_files import count
 from datasets.index.splits import find_overlaps
 from datasets.loader.contact_sheet import choose_samples, write_sheet
 from datasets.loader.loader import StoreData
@@ -83,8 +84,8 @@ def store_lines(options: Any) -> tuple[list[str], bool]:
     store = local_store(options.store)
     manifest = store.manifest
     lines = [
-        f"store: {store.origin or store.folder}, {len(manifest.clips):,} clips in {len(manifest.shards)} shards, "
-        f"{len(manifest.quarantine):,} quarantined",
+        f"store: {store.origin or store.folder}, {count(len(manifest.clips), 'clip')} in "
+        f"{count(len(manifest.shards), 'shard')}, {len(manifest.quarantine):,} quarantined",
         *reasons(manifest.quarantine),
     ]
     wrong = store.verify()

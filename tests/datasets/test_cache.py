@@ -1,4 +1,4 @@
-"""A store at a URI: copied once to a machine, whole or not at all, and mapped there."""
+"""Store at a URI: each machine copies it once, completely or not at all, and maps its copy."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ __all__ = ["made"]  # a fixture
 
 @pytest.fixture
 def home(tmp_path, monkeypatch) -> Path:
-    """Where this machine's copies are."""
+    """Folder of this machine's copies."""
     monkeypatch.setenv(cache.FOLDER, str(tmp_path / "copies"))
     return tmp_path / "copies"
 
 
 @pytest.fixture
 def published(made, tmp_path) -> Path:
-    """A copy of the store that a test may damage; its URI is `published.as_uri()`."""
+    """Copy of the store that a test may damage; its URI is `published.as_uri()`."""
     return Path(shutil.copytree(made[1], tmp_path / "Daten é"))
 
 
@@ -45,7 +45,7 @@ def test_a_store_at_a_uri_is_read_from_a_copy(made, published, home, kind, reque
     uri = published.as_uri()
     if kind == "s3":
         uri = request.getfixturevalue("s3")("stores/films")
-        fs.copy_files(str(published), uri)  # as the error of `prepare` says
+        fs.copy_files(str(published), uri)  # as the error message of `prepare` advises
     store, whole = local_store(uri), Store(made[1])
     assert store.folder.parent == home
     assert store.fingerprint == whole.fingerprint
@@ -54,7 +54,7 @@ def test_a_store_at_a_uri_is_read_from_a_copy(made, published, home, kind, reque
     ]
     if kind == "file":
         (published / "shard-00000.arrow").unlink()
-        assert local_store(uri).fingerprint == store.fingerprint  # nothing is copied again
+        assert local_store(uri).fingerprint == store.fingerprint  # not copied again
 
 
 def test_processes_that_want_a_copy_at_once_make_one(published, home, tmp_path):
@@ -62,7 +62,7 @@ def test_processes_that_want_a_copy_at_once_make_one(published, home, tmp_path):
         "import pathlib, sys, time; from datasets.store import cache\n"
         "get = cache.Remote.get\n"
         "def slow(remote, name, file):\n"
-        "    print(name); time.sleep(0.5)\n"  # so that they are at it at the same time
+        "    print(name); time.sleep(0.5)\n"  # keeps several processes busy at the same time
         "    return get(remote, name, file)\n"
         "cache.Remote.get = slow\n"
         "pathlib.Path(sys.argv[2] + str(time.monotonic_ns())).touch()\n"
@@ -73,19 +73,19 @@ def test_processes_that_want_a_copy_at_once_make_one(published, home, tmp_path):
     running = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     got = [process.communicate(timeout=120)[0] for process in running]
     assert [process.returncode for process in running] == [0, 0, 0]
-    assert sorted(got) == ["", "", "".join(f"shard-{i:05d}.arrow\n" for i in range(3))]  # one copies all, once
+    assert sorted(got) == ["", "", "".join(f"shard-{i:05d}.arrow\n" for i in range(3))]  # one process copies all
 
 
 def test_a_copy_that_was_cut_short_is_made_whole_and_never_read(published, home, monkeypatch):
     folder = local_store(published.as_uri()).folder
     first, second, *_ = sorted(folder.glob("*.arrow"))
     kept = second.stat().st_ino
-    first.write_bytes(first.read_bytes()[:-100])  # a full disk, a cache that was cleaned
+    first.write_bytes(first.read_bytes()[:-100])  # as after a full disk or a cleaned cache
     (folder / MANIFEST).unlink()
     (folder / ".shard-00007.arrow.copy.part").write_bytes(b"of a process that was killed")
     again = local_store(published.as_uri())
     assert not again.verify()
-    assert second.stat().st_ino == kept  # what is whole is kept
+    assert second.stat().st_ino == kept  # intact files are kept
     assert not list(folder.glob(".*"))
 
 
@@ -125,7 +125,7 @@ def test_what_is_damaged_where_it_came_from_is_not_used(published, home):
     (published / MANIFEST).unlink()
     with pytest.raises(StoreError) as error:
         local_store(published.as_uri())
-    tells(error.value, published.as_uri(), MANIFEST, "`python -m search prepare`")
+    tells(error.value, published.as_uri(), MANIFEST, "uv run python -m search prepare FILE")
 
 
 def test_a_damaged_copy_says_that_it_is_one(published, home):
@@ -139,7 +139,7 @@ def test_a_damaged_copy_says_that_it_is_one(published, home):
     shard.write_bytes(whole)
     with pytest.raises(StoreError) as error:
         local_store(published.as_uri()).blobs(entry, "visual")
-    tells(error.value, shard, "damaged", f"delete {shard.parent}", published.as_uri())
+    tells(error.value, shard, "corrupt", f"delete {shard.parent}", published.as_uri())
 
 
 def test_another_store_at_the_same_uri_has_another_copy(published, home, tmp_path):
@@ -195,7 +195,7 @@ def test_what_was_prepared_goes_to_a_uri_and_is_this_machines_copy(made, home, t
 def test_an_upload_that_was_cut_short_is_no_store_and_goes_on(made, home, tmp_path):
     uri, there = (tmp_path / "there").as_uri(), tmp_path / "there"
     folder = Path(shutil.copytree(made[1], staging_folder(uri)))
-    (there / "shard-00001.arrow").mkdir(parents=True)  # in the way
+    (there / "shard-00001.arrow").mkdir(parents=True)  # blocks the file of this name
     with pytest.raises(RemoteError) as error:
         upload(folder, uri)
     tells(error.value, uri, "written")

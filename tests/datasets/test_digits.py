@@ -1,4 +1,4 @@
-"""The demo's data: reproducible, balanced, split by image, and sounding as a telephone does."""
+"""The demo's data: reproducible, balanced, split by image, with the tones of a telephone."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def data():
 
 
 def test_the_data_are_the_same_each_time(data):
-    again = importlib.reload(digits).Digits().open()  # anew: a process keeps what it made last
+    again = importlib.reload(digits).Digits().open()  # reloaded, because a process caches its last samples
     assert again.fingerprint == data.fingerprint
     for split, other in ((data.training, again.training), (data.held_out, again.held_out)):
         assert torch.equal(split.y, other.y)
@@ -54,7 +54,7 @@ def test_shapes_sizes_and_classes(data):
 
 
 def images_in(split) -> list[int]:
-    """Which handwriting each picture shows, where there is no noise."""
+    """Return the index of the handwriting in each noiseless picture."""
     known = {image.tobytes(): i for i, image in enumerate((load_digits().images / 16).astype(np.float32))}
     found = []
     for picture in split.x["visual"][:, 0].numpy():
@@ -65,7 +65,7 @@ def images_in(split) -> list[int]:
 
 def test_the_splits_share_no_image(monkeypatch):
     monkeypatch.setattr("datasets.publishers.digits.PIXEL_NOISE", 0.0)
-    plain = Digits(seed=99).open()  # no other test's seed: a process keeps what it made last
+    plain = Digits(seed=99).open()  # a seed of no other test, because a process caches its last samples
     training, held_out = (Counter(images_in(split)) for split in (plain.training, plain.held_out))
     assert (len(training), len(held_out)) == (1000, 400)
     assert set((training + held_out).values()) == {2}
@@ -79,7 +79,7 @@ def test_another_split_seed_redraws_which_images_are_held_out(data):
         key | {row.numpy().tobytes() for row in d.training.x["visual"]}
         for key, d in zip(keys, (data, other), strict=True)
     ]
-    assert both[0] == both[1]  # the same samples, apportioned anew: none is of an image of the test split
+    assert both[0] == both[1]  # the same samples in another split; none comes from a test image
 
 
 @pytest.mark.parametrize("digit", KEYPAD)
@@ -96,7 +96,7 @@ def test_a_tone_has_its_energy_at_the_keypads_two_frequencies(digit):
 
 @pytest.mark.parametrize("snr_db", [-10.0, 0.0, 20.0])
 def test_the_noise_is_as_loud_as_asked(snr_db):
-    """The power above all tones is the noise's; a tone fills half of a wave's time on average."""
+    """Power above all tones is noise; on average a tone fills half of a wave."""
     waves = tones(np.full(400, 5), (snr_db, snr_db), np.random.default_rng(0))
     spectrum = np.abs(np.fft.rfft(waves, axis=1)) ** 2
     hz = np.fft.rfftfreq(waves.shape[1], 1 / SAMPLE_RATE_HZ)

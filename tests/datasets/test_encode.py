@@ -1,4 +1,4 @@
-"""What is stored of films, sounds and images: the right frames, sound to the sample, or a reason why not."""
+"""Encoding of videos, audio and images: the right frames, audio to the sample, or a reason for quarantine."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ CODECS = {
 
 @pytest.fixture(scope="module")
 def films(tmp_path_factory):
-    """Of 60 numbered frames and 2.4 s of sound, in each container, with odd characters in the path."""
+    """Files of 60 numbered frames and 2.4 s of audio in each container, with odd characters in the path."""
     folder = tmp_path_factory.mktemp("films of ünïcode")
     for ending, codecs in CODECS.items():
-        fine = {} if codecs[0] == "libx264" else {"qmin": "1", "qmax": "2"}  # lossy enough to blur the numbers
+        fine = {} if codecs[0] == "libx264" else {"qmin": "1", "qmax": "2"}  # default quality blurs the numbers
         write(folder / f"a b%d.{ending}", numbered(60), chirp(2.4, 44100, 2), codecs=codecs, options=fine)
     return {ending: folder / f"a b%d.{ending}" for ending in CODECS}
 
@@ -58,7 +58,7 @@ def test_positions_are_evenly_spaced_and_symmetric(there, wanted):
 def test_the_frames_are_those_of_the_clip_evenly_spaced(films, ending, begin, end, inside):
     found = [level(jpeg) for jpeg in frames(Source("video", (films[ending],), begin, end), 5, 256, 90)]
     expected = [inside[i] for i in even_positions(len(inside), 5)]
-    assert np.abs(np.array(found) - expected).max() <= 1  # AVI and FLV begin a frame late
+    assert np.abs(np.array(found) - expected).max() <= 1  # AVI and FLV begin one frame late
 
 
 def test_a_frame_that_does_not_lie_at_the_start_of_a_gop_is_decoded_as_in_the_whole_film(tmp_path):
@@ -88,24 +88,24 @@ def test_a_stored_frame_shows_the_picture(tmp_path):
     film = write(tmp_path / "a.mp4", [picture] * 5, options={"crf": "5"})
     shown = simplejpeg.decode_jpeg(frames(Source("video", (film,)), 1, 256, 95)[0])
     assert shown.shape == picture.shape
-    weights = np.array([0.299, 0.587, 0.114])  # brightness; colour has half the pixels
+    weights = np.array([0.299, 0.587, 0.114])  # compare brightness, because colour has half the resolution
     assert np.corrcoef((shown @ weights).ravel(), (picture @ weights).ravel())[0, 1] > 0.98
     blocks = [image.reshape(32, 8, 34, 10, 3).mean(axis=(1, 3)).reshape(-1, 3) for image in (shown, picture)]
-    assert np.abs(blocks[0] - blocks[1]).mean() < 4  # red, green and blue are where they were
+    assert np.abs(blocks[0] - blocks[1]).mean() < 4  # the channels keep their order
 
 
 def test_a_film_that_says_it_is_turned_is_turned(tmp_path):
     picture = np.zeros((64, 128, 3), np.uint8)
-    picture[:, :64] = 255  # white at the left
+    picture[:, :64] = 255  # white on the left
     film = write(tmp_path / "a.mp4", [picture] * 3)
     content = bytearray(film.read_bytes())
     matrix = content.index(b"tkhd") + 4 + 40
-    quarter = struct.pack(">9i", 0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)  # a telephone held upright
+    quarter = struct.pack(">9i", 0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)  # the rotation of a phone held upright
     content[matrix : matrix + 36] = quarter
     film.write_bytes(content)
     shown = simplejpeg.decode_jpeg(frames(Source("video", (film,)), 1, 256, 90)[0])
     assert shown.shape == (128, 64, 3)
-    assert shown[:64].mean() > 240  # a quarter to the right: the left is above
+    assert shown[:64].mean() > 240  # turned clockwise, the left side is at the top
     assert shown[64:].mean() < 15
 
 
@@ -116,7 +116,7 @@ def test_the_same_file_gives_the_same_bytes(films):
 
 
 def test_jpegs_of_a_folder_are_taken_as_they_are_in_the_order_of_their_numbers(tmp_path):
-    folder = jpegs(tmp_path / "a", numbered(12), name="frame{}.jpg")  # frame10 sorts before frame2 by letters
+    folder = jpegs(tmp_path / "a", numbered(12), name="frame{}.jpg")  # alphabetically, frame10 comes before frame2
     (folder / "list.txt").write_text("no picture")
     found = frames(Source("images", (folder,)), 6, 256, 90)
     assert [level(jpeg) for jpeg in found] == [1, 3, 5, 7, 9, 11]
@@ -136,7 +136,7 @@ def test_larger_jpegs_of_a_folder_are_shrunk_and_grey_ones_coloured(tmp_path):
 @pytest.mark.parametrize("rate", [44100, 48000, 16000])
 @pytest.mark.parametrize("begin", [0.0, 0.7, 1.25])
 def test_sound_is_where_it_was_and_as_long_as_the_clip(tmp_path, kind, rate, begin):
-    """A click at 1.5 s stays within a millisecond, whatever the encoder put before it; the length is exact."""
+    """Whatever the encoder adds before it, a click at 1.5 s moves by less than a millisecond; the length is exact."""
     wave = 0.001 * np.random.default_rng(0).standard_normal((2, 3 * rate))
     click = round(1.5 * rate)
     wave[:, click : click + rate // 2000] = 0.9
@@ -199,7 +199,7 @@ def test_sound_that_begins_after_the_pictures_is_preceded_by_silence(tmp_path):
 
 
 def damaged(content: bytes, share: float, seed: int = 0) -> bytes:
-    """A share of the bytes from a tenth on, flipped at random."""
+    """Flip a random share of the bytes after the first tenth."""
     values = np.frombuffer(content, np.uint8).copy()
     rng = np.random.default_rng(seed)
     places = rng.integers(len(values) // 10, len(values) * 9 // 10, int(share * len(values)))
@@ -208,7 +208,7 @@ def damaged(content: bytes, share: float, seed: int = 0) -> bytes:
 
 
 def bad(name: str, folder, films):
-    """A file of each kind of trouble, and the source that finds it."""
+    """Return a file with the named kind of damage."""
     path = folder / f"{name}.mp4"
     whole = films["mp4"].read_bytes()
     made = {
@@ -230,7 +230,7 @@ def bad(name: str, folder, films):
     [
         ("empty", "frames", "empty file", []),
         ("empty", "audio", "empty file", []),
-        ("text", "frames", "cannot be decoded", ["Invalid data"]),  # FFmpeg's words
+        ("text", "frames", "cannot be decoded", ["Invalid data"]),  # FFmpeg's wording
         ("text", "audio", "cannot be decoded", ["Invalid data"]),
         ("zeros", "frames", "cannot be decoded", []),
         ("half", "frames", "cannot be decoded", []),
@@ -241,7 +241,7 @@ def bad(name: str, folder, films):
     ],
 )
 def test_what_cannot_be_decoded_has_a_reason(tmp_path, films, name, take, kind, facts):
-    """The kind of reason, by which reasons are counted, stands before the colon."""
+    """The kind of reason, by which reasons are counted, comes before the colon."""
     path = bad(name, tmp_path, films)
     with pytest.raises(Unusable) as found:
         audio(Source("audio", (path,)), 16000, 10.0) if take == "audio" else frames(
@@ -249,7 +249,7 @@ def test_what_cannot_be_decoded_has_a_reason(tmp_path, films, name, take, kind, 
         )
     assert str(found.value).partition(": ")[0] == kind
     tells(found.value, *facts)
-    assert str(tmp_path) not in str(found.value)  # the store's bytes do not depend on where the files lie
+    assert str(tmp_path) not in str(found.value)  # the store's bytes do not depend on the files' location
 
 
 @pytest.mark.parametrize("take", ["audio", "video"])
@@ -261,7 +261,7 @@ def test_a_clip_that_begins_after_its_files_end_is_too_short(films, take):
 
 @pytest.mark.parametrize("codec", ["aac", "pcm_s16le"])
 def test_a_file_cut_short_is_no_shorter_clip(tmp_path, codec):
-    """The header tells of the whole: what is lost is not taken for silence, nor the rest for a short clip."""
+    """The header declares the full length: the missing part is not silence, and the rest is not a short clip."""
     options = {"movflags": "faststart"}
     path = tmp_path / "a.mp4"
     if codec == "aac":
@@ -291,7 +291,7 @@ def test_a_file_cut_short_is_no_shorter_clip(tmp_path, codec):
 @pytest.mark.parametrize("share", [0.001, 0.05, 0.5])
 @pytest.mark.parametrize("ending", CODECS)
 def test_damage_inside_a_file_is_survived_or_told(tmp_path, films, ending, share):
-    """Whatever FFmpeg makes of it, the outcome is whole JPEGs and sound, or a reason; and the same each time."""
+    """The result is always complete JPEGs and audio, or a reason, and the same each time."""
     path = tmp_path / f"a.{ending}"
     path.write_bytes(damaged(films[ending].read_bytes(), share))
 
@@ -318,10 +318,10 @@ def test_damage_inside_a_file_is_survived_or_told(tmp_path, films, ending, share
 
 
 def test_a_stream_that_turns_up_late_does_not_end_the_film(tmp_path):
-    """A tag of another type, in the middle of the file: PyAV then ends with an IndexError."""
+    """Insert a tag of another type in the middle of the file, on which PyAV raises IndexError."""
     path = write(tmp_path / "a.flv", moving(225, 48, 64), chirp(9, 22050), rate=22050, codecs=("flv", "libmp3lame"))
     content, at, tags = bytearray(path.read_bytes()), 13, []
-    while at + 11 < len(content):  # type, length (3 bytes), time and stream (7), data, length of all that (4)
+    while at + 11 < len(content):  # type, length (3 bytes), time and stream (7), data, total length (4)
         tags.append(at)
         at += 11 + int.from_bytes(content[at + 1 : at + 4], "big") + 4
     content[tags[len(tags) * 3 // 5]] = 18
@@ -345,7 +345,7 @@ def test_a_damaged_image_is_told_by_name(tmp_path):
 
 
 def test_a_file_that_is_gone_is_no_unusable_clip(tmp_path):
-    """A disk that is not mounted must not put a whole data set into quarantine."""
+    """An unmounted disk must not quarantine a whole data set."""
     with pytest.raises(FileNotFoundError):
         frames(Source("video", (tmp_path / "a.mp4",)), 5, 256, 90)
     with pytest.raises(FileNotFoundError):
@@ -353,7 +353,7 @@ def test_a_file_that_is_gone_is_no_unusable_clip(tmp_path):
 
 
 def test_a_file_that_names_others_is_not_followed(tmp_path, films):
-    """A playlist in the clothes of a film reads no other file, and nothing of the network."""
+    """A playlist disguised as a video opens no other file and no network connection."""
     inner = write(tmp_path / "in.ts", numbered(10), codecs=("libx264", "aac"))
     path = tmp_path / "a.mp4"
     path.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nhttp://127.0.0.1:9/{inner.name}\n#EXT-X-ENDLIST\n")

@@ -1,4 +1,4 @@
-"""List files as they come: quoted, with and without headers, from Windows, with broken rows that are all named."""
+"""List files: quoted, with and without headers, from Windows, with errors that name every broken row."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_columns_by_name(tmp_path):
     path.write_text("id,label\n")
     with pytest.raises(DatasetError) as told:
         list_files.read_columns(path, ["id"], dict)
-    tells(told.value, path, "rows", "columns")
+    tells(told.value, path, "rows", "header")
     assert "line" not in str(told.value)
     path.write_text("id,label\na,b\nc\n")
     with pytest.raises(DatasetError) as told:

@@ -1,4 +1,4 @@
-"""Batches of a store: the same bits however they are made, the right frames, and test data on record."""
+"""Batches of a store: always the same bits, the right frames, and logged reads of the test split."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ ALL = {**SETTINGS, "motion": FLOW}
 
 
 def make(folder: Path, splits: dict[str, int], settings=SETTINGS, *, grey_levels: bool = False) -> Path:
-    """A store of clips whose sizes and lengths differ: JPEG folders, wav files and flow folders, prepared as ever."""
+    """Prepared store of clips with different sizes and lengths: JPEG folders, WAV files and flow folders."""
     clips = []
     for split, count in splits.items():
         for i in range(count):
@@ -85,7 +85,7 @@ def numbered(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def same(some, others) -> bool:
-    """Whether two lists of batches are equal to the bit."""
+    """Return whether two lists of batches are equal to the bit."""
     return len(some) == len(others) and all(
         a.keys() == b.keys() and all(torch.equal(a[m], b[m]) for m in a) and torch.equal(y, z)
         for (a, y), (b, z) in zip(some, others, strict=True)
@@ -144,7 +144,7 @@ def test_an_epoch_shows_each_training_clip_at_most_once_and_only_whole_batches(s
 
 
 def grey(x: torch.Tensor) -> np.ndarray:
-    """The numbers of normalised frames of `films.numbered`."""
+    """Return the numbers of normalised frames of `films.numbered`."""
     level = (x.mean(dim=(-1, -2)) * torch.tensor(STD) + torch.tensor(MEAN)).mean(dim=-1) * 255
     return ((level - 4) / 2).round().int().numpy()
 
@@ -184,7 +184,7 @@ def test_a_tiled_sound_begins_at_its_begin_in_training_too(store):
 @pytest.mark.parametrize("training", [False, True])
 def test_the_devices_crop_is_the_hosts(store, training):
     host = opened(store, ALL)
-    splits = host.splits if training else Splits((), host.splits.train, ())  # whole pictures, of the same clips
+    splits = host.splits if training else Splits((), host.splits.train, ())  # whole images of the same clips
     each = (StoreData(replace(host.host, crops=crops), splits, CPU, 2) for crops in (True, False))
     batches = [d.train(batch_size=10, seed=0, epoch=0) if training else d.validation(batch_size=10) for d in each]
     for (ours, y), (theirs, z) in zip(*batches, strict=True):
@@ -195,7 +195,7 @@ def test_the_devices_crop_is_the_hosts(store, training):
 
 
 def test_horizontal_and_vertical_flow_are_cropped_alike(tmp_path):
-    """Where u and v are the same pictures, what is seen of them is too, but for the sign where it is mirrored."""
+    """If u and v are the same images, the model sees the same values, except for the sign of u after mirroring."""
     data = opened(make_same_flow(tmp_path), {"motion": FLOW})
     signs = set()
     for x, _ in data.train(batch_size=4, seed=0, epoch=0):
@@ -252,7 +252,7 @@ def test_each_reading_of_test_clips_is_on_record(store):
     list(data.validation(batch_size=10))
     assert not record.exists()
     assert sum(len(y) for _, y in data.test(batch_size=3, reason="confirm é, seed 1")) == 5
-    data.test(batch_size=3, reason="evaluate")  # on record even where nobody goes on to read
+    data.test(batch_size=3, reason="evaluate")  # logged even if the batches are never read
     lines = [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()]
     assert [line["reason"] for line in lines] == ["confirm é, seed 1", "evaluate"]
     assert all(line["time"].endswith("+00:00") for line in lines)
@@ -269,10 +269,10 @@ def test_each_reading_of_test_clips_is_on_record(store):
 @pytest.mark.parametrize(
     ("splits", "fraction", "facts"),
     [
-        ({"train": 3, "test": 1}, None, [["validate", "validation split"]]),
-        ({"train": 1}, 0.1, [["validate", "0.1", "1 training"]]),
-        ({"validation": 2}, None, [["train"]]),
-        ({"test": 1}, 0.1, [["train"], ["validate", "0.1", "0 training"]]),
+        ({"train": 3, "test": 1}, None, [["validation clips", "validation split"]]),
+        ({"train": 1}, 0.1, [["validation clips", "0.1", "1 training clip"]]),
+        ({"validation": 2}, None, [["training clips"]]),
+        ({"test": 1}, 0.1, [["training clips"], ["validation clips", "0.1", "0 training clips"]]),
     ],
 )
 def test_a_store_with_nothing_to_train_or_validate_on_is_refused(tmp_path, splits, fraction, facts):
@@ -297,7 +297,7 @@ def test_a_store_of_other_settings_or_none_is_refused(store, tmp_path):
     tells(error.value, store, "`sample_rate_hz`", "audio", 8000, 16000, "`dataset.store`")
     with pytest.raises(StoreError) as error:
         opened(tmp_path)
-    tells(error.value, tmp_path, MANIFEST, "`python -m search prepare`")
+    tells(error.value, tmp_path, MANIFEST, "uv run python -m search prepare FILE")
 
 
 def threads() -> list[str]:
@@ -313,7 +313,7 @@ def test_a_flipped_byte_ends_the_epoch_and_no_thread_is_left(tmp_path):
     shard.write_bytes(content)
     with pytest.raises(StoreError) as error:
         [*data.train(batch_size=12, seed=0, epoch=0), *data.validation(batch_size=12)]
-    tells(error.value, shard, "damaged", "visual", "train-0")
+    tells(error.value, shard, "corrupt", "visual", "train-0")
     assert not threads()
 
 
@@ -395,7 +395,7 @@ def test_a_draw_is_uniform_and_each_sample_seed_and_epoch_has_its_own():
 
 @pytest.mark.parametrize("world", [2, 3])
 def test_a_process_makes_its_part_of_each_batch_and_no_more(store, world):
-    """The bits of the whole batch, and where a batch has fewer samples than there are processes an empty part."""
+    """The parts have the bits of the whole batch; some are empty if a batch has fewer samples than processes."""
     data = opened(store)
     for rank in range(world):
         part, whole = data.part(rank, world), Part(data, Ranks(rank, world))

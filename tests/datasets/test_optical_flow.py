@@ -1,4 +1,4 @@
-"""Optical flow: the publisher's images in pairs, or computed, with the sign and scale that the publishers use."""
+"""Optical flow: the publisher's images in pairs, or computed with the publishers' sign and scale."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.films import jpegs, moving, numbered, texture, write
 
 
 def levels(blobs: list[bytes]) -> np.ndarray:
-    """[pairs, u and v, height, width], of grey levels."""
+    """Return the grey levels, [pairs, 2 (u, v), height, width]."""
     shown = np.stack([simplejpeg.decode_jpeg(blob, colorspace="GRAY")[..., 0] for blob in blobs])
     return shown.reshape(-1, 2, *shown.shape[1:]).astype(float)
 
@@ -26,7 +26,7 @@ def test_displacement_becomes_grey_levels_as_the_publishers_have_it():
 
 @pytest.mark.parametrize("step", [2, -3, 6])
 def test_the_computed_flow_of_a_moving_camera_is_its_movement(tmp_path, step):
-    """A scene that moves `step` pixels a frame to the left has u = -step and v = 0."""
+    """A scene that moves left by `step` pixels per frame has u = -step and v = 0."""
     film = write(tmp_path / "a.mp4", moving(20, 128, 160, step=step), options={"crf": "10"})
     found = levels(flow(Source("flow", (film,)), 4, 256, 95))
     assert found.shape == (4, 2, 128, 160)

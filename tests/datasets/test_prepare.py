@@ -1,4 +1,4 @@
-"""Preparing a store: killed, out of room, misused or interrupted, it ends with the same bytes or an error."""
+"""Preparation of a store: killed, out of disk space, misused or interrupted, with the same bytes or an error."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ CLIPS, A_SHARD = 24, 2
 
 
 def here(function, tasks):
-    """In this process, one task after the other."""
+    """Run the tasks in this process, one after the other."""
     return map(function, tasks)
 
 
 def listing(folder: Path, count: int = CLIPS) -> Index:
-    """Clips of a few films, cut anew for each; the sixth is an empty file."""
+    """Clips cut from a few videos; the sixth is an empty file."""
     films = [write(folder / f"{i}.mp4", moving(20, 128, 160, seed=i), chirp(0.8, 16000), rate=16000) for i in range(3)]
     films.append(folder / "empty.mp4")
     films[-1].write_bytes(b"")
@@ -60,13 +60,13 @@ def run(index: Index, folder: Path, **options):
 
 
 def content(folder: Path) -> dict[str, str]:
-    """Of all files, hidden ones too."""
+    """Return name -> sha256 of all files, including hidden ones."""
     return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in sorted(folder.iterdir())}
 
 
 @pytest.fixture(scope="module")
 def whole(index, tmp_path_factory):
-    """What a store looks like that was prepared in one go: name -> sha256."""
+    """Content of a store prepared in one run: name -> sha256."""
     folder = tmp_path_factory.mktemp("whole") / "store"
     run(index, folder)
     return content(folder)
@@ -136,7 +136,7 @@ if __name__ == "__main__":
     def progress(done, total, lost):
         print(done, flush=True)
         if done >= int(sys.argv[2]):
-            sys.stdin.read()  # until it is killed; the workers go on
+            sys.stdin.read()  # until it is killed; the workers continue
     prepare("films", index, settings, folder, parallel=processes(2), max_quarantined=0.1, clips_per_shard=2,
             progress=progress)
 """
@@ -144,7 +144,7 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def started(index, tmp_path):
-    """Starts `prepare` in a process that leads a group, and stays when so many clips are done: (process, folder)."""
+    """Start `prepare` as a process group that pauses after `clips` clips; return (process, folder)."""
     import pickle
 
     script, described, folder = tmp_path / "run.py", tmp_path / "index.pickle", tmp_path / "store"
@@ -167,14 +167,14 @@ def started(index, tmp_path):
 
 
 def until(process: subprocess.Popen[str], clips: int) -> None:
-    """Waits until so many clips are done."""
+    """Wait until `clips` clips are done."""
     for line in process.stdout:
         if int(line) >= clips:
             return
 
 
 def of_group(leader: int) -> list[int]:
-    """Processes of a group that are there and have not ended."""
+    """Return the running processes of a group."""
     found = []
     for entry in Path("/proc").iterdir():
         try:
@@ -198,7 +198,7 @@ def of_group(leader: int) -> list[int]:
 def test_stopped_at_any_point_it_goes_on_and_ends_with_the_same_bytes(index, whole, started, how, clips):
     process, folder = started(clips)
     until(process, clips)
-    time.sleep(0.01 * clips)  # somewhere inside a shard
+    time.sleep(0.01 * clips)  # in the middle of a shard
     os.killpg(process.pid, how) if how == signal.SIGINT else process.send_signal(how)  # Ctrl-C goes to the group
     process.wait(180)
     deadline = time.monotonic() + 180
@@ -213,7 +213,7 @@ def test_stopped_at_any_point_it_goes_on_and_ends_with_the_same_bytes(index, who
 
 @pytest.mark.parametrize("write_number", [1, 2, 3, 4, 9, 24, 26])
 def test_killed_between_any_two_writes_it_ends_with_the_same_bytes(index, whole, tmp_path, write_number):
-    """The process kills itself when a temporary file was written and before it got its name."""
+    """The process kills itself between writing a temporary file and renaming it."""
     folder = tmp_path / "store"
     process = os.fork()
     if not process:
@@ -225,7 +225,7 @@ def test_killed_between_any_two_writes_it_ends_with_the_same_bytes(index, whole,
             nonlocal written
             real(handle)
             written += 1
-            if written == 2 * write_number - 1:  # each file is followed by its folder
+            if written == 2 * write_number - 1:  # each file's sync is followed by its folder's
                 os.kill(os.getpid(), signal.SIGKILL)
 
         shards.os.fsync = fsync
@@ -242,7 +242,7 @@ def test_killed_between_any_two_writes_it_ends_with_the_same_bytes(index, whole,
 
 
 def test_a_full_disk_is_told_and_when_there_is_room_it_goes_on(index, whole, tmp_path):
-    """No file may grow beyond what most shards need: the kernel refuses the write in the middle of a shard."""
+    """A limit on file sizes makes the kernel refuse a write in the middle of a shard."""
     folder = tmp_path / "store"
     sizes = sorted(Path(f).stat().st_size for f in _shards(index, tmp_path / "other"))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -267,7 +267,7 @@ def _shards(index: Index, folder: Path) -> list[Path]:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 @pytest.mark.parametrize("at", ["plan.json", "shard-00002.json", "shard-00005.arrow", "manifest.json"])
 def test_no_space_left_on_the_device_is_told_at_each_file(index, whole, tmp_path, monkeypatch, at):
-    """The temporary file of one name is /dev/full, which takes no byte (ENOSPC)."""
+    """The temporary file of one name is /dev/full, which accepts no bytes (ENOSPC)."""
     folder = tmp_path / "store"
     folder.mkdir()
     real = Path.open
@@ -392,7 +392,7 @@ def test_a_folder_of_another_store_is_refused_and_left_as_it_is(index, whole, tm
     tells(first.replace(str(folder), ""), *facts)
     tells(last, "`dataset.store`")
     assert content(folder) == whole
-    (folder / "manifest.json").unlink()  # the same while it is being prepared, and without the plan
+    (folder / "manifest.json").unlink()  # the same before the manifest exists, and without the plan
     assert refusal() == said
     (folder / "plan.json").unlink()
     tells(refusal(), folder / "shard-00000.json", "`dataset.store`")
@@ -421,7 +421,7 @@ def test_a_list_whose_files_moved_is_the_same_store(index, tmp_path):
 
 
 def without(index: Index, gone: Path, *numbers: int) -> Index:
-    """The list, with the files of some clips gone since it was made."""
+    """Return the index of a list from which some clips' files have since disappeared."""
     clips = list(index.clips)
     for i in numbers:
         clips[i] = replace(clips[i], sources={m: replace(s, paths=(gone,)) for m, s in clips[i].sources.items()})
@@ -454,7 +454,7 @@ def test_a_plan_that_is_none_is_told(index, whole, tmp_path):
     (tmp_path / "store" / "plan.json").write_text(json.dumps({"version": 1}))
     with pytest.raises(StoreError) as error:
         run(index, tmp_path / "store")
-    tells(error.value, tmp_path / "store" / "plan.json", "damaged", "delete this file")
+    tells(error.value, tmp_path / "store" / "plan.json", "corrupt", "delete this file")
     (tmp_path / "store" / "plan.json").unlink()
     assert run(index, tmp_path / "store").skipped_shards == 12
     assert content(tmp_path / "store") == whole
@@ -464,7 +464,7 @@ def test_the_size_of_shards_is_the_folders_own(index, whole, tmp_path):
     run(index, tmp_path / "store")
     assert run(index, tmp_path / "store", clips_per_shard=None).skipped_shards == 12
     run(index, tmp_path / "new", clips_per_shard=None)
-    assert len(list((tmp_path / "new").glob("*.arrow"))) == 2  # 16 clips each, and 64 at most
+    assert len(list((tmp_path / "new").glob("*.arrow"))) == 2  # 16 clips per shard, of at most 64
 
 
 def test_two_do_not_prepare_in_one_folder(index, tmp_path):

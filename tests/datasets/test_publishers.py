@@ -1,4 +1,4 @@
-"""The readers of the publishers' trees: what they find, what they miss, and what their errors name."""
+"""Readers of the publishers' trees: clips found, clips missing, and errors."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def splits(index: Index) -> dict[str, int]:
 
 
 def edit(path: Path, old: str, new: str) -> None:
-    """Replaces the first of `old` in a list."""
+    """Replace the first `old` in a list file."""
     text = path.read_text(encoding="utf-8")
     assert old in text
     path.write_text(text.replace(old, new, 1), encoding="utf-8")
@@ -283,7 +283,7 @@ def test_without_the_authors_lists_speakers_are_on_one_side(tmp_path):
     assert not find_overlaps(index.clips).groups
     tells(index.notes[0], "speaker", ", ".join(sorted(test)), "train 18", "test 12")
     again = CremaD(**options, test_fraction=0.4, split_seed=7).index()
-    assert again.clips == index.clips  # another seed draws other speakers for validation, never for the test
+    assert again.clips == index.clips  # the seed changes the validation speakers, never the test speakers
 
 
 def test_the_authors_lists_are_taken_and_named(tmp_path):
@@ -323,7 +323,7 @@ def test_files_that_git_lfs_has_not_fetched_are_refused(tmp_path):
     options = media_trees.cremad(tmp_path, actors=2)
     path = Path(options["source"]) / "VideoFlash/1001_IEO_ANG_HI.flv"
     path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n")
-    tells(refusal(CremaD(**options)), path, "`git lfs pull`")
+    tells(refusal(CremaD(**options)), path, "git lfs pull")
 
 
 @pytest.mark.parametrize(
@@ -344,7 +344,7 @@ def test_a_cremad_id_that_cannot_be_is_named(tmp_path, name, facts):
 
 # ---- Kinetics-Sounds ----
 
-FEW = {"train": 2, "validation": 1, "test": 1}  # of each class
+FEW = {"train": 2, "validation": 1, "test": 1}  # clips per class
 
 
 def test_there_are_31_classes():
@@ -455,7 +455,7 @@ def test_ucf101s_broken_rows(tmp_path):
     assert len(said) == len(facts)
     for line, (number, *its) in zip(said, facts, strict=True):
         tells(line, lists / "trainlist01.txt", number, "Class/video.avi number")
-        tells(line.rpartition(": ")[2], *its)  # what is wrong with the row, which stands before it
+        tells(line.rpartition(": ")[2], *its)  # the part after the quoted row
     tells(refusal(UCF101(**options, split=3)), lists / "trainlist03.txt", "`dataset.list_folder`")
 
 
@@ -481,7 +481,7 @@ def test_a_table_of_one_modality(tmp_path):
 
 
 def rewritten(options: dict[str, object], change) -> dict[str, object]:
-    """The table with each row changed."""
+    """Change each row of the table."""
     path = Path(str(options["source"]))
     with path.open(newline="", encoding="utf-8") as file:
         rows = [change(dict(row)) for row in csv.DictReader(file)]

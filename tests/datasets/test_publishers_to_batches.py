@@ -1,4 +1,4 @@
-"""From each publisher's tree, by `prepare`, to batches of the shapes that the recipes say."""
+"""From each publisher's tree, with `prepare`, to batches with the recipes' shapes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files by name at paths and URIs: in a folder, through a file:// URI, and in a real S3 server's bucket."""
+"""Files at paths and URIs: in a folder, at a file:// URI, and in a bucket of a real S3 server."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ def test_what_was_put_is_there_whole_under_its_name(place, tmp_path):
     assert not back.exists()
     place.put(mine, name)
     assert place.exists(name)
-    assert not place.exists("run-1f/0003")  # a folder is no file
+    assert not place.exists("run-1f/0003")  # a folder is not a file
     assert place.get(name, back)
     assert back.read_bytes() == place.read(name) == mine.read_bytes()
     mine.write_bytes(b"shorter")
-    place.put(mine, name)  # over the one before
+    place.put(mine, name)  # replaces the first file
     assert place.get(name, back)
     assert back.read_bytes() == b"shorter"
     place.delete(name)
-    place.delete(name)  # as often as one likes
+    place.delete(name)  # may be repeated
     assert not place.exists(name)
 
 
@@ -55,7 +55,7 @@ def test_a_file_is_added_once_and_read_in_place_or_as_a_copy(place, tmp_path):
     assert place.add(name, write) == 5
     place.add(name, lambda path: write(path, b"other"))
     there = place.fetch(name, copy)
-    assert there.read_bytes() == place.read(name) == b"12345"  # the first stays
+    assert there.read_bytes() == place.read(name) == b"12345"  # the first file is kept
     assert (there == copy) == (place.folder is None)
     assert not place.fetch("prefixes/none", tmp_path / "none").exists()
     for _ in range(2):
@@ -64,7 +64,7 @@ def test_a_file_is_added_once_and_read_in_place_or_as_a_copy(place, tmp_path):
 
 
 def test_a_file_that_is_cut_short_while_it_is_written_is_not_there(tmp_path, monkeypatch):
-    """The name is given when all of it is written; what was there before stays until then."""
+    """A file gets its name once it is complete; until then the previous file stays."""
     mine = tmp_path / "mine"
     mine.write_bytes(b"before")
     Remote(str(tmp_path)).put(mine, "there/kept")
@@ -90,7 +90,7 @@ def test_a_file_that_is_cut_short_while_it_is_written_is_not_there(tmp_path, mon
 
 
 @pytest.mark.parametrize(
-    ("where", "facts"),  # some of them pyarrow's words
+    ("where", "facts"),  # some in pyarrow's wording
     [
         ("nothing://bucket/x", ["Unrecognized filesystem type", "s3://bucket/folder"]),
         ("file://host/x", ["Unsupported hostname", "file:///folder"]),

@@ -1,4 +1,4 @@
-"""Features of sound are librosa's, whatever batch, device and settings."""
+"""Audio features equal librosa's for every batch, device and setting."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_log_spectrogram_is_librosas(rate, seconds, n_fft, hop, shape):
     for ours, expected, largest in of_each:
         assert np.abs(np.exp(ours) - FLOOR - expected).max() < 1e-4 * largest
         heard = expected > 1e-3
-        assert heard.sum() > n_fft // 2  # of the values stored: the comparison is of something
+        assert heard.sum() > n_fft // 2  # enough stored values to compare
         assert np.abs(ours - np.log(expected + FLOOR))[heard].max() < 0.02
 
 
@@ -49,7 +49,7 @@ def test_mel_energies_are_librosas(rate, n_fft, hop):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Empty filters")
 def test_the_stored_references_are_what_librosa_makes(tmp_path):
-    """Features and resampling; where librosa was not used before, it compiles for up to 20 seconds."""
+    """Compares features and resampling; on its first use librosa compiles for up to 20 seconds."""
     reference_audio.store(tmp_path / "audio.npz")
     with np.load(tmp_path / "audio.npz") as anew:
         assert set(anew) == set(stored())

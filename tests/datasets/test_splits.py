@@ -1,4 +1,4 @@
-"""What is held out: a share of each class, whole groups, the same for the same seed whatever the order."""
+"""Held-out clips: a share of each class, in whole groups, the same for a seed whatever the order."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_seeds_draw_others_and_missing_clips_change_little():
 
 @pytest.mark.parametrize("seed", range(5))
 def test_speakers_with_all_classes_are_held_out_whole_and_in_balance(seed):
-    """As CREMA-D: 82 speakers with about 12 clips of each of six emotions, some fewer."""
+    """Like CREMA-D: 82 speakers with about 12 clips of each of six emotions, some with fewer."""
     rows = [
         Entry(f"{speaker}/{label}/{i}", label, str(speaker))
         for speaker in range(82)
@@ -80,7 +80,7 @@ def test_speakers_with_all_classes_are_held_out_whole_and_in_balance(seed):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_groups_of_one_class_are_held_out_from_each(seed):
-    """As UCF101: 18 groups of 4 to 7 films in each class."""
+    """Like UCF101: 18 groups of 4 to 7 videos in each class."""
     sizes = [4, 5, 7] * 6
     rows = [
         Entry(f"{label}_g{g}_c{i}", label, f"{label}_g{g}")

@@ -1,4 +1,4 @@
-"""A store: what was written is what is read, from any process; and every kind of damage is an error."""
+"""Store: every process reads what was written, and every kind of damage is an error."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ CLIPS = 10
 
 
 def here(function, tasks):
-    """In this process: what `prepare` needs of a parallel map."""
+    """Run the tasks in this process, as a parallel map for `prepare`."""
     return map(function, tasks)
 
 
 def listing(folder: Path, count: int = CLIPS) -> Index:
-    """Films of which the fourth has no sound; 3 classes, of which one has no clip."""
+    """Videos, the fourth without sound; 3 classes, one without clips."""
     clips = []
     for i in range(count):
         sound = None if i == 3 else chirp(0.4 + 0.05 * i, 16000)
@@ -50,7 +50,7 @@ def listing(folder: Path, count: int = CLIPS) -> Index:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """(list of clips, folder of their store), in shards of 4 clips and record batches of a few."""
+    """Pair (index, folder of its store), with shards of 4 clips and small record batches."""
     folder = tmp_path_factory.mktemp("made")
     index = listing(folder / "films")
     with pytest.MonkeyPatch.context() as patch:
@@ -61,7 +61,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def copied(made, tmp_path):
-    """A store of one's own to damage."""
+    """Copy of the store for a test to damage."""
     return Path(shutil.copytree(made[1], tmp_path / "store"))
 
 
@@ -119,13 +119,13 @@ def _first_bytes(store: Store) -> list[int]:
 def test_a_store_that_was_read_can_be_sent_to_another_process(made):
     store = Store(made[1])
     expected = _first_bytes(store)
-    assert len(pickle.dumps(store)) < 10_000  # no map goes along
+    assert len(pickle.dumps(store)) < 10_000  # maps are not pickled
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         assert pool.apply(_first_bytes, (store,)) == expected
 
 
 def test_no_file_stays_open(made):
-    """A large store has thousands of shards, and a process may have a thousand files open."""
+    """A large store has thousands of shards, but a process may open only a thousand files."""
     store = Store(made[1])
     assert all(store.blobs(entry, "visual") for entry in store.entries())
     held = [link.resolve() for link in Path("/proc/self/fd").iterdir()]
@@ -186,15 +186,15 @@ def test_a_flipped_bit_of_a_blob_is_told_with_file_and_clip(copied, modality):
     store = Store(copied)
     with pytest.raises(StoreError) as error:
         store.blobs(store.entries()[4], modality)
-    tells(error.value, path, "damaged", modality, entry.id, "`python -m search prepare`")
+    tells(error.value, path, "corrupt", modality, entry.id, "`uv run python -m search prepare`")
     store.blobs(store.entries()[5], modality)
     (line,) = store.verify()
-    tells(line, path, "damaged", "sha256", "`python -m search prepare`")
+    tells(line, path, "corrupt", "sha256", "`uv run python -m search prepare`")
 
 
 @pytest.fixture(scope="module")
 def structure(made):
-    """Where a shard's bytes are none of a blob's."""
+    """Return the positions of a shard's bytes outside all blobs."""
     store, path = Store(made[1]), made[1] / "shard-00001.arrow"
     content = path.read_bytes()
     of_blobs = np.zeros(len(content), bool)
@@ -208,7 +208,7 @@ def structure(made):
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.integers(0, 2**32), flip=st.integers(1, 255), length=st.sampled_from([1, 1, 8, 400]))
 def test_damage_anywhere_in_a_shard_is_an_error_or_reads_as_written(made, structure, tmp_path, place, flip, length):
-    """Magic, schema, offsets, checksums, footer: nothing wrong is ever returned, and nothing crashes."""
+    """Damage to magic, schema, offsets, checksums or footer never returns wrong data and never crashes."""
     folder = tmp_path / "store"
     if not folder.exists():
         shutil.copytree(made[1], folder)
@@ -224,7 +224,7 @@ def test_damage_anywhere_in_a_shard_is_an_error_or_reads_as_written(made, struct
             try:
                 found = [bytes(blob) for blob in store.blobs(entry, modality)]
             except StoreError as error:
-                assert path.name in str(error)  # noqa: PT017 - either outcome is right
+                assert path.name in str(error)  # noqa: PT017 - both outcomes are correct
                 continue
             whole = [bytes(blob) for blob in right.blobs(entry, modality)]
             assert found == whole
@@ -240,8 +240,8 @@ def test_a_shard_cut_short_or_missing_is_told_when_the_store_is_opened(copied):
         Store(copied)
     lines = str(found.value).split("\n")
     assert len(lines) == 2
-    tells(lines[0], cut, f"{len(content) - 100:,} bytes", f"{len(content):,}", "`python -m search prepare`")
-    tells(lines[1], gone, "missing", "`python -m search prepare`")
+    tells(lines[0], cut, f"{len(content) - 100:,} bytes", f"{len(content):,}", "`uv run python -m search prepare`")
+    tells(lines[1], gone, "missing", "`uv run python -m search prepare`")
 
 
 def test_a_shard_of_another_store_or_place_is_told(copied):
@@ -254,7 +254,7 @@ def test_a_shard_of_another_store_or_place_is_told(copied):
     store = Store(copied)
     with pytest.raises(StoreError) as error:
         store.blobs(store.entries()[-4], "visual")
-    tells(error.value, second, "damaged", "another shard")
+    tells(error.value, second, "corrupt", "another shard")
 
 
 def changed(folder: Path, **values: object) -> None:
@@ -267,13 +267,13 @@ def changed(folder: Path, **values: object) -> None:
 @pytest.mark.parametrize(
     ("damage", "facts"),
     [
-        (lambda f: (f / MANIFEST).unlink(), ["`python -m search prepare`"]),
-        (lambda f: (f / MANIFEST).write_bytes((f / MANIFEST).read_bytes()[:200]), ["damaged", "JSONDecodeError"]),
-        (lambda f: (f / MANIFEST).write_bytes(b"[]"), ["damaged", "TypeError"]),
-        (lambda f: (f / MANIFEST).write_bytes(b"{}"), ["damaged", "KeyError"]),
+        (lambda f: (f / MANIFEST).unlink(), ["uv run python -m search prepare FILE"]),
+        (lambda f: (f / MANIFEST).write_bytes((f / MANIFEST).read_bytes()[:200]), ["corrupt", "JSONDecodeError"]),
+        (lambda f: (f / MANIFEST).write_bytes(b"[]"), ["corrupt", "TypeError"]),
+        (lambda f: (f / MANIFEST).write_bytes(b"{}"), ["corrupt", "KeyError"]),
         (lambda f: changed(f, version=2), ["version 2", "version 1"]),
-        (lambda f: changed(f, classes=["x", "y", "z"]), ["damaged", "fingerprint"]),
-        (lambda f: changed(f, colour="red"), ["damaged", "TypeError"]),
+        (lambda f: changed(f, classes=["x", "y", "z"]), ["corrupt", "fingerprint"]),
+        (lambda f: changed(f, colour="red"), ["corrupt", "TypeError"]),
     ],
 )
 def test_a_manifest_that_cannot_be_used_is_told(copied, damage, facts):
@@ -281,13 +281,13 @@ def test_a_manifest_that_cannot_be_used_is_told(copied, damage, facts):
     with pytest.raises(StoreError) as error:
         Store(copied)
     tells(error.value, copied, MANIFEST, *facts)
-    assert ("damaged" in str(error.value)) == ("damaged" in facts)
+    assert ("corrupt" in str(error.value)) == ("corrupt" in facts)
 
 
 def test_a_folder_that_is_not_there_is_not_prepared(tmp_path):
     with pytest.raises(StoreError) as error:
         Store(tmp_path / "nowhere")
-    tells(error.value, tmp_path / "nowhere", MANIFEST, "`python -m search prepare`")
+    tells(error.value, tmp_path / "nowhere", MANIFEST, "uv run python -m search prepare FILE")
 
 
 def test_the_fingerprint_is_of_the_content(made, copied):

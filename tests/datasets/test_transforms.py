@@ -1,4 +1,4 @@
-"""Which frames, which part of each, mirrored, normalised: as torchvision has it, and decided by given numbers alone."""
+"""Selection, crop, mirroring and normalisation: equal to torchvision's, and determined by given numbers alone."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ unit = st.floats(0, 1, exclude_max=True)
 
 
 def pictures(n: int, height: int, width: int, channels: int = 3, seed: int = 0) -> torch.Tensor:
-    """Soft shapes with sharp edges: uint8 [N, H, W, C]."""
+    """Return smooth shapes with sharp edges: uint8 [N, H, W, C]."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width]
     waves = [128 + 100 * np.sin(rng.uniform(0, 0.3) * y + rng.uniform(0, 0.3) * x) for _ in range(n * channels)]

@@ -1,4 +1,4 @@
-"""Small real media files: films with moving, textured pictures and sound, written with the publishers' codecs."""
+"""Small real media files: videos with moving, textured images and audio, written with the publishers' codecs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Array = np.ndarray
 
 
 def texture(height: int, width: int, rng: np.random.Generator) -> Array:
-    """Noise with most of its power at low frequencies, as photographs have it, and a few sharp bars: [H, W, 3]."""
+    """Return noise with most power at low frequencies, like photographs, and a few sharp bars: [H, W, 3]."""
     fy, fx = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]
     falling = 1.0 / (np.hypot(fy, fx) + 2.0 / max(height, width))
     noise = rng.standard_normal((3, height, width))
@@ -25,7 +25,7 @@ def texture(height: int, width: int, rng: np.random.Generator) -> Array:
 
 
 def moving(frames: int, height: int, width: int, seed: int = 0, step: int = 2) -> list[Array]:
-    """A camera that moves `step` pixels a frame to the right over a textured scene, under changing light."""
+    """Return frames of a camera that moves right by `step` pixels per frame over a textured scene in changing light."""
     rng = np.random.default_rng(seed)
     scene = texture(height, width * 2, rng)
     light = 1 + 0.2 * np.sin(np.arange(frames) / 7)
@@ -34,17 +34,17 @@ def moving(frames: int, height: int, width: int, seed: int = 0, step: int = 2) -
 
 
 def numbered(frames: int, height: int = 64, width: int = 96) -> list[Array]:
-    """Frames whose grey level tells their number: 4 + 2 i."""
+    """Return frames whose grey level encodes their number i: 4 + 2 i."""
     return [np.full((height, width, 3), 4 + 2 * i, np.uint8) for i in range(frames)]
 
 
 def level(jpeg: bytes) -> int:
-    """The number of a frame of `numbered`, as far as lossy coding lets it be told."""
+    """Return the number of a frame of `numbered`, approximately because of lossy coding."""
     return round((float(simplejpeg.decode_jpeg(jpeg).mean()) - 4) / 2)
 
 
 def chirp(seconds: float, rate: int, channels: int = 1) -> Array:
-    """Falling and rising tones under noise, [channels, samples], in [-1, 1]."""
+    """Return a falling and rising tone with noise, in [-1, 1]: [channels, samples]."""
     time = np.arange(round(seconds * rate)) / rate
     tone = 0.5 * np.sin(2 * np.pi * (300 + 200 * np.sin(2 * np.pi * 0.5 * time)) * time)
     noise = 0.02 * np.random.default_rng(0).standard_normal((channels, len(time)))
@@ -61,7 +61,7 @@ def write(
     codecs: tuple[str, str] = ("libx264", "aac"),
     options: dict[str, str] | None = None,
 ) -> Path:
-    """Writes a film, a film without sound, or a sound; the container is told by the name."""
+    """Write a video with or without sound, or an audio file; the suffix determines the container."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as out:
         streams = []
@@ -97,12 +97,12 @@ def sound_frames(sound: Array, rate: int, layout: str):
 
 
 def wav(path: Path, sound: Array, rate: int) -> Path:
-    """PCM of 16 bits."""
+    """Write 16-bit PCM audio."""
     return write(path, None, sound, rate=rate, codecs=("", "pcm_s16le"))
 
 
 def jpegs(folder: Path, pictures: list[Array], name: str = "frame{:06d}.jpg") -> Path:
-    """A folder of JPEG files, numbered from 1; grey where a picture has no channels."""
+    """Write JPEG files, numbered from 1, to a folder; pictures without channels become grey."""
     folder.mkdir(parents=True, exist_ok=True)
     for i, picture in enumerate(pictures, start=1):
         grey = picture.ndim == 2

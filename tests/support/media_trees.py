@@ -1,4 +1,4 @@
-"""Small trees in the publishers' layouts, with their containers and codecs; each returns a reader's options."""
+"""Small folder trees in the publishers' layouts, containers and codecs; each function returns a reader's options."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ Options = dict[str, object]
 
 
 def shots(class_id: int, clip: int, seconds: float = 1.0) -> list[Array]:
-    """A moving scene of its own, brighter for later classes."""
+    """Return a moving scene, brighter for later classes."""
     scene = moving(max(2, round(seconds * FPS)), HEIGHT, WIDTH, seed=1000 * class_id + clip)
     return [np.clip(shot * 0.6 + 40 * class_id, 0, 255).astype(np.uint8) for shot in scene]
 
 
 def tone(class_id: int, clip: int, seconds: float = 1.0, rate: int = RATE) -> Array:
-    """A noisy tone that tells the class: [1, samples], in [-1, 1]."""
+    """Return a noisy tone whose pitch encodes the class, in [-1, 1]: [1, samples]."""
     time = np.arange(round(seconds * rate)) / rate
     noise = 0.05 * np.random.default_rng(clip).standard_normal(len(time))
     return (0.5 * np.sin(2 * np.pi * 300 * (class_id + 1) * time) + noise)[None].astype(np.float32)
 
 
 def film(path: Path, class_id: int, clip: int, *, seconds: float = 1.0, silent: bool = False) -> Path:
-    """H.264 and AAC."""
+    """Write a video with H.264 and AAC."""
     sound = None if silent else tone(class_id, clip, seconds)
     return write(path, shots(class_id, clip, seconds), sound, fps=FPS, rate=RATE, options={"preset": "ultrafast"})
 
 
 def damage(path: Path) -> None:
-    """Cuts a file to its first third."""
+    """Truncate a file to its first third."""
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 3])
 
@@ -56,7 +56,7 @@ def text(
     bom: bool = False,
     end: str = "\n",
 ) -> Path:
-    """A list file; only where commas separate, cells are quoted if they must be."""
+    """Write a list file; cells are quoted, if necessary, only when commas separate them."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8-sig" if bom else "utf-8", newline="") as file:
         for row in [*([header] if header else []), *rows]:
@@ -68,7 +68,7 @@ def text(
 
 
 def youtube(class_id: int, clip: int) -> str:
-    """Eleven letters, with what makes such ids hard to tell from a start."""
+    """Return an id of eleven characters with dashes and underscores, which are easily confused with separators."""
     return f"-{class_id}_aB_{clip:02d}_4x"[:11]
 
 
@@ -86,7 +86,7 @@ def cremad(
     leave_out: Collection[str] = (),
     damaged: int = 0,
 ) -> Options:
-    """`AudioWAV/{id}.wav`, `VideoFlash/{id}.flv`, and the table of results; `clips` of each actor and emotion."""
+    """Write `AudioWAV/{id}.wav`, `VideoFlash/{id}.flv` and the table of results, with `clips` per actor and emotion."""
     source = root / "CREMA-D"
     sentences = ("IEO", "TIE", "IOM", "IWW")[:clips]
     levels = {"IEO": "HI"}
@@ -129,8 +129,11 @@ def vggsound(
     silent: int = 0,
     **listed: Any,
 ) -> Options:
-    """Films flat or in `vggsound_00 …` folders; the last `leave_out` of the list are gone, the first ones damaged,
-    those after them without sound. What is `listed` goes to `text`."""
+    """Write the list and videos, flat or in folders `vggsound_00 …`.
+
+    The last `leave_out` videos of the list are missing. The first ones are damaged, the next ones silent. `listed` are
+    arguments of `text`.
+    """
     source = root / "VGGSound"
     rows = []
     for clip in range(train + test):
@@ -158,7 +161,7 @@ def ave(
     leave_out: int = 0,
     seconds: float = 2.0,
 ) -> Options:
-    """`AVE/{id}.mp4`; with `twice` the first film of the training list is listed again, with another label."""
+    """Write `AVE/{id}.mp4` and the lists; with `twice`, the first training video is listed again with another label."""
     source = root / "AVE_Dataset"
     lists: dict[str, list[tuple[object, ...]]] = {"trainSet.txt": [], "valSet.txt": [], "testSet.txt": []}
     made = []
@@ -188,8 +191,10 @@ def kinetics_sounds(
     authors: bool = False,
     leave_out: int = 0,
 ) -> Options:
-    """Films under `train`, `val` and `test`, flat or in class folders; lists as Kinetics', which name a class more, or
-    as the OGM-GE authors'."""
+    """Write videos to `train`, `val` and `test`, flat or in class folders.
+
+    The lists are like those of Kinetics, with one additional class, or like those of the OGM-GE authors.
+    """
     source = root / "kinetics400"
     parts = {"train": range(train), "val": range(train, train + validation)}
     parts["test"] = range(train + validation, train + validation + test)
@@ -228,9 +233,9 @@ def ucf101(
     films: bool = True,
     class_folders: bool = True,
 ) -> Options:
-    """`UCF-101/{Class}/v_….avi` (MPEG-4), `clips` of each group; the last group is the test split.
+    """Write `UCF-101/{Class}/v_….avi` (MPEG-4) with `clips` per group; the last group is the test split.
 
-    `v_HandStandPushups_…` is written with its big S, as the publisher has it, and the flow's folder without.
+    As in the publisher's files, `v_HandStandPushups_…` has a capital S, but the folder of its flow does not.
     """
     source = root / "UCF101"
     rows: dict[str, list[tuple[object, ...]]] = {"train": [], "test": []}
@@ -268,7 +273,7 @@ def table(
     validation: int = 2,
     test: int = 2,
 ) -> Options:
-    """Sounds and folders of pictures, or films; a speaker says two of each class."""
+    """Write audio files and image folders, or videos, with two clips per speaker and class."""
     source = root / "my data ü"
     rows = []
     for clip in range(train + validation + test):

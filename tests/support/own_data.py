@@ -1,4 +1,4 @@
-"""Data sets of one's own, as a user would bring them: two noisy vectors, and ways for data to go wrong."""
+"""Custom data sets, as a user would write them: two noisy vectors, and ways for data to fail."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Batch = tuple[dict[str, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Vectors:
-    """Two modalities, each the class with noise: a search over them takes seconds."""
+    """Two modalities, each the class plus noise; a search on them takes seconds."""
 
     samples: int = 96
     seed: int = 0
@@ -52,7 +52,7 @@ class Vectors:
 
 @dataclass(frozen=True)
 class Untested(Vectors):
-    """Holds out its validation itself, by a seed."""
+    """Draws its validation split itself, from a seed."""
 
     split_seed: int = 0
 
@@ -69,7 +69,7 @@ class Untested(Vectors):
 
 @dataclass(frozen=True)
 class Drawn(Untested):
-    """The same with a test split."""
+    """Draws its validation split from a seed and has a test split."""
 
     def test(self, *, batch_size: int, reason: str) -> Iterator[Batch]:
         x, y = self._split(self.seed + 2)
@@ -80,8 +80,10 @@ class Drawn(Untested):
 
 @dataclass(frozen=True)
 class WithTest(Vectors):
-    """Has a test split too, and draws its training and validation split by a seed; all test examples may be of a few
-    classes, or one of them broken."""
+    """Has a test split and draws its training and validation splits from a seed.
+
+    The test split can be limited to some classes, or contain a broken example.
+    """
 
     split_seed: int = 0
     test_classes: tuple[int, ...] = (0, 1, 2)
@@ -112,7 +114,7 @@ class WithTest(Vectors):
 
 @dataclass(frozen=True)
 class Deadly(Vectors):
-    """Kills the worker that reads it, once: in the second epoch that is read at all."""
+    """Kills the worker that reads the second epoch, once."""
 
     marker: str = ""
 
@@ -125,7 +127,7 @@ class Deadly(Vectors):
 
 @dataclass(frozen=True)
 class NoRoom(Vectors):
-    """In its second epoch the disk is full, until there is a file that says there is room."""
+    """Raises "disk full" in the second epoch until the file `room` exists."""
 
     room: str = ""
 
@@ -137,7 +139,7 @@ class NoRoom(Vectors):
 
 @dataclass(frozen=True)
 class Endless(Vectors):
-    """Takes ten minutes for each epoch, and notes which process does; none, once the note says that it is over."""
+    """Takes ten minutes per epoch and notes its process in `marker`; no time once the note says "over"."""
 
     marker: str = ""
 
@@ -151,7 +153,7 @@ class Endless(Vectors):
 
 @dataclass(frozen=True)
 class Unplugged(Vectors):
-    """In its second epoch a file is in the place of a folder, once: what is put in that folder cannot be."""
+    """Replaces a folder by a file in the second epoch, once, so that nothing can be written to the folder."""
 
     folder: str = ""
 
@@ -165,7 +167,7 @@ class Unplugged(Vectors):
 
 @dataclass(frozen=True)
 class Broken(Vectors):
-    """Fails while it is read."""
+    """Fails when it is read."""
 
     def train(self, *, batch_size: int, seed: int, epoch: int) -> Iterator[Batch]:
         raise OSError("clip 17 is damaged")
@@ -173,7 +175,7 @@ class Broken(Vectors):
 
 @dataclass(frozen=True)
 class Hungry(Vectors):
-    """Runs out of memory in its second epoch, unless its worker has so many CPUs."""
+    """Runs out of memory in the second epoch unless its worker has `cpus` CPUs."""
 
     cpus: float = 2
 
@@ -185,7 +187,7 @@ class Hungry(Vectors):
 
 @dataclass(frozen=True)
 class Logged(Drawn):
-    """Takes its time for an epoch, and then notes it in the working folder: a line with seed and epoch."""
+    """Takes `seconds` more per epoch, then adds a line with seed and epoch to `read.txt` in the working folder."""
 
     seconds: float = 0.4
 
@@ -198,7 +200,7 @@ class Logged(Drawn):
 
 @dataclass(frozen=True)
 class Interrupted(Drawn):
-    """In the second epoch somebody presses Ctrl-C, unless there is a file that says that this is over."""
+    """Simulates Ctrl-C in the second epoch until the file `over` exists."""
 
     def train(self, *, batch_size: int, seed: int, epoch: int) -> Iterator[Batch]:
         if epoch == 1 and not Path("over").exists():
@@ -208,7 +210,7 @@ class Interrupted(Drawn):
 
 @dataclass(frozen=True)
 class Together(Drawn):
-    """Each process that trains on it signs in `readers/`, and waits there until so many have signed."""
+    """Makes each training process register in `readers/` and wait until `processes` have registered."""
 
     processes: int = 2
 
@@ -225,7 +227,7 @@ class Together(Drawn):
 
 
 class NotPrepared:
-    """Has not been prepared."""
+    """Data that are not prepared."""
 
     def open(self) -> Vectors:
-        raise DatasetError("the store ~/data/stores/mine is not there: run `python -m search prepare` first")
+        raise DatasetError("the store ~/data/stores/mine does not exist: run `python -m search prepare` first")

@@ -1,7 +1,7 @@
-"""What librosa makes of sounds that are the same on every machine, stored for the tests that compare with it.
+"""librosa's results for reproducible sounds, stored for the tests that compare with them.
 
-Where librosa was not used before, it compiles for up to 20 seconds. So the plain tests read `tests/data/audio.npz`, and
-a slow test makes the values anew with librosa. After a change of the sounds or settings here:
+On its first use librosa compiles for up to 20 seconds. Therefore the fast tests read the stored values, and a slow test
+computes them again with librosa. After a change of the sounds or settings here, run:
 
     uv run python -m tests.support.reference_audio
 """
@@ -19,14 +19,14 @@ from tests.support.films import chirp
 Array = np.ndarray
 
 FILE = Path(__file__).parent / "data" / "audio.npz"
-STRIDE = 23  # every 23rd value is stored: a prime, so that each bin and each frame has some
+STRIDE = 23  # every 23rd value is stored; a prime, so that each bin and each frame has some
 SPECTROGRAMS = [(22050, 3.0, 512, 353), (16000, 5.0, 256, 128), (8000, 1.0, 400, 160)]  # rate, seconds, n_fft, hop
-MELS = [(16000, 400, 160), (22050, 551, 220), (16000, 512, 128)]  # rate, n_fft, hop; of one second
-RATES = [(44100, 16000), (48000, 22050), (16000, 22050)]  # from, to; of 1.5 seconds of `films.chirp` in stereo
+MELS = [(16000, 400, 160), (22050, 551, 220), (16000, 512, 128)]  # rate, n_fft, hop; one second each
+RATES = [(44100, 16000), (48000, 22050), (16000, 22050)]  # from, to; 1.5 seconds of `films.chirp` in stereo
 
 
 def sounds(rate: int, seconds: float, seed: int = 0) -> Array:
-    """A chord, a click in silence, noise that fades, full scale white noise: [4, samples], of 16 bits."""
+    """Return a chord, a click in silence, fading noise and full-scale white noise, rounded to 16 bits: [4, samples]."""
     rng = np.random.default_rng(seed)
     samples = round(rate * seconds)
     time = np.arange(samples) / rate
@@ -38,14 +38,14 @@ def sounds(rate: int, seconds: float, seed: int = 0) -> Array:
 
 
 def thinned(values: Array) -> Array:
-    """What is stored of [waves, ..., frames]: every 23rd value, and all of the frames around the click: [waves, n]."""
+    """Select values of [waves, ..., frames] to store: every 23rd, and all frames around the click: [waves, n]."""
     middle = values.shape[-1] // 2
     parts = values.reshape(len(values), -1)[:, ::STRIDE], values[..., middle - 2 : middle + 2].reshape(len(values), -1)
     return np.concatenate(parts, axis=1)
 
 
 def spectrograms(waves: Array, n_fft: int, hop: int) -> Array:
-    """librosa's magnitudes: [waves, bins, frames]."""
+    """Return librosa's magnitudes: [waves, bins, frames]."""
     import librosa
 
     transform = [librosa.stft(w, n_fft=n_fft, hop_length=hop, center=True, pad_mode="constant") for w in waves]
@@ -53,7 +53,7 @@ def spectrograms(waves: Array, n_fft: int, hop: int) -> Array:
 
 
 def mel_energies(waves: Array, rate: int, n_fft: int, hop: int) -> Array:
-    """librosa's mel energies of 128 bins, each window padded to a power of two: [waves, 128, samples // hop]."""
+    """Return librosa's mel energies, with windows padded to a power of two: [waves, 128, samples // hop]."""
     import librosa
 
     length = {400: 512, 551: 1024, 512: 512}[n_fft]
@@ -67,14 +67,14 @@ def mel_energies(waves: Array, rate: int, n_fft: int, hop: int) -> Array:
 
 
 def resampled(rate: int, wanted: int) -> Array:
-    """librosa's resampling of a chirp's mean over its channels: [1, samples]."""
+    """Resample a mono chirp with librosa: [1, samples]."""
     import librosa
 
     return librosa.resample(chirp(1.5, rate, 2).mean(axis=0), orig_sr=rate, target_sr=wanted)[None]
 
 
 def made() -> Iterator[tuple[str, Array]]:
-    """(name, librosa's values), with a dimension of waves first."""
+    """Yield pairs (name, librosa's values); the first dimension is that of the waves."""
     for rate, seconds, n_fft, hop in SPECTROGRAMS:
         yield f"spectrogram {rate} {n_fft} {hop}", spectrograms(sounds(rate, seconds), n_fft, hop)
     for rate, n_fft, hop in MELS:
@@ -85,13 +85,13 @@ def made() -> Iterator[tuple[str, Array]]:
 
 @cache
 def stored() -> dict[str, Array]:
-    """Name -> what is stored of its values; under `name largest` the largest of all values of each wave."""
+    """Return the stored values by name; `NAME largest` holds the largest value of each wave."""
     with np.load(FILE) as file:
         return dict(file)
 
 
 def store(file: Path) -> None:
-    """Write librosa's values, thinned, as float32."""
+    """Compute librosa's values, select some, and write them as float32."""
     kept = {}
     for name, values in made():
         kept[name] = thinned(values).astype(np.float32)

@@ -33,7 +33,7 @@ MEASURED = (
     (r"\b0x[0-9a-f]{6,}\b", "<address>"),
     (r"\S+ clips/s [-\d:]+", "<speed>"),
     (r"(clips in \S+, )\d+ s", r"\1<time>"),
-    (r"has [\d,]+ bytes, and [\d,]+ were written", "has <size> bytes, and <size> were written"),
+    (r"has [\d,]+ bytes instead of [\d,]+\b", "has <size> bytes instead of <size>"),
 )
 ENVIRONMENT = (  # variables that change the output
     "FORCE_COLOR",
