@@ -23,8 +23,8 @@ class AVE(VideoOptions):
     Args:
         source: folder with `Annotations.txt`, the three lists and `AVE/{id}.mp4`.
         part: part of the video that makes a sample: the whole `clip` of ten seconds, or only the `event` in it.
-        sample_rate_hz: sample rate of the audio that the model sees; audio files are resampled to it.
-        seconds: length of the audio that the model sees of each clip.
+        sample_rate_hz: sample rate of the audio that the model sees, in Hz; audio files are resampled to it.
+        seconds: length of the audio that the model sees of each clip, in seconds.
         n_fft: window length of the spectrogram, in samples.
         hop: step between windows of the spectrogram, in samples.
     """

@@ -41,12 +41,12 @@ class Table(HoldOutOptions):
         classes: names of all classes; by default those in the table.
         validation_fraction: share of each class's training clips that is held out; required if no row has the split
             validation.
-        sample_rate_hz: sample rate of the audio that the model sees; audio files are resampled to it.
-        seconds: length of the audio that the model sees of each clip.
+        sample_rate_hz: sample rate of the audio that the model sees, in Hz; audio files are resampled to it.
+        seconds: length of the audio that the model sees of each clip, in seconds.
         n_fft: window length of the spectrogram, in samples.
         hop: step between windows of the spectrogram, in samples.
         feature: representation of the audio that the model sees.
-        stored_seconds: maximum length of the audio stored of a clip, from its begin.
+        stored_seconds: maximum length of the audio stored of a clip, from its begin, in seconds.
     """
 
     name: Literal["table"] = "table"

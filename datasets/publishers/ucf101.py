@@ -26,7 +26,7 @@ class UCF101(HoldOutOptions):
 
     Args:
         source: folder with the lists and the videos, `UCF-101/{Class}/v_….avi`. Frames in `jpegs_256/{video}` replace
-            those of the videos; flow in `tvl1_flow/u/{video}` and `tvl1_flow/v/{video}` is not computed again.
+            those of the videos; flow in `tvl1_flow/u/{video}` and `tvl1_flow/v/{video}` replaces computed flow.
         split: number of the publisher's division into training and test.
         list_folder: folder with `classInd.txt`, `trainlist0N.txt` and `testlist0N.txt`; as for the next three, a path
             relative to `source`, or absolute.
