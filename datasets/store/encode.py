@@ -310,8 +310,10 @@ def _decode(container: InputContainer, stream: Any, begin: float) -> Iterator[An
 
 
 def _wave(container: InputContainer, stream: Stream, begin: float, wanted: float) -> tuple[Samples, int]:
-    """Return up to `wanted` seconds of mono samples from `begin` on, with silence if the stream begins later, and the
-    sample rate."""
+    """Return up to `wanted` seconds of mono samples from `begin` on, and their sample rate.
+
+    If the stream begins later, silence comes first.
+    """
     parts, first, rate = _parts(container, stream, begin, begin + wanted)
     if not parts:
         raise Unusable("no sound: the audio track cannot be decoded or is empty")
