@@ -128,8 +128,6 @@ TESTED: dict[str, Run | By | Not] = {
     f"{COMMANDS} probe somewhere/best.pt --data experiments/demo.yaml": By(
         PROBE, "test_a_checkpoint_of_no_run_is_probed_on_data_that_are_named"
     ),
-    f"{COMMANDS} prepare experiments/vggsound.yaml dataset.source=~/data/VGGSound "
-    "dataset.store=~/data/stores/vggsound": By(PREPARE, "test_what_was_prepared_is_not_prepared_again"),
     f"{COMMANDS} prepare experiments/vggsound.yaml": By(PREPARE, "test_what_was_prepared_is_not_prepared_again"),
     f"{COMMANDS} check experiments/vggsound.yaml": By(PREPARE, "test_a_check_says_what_is_there_and_draws_it"),
     f"{SEARCH} experiments/vggsound.yaml": By(PREPARE, AS_IT_STANDS),
