@@ -1,1 +1,1 @@
-"""The command line: what people type, what they are told, and the exit code."""
+"""The command line: commands, options, errors and completion."""

@@ -1,5 +1,5 @@
-# Completes `uv run run_search.py …` and `uv run python -m search …` in bash 4.4 or newer. Source it in ~/.bashrc, behind
-# uv's own completion, which goes on to complete whatever else uv runs.
+# Completes `uv run run_search.py …` and `uv run python -m search …` in bash 4.4 or newer. Source it in ~/.bashrc, after
+# uv's own completion, which still completes everything else that uv runs.
 
 _search_complete() {
     local line=${COMP_LINE:0:COMP_POINT} program current kind word
@@ -12,10 +12,10 @@ _search_complete() {
             ;;
     esac
     current=${line##* }
-    # click's words for fish: the line, the word that is begun, and back come lines of `kind,word` and a tab and its help
+    # click's protocol for fish: it takes the line and the current word, and prints `kind,word<TAB>help` lines
     while IFS=, read -r kind word; do
         word=${word%%$'\t'*}
-        [[ $kind != plain ]] || COMPREPLY+=("${word#"${current%"$2"}"}") # for bash a word begins anew behind a `=`
+        [[ $kind != plain ]] || COMPREPLY+=("${word#"${current%"$2"}"}") # bash starts a new word after `=`
     done < <(_SEARCH_COMPLETE=fish_complete COMP_WORDS="search ${line#"$program "}" COMP_CWORD=$current $program 2>/dev/null)
     [[ ${COMPREPLY[0]} != *= ]] || compopt -o nospace
 }

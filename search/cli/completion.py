@@ -1,6 +1,6 @@
-"""What a shell is offered to complete a word of a command: runs, models, and the keys of the experiment file.
+"""Shell completion of runs, models and the keys of the experiment file.
 
-Nothing is imported for it that takes time: keys are read from the JSON schema that is made for editors.
+A shell waits for the answer, so nothing slow is imported: keys come from the JSON schema that is generated for editors.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ def _completions(words: Iterable[str], begun: str) -> list[str]:
 
 
 def runs(folder: Path, holding: str) -> Offer:
-    """Names of the runs in a folder that have a file of this name."""
+    """Complete the names of the runs in `folder` that have a file called `holding`."""
     return lambda context, parameter, begun: _completions(
         sorted(found.parent.name for found in folder.glob(f"*/{holding}")), begun
     )
 
 
 def assignments(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
-    """`KEY=` of each key of the experiment file; behind that its choices, where it has some."""
+    """Complete `KEY=` for each key of the experiment file, and after the `=` the key's choices, if it has any."""
     root = json.loads(SCHEMA.read_text(encoding="utf-8"))
     keys = _keys(root, root["$defs"])
     if "=" in begun:
@@ -39,7 +39,7 @@ def assignments(context: click.Context, parameter: click.Parameter, begun: str) 
 
 
 def _keys(section: Schema, definitions: dict[str, Schema], prefix: str = "") -> Iterator[tuple[str, Schema]]:
-    """Dotted path and schema of each key of a section, and of the sections in it; a union's once for each member."""
+    """Yield the dotted path and schema of each key below a section; a union yields one pair per member."""
     for key, value in section["properties"].items():
         for member in members(value, definitions):
             if "properties" in member and prefix != "space.":

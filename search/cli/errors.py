@@ -1,4 +1,4 @@
-"""Commands that know their command line, and whose mistakes name the choices: what there is, or what is like it."""
+"""Click commands that remember their command line and whose usage errors list the available choices."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import click
 
 
 def _with_choices(error: click.UsageError, there: Iterable[str]) -> click.UsageError:
-    """The error, with what there is where nothing is like what was asked for."""
+    """Add the available choices to the error, unless click already suggests a similar one."""
     if getattr(error, "possibilities", None):
         return error
-    return click.UsageError(f"{error.format_message()} There is {', '.join(there)}.", error.ctx)
+    return click.UsageError(f"{error.format_message()} Available: {', '.join(there)}.", error.ctx)
 
 
 def _options(command: click.Command, context: click.Context) -> list[str]:
@@ -23,11 +23,11 @@ WORDS = f"{__name__}.words"
 
 
 def command_line(*more: str, without: str | None = None) -> str:
-    """Return the command line that is being run, for the user to type again.
+    """Return the current command line, for the user to repeat.
 
     Args:
-        more: words that are added at its end, where they are not in it.
-        without: a word that is omitted.
+        more: words to append if they are not part of it yet.
+        without: word to omit.
     """
     context = click.get_current_context()
     words = [word for word in context.meta[WORDS] if word != without]
@@ -35,7 +35,7 @@ def command_line(*more: str, without: str | None = None) -> str:
 
 
 class Command(click.Command):
-    """Names its options where one is unknown, and keeps the command line."""
+    """Command that stores its command line and lists its options when one is unknown."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta[WORDS] = list(args)
@@ -46,7 +46,7 @@ class Command(click.Command):
 
 
 class Group(Command, click.Group):
-    """Names its commands, too."""
+    """Group of commands that lists them when one is unknown."""
 
     command_class = Command
 

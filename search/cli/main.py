@@ -1,6 +1,6 @@
-"""The command line: what people type, what they are told, and the exit code.
+"""Commands of `run_search.py` and `python -m search`: options, help texts, errors and exit codes.
 
-0 done, 1 the search or the training failed, 2 a mistake in what was asked for, 130 interrupted.
+Exit codes: 0 success, 1 the search or training failed, 2 invalid input, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args
+from typing import TYPE_CHECKING, Literal, NoReturn, get_args
 
 import click
 
-import search.backend.environment  # noqa: F401, before a user's module can import Ray
+import search.backend.environment  # noqa: F401, sets what Ray reads on import; must precede the user's modules
 from search.cli.completion import assignments, runs
 from search.cli.errors import Command, Group, command_line
 
@@ -30,6 +30,7 @@ RUNS = Path("runs")
 _MODEL = runs(RUNS, "best.pt")
 PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+SAVED = "completed work is saved. Resume with:"
 
 
 def _say(text: str) -> None:
@@ -48,7 +49,7 @@ def _console() -> Console:
 
 
 def _mistakes() -> tuple[type[Exception], ...]:
-    """The base of a user's mistakes in each package."""
+    """Return the base class of user errors in each package."""
     from datasets.registry import DatasetError
     from ogmge.checkpoint import CheckpointError
     from search.experiment.mistakes import UserError
@@ -58,7 +59,7 @@ def _mistakes() -> tuple[type[Exception], ...]:
 
 def _tell(sentences: Sequence[str]) -> None:
     if len(sentences) > 1:
-        _say(f"{len(sentences)} mistakes:")
+        _say(f"{len(sentences)} errors:")
     for sentence in sentences:
         _say(f"- {sentence}" if len(sentences) > 1 else sentence)
 
@@ -68,25 +69,25 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 @contextmanager
-def _exit_codes(*more: str, keeps: str = "what was done is kept. Go on with:  ") -> Iterator[str]:
-    """Mistakes become sentences, an interruption says how to go on: with the command that is given.
+def _exit_codes(*more: str, keeps: str = SAVED) -> Iterator[str]:
+    """Print user errors as sentences, turn every outcome into an exit code, and yield the command that resumes.
 
     Args:
-        more: words that are typed beside those of this time, to go on.
-        keeps: what an interruption leaves, before the command to go on with.
+        more: words to add to the command line for resuming.
+        keeps: sentence shown on an interruption, before the resuming command.
     """
     if sys.stderr.isatty():
-        _say("loading …")  # torch, Ray and MLflow take seconds
+        _say("loading …")  # importing torch, Ray and MLflow takes seconds
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
-    logging.getLogger("datasets.store.cache").setLevel(logging.INFO)  # what takes long is said
+    logging.getLogger("datasets.store.cache").setLevel(logging.INFO)  # announces long downloads
     signal.signal(signal.SIGTERM, _interrupt)
     go_on = command_line(*more)
     try:
         yield go_on
     except KeyboardInterrupt:
-        _say(f"\ninterrupted; {keeps}{go_on}")
+        _say(f"\ninterrupted; {keeps}\n  {go_on}")
         sys.exit(INTERRUPTED)
-    except _mistakes() as error:  # asked for now: two of them come with torch
+    except _mistakes() as error:  # evaluated late: two of these modules import torch
         _tell(getattr(error, "sentences", [str(error)]))
         sys.exit(MISTAKE)
     except OSError as error:
@@ -94,19 +95,19 @@ def _exit_codes(*more: str, keeps: str = "what was done is kept. Go on with:  ")
 
 
 def _fail_without_room(error: OSError, go_on: str) -> NoReturn:
-    """Say that the disk is full; anything else is raised again."""
+    """Exit with a message if the disk is full; raise any other error again."""
     from search.run.folder import FULL
 
     if error.errno not in FULL:
         raise error
     said = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    _fail(f"no room ({said}): what was done is kept. Make room, and go on with:  {go_on}")
+    _fail(f"no space left ({said}); completed work is saved. Free some space and resume with:\n  {go_on}")
 
 
 _run = click.argument("run", shell_complete=runs(RUNS, "experiment.yaml"))
 _file = click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 _assignments = click.argument("assignments", metavar="[KEY=VALUE]...", nargs=-1, shell_complete=assignments)
-_resumable = click.option("--resume", is_flag=True, help="Go on with the run of this name that was stopped.")
+_resumable = click.option("--resume", is_flag=True, help="Continue the stopped run of this name.")
 
 
 def _version(context: click.Context, _: click.Parameter, asked: bool) -> None:
@@ -125,26 +126,28 @@ _version_option = click.option(
 @_file
 @_assignments
 @_resumable
-@click.option("--dry-run", is_flag=True, help="Measure a few steps, say what a search would take.")
+@click.option(
+    "--dry-run", is_flag=True, help="Estimate time, memory and disk from a few measured steps; start nothing."
+)
 @_version_option
 def search_command(file: Path, assignments: tuple[str, ...], resume: bool, dry_run: bool) -> None:
-    """Search the experiment in FILE: does OGM-GE help on these data, with which settings, and by how much?
+    """Run the search that FILE describes: does OGM-GE help on your data, with which settings, and by how much?
 
-    Trials run in two arms, without and with modulation, tuned just as hard. KEY=VALUE pairs replace parts of the file
-    by dotted path (docs/keys.md has them all); a part of `trial` that is set this way is searched no more:
+    Trials run in two arms, the baseline and the modulated arm, with the same tuning effort. KEY=VALUE pairs override
+    keys of FILE by dotted path (docs/keys.md lists all keys). A `trial` key set this way is no longer searched:
 
     \b
         run_search.py experiments/demo.yaml --dry-run
         run_search.py experiments/demo.yaml name=long search.trials=64
         run_search.py experiments/demo.yaml 'space.optimizer.lr=[1e-3,1e-2]'
 
-    What comes out is in runs/NAME: best.yaml, trials.csv, experiment.yaml with every default; every metric of every
-    epoch is in MLflow (`python -m search ui NAME`). Ctrl-C stops, and --resume goes on from the epoch it was at.
+    Results go to runs/NAME: report.html, best.yaml, trials.csv, and experiment.yaml with every default. MLflow has the
+    metrics of each epoch (`python -m search ui NAME`). Ctrl-C stops; --resume continues at the interrupted epoch.
 
-    Exit codes: 0 done, 1 the search failed, 2 a mistake in what was asked for, 130 interrupted.
+    Exit codes: 0 success, 1 the search failed, 2 invalid input, 130 interrupted.
     """
     if dry_run and resume:
-        raise click.UsageError("--dry-run is of a whole search: leave --resume out")
+        raise click.UsageError("--dry-run estimates a whole search and cannot be combined with --resume")
     if dry_run:
         _plan(file, assignments)
         return
@@ -156,13 +159,13 @@ def search_command(file: Path, assignments: tuple[str, ...], resume: bool, dry_r
         failure = None if outcome.has_answer else f"the search failed: {outcome.failure}"
         _end(outcome.halted, outcome.complete, failure, go_on)
         if (sure := outcome.confirmed) is not None:
-            _end(sure.halted, sure.complete, sure.failure and f"there is no verdict: {sure.failure}", go_on)
+            _end(sure.halted, sure.complete, sure.failure and f"no verdict: {sure.failure}", go_on)
 
 
 def _end(halted: str | None, complete: bool, failure: str | None, go_on: str) -> None:
-    """Says how it ended, where that was not well."""
+    """Exit with a message if a run was halted, was interrupted or failed."""
     if halted:
-        _fail(f"halted ({halted}): what was done is kept. Fix that, and go on with:  {go_on}")
+        _fail(f"halted ({halted}); completed work is saved. Fix the cause and resume with:\n  {go_on}")
     if not complete:
         raise KeyboardInterrupt
     if failure:
@@ -170,7 +173,7 @@ def _end(halted: str | None, complete: bool, failure: str | None, go_on: str) ->
 
 
 def _plan(file: Path, assignments: tuple[str, ...]) -> None:
-    with _exit_codes(keeps="nothing was started. Again:  "):
+    with _exit_codes(keeps="nothing was started. Repeat with:"):
         from search.commands.estimate import dry_run
         from search.experiment.load import load
 
@@ -181,25 +184,32 @@ def _plan(file: Path, assignments: tuple[str, ...]) -> None:
 @click.group("python -m search", cls=Group)
 @_version_option
 def main() -> None:
-    """What there is beside the search itself (`run_search.py FILE`).
+    """Prepare data, confirm and report searches, and train and evaluate models.
 
-    `python -m search COMMAND --help` says more of each. bash completes it all, behind
-    `source search/cli/completion.bash`.
+    `run_search.py FILE` runs a search. `python -m search COMMAND --help` describes each command below. To complete
+    commands and keys in bash: `source search/cli/completion.bash`.
     """
 
 
-@main.command(short_help="Train the best of each arm with fresh seeds, for the verdict.")
+@main.command(short_help="Retrain the best of each arm with fresh seeds; give the verdict.")
 @_run
 @_assignments
-@click.option("--seeds", type=click.IntRange(min=1), help="Fresh seeds for each arm; the file's, or 10.")
-@click.option("--sequential", is_flag=True, help="Add seeds until it is clear, --seeds at most, or the budget is gone.")
-@click.option("--test", is_flag=True, help="Read the test split once, with all models, at the end.")
+@click.option(
+    "--seeds",
+    type=click.IntRange(min=1),
+    help="Number of fresh seeds per arm.  [default: the file's `confirm.seeds`, or 10]",
+)
+@click.option(
+    "--sequential", is_flag=True, help="Add seeds until the result is clear, --seeds is reached or the budget is spent."
+)
+@click.option("--test", is_flag=True, help="At the end, evaluate all models on the test split, once.")
 def confirm(run: str, assignments: tuple[str, ...], seeds: int | None, sequential: bool, test: bool) -> None:
-    """Train the best configuration of each arm of RUN again with fresh seeds, in pairs, and say whether OGM-GE helps.
+    """Train the best configuration of each arm of RUN again with fresh seeds, in pairs, and decide whether OGM-GE
+    helps.
 
-    RUN is an experiment's name or its folder. KEY=VALUE pairs may change where it runs (`search.address`,
-    `search.resources`) and the budget. Stopped at any point, the same command goes on. docs/verdict.md says how to read
-    what comes out, and how often it is wrong.
+    RUN is an experiment's name or its folder. KEY=VALUE pairs can change where trials run (`search.address`,
+    `search.resources`) and the budget. After a stop, repeat the same command to continue. docs/verdict.md explains how
+    to read the verdict and how often it is wrong.
 
     \b
         python -m search confirm vggsound
@@ -211,20 +221,20 @@ def confirm(run: str, assignments: tuple[str, ...], seeds: int | None, sequentia
         from search.run.folder import find
 
         ended = confirm_run(find(run, RUNS), assignments, _console(), Ask(seeds, sequential, test))
-        _end(ended.halted, ended.complete, ended.failure and f"there is no verdict: {ended.failure}", go_on)
+        _end(ended.halted, ended.complete, ended.failure and f"no verdict: {ended.failure}", go_on)
 
 
 _OUTPUT = click.Path(dir_okay=False, path_type=Path)
 
 
-@main.command(short_help="Write the best configuration of a search as a file.")
+@main.command(short_help="Write the best configuration of a search to a file.")
 @_run
-@click.option("-o", "--output", type=_OUTPUT, default=Path("best.yaml"), show_default=True, help="The file.")
-@click.option("--trial", type=click.IntRange(min=0), help="This one rather than the best.")
+@click.option("-o", "--output", type=_OUTPUT, default=Path("best.yaml"), show_default=True, help="File to write.")
+@click.option("--trial", type=click.IntRange(min=0), help="Number of the trial to export instead of the best.")
 def export(run: str, output: Path, trial: int | None) -> None:
-    """Write the best configuration of RUN as an experiment file that trains as it stands.
+    """Write the best configuration of RUN as an experiment file that is ready to train.
 
-    It is the better of the two in the confirmation, where there is one; else the best of the search.
+    After a confirmation this is the better of the two confirmed configurations, otherwise the best of the search.
     """
     with _exit_codes():
         from search.report.export import export_run
@@ -234,14 +244,20 @@ def export(run: str, output: Path, trial: int | None) -> None:
         click.echo(f"\nnext:  uv run python -m search train {shlex.quote(str(output))}")
 
 
-@main.command(short_help="Train one configuration to the end, and register the model.")
+@main.command(short_help="Train one configuration and register the model.")
 @_file
 @_assignments
 @_resumable
-@click.option("--workers", type=click.IntRange(min=1), help="Processes that train it; one for each GPU, or one.")
-@click.option("--all-data", is_flag=True, help="Train on the validation samples, too.")
-@click.option("--epochs", type=click.IntRange(min=1), help="End after so many, with the schedule of all of them.")
-@click.option("--no-test", is_flag=True, help="Leave the test split unread.")
+@click.option(
+    "--workers", type=click.IntRange(min=1), help="Number of training processes.  [default: one per GPU, or 1]"
+)
+@click.option("--all-data", is_flag=True, help="Also train on the validation samples.")
+@click.option(
+    "--epochs",
+    type=click.IntRange(min=1),
+    help="Stop after this many epochs; the schedule stays that of `trial.epochs`.",
+)
+@click.option("--no-test", is_flag=True, help="Do not evaluate on the test split.")
 def train(
     file: Path,
     assignments: tuple[str, ...],
@@ -251,11 +267,11 @@ def train(
     epochs: int | None,
     no_test: bool,
 ) -> None:
-    """Train the trial that FILE holds, a search's best.yaml for one, in runs/NAME.
+    """Train the `trial` of FILE, such as a search's best.yaml, in the folder runs/NAME.
 
-    At the end the test split is read, once, and the model is registered in MLflow as `models:/NAME@champion`. With
-    --all-data nothing is left to choose an epoch by: training ends after the median best epoch of the confirmation's
-    runs, which best.yaml has.
+    At the end the model is evaluated on the test split, once, and registered in MLflow as `models:/NAME@champion`.
+    With --all-data no validation samples are left to choose the best epoch. Training then stops at the median best
+    epoch of the confirmation, which best.yaml records.
 
     \b
         python -m search train runs/demo/best.yaml
@@ -280,28 +296,28 @@ Split = Literal["test", "validation"]
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
-@main.command(short_help="Say what a model reaches on the test split, class by class.")
+@main.command(short_help="Evaluate a model on the test split, class by class.")
 @click.argument("model", shell_complete=_MODEL)
 @_assignments
 @click.option(
     "--split", type=click.Choice(get_args(Split)), default="test", show_default=True, help="Split to evaluate."
 )
-@click.option("--data", type=_OUTPUT, help="Experiment file that names the data; that of the model's run.")
+@click.option("--data", type=_OUTPUT, help="Experiment file that names the data.  [default: that of the model's run]")
 @click.option(
     "--against",
     metavar="MODEL",
     shell_complete=_MODEL,
-    help="Another model, of the same classes: where do they differ?",
+    help="Second model with the same classes, to compare with.",
 )
-@click.option("-o", "--output", type=_FOLDER, help="Folder of the files; that of the checkpoint.")
+@click.option("-o", "--output", type=_FOLDER, help="Folder to write to.  [default: that of the checkpoint]")
 def evaluate(
     model: str, assignments: tuple[str, ...], split: Split, data: Path | None, against: str | None, output: Path | None
 ) -> None:
-    """Say what MODEL reaches on the test split: fused, each modality alone, and class by class.
+    """Evaluate MODEL on the test split: fused accuracy, unimodal accuracies, and the accuracy of each class.
 
-    MODEL is a training's name or folder, a checkpoint, or `models:/NAME@champion`. The data are those of its run;
-    KEY=VALUE pairs may change them (`dataset.store`). Each reading of the test split is put on record. docs/evaluate.md
-    says what the numbers mean.
+    MODEL is the name or folder of a training, a checkpoint, or `models:/NAME@champion`. Its run names the data;
+    KEY=VALUE pairs can change them (`dataset.store`). Each use of the test split is logged in test_readings.jsonl.
+    docs/evaluate.md explains the numbers.
 
     \b
         python -m search evaluate demo-best
@@ -316,9 +332,14 @@ def evaluate(
         evaluate_model(model, RUNS, _console(), Ask(split, data, assignments, against, output))
 
 
-@main.command(short_help="Say how good each encoder of a model is by itself.")
+@main.command(short_help="Measure how good each encoder of a model is on its own.")
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True, shell_complete=_MODEL)
-@click.option("--data", type=_OUTPUT, metavar="FILE", help="Take the data of this experiment file.")
+@click.option(
+    "--data",
+    type=_OUTPUT,
+    metavar="FILE",
+    help="Experiment file that names the data.  [default: that of the model's run]",
+)
 @click.option(
     "--split",
     type=click.Choice(["validation", "test"]),
@@ -327,13 +348,17 @@ def evaluate(
     help="Split to probe.",
 )
 @click.option(
-    "--unimodal", is_flag=True, help="Train an encoder on each modality alone, too: the first MODEL's settings."
+    "--unimodal", is_flag=True, help="Also train an encoder on each modality alone, with the first MODEL's settings."
 )
-@click.option("--curve", is_flag=True, help="MODEL is a search: probe the best of both arms while they train.")
+@click.option("--curve", is_flag=True, help="Treat MODEL as a search; probe the best of each arm during training.")
 @click.option(
-    "--every", type=click.IntRange(min=1), help="With --curve: probe after so many epochs; default: some 20 times."
+    "--every",
+    type=click.IntRange(min=1),
+    help="With --curve: epochs between two probes.  [default: about 20 probes per training]",
 )
-@click.option("--seeds", type=click.IntRange(min=1), help="With --curve: number of seeds; default: the confirmation's.")
+@click.option(
+    "--seeds", type=click.IntRange(min=1), help="With --curve: number of seeds.  [default: that of the confirmation]"
+)
 def probe(
     models: tuple[str, ...],
     data: Path | None,
@@ -343,14 +368,14 @@ def probe(
     every: int | None,
     seeds: int | None,
 ) -> None:
-    """Say how good each encoder of MODEL is by itself: a linear classifier on its frozen features.
+    """Fit a linear classifier to the frozen features of each encoder of MODEL: how good is the encoder on its own?
 
-    MODEL is the name or folder of a run that trained one model, or a checkpoint (best.pt). Several stand side by side.
-    --unimodal trains what they are to be compared with, beside the first MODEL, and goes on where it was stopped.
+    MODEL is the name or folder of a run that trained one model, or a checkpoint (best.pt). Several models are shown
+    side by side. --unimodal adds encoders trained on one modality for comparison, stored beside the first MODEL.
 
-    --curve is for a search: it trains the best configuration of each arm, and each encoder alone, with the
-    confirmation's seeds, and probes the encoders as they train. Stopped at any point, the same command goes on.
-    docs/probe.md says how to read what comes out.
+    --curve takes a search instead. It retrains the best of each arm and each encoder alone, with the confirmation's
+    seeds, and probes the encoders during training. After a stop, repeat the same command to continue. docs/probe.md
+    explains the results.
 
     \b
         python -m search probe demo-best --unimodal
@@ -370,7 +395,7 @@ def probe(
         try:
             run(Ask(models, data, split == "test", unimodal), RUNS, _console())
         except (NonFiniteLoss, NonFiniteMetric) as error:
-            _fail(f"a training alone failed: {error}")
+            _fail(f"training on one modality failed: {error}")
 
 
 def _check_curve(
@@ -381,18 +406,18 @@ def _check_curve(
     split: str,
     unimodal: bool,
 ) -> None:
-    """Check that what is asked for goes together."""
+    """Check that the options of `probe` fit together."""
     if not curve:
         if given := [option for option, value in own.items() if value is not None]:
-            raise click.UsageError(f"only --curve takes {' and '.join(given)}: add it, or leave that out")
+            raise click.UsageError(f"{' and '.join(given)} can only be used together with --curve")
         return
     if len(models) > 1:
-        raise click.UsageError(f"--curve is of one search, but got {', '.join(models)}")
+        raise click.UsageError(f"--curve takes one search, but got {len(models)}: {', '.join(models)}")
     others = {"--data": data is not None, "--split test": split == "test", "--unimodal": unimodal}
     if given := [option for option, is_given in others.items() if is_given]:
         raise click.UsageError(
-            "--curve uses the search's own data and validation split, and always trains encoders alone: leave "
-            f"{' and '.join(given)} out"
+            f"remove {' and '.join(given)}: --curve uses the search's own data and validation split, and always trains "
+            "unimodal encoders"
         )
 
 
@@ -402,17 +427,17 @@ def _trace(run: str, every: int | None, seeds: int | None) -> None:
         from search.run.folder import find
 
         ended = trace_probes(find(run, RUNS), _console(), Ask(every, seeds))
-        _end(ended.halted, ended.complete, ended.failure and f"there are no curves: {ended.failure}", go_on)
+        _end(ended.halted, ended.complete, ended.failure and f"no curves: {ended.failure}", go_on)
 
 
-@main.command(short_help="Make the store of a data set from the publisher's files.")
+@main.command(short_help="Build the store of a data set from the publisher's files.")
 @_file
 @_assignments
 def prepare(file: Path, assignments: tuple[str, ...]) -> None:
-    """Make the store of FILE's data set from the publisher's files, on all cores.
+    """Build the store of FILE's data set from the publisher's files, on all cores.
 
-    Stopped at any point and started again it goes on where it was. Clips that cannot be used are quarantined with the
-    reason; more of them than `dataset.max_quarantined` end it with exit code 1.
+    After a stop, repeat the same command to continue. Unusable clips are quarantined, each with its reason. If their
+    share exceeds `dataset.max_quarantined`, the command fails with exit code 1.
     """
     with _exit_codes():
         from datasets.store.prepare import TooManyQuarantined
@@ -425,13 +450,13 @@ def prepare(file: Path, assignments: tuple[str, ...]) -> None:
             _fail(str(error))
 
 
-@main.command(short_help="Say what of a data set is there, and draw a few samples.")
+@main.command(short_help="Check whether a data set is complete, and draw some samples.")
 @_file
 @_assignments
 def check(file: Path, assignments: tuple[str, ...]) -> None:
-    """Say what of FILE's data set is there, what is missing or torn apart, and draw a few samples.
+    """Check FILE's data set: count its clips, list what is missing or shared between splits, and draw some samples.
 
-    Exit code 1 where it cannot be trained on yet.
+    Exit code 1 means that the data set cannot be trained on yet.
     """
     with _exit_codes():
         from search.commands import check as checking
@@ -441,33 +466,38 @@ def check(file: Path, assignments: tuple[str, ...]) -> None:
             sys.exit(FAILED)
 
 
-@main.command(short_help="Write one page on a search: the verdict, what was spent, plots.")
+@main.command(short_help="Write the HTML report of a search: verdict, effort and plots.")
 @_run
-@click.option("-o", "--output", type=_OUTPUT, help="The file; report.html in the run's folder.")
+@click.option("-o", "--output", type=_OUTPUT, help="File to write.  [default: report.html in the run's folder]")
 def report(run: str, output: Path | None) -> None:
-    """Write one page on RUN: the verdict, what was searched and spent, and plots. It needs no network.
+    """Write the report of RUN, one HTML page: the verdict, what was searched and spent, and plots.
 
-    RUN may still be running: the page is of what there is by now. A search writes it at its end, too.
+    RUN is an experiment's name or its folder. The page works offline. It can be written while RUN is still running,
+    and a search writes it at its end.
     """
     with _exit_codes():
         from search.report.page import write_report
         from search.run.folder import find
 
-        click.echo(f"{write_report(find(run, RUNS), output)}: open it in a browser")
+        click.echo(f"report written to {write_report(find(run, RUNS), output)}: open it in a browser")
 
 
-@main.command(short_help="Open MLflow's page on a search.")
+@main.command(short_help="Open a search in the MLflow UI.")
 @_run
-@click.option("--port", default=5000, show_default=True, help="Where; any other that is free, should it be taken.")
+@click.option(
+    "--port", default=5000, show_default=True, help="Port of the MLflow server; if it is in use, another one is chosen."
+)
 def ui(run: str, port: int) -> None:
-    """Open MLflow's page on RUN, an experiment's name or its folder. To this machine only."""
-    with _exit_codes():
-        import yaml
+    """Open RUN in the MLflow UI. The server accepts connections from this machine only.
 
+    RUN is an experiment's name or its folder.
+    """
+    with _exit_codes():
         from search.console.notes import print_line
+        from search.experiment.load import read_unchecked
         from search.run.folder import find
         from search.tracking.ui import serve
 
         folder = find(run, RUNS)
-        values: dict[str, Any] = yaml.safe_load((folder / "experiment.yaml").read_text(encoding="utf-8"))
+        values = read_unchecked(folder / "experiment.yaml").value
         sys.exit(serve(folder, folder.parent, values["tracking"]["uri"], port, partial(print_line, _console())))

@@ -1,1 +1,1 @@
-"""A file for each command: from what was asked for to what it leaves, and the screen's last lines."""
+"""The commands, one per file: each runs from the parsed options to the files it writes and its last lines on screen."""

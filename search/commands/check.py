@@ -1,4 +1,4 @@
-"""`python -m search check FILE`: what of a data set is there, what is missing, and what it looks like."""
+"""`python -m search check FILE`: completeness of a data set, class balance, overlaps of splits, and sample images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from search.console.notes import print_line
 from search.experiment.schema import Experiment
 from search.run.open_data import open_data
 
-SHOWN = 5  # ids named of each kind
+SHOWN = 5  # ids listed per finding
 SMALLEST_CLASSES = 10
 
 
@@ -32,28 +32,29 @@ def _some(names: Sequence[str]) -> str:
 
 
 def index_lines(index: Index) -> list[str]:
-    """What the publisher's list and the files say."""
-    expected = f" of {index.expected_rows:,} that are known of" if index.expected_rows else ""
-    first = f"list: {index.rows:,} rows{expected}, {len(index.clips):,} clips there, {len(index.missing):,} missing"
+    """Return the lines about the publisher's list and files."""
+    expected = f" of {index.expected_rows:,} expected" if index.expected_rows else ""
+    found = f"{count(len(index.clips), 'clip')} found, {len(index.missing):,} missing"
+    first = f"list: {count(index.rows, 'row')}{expected}, {found}"
     wrong = find_overlaps(index.clips)
     empty = sorted(set(index.classes) - {clip.label for clip in index.clips})
     return [
         first,
         *_line("missing: {some}", index.missing),
         *(f"note: {note}" for note in index.notes),
-        *_line("in more than one split: {count:,} ids ({some})", list(wrong.ids)),
-        *_line("torn apart by the split: {count:,} groups ({some})", list(wrong.groups)),
-        *_line("classes with no clip: {some}", empty),
+        *_line("in several splits: {count} ({some})", list(wrong.ids), "id"),
+        *_line("divided between splits: {count} ({some})", list(wrong.groups), "group"),
+        *_line("classes without clips: {some}", empty),
     ]
 
 
-def _line(text: str, names: Sequence[str]) -> list[str]:
-    """The text with some of the names and their number; nothing where there are none."""
-    return [text.format(some=_some(names), count=len(names))] if names else []
+def _line(text: str, names: Sequence[str], noun: str = "") -> list[str]:
+    """Return the text with some of the names and their number; an empty list without names."""
+    return [text.format(some=_some(names), count=count(len(names), noun))] if names else []
 
 
 def class_table(index: Index) -> Table:
-    """Clips of each class in each split: of many classes those with the fewest."""
+    """Return a table of the clips per class and split; with many classes, only those with the fewest clips."""
     counts = Counter((clip.label, clip.split) for clip in index.clips)
     totals = Counter(clip.label for clip in index.clips)
     order = sorted(sorted(index.classes), key=totals.__getitem__)
@@ -65,7 +66,7 @@ def class_table(index: Index) -> Table:
         table.add_row(Text(label), *_numbers(counts, label))
     if len(shown) < len(order):
         most = f"{totals[order[-1]]:,}"
-        table.add_row(Text(f"… {len(order) - len(shown)} classes more, the largest has {most}"), "", "", "")
+        table.add_row(Text(f"… and {len(order) - len(shown)} more classes; the largest has {most}"), "", "", "")
     all_splits = Counter(("all", clip.split) for clip in index.clips)
     table.add_row("all", *_numbers(all_splits, "all"), style="bold")
     return table
@@ -76,10 +77,10 @@ def _numbers(counts: Counter[Any], label: str) -> list[str]:
 
 
 def store_lines(options: Any) -> tuple[list[str], bool]:
-    """What was prepared, and whether it is whole.
+    """Return the lines about the store, and whether it is complete.
 
     Raises:
-        StoreError: nothing was, or it cannot be opened.
+        StoreError: if there is no store, or it cannot be opened.
     """
     store = local_store(options.store)
     manifest = store.manifest
@@ -93,11 +94,13 @@ def store_lines(options: Any) -> tuple[list[str], bool]:
 
 
 def check(experiment: Experiment, sheets: Path, console: Console) -> bool:
-    """Says what there is of an experiment's data; writes a sheet of pictures that a model sees to the folder `sheets`.
-    Returns whether it can be trained on.
+    """Print what exists of an experiment's data set, and draw a sheet of model inputs in the folder `sheets`.
+
+    Returns:
+        Whether the data set can be trained on.
 
     Raises:
-        DatasetError: the publisher's files or lists are not what they should be.
+        DatasetError: if the publisher's files or lists are invalid.
     """
     options = registry.options(experiment.dataset)
     if hasattr(options, "index") and not _is_prepared(options, console):
@@ -108,15 +111,15 @@ def check(experiment: Experiment, sheets: Path, console: Console) -> bool:
     write_sheet(*choose_samples(x, y), data.classes, path)
     if isinstance(data, StoreData):
         parts = data.splits
-        used = f"a search trains on {len(parts.train):,} clips, validates on {len(parts.validation):,}"
-        print_line(console, f"{used}, and does not read the test split's {len(parts.test):,}")
+        used = f"a search trains on {count(len(parts.train), 'clip')} and validates on {len(parts.validation):,}"
+        print_line(console, f"{used}; the {len(parts.test):,} of the test split stay unread")
     shapes = ", ".join(f"{modality} {list(shape)}" for modality, shape in data.shapes.items())
-    print_line(console, f"a model sees: {shapes}, {len(data.classes)} classes\npicture sheet: {path}")
+    print_line(console, f"model input: {shapes}; {len(data.classes)} classes\npicture sheet: {path}")
     return True
 
 
 def _is_prepared(options: Any, console: Console) -> bool:
-    """Says what the publisher's files and the store have; whether the store is whole."""
+    """Print what the publisher's files and the store contain; return whether the store is complete."""
     index = options.index()
     print_line(console, "\n".join(index_lines(index)))
     console.print(class_table(index))

@@ -1,4 +1,4 @@
-"""A whole confirmation: from a search that is done to a verdict in its folder."""
+"""`python -m search confirm RUN`: from a finished search to the verdict in its folder."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from datasets.index.list_files import count
 from ogmge.checkpoint import CheckpointError
 from ogmge.fit import Data
 from search.commands.ending import Ending, end_in_mlflow
@@ -45,22 +46,22 @@ from search.verdict.seeds import fresh_seeds
 log = logging.getLogger(__name__)
 
 PLAN = "plan.json"  # in the confirmation's folder
-SEEDS = 10  # where the experiment says nothing
-CONFIRMATION_ID = "confirmation.id"  # a tag: of the trainings that one verdict is of
+SEEDS = 10  # if the experiment does not say
+CONFIRMATION_ID = "confirmation.id"  # tag of the trainings that belong to one verdict
 
 
 class ConfirmationError(UserError):
-    """A confirmation that cannot begin: a sentence that says what it lacks."""
+    """A confirmation that cannot begin, and what it lacks."""
 
 
 @dataclass(frozen=True)
 class Ask:
-    """What a confirmation is asked for.
+    """Options of a confirmation.
 
     Args:
-        seeds: pairs; at most, where `sequential`. None is what the experiment says.
-        sequential: add pairs until it is clear.
-        test: read the test split at the end.
+        seeds: number of pairs, or the largest number if `sequential`; None means what the experiment says.
+        sequential: whether to add pairs until the result is clear.
+        test: whether to read the test split at the end.
     """
 
     seeds: int | None = None
@@ -73,9 +74,9 @@ class Outcome:
     """How a confirmation ended.
 
     Args:
-        complete: all of it was done, or the budget is spent; if not, it was interrupted, or halted.
-        halted: why it was halted.
-        failure: why there is no verdict, where there is none.
+        complete: whether all of it is done or the budget is spent; if not, it was interrupted or halted.
+        halted: reason of the halt, if any.
+        failure: reason why there is no verdict, if there is none.
     """
 
     complete: bool
@@ -85,14 +86,14 @@ class Outcome:
 
 @dataclass(frozen=True)
 class SearchSummary:
-    """A search that is done.
+    """A finished search.
 
     Args:
-        experiment: what was searched.
-        folder: of the run.
-        identity: of the run.
-        data: as the search saw them.
-        record: what came of it.
+        experiment: the experiment that was searched.
+        folder: folder of the run.
+        identity: identity of the run.
+        data: data of the search.
+        record: record of its trials.
     """
 
     experiment: Experiment
@@ -103,82 +104,93 @@ class SearchSummary:
 
     @cached_property
     def best(self) -> dict[Arm, answer.Best]:
-        """Of each arm that has a result."""
+        """Best trial of each arm that has a result."""
         return answer.bests(self.record, self.experiment.search.objective)
 
     @cached_property
     def best_trials(self) -> dict[Arm, int]:
-        """The number of the best trial of each arm.
+        """Number of the best trial of each arm.
 
         Raises:
-            ConfirmationError: an arm has no result.
+            ConfirmationError: if an arm has no result.
         """
         if lacking := [arm for arm in ARMS if arm not in self.best]:
             missing = " and no ".join(lacking)
             raise ConfirmationError(
-                f"no {missing} trial of the search in {self.folder.path} came to a result, so there are no two "
-                f"configurations to compare: see the reasons in {self.folder.trials}"
+                f"the search in {self.folder.path} has no two configurations to compare: no {missing} trial finished "
+                f"with a result; {self.folder.trials} lists the reasons"
             )
         return {arm: self.best[arm].trial.number for arm in ARMS}
 
     def fresh_seeds(self, count: int) -> list[int]:
-        """Seeds that no trial had."""
+        """Return seeds that no trial has used."""
         used = {self.experiment.trial.seed, *(trial.changes.get(SEED, 0) for trial in self.record)}
         return fresh_seeds(self.experiment.search.seed, used, count)
 
 
 def confirm_run(path: Path, assignments: Sequence[str], console: Console, ask: Ask) -> Outcome:
-    """Confirms the search in a folder, or goes on with its confirmation.
+    """Confirm the search in a folder, or continue its confirmation.
 
     Args:
-        path: of the run.
-        assignments: `key=value`, what a resumed search may change: where it runs, and the budget.
+        path: folder of the run.
+        assignments: `key=value` pairs for what a resumed search can change: where it runs, and the budget.
+        console: console for progress and results.
+        ask: options of the confirmation.
 
     Raises:
         ConfirmationError, ExperimentError, DatasetError, FolderError, ResourceError, ClusterError, TrackingError:
-            mistakes of the user, found before the first training.
+            for errors of the user, found before the first training.
     """
     folder = RunFolder(path)
     before = load(folder.experiment)
     experiment = load(folder.experiment, assignments)
     if different := differences_from(experiment, folder.experiment, also=["search.trials"]):
-        raise FolderError(f"a confirmation is of the search as it was, but {'; '.join(different)}: leave that out")
+        raise FolderError(
+            f"a confirmation uses the settings of its search, but {'; '.join(different)}: remove this change"
+        )
     data = open_data(experiment.dataset)
     with lock_folder(folder):
         identity = identify(folder, fingerprint_of(data))
-        record = finished_record(before, folder, "a confirmation is of its best")
+        record = finished_record(before, folder, "a confirmation needs its best configurations")
         searched = SearchSummary(experiment, folder, identity, data, record)
         limited = experiment.confirm is not None or ask.sequential or experiment.search.budget != before.search.budget
         return confirm(searched, console, ask, limited=limited)
 
 
 def finished_record(experiment: Experiment, folder: RunFolder, needed: str) -> SearchRecord:
-    """What came of a search.
+    """Return the record of a finished search.
 
     Args:
-        experiment: that was searched.
-        folder: of the run.
-        needed: why it has to be done, as a clause.
+        experiment: the experiment that was searched.
+        folder: folder of the run.
+        needed: clause that says why the search must be finished.
 
     Raises:
-        ConfirmationError: it is not done.
+        ConfirmationError: if the search is not finished.
     """
     if not folder.journal.exists():
-        raise ConfirmationError(f"there is no search in {folder.path}: `run_search.py FILE` makes one")
+        raise ConfirmationError(f"there is no search in {folder.path}: `run_search.py FILE` runs one")
     with closing(Journal(folder.journal)) as journal:
         tuner = Tuner(experiment, journal, SearchPolicy(experiment))
     if not tuner.complete:
         raise ConfirmationError(
-            f"the search in {folder.path} is not done ({tuner.record.over_count} of {tuner.policy.total} trials have "
-            f"ended), and {needed}: go on with the search first (--resume)"
+            f"the search in {folder.path} is not finished ({tuner.record.over_count} of {tuner.policy.total} trials "
+            f"have ended), and {needed}: resume the search first (`run_search.py FILE --resume`)"
         )
     return tuner.record
 
 
 def confirm(searched: SearchSummary, console: Console, ask: Ask, *, limited: bool) -> Outcome:
-    """Trains the rest of the pairs, and leaves the verdict in the run's folder, which is ours, and in MLflow.
+    """Train the remaining pairs, and write the verdict to MLflow and to the run's folder, which must be locked.
 
-    `limited` is as in `ConfirmPolicy`; what is raised, as in `confirm_run`.
+    Args:
+        searched: the finished search.
+        console: console for progress and results.
+        ask: options of the confirmation.
+        limited: as in `ConfirmPolicy`.
+
+    Raises:
+        the errors of `confirm_run`.
     """
     began = time.monotonic()
     experiment, folder, fingerprint = searched.experiment, searched.folder, searched.identity.fingerprint
@@ -208,12 +220,12 @@ def confirm(searched: SearchSummary, console: Console, ask: Ask, *, limited: boo
         print_files(console, folder, experiment, found=True)
     for missing in ending.lacks:
         print_note(console, missing)
-    failure = None if evidence else failure_of(tuner) or "no pair of trainings came to a result"
+    failure = None if evidence else failure_of(tuner) or "no pair of trainings finished with a result"
     return Outcome(tuner.complete, tuner.halted, failure)
 
 
 def _plan_of(searched: SearchSummary, ask: Ask) -> Plan:
-    """The plan as it was begun, or as it is asked for."""
+    """Return the plan of the confirmation: the existing one, revised by the options, or a new one."""
     trials = searched.best_trials
     retire(searched.folder, trials)
     own, seeds = searched.folder.confirmation, _seeds(searched.experiment, ask)
@@ -237,7 +249,7 @@ def _policy_of(searched: SearchSummary, plan: Plan, *, limited: bool) -> Confirm
 
 
 def _seeds(experiment: Experiment, ask: Ask) -> int:
-    """Pairs that are asked for; at most, where they are added until it is clear."""
+    """Return the number of pairs to train, which is the largest number in a sequential confirmation."""
     if ask.seeds is not None:
         return ask.seeds
     if ask.sequential:
@@ -246,29 +258,32 @@ def _seeds(experiment: Experiment, ask: Ask) -> int:
 
 
 def default_seeds(experiment: Experiment) -> int:
-    """Pairs, where nothing else is asked for."""
+    """Return the number of pairs if no option sets it."""
     return experiment.confirm.seeds if experiment.confirm else SEEDS
 
 
 def _check_end(tuner: Tuner, plan: Plan, ask: Ask) -> None:
-    """Check that something ends the pairs which are added until it is clear."""
+    """Check that a sequential confirmation has an end even if the result never becomes clear."""
     budget = tuner.experiment.search.budget
     has_end = ask.seeds is not None or any((budget.hours, budget.gpu_hours, budget.epochs))
     if plan.is_open and not has_end and tuner.remaining_trials:
         raise ConfirmationError(
-            "--sequential adds seeds until it is clear, which it never is where there is no difference: give it an "
-            "end, with --seeds (the most) or with search.budget.hours=…"
+            "--sequential adds seeds until the result is clear, which may never happen if the arms are equal: limit it "
+            "with --seeds or with search.budget.hours=…"
         )
 
 
 def retire(folder: RunFolder, trials: Mapping[Arm, int]) -> bool:
-    """Puts the confirmation of other configurations aside: the search has gone on since, and has another best. Returns
-    whether there was one."""
+    """Move the confirmation of other configurations aside: the search has continued and has another best.
+
+    Returns:
+        Whether there was such a confirmation.
+    """
     plan = read_plan(folder.confirmation.path / PLAN)
     if plan is None or dict(plan.trials) == dict(trials):
         return False
     aside = next(p for i in range(1, 10_000) if not (p := folder.path / f"confirm.{i}").exists())
-    log.warning("the search has another best since it was confirmed: that confirmation is in %s now", aside)
+    log.warning("the search has a new best configuration; the confirmation of the old one is now in %s", aside)
     folder.confirmation.path.rename(aside)
     if folder.verdict.exists():
         folder.verdict.rename(aside / folder.verdict.name)
@@ -276,17 +291,18 @@ def retire(folder: RunFolder, trials: Mapping[Arm, int]) -> bool:
 
 
 def _announce(console: Console, tuner: Tuner, plan: Plan) -> None:
-    most = " at most" if plan.sequential else ""
-    going_on = f", {tuner.record.over_count} trainings of which are done" if tuner.record.trials else ""
+    most = "at most " if plan.sequential else ""
+    going_on = f"; {count(tuner.record.over_count, 'training')} finished earlier" if tuner.record.trials else ""
+    seeds = f"{most}{count(plan.seeds, 'fresh seed')}"
     console.print(
-        f"\n{tuner.experiment.name}: confirming the best of each arm with {plan.seeds} fresh seeds{most}{going_on}",
+        f"\n{tuner.experiment.name}: confirming the best configuration of each arm with {seeds}{going_on}",
         highlight=False,
         soft_wrap=True,
     )
 
 
 def failure_of(tuner: Tuner) -> str | None:
-    """Why the first of the trials that failed did; where none failed, that the budget is spent, if it is."""
+    """Return the reason of the first failed trial, otherwise the reason for stopping, otherwise None."""
     failed = (f"trial {t.number}: {t.reason}" for t in tuner.record if t.status == "failed")
     return next(failed, str(tuner.stop_reason) if tuner.stop_reason else None)
 
@@ -294,7 +310,7 @@ def failure_of(tuner: Tuner) -> str | None:
 def _conclusions(
     searched: SearchSummary, policy: ConfirmPolicy, plan: Plan, weights: Weights, ask: Ask, console: Console
 ) -> Iterator[Evidence]:
-    """The evidence, and again with the test split's scores once these are read; nothing where no pair has a result."""
+    """Yield the evidence, then again with the test scores once they are read; nothing if no pair has a result."""
     found = verdict_of(policy, plan, weights)
     if found is None:
         return
@@ -306,7 +322,7 @@ def _conclusions(
 
 
 def _leave(searched: SearchSummary, evidence: Evidence, ending: Ending) -> None:
-    """Writes the verdict and the best configuration to the run's folder, and notes what MLflow is to have of them."""
+    """Write the verdict and the best configuration to the run's folder, and queue both for MLflow."""
     folder = searched.folder
     write_evidence(folder.verdict, evidence)
     write_best(searched.experiment, searched.record, folder)
@@ -315,8 +331,10 @@ def _leave(searched: SearchSummary, evidence: Evidence, ending: Ending) -> None:
 
 
 def _earlier_test(folder: RunFolder, evidence: Evidence) -> TestScores | None:
-    """The test split's scores of before, where they are of the same models: one that has been trained again, or has
-    another configuration, has the same seed."""
+    """Return the test scores of the previous verdict if its models are the same.
+
+    Equal seeds do not suffice: a model may have been trained again or have another configuration.
+    """
     with suppress(EvidenceError):
         before = read_evidence(folder.verdict)
         return before.test if before is not None and before.arm_results == evidence.arm_results else None
@@ -326,11 +344,11 @@ def _earlier_test(folder: RunFolder, evidence: Evidence) -> TestScores | None:
 def _read_test(searched: SearchSummary, policy: ConfirmPolicy, weights: Weights, console: Console) -> TestScores:
     values = policy.pairs.values()
     files = {arm: [weights(t.number) for t in trials_of(policy, values, arm)] for arm in reversed(ARMS)}
-    reason = f"confirmation, {len(values.pairs)} seeds of each arm"
+    reason = f"confirmation, {count(len(values.pairs), 'seed')} per arm"
     note, batch_size = partial(print_note, console), policy.experiment.trial.batch_size
     batches, line = read_test(searched.data, searched.folder, reason, batch_size, note)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         return test_scores(files, batches, device, line)
     except CheckpointError as error:
-        raise ConfirmationError(f"a model of the confirmation is lost: {error}") from error
+        raise ConfirmationError(f"cannot load a model of the confirmation: {error}") from error

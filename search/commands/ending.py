@@ -1,4 +1,4 @@
-"""How a search or a confirmation ends in MLflow and in its folder, whatever ends it."""
+"""The end of a search or confirmation in MLflow and in its folder, after success, failure or interruption."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from search.tuner.tuner import Tuner
 
 @dataclass
 class Ending:
-    """What the search's run in MLflow is to have at the end, as far as it is known by now."""
+    """What the search's run in MLflow receives at the end, as far as it is known."""
 
     files: list[Path]
     results: Results = field(default_factory=Results)
-    has_failed: bool = False  # all was done, and in vain
-    lacks: list[str] = field(default_factory=list)  # what could not be written or delivered, as sentences
+    has_failed: bool = False  # all work is done, without an answer
+    lacks: list[str] = field(default_factory=list)  # sentences about what could not be written or delivered
 
     def leave_report(self, folder: RunFolder, *, more: bool) -> None:
-        """Writes the report, and describes the run by it; see `try_write_report`."""
+        """Write the report and use it as the description of the run; see `try_write_report`."""
         outcome = try_write_report(folder, more=more)
         self.results = self.results.with_description(outcome.description)
         self.lacks += filter(None, [outcome.lack])
@@ -32,7 +32,7 @@ class Ending:
 
 @contextmanager
 def end_in_mlflow(tuner: Tuner, tracker: SearchTracker, files: list[Path]) -> Iterator[Ending]:
-    """What the body leaves in the ending is delivered when it is over, whether it raised or not."""
+    """Yield an ending for the body to fill, and deliver it to MLflow afterwards, even if the body raises."""
     ending = Ending(files)
     try:
         yield ending

@@ -1,4 +1,4 @@
-"""`python -m search evaluate MODEL`, from a name to files."""
+"""`python -m search evaluate MODEL`: from the name of a model to tables and files."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from search.run.test_log import read_test, record, tell_earlier
 
 @dataclass(frozen=True)
 class Ask:
-    """What is asked of a model.
+    """Options of an evaluation.
 
     Args:
-        split: that it answers.
-        data: an experiment file that names the data; None is that of the model's run.
-        assignments: `key=value`, put over that file's `dataset`.
-        against: another model, of which the same is asked.
-        output: folder of the files; None is that of the checkpoint.
+        split: split to evaluate on.
+        data: experiment file that names the data; None means that of the model's run.
+        assignments: `key=value` pairs that override the `dataset` of that file.
+        against: second model to evaluate and compare with.
+        output: folder of the files; None means that of the checkpoint.
     """
 
     split: Split = "test"
@@ -50,22 +50,22 @@ class Ask:
 
     @property
     def names_data(self) -> bool:
-        """Whether the data are others than those of the model's run, or may be."""
+        """Whether the options name the data, which may then differ from those of the model's run."""
         return self.data is not None or bool(self.assignments)
 
 
 def evaluate(model: str, runs: Path, console: Console, ask: Ask) -> Result:
-    """Evaluate a model, show what came of it, and leave all of it in files.
+    """Evaluate a model, print the result and write it to files.
 
     Args:
-        model: a training's name or folder, or a checkpoint's file.
+        model: name or folder of a training, or file of a checkpoint.
         runs: folder of the runs.
-        console: where it is shown.
-        ask: see `Ask`.
+        console: console to print on.
+        ask: options of the evaluation.
 
     Raises:
-        ModelError, CheckpointError, ExperimentError, DatasetError, FolderError: the user's mistakes, found before the
-            test split is read where they can be.
+        ModelError, CheckpointError, ExperimentError, DatasetError, FolderError: for errors of the user, found before
+            the test split is read if possible.
     """
     models, source, experiment = _load(model, runs, ask)
     section, data, fingerprint = _open(models, source, experiment, ask)
@@ -89,18 +89,18 @@ def evaluate(model: str, runs: Path, console: Console, ask: Ask) -> Result:
 
 
 def _load(model: str, runs: Path, ask: Ask) -> tuple[list[Model], Path, Experiment]:
-    """Return the models, and the experiment that says which data they are evaluated on, with its file."""
+    """Return the models, the experiment file that names the data, and the experiment in it."""
     names = [model, *filter(None, [ask.against])]
     files = [checkpoint_of(name, runs) for name in names]
     run = run_of(files[0])
     source = ask.data if run is None else ask.data or run.experiment
-    # before the models: its folder may hold their encoders
+    # loaded before the models, because the modules of their encoders may be in its folder
     experiment = None if source is None else _experiment(source, ask.assignments)
     models = list(map(load, names, files, repeat(default_device())))
     if source is None or experiment is None:
         raise ModelError(
-            f"{files[0]} does not say which data it is of, and there is no experiment.yaml in its folder or above it: "
-            "name an experiment file that does, --data FILE"
+            f"the data of {files[0]} are unknown: there is no experiment.yaml in its folder or above it; name an "
+            "experiment file with the data: --data FILE"
         )
     return models, source, experiment
 
@@ -108,77 +108,77 @@ def _load(model: str, runs: Path, ask: Ask) -> tuple[list[Model], Path, Experime
 def _open(
     models: Sequence[Model], source: Path, experiment: Experiment, ask: Ask
 ) -> tuple[Mapping[str, Any], Data, str]:
-    """Return the section of the data that the models are evaluated on, the data, and their fingerprint."""
+    """Return the `dataset` section for the evaluation, its data, and their fingerprint."""
     model, given = models[0], experiment.dataset
     section = given if ask.data is not None else model.dataset(given)
     data = open_data(section)
     for one in models:
         if why := one.trained.mismatch(data.shapes, data.classes):
-            raise ModelError(f"{one.file} is of other data than {source}: {why} (--data FILE names others)")
+            raise ModelError(f"{one.file} does not fit the data of {source}: {why}; name other data with --data FILE")
     fingerprint = fingerprint_of(data)
     if not ask.names_data:
         require_unchanged(
             model.fingerprint(given),
             fingerprint,
             f"the run in {model.folder.path} began",
-            f"so that the {ask.split} split may hold what it was trained on: put the data back, or name those you mean "
-            "(--data FILE, dataset.…=…)",
+            f"so the {ask.split} split may contain training samples of the model: restore the data, or name the data "
+            "to use (--data FILE or dataset.…=…)",
         )
     return section, data, fingerprint
 
 
 def _experiment(source: Path, assignments: Sequence[str]) -> Experiment:
-    """Load the experiment of a file, with changes of its data.
+    """Load an experiment file with overrides of its `dataset`.
 
     Raises:
-        ModelError: the changes are of something else.
-        ExperimentError: see `search.experiment.load`.
+        ModelError: if an override is for another section.
+        ExperimentError: as in `search.experiment.load`.
     """
     for text in assignments:
         if text.partition("=")[0].partition(".")[0] != "dataset":
             raise ModelError(
-                f"{text!r} changes nothing here: a model is what its checkpoint says, and only `dataset` can be "
-                "changed (dataset.store=FOLDER)"
+                f"{text!r} cannot be used here: the checkpoint determines the model, and only `dataset` can be changed "
+                "(such as dataset.store=FOLDER)"
             )
     return load_experiment(source, assignments)
 
 
 def _notes(models: Sequence[Model], split: Split, section: Mapping[str, Any], fingerprint: str) -> list[str]:
-    """Return what to bear in mind with the numbers."""
+    """Return notes on how to read the numbers."""
     notes = _notes_on_data(models, section, fingerprint)
     if split == "validation":
-        notes.append("the epoch of the weights was chosen by this very split, which flatters them")
+        notes.append("these numbers are too high: this split was also used to choose the epoch of the weights")
     if len(models) > 1:
         notes.append(
-            "these are two trainings: how far they differ with other seeds, and whether it is the modulation that "
-            "makes the difference, `python -m search confirm` tells"
+            "this compares two single trainings; `python -m search confirm` shows how much they vary with the seed, "
+            "and whether the modulation causes the difference"
         )
     return notes
 
 
 def _notes_on_data(models: Sequence[Model], section: Mapping[str, Any], fingerprint: str) -> list[str]:
-    """Return which runs began with other data, as far as both are known."""
+    """Return a note for each run that is known to have begun with other data."""
     began = {(model.folder.path, model.fingerprint(section)): None for model in models}
     return [
-        f"these are not the data that the run in {path} began with (fingerprint {then} then, {fingerprint} now)"
+        f"the data differ from those of the run in {path} (fingerprint {then} then, {fingerprint} now)"
         for path, then in began
         if len({UNKNOWN, then, fingerprint}) == 3
     ]
 
 
 def _prepare_folder(folder: Path) -> Path:
-    """Return the folder, made where it is missing, before anything is read."""
+    """Create the folder if it is missing, before any data are read, and return it."""
     with _explain_unwritable(folder):
         folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK):
-        raise ModelError(f"{folder} cannot be written to: take another folder, -o FOLDER")
+        raise ModelError(f"cannot write to {folder}: choose another folder with -o FOLDER")
     return folder
 
 
 def _read(
     data: Data, models: Sequence[Model], split: Split, console: Console
 ) -> tuple[Iterable[Batch], dict[str, str] | None]:
-    """Return the split's batches, and the line on record where it is the test split."""
+    """Return the split's batches, and the logged line if it is the test split."""
     size = models[0].trained.config.batch_size
     if split == "validation":
         return data.validation(batch_size=size), None
@@ -196,29 +196,31 @@ def _read(
 
 @contextmanager
 def _explain_unreadable() -> Iterator[None]:
-    """Say why a test split cannot be read."""
+    """Explain why a test split cannot be read."""
     try:
         yield
     except DatasetError as error:
-        raise ModelError(f"{error}; `--split validation` reads none") from error
+        raise ModelError(f"{error}; `--split validation` works without one") from error
     except OSError as error:
         if error.errno in FULL:
             raise
         raise ModelError(
-            f"{error.filename} cannot be written ({error.strerror}), and each reading of a test split must be on "
-            "record: let it be written to"
+            f"cannot write {error.filename} ({error.strerror}), but each reading of a test split must be logged there: "
+            "make the file writable"
         ) from error
 
 
 @contextmanager
 def _explain_unwritable(folder: Path) -> Iterator[None]:
-    """Say that a folder cannot be written to, unless the disk is full."""
+    """Explain that a folder cannot be written to; a full disk raises the original error."""
     try:
         yield
     except OSError as error:
         if error.errno in FULL:
             raise
-        raise ModelError(f"{folder} cannot be written to ({error.strerror}): take another folder, -o FOLDER") from error
+        raise ModelError(
+            f"cannot write to {folder} ({error.strerror}): choose another folder with -o FOLDER"
+        ) from error
 
 
 def _evaluate_all(
@@ -227,7 +229,7 @@ def _evaluate_all(
     """Evaluate all models on the same batches.
 
     Raises:
-        ModelError: a model's answers have no score.
+        ModelError: if a model's outputs cannot be scored.
     """
     answers = [Answers(model.trained.names, len(model.trained.classes)) for model in models]
     done = 0
@@ -240,7 +242,7 @@ def _evaluate_all(
 
 
 def _answer(models: Sequence[Model], answers: Sequence[Answers], x: Mapping[str, Tensor], y: Tensor) -> None:
-    """Add what each model answers to a batch."""
+    """Add each model's outputs for a batch."""
     device = default_device()
     there, target = {name: value.to(device) for name, value in x.items()}, y.to(device)
     for model, own in zip(models, answers, strict=True):

@@ -1,4 +1,4 @@
-"""`python -m search prepare FILE`: a publisher's files to a store, on all cores that Ray has, here or on a cluster."""
+"""`python -m search prepare FILE`: from a publisher's files to a store, on all cores of this machine or a cluster."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ from search.experiment.schema import Experiment, ExperimentError
 
 
 def options_of(experiment: Experiment) -> Any:
-    """The experiment's data set, as one that is prepared from files.
+    """Return the options of a data set that is prepared from files.
 
     Raises:
-        ExperimentError: it is none.
+        ExperimentError: if the data set needs no preparation.
     """
     options = registry.options(experiment.dataset)
     if not all(hasattr(options, method) for method in ("index", "settings")):
         name = experiment.dataset["name"]
-        raise ExperimentError(experiment.name, [f"the data set {name} needs no preparing: search it as it is"])
+        raise ExperimentError(experiment.name, [f"the data set {name} needs no preparation; run the search directly"])
     return options
 
 
 class _Speed(ProgressColumn):
-    """Clips a second."""
+    """Column with the speed in clips per second."""
 
     def render(self, task: Task) -> Text:
         return Text(f"{task.speed:.1f} clips/s" if task.speed else "-- clips/s")
 
 
 def run(experiment: Experiment, console: Console) -> None:
-    """Prepares the experiment's data set, or goes on with it, under one progress bar.
+    """Prepare the experiment's data set, or continue its preparation, with a progress bar.
 
     Raises:
-        DatasetError, ExperimentError: what is wrong with the files, the lists or the store.
-        TooManyQuarantined: more clips than allowed cannot be used.
+        DatasetError, ExperimentError: if the files, the lists or the store are invalid.
+        TooManyQuarantined: if more clips are unusable than `dataset.max_quarantined` allows.
     """
     options = options_of(experiment)
     index = options.index()
@@ -55,7 +55,7 @@ def run(experiment: Experiment, console: Console) -> None:
     for note in index.notes:
         print_note(console, note)
     console.print(
-        Text(f"{len(index.clips):,} clips are there, {len(index.missing):,} of the list are not"), soft_wrap=True
+        Text(f"{count(len(index.clips), 'clip')} found, {len(index.missing):,} of the list missing"), soft_wrap=True
     )
     columns = (
         BarColumn(),
@@ -90,11 +90,11 @@ def run(experiment: Experiment, console: Console) -> None:
 
 
 def _folder(experiment: Experiment, store: str) -> Path:
-    """Where the store is made: at its path, or on this machine first where it is to go to a URI.
+    """Return the folder in which to build the store: its path, or a local folder from which it is copied to its URI.
 
     Raises:
-        ExperimentError: a cluster is to prepare it, whose nodes do not see this machine's disk.
-        RemoteError: nothing can be put to the URI.
+        ExperimentError: if a cluster prepares a store at a URI; its nodes cannot access this machine's disk.
+        RemoteError: if the URI is not accessible.
     """
     if not is_uri(store):
         return Path(store).expanduser()
@@ -103,8 +103,8 @@ def _folder(experiment: Experiment, store: str) -> Path:
         raise ExperimentError(
             experiment.name,
             [
-                f"`dataset.store` must be a folder that all nodes see where a cluster prepares it, but got {store}: "
-                f"prepare with dataset.store=FOLDER, then copy that there: {copy}"
+                f"`dataset.store` must be a folder on all nodes if a cluster prepares it, but got {store}; "
+                f"prepare with dataset.store=FOLDER, then copy the folder:\n  {copy}"
             ],
         )
     Remote(store).exists(MANIFEST)
@@ -112,10 +112,9 @@ def _folder(experiment: Experiment, store: str) -> Path:
 
 
 def _say(report: Report, folder: Path, console: Console) -> None:
-    before = f", {count(report.skipped_shards, 'shard')} of them there already" if report.skipped_shards else ""
-    print_line(console, f"{report.clips:,} clips in {folder}, {duration(report.seconds)}{before}")
+    before = f", {count(report.skipped_shards, 'shard')} prepared earlier" if report.skipped_shards else ""
+    print_line(console, f"{count(report.clips, 'clip')} in {folder}, {duration(report.seconds)}{before}")
     if report.quarantined:
-        console.print(
-            Text(f"{len(report.quarantined):,} clips are quarantined (manifest.json lists them):"), soft_wrap=True
-        )
+        clips = count(len(report.quarantined), "clip")
+        console.print(Text(f"{clips} quarantined (listed in manifest.json):"), soft_wrap=True)
         print_line(console, "\n".join(reasons(report.quarantined)))

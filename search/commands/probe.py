@@ -1,4 +1,4 @@
-"""`python -m search probe`: from checkpoints to a table, `probe.json` and `probe.png`."""
+"""`python -m search probe MODEL...`: from checkpoints to a table, `probe.json` and `probe.png`."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ Note = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Ask:
-    """What is asked for.
+    """Options of linear probing.
 
     Args:
-        models: as people call them.
-        data: an experiment file to take the data from; None for those that the models were trained on.
-        test: judge by the test split, and not by the validation split.
-        unimodal: train an encoder on each modality alone, with the settings of the first model.
+        models: names, folders or checkpoints of the models.
+        data: experiment file that names the data; None means those that the models were trained on.
+        test: whether to evaluate on the test split instead of the validation split.
+        unimodal: whether to train an encoder on each modality alone, with the settings of the first model.
     """
 
     models: tuple[str, ...]
@@ -53,12 +53,12 @@ class Ask:
 
 
 def run(ask: Ask, runs: Path, console: Console) -> None:
-    """Probe the encoders of models, and leave what was found in the folder `probe` beside the first of them.
+    """Probe the encoders of models, and write the results to the folder `probe` beside the first model.
 
     Raises:
-        ModelError, CheckpointError, ExperimentError, DatasetError, FolderError: the user's mistakes, found before
+        ModelError, CheckpointError, ExperimentError, DatasetError, FolderError: for errors of the user, found before
             anything is trained.
-        NonFiniteLoss, NonFiniteMetric: a training alone diverged.
+        NonFiniteLoss, NonFiniteMetric: if training on one modality diverges.
     """
     models = _load_all(ask.models, runs)
     torch.set_num_threads(_threads(models[0]))
@@ -80,15 +80,15 @@ def run(ask: Ask, runs: Path, console: Console) -> None:
 
 def _load_all(names: Sequence[str], runs: Path) -> list[Model]:
     if len(set(names)) < len(names):
-        raise ModelError(f"each model is to be named once, but got {', '.join(names)}")
+        raise ModelError(f"expected each model once, but got {', '.join(names)}")
     return [load(name, checkpoint_of(name, runs), default_device()) for name in names]
 
 
 def _threads(model: Model) -> int:
-    """As many as a trial of the model's run has cores, where its file says so; else one.
+    """Return the number of threads: the cores of a trial in the model's run if its file fixes them, otherwise one.
 
-    With one for each core of the machine, threads wait for each other after every little product, and where anything
-    else keeps a core busy they wait for that: a fit took thirty times as long.
+    One thread per core of the machine is slow: threads wait for each other after each small product, and for any other
+    process that keeps a core busy. A fit took thirty times as long.
     """
     cpu = model.experiment.search.resources.cpu if model.experiment is not None else 1.0
     return 1 if cpu == "auto" else max(1, int(cpu))
@@ -96,7 +96,7 @@ def _threads(model: Model) -> int:
 
 def _check_data(models: Sequence[Model], data: Data, ask: Ask) -> None:
     if ask.test and not hasattr(data, "test"):
-        raise DatasetError("this data set has no test split: leave --split test out")
+        raise DatasetError("this data set has no test split: remove --split test")
     if ask.unimodal:
         alone.check(models[0], data)
 
@@ -104,7 +104,7 @@ def _check_data(models: Sequence[Model], data: Data, ask: Ask) -> None:
 def _probe(
     models: Sequence[Model], singles: Sequence[TrainedModel], data: Data, folder: Path, split: Split, note: Note
 ) -> Report:
-    """Fit a linear probe to the features of each encoder of each model, and judge them all by one split."""
+    """Fit a linear probe to the features of each encoder of each model, and evaluate all of them on one split."""
     files = [model.file for model in models] + [folder / single.names[0] / BEST for single in singles]
     trained = [*(model.trained for model in models), *singles]
     size, classes, device = trained[0].config.batch_size, len(data.classes), default_device()
@@ -126,7 +126,7 @@ def _rows(
     probed: Sequence[Mapping[str, Encoder]],
     answers: Sequence[Right],
 ) -> list[Row]:
-    """Return a row for each model, and one for the encoders that were trained alone, together."""
+    """Return a row for each model, and one row for all unimodal encoders."""
     rows = [
         Row(model.name, model.trained.config.modulation, accuracy(answer.fused), own)
         for model, answer, own in zip(models, answers, probed, strict=False)
@@ -140,7 +140,7 @@ def _rows(
 def _batches(
     models: Sequence[Model], data: Data, size: int, split: Split, note: Note
 ) -> tuple[Iterable[Batch], Mapping[str, str] | None]:
-    """Return those of the split to judge by; a reading of the test split is put on record for the run of each model."""
+    """Return the batches of the evaluation split; a reading of the test split is logged in the run of each model."""
     if split == "validation":
         return data.validation(batch_size=size), None
     reason = f"linear probes of {', '.join(model.name for model in models)}"

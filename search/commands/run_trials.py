@@ -1,4 +1,4 @@
-"""A tuner's trials trained to their end: Ray, what each is given, MLflow's callback, the screen."""
+"""Training of a tuner's trials: connects Ray, the resources of trials, MLflow's callback and the screen."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from search.tuner.tuner import Tuner
 
 
 class _StateCleaner:
-    """Takes away what a trial that has ended needs no more: the state to go on from."""
+    """Callback that deletes the resumable state of a trial that has ended."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
@@ -58,20 +58,20 @@ def train_all(
     fingerprint: str,
     probe_every: int | None = None,
 ) -> None:
-    """Runs what the tuner has left, shows it, and tells MLflow.
+    """Run the tuner's remaining trials, show their progress, and report them to MLflow.
 
     Args:
-        tuner: says what is next.
-        folder: for what Ray Tune writes.
-        storage: of checkpoints.
-        tracker: of the tuner.
-        console: where progress is shown.
-        view: how.
-        fingerprint: of the data.
+        tuner: tuner that decides which trial is next.
+        folder: run folder for what Ray Tune writes.
+        storage: storage of the checkpoints.
+        tracker: tracker of the tuner's trials.
+        console: console for the progress.
+        view: function that returns the view of the progress.
+        fingerprint: fingerprint of the data.
         probe_every: see `Setup`.
 
     Raises:
-        ClusterError, ResourceError, TrackingError: what is asked for is not there.
+        ClusterError, ResourceError, TrackingError: if the cluster, the resources or MLflow are not available.
     """
     experiment = tuner.experiment
     dataset, here = everywhere(experiment.dataset)
@@ -96,7 +96,7 @@ def train_all(
 
 
 def _sharing(tuner: Tuner, storage: Storage, resources: Resources, fingerprint: str) -> Sharing:
-    """Which trials share a prefix, with the prefixes that an earlier session of the search has saved."""
+    """Return the sharing of prefixes, including those that an earlier session of the search has stored."""
     experiment, store = tuner.experiment, PrefixStore(storage)
     context = context_of(experiment, fingerprint, resources, sources(own_modules(experiment)))
     max_bytes = experiment.search.prefixes.max_gb * 1e9
@@ -104,8 +104,8 @@ def _sharing(tuner: Tuner, storage: Storage, resources: Resources, fingerprint: 
 
 
 def everywhere(dataset: Mapping[str, Any]) -> tuple[dict[str, Any], Path | None]:
-    """A data set's options as they hold wherever a worker is at home, and the folder from which its relative paths go;
-    None where its store is at a URI."""
+    """Return a data set's options as they are valid on every worker, and the base folder of its relative paths, which
+    is None if its store is at a URI."""
     stored = store_of(dataset)
     return {**dataset, **stored}, None if any(map(is_uri, stored.values())) else Path.cwd()
 
@@ -113,12 +113,12 @@ def everywhere(dataset: Mapping[str, Any]) -> tuple[dict[str, Any], Path | None]
 def engine(
     experiment: Experiment, dataset: Mapping[str, Any], here: Path | None, where: str
 ) -> AbstractContextManager[None]:
-    """Ray, on nodes that see what they need.
+    """Return a context with Ray, on nodes that can access all required folders.
 
     Args:
-        experiment: says which Ray.
+        experiment: experiment whose `search.address` says which Ray to use.
         dataset, here: see `everywhere`.
-        where: checkpoints are kept.
+        where: folder or URI of the checkpoints.
     """
     read = {} if here is None else {"the working folder": str(here)}
     stored = {f"dataset.{option}": place for option, place in store_of(dataset).items()}
@@ -127,7 +127,7 @@ def engine(
 
 
 def _levels(experiment: Experiment, folder: RunFolder, console: Console) -> tuple[list[Resources], int]:
-    """What trials are given, at first and when memory ran out; how many run at the same time."""
+    """Return the resources of trials, initially and after each lack of memory, and how many run at the same time."""
     there = nodes()
     decision = trial_resources(experiment, folder, there)
     if decision.note is not None:
@@ -137,16 +137,18 @@ def _levels(experiment: Experiment, folder: RunFolder, console: Console) -> tupl
 
 
 def trial_resources(experiment: Experiment, folder: RunFolder, there: Sequence[Mapping[str, float]]) -> PackingDecision:
-    """What a trial is given at first. What was measured is kept in the run's folder and holds as long as the same is
-    asked for on like nodes: on a CPU a trial that goes on with as many threads ends with the same bits.
+    """Return the initial resources of a trial.
+
+    A measured decision is stored in the run's folder and reused while the request and the nodes stay the same: on a
+    CPU, a resumed trial has bit-for-bit equal results only with the same number of threads.
 
     Args:
-        experiment: its `search.resources`.
-        folder: of the run.
-        there: what each node has.
+        experiment: experiment with the request, `search.resources`.
+        folder: folder of the run.
+        there: resources of each node.
 
     Raises:
-        ExperimentError, ResourceError: see `resources_for`.
+        ExperimentError, ResourceError: as in `resources_for`.
     """
     request = experiment.search.resources
     if requested_resources(request, there) is not None:
@@ -155,7 +157,7 @@ def trial_resources(experiment: Experiment, folder: RunFolder, there: Sequence[M
     if folder.packing.exists():
         kept = json.loads(folder.packing.read_text(encoding="utf-8"))
         if kept["asked"] == asked:
-            given = kept.get("resources") or kept["room"]  # as it was called before
+            given = kept.get("resources") or kept["room"]  # name in older versions
             return PackingDecision(Resources(**given), kept["note"])
     decision = resources_for(experiment, there)
     kept = {"asked": asked, "resources": asdict(decision.resources), "note": decision.note}

@@ -1,4 +1,4 @@
-"""A whole search: from an experiment to an answer in its folder."""
+"""`run_search.py FILE`: from an experiment to the best configurations, and the confirmation if asked for."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from datasets.index.list_files import count
 from datasets.store.remote import RemoteError
 from ogmge.checkpoint import CheckpointError
 from search.backend.preflight import check_search
@@ -41,7 +42,7 @@ from search.verdict.evidence import EvidenceError
 
 log = logging.getLogger(__name__)
 
-RETIRED = "none yet: the search has another best since it was confirmed"
+RETIRED = "none: the best configuration has changed since the confirmation"
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,11 @@ class Outcome:
     """How a search ended.
 
     Args:
-        complete: every trial has ended, or the budget is spent; if not, the search was interrupted, or halted.
-        halted: why it was halted.
-        has_answer: both arms have a result.
-        failure: the first failed trial's reason, where there is one; else that of the budget, where it is spent.
-        confirmed: how the confirmation ended, where it was asked for and could begin.
+        complete: whether every trial has ended or the budget is spent; if not, it was interrupted or halted.
+        has_answer: whether both arms have a result.
+        failure: reason of the first failed trial, otherwise the spent budget, otherwise None.
+        halted: reason of the halt, if any.
+        confirmed: outcome of the confirmation, if it was asked for and could begin.
     """
 
     complete: bool
@@ -64,15 +65,15 @@ class Outcome:
 
     @property
     def is_confirmable(self) -> bool:
-        """Whether a confirmation may follow."""
+        """Whether a confirmation can follow."""
         return self.complete and self.has_answer and not self.halted
 
 
 def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool = False) -> Outcome:
-    """Runs or resumes the search in `runs/NAME`, shows it, and leaves the answer there and in MLflow.
+    """Run or resume the search in `runs/NAME`, show its progress, and write the results there and to MLflow.
 
     Raises:
-        ExperimentError, DatasetError, FolderError, ResourceError, TrackingError: mistakes of the user, found before
+        ExperimentError, DatasetError, FolderError, ResourceError, TrackingError: for errors of the user, found before
             the first trial.
     """
     began = time.monotonic()
@@ -93,8 +94,8 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
             described = "" if resume else describe_start(folder)
             tracker = SearchTracker(experiment, folder, identity, tuner.record, weights, description=described)
             console.print(
-                f"{experiment.name}: {tuner.policy.total} trials, starting Ray and MLflow; Ctrl-C stops, --resume goes "
-                "on",
+                f"{experiment.name}: {count(tuner.policy.total, 'trial')}, starting Ray and MLflow; Ctrl-C stops, "
+                "--resume continues",
                 highlight=False,
                 soft_wrap=True,
             )
@@ -118,28 +119,31 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
 
 
 def _outcome(tuner: Tuner) -> Outcome:
-    """How the search stands."""
+    """Return the outcome of the search so far."""
     best = answer.bests(tuner.record, tuner.experiment.search.objective)
     return Outcome(tuner.complete, len(best) == len(ARMS), failure_of(tuner), tuner.halted)
 
 
 def _leave_answer(tuner: Tuner, folder: RunFolder, ending: Ending) -> None:
-    """Writes what is known so far to the folder, and notes what MLflow is to have of it. A full disk halts."""
+    """Write the results so far to the folder and queue them for MLflow; a write error halts the search."""
     try:
         write(folder.trials, export.trials_table(tuner.experiment, tuner.record))
         _leave_best(tuner, folder, ending)
     except OSError as error:
         tuner.halt(f"{error.strerror}: {error.filename or folder.path}")
     except EvidenceError as error:
-        ending.lacks.append(f"best.yaml is as it was: {error}")
+        ending.lacks.append(f"best.yaml was not updated: {error}")
     outcome = _outcome(tuner)
     ending.has_failed = not outcome.has_answer
     ending.leave_report(folder, more=outcome.is_confirmable and tuner.experiment.confirm is not None)
 
 
 def _leave_best(tuner: Tuner, folder: RunFolder, ending: Ending) -> None:
-    """A search that goes on keeps its verdict until it is done: its best may be the same again, once a reopened trial
-    has ended."""
+    """Write the best configuration so far, and retire a verdict on another one.
+
+    A verdict stays valid until the search is complete: while a reopened trial runs, the best can change and change
+    back.
+    """
     best = answer.bests(tuner.record, tuner.experiment.search.objective)
     numbers = {arm: found.trial.number for arm, found in best.items()}
     if tuner.complete and len(best) == len(ARMS) and retire(folder, numbers):
@@ -154,5 +158,5 @@ def _lead(
     try:
         return answer.lead(best, experiment.search.objective.metric, weights)
     except (CheckpointError, RemoteError) as error:
-        log.warning("no interval: %s", error)
+        log.warning("the interval of the difference is missing: %s", error)
         return None

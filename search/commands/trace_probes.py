@@ -1,4 +1,4 @@
-"""`python -m search probe RUN --curve`: from a search that is done to its encoders' linear probes over the epochs."""
+"""`python -m search probe RUN --curve`: linear probes of the best encoders of a finished search, epoch by epoch."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from datasets.index.list_files import count
 from ogmge import fit
 from ogmge.config import ConfigError, select_modalities
 from search.commands.confirm import PLAN, Outcome, SearchSummary, default_seeds, failure_of, finished_record
@@ -42,16 +43,16 @@ from search.verdict.plan import read_plan
 from search.verdict.probe_plan import claim_probes, configurations
 from search.verdict.probe_policy import ProbePolicy, probe_tags, probe_title
 
-PROBE_CURVE_ID = "probe_curve.id"  # a tag: of the trainings that the curves of a run are of
+PROBE_CURVE_ID = "probe_curve.id"  # tag of the trainings that belong to the curves of a run
 
 
 @dataclass(frozen=True)
 class Ask:
-    """What is asked for.
+    """Options of probe curves.
 
     Args:
-        every: from one probe to the next, in epochs; None is about twenty probes a training.
-        seeds: None is those of the confirmation.
+        every: number of epochs between two probes; None means about twenty probes per training.
+        seeds: number of seeds; None means that of the confirmation.
     """
 
     every: int | None = None
@@ -59,19 +60,21 @@ class Ask:
 
 
 def trace_probes(path: Path, console: Console, ask: Ask) -> Outcome:
-    """Train the best of each arm of the search in a folder, and each encoder alone, with the confirmation's seeds, and
-    probe the encoders meanwhile; or go on with that. Leaves the curves in the folder `probe_curve` of the run.
+    """Train the best of each arm of a search and each encoder alone, and probe the encoders during training.
+
+    The trainings use the confirmation's seeds; unfinished ones are continued. The curves go to the folder `probe_curve`
+    of the run.
 
     Raises:
         ConfirmationError, ProbeCurveError, ExperimentError, DatasetError, FolderError, ResourceError, ClusterError,
-            TrackingError: mistakes of the user, found before the first training.
+            TrackingError: for errors of the user, found before the first training.
     """
     folder = RunFolder(path)
     experiment = load(folder.experiment)
     data = open_data(experiment.dataset)
     with lock_folder(folder):
         identity = identify(folder, fingerprint_of(data))
-        record = finished_record(experiment, folder, "the curves are of its best configurations")
+        record = finished_record(experiment, folder, "the curves need its best configurations")
         return _trace(SearchSummary(experiment, folder, identity, data, record), console, ask)
 
 
@@ -100,30 +103,29 @@ def _trace(searched: SearchSummary, console: Console, ask: Ask) -> Outcome:
         print_line(console, f"\n{_files(folder)}")
     for text in [*ending.lacks, *(failure_notes(tuner.record, policy) if has_curves else [])]:
         print_note(console, text)
-    failure = None if has_curves else failure_of(tuner) or "no training came to a result"
+    failure = None if has_curves else failure_of(tuner) or "no training finished with a result"
     return Outcome(tuner.complete, tuner.halted, failure)
 
 
 def _by_accuracy(experiment: Experiment) -> Experiment:
-    """The experiment, each training's best epoch being that of the highest accuracy, which encoders alone have, too;
-    no prefix is shared, so that each training has a probe wherever it is to have one."""
+    """Return the experiment with accuracy as its metric, which unimodal encoders have too, and without shared prefixes:
+    a shared epoch would have no probe of its own."""
     update = {"metric": METRIC, "mode": "max", "share_prefixes": False}
     return experiment.model_copy(update={"search": experiment.search.model_copy(update=update)})
 
 
 def _announcement(tuner: Tuner, policy: ProbePolicy, every: int) -> str:
-    going_on = f", {tuner.record.over_count} of which are done" if tuner.record.trials else ""
+    going_on = f", {tuner.record.over_count} of them finished earlier" if tuner.record.trials else ""
     epochs = "each epoch" if every == 1 else f"every {every} epochs"
-    alone, count = ", ".join(policy.modalities), len(policy.seeds)
-    seeds = "one seed" if count == 1 else f"{count} seeds"
+    trainings = f"{count(tuner.policy.total, 'training')} with {count(len(policy.seeds), 'seed')}"
     return (
-        f"{tuner.experiment.name}: probing the encoders of the best of each arm, and of {alone} trained alone, after "
-        f"{epochs}: {tuner.policy.total} trainings with {seeds}{going_on}"
+        f"{tuner.experiment.name}: probing the encoders of the best of each arm, and of "
+        f"{', '.join(policy.modalities)} trained alone, after {epochs}: {trainings}{going_on}"
     )
 
 
 def _leave(curves: ProbeCurves, folder: RunFolder, ending: Ending) -> None:
-    """Write the curves to the run's folder, and note what MLflow is to have of them."""
+    """Write the curves to the run's folder, and queue them for MLflow."""
     if not curves.lines:
         return
     write_curves(folder, curves)
@@ -156,20 +158,20 @@ def _policy_of(searched: SearchSummary, seeds: int | None) -> ProbePolicy:
 
 
 def _modalities(searched: SearchSummary, arm: Arm) -> list[str]:
-    """Those that the best of an arm takes: two or more."""
+    """Return the modalities of the best trial of an arm, of which there must be at least two."""
     number = searched.best_trials[arm]
     config = with_changes(searched.experiment.trial, searched.record.trials[number].changes)
     names = list(select_modalities(config, searched.data.shapes))
     if len(names) < 2:
         raise ProbeCurveError(
-            f"trial {number}, the best {arm} of the search in {searched.folder.path}, takes one modality, {names[0]}: "
-            "curves compare encoders of joint models with encoders trained alone"
+            f"trial {number}, the best {arm} trial of the search in {searched.folder.path}, uses one modality only "
+            f"({names[0]}): probe curves compare the encoders of joint models with encoders trained alone"
         )
     return names
 
 
 def _check_buildable(searched: SearchSummary, policy: ProbePolicy) -> None:
-    """Build each model of one modality once, to see that it can be."""
+    """Build each unimodal model once, to check that this is possible."""
     for probed in policy.each:
         if probed.modality is None:  # the search has trained it
             continue
@@ -178,12 +180,12 @@ def _check_buildable(searched: SearchSummary, policy: ProbePolicy) -> None:
         except ConfigError as error:
             raise ProbeCurveError(
                 f"{probed.modality} cannot be trained alone with the settings of trial "
-                f"{searched.best_trials['baseline']}, the best baseline: {error}"
+                f"{searched.best_trials['baseline']}, the best baseline trial: {error}"
             ) from error
 
 
 def confirmed_seeds(searched: SearchSummary) -> int:
-    """How many seeds the best were confirmed with; where they were not, with how many they would be."""
+    """Return the number of seeds of the confirmation; without one, its default."""
     confirmation = searched.folder.confirmation
     plan = read_plan(confirmation.path / PLAN)
     if plan is None or dict(plan.trials) != searched.best_trials:
@@ -194,9 +196,11 @@ def confirmed_seeds(searched: SearchSummary) -> int:
 
 
 def _interval(policy: ProbePolicy, own: RunFolder, asked: int | None) -> int:
-    """From one probe to the next, in epochs."""
+    """Return the number of epochs between two probes."""
     configs = configurations(policy)
     longest = max(config.epochs for config in configs.values())
     if asked is not None and asked > longest:
-        raise ProbeCurveError(f"--every must be from 1 to {longest}, the epochs of a training, but got {asked}")
+        raise ProbeCurveError(
+            f"--every must be from 1 to {longest}, the epochs of the longest training, but got {asked}"
+        )
     return claim_probes(own, configs, asked)

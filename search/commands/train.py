@@ -1,17 +1,19 @@
-"""One training run by itself: `python -m search train FILE`."""
+"""`python -m search train FILE`: one training, its test and the registration of the model."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
 
+from datasets.index.list_files import count
 from datasets.registry import DatasetError
 from ogmge import fit, inference
 from ogmge.fit import BEST
@@ -36,14 +38,14 @@ from search.tracking.training_run import TrainingTracker
 
 @dataclass(frozen=True)
 class How:
-    """How a trial is trained, beside what its experiment says.
+    """Options of a training that its experiment does not contain.
 
     Args:
-        resume: go on with the run of this name.
-        workers: processes; None is one for each GPU, or one.
-        all_data: on the validation samples too, so that there are none to choose an epoch by.
-        epochs: end after so many.
-        test: read the test split at the end.
+        resume: whether to continue the run of this name.
+        workers: number of processes; None means one per GPU, or one.
+        all_data: whether to train on the validation samples too; then none are left to choose an epoch by.
+        epochs: number of epochs after which to stop; None means the default.
+        test: whether to read the test split at the end.
     """
 
     resume: bool = False
@@ -54,13 +56,11 @@ class How:
 
 
 def train(experiment: Experiment, runs: Path, console: Console, how: How) -> None:
-    """Train the experiment's trial in `runs/NAME`, from its last epoch where it is resumed; ask the test split once,
-    and register the model.
+    """Train the experiment's trial in `runs/NAME`, or resume it; then read the test split once and register the model.
 
     Raises:
-        ExperimentError, DatasetError, FolderError, ClusterError, ResourceError, TrackingError: the user's
-            mistakes.
-        NonFiniteLoss, NonFiniteMetric, TrainingFailed: training diverged, or its processes failed.
+        ExperimentError, DatasetError, FolderError, ClusterError, ResourceError, TrackingError: for errors of the user.
+        NonFiniteLoss, NonFiniteMetric, TrainingFailed: if training diverges or its processes fail.
     """
     data, fingerprint = _data(experiment, console)
     folder = RunFolder(runs / experiment.name)
@@ -81,11 +81,11 @@ def train(experiment: Experiment, runs: Path, console: Console, how: How) -> Non
     print_line(console, f"\n{summary}")
     print_line(console, _files(experiment, folder, model))
     if tracker.trouble is not None:
-        print_note(console, f"MLflow lacks a part of this run ({tracker.trouble})")
+        print_note(console, f"part of this run is missing from MLflow ({tracker.trouble})")
 
 
 def _data(experiment: Experiment, console: Console) -> tuple[fit.Data, str]:
-    """Return the data and their fingerprint, once some steps have been trained on them."""
+    """Return the data and their fingerprint, after a check that the model can be built for them."""
     data = open_data(experiment.dataset)
     fingerprint, origin = fingerprint_of(data), experiment.origin
     if origin is not None:
@@ -93,8 +93,8 @@ def _data(experiment: Experiment, console: Console) -> tuple[fit.Data, str]:
             origin.fingerprint,
             fingerprint,
             f"the search `{origin.run}` found this configuration",
-            "which need not be the best on these: put them back, or take `origin` out of the file if these are the "
-            "data you mean",
+            "which may not be the best one for the new data: restore the data, or remove `origin` from the file to use "
+            "the new data",
         )
     for note in check_models(experiment.model_copy(update={"space": {}}), data):
         print_note(console, note)
@@ -105,13 +105,13 @@ def _job(experiment: Experiment, folder: RunFolder, how: How, data: fit.Data) ->
     trial = experiment.trial
     if how.all_data and not hasattr(data, "all_for_training"):
         raise DatasetError(
-            "this data set cannot train on its validation samples, as --all-data asks for: its class needs "
-            "`all_for_training()`, which gives the data with these among the training samples"
+            "--all-data does not work with this data set: its class has no method `all_for_training()`, which returns "
+            "the data with the validation samples among the training samples"
         )
     if (how.workers or 1) > trial.batch_size:
         raise ExperimentError(
             experiment.name,
-            [f"`trial.batch_size` must be at least --workers ({how.workers}), but is {trial.batch_size}"],
+            [f"`trial.batch_size` must be at least --workers ({how.workers}), but got {trial.batch_size}"],
         )
     dataset, here = everywhere(experiment.dataset)
     objective = None if how.all_data else experiment.search.objective
@@ -120,7 +120,7 @@ def _job(experiment: Experiment, folder: RunFolder, how: How, data: fit.Data) ->
 
 
 def _epochs(experiment: Experiment, how: How) -> int | None:
-    """Return where training is to end, if not with the trial's last epoch."""
+    """Return the number of epochs after which training stops early; None means all epochs of the trial."""
     origin = experiment.origin
     if how.epochs is not None or not how.all_data:
         return how.epochs
@@ -128,8 +128,8 @@ def _epochs(experiment: Experiment, how: How) -> int | None:
         raise ExperimentError(
             experiment.name,
             [
-                "--all-data leaves no validation to choose an epoch by: confirm the search (`python -m search confirm "
-                "RUN`), whose best.yaml says after how many epochs to end, or say so with --epochs"
+                "--all-data leaves no validation samples to choose an epoch by: confirm the search (`python -m search "
+                "confirm RUN`), which writes the number of epochs to best.yaml, or set it with --epochs"
             ],
         )
     return origin.epochs
@@ -142,32 +142,38 @@ def _tracker(experiment: Experiment, folder: RunFolder, fingerprint: str, job: J
 
 
 def _check_same_job(folder: RunFolder, job: Job) -> str:
-    """Check that a run that is resumed is trained as it was begun; return what says so, for its folder."""
+    """Check that a resumed run has the same options as before; return these options as text for its folder."""
     path = folder.training
     asked = {"all_data": job.all_data, "epochs": job.epochs}
     if path.exists() and (before := json.loads(path.read_text(encoding="utf-8"))) != asked:
         raise FolderError(
-            f"a resumed run is trained as it was begun, with {before}, but now {asked} is asked for: put the options "
-            "back, or take another name"
+            f"a resumed run keeps its options: expected {_options(before)}, but got {_options(asked)}; repeat the "
+            "original options, or choose another name"
         )
     return json.dumps(asked) + "\n"
 
 
+def _options(job: Mapping[str, Any]) -> str:
+    """Format the stored options of a training as they are typed."""
+    words = ["--all-data"] * bool(job["all_data"]) + [f"--epochs {job['epochs']}"] * (job["epochs"] is not None)
+    return " ".join(words) or "neither --all-data nor --epochs"
+
+
 def _keep(folder: RunFolder, asked: str, tracker: TrainingTracker, history: list[dict[str, float]]) -> None:
-    """Put the epochs so far on record: in MLflow, and with the first one how they are trained."""
+    """Report the epochs so far to MLflow; after the first one, also store the options of the training."""
     if len(history) == 1:
         write(folder.training, asked)
     tracker.deliver(history)
 
 
 class History:
-    """The epochs so far, each printed and put on record once; processes that begin again report those before again.
+    """Epochs so far. Each is printed and stored once, although restarted processes report earlier epochs again.
 
     Args:
-        metric: of the objective.
-        job: what is trained.
-        console: where a line of each epoch is printed.
-        keep: called after each epoch with all of them.
+        metric: metric of the objective.
+        job: training that the epochs belong to.
+        console: console on which each epoch is printed as a line.
+        keep: function to call with all epochs after each new one.
     """
 
     def __init__(self, metric: str, job: Job, console: Console, keep: Callable[[list[dict[str, float]]], None]) -> None:
@@ -176,7 +182,7 @@ class History:
         self.epochs: list[dict[str, float]] = []
 
     def add(self, metrics: dict[str, float]) -> None:
-        """Add the metrics of an epoch, unless it is known."""
+        """Add the metrics of an epoch, unless it is known already."""
         if metrics["epoch"] == len(self.epochs):
             self.epochs.append(metrics)
             print_line(self._console, _line(metrics, self._planned, self._metric))
@@ -184,7 +190,7 @@ class History:
 
 
 def _run(experiment: Experiment, job: Job, how: How, data: fit.Data, report: fit.Report) -> None:
-    """Train in this process where it is one and the machine this; else in Ray Train's."""
+    """Train in this process if one local process suffices, otherwise with Ray Train."""
     workers = how.workers or max(1, torch.cuda.device_count())
     if experiment.search.address == "local" and workers == 1:
         _run_here(job, job.data() if job.all_data else data, report)
@@ -221,7 +227,7 @@ def _keep_and_report(keep: Callable[[], None], report: fit.Report, metrics: dict
 
 
 def _fetch(job: Job, folder: RunFolder) -> None:
-    """Bring the weights into the folder of the run, where they were kept elsewhere."""
+    """Copy the weights from a separate storage into the folder of the run."""
     if job.storage is not None:
         shutil.copyfile(job.storage.weights(0, folder.tune), folder.path / BEST)
 
@@ -229,7 +235,7 @@ def _fetch(job: Job, folder: RunFolder) -> None:
 def _test(
     experiment: Experiment, data: fit.Data, folder: RunFolder, console: Console, how: How
 ) -> dict[str, float] | None:
-    """Return what the model makes of the test split; None where it is not to be read, or there is none."""
+    """Return the model's metrics on the test split; None if it is not to be read or does not exist."""
     if not how.test:
         return None
     device, note = default_device(), partial(print_note, console)
@@ -244,12 +250,12 @@ def _test(
 
 
 def _register(experiment: Experiment, folder: RunFolder, tracker: TrainingTracker, about: str) -> str | None:
-    """Register the model; return its URI in MLflow, or None where MLflow has not taken it."""
+    """Register the model; return its URI in MLflow, or None if MLflow fails."""
     weights = folder.path / BEST
     try:
         store = store_uri(experiment.tracking.uri, folder.path.parent)
         return register(experiment.name, tracker.run_id, weights, store, own_modules(experiment, data=False), about)
-    except Exception as error:  # MLflow raises its own, requests', sqlalchemy's …
+    except Exception as error:  # from MLflow, requests, sqlalchemy …
         tracker.trouble = error
         return None
 
@@ -270,9 +276,9 @@ def _line(metrics: dict[str, float], epochs: int, metric: str) -> str:
 def _summary(
     experiment: Experiment, job: Job, history: list[dict[str, float]], tested: dict[str, float] | None
 ) -> Iterator[str]:
-    """Give what came of a training, line by line."""
+    """Yield the lines of the summary of a training."""
     if job.objective is None:
-        yield f"trained on all data but the test split, for {len(history)} epochs"
+        yield f"trained for {count(len(history), 'epoch')} on all data except the test split"
     else:
         yield _best(experiment.origin, job.objective.metric, history)
     if tested is not None:
@@ -287,16 +293,16 @@ def _best(origin: Provenance | None, metric: str, history: list[dict[str, float]
 
 
 def _expectation(origin: Provenance | None, metric: str, value: float) -> str:
-    """Return whether a value is what the search expects of another seed, as far as it expects anything."""
+    """Return a phrase that compares a value with the search's prediction for another seed; empty without one."""
     if origin is None or origin.prediction is None or origin.metric != metric:
         return ""
     low, high = origin.prediction
-    inside = "as" if low <= value <= high else "other than"
-    return f", {inside} expected: {format_value(metric, low)} to {format_value(metric, high)} in 95 %"
+    inside = "within" if low <= value <= high else "outside"
+    return f", {inside} the expected range (95 %: {format_value(metric, low)} to {format_value(metric, high)})"
 
 
 def _about(experiment: Experiment, summary: str) -> str:
-    """Return what the model is, for the registry."""
+    """Return the description of the model for the registry."""
     trial, origin = experiment.trial, experiment.origin
     parts = [
         f"Trained on `{experiment.dataset['name']}`: fusion `{trial.fusion}`, `{trial.modulation.method}`.",
@@ -305,7 +311,7 @@ def _about(experiment: Experiment, summary: str) -> str:
     if origin is not None:
         source = f"Trial {origin.trial} ({origin.arm}) of the search `{origin.run}`"
         if origin.verdict is not None:
-            source += f", confirmed with {origin.seeds} fresh seeds. OGM-GE in that search: {origin.verdict}"
+            source += f", confirmed with {count(origin.seeds, 'fresh seed')}. Verdict on OGM-GE: {origin.verdict}"
         parts.insert(0, f"{source}.")
     return "\n\n".join(parts)
 

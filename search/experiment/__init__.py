@@ -1,1 +1,1 @@
-"""The experiment file: its schema, its space, its two arms, and a sentence for each mistake in it."""
+"""The experiment file: schema, search space, arms, and error messages."""

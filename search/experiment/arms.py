@@ -1,4 +1,4 @@
-"""The two arms of a search: what is tuned in each, and which trial belongs to which."""
+"""The two arms of a search, and the assignment of trials to them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ ARMS: tuple[Arm, Arm] = ("baseline", "modulated")
 
 
 def other_arm(arm: Arm) -> Arm:
-    """The other one."""
+    """Return the other arm."""
     return "baseline" if arm == "modulated" else "modulated"
 
 
 def arm_of(number: int, baseline_share: float) -> Arm:
-    """The arm of trial `number` (from 0), so that after n trials the baseline has had n * share of them, rounded down.
+    """Return the arm of trial `number`, counted from 0.
 
-    It depends on nothing else: neither on what a sampler prefers nor on what failed.
+    Of the first n trials, floor(n * baseline_share) belong to the baseline. Neither the sampler nor failed trials
+    change this.
 
     >>> [arm_of(n, 0.5)[0] for n in range(6)]
     ['m', 'b', 'm', 'b', 'm', 'b']
@@ -28,13 +29,13 @@ def arm_of(number: int, baseline_share: float) -> Arm:
 
 
 def plan(trials: int, baseline_share: float, capacity: Mapping[Arm, float], lead: int = 0) -> list[Arm]:
-    """The arm of each trial. An arm whose space holds fewer configurations than its share gets no more than these.
+    """Return the arm of each trial; an arm gets at most as many trials as its space has configurations.
 
     Args:
-        trials: of both arms together.
-        baseline_share: the baseline's part of them.
-        capacity: how many configurations each arm's space holds.
-        lead: how many trials the baseline begins with, before the arms alternate; at most two thirds of its own.
+        trials: number of trials of both arms.
+        baseline_share: share of the trials that belong to the baseline.
+        capacity: number of configurations in each arm's space.
+        lead: number of baseline trials before the arms alternate; limited to two thirds of the baseline's trials.
 
     >>> plan(6, 0.5, {"baseline": 1, "modulated": float("inf")})
     ['modulated', 'baseline', 'modulated', 'modulated']
@@ -49,7 +50,7 @@ def plan(trials: int, baseline_share: float, capacity: Mapping[Arm, float], lead
 
 
 def _order(trials: int, baseline_share: float, lead: int) -> list[Arm]:
-    """The arm of each trial, were both spaces endless."""
+    """Return the arm of each trial as if both spaces were unlimited."""
     order = [arm_of(number, baseline_share) for number in range(trials)]
     planned = order.count("baseline")
     if not lead:

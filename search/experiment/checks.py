@@ -1,4 +1,4 @@
-"""What the parts of an experiment must agree in, beyond what the schema says of each."""
+"""Checks of how the parts of an experiment fit together, beyond the schema of each part."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ import math
 from collections.abc import Sequence
 from typing import get_args
 
+from datasets.index.list_files import count
 from ogmge.config import TrialConfig
 from search.experiment import space as spaces
 from search.experiment.arms import ARMS, arm_of
 from search.experiment.dimensions import METHOD, START, Choice, Dimension, Interval
 from search.experiment.first import first_faults
-from search.experiment.messages import Fault, nearest
+from search.experiment.messages import Fault, format_setting, nearest
 from search.experiment.rungs import longest_trial, rungs_of
 from search.experiment.schema import Experiment, SamplerName, Search
 from search.experiment.sources import openings
 
-WITHOUT_MEMORY: tuple[SamplerName, ...] = ("random", "grid", "qmc")  # samplers that no result changes
+WITHOUT_MEMORY: tuple[SamplerName, ...] = ("random", "grid", "qmc")  # samplers that ignore results
 
 
 def disagreements(experiment: Experiment) -> list[Fault]:
-    """All that is wrong with an experiment whose parts are sound each by itself."""
+    """Return the contradictions in an experiment whose parts are each valid."""
     faults = [*_space_faults(experiment.space, experiment.trial), *first_faults(experiment)]
     faults = faults or [
         *_rung_faults(experiment),
@@ -40,7 +41,7 @@ def _space_faults(space: dict[str, spaces.Entry], trial: TrialConfig) -> list[Fa
 def _entry_faults(path: str, entry: spaces.Entry, trial: TrialConfig) -> list[Fault]:
     known = spaces.paths(trial)
     if path not in known:
-        return [(("space", path), "is no path into `trial`" + nearest(path, known))]
+        return [(("space", path), "is not a path into `trial`" + nearest(path, known))]
     return [(("space", path, *part), f"must be {text}") for part, text in spaces.entry_problems(trial, path, entry)]
 
 
@@ -48,10 +49,11 @@ def _whole_space_faults(space: dict[str, spaces.Entry], trial: TrialConfig) -> l
     if clashes := spaces.clashes(space, trial):
         return [(("space", path), f"must be {text}") for path, text in clashes]
     if not spaces.methods(space, trial):
-        return [(("space", METHOD), "leaves nothing to compare with: name `ogm` or `ogm_ge` here or in `trial`")]
+        return [(("space", METHOD), "has no method for the modulated arm: expected `ogm`, `ogm_ge` or both")]
     if not spaces.windows(space, trial):
-        text = f"leaves no window that opens: no start is at most its end and below {trial.epochs} epochs"
-        return [(("space", START), text)]
+        fewest = count(spaces.fewest_epochs(space, trial), "epoch")
+        text = f"has no window that opens: expected a start that is at most its end and below {fewest}"
+        return [(("space", START), f"{text}, the length of the shortest trial")]
     return []
 
 
@@ -60,19 +62,21 @@ def _rung_faults(experiment: Experiment) -> list[Fault]:
     place = ("search", "scheduler")
     if how.name != "asha":
         given = how.model_dump(include={"rungs", "brackets"}, exclude_defaults=True)
-        return [((*place, option), f"is asha's, and `name` is {how.name}") for option in given]
+        text = f"applies to asha only, but `search.scheduler.name` is {how.name}: remove it, or use asha"
+        return [((*place, option), text) for option in given]
     if how.rungs is not None and how.rungs[-1] >= longest:
-        return [((*place, "rungs"), f"must lie before the last of {longest} epochs, but got {list(how.rungs)}")]
+        expected = f"below {longest}, the epochs of the longest trial"
+        return [((*place, "rungs"), f"must be {expected}, but got {list(how.rungs)}")]
     rungs = rungs_of(experiment)
     if how.brackets > max(1, len(rungs)):
-        most = f"at most {max(1, len(rungs))}, the number of rungs (after {rungs} epochs)"
-        text = f"must be {most}, as in one more no trial would ever be compared, but got {how.brackets}"
-        return [((*place, "brackets"), text)]
+        there = f"{count(len(rungs), 'rung')}" + (f" (after {', '.join(map(str, rungs))} epochs)" if rungs else "")
+        text = f"must be at most {max(1, len(rungs))}, but got {how.brackets}: with {there},"
+        return [((*place, "brackets"), f"{text} a further bracket would compare no trials")]
     return []
 
 
 def _trials_faults(experiment: Experiment) -> list[Fault]:
-    """Whether an arm has fewer trials than the experiment decides before there is any result."""
+    """Return a fault for an arm with fewer trials than the recipe and `search.first` decide in advance."""
     search = experiment.search
     if not experiment.space or not search.first:
         return []
@@ -80,8 +84,8 @@ def _trials_faults(experiment: Experiment) -> list[Fault]:
     for arm in ARMS:
         given, decided = planned.count(arm), len(openings(experiment, arm))
         if given < decided:
-            text = f"leaves the {arm} arm {given} trials, but `trial` and `search.first` name {decided}"
-            return [(("search", "trials"), f"{text}: raise it, or name fewer")]
+            text = f"gives the {arm} arm {count(given, 'trial')}, but `trial` and `search.first` need {decided}"
+            return [(("search", "trials"), f"{text}: raise it, or shorten `search.first`")]
     return []
 
 
@@ -89,30 +93,34 @@ def _mode_faults(search: Search) -> list[Fault]:
     metrics = 1 if isinstance(search.metric, str) else len(search.metric)
     if isinstance(search.mode, str) or len(search.mode) == metrics:
         return []
-    expected = f"max, min, or a list with one of them for each of {metrics} metrics"
-    return [(("search", "mode"), f"must be {expected}, but got {list(search.mode)}")]
+    expected = f"max, min, or a list with one of them per metric (here {count(metrics, 'metric')})"
+    return [(("search", "mode"), f"must be {expected}, but got {format_setting(search.mode)}")]
 
 
 def _sampler_faults(search: Search, space: dict[str, spaces.Entry], trial: TrialConfig) -> list[Fault]:
-    """What the sampler cannot do with the sound part of the space. All of the baseline's is in the modulated arm's."""
+    """Return what the sampler cannot do with the valid part of the space.
+
+    The modulated arm is checked: its space includes the baseline's.
+    """
     name, place = search.sampler, ("search", "sampler")
     if name == "cmaes" and len(search.objectives) > 1:
-        return [(place, f"must be {_samplers_but('cmaes')} for several metrics, but got 'cmaes': it takes one")]
+        return [(place, f"must be {_samplers_but('cmaes')} for several metrics, but got 'cmaes', which optimises one")]
     sound = {path: entry for path, entry in space.items() if not _entry_faults(path, entry, trial)}
     searched = spaces.dimensions(sound, trial, modulated=bool(spaces.methods(sound, trial)))
-    paths, found, cure = {
-        "grid": (_endless(searched), "no `step` in", "give it a `step`, or a list of choices"),
-        "cmaes": (_categories(searched), "choices that are not all numbers in", "it takes numbers, or one choice"),
+    paths, needs, cure = {
+        "grid": (_endless(searched), "a finite space", "with a `step` or a list of choices"),
+        "cmaes": (_categories(searched), "numbers", "as numbers, or with a single choice"),
     }.get(name, ("", "", ""))
     instead = f"{_samplers_but('grid', 'cmaes')} for this space"
-    return [(place, f"must be {instead}, but got {name!r} with {found} {paths}: {cure}")] if paths else []
+    text = f"must be {instead}, but got {name!r}, which needs {needs}: search {paths} {cure}"
+    return [(place, text)] if paths else []
 
 
 def _learn_from_faults(search: Search) -> list[Fault]:
     if not search.learn_from or search.sampler not in WITHOUT_MEMORY:
         return []
-    text = f"must be empty where `search.sampler` is {search.sampler!r}, which learns from no result"
-    return [(("search", "learn_from"), f"{text}: use {_samplers_but(*WITHOUT_MEMORY)}, or remove it")]
+    text = f"must be empty if `search.sampler` is {search.sampler!r}, which ignores earlier results"
+    return [(("search", "learn_from"), f"{text}: use {_samplers_but(*WITHOUT_MEMORY)}, or remove this key")]
 
 
 def _endless(searched: Sequence[Dimension]) -> str:
@@ -132,7 +140,7 @@ def _gpu_budget_faults(search: Search) -> list[Fault]:
     hours = search.budget.gpu_hours
     if hours is None or search.resources.gpu:
         return []
-    text = f"must be null where `search.resources.gpu` is 0, but got {hours:g}"
+    text = f"must be null if `search.resources.gpu` is 0, but got {hours:g}"
     return [(("search", "budget", "gpu_hours"), text)]
 
 
@@ -142,5 +150,6 @@ def _epoch_budget_faults(experiment: Experiment) -> list[Fault]:
         return []
     each = longest_trial(experiment)
     needed = confirm.trainings * each
-    text = f"must be more than the confirmation's {confirm.trainings} x {each} = {needed}, but got {epochs}"
+    needs = f"{count(confirm.trainings, 'training')} x {count(each, 'epoch')} = {needed}"
+    text = f"must be more than the confirmation needs ({needs}), but got {epochs}"
     return [(("search", "budget", "epochs"), text)] if epochs <= needed else []

@@ -1,4 +1,4 @@
-"""A data set's options, and what is wrong with them."""
+"""Options of the data set: their defaults and the check of what a file says."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from search.experiment.messages import Fault, format_setting, hint, nearest, val
 
 
 def dataset_faults(options: Any) -> tuple[dict[str, Any], list[Fault]]:
-    """The data set's options with its defaults, and what is wrong with them."""
+    """Return the data set's options with all defaults, and the faults in them."""
     if not isinstance(options, dict):
         return {}, []
     name = options.get("name")
@@ -33,7 +33,7 @@ def dataset_faults(options: Any) -> tuple[dict[str, Any], list[Fault]]:
 def _find(name: Any) -> type:
     if not isinstance(name, str):
         names = ", ".join(registry.BUILT_IN)
-        raise LookupError(f"must be {names} or package.module:Class, but got {format_setting(name)}")
+        raise LookupError(f"must be one of {names} or package.module:Class, but got {format_setting(name)}")
     try:
         return registry.find(name)
     except LookupError as error:
@@ -41,32 +41,32 @@ def _find(name: Any) -> type:
 
 
 def _options(kind: type, own: dict[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
-    """What a data set's class makes of its options, and what is wrong with them."""
+    """Return the options as the data set's class reads them, and the faults in them."""
     faults = dict(_signature_faults(kind, own))
     if not dataclasses.is_dataclass(kind):
         return own, list(faults.items())
     try:
         value, more = validate(kind, own)
-    except (PydanticUserError, PydanticUndefinedAnnotation):  # a field's type is none that a file can hold
+    except (PydanticUserError, PydanticUndefinedAnnotation):  # a field has a type that no file can hold
         return own, list(faults.items())
     return own if value is None else dataclasses.asdict(value), list((faults | dict(more)).items())
 
 
 def _signature_faults(kind: type, own: dict[str, Any]) -> list[Fault]:
-    """What a class says of its options by its signature."""
+    """Return the options that the signature of a class does not have, and the required ones that are missing."""
     needed = _parameters(kind)
     if needed is None:
         return []
     unknown = itertools.filterfalse(needed.__contains__, own)
-    faults: list[Fault] = [((key,), "is no known key" + nearest(key, list(needed))) for key in unknown]
+    faults: list[Fault] = [((key,), "is not a known key" + nearest(key, list(needed))) for key in unknown]
     return faults + [((key,), "is missing") for key in filter(needed.get, needed) if key not in own]
 
 
 def _parameters(kind: type) -> dict[str, bool] | None:
-    """What a class can be given -> whether it must be; None where it takes anything, or does not say."""
+    """Return whether each parameter of a class is required, by name; None if the class takes any or does not tell."""
     try:
         every = inspect.signature(kind).parameters.values()
-    except ValueError:  # it is written in C
+    except ValueError:  # a class written in C may have no signature
         return None
     if inspect.Parameter.VAR_KEYWORD in map(operator.attrgetter("kind"), every):
         return None

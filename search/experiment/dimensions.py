@@ -1,7 +1,7 @@
-"""The dimensions of a search space: how a value of each is written for a sampler.
+"""The dimensions of a search space, and how a sampler represents their values.
 
-Choices among numbers are sampled by their rank, which keeps their order. A window is sampled as a valid one: its start
-first, then its end as a place among the ends that this start allows, so that no invalid trial is ever started.
+Choices of numbers are sampled by rank, which keeps their order. A window is sampled in two steps: its start, then the
+position of its end among the ends that this start allows. Every sampled window is therefore valid.
 """
 
 from __future__ import annotations
@@ -15,55 +15,57 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Internal = dict[str, Any]  # what a study samples, by name
-Changes = dict[str, Any]  # what it means for the trial, by dotted path
+Internal = dict[str, Any]  # values as a study samples them, by name
+Changes = dict[str, Any]  # the resulting values of the trial, by dotted path
 
 METHOD, START, END = "modulation.method", "modulation.start", "modulation.end"
-MODULATION = "modulation."  # what the paths of an arm's own settings begin with
+MODULATION = "modulation."  # prefix of the paths that only the modulated arm searches
 
 
 def as_key(values: Mapping[str, Any]) -> str:
-    """The same text for equal values, whatever their order."""
+    """Return a text that is equal for equal values, whatever their order."""
     return json.dumps(values, sort_keys=True)
 
 
 class Range(BaseModel):
-    """An interval: `low` and `high`, both included; in steps, or on a logarithmic scale."""
+    """A range from `low` to `high`, both included, optionally in steps or on a logarithmic scale."""
 
     model_config = ConfigDict(
         strict=True, frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
     )
 
     low: int | float
-    """The least that is tried."""
+    """Smallest value to try."""
     high: int | float
-    """The most, itself included; above `low`."""
+    """Largest value to try; above `low`."""
     step: int | float | None = Field(default=None, gt=0)
-    """From one value to the next, counted from `low`; null is any number between, and of whole numbers every one."""
+    """Distance between successive values, counted from `low`. null allows every value in the range; for whole numbers,
+    every whole number."""
     log: bool = False
-    """Whether as many trials fall between 1 and 10 as between 10 and 100; `low` is then above 0, and `step` null."""
+    """Whether to sample on a logarithmic scale, with as many trials between 1 and 10 as between 10 and 100. Requires
+    `low` above 0, and no `step`."""
 
 
 def is_number(value: Any) -> bool:
-    """Whether a setting is one; true and false are none."""
+    """Return whether a setting is a number; booleans do not count."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One of some values. Numbers are sampled by their rank, anything else as a category."""
+    """A choice among given values. Numbers are sampled by rank, other values as categories."""
 
     path: str
     values: tuple[Any, ...]
 
     @property
     def is_ranked(self) -> bool:
-        """Whether the values are numbers, which are sampled by their rank."""
+        """Whether all values are numbers, which are sampled by rank."""
         return all(map(is_number, self.values))
 
     @property
     def is_category(self) -> bool:
-        """Whether there is more than one value, without an order."""
+        """Whether there are several values without an order."""
         return not self.is_ranked and len(self.values) > 1
 
     @property
@@ -76,11 +78,12 @@ class Choice:
         return {self.path: value}
 
     def at(self, place: int) -> Internal:
-        """The value at a place below `count`, as it is sampled."""
+        """Return the value at an index below `count`, as it is sampled."""
         return {self.path: place if self.is_ranked else json.dumps(self.values[place])}
 
     def nearest(self, changes: Changes) -> Internal:
-        """The value nearest to that of a configuration, as it is sampled; the first where they have no order."""
+        """Return the value nearest to that of a configuration, as it is sampled; without an order, an equal one or the
+        first."""
         own = changes[self.path]
         if self.is_ranked and is_number(own):
             ranked = sorted(self.values)
@@ -90,7 +93,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Interval:
-    """A number between two others."""
+    """A number in a range."""
 
     path: str
     range: Range
@@ -105,23 +108,23 @@ class Interval:
         if self._step is None:
             return math.inf
         low, high, width = (Decimal(str(v)) for v in (self.range.low, self.range.high, self._step))
-        return float((high - low) // width + 1)  # as floats 0.3 // 0.1 is 2.0
+        return float((high - low) // width + 1)  # with floats, 0.3 // 0.1 would be 2.0
 
     def decode(self, internal: Internal) -> Changes:
         value = internal[self.path]
         return {self.path: value} if self._step is None else self.at(self._place(value))  # 0.1 + 2 * 0.1 is 0.3
 
     def _place(self, value: float) -> int:
-        """Which of its values is nearest, the range having a step."""
+        """Return the index of the nearest value of a range with a step."""
         return round((Decimal(str(value)) - Decimal(str(self.range.low))) / Decimal(str(self._step)))
 
     def at(self, place: int) -> Internal:
-        """The value at a place below `count`, which is finite."""
+        """Return the value at an index below `count`, which must be finite."""
         value = Decimal(str(self.range.low)) + place * Decimal(str(self._step))
         return {self.path: int(value) if self.integer else float(value)}
 
     def nearest(self, changes: Changes) -> Internal:
-        """The value nearest to that of a configuration, as it is sampled; the lowest where that is no number."""
+        """Return the value nearest to that of a configuration, as it is sampled; the lowest if that is not a number."""
         asked = changes[self.path] if is_number(changes[self.path]) else self.range.low
         own = min(max(asked, self.range.low), self.range.high)
         if self._step is None:
@@ -131,13 +134,13 @@ class Interval:
 
 @dataclass(frozen=True)
 class Window:
-    """A valid pair of first and last epoch, out of `pairs`."""
+    """A window: one of the valid `pairs` of first and last epoch."""
 
     pairs: tuple[tuple[int, int], ...]
 
     @property
     def ends(self) -> dict[int, list[int]]:
-        """Start -> the ends that it allows, both in rising order."""
+        """Ends that each start allows, by start; both in rising order."""
         ends: dict[int, list[int]] = {}
         for start, end in sorted(self.pairs):
             ends.setdefault(start, []).append(end)
@@ -145,7 +148,7 @@ class Window:
 
     @property
     def varying(self) -> list[str]:
-        """Which of start and end are sampled: those that vary."""
+        """Paths of the ends that vary, and are therefore sampled."""
         varies = {START: len(self.ends) > 1, END: any(len(allowed) > 1 for allowed in self.ends.values())}
         return [path for path, there in varies.items() if there]
 
@@ -161,7 +164,7 @@ class Window:
         return {START: start, END: allowed[place]}
 
     def at(self, place: int) -> Internal:
-        """The pair at a place below `count`, as it is sampled."""
+        """Return the pair at an index below `count`, as it is sampled."""
         ends = self.ends
         start, end = sorted(self.pairs)[place]
         allowed = ends[start]
@@ -169,7 +172,7 @@ class Window:
         return {path: value for path, value in found.items() if path in self.varying}
 
     def nearest(self, changes: Changes) -> Internal:
-        """The pair nearest to that of a configuration, as it is sampled."""
+        """Return the pair nearest to that of a configuration, as it is sampled."""
         start, end = changes[START], changes[END]
         pairs = sorted(self.pairs)
         return self.at(min(range(len(pairs)), key=lambda n: abs(pairs[n][0] - start) + abs(pairs[n][1] - end)))

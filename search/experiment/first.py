@@ -1,4 +1,4 @@
-"""What may stand in `search.first`: configurations by dotted path, which the search tries first."""
+"""Checks of `search.first`: configurations by dotted path that the search tries first."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from search.experiment.schema import Experiment
 
 
 def first_faults(experiment: Experiment) -> list[Fault]:
-    """All that is wrong with `search.first`; each entry by itself, and one that says the same as another."""
+    """Return all faults of `search.first`: invalid entries, and entries that repeat an earlier one."""
     faults: list[Fault] = []
     seen: dict[str, int] = {}
     for number, changes in enumerate(experiment.search.first):
@@ -33,24 +33,24 @@ def first_faults(experiment: Experiment) -> list[Fault]:
 
 
 def _problems(trial: TrialConfig, changes: Changes) -> Iterator[tuple[str, str]]:
-    """What is wrong with an entry: dotted path, what to say of it."""
+    """Yield the faults of an entry: (dotted path, rest of the sentence)."""
     known = spaces.paths(trial)
-    yield from ((path, "is no path into `trial`" + nearest(path, known)) for path in changes if path not in known)
+    yield from ((path, "is not a path into `trial`" + nearest(path, known)) for path in changes if path not in known)
     sound = {path: value for path, value in changes.items() if path in known}
     config, faults = validate(TrialConfig, spaces.merge(trial, sound))
     yield from ((".".join(map(str, path)), text) for path, text in faults)
     if not faults and config.modulation.start >= config.epochs:
-        yield START, f"must be below {config.epochs}, the number of epochs, but got {config.modulation.start}"
+        yield START, f"must be below {config.epochs}, the entry's number of epochs, but got {config.modulation.start}"
 
 
 def _short(experiment: Experiment, changes: Changes) -> Iterator[tuple[str, str]]:
-    """Whether a window of the space opens after all epochs of an entry, which may have to train with it."""
+    """Yield a fault if an entry is too short for a window of the space: it may be paired with any of them."""
     epochs = changes.get("epochs")
     starts = [start for start, _ in spaces.windows(experiment.space, experiment.trial)]
     if isinstance(epochs, int) and starts and epochs <= max(starts):
-        yield "epochs", f"must be above {max(starts)}, the last start of a window in the space, but got {epochs}"
+        yield "epochs", f"must be above {max(starts)}, the latest start of a window in the space, but got {epochs}"
 
 
 def _text(trial: TrialConfig, changes: Changes) -> str:
-    """The same for changes that make the same trial."""
+    """Return a text that is equal for changes that lead to the same trial."""
     return as_key(asdict(spaces.with_changes(trial, changes)))

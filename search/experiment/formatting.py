@@ -1,4 +1,4 @@
-"""Configurations and numbers in few words, for people to read."""
+"""Short texts for configurations and numbers, to be shown to users."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from search.experiment.space import Entry
 
 
 def text(value: Any) -> str:
-    """Of a setting, in few letters.
+    """Format the value of a setting.
 
     >>> text(0.217543), text(["audio", "visual"]), text("sum"), text(None), text([1, 2])
     ('0.218', 'audio,visual', 'sum', 'null', '[1, 2]')
@@ -24,7 +24,7 @@ def text(value: Any) -> str:
 
 
 def label(changes: Mapping[str, Any], separator: str = " ") -> str:
-    """What makes a trial different, by dotted path, in one line or with another separator.
+    """Format the changes of a trial, given by dotted path, as one line; a window becomes one word.
 
     >>> label({"fusion": "sum", "optimizer.lr": 0.01, "modulation.method": "ogm", "modulation.alpha": 0.21754,
     ...        "modulation.start": 2, "modulation.end": 7})
@@ -46,7 +46,7 @@ def label(changes: Mapping[str, Any], separator: str = " ") -> str:
 
 
 def of_space(entry: Entry) -> str:
-    """What is searched at a path: choices, or a range.
+    """Format an entry of the space: choices or a range.
 
     >>> of_space(["sum", 0.1]), of_space(Range(low=0, high=6, step=2)), of_space(Range(low=0.05, high=1.5, log=True))
     ('sum, 0.1', '0 to 6 in steps of 2', '0.05 to 1.5 on a logarithmic scale')
@@ -58,7 +58,7 @@ def of_space(entry: Entry) -> str:
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings by dotted path.
+    """Flatten nested mappings to dotted paths.
 
     >>> flat({"fusion": "sum", "optimizer": {"lr": 0.1}})
     {'fusion': 'sum', 'optimizer.lr': 0.1}
@@ -70,7 +70,8 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def duration(seconds: float) -> str:
-    """
+    """Format seconds.
+
     >>> duration(8), duration(95), duration(7322)
     ('8 s', '1 min 35 s', '2 h 02 min')
     """
@@ -83,7 +84,8 @@ def duration(seconds: float) -> str:
 
 
 def size(count: float) -> str:
-    """
+    """Format a number of bytes.
+
     >>> size(812), size(2_314_536), size(7.8e10)
     ('812 bytes', '2.3 MB', '78.0 GB')
     """
@@ -94,18 +96,18 @@ def size(count: float) -> str:
 
 
 def modalities(metrics: Mapping[str, float], split: str = "val") -> list[str]:
-    """The modalities' names, as metrics of a split have them."""
+    """Return the modalities that the metrics of a split name."""
     start = f"{split}/accuracy/"
     return [key.removeprefix(start) for key in metrics if key.startswith(start)]
 
 
 def modalities_in(several: Iterable[Mapping[str, float]]) -> list[str]:
-    """Those of any of several epochs' metrics, in the order in which they come."""
+    """Return the modalities that the metrics of several epochs name, without duplicates."""
     return list(dict.fromkeys(name for metrics in several for name in modalities(metrics)))
 
 
 def configuration(changes: Mapping[str, Any]) -> str:
-    """What is trained, whatever the seed.
+    """Format the changes of a trial without its seed.
 
     >>> configuration({"fusion": "sum", "seed": 3})
     'fusion=sum'
@@ -114,7 +116,8 @@ def configuration(changes: Mapping[str, Any]) -> str:
 
 
 def percent(value: float) -> str:
-    """
+    """Format a share as a percentage.
+
     >>> percent(0.87654)
     '87.7 %'
     """
@@ -122,7 +125,7 @@ def percent(value: float) -> str:
 
 
 def format_value(metric: str, value: float | None) -> str:
-    """A value of the metric: an accuracy in per cent, anything else as a number.
+    """Format a value of a metric: an accuracy as a percentage, other metrics as a number.
 
     >>> format_value("val/accuracy", 0.5), format_value("val/loss", 0.5), format_value("val/loss", None)
     ('50.0 %', '0.5000', '-')
@@ -133,7 +136,7 @@ def format_value(metric: str, value: float | None) -> str:
 
 
 def format_difference(metric: str, difference: float, *, unit: bool = True) -> str:
-    """A difference in the metric: of accuracies in points.
+    """Format a difference of a metric: of accuracies in points, of other metrics as a number.
 
     >>> format_difference("val/accuracy", 0.0123), format_difference("val/accuracy", -0.01, unit=False)
     ('+1.2 points', '-1.0')

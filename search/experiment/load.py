@@ -1,4 +1,4 @@
-"""An experiment file read and checked: its schema, its data set's options, its space, and what must agree."""
+"""Loading of experiment files: checks the schema, the data set's options, the space, and how they fit together."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from search.experiment.yaml_source import Document, DocumentError, format_path, 
 
 
 def check(document: Document) -> Experiment:
-    """The experiment that a document holds.
+    """Return the experiment that a document describes.
 
     Raises:
-        ExperimentError: with a sentence for each mistake: path, what was expected, what came, file and line.
+        ExperimentError: if the document is invalid. Each error has a sentence with its key, what was expected, what
+            was given, and the file and line.
     """
     value, faults = validate(Experiment, document.value, {"name": "unnamed", "dataset": {}})
     dataset, more = dataset_faults(document.value.get("dataset"))
@@ -39,18 +40,43 @@ def _error(document: Document, faults: list[Fault]) -> ExperimentError:
 
 
 def load(path: Path, assignments: Sequence[str] = ()) -> Experiment:
-    """The experiment in a file, with `key=value` pairs put over it.
+    """Load the experiment in a file, with `key=value` pairs as overrides.
 
-    Modules that it names are looked for beside it and in the working folder, after everything that is installed.
+    Modules that the file names are imported from what is installed, then from the file's folder and the working folder.
 
     Raises:
-        ExperimentError: see `check`.
+        ExperimentError: if the file is unreadable or invalid; see `check`.
     """
     beside = (str(path.resolve().parent), os.getcwd())
     sys.path += [folder for folder in beside if folder not in sys.path]
+    document = read_unchecked(path)
     try:
-        document = read(path)
         override(document, assignments)
     except DocumentError as error:
         raise ExperimentError(str(path), str(error).splitlines()) from error
     return check(document)
+
+
+def read_unchecked(path: Path) -> Document:
+    """Read the YAML of an experiment file, without a check of what it says.
+
+    Raises:
+        ExperimentError: if the file is unreadable, or not a YAML mapping.
+    """
+    try:
+        return read(path)
+    except DocumentError as error:
+        sentences = str(error).splitlines()
+        raise ExperimentError(str(path), [_corrupt(path, sentences)] if _is_copy(path) else sentences) from error
+
+
+def _is_copy(path: Path) -> bool:
+    """Return whether a file is the copy of an experiment in the folder of a run, which no user has written."""
+    return path.name == "experiment.yaml" and any((path.parent / name).exists() for name in ("run.json", "tune"))
+
+
+def _corrupt(path: Path, sentences: Sequence[str]) -> str:
+    return (
+        f"{path} (the run's copy of its experiment file) is corrupt: {'; '.join(sentences)}. Delete it and repeat the "
+        "run's original command with --resume, which writes it again"
+    )

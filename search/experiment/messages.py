@@ -1,4 +1,4 @@
-"""A mapping as a pydantic model or dataclass, or a sentence for everything that is wrong with it, all at once."""
+"""Validation of a mapping against a pydantic model or dataclass, with one sentence for each error, all at once."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import inspect
 import json
+import math
 import re
 import typing
 from collections import ChainMap
@@ -22,19 +23,25 @@ from search.experiment.yaml_source import Document, Place
 
 
 def format_setting(value: Any) -> str:
-    """A value as the file would have it, cut where it is long."""
+    """Format a value as YAML, shortened if it is long.
+
+    >>> format_setting({"a": None}), format_setting(True), format_setting("sum"), format_setting(float("-inf"))
+    ('{"a": null}', 'true', "'sum'", '-.inf')
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        return ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
     text = repr(value) if isinstance(value, str) else json.dumps(value, default=str)
     return text if len(text) <= 60 else text[:57] + "…"
 
 
 def hint(name: str, known: Sequence[str]) -> str:
-    """ "; did you mean `x`?", or nothing."""
+    """Return "; did you mean `x`?" if a known name is similar, otherwise an empty string."""
     close = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean `{close[0]}`?" if close else ""
 
 
 def suggestion(expected: str, value: Any) -> str:
-    """ "; did you mean `x`?" where a value is like one of the words that are expected; else nothing.
+    """Return "; did you mean `x`?" if the value is similar to an expected word, otherwise an empty string.
 
     >>> suggestion("'tpe', 'random' or a list", "tpee")
     '; did you mean `tpe`?'
@@ -46,21 +53,21 @@ def suggestion(expected: str, value: Any) -> str:
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
-    """ "; did you mean `x`?", or the names there are."""
+    """Return "; did you mean `x`?" if a known name is similar, otherwise the list of known names."""
     return hint(name, known) or (f": expected one of {', '.join(known)}" if known else ": there are none")
 
 
-Fault = tuple[Place, str]  # path, and what to say of it: "must be …, but got …"
+Fault = tuple[Place, str]  # path, and the rest of the sentence: "must be …, but got …"
 
-_STATED = {  # what to say of pydantic's types of errors, with their context
+_STATED = {  # pydantic's error types that are complete sentences, filled in from the error's context
     "missing": "is missing",
-    "value_error": "is wrong: {error}",
-    "assertion_error": "is wrong: {error}",
+    "value_error": "is invalid: {error}",
+    "assertion_error": "is invalid: {error}",
 }
-_EXPECTED = {  # and where a value is not what was expected: what that is, in the words of a YAML file
+_EXPECTED = {  # pydantic's error types about a value: what was expected, in terms of a YAML file
     "config_error": "{expected}",
-    "string_type": "a string",
-    **dict.fromkeys(("bool_type", "bool_parsing"), "a boolean"),
+    "string_type": "text",
+    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
     **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "a whole number"),
     **dict.fromkeys(("float_type", "float_parsing"), "a number"),
     "finite_number": "a finite number",
@@ -73,16 +80,16 @@ _EXPECTED = {  # and where a value is not what was expected: what that is, in th
     "greater_than_equal": "at least {ge:g}",
     "less_than": "below {lt:g}",
     "less_than_equal": "at most {le:g}",
-    "too_short": "a list of at least {min_length} items",
-    "too_long": "a list of at most {max_length} items",
+    "too_short": "a list with a length of at least {min_length}",
+    "too_long": "a list with a length of at most {max_length}",
 }
 _UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
 
-_Error = Mapping[str, Any]  # as pydantic has them: type, loc, ctx, input, msg
+_Error = Mapping[str, Any]  # as in pydantic: type, loc, ctx, input, msg
 
 
 def _errors(error: ValidationError) -> Iterator[_Error]:
-    """pydantic's errors, with one for each problem of a `ConfigError`."""
+    """Yield pydantic's errors; a `ConfigError` among them yields one error for each of its problems."""
     for item in error.errors():
         cause = item.get("ctx", {}).get("error")
         if isinstance(cause, ConfigError):
@@ -94,7 +101,7 @@ def _errors(error: ValidationError) -> Iterator[_Error]:
 
 
 def _expectation(errors: Iterable[_Error]) -> str:
-    """What all members of a union expect, as one: "a string or a mapping". Empty where it is no value that is wrong."""
+    """Return what the members of a union expect, such as "text or a mapping"; empty if no error is about a value."""
     known = [error for error in errors if error["type"] in _EXPECTED]
     expected = dict.fromkeys(_EXPECTED[error["type"]].format(**error.get("ctx", {})) for error in known)
     if not expected.keys().isdisjoint(("a number", "a finite number")):
@@ -103,13 +110,13 @@ def _expectation(errors: Iterable[_Error]) -> str:
 
 
 def expectation(error: ValidationError) -> str:
-    """What was expected in place of a value, in the words of a YAML file."""
+    """Return what was expected instead of a value, in terms of a YAML file."""
     first = next(_errors(error))
     return _expectation([first]) or first["msg"]
 
 
 def _classes(kind: Any) -> Iterator[type]:
-    """The models and dataclasses in a type, such as a union or a mapping of them."""
+    """Yield the models and dataclasses in a type, such as a union or a mapping of them."""
     if isinstance(kind, type) and (dataclasses.is_dataclass(kind) or issubclass(kind, BaseModel)):
         yield kind
     for member in typing.get_args(kind):
@@ -117,7 +124,7 @@ def _classes(kind: Any) -> Iterator[type]:
 
 
 def _keys(kind: Any, path: Place) -> list[str]:
-    """The keys that may stand where the last part of `path` does."""
+    """Return the keys that are allowed in place of the last part of `path`."""
     owners = [*_classes(kind)]
     if len(path) == 1:
         return [key for owner in owners[:1] for key in inspect.signature(owner).parameters]
@@ -126,8 +133,8 @@ def _keys(kind: Any, path: Place) -> list[str]:
 
 
 def _place(error: _Error, raw: Any) -> Place:
-    """pydantic's location as a path into the document: without the names of union members."""
-    count = len(error["loc"]) - (error["type"] in ("missing", "config_error"))  # their last part may not be there
+    """Return pydantic's location as a path into the document, without the names of union members."""
+    count = len(error["loc"]) - (error["type"] in ("missing", "config_error"))  # the last part may not exist
     path: list[str | int] = []
     for part in error["loc"][:count]:
         with contextlib.suppress(LookupError, TypeError):
@@ -139,19 +146,22 @@ def _place(error: _Error, raw: Any) -> Place:
 def _sentence(path: Place, errors: Sequence[_Error], kind: Any) -> str:
     first, last = errors[0], errors[-1]
     if first["type"] in _UNKNOWN_KEY:
-        return "is no known key" + nearest(str(path[-1]), _keys(kind, path))
+        return "is not a known key" + nearest(str(path[-1]), _keys(kind, path))
     if expected := _expectation(errors):
         return f"must be {expected}, but got {format_setting(last['input'])}{suggestion(expected, last['input'])}"
     if first["type"] in _STATED:
         return _STATED[first["type"]].format(**first.get("ctx", {}))
-    return f"is wrong: {first['msg']}, but got {format_setting(last['input'])}"
+    return f"is invalid: {first['msg']}, but got {format_setting(last['input'])}"
 
 
 def _faults(error: ValidationError, kind: Any, raw: dict[str, Any]) -> list[Fault]:
     found: dict[Place, list[_Error]] = {}
+    document = Document("", raw)
     for item in _errors(error):
-        found.setdefault(_place(item, raw), []).append(item)
-    around = set().union(*map(_around, found))  # of a union, the members that were not meant
+        path = _place(item, raw)
+        got = document.get(path) if path in document else item["input"]  # as written: -1, not the -1.0 it is read as
+        found.setdefault(path, []).append({**item, "input": got})
+    around = set().union(*map(_around, found))  # errors of those members of a union that were not meant
     return [(path, _sentence(path, errors, kind)) for path, errors in found.items() if path not in around]
 
 
@@ -162,10 +172,10 @@ def _around(path: Place) -> set[Place]:
 def validate(
     kind: Any, raw: dict[str, Any], stand_ins: Mapping[str, Any] = MappingProxyType({})
 ) -> tuple[Any, list[Fault]]:
-    """`raw` as a `kind`, and everything wrong with it.
+    """Return `raw` as a `kind`, and all faults in it.
 
-    What is wrong is taken out (`stand_ins` take the place of what must be there) and the rest is looked at again, so
-    that one mistake does not hide another. The value is None only where nothing is left to look at.
+    Faulty values are removed and the rest is validated again, because one error can hide another. `stand_ins` replace
+    required values that were removed or are missing. The returned value is None only if nothing is left to validate.
     """
     adapter: TypeAdapter[Any] = TypeAdapter(kind)
     rest = Document("", copy.deepcopy(raw))
@@ -185,15 +195,15 @@ def validate(
 
 
 def _is_own(path: Place, rest: Document, removed: set[Place]) -> bool:
-    """Whether a fault is the file's own, not a consequence of a value that was taken out.
+    """Return whether a fault is the file's own and not the consequence of a removed value.
 
-    What is at fault and not there is missing, or a default at odds with what the file says beside it.
+    A fault at a path that the document lacks is a missing value, or a default that contradicts the values beside it.
     """
     return path in rest or all(other[:-1] != path[:-1] for other in removed)
 
 
 def _culprit(path: Place, rest: Document) -> Place:
-    """What to take out for a fault at `path`: that, or the nearest thing around it that is there and no list's item."""
+    """Return the path to remove for a fault at `path`: itself, or its nearest parent that exists outside of lists."""
     while path and (isinstance(path[-1], int) or path not in rest):
         path = path[:-1]
     return path

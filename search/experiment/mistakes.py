@@ -1,4 +1,4 @@
-"""What a user can fix: the one base of all of our errors that are answered with a sentence and exit code 2."""
+"""Base class of the errors that a user can fix; the command line prints their sentences and exits with code 2."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 
 class UserError(Exception):
-    """A mistake in what was asked for, or in what it was to be done with.
+    """Invalid input: an error in the request, or in the files and data that it needs.
 
     Args:
-        sentences: one for each mistake; all are shown at once.
+        sentences: one sentence per error; all are shown at once.
     """
 
     def __init__(self, *sentences: str) -> None:

@@ -1,4 +1,4 @@
-"""Where a configuration lies in a search's space: what an arm makes of it, and the nearest that the space has."""
+"""Placement of a configuration in an arm's space: what it means there, and the nearest configuration of the space."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from search.experiment.space import dimensions, methods, most_epochs
 
 @dataclass(frozen=True)
 class Placement:
-    """A configuration, and the nearest to it in a space.
+    """A configuration and the nearest one in a space.
 
     Args:
-        whole: the configuration, as `configuration` has it.
-        nearest: the nearest in the space, as changes of the experiment's trial.
-        sampled: the same, as it is sampled.
+        whole: the configuration, as returned by `configuration`.
+        nearest: the nearest configuration of the space, as changes of the experiment's trial.
+        sampled: the nearest configuration, as it is sampled.
     """
 
     whole: Changes
@@ -32,18 +32,18 @@ class Placement:
 
     @property
     def is_inside(self) -> bool:
-        """Whether the space holds the configuration itself."""
+        """Whether the space contains the configuration."""
         return not self.outside
 
     @property
     def outside(self) -> list[str]:
-        """The paths at which it lies outside the space."""
+        """Paths at which the configuration lies outside the space."""
         here = self.nearest
         return [path for path, value in self.whole.items() if path not in here or not _is_same(value, here[path])]
 
     @property
     def differences(self) -> list[str]:
-        """Where it lies outside the space, path by path.
+        """Texts that say where the configuration lies outside the space, one per path.
 
         >>> whole = {"fusion": "sum", "optimizer.lr": 0.001, "epochs": 9}
         >>> Placement(whole, {"fusion": "sum", "optimizer.lr": 0.01}, {}).differences
@@ -56,12 +56,12 @@ class Placement:
 
 
 def _is_same(one: Any, other: Any) -> bool:
-    """Whether two values are equal, but for what a sum of floats is off by."""
+    """Return whether two values are equal, apart from rounding errors of floats."""
     return one == other or (isinstance(one, float) and isinstance(other, float) and math.isclose(one, other))
 
 
 def place(experiment: Experiment, changes: Changes, arm: Arm) -> Placement:
-    """Where the experiment's trial with some changes lies in an arm's space."""
+    """Place the experiment's trial with some changes in an arm's space."""
     searched = dimensions(experiment.space, experiment.trial, modulated=arm == "modulated")
     whole = configuration(experiment, changes, arm)
     sampled = {name: value for dimension in searched for name, value in dimension.nearest(whole).items()}
@@ -69,11 +69,11 @@ def place(experiment: Experiment, changes: Changes, arm: Arm) -> Placement:
 
 
 def configuration(experiment: Experiment, changes: Changes, arm: Arm) -> Changes:
-    """What the experiment's trial with some changes is in an arm: a value for each path that the arm searches, or that
-    makes it another trial.
+    """Return the experiment's trial with some changes as a configuration of an arm.
 
-    The baseline's method is `none`, and it has no other modulation. In the modulated arm `none` is replaced by the
-    experiment's own method, or the first that its space names. An end past the last epoch is the last epoch.
+    The result has a value for each path that the arm searches or that `changes` sets to another value. In the baseline
+    the method is `none`, and all other modulation is omitted. In the modulated arm, `none` is replaced by the
+    experiment's method or the first one of its space. An end after the last epoch becomes the last epoch.
     """
     space, trial = experiment.space, experiment.trial
     own = values_of(trial, whole=space)
@@ -88,7 +88,7 @@ def configuration(experiment: Experiment, changes: Changes, arm: Arm) -> Changes
 
 
 def values_of(trial: TrialConfig, whole: Collection[str] = ()) -> dict[str, Any]:
-    """A trial's settings by dotted path, as JSON has them; a mapping at one of the paths in `whole` stays one."""
+    """Return a trial's settings by dotted path, as JSON values; mappings at the paths in `whole` are not flattened."""
     values: dict[str, Any] = json.loads(json.dumps(asdict(trial)))
     found = flat(values)
     for path in whole:
@@ -99,7 +99,7 @@ def values_of(trial: TrialConfig, whole: Collection[str] = ()) -> dict[str, Any]
 
 
 def _at(values: Mapping[str, Any], path: str) -> Any:
-    """What is at a dotted path."""
+    """Return the value at a dotted path."""
     inner: Any = values
     for part in path.split("."):
         inner = inner[part]
@@ -107,7 +107,7 @@ def _at(values: Mapping[str, Any], path: str) -> Any:
 
 
 def decode(searched: Sequence[Dimension], sampled: Internal, arm: Arm) -> Changes:
-    """A configuration as changes of the experiment's trial, from what is sampled of it."""
+    """Return a sampled configuration as changes of the experiment's trial."""
     changes: Changes = {METHOD: "none"} if arm == "baseline" else {}
     for dimension in searched:
         changes |= dimension.decode(sampled)

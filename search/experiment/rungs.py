@@ -1,4 +1,4 @@
-"""After how many epochs `search.scheduler` compares trials."""
+"""Epochs after which `search.scheduler` compares trials."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from search.experiment.space import most_epochs
 
 
 def rung_epochs(grace_epochs: int, reduction_factor: int, epochs: int, drops: Collection[int] = ()) -> list[int]:
-    """After how many epochs trials are compared: the grace, then a factor apart, below the whole training.
+    """Return the numbers of epochs after which trials are compared, in rising order.
 
-    The epoch after a drop of the learning rate is one as well: before it a high rate hides what a trial is worth.
+    The first is `grace_epochs`, each further one is `reduction_factor` times the one before, and all are below
+    `epochs`. The epoch after each drop of the learning rate is added: before a drop, the high rate hides how good a
+    trial is.
 
     Args:
         grace_epochs: the first rung.
-        reduction_factor: how far the rungs are apart.
-        epochs: of the whole training.
-        drops: epochs, counted from 0, at whose begin the learning rate falls.
+        reduction_factor: factor between successive rungs.
+        epochs: length of the whole training.
+        drops: epochs, counted from 0, at whose start the learning rate drops.
 
     >>> rung_epochs(3, 3, 100), rung_epochs(3, 3, 100, drops=[70])
     ([3, 9, 27, 81], [3, 9, 27, 71, 81])
@@ -31,18 +33,18 @@ def rung_epochs(grace_epochs: int, reduction_factor: int, epochs: int, drops: Co
 
 
 def longest_trial(experiment: Experiment) -> int:
-    """Epochs of the longest that a trial can be, one of `search.first` that lies outside the space included."""
+    """Return the epochs of the longest trial of the space or of `search.first`."""
     return most_epochs(experiment.space, experiment.trial, experiment.search.first)
 
 
 def grace_of(experiment: Experiment) -> int:
-    """`search.scheduler.grace_epochs`, or a third of the longest trial of the space."""
+    """Return `search.scheduler.grace_epochs`, by default a third of the longest trial of the space."""
     longest = most_epochs(experiment.space, experiment.trial)
     return experiment.search.scheduler.grace_epochs or max(1, longest // 3)
 
 
 def rungs_of(experiment: Experiment) -> list[int]:
-    """After how many epochs ASHA compares: as the file says, else from the grace, the factor and the learning rate."""
+    """Return ASHA's rungs: those of the file, or those derived from grace, reduction factor and learning rate."""
     scheduler, schedule = experiment.search.scheduler, experiment.trial.schedule
     if scheduler.rungs is not None:
         return list(scheduler.rungs)

@@ -1,4 +1,4 @@
-"""The experiment file's schema: what may stand in it, and what each key means."""
+"""Schema of the experiment file: its keys, their bounds, defaults and descriptions."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ogmge.config import TrialConfig
 from ogmge.fit import Objective
 from search.experiment.arms import Arm
 from search.experiment.dimensions import Range
+from search.experiment.messages import format_setting
 from search.experiment.mistakes import UserError
 from search.experiment.yaml_source import Dumper
 
@@ -21,14 +22,19 @@ SamplerName = Literal["tpe", "random", "grid", "qmc", "gp", "cmaes", "nsga2"]
 
 
 class ExperimentError(UserError):
-    """An experiment that cannot be run as it is written: one sentence for each mistake."""
+    """An invalid experiment, with one sentence for each error.
+
+    Args:
+        source: name of the experiment or its file.
+        sentences: one sentence per error.
+    """
 
     def __init__(self, source: str, sentences: Sequence[str]) -> None:
         self.source = source
         super().__init__(*sentences)
 
     def __reduce__(self) -> tuple[type[ExperimentError], tuple[str, Sequence[str]]]:
-        return type(self), (self.source, self.sentences)  # a worker raises it, too
+        return type(self), (self.source, self.sentences)  # workers raise it in other processes
 
 
 class _Section(BaseModel):
@@ -39,7 +45,7 @@ class _Section(BaseModel):
 
 def _rising(rungs: tuple[int, ...]) -> tuple[int, ...]:
     if list(rungs) != sorted(set(rungs)) or not rungs or rungs[0] < 1:
-        raise ValueError(f"epochs of at least 1, each larger than the one before, but got {list(rungs)}")
+        raise ValueError(f"expected rising numbers of epochs, each at least 1, but got {list(rungs)}")
     return rungs
 
 
@@ -47,64 +53,71 @@ class Scheduler(_Section):
     """Early stopping."""
 
     name: Literal["asha", "median", "none"] = "asha"
-    """`asha` stops the worse trials at rungs (Li et al., MLSys 2020); `median` those that fall behind half of the
-    others (Golovin et al., KDD 2017); `none` trains all to the end."""
+    """Rule of early stopping. `asha` stops the worse trials at fixed epochs, the rungs (Li et al., MLSys 2020).
+    `median` stops trials that are worse than the median of the others (Golovin et al., KDD 2017). `none` stops no
+    trial."""
     grace_epochs: int | None = Field(default=None, ge=1)
-    """No trial is stopped before it has trained this many epochs, nor in this many after its window opened; null is a
-    third of the longest trial. Sooner is a poor guide: see benchmarks/schedulers.md."""
+    """Number of epochs that each trial trains before it can be stopped. A trial is also spared for this many epochs
+    after its window opens. null means a third of the longest trial. Shorter grace periods stop good trials: see
+    benchmarks/schedulers.md."""
     reduction_factor: int = Field(default=3, ge=2)
-    """One trial in this many goes on at each rung of ASHA; rungs are this factor apart."""
+    """Factor between the epochs of successive ASHA rungs. At each rung, the best 1 / `reduction_factor` of the trials
+    continue."""
     rungs: Annotated[tuple[int, ...], AfterValidator(_rising)] | None = None
-    """After how many epochs ASHA compares, each more than the one before; null is the grace, then a factor apart, and
-    after a drop of the rate."""
+    """Epochs after which ASHA compares trials, in rising order. null derives them: the first is `grace_epochs`, each
+    further one is `reduction_factor` times the one before, and one follows each drop of the learning rate."""
     brackets: int = Field(default=1, ge=1, le=10)
-    """ASHA's brackets, of which a trial draws one; each skips one rung more at the start."""
+    """Number of ASHA brackets. Each trial draws one of them and is compared within it; each bracket skips one more of
+    the first rungs than the one before."""
 
 
 class ResourceRequest(_Section):
-    """What one trial gets."""
+    """Hardware for each trial."""
 
     cpu: Annotated[float, Field(gt=0)] | Literal["auto"] = 1.0
-    """Cores. `auto` measures how many make the most epochs an hour of this machine; where trials take a part of a GPU,
-    it is that part of the machine's."""
+    """CPU cores per trial. `auto` measures which number gives the most epochs per hour on this machine. If trials share
+    GPUs, `auto` gives each trial the same share of the machine's cores as of its GPUs."""
     gpu: Annotated[float, Field(ge=0)] | Literal["auto"] = 0.0
-    """GPUs; a fraction packs several trials on one and holds each to its share of the memory. `auto` trains the
-    heaviest configuration once, twice, four times … at the same time, as far as memory and cores go, and takes what
-    makes the most epochs an hour; 0 where there is no GPU."""
+    """GPUs per trial. With a fraction, several trials run on one GPU, each limited to its share of the memory. `auto`
+    runs 1, 2, 4, … copies of the heaviest configuration at the same time, as memory and cores permit, and chooses the
+    number with the most epochs per hour; without a GPU it means 0."""
 
 
 class Prefixes(_Section):
-    """Shared prefixes: the first epochs of trainings, stored for the trials that share them."""
+    """Storage of shared prefixes: the first epochs of a training, saved for other trials that begin with the same
+    epochs."""
 
     max_gb: float = Field(default=20.0, gt=0)
-    """Gigabytes of all that are stored at a time; beyond it, those that save the least are dropped."""
+    """Largest total size of the stored prefixes, in gigabytes. When it is reached, the prefixes that save the fewest
+    epochs are deleted."""
 
 
 class Budget(_Section):
-    """What a search may spend; null is no limit. Once one of these is spent, no trial goes on past its next report."""
+    """Limits of what a search may spend; null means no limit. When a limit is reached, each trial stops after its
+    current epoch."""
 
     hours: float | None = Field(default=None, gt=0)
-    """Hours of wall time, over all sessions of a search that is resumed."""
+    """Wall time in hours, summed over all sessions of a resumed search."""
     gpu_hours: float | None = Field(default=None, gt=0)
-    """Hours of training x `search.resources.gpu`, over all trials."""
+    """GPU-hours: hours of training times `search.resources.gpu`, summed over all trials."""
     epochs: int | None = Field(default=None, ge=1)
-    """Epochs that are trained, of all trials together; one that several trials share counts once."""
+    """Total number of epochs trained by all trials; a shared epoch counts once."""
 
 
 Mode = Literal["max", "min"]
-# any value: what is wrong with each is said by `search.experiment.first`, so that one mistake hides no other
+# any value: `search.experiment.first` checks each entry and reports all errors at once
 _Configuration = Annotated[Any, WithJsonSchema({"type": "object"})]
 
 
 def _different(metrics: str | tuple[str, ...]) -> str | tuple[str, ...]:
     if not isinstance(metrics, str) and (not metrics or len(set(metrics)) < len(metrics)):
-        raise ValueError(f"at least one metric, and each once, but got {list(metrics)}")
+        raise ValueError(f"expected at least one metric and none twice, but got {format_setting(metrics)}")
     return metrics
 
 
 def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(names)) < len(names):
-        raise ValueError(f"each search once, but got {list(names)}")
+        raise ValueError(f"expected each search once, but got {format_setting(names)}")
     return names
 
 
@@ -113,7 +126,7 @@ def _address(address: str) -> str:
     if address not in ("local", "auto") and not (
         re.fullmatch(r"[\w.-]+", host) and port.isdecimal() and int(port) < 2**16
     ):
-        raise ValueError(f"{address!r} is none of `local`, `auto`, and host:port of a Ray cluster's head")
+        raise ValueError(f"expected `local`, `auto`, or host:port of a Ray cluster's head, but got {address!r}")
     return address
 
 
@@ -124,108 +137,113 @@ def _storage(where: str | None) -> str | None:
 
 
 class Search(_Section):
-    """How the space is searched."""
+    """How trials are chosen, stopped and run."""
 
     metric: Annotated[str | tuple[str, ...], AfterValidator(_different)] = "val/accuracy"
-    """What is optimised: that of a trial's best epoch. Of several in a list the first says which epoch is a trial's
-    best, which trial an arm's, and who is stopped early; the sampler looks for trade-offs between all of them."""
+    """Metric to optimise, taken at a trial's best epoch. With a list, the first metric determines the best epoch of a
+    trial, the best trial of an arm and early stopping; the sampler seeks trade-offs between all of them."""
     mode: Mode | tuple[Mode, ...] = "max"
-    """Whether more or less of it is better; a list where that is not the same for all of them."""
+    """Direction of `metric`: `max` if higher is better, `min` if lower is better; a list gives one direction per
+    metric."""
     trials: int = Field(default=16, ge=2)
-    """Trials of both arms together."""
+    """Total number of trials of both arms."""
     baseline_share: float = Field(default=0.5, gt=0, lt=1)
-    """The part of the trials that train without modulation."""
+    """Share of the trials that belong to the baseline arm, which trains without modulation."""
     first: tuple[_Configuration, ...] = ()
-    """Configurations known to be good, which both arms try right after the experiment's own `trial`: for each a mapping
-    from dotted paths into `trial` to values; all else is as in `trial`. One may lie outside the space."""
+    """Configurations that both arms try right after the recipe, such as settings known to be good. Each is a mapping
+    from dotted paths into `trial` to values; all other settings are those of `trial`. They may lie outside the
+    space."""
     learn_from: Annotated[tuple[str, ...], AfterValidator(_distinct)] = ()
-    """Earlier searches, each by its name or folder, on the same data and with the same metric: the sampler knows the
-    results of those of their trials that the space holds. None of them counts as a trial of this search."""
+    """Names or folders of earlier searches with the same data and metric. The sampler learns from those of their trials
+    that lie in this search's space. They do not count as trials of this search."""
     transfer: float = Field(default=0.5, ge=0, le=1)
-    """The part of an arm's trials that take their shared settings (all but the modulation) from the best trial of the
-    other arm so far, see docs/arms.md; 0 searches the arms apart."""
+    """Share of an arm's trials that copy their shared settings (all but the modulation) from the best trial of the
+    other arm so far; 0 searches the arms independently. See docs/arms.md."""
     sampler: SamplerName = "tpe"
-    """Optuna's sampler; `grid` tries every configuration of a finite space in an order drawn at random."""
+    """Optuna sampler that proposes configurations; `grid` tries every configuration of a finite space in random
+    order."""
     scheduler: Scheduler = Scheduler()
     seed: int = Field(default=0, ge=0)
-    """What the sampler draws from."""
+    """Random seed of the sampler."""
     resources: ResourceRequest = ResourceRequest()
     budget: Annotated[
         Budget, BeforeValidator(lambda value: {} if value is None else value, json_schema_input_type=Budget | None)
     ] = Budget()
     address: Annotated[str, AfterValidator(_address)] = "local"
-    """Address of a Ray cluster's head, host:port; `auto` is $RAY_ADDRESS, which a job (`ray job submit`) has; `local`
-    starts a Ray of its own on this machine."""
+    """Where trials run: `local` starts Ray on this machine, host:port joins the Ray cluster with that head, and `auto`
+    joins the one that $RAY_ADDRESS names, which `ray job submit` sets."""
     storage: Annotated[str | None, AfterValidator(_storage)] = None
-    """Path or URI of a folder for the trials' checkpoints that all nodes see; null is the folder of the run."""
+    """Path or URI of a folder for the trials' checkpoints that all nodes can access; null means the folder of the
+    run."""
 
     share_prefixes: bool = True
-    """Whether epochs that several trials share are trained only once: on a CPU to the same bits, see
-    docs/sharing.md. Before its window opens a modulated trial is an unmodulated one."""
+    """Whether epochs that several trials have in common are trained only once. Until its window opens, a modulated
+    trial equals an unmodulated one. On a CPU, results are bit for bit the same as without sharing; see
+    docs/sharing.md."""
     prefixes: Prefixes = Prefixes()
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
-        """`metric` and `mode`, pair by pair."""
+        """Pairs of `metric` and `mode`."""
         metrics = (self.metric,) if isinstance(self.metric, str) else self.metric
         modes: tuple[Mode, ...] = (self.mode,) * len(metrics) if isinstance(self.mode, str) else self.mode
         return tuple(map(Objective, metrics, modes))
 
     @property
     def objective(self) -> Objective:
-        """The first of them, by which a trial's epochs and an arm's trials are ranked."""
+        """First objective, which ranks the epochs of a trial and the trials of an arm."""
         return self.objectives[0]
 
 
 class Confirm(_Section):
-    """Fresh seeds for the best configuration of each arm, from which the verdict comes."""
+    """Confirmation: trains the best configuration of each arm with fresh seeds and gives the verdict."""
 
     seeds: int = Field(default=10, ge=2)
-    """Trainings of each arm; with fewer than 6 an exact sign-flip test cannot reach p < 0.05."""
+    """Number of fresh seeds per arm; with fewer than 6, the exact sign-flip test cannot reach p < 0.05."""
 
     @property
     def trainings(self) -> int:
-        """At most: a pair for each seed, and an ablation where the pairs make a claim."""
+        """Largest number of trainings: a pair per seed, plus an ablation if the pairs show a difference."""
         return 3 * self.seeds
 
 
 class Provenance(_Section):
-    """Where an exported configuration came from, and what it is known to reach."""
+    """Source and known performance of an exported configuration."""
 
     run: str
-    """The search's name."""
+    """Name of the search."""
     trial: int
-    """The configuration's number in that search."""
+    """Number of the trial in that search."""
     arm: Arm
-    """Whether it trains without modulation, or with it."""
+    """Arm of the trial."""
     metric: str
-    """What the search ranked by."""
+    """Metric that ranked the trials."""
     value: float
-    """What it reaches of that: the mean over `seeds` fresh seeds, or what one training of the search reached."""
+    """Value of the metric: the mean over `seeds` fresh seeds, or the result of one training of the search."""
     seeds: int
-    """How many trainings that is the mean of."""
+    """Number of trainings behind `value`."""
     prediction: tuple[float, float] | None
-    """Between these one more training comes out, in 95 %; null where it was trained once."""
+    """Interval that contains the result of one more training with a probability of 95 %; null after a single
+    training."""
     epochs: int
-    """Epochs to the best one, in the median."""
+    """Number of epochs until the best one; the median over the trainings."""
     verdict: str | None
-    """The confirmation's word, where it was confirmed."""
+    """Verdict of the confirmation; null without one."""
     fingerprint: str
-    """Fingerprint of the data."""
+    """Fingerprint of the data set."""
     versions: dict[str, str]
-    """Versions of Python and the packages."""
+    """Versions of Python and of the packages."""
 
 
 class Tracking(_Section):
-    """Where MLflow records."""
+    """Tracking of trials and trainings with MLflow."""
 
     uri: str | None = None
-    """MLflow's tracking URI; null is `mlflow.db` (SQLite) in the folder of the runs."""
+    """Tracking URI of MLflow; null means the SQLite file `mlflow.db` in the folder of all runs."""
     checkpoints: Literal["best", "none"] = "best"
-    """`best` uploads the weights of each trial's best epoch as an artifact."""
+    """Weights to upload as MLflow artifacts: `best` uploads those of each trial's best epoch, `none` uploads none."""
     system_metrics: bool = False
-    """Whether the run of a search or a training in MLflow has, every 10 s, how busy the machine is on which the command
-    runs."""
+    """Whether MLflow records the load of the machine that runs the command, every 10 s."""
 
 
 _Entry = Annotated[
@@ -244,34 +262,34 @@ _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 def _safe_name(name: str) -> str:
     if not re.fullmatch(_NAME, name):
         raise ValueError(
-            f"{name!r} is to be a folder's name: letters, digits, dots, dashes and underscores, 100 at most"
+            "expected at most 100 letters, digits, dots, dashes and underscores, the first a letter or digit, but got "
+            f"{name!r}"
         )
     return name
 
 
 class Experiment(_Section):
-    """A whole experiment file."""
+    """One experiment file: the data, the training, what to search, and how."""
 
     name: Annotated[str, AfterValidator(_safe_name), Field(json_schema_extra={"pattern": f"^{_NAME}$"})]
-    """Name of the experiment, and of its folder under `runs/`: letters, digits, dots, dashes and underscores, 100 at
-    most, the first a letter or digit."""
+    """Name of the experiment and of its folder under `runs/`: at most 100 letters, digits, dots, dashes and
+    underscores, the first a letter or digit."""
     dataset: dict[str, Any]
-    """What is trained on: the `name` of a data set and its options."""
+    """Data to train on: the `name` of a data set, and its options."""
     trial: TrialConfig = Field(default_factory=TrialConfig)
-    """Whatever stands here can be searched."""
+    """The values here are the recipe; each key can be searched."""
     space: dict[str, _Entry] = Field(default_factory=dict)
-    """Dotted path into `trial` -> a list of choices, or a range."""
+    """What to search: each key is a dotted path into `trial`, each value a list of choices or a range."""
     search: Search = Search()
     confirm: Confirm | None = None
-    """Where it is given, the search confirms its best configurations when it is done; null leaves that to `python -m
-    search confirm`."""
+    """If given, the search ends with a confirmation; null leaves it to `python -m search confirm`."""
     tracking: Tracking = Tracking()
     origin: Provenance | None = None
-    """Written by `python -m search export`, never by hand."""
+    """Written by `python -m search export`; do not edit."""
 
 
 def as_values(experiment: Experiment) -> dict[str, Any]:
-    """The experiment as plain values, every default written out."""
+    """Return the experiment as plain values, with all defaults."""
     values: dict[str, Any] = experiment.model_dump(mode="json", exclude_none=False)
     for entry in values["space"].values():
         if isinstance(entry, dict) and entry["step"] is None:
@@ -280,7 +298,7 @@ def as_values(experiment: Experiment) -> dict[str, Any]:
 
 
 def to_yaml(values: dict[str, Any]) -> str:
-    """Plain values as YAML, in their order."""
+    """Format plain values as YAML, in their order."""
     text: str = yaml.dump(
         values, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None
     )

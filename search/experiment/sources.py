@@ -1,4 +1,4 @@
-"""Where a trial's settings come from, and the trials that are decided before there is any result."""
+"""Sources of a trial's settings, and the opening trials, which are decided before any result exists."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from search.experiment.schema import Experiment
 
 
 class Source(StrEnum):
-    """Where a trial's settings come from."""
+    """Source of a trial's settings."""
 
     RECIPE = "recipe"
-    """The experiment's own `trial`."""
+    """The file's own `trial`."""
     FIRST = "first"
     """An entry of `search.first`."""
     OTHER_ARM = "other arm"
-    """The shared settings of the best trial of the other arm; the modulation is off, or drawn by the sampler."""
+    """The shared settings of the other arm's best trial; the modulation is off, or comes from the sampler."""
     SAMPLER = "sampler"
-    """`search.sampler`."""
+    """The sampler, `search.sampler`."""
 
 
 def format_sources(counts: Mapping[Source | None, int]) -> str:
-    """How many trials have their settings from where.
+    """Format the number of trials of each source.
 
     >>> format_sources({Source.SAMPLER: 3, Source.RECIPE: 1})
     'recipe 1, sampler 3'
@@ -36,12 +36,12 @@ def format_sources(counts: Mapping[Source | None, int]) -> str:
 
 @dataclass(frozen=True)
 class Opening:
-    """A trial that is decided before there is any result.
+    """A trial that is decided before any result exists.
 
     Args:
-        source: where its settings come from.
-        internal: the configuration as it is sampled; None where it lies outside the space.
-        changes: the configuration, as changes of the experiment's trial.
+        source: source of its settings.
+        internal: the configuration as it is sampled; None if it lies outside the space.
+        changes: the configuration as changes of the experiment's trial.
     """
 
     source: Source
@@ -50,9 +50,9 @@ class Opening:
 
 
 def openings(experiment: Experiment, arm: Arm) -> list[Opening]:
-    """An arm's first trials: the experiment's own, then those of `search.first`, each configuration once.
+    """Return an arm's first trials: the recipe, then `search.first`, without duplicates.
 
-    Where the space does not have a value of the experiment's own trial, the nearest that it has stands in for it.
+    If the recipe has a value outside the space, the nearest value of the space replaces it.
     """
     recipe = place(experiment, {}, arm)
     every = [Opening(Source.RECIPE, recipe.sampled, recipe.nearest)]
@@ -69,13 +69,13 @@ def openings(experiment: Experiment, arm: Arm) -> list[Opening]:
 
 
 def opening_notes(experiment: Experiment) -> list[str]:
-    """What to say of the first trials: those that lie outside the space, and where."""
+    """Return a note for each of the first trials that lies outside the space, which says where."""
     notes: list[str] = []
     if outside := place(experiment, {}, "modulated").differences:
-        said = "the experiment's own trial lies outside the space; the nearest in it is tried first"
+        said = "the recipe (`trial`) lies outside the space, so the search tries the nearest configuration first"
         notes.append(f"{said}: {', '.join(outside)}")
     for number, changes in enumerate(experiment.search.first):
         if outside := place(experiment, changes, "modulated").differences:
-            said = f"`search.first[{number}]` lies outside the space, and is tried as it is"
+            said = f"`search.first[{number}]` lies outside the space and is tried unchanged"
             notes.append(f"{said}: {', '.join(outside)}")
     return notes

@@ -1,6 +1,6 @@
-"""The search space: what an experiment file's `space` means.
+"""The search space that an experiment file's `space` describes.
 
-A study's space is flat and static, so that a sampler can see how alpha goes with everything else.
+A study's space is flat and static, which lets a sampler learn how alpha interacts with all other settings.
 """
 
 from __future__ import annotations
@@ -28,35 +28,38 @@ from search.experiment.dimensions import (
     Range,
     Window,
 )
-from search.experiment.messages import expectation, suggestion
+from search.experiment.messages import expectation, format_setting, suggestion
 
 Entry = list[Any] | Range
 
-_COUPLED = (("batch_size", "accumulate"), ("schedule.name", "schedule.milestones"))  # what one may be, the other says
+_COUPLED = (
+    ("batch_size", "accumulate"),
+    ("schedule.name", "schedule.milestones"),
+)  # the valid values of one depend on the other
 
 _TRIAL = TypeAdapter(TrialConfig)
 
 
 def trial_from(values: Mapping[str, Any]) -> TrialConfig:
-    """A trial from plain values.
+    """Return a trial from plain values.
 
     Raises:
-        pydantic.ValidationError: they do not make one.
+        pydantic.ValidationError: if the values are invalid.
     """
     return _TRIAL.validate_json(json.dumps(values))
 
 
 def with_changes(trial: TrialConfig, changes: Changes) -> TrialConfig:
-    """The trial with each dotted path of `changes` set to its value.
+    """Return the trial with each dotted path of `changes` set to its value.
 
     Raises:
-        pydantic.ValidationError: the result is no valid trial.
+        pydantic.ValidationError: if the result is invalid.
     """
     return trial_from(merge(trial, changes))
 
 
 def merge(trial: TrialConfig, changes: Changes) -> dict[str, Any]:
-    """The trial as plain values, each dotted path of `changes` set to its value; they may not make a valid one."""
+    """Return the trial as plain values, with each dotted path of `changes` set to its value, without validation."""
     values = asdict(trial)
     for path, value in changes.items():
         *way, last = path.split(".")
@@ -68,10 +71,10 @@ def merge(trial: TrialConfig, changes: Changes) -> dict[str, Any]:
 
 
 def _existing(trial: TrialConfig, path: str) -> Any:
-    """The trial's own value at a dotted path.
+    """Return the trial's value at a dotted path.
 
     Raises:
-        KeyError: there is no such path, or it names a whole section.
+        KeyError: if there is no such path, or it names a whole section.
     """
     value: Any = asdict(trial)
     for part in path.split("."):
@@ -84,12 +87,12 @@ def _existing(trial: TrialConfig, path: str) -> Any:
 
 
 def paths(trial: TrialConfig) -> list[str]:
-    """Every dotted path that can be searched."""
+    """Return every dotted path that can be searched."""
 
     def walk(value: dict[str, Any], prefix: str) -> list[str]:
         found: list[str] = []
         for key, inner in value.items():
-            if "." not in key:  # a modality's name may hold one, and then it has no path
+            if "." not in key:  # a modality whose name contains a dot has no path
                 found += walk(inner, f"{prefix}{key}.") if isinstance(inner, dict) else [f"{prefix}{key}"]
         return found
 
@@ -104,7 +107,10 @@ _OTHER_END: dict[str, Changes] = {START: {END: sys.maxsize}, END: {START: 0}}
 
 
 def _requirement(trial: TrialConfig, path: str, value: Any) -> str | None:
-    """None where `value` can stand at `path`, else what was expected. The two ends of a window are judged apart."""
+    """Return None if `value` is valid at `path`, otherwise what was expected.
+
+    Each end of a window is checked without the other.
+    """
     try:
         with_changes(trial, {path: value} | _OTHER_END.get(path, {}))
     except ValidationError as error:
@@ -116,7 +122,7 @@ def _range_problem(entry: Range, integer: bool) -> str | None:
     rules = [
         (entry.low < entry.high, f"a range with `low` below `high`, but got {entry.low} and {entry.high}"),
         (not entry.log or entry.low > 0, f"a range with `low` above 0 where `log` is true, but got {entry.low}"),
-        (not entry.log or entry.step is None, "a range with either `log` or `step`"),
+        (not entry.log or entry.step is None, "a range with `log` or `step`, but not both"),
         (not integer or float not in map(type, (entry.low, entry.high, entry.step)), "a range of whole numbers"),
     ]
     return next((expected for holds, expected in rules if not holds), None)
@@ -124,25 +130,26 @@ def _range_problem(entry: Range, integer: bool) -> str | None:
 
 def _entry_problem(trial: TrialConfig, path: str, entry: Entry) -> str | None:
     if isinstance(entry, list):
-        return None if entry else "a list of one choice or more, but it is empty"
+        return None if entry else "a list of at least one choice, but it is empty"
     if isinstance(_existing(trial, path), str | tuple | bool):
-        return "a list of choices: this is no number"
+        return "a list of choices: only numbers have ranges"
     return _range_problem(entry, _integer(trial, path))
 
 
 def entry_problems(trial: TrialConfig, path: str, entry: Entry) -> list[tuple[tuple[str | int, ...], str]]:
-    """What is wrong with one entry of the space: (path below the entry, what it must be)."""
+    """Return the problems of one entry of the space: (path below the entry, what was expected)."""
     if problem := _entry_problem(trial, path, entry):
         return [((), problem)]
     values = _extremes(entry)
     expected = {key: text for key, value in values.items() if (text := _requirement(trial, path, value))}
     return [
-        ((key,), f"{text}, but got {values[key]!r}{suggestion(text, values[key])}") for key, text in expected.items()
+        ((key,), f"{text}, but got {format_setting(values[key])}{suggestion(text, values[key])}")
+        for key, text in expected.items()
     ]
 
 
 def clashes(space: Mapping[str, Entry], trial: TrialConfig) -> list[tuple[str, str]]:
-    """Where two entries, each fine by itself, allow what cannot stand together: (path, what it must be)."""
+    """Return where two valid entries allow values that are invalid together: (path, what was expected)."""
     found: dict[str, str] = {}
     for one, other in _COUPLED:
         firsts, seconds = (_extremes(space.get(path, [])).values() for path in (one, other))
@@ -150,28 +157,34 @@ def clashes(space: Mapping[str, Entry], trial: TrialConfig) -> list[tuple[str, s
             try:
                 with_changes(trial, {one: first, other: second})
             except ValidationError as error:
-                found[other] = f"{expectation(error)}, but got {second!r} beside `{one}` {first!r}"
+                got = f"{format_setting(second)} with `{one}` {format_setting(first)}"
+                found[other] = f"{expectation(error)}, but got {got}"
     return list(found.items())
 
 
 def _extremes(entry: Entry) -> dict[str | int, Any]:
-    """The ends of a range by name, or all choices by number."""
+    """Return the ends of a range by name, or all choices by index."""
     return {"low": entry.low, "high": entry.high} if isinstance(entry, Range) else dict(enumerate(entry))
 
 
 def most_epochs(space: Mapping[str, Entry], trial: TrialConfig, first: Iterable[Changes] = ()) -> int:
-    """The longest that a trial can be: one of the space, or of some configurations that may lie outside it."""
+    """Return the epochs of the longest trial: of the space, or of given configurations, which may lie outside it."""
     return max([_epochs(space, trial)[1], *(int(changes.get("epochs", 0)) for changes in first)])
 
 
+def fewest_epochs(space: Mapping[str, Entry], trial: TrialConfig) -> int:
+    """Return the epochs of the shortest trial of the space."""
+    return _epochs(space, trial)[0]
+
+
 def _epochs(space: Mapping[str, Entry], trial: TrialConfig) -> tuple[int, int]:
-    """The fewest and the most epochs a trial can have."""
+    """Return the fewest and the most epochs that a trial of the space can have."""
     values = _extremes(space.get("epochs", [trial.epochs])).values()
     return int(min(values)), int(max(values))
 
 
 def _values_at(space: Mapping[str, Entry], path: str, otherwise: int, epochs: int) -> list[int]:
-    """What is asked for at `path`; of a range, no more than one epoch past the end of training."""
+    """Return the epochs that the space allows at `path`; a range is cut one value past the end of training."""
     entry = space.get(path, [otherwise])
     if isinstance(entry, Range):
         low, step = int(entry.low), int(entry.step or 1)
@@ -180,7 +193,7 @@ def _values_at(space: Mapping[str, Entry], path: str, otherwise: int, epochs: in
 
 
 def windows(space: Mapping[str, Entry], trial: TrialConfig) -> tuple[tuple[int, int], ...]:
-    """Every (start, end) with start <= end that opens during training; an end past the last epoch is the last epoch."""
+    """Return every (start, end) with start <= end that opens in each trial; later ends become the last epoch."""
     fewest, most = _epochs(space, trial)
     starts = _values_at(space, START, trial.modulation.start, most)
     ends = {min(end, most - 1) for end in _values_at(space, END, trial.modulation.end, most)}
@@ -195,19 +208,19 @@ def _dimension(trial: TrialConfig, path: str, entry: Entry) -> Dimension:
 
 
 def methods(space: Mapping[str, Entry], trial: TrialConfig) -> list[str]:
-    """The modulating methods a search is to compare with `none`; empty where it names none."""
+    """Return the methods that a search compares with `none`, without duplicates."""
     entry = space.get(METHOD, [trial.modulation.method])
     return list(dict.fromkeys(m for m in entry if m != "none")) if isinstance(entry, list) else []
 
 
 def _arm_dimensions(space: Mapping[str, Entry], trial: TrialConfig, *, modulation: bool) -> list[Dimension]:
-    """What stands in the space of the modulation, or of all else; without what an arm's study samples its own way."""
+    """Return the dimensions of the modulation or of all other settings, without the method and the window."""
     paths = [path for path in space if path.startswith(MODULATION) == modulation]
     return [_dimension(trial, path, space[path]) for path in paths if path not in (METHOD, START, END)]
 
 
 def dimensions(space: Mapping[str, Entry], trial: TrialConfig, *, modulated: bool) -> list[Dimension]:
-    """What an arm's study samples: all but the modulation for the baseline, everything for the other."""
+    """Return what an arm's study samples: everything for the modulated arm, all but the modulation for the baseline."""
     shared = _arm_dimensions(space, trial, modulation=False)
     if not modulated:
         return shared

@@ -1,4 +1,4 @@
-"""YAML with the place of everything in it: values, line numbers, overrides from the command line."""
+"""YAML documents that know the line of each value and take overrides from the command line."""
 
 from __future__ import annotations
 
@@ -14,21 +14,28 @@ import yaml
 
 Place = tuple[str | int, ...]
 
-MOST_VALUES, DEEPEST = 100_000, 50  # beyond these it is no experiment: an alias in itself, or aliases that multiply
+MOST_VALUES, DEEPEST = 100_000, 50  # more than any experiment has: an alias contains itself, or aliases multiply
 
 
 class DocumentError(ValueError):
-    """Text that is no YAML mapping, holds a key twice, or an override that cannot be read."""
+    """Text that is not a valid YAML mapping, a key that appears twice, or an unreadable override."""
 
 
 _EXPECTED = {
     "null": "nothing",
     "bool": "true or false",
-    "int": "a whole number of 64 bits",
+    "int": "a whole number that fits in 64 bits",
     "float": "a number",
     "str": "text",
     "seq": "a list",
     "map": "a mapping",
+}
+
+
+_TOP_LEVEL = {type(None): "an empty file", list: "a list", str: "text", bool: "true or false"}  # else a number
+_HINTS = {  # beginning of a message of PyYAML's -> what to look for
+    "found character '\\t'": "indent with spaces instead of tabs",
+    "mapping values are not allowed here": "check the indentation, and the space after each colon",
 }
 
 
@@ -37,7 +44,7 @@ def _kind(tag: str | None) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """What JSON can hold, with YAML 1.2's numbers: PyYAML takes `1e-3` for a string and `2020-01-01` for a date."""
+    """Loader of JSON's types with YAML 1.2's numbers: PyYAML alone reads `1e-3` as text and `2020-01-01` as a date."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
@@ -62,7 +69,7 @@ _Loader.yaml_implicit_resolvers = {
 
 
 class Dumper(yaml.SafeDumper):
-    """Writes what is read here: a text that looks like one of YAML 1.2's numbers is put in quotes."""
+    """Dumper that matches the loader: it quotes text that looks like one of YAML 1.2's numbers."""
 
 
 for _class in (_Loader, Dumper):
@@ -74,18 +81,22 @@ for _class in (_Loader, Dumper):
 
 
 def format_path(path: Place) -> str:
-    """('space', 'optimizer.lr', 2) -> 'space.optimizer.lr[2]'."""
+    """Format a path.
+
+    >>> format_path(("space", "optimizer.lr", 2))
+    'space.optimizer.lr[2]'
+    """
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
 
 
 @dataclass
 class Document:
-    """A mapping, and where each part of it comes from.
+    """A mapping and the origin of each of its parts.
 
     Args:
-        source: what to call it in messages, usually the file.
+        source: name of the document in messages, usually its file.
         value: the mapping.
-        places: path -> line number, or 0 for the command line.
+        places: line number of each path; 0 for the command line.
     """
 
     source: str
@@ -93,19 +104,19 @@ class Document:
     places: dict[Place, int] = field(default_factory=dict)
 
     def where(self, path: Place) -> str:
-        """The place of `path`, or of the nearest thing around it: "experiments/demo.yaml, line 14"."""
+        """Return the place of `path` or of its nearest known parent, such as "experiments/demo.yaml, line 14"."""
         line = self.line(path)
         if line is None:
             return self.source
         return f"{self.source}, line {line}" if line else "command line"
 
     def line(self, path: Place) -> int | None:
-        """The line of `path` or of the nearest thing around it; 0 for the command line, None for neither."""
+        """Return the line of `path` or of its nearest known parent; 0 for the command line, None if there is none."""
         known = (self.places.get(path[:length]) for length in range(len(path), 0, -1))
         return next((line for line in known if line is not None), None)
 
     def set(self, path: Place, value: Any) -> None:
-        """Puts `value` at `path`, as from the command line; what is on the way and no mapping is replaced."""
+        """Set `path` to `value`, as from the command line; replace parents that are not mappings."""
         target: dict[Any, Any] = self.value
         for depth, part in enumerate(path[:-1]):
             if not isinstance(target.get(part), dict):
@@ -117,15 +128,15 @@ class Document:
         self.places[path] = 0
 
     def remove(self, path: Place) -> None:
-        """Takes out what is at `path` of a mapping; nothing where there is nothing."""
+        """Remove the value at `path`, if it exists."""
         if path and path in self:
             del self.get(path[:-1])[path[-1]]
 
     def get(self, path: Place) -> Any:
-        """What is at `path`.
+        """Return the value at `path`.
 
         Raises:
-            KeyError: nothing is.
+            KeyError: if there is none.
         """
         target: Any = self.value
         try:
@@ -148,7 +159,7 @@ def _is_text(key: yaml.Node) -> bool:
 
 @dataclass
 class _Outline:
-    """The line of each part of some YAML, and a sentence for each key that stands twice or is no text."""
+    """The line of each part of a YAML text, and a sentence for each key that appears twice or is not text."""
 
     source: str
     places: dict[Place, int] = field(default_factory=dict)
@@ -156,7 +167,7 @@ class _Outline:
 
     def add(self, node: yaml.Node, path: Place = ()) -> None:
         if len(path) > DEEPEST or len(self.places) > MOST_VALUES:
-            problem = f"expected at most {DEEPEST} levels and {MOST_VALUES:,} values; does an alias hold itself?"
+            problem = f"expected at most {DEEPEST} levels and {MOST_VALUES:,} values; does an alias contain itself?"
             raise yaml.composer.ComposerError(None, None, problem, node.start_mark)
         self.places.setdefault(path, node.start_mark.line + 1)
         items = enumerate(node.value) if isinstance(node, yaml.SequenceNode) else self._entries(node, path)
@@ -172,7 +183,7 @@ class _Outline:
                 continue
             inner = (*path, key.value)
             if key.value in lines:
-                said = f"`{format_path(inner)}` stands twice, in lines {lines[key.value]} and {line}: keep one of them"
+                said = f"`{format_path(inner)}` appears twice, in lines {lines[key.value]} and {line}: keep one of them"
                 self.wrong.append(f"{said} ({self.source})")
             lines.setdefault(key.value, line)
             self.places[inner] = line
@@ -181,28 +192,29 @@ class _Outline:
     def _refuse(self, key: yaml.Node, path: Place) -> None:
         text = key.value if isinstance(key, yaml.ScalarNode) else _EXPECTED.get(_kind(key.tag), key.tag)
         inside = f" in `{format_path(path)}`" if path else ""
-        place = f"in line {key.start_mark.line + 1}: put it in quotes ({self.source})"
-        self.wrong.append(f"a key{inside} must be text, but got {text} {place}")
+        place = f"put it in quotes ({self.source}, line {key.start_mark.line + 1})"
+        self.wrong.append(f"a key{inside} must be text, but got {text}: {place}")
 
 
 def _describe(error: Exception, text: str) -> tuple[str, str]:
-    """What is wrong with some YAML, and in which line."""
+    """Return what is wrong with a YAML text, and the line as the end of a place."""
     match error:
         case yaml.MarkedYAMLError(problem=str(said), problem_mark=yaml.Mark(line=line)):
-            return said, f", line {line + 1}"
+            hints = [f": {hint}" for beginning, hint in _HINTS.items() if said.startswith(beginning)]
+            return "".join([said.replace("'<stream end>'", "the end of the text"), *hints]), f", line {line + 1}"
         case yaml.reader.ReaderError():
             said = f"expected text, but got the character #x{error.character:02x}"
             return said, f", line {text.count(chr(10), 0, error.position) + 1}"
         case RecursionError():
-            return f"expected at most {DEEPEST} levels, but there are far more", ""
-    return f"this is no YAML: {error}", ""
+            return f"expected at most {DEEPEST} levels, but there are many more", ""
+    return f"not valid YAML: {error}", ""
 
 
 def _load(text: str, source: str) -> tuple[Any, dict[Place, int]]:
-    """What some YAML holds, and where.
+    """Return the value of a YAML text, and the line of each of its parts.
 
     Raises:
-        DocumentError: no YAML, or a key that stands twice or is no text; says where.
+        DocumentError: if the text is not valid YAML, or a key appears twice or is not text; names the lines.
     """
     outline = _Outline(source)
     try:
@@ -218,38 +230,42 @@ def _load(text: str, source: str) -> tuple[Any, dict[Place, int]]:
 
 
 def parse(text: str, source: str) -> Document:
-    """A YAML mapping with the places of its parts.
+    """Parse a YAML mapping.
 
     Raises:
-        DocumentError: no YAML, no mapping, or a key that stands twice or is no text; says where.
+        DocumentError: if the text is not a valid YAML mapping, or a key appears twice or is not text; names the lines.
     """
     value, places = _load(text, source)
     if not isinstance(value, dict):
-        raise DocumentError(f"expected a mapping (`name: …`), but got {type(value).__name__} ({source})")
+        found = _TOP_LEVEL.get(type(value), "a number")
+        raise DocumentError(f"expected a mapping (`name: …`), but got {found} ({source})")
     return Document(source, value, places)
 
 
 def read(path: Path) -> Document:
-    """The YAML file at `path`.
+    """Read the YAML mapping in the file at `path`.
 
     Raises:
-        DocumentError: see `parse`; also where it cannot be read.
+        DocumentError: if the file is unreadable, or as in `parse`.
     """
     try:
         return parse(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise DocumentError(f"{path} cannot be read: {reason}") from error
+    except OSError as error:
+        raise DocumentError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        line, byte = error.object[: error.start].count(b"\n") + 1, error.object[error.start]
+        said = f"cannot read {path}: expected text in UTF-8, but line {line} has the byte 0x{byte:02x}"
+        raise DocumentError(f"{said}; save the file as UTF-8") from error
 
 
 def _override_path(key: str) -> Place:
-    """`trial.optimizer.lr` -> its parts; a key of `space` is itself a dotted path and stays whole."""
+    """Split `trial.optimizer.lr` into its parts; a key of `space` is itself a dotted path and is not split."""
     head, _, rest = key.partition(".")
     return (head, rest) if head == "space" and rest else tuple(key.split("."))
 
 
 def _fix(document: Document, path: Place) -> None:
-    """Takes a path of the trial, and all below it, out of the space."""
+    """Remove a path of the trial, and everything below it, from the space."""
     section, *parts = map(str, path)
     space = document.value.get("space")
     if section == "trial" and isinstance(space, dict):
@@ -258,10 +274,10 @@ def _fix(document: Document, path: Place) -> None:
 
 
 def override(document: Document, assignments: Sequence[str]) -> None:
-    """Puts `key=value` pairs over the document. What is set under `trial` is fixed: it leaves the space.
+    """Override parts of the document with `key=value` pairs. A `trial` key that is set is removed from the space.
 
     Raises:
-        DocumentError: an assignment without `=`, or whose value is no YAML.
+        DocumentError: if an assignment has no `=`, or its value is not valid YAML.
     """
     for assignment in assignments:
         key, equals, text = assignment.partition("=")

@@ -1,1 +1,1 @@
-"""Every key of the experiment file, described: a page for people and a JSON schema for editors, made from the code."""
+"""Reference of the experiment file, generated from the code: docs/keys.md and a JSON schema for editors."""

@@ -1,4 +1,4 @@
-"""`uv run python -m search.reference` writes docs/keys.md and docs/experiment.schema.json anew."""
+"""`uv run python -m search.reference` regenerates docs/keys.md and docs/experiment.schema.json."""
 
 from __future__ import annotations
 

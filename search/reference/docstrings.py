@@ -1,4 +1,4 @@
-"""What a class says of itself and of each of its arguments."""
+"""Descriptions of classes and their arguments, read from docstrings."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ _ARGUMENT = re.compile(r"^    (\w+(?:, \w+)*): (.*(?:\n     .*)*)", re.MULTILINE
 
 
 def flow(text: str) -> str:
-    """Without line breaks, but for those between paragraphs."""
+    """Join the lines of each paragraph; keep the breaks between paragraphs."""
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in re.split(r"\n\s*\n", text.strip()))
 
 
 def summary(kind: type) -> str:
-    """What stands before the sections of the docstring, each paragraph on a line."""
+    """Return the text before the first section of the docstring, one line per paragraph."""
     return flow(_SECTION.split(inspect.getdoc(kind) or "", maxsplit=1)[0])
 
 
 def arguments(kind: type) -> dict[str, str]:
-    """What the section `Args` says of each, as a sentence; of several that it names together the same. Then what
-    the classes say that it inherits from, of what it does not document itself."""
+    """Return the description of each argument in the `Args` section, with a capital letter.
+
+    Arguments named together share one description. Arguments that the class does not document take the description of
+    the nearest base class.
+    """
     found: dict[str, str] = {}
     for owner in kind.__mro__:
         _, _, rest = (inspect.getdoc(owner) or "").partition("\nArgs:\n")

@@ -1,4 +1,4 @@
-"""The files that are made of the schema."""
+"""Files that are generated from the schema."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 def generate() -> dict[Path, str]:
-    """What is to be in each file."""
+    """Return the content of each generated file."""
     schema = experiment_schema()
     return {
         DOCS / "keys.md": page(schema),

@@ -1,6 +1,6 @@
-"""The JSON schema of the experiment file, for editors and for the page of its keys.
+"""JSON schema of the experiment file, for editors and for docs/keys.md.
 
-Like the file's own check it takes nothing that is unknown; it says nothing of what must agree, such as a window's ends.
+Like the check of the file, it refuses unknown keys. Unlike it, it does not compare keys, such as the ends of a window.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from search.reference.members import Schema, members
 
 _OWN = {"type": "string", "pattern": ":"}
 _NAMES = {"encoder": ENCODER_NAMES, "fusion": FUSION_NAMES}
-_MODALITIES = ("encoder", "weights")  # those that may be mappings, whose parts can be searched one by one
+_MODALITIES = ("encoder", "weights")  # keys that may be mappings, whose parts can be searched separately
 _DEFS = "#/$defs/"
 
 
 class _Described(GenerateJsonSchema):
-    """pydantic's, with what the dataclasses' docstrings and their fields' metadata say."""
+    """pydantic's generator, extended by the docstrings of dataclasses and the metadata of their fields."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> Schema:
         found = super().default_schema(schema)
-        if isinstance(found.get("default"), dict):  # a section's: each of its keys has its own
+        if isinstance(found.get("default"), dict):  # of a section, whose keys have their own defaults
             del found["default"]
         return found
 
@@ -57,18 +57,18 @@ class _Described(GenerateJsonSchema):
 
 
 def _numbers(schema: Schema) -> list[Schema]:
-    """Those of its members that are of numbers."""
+    """Return the members of a schema that describe numbers."""
     return [member for member in members(schema) if member.get("type") in ("integer", "number")]
 
 
 def _of(kind: type) -> tuple[Schema, Schema]:
-    """The schema of a class, and of those that it is made of."""
+    """Return the schema of a class, and the definitions that it refers to."""
     found = TypeAdapter(kind).json_schema(schema_generator=_Described)
     return found, found.pop("$defs", {})
 
 
 def _allow_names(value: Schema, names: tuple[str, ...]) -> None:
-    """Makes a text one of some names, or the place of something of one's own; in a mapping each of its values."""
+    """Restrict a text to some names or the user's own `module:object`; in a mapping, restrict each value."""
     for member in value.get("anyOf", [value]):
         text = member.get("additionalProperties", member)
         del text["type"]
@@ -76,7 +76,7 @@ def _allow_names(value: Schema, names: tuple[str, ...]) -> None:
 
 
 def _dataset(described: str) -> tuple[Schema, Schema]:
-    """The section `dataset`: of each built-in one its options; of one's own anything."""
+    """Return the schema of the section `dataset`: the options of each built-in data set, anything for a custom one."""
     choices: list[Schema] = []
     definitions: Schema = {}
     for name in registry.BUILT_IN:
@@ -84,17 +84,17 @@ def _dataset(described: str) -> tuple[Schema, Schema]:
         options, parts = _of(kind)
         options["properties"]["name"]["description"] = options["description"]
         options["required"] = ["name", *options.get("required", [])]
-        order = dict.fromkeys([*options["required"], *arguments(kind)])  # what is inherited comes last
+        order = dict.fromkeys([*options["required"], *arguments(kind)])  # inherited options come last
         options["properties"] = {key: options["properties"][key] for key in order}
         definitions |= {kind.__name__: options, **parts}
         choices.append({"$ref": _DEFS + kind.__name__})
-    said = {"title": "package.module:Class", "description": "A class of one's own, whose fields are the options."}
+    said = {"title": "package.module:Class", "description": "A custom class; its fields are the options."}
     own: Schema = {"type": "object", "properties": {"name": _OWN | said}, "required": ["name"]}
     return {"description": described, "oneOf": [*choices, own]}, definitions
 
 
 def _searchable(schema: Schema, definitions: Schema, place: str, prefix: str = "") -> Iterator[tuple[str, str, Schema]]:
-    """Dotted path, place in the schema, and schema of each key below `trial`."""
+    """Yield the dotted path, the place in the schema and the schema of each key below `trial`."""
     for key, value in schema["properties"].items():
         if "$ref" in value:
             inner = definitions[value["$ref"].removeprefix(_DEFS)]
@@ -104,7 +104,7 @@ def _searchable(schema: Schema, definitions: Schema, place: str, prefix: str = "
 
 
 def _space(described: str, trial: str, definitions: Schema) -> Schema:
-    """The section `space`: for each key of `trial` choices of what it takes, and of a number a range."""
+    """Return the schema of the section `space`: choices for each key of `trial`, and ranges for numbers."""
     interval, _ = _of(Range)
     properties: Schema = {}
     for path, place, value in _searchable(definitions[trial.removeprefix(_DEFS)], definitions, trial):
@@ -124,7 +124,7 @@ def _of_one(definitions: Schema, key: str, trial: str) -> Schema:
     value = definitions[trial.removeprefix(_DEFS)]["properties"][key]
     mapping = next(i for i, member in enumerate(value["anyOf"]) if "additionalProperties" in member)
     choices = _choices({"$ref": f"{trial}/properties/{key}/anyOf/{mapping}/additionalProperties"})
-    return {"description": f"{value['description']} Of one modality.", **choices}
+    return {"description": f"{value['description']} This key is for one modality.", **choices}
 
 
 def _choices(items: Schema) -> Schema:
@@ -150,7 +150,7 @@ def _range(interval: Schema, place: str, kind: str) -> Schema:
 
 
 def experiment_schema() -> Schema:
-    """The JSON schema (draft 2020-12) of an experiment file."""
+    """Return the JSON schema (draft 2020-12) of an experiment file."""
     root, definitions = _of(Experiment)
     properties = root["properties"]
     trial = properties["trial"]["$ref"]

@@ -1,4 +1,4 @@
-"""The unions in a JSON schema. It imports nothing: completion, which a shell waits for, walks them too."""
+"""Access to the unions in a JSON schema. Shell completion uses it too, so it imports nothing slow."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ Schema = dict[str, Any]
 
 
 def members(schema: Schema, definitions: Mapping[str, Schema] | None = None) -> Iterator[Schema]:
-    """The schemas of which one must hold: of a union those of its members, else the schema itself.
+    """Yield the alternatives of a schema: the members of a union, or the schema itself.
 
     Args:
-        schema: the whole, or a part of it.
-        definitions: schemas by name, which take the place of references to them.
+        schema: a schema or a part of one.
+        definitions: schemas by name, used to resolve references.
     """
     if definitions and "$ref" in schema:
         schema = definitions[schema["$ref"].rpartition("/")[2]]
@@ -26,6 +26,6 @@ def members(schema: Schema, definitions: Mapping[str, Schema] | None = None) -> 
 
 
 def choices(schema: Schema) -> list[Any]:
-    """The values that a schema names one by one; none where it names none."""
+    """Return the values that a schema enumerates; empty if it enumerates none."""
     values: list[Any] = schema.get("enum", [schema["const"]] if "const" in schema else [])
     return values

@@ -1,4 +1,4 @@
-"""What a key of the experiment file takes, in words."""
+"""Descriptions in words of the values that a key of the experiment file takes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _LIMITS = {"minimum": "of at least", "exclusiveMinimum": "above", "maximum": "at
 
 
 def join_words(words: list[str], last: str = "or") -> str:
-    """`a, b or c`; `a, b, or c of d and e`."""
+    """Join words: `a, b or c`, but `a, b, or c of d and e` with a comma if a word contains "or" or "and"."""
     comma = "," if any(" or " in word or " and " in word for word in words) else ""
     return f"{comma} {last} ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 def _number(schema: Schema) -> str:
-    """`whole number of at least 1`, `number above 0 and at most 1`, `number from 0 to 1`."""
+    """Describe a number: `whole number of at least 1`, `number above 0 and at most 1`, `number from 0 to 1`."""
     limits = [f"{words} {schema[key]}" for key, words in _LIMITS.items() if key in schema]
     if {"minimum", "maximum"} <= schema.keys():
         limits = [f"from {schema['minimum']} to {schema['maximum']}"]
@@ -45,7 +45,7 @@ def _mapping(schema: Schema, others: list[str]) -> str:
 
 
 def _words(schema: Schema, others: Sequence[str] = ()) -> list[str]:
-    """What may stand in a key's place, each kind by itself; `others` are those beside a mapping, which comes last."""
+    """Return the kinds of values that a schema accepts; `others` are the kinds beside a mapping, which comes last."""
     if "anyOf" in schema:
         words: list[str] = []
         for member in sorted(members(schema), key=lambda member: member.get("type") == "object"):
@@ -57,7 +57,7 @@ def _words(schema: Schema, others: Sequence[str] = ()) -> list[str]:
 
 
 def takes(schema: Schema) -> str:
-    """What may stand in a key's place.
+    """Describe the values that a schema accepts.
 
     >>> takes({"anyOf": [{"type": "integer", "minimum": 1}, {"const": "auto", "type": "string"}, {"type": "null"}]})
     'whole number of at least 1, `auto` or null'

@@ -144,7 +144,7 @@ def test_an_interruption_names_what_was_typed(tmp_path, monkeypatch, words, call
     result = CliRunner().invoke(search_command if program == "run_search.py" else main, rest)
     assert result.exit_code == 130, result.output
     assert result.stderr.rstrip().endswith(f"uv run {program} {shlex.join([*rest, *more])}")
-    assert "what was done is kept" in result.stderr
+    assert "completed work is saved" in result.stderr
 
 
 def test_an_interrupted_dry_run_has_nothing_to_keep(tmp_path, monkeypatch):
@@ -155,5 +155,5 @@ def test_an_interrupted_dry_run_has_nothing_to_keep(tmp_path, monkeypatch):
     words = [str(ROOT / "experiments" / "demo.yaml"), "--dry-run"]
     result = CliRunner().invoke(search_command, words)
     assert result.exit_code == 130
-    assert "kept" not in result.stderr
+    assert "saved" not in result.stderr
     assert result.stderr.rstrip().endswith(f"uv run run_search.py {shlex.join(words)}")

@@ -246,7 +246,7 @@ def test_a_data_set_without_a_name_is_refused():
     [
         ("snr: [1, 2]", 4, "dataset.snr", ["`snr_db`"]),
         ("snr_db: [1]", 4, "dataset.snr_db[1]", ["missing"]),
-        ("snr_db: [1, 2, 3]", 4, "dataset.snr_db", ["a list", "2 items", "[1, 2, 3]"]),
+        ("snr_db: [1, 2, 3]", 4, "dataset.snr_db", ["a list", "at most 2", "[1, 2, 3]"]),
         ("snr_db: [a, 2]", 4, "dataset.snr_db[0]", ["a number", "'a'"]),
         ("snr_db: 3", 4, "dataset.snr_db", ["a list", 3]),
         ("snr_db: [2, 1]", 2, "dataset", ["`snr_db`", "[lowest, highest]", "[2.0, 1.0]"]),
@@ -402,10 +402,10 @@ def test_every_mistake_of_a_file_is_told_at_once_in_the_order_of_its_lines():
         (7, "trial.batch_size", "at least 1", 0),
         (8, "trial.fusion", *FUSIONS, "'conact'", "`concat`"),
         (9, "trial.optimzer", "`optimizer`"),
-        (11, "trial.modulation.alpha", "finite", "at least 0", "NaN"),
+        (11, "trial.modulation.alpha", "finite", "at least 0", ".nan"),
         (13, "trial.modulation.end", "`start`", 60, 50),
-        (15, "trial.optimizer.momentum", "at least 0", "below 1", "1.0"),
-        (16, "trial.optimizer.lr", "finite", "above 0", "Infinity"),
+        (15, "trial.optimizer.momentum", "at least 0", "below 1", 1),
+        (16, "trial.optimizer.lr", "finite", "above 0", ".inf"),
         (17, "trial.schedule.name", "'step'", "'cosine'", "'constant'", "'steps'", "`step`"),
         (17, "trial.schedule.milestones[1]", "whole number", "'x'"),
         (19, "space.fusion", "empty"),
@@ -456,7 +456,7 @@ def test_every_mistake_of_a_file_is_told_at_once_in_the_order_of_its_lines():
         ("space: {fusion: }", 3, "space.fusion", ["{low, high}", "null"]),
         ("space: {optimizer.lr: {low: 1}}", 3, "space.optimizer.lr.high", ["missing"]),
         ("space: {optimizer.lr: {low: a, high: 1}}", 3, "space.optimizer.lr.low", ["a number", "'a'"]),
-        ("space: {optimizer.lr: {low: 1, high: .nan}}", 3, "space.optimizer.lr.high", ["finite", "NaN"]),
+        ("space: {optimizer.lr: {low: 1, high: .nan}}", 3, "space.optimizer.lr.high", ["finite", ".nan"]),
         ("space: {optimizer.lr: {low: 1, high: 2, step: 0}}", 3, "space.optimizer.lr.step", ["above 0"]),
         ("space: {epochs: {low: 3, high: 1}}", 3, "space.epochs", ["`low` below `high`", 3, 1]),
         ("space: {modulation.method: [none]}", 3, "space.modulation.method", ["`ogm`", "`ogm_ge`"]),
@@ -478,7 +478,8 @@ def test_every_mistake_of_a_file_is_told_at_once_in_the_order_of_its_lines():
             "space.modulation.start",
             ["window", "3 epochs"],
         ),
-        ("space: {epochs: [5, 2], modulation.start: [2]}", 3, "space.modulation.start", ["window"]),
+        ("space: {epochs: [5, 2], modulation.start: [2]}", 3, "space.modulation.start", ["window", "below 2 epochs"]),
+        ("space: {epochs: [5, 1], modulation.start: [1]}", 3, "space.modulation.start", ["window", "below 1 epoch"]),
         (
             "trial: {accumulate: 2}\nspace:\n  batch_size: [64, 16]\n  accumulate: [1, 32]",
             6,
@@ -489,6 +490,12 @@ def test_every_mistake_of_a_file_is_told_at_once_in_the_order_of_its_lines():
         ("trial:\n  modulation:\n    start: 60\n    end: 50", 6, "trial.modulation.end", ["`start`", 60, 50]),
         ("trial:\n  modulation: {start: 60}", 4, "trial.modulation.end", ["`start`", 60, 50]),
         ("trial:\n  modulation: {end: -1}", 4, "trial.modulation.end", ["`start`", 0, -1]),
+        # values are told as they are written
+        ("trial: {modulation: {alpha: -1}}", 3, "trial.modulation.alpha", ["at least 0", "got -1"]),
+        ("trial: {modulation: {alpha: -1.0}}", 3, "trial.modulation.alpha", ["at least 0", "got -1.0"]),
+        ("trial: {encoder: {a: {b: null}}}", 3, "trial.encoder.a", ["text", '{"b": null}']),
+        ("space: {fusion: [sum, {a: true}]}", 3, "space.fusion[1]", ["text", '{"a": true}']),
+        ("space: {fusion: [sum, null]}", 3, "space.fusion[1]", ["text", "null"]),
         # NaN and infinity
         *(
             (text.replace("?", number), 3, path, [*expected, got])
@@ -503,10 +510,10 @@ def test_every_mistake_of_a_file_is_told_at_once_in_the_order_of_its_lines():
                 ("search: {resources: {cpu: ?}}", "search.resources.cpu", ("finite", "'auto'")),
                 ("search: {resources: {gpu: ?}}", "search.resources.gpu", ("finite", "'auto'")),
             ]
-            for number, got in [(".nan", "NaN"), (".inf", "Infinity"), ("1e999", "Infinity")]
+            for number, got in [(".nan", ".nan"), (".inf", ".inf"), ("1e999", ".inf")]
         ),
-        ("space: {optimizer.lr: [1, .nan]}", 3, "space.optimizer.lr[1]", ["finite", "above 0", "nan"]),
-        ("space: {modulation.alpha: {low: 0, high: .inf}}", 3, "space.modulation.alpha.high", ["finite", "Infinity"]),
+        ("space: {optimizer.lr: [1, .nan]}", 3, "space.optimizer.lr[1]", ["finite", "above 0", ".nan"]),
+        ("space: {modulation.alpha: {low: 0, high: .inf}}", 3, "space.modulation.alpha.high", ["finite", ".inf"]),
         # what stands alone wrongly
         ("trial: {schedule: {name: step}}", 3, "trial.schedule.milestones", ["`step`", "[]"]),
         ("trial: {schedule: {name: step, milestones: 3}}", 3, "trial.schedule.milestones", ["a list", 3]),
@@ -517,19 +524,19 @@ def test_every_mistake_of_a_file_is_told_at_once_in_the_order_of_its_lines():
             "trial.encoder",
             ["resnet18, small_conv, mlp", "torchvision:NAME", "package.module:factory", "'resnet'", "`resnet18`"],
         ),
-        ("trial: {encoder: [mlp]}", 3, "trial.encoder", ["string", "mapping", '["mlp"]']),
-        ("trial: {encoder: {a: 1}}", 3, "trial.encoder.a", ["string", 1]),
-        ("trial: {weights: {a: [b]}}", 3, "trial.weights.a", ["string", '["b"]']),
+        ("trial: {encoder: [mlp]}", 3, "trial.encoder", ["text", "mapping", '["mlp"]']),
+        ("trial: {encoder: {a: 1}}", 3, "trial.encoder.a", ["text", 1]),
+        ("trial: {weights: {a: [b]}}", 3, "trial.weights.a", ["text", '["b"]']),
         ("trial: {modulation: [1]}", 3, "trial.modulation", ["mapping", "[1]"]),
         ("trial:", 3, "trial", ["mapping", "null"]),
         ("space: [1]", 3, "space", ["mapping", "[1]"]),
         ("search: 3", 3, "search", ["mapping", 3]),
-        ("search: {metric: 3}", 3, "search.metric", ["string", "list", 3]),
-        ("search: {metric: [a, a]}", 3, "search.metric", ["['a', 'a']"]),
+        ("search: {metric: 3}", 3, "search.metric", ["text", "list", 3]),
+        ("search: {metric: [a, a]}", 3, "search.metric", ['["a", "a"]']),
         ("search: {metric: []}", 3, "search.metric", ["[]"]),
         ("search: {mode: up}", 3, "search.mode", ["'max'", "'min'", "list", "'up'"]),
-        ("search: {metric: [a, b], mode: [max]}", 3, "search.mode", ["max", "min", "2 metrics", "['max']"]),
-        ("tracking: {uri: 3}", 3, "tracking.uri", ["string", 3]),
+        ("search: {metric: [a, b], mode: [max]}", 3, "search.mode", ["max", "min", "2 metrics", '["max"]']),
+        ("tracking: {uri: 3}", 3, "tracking.uri", ["text", 3]),
         # what depends on epochs that are no number
         *(
             (f"space: {{epochs: {epochs}}}\nsearch: {{budget: {{epochs: 9}}}}\nconfirm: {{seeds: 6}}", 3, key, facts)
@@ -552,17 +559,17 @@ def test_a_mistake_is_told_with_its_path_its_line_and_what_was_expected(text, li
         ("trial: {epochs: null}", "trial.epochs", "whole number", "null"),
         ("trial: {optimizer: {lr: '1e-3'}}", "trial.optimizer.lr", "a number", "'1e-3'"),
         ("trial: {optimizer: {lr: true}}", "trial.optimizer.lr", "a number", "true"),
-        ("trial: {fusion: 3}", "trial.fusion", "string", 3),
-        ("trial: {fusion: true}", "trial.fusion", "string", "true"),
+        ("trial: {fusion: 3}", "trial.fusion", "text", 3),
+        ("trial: {fusion: true}", "trial.fusion", "text", "true"),
         ("trial: {schedule: {milestones: [true]}}", "trial.schedule.milestones[0]", "whole number", "true"),
         ("search: {trials: '3'}", "search.trials", "whole number", "'3'"),
         ("search: {trials: false}", "search.trials", "whole number", "false"),
         ("search: {baseline_share: '0.5'}", "search.baseline_share", "a number", "'0.5'"),
         ("search: {resources: {cpu: true}}", "search.resources.cpu", "'auto'", "true"),
         ("space: {epochs: ['3']}", "space.epochs[0]", "whole number", "'3'"),
-        ("space: {epochs: [true]}", "space.epochs[0]", "whole number", "True"),
+        ("space: {epochs: [true]}", "space.epochs[0]", "whole number", "true"),
         ("space: {epochs: {low: true, high: 3}}", "space.epochs.low", "a number", "true"),
-        ("space: {epochs: {low: 1, high: 3, log: 1}}", "space.epochs.log", "boolean", 1),
+        ("space: {epochs: {low: 1, high: 3, log: 1}}", "space.epochs.log", "true or false", 1),
     ],
 )
 def test_a_value_of_another_type_is_not_converted(setting, key, expected, got):
@@ -594,7 +601,7 @@ def test_a_name_that_is_no_folder_name_is_refused(name, got):
         ("name: x", [("f.yaml", "dataset", "missing")]),
         ("dataset: {name: digits}", [("f.yaml", "name", "missing")]),
         ("name: x\ndataset: 3", [(2, "dataset", "mapping", 3)]),
-        ("name: 3\ndataset:", [(1, "name", "string", 3), (2, "dataset", "mapping", "null")]),
+        ("name: 3\ndataset:", [(1, "name", "text", 3), (2, "dataset", "mapping", "null")]),
     ],
 )
 def test_what_an_experiment_needs_is_named(text, found):
@@ -619,7 +626,7 @@ def test_a_mistake_hides_no_other_and_brings_no_other_with_it(trial, paths):
 
 
 def test_what_is_like_one_of_the_choices_is_answered_with_it():
-    assert doctest.testmod(messages) == (0, 2)
+    assert doctest.testmod(messages) == (0, 3)
 
 
 def test_a_mistake_on_the_command_line_is_placed_there(tmp_path):
@@ -639,7 +646,7 @@ def test_a_mistake_on_the_command_line_is_placed_there(tmp_path):
     ("content", "assignments", "found"),
     [
         (None, [], [(os.strerror(errno.ENOENT), "x.yaml")]),
-        (b"\xff\xfe", [], [("utf-8", "0xff", "x.yaml")]),
+        (b"\xff\xfe", [], [("UTF-8", "0xff", "x.yaml")]),
         (b"a: [", [], [("x.yaml, line 1",)]),
         (b"a: 1\na: 2\nb: 1\nb: 2", [], [("`a`", 1, 2, "x.yaml"), ("`b`", 3, 4, "x.yaml")]),
         (HEAD.encode(), ["epochs"], [("key=value", "'epochs'", "command line")]),
@@ -656,6 +663,19 @@ def test_a_document_that_cannot_be_read_is_an_experiment_that_cannot(tmp_path, c
     for sentence, facts in zip(refused.value.sentences, found, strict=True):
         tells(sentence, *facts)
     assert str(refused.value) == "\n".join(refused.value.sentences)
+
+
+@pytest.mark.parametrize("beside", [None, "run.json", "tune"])
+def test_a_corrupt_copy_in_the_folder_of_a_run_is_called_corrupt(tmp_path, beside):
+    path = tmp_path / "experiment.yaml"
+    path.write_text("name: [", encoding="utf-8")
+    if beside is not None:
+        (tmp_path / beside).touch()
+    with pytest.raises(ExperimentError) as refused:
+        load(path)
+    [sentence] = refused.value.sentences
+    tells(sentence, f"{path}, line 1")
+    assert ("corrupt" in sentence) == ("--resume" in sentence) == (beside is not None)
 
 
 # ---- anything at all ----

@@ -278,11 +278,11 @@ def test_changes_that_make_no_trial_are_refused(changes):
     [
         ("fusion", ["sum", "concat", "mine.heads:Head"], []),
         ("fusion", [], [((), "empty")]),
-        ("fusion", ["sum", "summ", 3], [(1, "'summ'", "`sum`"), (2, "string", 3)]),
+        ("fusion", ["sum", "summ", 3], [(1, "'summ'", "`sum`"), (2, "text", 3)]),
         ("fusion", {"low": 1, "high": 2}, [((), "a list")]),
         ("schedule.milestones", {"low": 1, "high": 2}, [((), "a list")]),
         ("schedule.milestones", [[], [3], [0], 3], [(2, "above 0", "[0]"), (3, "a list", 3)]),
-        ("weights", {"low": 1, "high": 2}, [("low", "string", 1), ("high", "string", 2)]),
+        ("weights", {"low": 1, "high": 2}, [("low", "text", 1), ("high", "text", 2)]),
         ("weights", [None, "DEFAULT", {"a": None}], []),
         ("optimizer.lr", [1e-3, 1, 0, -1, "x"], [(2, "above 0"), (3, "above 0", -1), (4, "number", "'x'")]),
         ("optimizer.lr", {"low": 2, "high": 1}, [((), "`low` below `high`", 2, 1)]),
@@ -305,7 +305,7 @@ def test_changes_that_make_no_trial_are_refused(changes):
         (START, [0, 99, -1], [(2, "at least 0", -1)]),
         (END, [0, 99, -1], [(2, "`start`", 0, -1)]),
         (START, {"low": 0, "high": 99}, []),
-        (END, ["x", True], [(0, "whole number", "'x'"), (1, "whole number", True)]),
+        (END, ["x", True], [(0, "whole number", "'x'"), (1, "whole number", "true")]),
     ],
 )
 def test_an_entry_is_judged_by_what_can_stand_at_its_path(path, entry, problems):

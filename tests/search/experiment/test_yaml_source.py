@@ -139,7 +139,16 @@ def test_a_key_that_is_no_text_is_refused(text, line, facts):
 
 
 @pytest.mark.parametrize(
-    ("text", "got"), [("", "NoneType"), ("# nothing", "NoneType"), ("hello", "str"), ("- a\n- b", "list"), ("3", "int")]
+    ("text", "got"),
+    [
+        ("", "an empty file"),
+        ("# nothing", "an empty file"),
+        ("hello", "text"),
+        ("- a\n- b", "a list"),
+        ("3", "a number"),
+        ("1.5", "a number"),
+        ("true", "true or false"),
+    ],
 )
 def test_what_is_no_mapping_is_refused(text, got):
     tells(refusal(text), "mapping", got, "f.yaml")
@@ -170,6 +179,18 @@ def test_what_is_no_mapping_is_refused(text, got):
 def test_broken_yaml_is_refused_with_its_line(text, line):
     tells(refusal(text), f"f.yaml, line {line}")
     assert "\n" not in refusal(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("a:\n\tb: 1", "spaces instead of tabs"),
+        ("a:\n  b:1\n  c: 2", "space after each colon"),
+        ("a: [1", "the end of the text"),
+    ],
+)
+def test_broken_yaml_is_told_in_plain_words(text, hint):
+    tells(refusal(text), hint)
 
 
 @pytest.mark.parametrize(
@@ -263,8 +284,8 @@ def test_a_file_is_read_as_utf8(tmp_path):
         ("missing.yaml", None, [os.strerror(errno.ENOENT)]),
         ("missing/too.yaml", None, [os.strerror(errno.ENOENT)]),
         (".", None, [os.strerror(errno.EISDIR)]),
-        ("latin1.yaml", b"a: gr\xf6\xdfer", ["utf-8", "0xf6", "position 5"]),
-        ("torch.pt", b"PK\x03\x04\x00\x00\x80\x02", ["utf-8", "0x80"]),
+        ("latin1.yaml", b"a: gr\xf6\xdfer", ["UTF-8", "0xf6", "line 1"]),
+        ("torch.pt", b"PK\x03\x04\x00\x00\x80\x02", ["UTF-8", "0x80", "line 1"]),
         ("zeros.bin", bytes(100), ["text", "#x00"]),
         ("list.yaml", b"- a", ["mapping", "list"]),
     ],
