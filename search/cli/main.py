@@ -101,7 +101,7 @@ def _fail_without_room(error: OSError, go_on: str) -> NoReturn:
     if error.errno not in FULL:
         raise error
     said = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    _fail(f"no space left ({said}); completed work is saved. Free some space and resume with:\n  {go_on}")
+    _fail(f"disk full ({said}); completed work is saved. Free some space and resume with:\n  {go_on}")
 
 
 _run = click.argument("run", shell_complete=runs(RUNS, "experiment.yaml"))

@@ -112,7 +112,7 @@ def check(experiment: Experiment, sheets: Path, console: Console) -> bool:
     if isinstance(data, StoreData):
         parts = data.splits
         used = f"a search trains on {count(len(parts.train), 'clip')} and validates on {len(parts.validation):,}"
-        print_line(console, f"{used}; the {len(parts.test):,} of the test split stay unread")
+        print_line(console, f"{used}; it does not read the test split ({len(parts.test):,})")
     shapes = ", ".join(f"{modality} {list(shape)}" for modality, shape in data.shapes.items())
     print_line(console, f"model input: {shapes}; {len(data.classes)} classes\npicture sheet: {path}")
     return True

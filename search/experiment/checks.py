@@ -108,11 +108,11 @@ def _sampler_faults(search: Search, space: dict[str, spaces.Entry], trial: Trial
     sound = {path: entry for path, entry in space.items() if not _entry_faults(path, entry, trial)}
     searched = spaces.dimensions(sound, trial, modulated=bool(spaces.methods(sound, trial)))
     paths, needs, cure = {
-        "grid": (_endless(searched), "a finite space", "with a `step` or a list of choices"),
-        "cmaes": (_categories(searched), "numbers", "as numbers, or with a single choice"),
+        "grid": (_endless(searched), "a finite space", "a `step` or a list of choices"),
+        "cmaes": (_categories(searched), "numbers", "numbers or a single choice"),
     }.get(name, ("", "", ""))
     instead = f"{_samplers_but('grid', 'cmaes')} for this space"
-    text = f"must be {instead}, but got {name!r}, which needs {needs}: search {paths} {cure}"
+    text = f"must be {instead}, but got {name!r}, which needs {needs}: use {cure} for {paths}"
     return [(place, text)] if paths else []
 
 

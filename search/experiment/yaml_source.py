@@ -167,7 +167,8 @@ class _Outline:
 
     def add(self, node: yaml.Node, path: Place = ()) -> None:
         if len(path) > DEEPEST or len(self.places) > MOST_VALUES:
-            problem = f"expected at most {DEEPEST} levels and {MOST_VALUES:,} values; does an alias contain itself?"
+            limits = f"{DEEPEST} levels and {MOST_VALUES:,} values"
+            problem = f"expected at most {limits}, but there are more: does an alias contain itself?"
             raise yaml.composer.ComposerError(None, None, problem, node.start_mark)
         self.places.setdefault(path, node.start_mark.line + 1)
         items = enumerate(node.value) if isinstance(node, yaml.SequenceNode) else self._entries(node, path)

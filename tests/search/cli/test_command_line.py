@@ -86,6 +86,14 @@ def test_a_run_or_model_that_is_not_there_is_answered_with_those_that_are(runs, 
     assert re.findall("`.*?`", line) == [meant] * (meant is not None)
 
 
+def test_a_page_of_a_run_whose_experiment_is_corrupt_is_refused(runs):
+    (runs / "runs" / "demo" / "experiment.yaml").write_text("name: [", encoding="utf-8")
+    (runs / "runs" / "demo" / "run.json").write_text("{}", encoding="utf-8")
+    result = asked("search", "ui", "demo")
+    assert result.exit_code == 2
+    tells(result.output, "runs/demo/experiment.yaml", "is corrupt", "--resume")
+
+
 # ---- help ----
 
 HELP = [["run_search.py"], ["search"], *(["search", name] for name in main.commands)]

@@ -147,7 +147,7 @@ def test_the_test_split_is_read_once_for_all_models_and_on_record(confirmed, tmp
     values = [f"{100 * test[arm]['mean']:.1f}" for arm in ("modulated", "baseline")]
     tells(result.output, "test split", "96 examples", *values)
     readings = folder / "runs" / "own" / "test_readings.jsonl"
-    assert json.loads(readings.read_text())["reason"] == "confirmation, 3 seeds of each arm"
+    assert json.loads(readings.read_text())["reason"] == "confirmation, 3 seeds per arm"
     parent, _, _ = children(folder, "own")
     assert parent.data.metrics["test/modulated"] == test["modulated"]["mean"]
     for more in (["--test"], []):  # they are known by now
@@ -381,7 +381,7 @@ def test_a_search_that_goes_on_and_finds_a_better_one_puts_its_confirmation_asid
     assert load(run / "best.yaml").origin.seeds == 1
     tells(result.output, "uv run python -m search confirm own")
     parent, before, _ = children(folder, "own")
-    assert parent.data.tags["verdict"] == "none yet: the search has another best since it was confirmed"
+    assert parent.data.tags["verdict"] == "none: the best configuration has changed since the confirmation"
     assert command("confirm", "own", "--seeds", "5", "search.resources.cpu=64").exit_code == 2
     result = command("confirm", "own", "--seeds", "2", ONE_WORKER)  # nothing was trained for the five
     assert result.exit_code == 0, result.output

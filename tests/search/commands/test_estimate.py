@@ -72,7 +72,7 @@ def test_the_demo_is_planned_and_nothing_is_started(tmp_path, monkeypatch):
     assert found["budget"] == ["2 hours"]
     tells(result.stdout, "estimates", "2 configurations", "fusion=concat; fusion=gated")
     said = " ".join(result.stdout.split())
-    assert re.search(r"\d+ steps", said)
+    assert re.search(r"\d+ training steps? and \d+ validation steps?", said)
     assert not re.search(r"\d times", said)  # what trials at once cost each other is not measured
     tells(result.stdout, f"uv run run_search.py {DEMO}")
     assert list(tmp_path.iterdir()) == []

@@ -42,7 +42,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ("learn_from", "facts"),
     [
         ("[nothing, b, a, ./runs/a]", [("'nothing'", "a"), ("b", "itself"), ("./runs/a", "same search")]),
-        ("[a, a]", [("['a', 'a']",)]),
+        ("[a, a]", [('["a", "a"]',)]),
         ("a", [("a list", "'a'")]),
     ],
 )

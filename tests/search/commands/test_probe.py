@@ -385,7 +385,7 @@ def test_features_that_are_no_numbers_are_a_sentence(here):
 def test_a_training_alone_that_diverges_has_failed(here):
     result = probe("plain", *data_file("Diverging"), "--unimodal")
     assert result.exit_code == 1, result.output
-    tells(result.output, "alone", "loss", "epoch 0", "step 0")
+    tells(result.output, "one modality", "loss", "epoch 0", "step 0")
 
 
 def test_a_probe_that_is_no_optimum_is_said(here, monkeypatch):

@@ -247,7 +247,7 @@ def unfinished() -> None:
         (
             partial(searched, SINGLE, ONE_SIDED, "search.trials=2"),
             ["demo"],
-            ["trial 1", "baseline", "one modality, audio"],
+            ["trial 1", "baseline", "one modality", "audio"],
         ),
         (searched, ["demo", "--every", "4"], ["--every", "from 1 to 3", 4]),
         (searched, ["demo", "--every", "0"], ["--every", 0]),

@@ -168,7 +168,7 @@ def test_a_resumed_training_is_trained_as_it_was_begun(here):
     assert train("best.yaml", "--no-test").exit_code == 0
     result = train("best.yaml", "--resume", "--all-data")
     assert result.exit_code == 2
-    tells(result.output, "'all_data': False", "'epochs': None")
+    tells(result.output, "neither --all-data nor --epochs", "got --all-data --epochs")
 
 
 def test_a_resumed_training_is_on_the_data_that_it_was_begun_with(here):

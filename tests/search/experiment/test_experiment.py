@@ -675,7 +675,7 @@ def test_a_corrupt_copy_in_the_folder_of_a_run_is_called_corrupt(tmp_path, besid
         load(path)
     [sentence] = refused.value.sentences
     tells(sentence, f"{path}, line 1")
-    assert ("corrupt" in sentence) == ("--resume" in sentence) == (beside is not None)
+    assert ("is corrupt" in sentence) == ("--resume" in sentence) == (beside is not None)
 
 
 # ---- anything at all ----
