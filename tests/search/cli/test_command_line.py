@@ -1,4 +1,4 @@
-"""What the command line says of itself, and of what it is asked and does not know."""
+"""Help texts, usage errors and interruptions of the command line."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ COMMANDS = ", ".join(sorted(main.commands))
 
 
 def asked(*words: str) -> Result:
-    """A command line as it is typed behind `uv run`."""
+    """Run a command line as typed after `uv run`."""
     program, command = ("run_search.py", search_command) if words[0] == "run_search.py" else ("python -m search", main)
     return CliRunner().invoke(command, list(words[1:]), prog_name=program, terminal_width=80)
 
 
-# ---- mistakes name the choices ----
+# ---- errors list the choices ----
 
 
 @pytest.mark.parametrize(
@@ -48,17 +48,17 @@ def test_what_is_unknown_is_answered_with_what_there_is(words, facts):
     _, _, message = result.output.partition("Error:")
     assert result.exit_code == 2
     tells(message, *facts)
-    assert named(message) == named(" ".join(facts))  # and nothing else
+    assert named(message) == named(" ".join(facts))  # and no other choices
 
 
 def named(message: str) -> set[str]:
-    """The options and the commands in a message."""
+    """Return the options and commands that a message names."""
     return {word for word in re.findall(r"[\w-]+", message) if word in main.commands or word.startswith("-")}
 
 
 @pytest.fixture
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with runs of some names, of which two were trained by themselves."""
+    """Folder with several runs, two of which are single trainings."""
     for name in ("demo", "demo-best", "vggsound"):
         (tmp_path / "runs" / name).mkdir(parents=True)
         (tmp_path / "runs" / name / "experiment.yaml").touch()
@@ -127,7 +127,7 @@ def test_the_version_is_that_of_the_project(program):
     assert done.stdout == f"{project['name']} {project['version']}\n"
 
 
-INTERRUPTED = [  # what is typed, what it calls, what is to be added to go on
+INTERRUPTED = [  # what is typed, what it calls, the words to add for resuming
     (["run_search.py", "mine.yaml", "space.fusion=[sum, film]", "--resume"], "search.commands.search.search", []),
     (["run_search.py", "mine.yaml", "search.trials=4"], "search.commands.search.search", ["--resume"]),
     (["python -m search", "confirm", "--test", "demo", "--seeds", "3"], "search.commands.confirm.confirm_run", []),

@@ -1,4 +1,4 @@
-"""Completion in bash, asked as bash asks: the script is sourced, and its function called with the line so far."""
+"""Completion in bash: the script is sourced, and its function is called with the current line, as bash does."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from search.reference.keys import sections
 from tests.support import ROOT
 
 SCRIPT = ROOT / "search" / "cli" / "completion.bash"
-# `complete` and `compopt` speak to a line editor; what they are told is printed.
+# `complete` and `compopt` need a line editor; here their arguments are printed.
 SHELL = """
 compopt() { echo "compopt $*"; }
 source "$SCRIPT"
@@ -27,7 +27,7 @@ COMP_LINE=$LINE COMP_POINT=${#LINE}
 "$(complete -p uv | sed -n 's/.* -F \\([^ ]*\\) .*/\\1/p')" uv "$WORD" ""
 printf '%s\\n' "${COMPREPLY[@]}"
 """
-NO_SPACE = ["compopt -o nospace"]  # behind a `=`
+NO_SPACE = ["compopt -o nospace"]  # after a `=`
 UV = f"""#!/bin/sh
 # what `uv run` does, without looking for packages
 shift
@@ -38,7 +38,7 @@ PYTHONPATH={ROOT} exec {sys.executable} "$@"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """One with runs of some names, of which `demo-best` trained one model, and a `uv`."""
+    """Folder with several runs, of which `demo-best` is a single training, and with a `uv`."""
     for name in ("demo", "demo-best", "vggsound"):
         (tmp_path / "runs" / name).mkdir(parents=True)
         (tmp_path / "runs" / name / "experiment.yaml").touch()
@@ -50,7 +50,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def offered(folder: Path, line: str, *, before: str = "", between: str = "") -> list[str]:
-    """What is offered at the end of a line; bash begins a word behind a blank, `=` and `:`."""
+    """Return the completions at the end of a line; bash starts a new word after a space, `=` and `:`."""
     word = re.split(r"[ =:]", line)[-1]
     told = {"SCRIPT": str(SCRIPT), "LINE": line, "WORD": word, "BETWEEN": between}
     environment = {**os.environ, **told, "PATH": f"{folder}:{os.environ['PATH']}"}
@@ -72,7 +72,7 @@ def offered(folder: Path, line: str, *, before: str = "", between: str = "") -> 
         ("python -m search evaluate demo-best --against ", ["demo-best"]),
         ("python -m search evaluate demo-best --split ", ["test", "validation"]),
         ("python -m search probe demo-best d", ["demo-best"]),
-        ("python -m search train runs/de", [""]),  # a file: bash has them
+        ("python -m search train runs/de", [""]),  # a file: completed by bash
         ("run_search.py x.yaml --dry", ["--dry-run"]),
         ("run_search.py experiments/de", [""]),
         ("run_search.py x.yaml search.sam", [*NO_SPACE, "search.sampler="]),

@@ -1,4 +1,4 @@
-"""`confirm`, `export` and the confirmation at the end of a search, as users start them: real Ray, MLflow and files."""
+"""`confirm`, `export` and the confirmation at the end of a search, with real Ray, MLflow and files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ EPOCHS = 4
 
 @pytest.fixture
 def there(searched, tmp_path, monkeypatch) -> Path:
-    """The finished search, for a test of its own, and that test in its folder."""
+    """Copy the finished search for one test, and change to its folder."""
     shutil.copytree(searched[0], tmp_path / "copy")
     monkeypatch.chdir(tmp_path / "copy")
     return tmp_path / "copy"
@@ -96,7 +96,7 @@ def test_each_training_is_a_child_run_and_the_search_has_the_verdict(confirmed):
     assert re.search(r"\| val/accuracy \| [\d.]+ ± [\d.]+ % \| [\d.]+ ± [\d.]+ % \| [+-][\d.]+ points \(", page)
     search_record = Journal(folder / "runs/own/tune/journal.jsonl").replay()
     finished = sum(t.status == "finished" for t in search_record)
-    assert parent.data.metrics["trials/finished"] == finished  # its curve is still the search's
+    assert parent.data.metrics["trials/finished"] == finished  # the curve still belongs to the search
     assert "verdict.json" in {file.path for file in client.list_artifacts(parent.info.run_id)}
 
 
@@ -150,7 +150,7 @@ def test_the_test_split_is_read_once_for_all_models_and_on_record(confirmed, tmp
     assert json.loads(readings.read_text())["reason"] == "confirmation, 3 seeds per arm"
     parent, _, _ = children(folder, "own")
     assert parent.data.metrics["test/modulated"] == test["modulated"]["mean"]
-    for more in (["--test"], []):  # they are known by now
+    for more in (["--test"], []):  # the scores are known by now
         result = command("confirm", "own", *more)
         tells(result.output, "test split", *values)
     assert len(readings.read_text().splitlines()) == 1
@@ -179,7 +179,7 @@ def test_seeds_can_be_added_until_it_is_clear_after_a_verdict_but_not_without_an
     endless = command("confirm", "own", "--sequential")
     assert endless.exit_code == 2
     tells(endless.output, "--sequential", "search.budget")
-    assert command("confirm", "own").exit_code == 0  # and nothing came of it
+    assert command("confirm", "own").exit_code == 0  # without a result
     assert verdict_in(folder)["sequential"] is False
     result = command("confirm", "own", "--sequential", f"search.budget.epochs={epochs + 40}", ONE_WORKER)
     assert result.exit_code == 0, result.output
@@ -212,7 +212,7 @@ def test_models_that_were_trained_again_are_asked_the_test_split_again(confirmed
 
 
 def make_version_1(folder: Path) -> None:
-    """Write the confirmed run's files as they were before they carried a version: an ablation was a twin."""
+    """Rewrite the confirmed run's files to the format before versions, in which an ablation was called a twin."""
     run = folder / "runs" / "own"
     for path in (run / "run.json", run / "verdict.json"):
         values = json.loads(path.read_text())
@@ -307,7 +307,7 @@ def test_a_run_in_progress_is_left_alone(there):
 
 
 def keep_events(folder: Path, wanted) -> None:
-    """The search's journal without what is not wanted."""
+    """Keep only some events of the search's journal."""
     for path in (folder / "runs" / "own" / "tune").glob("journal*.jsonl"):
         lines = path.read_bytes().splitlines(keepends=True)
         path.write_bytes(b"".join(line for line in lines if wanted(json.loads(line))))
@@ -345,7 +345,7 @@ def test_data_that_changed_since_are_refused(there):
 
 
 def test_a_data_set_without_a_test_split_says_so(there):
-    """And nothing is trained for that."""
+    """Nothing is trained for this."""
     for file in ("experiment.yaml", "best.yaml"):
         text = (there / "runs" / "own" / file).read_text()
         text = re.sub(r" *processes: 2\n", "", text.replace("own_data:Together", "own_data:Untested"))
@@ -390,7 +390,7 @@ def test_a_search_that_goes_on_and_finds_a_better_one_puts_its_confirmation_asid
     assert parent.data.tags["verdict"] == verdict_in(folder)["word"]
     old = {r.info.run_id for r in before}
     new = [r for r in runs if r.info.run_id not in old]
-    assert len(new) == len(Journal(journal_of(folder)).replay().trials)  # the old ones are no part of it
+    assert len(new) == len(Journal(journal_of(folder)).replay().trials)  # without the old ones
 
 
 def test_a_lost_id_of_the_searchs_run_is_found_again_in_mlflow(confirmed, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Confirmations in processes of their own, interrupted and killed: each training counts, and counts once."""
+"""Confirmations in separate processes, interrupted and killed: each training counts exactly once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SEARCHED = ["own.yaml", "search.trials=2", f"trial.epochs={EPOCHS}", "dataset.se
 
 
 def wait_for_trainings(folder: Path, process: subprocess.Popen[str], ended: int, epochs: int) -> None:
-    """Until so many trainings have ended, and so many epochs of others are trained since."""
+    """Wait until some trainings have ended and some further epochs are trained."""
 
     def there() -> bool:
         text = journal_of(folder).read_text() if journal_of(folder).exists() else ""
@@ -43,7 +43,7 @@ def trainings(folder: Path) -> list[TrialRecord]:
 
 
 def epochs_read(folder: Path) -> Counter[tuple[int, int]]:
-    """How often each epoch of each fresh seed was trained."""
+    """Return how often each epoch of each fresh seed was trained."""
     lines = [tuple(map(int, line.split())) for line in (folder / "read.txt").read_text().splitlines()]
     return Counter((seed, epoch) for seed, epoch in lines if seed)
 
@@ -60,7 +60,7 @@ def searched(ray_instance: None, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture(scope="module")
 def whole(searched: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The search, confirmed without a break."""
+    """The search, confirmed without interruption."""
     folder = tmp_path_factory.mktemp("whole") / "copy"
     shutil.copytree(searched, folder)
     with pytest.MonkeyPatch.context() as patch:
@@ -77,7 +77,7 @@ def here(searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 def check_confirmed(folder: Path, whole: Path, before: list[TrialRecord]) -> None:
-    """All of it is there as if nothing had happened, and what was done before was not done again."""
+    """Assert that the result is complete and equals that of an uninterrupted run, and that no training was repeated."""
     assert verdict_in(folder) == verdict_in(whole)
     now = trainings(folder)
     assert [(t.arm, t.internal, t.changes) for t in now] == [(t.arm, t.internal, t.changes) for t in trainings(whole)]
@@ -131,7 +131,7 @@ def test_one_that_is_interrupted_and_then_killed_trains_again_what_it_was_at_whe
 
 @pytest.mark.longer
 def test_one_at_the_end_of_a_search_goes_on_with_the_search_s_command(ray_instance, tmp_path, monkeypatch):
-    """And `confirm` goes on with it, too."""
+    """`confirm` continues it as well."""
     own("Logged", tmp_path)
     process = start(tmp_path, str(ROOT / "run_search.py"), *SEARCHED, "confirm.seeds=2")
     wait_for_trainings(tmp_path, process, ended=1, epochs=1)

@@ -1,4 +1,4 @@
-"""What a search's run in MLflow gets at the end, whatever ends it."""
+"""The end of a search's run in MLflow after success, failure or interruption."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.tells import tells
 
 
 class Tracker:
-    """In the place of a tracker: what it was closed with."""
+    """Stand-in for a tracker that stores the arguments of `close`."""
 
     def __init__(self, lack: str | None = None) -> None:
         self.lack, self.closed = lack, []

@@ -1,4 +1,4 @@
-"""`python -m search evaluate`: trained models, real checkpoints, and what people get wrong."""
+"""`python -m search evaluate`: trained models, real checkpoints, and errors of users."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ trial:
 
 
 def train(folder: Path, name: str, *assignments: str, method: str = "ogm", into: str = "") -> None:
-    """Trains in runs/NAME, or below it."""
+    """Train a model in runs/NAME, or in a folder below it."""
     run = folder / "runs" / name
     run.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.yaml").write_text(EXPERIMENT.format(name=name, method=method))
@@ -46,7 +46,7 @@ def train(folder: Path, name: str, *assignments: str, method: str = "ogm", into:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with runs/modulated and runs/plain."""
+    """Folder with runs/modulated and runs/plain."""
     folder = tmp_path_factory.mktemp("trained")
     train(folder, "modulated")
     train(folder, "plain", method="none")
@@ -55,7 +55,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def place(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of it, in which we are."""
+    """Copy of `trained` as the working folder."""
     shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -89,7 +89,7 @@ def metrics_of(file: Path) -> dict[str, float]:
 
 
 def assert_of_its_best_epoch(values: dict[str, Any], file: Path) -> None:
-    """Whether an evaluation on the validation split found what training did."""
+    """Return whether an evaluation on the validation split agrees with the training."""
     metrics = metrics_of(file)
     assert values["fused"]["accuracy"] == pytest.approx(metrics["val/accuracy"])
     for name in ("left", "right"):
@@ -178,7 +178,7 @@ def test_two_models_are_compared_class_by_class(place):
     table = {row["class"]: float(row["change/accuracy"]) for row in rows(place / "both" / "classes.csv")}
     assert table == {change["class"]: change["change"] for change in changes["fused"]}
     assert any(table.values())
-    # both have read the test split, and both are told that they had
+    # both have read the test split, and both readings are reported
     for name in ("modulated", "plain"):
         tells(text, f"evaluate runs/{name}/best.pt")
         assert readings(place / "runs" / name)[1] == "evaluate runs/modulated/best.pt against runs/plain/best.pt"
@@ -199,7 +199,7 @@ def test_classes_without_an_example_are_left_out_and_said(place):
 
 
 def moved(place: Path, file: str) -> Path:
-    """The checkpoint of runs/modulated at another place."""
+    """Copy of the checkpoint of runs/modulated outside of its run."""
     path = place / file
     path.parent.mkdir(parents=True, exist_ok=True)
     (place / "runs" / "modulated" / "best.pt").replace(path)
@@ -251,7 +251,9 @@ def test_a_training_of_a_confirmation_is_validated_on_the_split_that_it_drew(pla
     identify(RunFolder(place / "runs" / "modulated"), WithTest(samples=90).fingerprint)
     train(place, "modulated", "trial.seed=5", "dataset.split_seed=5", into=into)
     file = place / "runs" / "modulated" / into / "best.pt"
-    assert "90/0/0" not in said(evaluate(file, "--split", "validation"))  # the run's data; this training drew its own
+    assert "90/0/0" not in said(
+        evaluate(file, "--split", "validation")
+    )  # the data of the run; this training drew other data
     assert (found(file.parent)["dataset"]["split_seed"], found(file.parent)["fingerprint"]) == (5, "90/0/5")
     assert_of_its_best_epoch(found(file.parent), file)
     said(evaluate(file, "--split", "validation", "--data", "modulated.yaml"))  # as it is asked for
@@ -288,7 +290,7 @@ def test_data_that_changed_are_evaluated_on_only_where_they_are_named(place):
 
 
 def changed(file: Path, **values: Any) -> None:
-    """A checkpoint with some of its content replaced."""
+    """Write a checkpoint with some of its content replaced."""
     state = {**checkpoint.load(file), **values}
     del state["version"]
     checkpoint.save(state, file)

@@ -1,4 +1,4 @@
-"""`search.learn_from` as users meet it: mistakes before anything starts, and a search that learns and is resumed."""
+"""`search.learn_from`: errors before anything starts, and a search that learns and is resumed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ B = ["own.yaml", "name=b", "search.learn_from=[a]", "confirm=null", ONE_WORKER]
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with an experiment and an earlier search of it, `runs/a`, six trials that were simulated."""
+    """Folder with an experiment and an earlier search of it, `runs/a`, with six simulated trials."""
     monkeypatch.chdir(tmp_path)
     asked = load(Path(own("Drawn", tmp_path)), ["name=a", "search.trials=6"])
     folder = RunFolder(tmp_path / "runs" / "a")
@@ -64,7 +64,7 @@ def test_a_dry_run_says_what_would_be_learned(here):
 
 @pytest.mark.slow
 def test_a_search_that_learned_goes_on_when_the_earlier_is_gone(here):
-    """Killed first while it wrote down what it learned; it learns again, once, and needs the earlier no more."""
+    """Killed while it stores what it learned, the search learns again, once, and then needs no earlier search."""
     folder = RunFolder(here / "runs" / "b")
     folder.tune.mkdir(parents=True)
     write(folder.experiment, to_yaml(as_values(load(Path("own.yaml"), B[1:]))))

@@ -1,4 +1,4 @@
-"""A trial of some of the data's modalities: what is trained, what is reported, and what its checkpoint says."""
+"""Trials with some of the data's modalities: training, metrics and checkpoint."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def split(samples: int, seed: int) -> Split:
 
 
 def only(data: InMemory, *names: str) -> InMemory:
-    """The same data without the other modalities."""
+    """Return the data without the other modalities."""
     parts = [Split({n: s.x[n] for n in names}, s.y) for s in (data.training, data.held_out)]
     return replace(data, training=parts[0], held_out=parts[1])
 
@@ -51,7 +51,7 @@ DATA = InMemory(["a", "b", "c"], split(24, 0), split(10, 1), "")
 
 
 def run(config: TrialConfig, folder: Path, data: InMemory = DATA) -> list[dict[str, float]]:
-    """The metrics that were reported, less the seconds."""
+    """Train, and return the reported metrics without the seconds."""
     reports: list[dict[str, float]] = []
     train(config, data, reports.append, folder=folder)
     return [{name: value for name, value in metrics.items() if name != "seconds"} for metrics in reports]
@@ -62,7 +62,7 @@ PAIR = replace(ALONE, modalities=("flow", "audio"), modulation=Modulation(alpha=
 
 @pytest.mark.parametrize(("config", "names"), [(ALONE, ["visual"]), (PAIR, ["audio", "flow"])])
 def test_a_trial_of_some_modalities_is_one_on_data_that_have_no_others(tmp_path, config, names):
-    """To the bit; in the order of the data, whatever that of the list."""
+    """Bit for bit, in the order of the data, whatever the order of the list."""
     found = run(config, tmp_path / "some")
     assert found == run(replace(config, modalities=None), tmp_path / "only", only(DATA, *names))
     assert modalities(found[0]) == names

@@ -1,4 +1,4 @@
-"""The real data sets end to end, on small trees in the publishers' layouts: `prepare`, `check`, search."""
+"""The real data sets end to end (`prepare`, `check`, search), on small folders in the publishers' layouts."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ TREES: dict[str, Callable[..., dict[str, object]]] = {
     "ucf101": media_trees.ucf101,
 }
 SMALL = [
-    "trial.encoder=small_conv",  # ResNet-18 on these takes minutes a trial on a CPU
+    "trial.encoder=small_conv",  # with ResNet-18, a trial on these data takes minutes on a CPU
     "trial.precision=fp32",
     "trial.epochs=1",
     "trial.batch_size=4",
     "trial.schedule={name: constant}",
     "search.trials=2",
-    ONE_WORKER,  # most of the time goes into starting them: an epoch takes half a second
+    ONE_WORKER,  # starting workers takes most of the time: an epoch takes half a second
     "space.modulation.start=[0]",
     "space.modulation.end=[0]",
 ]
@@ -61,12 +61,12 @@ def run(command: str, name: str, *more: str) -> Result:
 
 
 LONG = [pytest.mark.slow, pytest.mark.longer]
-QUICK = ("vggsound",)  # the others take the same way through the search: half a minute each
+QUICK = ("vggsound",)  # the others take the same path through the search, half a minute each
 
 
 @pytest.fixture(scope="module", params=[n if n in QUICK else pytest.param(n, marks=LONG) for n in TREES])
 def prepared(request, ray_instance, tmp_path_factory) -> tuple[str, Path, dict[str, object]]:
-    """A data set, the folder that its commands run in, and its options, which say where it is."""
+    """A data set, the working folder of its commands, and the options that name its folders."""
     name: str = request.param
     folder = tmp_path_factory.mktemp("Daten é") / name
     options = TREES[name](folder)
@@ -108,7 +108,7 @@ def test_a_check_says_what_is_there_and_draws_it(prepared, monkeypatch):
     sheet = Path("runs", "sheets", f"{name}.png")
     tells(picture_at, sheet)
     picture = Image.open(folder / sheet)
-    assert len(picture.convert("L").getcolors(256) or range(300)) > 50  # no empty page
+    assert len(picture.convert("L").getcolors(256) or range(300)) > 50  # not an empty image
 
 
 def test_a_search_runs_on_it_as_its_file_stands_and_confirms_where_it_is_asked_to(prepared, monkeypatch):
@@ -116,7 +116,7 @@ def test_a_search_runs_on_it_as_its_file_stands_and_confirms_where_it_is_asked_t
     monkeypatch.chdir(folder)
     confirms = name == "vggsound"
     words = [file_of(name), *overrides(options), *SMALL, "confirm.seeds=2" if confirms else "confirm=null"]
-    for more in ([], ["--resume"]):  # the second time says it again
+    for more in ([], ["--resume"]):  # repeated the second time
         result = search(*words, *more)
         assert result.exit_code == 0, result.output
         tells(result.output, f"runs/{name}/best.yaml", *(["2 pairs", "verdict.json"] if confirms else []))
@@ -177,7 +177,7 @@ def test_data_that_need_no_preparing_say_so_and_can_be_checked(ray_instance, tmp
 
 @pytest.mark.slow
 def test_an_interrupted_prepare_goes_on_and_says_how(ray_instance, tmp_path, monkeypatch):
-    """In a process of its own, with a Ray of its own: half a minute."""
+    """In a separate process with its own Ray, which takes half a minute."""
     monkeypatch.chdir(tmp_path)
     given = overrides(media_trees.vggsound(tmp_path, train=40))
     command = [sys.executable, "-m", "search", "prepare", file_of("vggsound"), *given]
@@ -190,7 +190,7 @@ def test_an_interrupted_prepare_goes_on_and_says_how(ray_instance, tmp_path, mon
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=180)
-    assert process.returncode in (0, 130), output  # it may have ended just before
+    assert process.returncode in (0, 130), output  # it may have ended already
     if process.returncode == 130:
         tells(output, f"uv run {shlex.join(['python', *command[1:]])}")
         assert "Traceback" not in output

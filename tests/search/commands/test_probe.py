@@ -1,4 +1,4 @@
-"""`python -m search probe`: what is probed, on which data, what comes out, and what is said when it cannot be."""
+"""`python -m search probe`: the probed encoders, the data, the results and the errors."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Drawn(Vectors):
-    """Has a test split, and a validation split that a seed draws."""
+    """Data with a test split, and a validation split that is drawn by a seed."""
 
     split_seed: int = 0
 
@@ -47,7 +47,7 @@ class Drawn(Vectors):
 
 
 def put(folder: Path, config: TrialConfig, data: str, trial: str = ".") -> None:
-    """A run in whose folder, or in that of a trial, a model was trained."""
+    """Train a model in the folder of a run, or in that of a trial."""
     dataset = {"name": f"{'tests.support.own_data' if data == 'Vectors' else __name__}:{data}"}
     folder.mkdir(parents=True)
     (folder / "experiment.yaml").write_text(
@@ -58,7 +58,7 @@ def put(folder: Path, config: TrialConfig, data: str, trial: str = ".") -> None:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of runs; `alone` was probed with --unimodal, and so there is a database of MLflow."""
+    """Folder of runs; `alone` was probed with --unimodal, which created a database of MLflow."""
     folder = tmp_path_factory.mktemp("made")
     put(folder / "runs" / "modulated", CONFIG, "Drawn")
     put(folder / "runs" / "plain", NONE, "Drawn")
@@ -169,7 +169,7 @@ def test_probes_take_the_share_of_cores_that_a_trial_has(here, cpu, threads):
 
 
 def recorded(here: Path) -> dict[str, mlflow.entities.Run]:
-    """The trainings alone in MLflow, by modality; each is there once."""
+    """Return the unimodal trainings in MLflow by modality; each exists once."""
     client = mlflow.MlflowClient(f"sqlite:///{here / 'runs' / 'mlflow.db'}")
     runs = client.search_runs([client.get_experiment_by_name("modulated").experiment_id], "tags.kind = 'probe'")
     found = {run.data.tags["modality"]: run for run in runs}
@@ -240,7 +240,7 @@ def test_a_reading_of_the_test_split_is_on_record_for_each_run(here):
         [line] = Path("runs", run, "test_readings.jsonl").read_text().splitlines()
         tells(json.loads(line)["reason"], "plain", "modulated")
     assert report["read"] == json.loads(line)
-    tells(done("plain", "--split", "test"), *report["read"].values())  # the earlier reading is told
+    tells(done("plain", "--split", "test"), *report["read"].values())  # the earlier reading is reported
 
 
 @pytest.mark.parametrize(
@@ -350,7 +350,7 @@ def test_what_cannot_be_probed_is_a_sentence(here, change, arguments, facts):
 
 @dataclass(frozen=True)
 class Wider(Drawn):
-    """One of its modalities is of another shape."""
+    """Data in which one modality has another shape."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shapes", {"left": (6,), "right": (5,)})
@@ -358,7 +358,7 @@ class Wider(Drawn):
 
 @dataclass(frozen=True)
 class Diverging(Drawn):
-    """No training on it comes to an end."""
+    """Data on which every training diverges."""
 
     def train(self, *, batch_size: int, seed: int, epoch: int) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
         for x, y in super().train(batch_size=batch_size, seed=seed, epoch=epoch):

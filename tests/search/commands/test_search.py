@@ -1,4 +1,4 @@
-"""Whole searches, as users start them: real Ray processes, a real MLflow store, real files."""
+"""Whole searches with real Ray processes, a real MLflow store and real files."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def test_a_search_leaves_its_files(searched, monkeypatch):
     assert Counter(row["arm"] for row in rows) == {"baseline": 3, "modulated": 3}
     assert {row["status"] for row in rows} <= {"finished", "stopped"}
     assert load(run / "experiment.yaml") == load(Path(FINISHED[0]), FINISHED[1:])
-    assert not list(run.rglob("last.pt"))  # nothing is to go on
-    assert not [*run.rglob("events.out.tfevents*"), *run.rglob("progress.csv")]  # Tune's own loggers are off
+    assert not list(run.rglob("last.pt"))  # nothing is left to resume
+    assert not [*run.rglob("events.out.tfevents*"), *run.rglob("progress.csv")]  # Tune's loggers are disabled
     best = load(run / "best.yaml")
     chosen = next(row for row in rows if row["trial"] == str(best.origin.trial))
     assert float(chosen["val/accuracy"]) == max(float(row["val/accuracy"]) for row in rows)
@@ -64,7 +64,7 @@ def most_at_once(tune: Path) -> int:
 
 
 def test_half_a_gpu_packs_two_trials_on_it_and_each_pays_for_its_half(searched):
-    """There are CPUs for four."""
+    """The CPUs suffice for four trials."""
     folder, _ = searched
     assert most_at_once(folder / "runs/own/tune") == 2
     record = Journal(folder / "runs/own/tune/journal.jsonl").replay()
@@ -170,7 +170,7 @@ def test_a_loss_that_is_not_a_number_fails_its_trial_and_the_search_goes_on(ray_
     assert result.exit_code == 0, result.output
     parent, trials, _ = children(tmp_path, "own")
     assert parent.info.status == "FINISHED"
-    assert len(trials) == 4  # all that the space holds
+    assert len(trials) == 4  # all configurations of the space
     failed = [run for run in trials if run.data.params["optimizer.lr"] == "1e+30"]
     assert len(failed) == 2
     for run in trials:
@@ -191,7 +191,7 @@ def test_a_search_in_which_every_trial_fails_says_why(ray_instance, tmp_path, mo
 
 @pytest.mark.parametrize(("cpu", "again"), [(1, 1), pytest.param(0.5, 2, marks=[pytest.mark.slow, pytest.mark.longer])])
 def test_a_trial_that_runs_out_of_memory_goes_on_with_more(ray_instance, tmp_path, monkeypatch, cpu, again):
-    """It needs two CPUs: twice as many are tried each time."""
+    """A trial needs two CPUs: after each failure, twice as many are tried."""
     monkeypatch.chdir(tmp_path)
     result = search(own("Hungry", tmp_path), f"search.resources.cpu={cpu}", "search.trials=2")
     assert result.exit_code == 0, result.output

@@ -1,4 +1,4 @@
-"""Searches in processes of their own, each with a Ray of its own: killed, interrupted, stopped at once."""
+"""Searches in separate processes, each with its own Ray: killed, interrupted, stopped immediately."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SLOW = ["own.yaml", *STOPPING, "dataset.seconds=0.2", ONE_WORKER]
 
 @pytest.fixture
 def here(ray_instance: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with an experiment whose epochs take a moment."""
+    """Folder with an experiment whose epochs take a moment."""
     own("Logged", tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -39,7 +39,7 @@ def wait_for_epochs(folder: Path, process: subprocess.Popen[str], epochs: int) -
 
 
 def check_resumed(folder: Path) -> None:
-    """The whole search is there, each epoch of each trial once."""
+    """Assert that the search is complete, with each epoch of each trial once."""
     parent, trials, client = children(folder, "own")
     assert parent.info.status == "FINISHED"
     assert len(trials) == 6
@@ -60,7 +60,7 @@ def test_a_search_that_is_interrupted_says_how_to_go_on_and_does_even_where_that
     assert process.returncode == 130, output
     begin, *middle, last = [line for line in output.splitlines() if line]
     tells(begin, "own", "6 trials")
-    (stopping,) = [line for line in middle if not re.match(r"\[\d/6\] ", line)]  # and no word of Ray's
+    (stopping,) = [line for line in middle if not re.match(r"\[\d/6\] ", line)]  # and no output of Ray
     tells(stopping, "stopping", "Ctrl-C")
     tells(last, "interrupted", f"uv run run_search.py {shlex.join(SLOW)} --resume")
     parent, trials, _ = children(here, "own")
@@ -81,7 +81,7 @@ def test_a_search_that_is_interrupted_says_how_to_go_on_and_does_even_where_that
 
 @pytest.mark.slow
 def test_ctrl_c_a_second_time_stops_at_once(here):
-    """Within an epoch that would take ten minutes; none of Ray's processes stays."""
+    """It stops within an epoch that would take ten minutes, and none of Ray's processes remains."""
     words = [own("Endless", here), f"dataset.marker={here / 'reading'}", ONE_WORKER]
     process = start(here, RUN, *words)
     wait_for(process, (here / "reading").exists)

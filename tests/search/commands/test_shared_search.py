@@ -1,4 +1,4 @@
-"""Shared prefixes, in real Ray workers: the results are those of a search that shares nothing."""
+"""Shared prefixes in real Ray workers: the results equal those of a search without sharing."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ search: {{trials: 40, sampler: grid, scheduler: {{name: none}}}}
 
 
 def bound() -> int:
-    """By what each epoch does."""
+    """Return the number of distinct epochs, judged by their settings and those of all epochs before."""
     runs = [[a if s <= epoch <= e else 0 for epoch in range(6)] for a, s, e in product([0.2, 0.9], [0, 1, 3], [3, 5])]
     return len({tuple(run[:length]) for run in [*runs, [0] * 6] for length in range(1, 7)})
 
 
 def result(tune: Path) -> dict[str, tuple[list[dict[str, float]], dict[str, torch.Tensor]]]:
-    """Configuration -> metrics of all epochs, best weights."""
+    """Return the metrics of all epochs and the best weights of each configuration."""
     found = {}
     for trial in Journal(tune / "journal.jsonl").replay():
         said = without(trial.epochs, ("seconds", "inherited"))
@@ -49,7 +49,7 @@ def result(tune: Path) -> dict[str, tuple[list[dict[str, float]], dict[str, torc
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_instance")
 def test_a_shared_search_gives_what_one_without_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And trains each epoch once, although one of its workers is killed in the middle."""
+    """Each epoch is trained once, although one of the workers is killed."""
     monkeypatch.chdir(tmp_path)
     for name, kind in (("shared", "Deadly"), ("alone", "Vectors")):
         (tmp_path / f"{name}.yaml").write_text(GRID.format(name=name, kind=kind))

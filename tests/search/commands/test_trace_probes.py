@@ -1,4 +1,4 @@
-"""`python -m search probe RUN --curve`: what is trained and probed, what comes out, and what is said when it cannot."""
+"""`python -m search probe RUN --curve`: the trainings, the probes, the results and the errors."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def curves_in(folder: Path) -> dict:
 
 @pytest.fixture(scope="module")
 def traced(confirmed: tuple[Path, Result], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
-    """A search that was confirmed with three seeds, probed with two of them."""
+    """A search that was confirmed with three seeds and probed with two of them."""
     folder = tmp_path_factory.mktemp("traced") / "copy"
     shutil.copytree(confirmed[0], folder)
     with pytest.MonkeyPatch.context() as patch:
@@ -64,7 +64,7 @@ def traced(confirmed: tuple[Path, Result], tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture
 def here(traced: tuple[Path, Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The same for a test of its own."""
+    """Copy of `traced` for one test."""
     shutil.copytree(traced[0], tmp_path / "here")
     monkeypatch.chdir(tmp_path / "here")
     return tmp_path / "here"
@@ -219,9 +219,9 @@ def test_seeds_are_those_of_the_confirmation_or_as_many_as_it_would_take(here):
     plan = found.folder.confirmation.path / "plan.json"
     assert confirmed_seeds(found) == 3
     write_plan(plan, Plan(1000, True, found.best_trials))
-    assert confirmed_seeds(found) == 3  # as many as were begun
+    assert confirmed_seeds(found) == 3  # as many as were started
     write_plan(plan, Plan(3, False, {"baseline": 98, "modulated": 99}))
-    assert confirmed_seeds(found) == 10  # another best was confirmed
+    assert confirmed_seeds(found) == 10  # another best configuration was confirmed
     plan.unlink()
     assert confirmed_seeds(found) == 10
 

@@ -1,4 +1,4 @@
-"""`train`, as users start it: in one process, in several by Ray Train, and its model from MLflow's registry."""
+"""`train` in one process and in several with Ray Train, and its model from MLflow's registry."""
 
 from __future__ import annotations
 
@@ -80,7 +80,11 @@ def test_a_training_reads_the_test_split_once_and_leaves_a_model_that_predicts_i
     assert run.data.metrics["test/accuracy"] == pytest.approx(accuracy)
     assert (run.data.tags["test"], run.info.status) == ("read", "FINISHED")
     client = mlflow.MlflowClient(f"sqlite:///{here / 'runs' / 'mlflow.db'}")
-    assert [m.step for m in client.get_metric_history(run.info.run_id, "val/accuracy")] == [0, 1, 2]  # each once
+    assert [m.step for m in client.get_metric_history(run.info.run_id, "val/accuracy")] == [
+        0,
+        1,
+        2,
+    ]  # each exactly once
     best = checkpoint.load(here / "runs/alone/best.pt")["metrics"]
     tells(result.output, "test/accuracy", f"{100 * accuracy:.1f} %", "left", "right")
     tells(result.output, "val/accuracy", f"{100 * best['val/accuracy']:.1f} %", f"epoch {best['epoch']:.0f}")

@@ -1,4 +1,4 @@
-"""`train` in several processes, by Ray Train."""
+"""`train` in several processes with Ray Train."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_last_epoch_is_reported_whatever_an_earlier_report_takes(ray_instance, here, monkeypatch):
-    """As where MLflow is slow: meanwhile training ends."""
+    """A slow MLflow delays a report, and training ends in the meantime."""
     told, go_on = [], threading.Event()
 
     class Trainer:
-        """Of Ray Train's, what is used."""
+        """The part of Ray Train's interface that is used."""
 
         def __init__(self, loop, *, train_loop_config, **more):
             self.mailbox = train_loop_config["mailbox"]
@@ -86,8 +86,8 @@ def test_what_fails_in_a_process_is_told_by_its_reason(ray_instance, here):
 
 @pytest.mark.slow
 def test_two_processes_of_which_the_first_command_is_killed_train_what_one_does(ray_instance, here):
-    """Scores, coefficient and noise are the whole batch's: nine samples, of which one process has five."""
-    # at five times the rate a unit comes to its kink at last, where the last bit decides which way the training goes on
+    """Scores, coefficients and noise are those of the whole batch: nine samples, five of them in one process."""
+    # at five times the rate, a unit reaches the kink of its activation, where the last bit decides the course
     options = ["train", "trial.yaml", "trial.epochs=30", "trial.optimizer.lr=1e-2", "search.resources.cpu=1"]
     two = [*options, "name=two", "--workers", "2"]
     process = start(here, "-m", "search", *two)

@@ -1,4 +1,4 @@
-"""Which trial belongs to which arm."""
+"""The assignment of trials to arms."""
 
 from __future__ import annotations
 

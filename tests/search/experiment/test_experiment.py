@@ -1,4 +1,4 @@
-"""Experiment files: what a good one means, and every mistake of a bad one at once, each with path, line and cure."""
+"""Experiment files: the meaning of valid ones, and all errors of invalid ones at once, with key, line and remedy."""
 
 from __future__ import annotations
 
@@ -55,16 +55,16 @@ def mistakes_in(text: str) -> list[str]:
 
 
 def keys_in(sentence: str) -> list[str]:
-    """The keys that a sentence names; the first is the one that is wrong."""
+    """Return the keys that a sentence names; the first is the one at fault."""
     return re.findall("`([^`]*)`", sentence)
 
 
 def tell(sentences: Sequence[str], *expected: tuple[Any, ...]) -> None:
-    """Assert that these mistakes are told and no other, in this order.
+    """Assert that exactly these errors are reported, in this order.
 
     Args:
-        sentences: one for each mistake.
-        expected: of each its place (a line of f.yaml, or what it is called), its key, and the facts told beside them.
+        sentences: one sentence per error.
+        expected: for each error its place (a line of f.yaml, or another place), its key, and further facts.
     """
     places = [f"f.yaml, line {place}" if isinstance(place, int) else place for place, *_ in expected]
     found = [(PLACE.findall(sentence), keys_in(sentence)[0]) for sentence in sentences]
@@ -73,12 +73,12 @@ def tell(sentences: Sequence[str], *expected: tuple[Any, ...]) -> None:
         tells(PLACE.sub("", sentence).replace(f"`{key}`", "", 1), *facts)
 
 
-# ---- data sets of one's own ----
+# ---- custom data sets ----
 
 
 @dataclasses.dataclass(frozen=True)
 class Clips:
-    """Two ways to be wrong: a type, and what is checked after it."""
+    """Options with two kinds of errors: types, and a check of its own after them."""
 
     clips: int = 3
     root: Path = Path("data")
@@ -92,28 +92,28 @@ class Clips:
 
 
 class Plain:
-    """Says what it takes by its signature only."""
+    """Options that are known from the signature only."""
 
     def __init__(self, folder: str, seconds: float = 1.0, *more: int) -> None: ...
     def open(self) -> None: ...
 
 
 class Anything:
-    """Takes whatever comes."""
+    """Any options."""
 
     def __init__(self, **options: Any) -> None: ...
     def open(self) -> None: ...
 
 
 class Nothing:
-    """Takes no options."""
+    """No options."""
 
     def open(self) -> None: ...
 
 
 @dataclasses.dataclass
 class Named:
-    """Has an option that is called as the data set's own name is."""
+    """An option called `name`, like the key of the data set's name."""
 
     name: str = "inner"
     hook: Callable[[int], Nothing] | None = None
@@ -123,7 +123,7 @@ class Named:
 
 @dataclasses.dataclass
 class Untyped:
-    """Has a field of a type that no file can hold."""
+    """A field whose type no file can hold."""
 
     source: Nothing | None = None
     clips: int = 3
@@ -133,7 +133,7 @@ class Untyped:
 
 @dataclasses.dataclass
 class Unknown:
-    """Has a field of a type that is imported for type checkers only."""
+    """A field whose type is imported for type checkers only."""
 
     source: Fraction | None = None
     clips: int = 3
@@ -143,7 +143,7 @@ class Unknown:
 
 @dataclasses.dataclass
 class Dated:
-    """Has a field of a type that needs words of pydantic's own."""
+    """A field whose type only pydantic can describe."""
 
     day: datetime.date | None = None
 
@@ -151,7 +151,7 @@ class Dated:
 
 
 class Closed:
-    """Cannot be opened."""
+    """No method `open`."""
 
 
 OWN = __name__
@@ -265,7 +265,7 @@ def test_nothing_is_suggested_where_nothing_is_alike(text):
     assert len(keys_in(sentence)) == 1
 
 
-# ---- what is right ----
+# ---- valid files ----
 
 
 def test_the_demo_means_what_its_comments_say():
@@ -355,7 +355,7 @@ def test_every_default_is_written_out():
     assert values["search"]["scheduler"]["reduction_factor"] == 3
 
 
-# ---- what is wrong ----
+# ---- invalid files ----
 
 FUSIONS = ("concat, sum, film, gated", "package.module:factory")
 SAMPLERS = tuple(f"'{name}'" for name in ("tpe", "random", "grid", "qmc", "gp", "cmaes", "nsga2"))
@@ -514,7 +514,7 @@ def test_every_mistake_of_a_file_is_told_at_once_in_the_order_of_its_lines():
         ),
         ("space: {optimizer.lr: [1, .nan]}", 3, "space.optimizer.lr[1]", ["finite", "above 0", ".nan"]),
         ("space: {modulation.alpha: {low: 0, high: .inf}}", 3, "space.modulation.alpha.high", ["finite", ".inf"]),
-        # what stands alone wrongly
+        # single values
         ("trial: {schedule: {name: step}}", 3, "trial.schedule.milestones", ["`step`", "[]"]),
         ("trial: {schedule: {name: step, milestones: 3}}", 3, "trial.schedule.milestones", ["a list", 3]),
         ("trial: {accumulate: 65}", 3, "trial.accumulate", [1, "`batch_size`", 64, 65]),
@@ -537,7 +537,7 @@ def test_every_mistake_of_a_file_is_told_at_once_in_the_order_of_its_lines():
         ("search: {mode: up}", 3, "search.mode", ["'max'", "'min'", "list", "'up'"]),
         ("search: {metric: [a, b], mode: [max]}", 3, "search.mode", ["max", "min", "2 metrics", '["max"]']),
         ("tracking: {uri: 3}", 3, "tracking.uri", ["text", 3]),
-        # what depends on epochs that are no number
+        # what depends on invalid epochs
         *(
             (f"space: {{epochs: {epochs}}}\nsearch: {{budget: {{epochs: 9}}}}\nconfirm: {{seeds: 6}}", 3, key, facts)
             for epochs, key, facts in [("[]", "space.epochs", ["empty"]), ("[x]", "space.epochs[0]", ["'x'"])]

@@ -1,4 +1,4 @@
-"""What may stand in `search.first`, and each mistake of it, all at once, with its line."""
+"""`search.first`: valid entries, and all errors of invalid ones at once, with their lines."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_what_is_no_list_is_a_mistake(first):
     [(6, 0.5, None), (5, 0.5, "baseline"), (4, 0.5, "baseline"), (8, 0.75, "modulated"), (12, 0.75, None)],
 )
 def test_an_arm_needs_a_trial_for_each_configuration_that_is_decided(trials, share, arm):
-    """Of which there are three: the recipe and two others."""
+    """There are three configurations: the recipe and two others."""
     first = "search.first=[{fusion: sum}, {fusion: film}]"
     assignments = (first, f"search.trials={trials}", f"search.baseline_share={share}")
     if arm is None:
@@ -130,13 +130,13 @@ def test_an_arm_needs_a_trial_for_each_configuration_that_is_decided(trials, sha
 
 
 def test_fewer_trials_than_configurations_of_the_baseline_alone_are_no_mistake():
-    """Where two of them differ in their modulation, and so are one there."""
+    """Two configurations differ only in their modulation, so they are the same in the baseline."""
     first = "search.first=[{optimizer.lr: 0.1, modulation.end: 7}, {optimizer.lr: 0.1, modulation.end: 11}]"
     assert experiment(first, "search.trials=5", "search.baseline_share=0.4").search.trials == 5
 
 
 def test_a_file_with_nothing_to_search_has_no_trials_that_could_be_too_few():
-    """As that of a search which found the baseline to be the better: it names no method to compare with."""
+    """An exported baseline is such a file: it names no method to compare with."""
     for first in ("[]", "[{fusion: sum}, {fusion: film}]"):
         trial = "trial: {modulation: {method: none}}\nsearch: {trials: 2, first: " + first + "}\n"
         assert mistakes_in(f"name: x\ndataset: {{name: digits}}\n{trial}") == []
@@ -156,14 +156,14 @@ def test_the_command_tells_them_all_and_ends_with_two(tmp_path: Path, monkeypatc
 
 
 def test_an_entry_is_long_enough_for_every_window_of_the_space():
-    """With which its ablation may have to train."""
+    """Its ablation may have to train with any of these windows."""
     text = HEAD.replace("optimizer.lr: [0.1, 1]", "modulation.start: [0, 6]")
     tell(mistakes_in(f"{text}    - {{epochs: 6}}\n"), (8, "search.first[0].epochs", "above 6", 6))
     assert mistakes_in(f"{text}    - {{epochs: 7}}\n") == []
 
 
 def test_an_entry_that_makes_no_model_in_one_of_the_arms_is_told_before_anything_starts():
-    """The baseline could train it; in the modulated arm `none` is replaced, and there is nothing to balance."""
+    """The baseline could train it. In the modulated arm `none` is replaced, but one modality cannot be balanced."""
     entry = "{modalities: [audio], modulation.method: none}"
     done = search(DEMO, "--dry-run", f"search.first=[{entry}]")
     assert done.exit_code == 2

@@ -1,4 +1,4 @@
-"""Configurations and numbers in few words."""
+"""Short texts for configurations and numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a configuration lies in a space: all of a space's own are inside it, and the nearest is the nearest."""
+"""Placement of configurations: those of the space are inside it, and for others the nearest one is found."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_the_nearest_to_the_experiments_own_trial_is_inside(asked, arm):
 
 
 def test_a_value_that_optuna_added_up_from_steps_is_the_one_that_is_written():
-    """Both as a trial of before has it, and as a sampler suggests it: else one configuration would be tried twice."""
+    """The encoding of an earlier trial equals the sampler's own: otherwise a configuration could be tried twice."""
     alpha = 0.05 + 2 * 0.05
     assert alpha != 0.15
     placed = place(experiment(), {"modulation.alpha": alpha, "optimizer.lr": 0.1}, "modulated")
@@ -228,7 +228,7 @@ def test_what_lies_outside_is_told_path_by_path(changes, arm, facts):
 
 @pytest.mark.parametrize("arm", ARMS)
 def test_the_values_of_a_trial_are_those_of_a_file(arm: Arm):
-    """So that a configuration of another experiment can be placed: each path, lists where the trial has tuples."""
+    """A configuration of another experiment can be placed: every path has a value, with lists instead of tuples."""
     trial = experiment("trial.schedule={name: step, milestones: [3, 9]}").trial
     values = values_of(trial)
     assert values["schedule.milestones"] == [3, 9]

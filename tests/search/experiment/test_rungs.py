@@ -1,4 +1,4 @@
-"""After how many epochs trials are compared."""
+"""The epochs after which trials are compared."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_the_examples_in_the_documentation_hold():
         (50, 3, 12, [], []),
         (1, 2, 1, [], []),
         (3, 3, 12, [9], [3, 9, 10]),
-        (3, 3, 12, [2, 8, 11], [3, 9]),  # in the grace; a rung already; after the last epoch
+        (3, 3, 12, [2, 8, 11], [3, 9]),  # during the grace period; already a rung; after the last epoch
         (8, 3, 100, [70, 90], [8, 24, 71, 72, 91]),
     ],
 )

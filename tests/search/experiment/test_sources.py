@@ -1,4 +1,4 @@
-"""The trials that are decided before there is any result: the recipe, then those of `search.first`."""
+"""Trials that are decided before any result exists: the recipe, then `search.first`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_the_example_in_the_documentation_holds():
 
 
 def opened(arm: str, *first: str) -> list[tuple[Source, bool, Changes]]:
-    """An arm's openings: source, whether it is sampled, and changes."""
+    """Return an arm's openings: source, whether it is sampled, and changes."""
     found = openings(experiment(f"search.first=[{', '.join(first)}]", "search.trials=20"), arm)
     return [(opening.source, opening.internal is not None, opening.changes) for opening in found]
 
@@ -35,12 +35,12 @@ def opened(arm: str, *first: str) -> list[tuple[Source, bool, Changes]]:
     [
         ([], [], []),
         (["{fusion: sum, optimizer.lr: 0.1}"], [(True, SUM)], [(True, SUM)]),
-        (  # the recipe again, and what is the recipe in one arm
+        (  # the recipe again, and an entry that equals the recipe in one arm
             ["{}", "{optimizer.lr: 0.01}", "{optimizer.lr: 0.01, modulation.alpha: 1.0}"],
             [(False, {"optimizer.lr": 0.02}), (True, {"modulation.alpha": 1.0})],
             [(False, {"optimizer.lr": 0.02})],
         ),
-        (  # outside: a value, another setting, another method
+        (  # outside the space: by a value, by another setting, by another method
             [
                 "{fusion: film, optimizer.lr: 0.1}",
                 "{optimizer.lr: 0.1, batch_size: 16}",
@@ -57,12 +57,12 @@ def opened(arm: str, *first: str) -> list[tuple[Source, bool, Changes]]:
                 (True, {"optimizer.lr": 0.1}),
             ],
         ),
-        (  # one without modulation is modulated as the recipe is
+        (  # an entry without modulation takes the modulation of the recipe
             ["{optimizer.lr: 0.1, modulation.method: none}"],
             [(True, {"optimizer.lr": 0.1})],
             [(True, {"optimizer.lr": 0.1})],
         ),
-        (  # in the baseline the window makes no difference
+        (  # the window does not matter in the baseline
             ["{optimizer.lr: 0.1, modulation.start: 0}", "{optimizer.lr: 0.1, modulation.end: 7}"],
             [(True, {"optimizer.lr": 0.1, START: 0}), (True, {"optimizer.lr": 0.1, END: 7})],
             [(True, {"optimizer.lr": 0.1})],

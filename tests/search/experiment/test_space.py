@@ -1,4 +1,4 @@
-"""The space: what its entries mean, which are refused, and that nothing it holds is an invalid trial."""
+"""The space: the meaning of its entries, the refused ones, and that every configuration of it is valid."""
 
 from __future__ import annotations
 
@@ -382,7 +382,7 @@ _entries: dict[str, st.SearchStrategy[Any]] = {
 
 @st.composite
 def experiments(draw) -> Experiment:
-    """An experiment that `check` takes, over a trial with a window that may be anywhere."""
+    """Draw a valid experiment over a trial with any window."""
     chosen = draw(st.lists(st.sampled_from(sorted(_entries)), unique=True, min_size=1, max_size=5))
     start = draw(_epoch)
     values = {
@@ -462,7 +462,7 @@ def test_an_arm_counts_as_many_configurations_as_it_can_sample(experiment):
 
 
 def everything(dimension: Choice | Interval, distribution: BaseDistribution, path: str) -> set[str]:
-    """Every value that a dimension can take."""
+    """Return every value that a dimension can take."""
     if isinstance(distribution, CategoricalDistribution):
         internal: list[Any] = list(distribution.choices)
     else:

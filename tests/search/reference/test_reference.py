@@ -1,4 +1,4 @@
-"""The page of all keys and the JSON schema for editors: made of the code, complete, and in agreement with the check."""
+"""docs/keys.md and the JSON schema: generated from the code, complete, and consistent with the check of files."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def key_of(path: str) -> Key:
     ],
 )
 def test_a_key_says_what_it_takes_and_its_default(path, facts, default):
-    """In which words is seen in docs/keys.md."""
+    """Only facts are tested here; docs/keys.md shows the wording."""
     tells(key_of(path).takes, *facts)
     assert key_of(path).default == default
 
