@@ -10,10 +10,11 @@ from dataclasses import astuple
 import torch
 
 from ogmge import fit
-from ogmge.config import ConfigError
+from ogmge.config import ConfigError, Problem
 from search.experiment.arms import ARMS
 from search.experiment.dimensions import METHOD, Changes
 from search.experiment.formatting import label
+from search.experiment.messages import format_setting
 from search.experiment.placement import place
 from search.experiment.schema import Experiment, ExperimentError
 from search.experiment.sources import opening_notes
@@ -50,6 +51,19 @@ def _metric_problems(experiment: Experiment, data: fit.Data) -> list[str]:
     return problems
 
 
+def _key(experiment: Experiment, changes: Changes, problem: Problem) -> str:
+    """Return the key of the file that a faulty value comes from: one of `space`, `search.first` or `trial`."""
+    parts = [path for path, value in changes.items() if path.startswith(f"{problem.path}.") and value == problem.got]
+    for path in (problem.path, *parts):
+        entry = experiment.space.get(path)
+        if path in changes and isinstance(entry, list) and changes[path] in entry:
+            return f"space.{path}"
+        for number, first in enumerate(experiment.search.first):
+            if path in first and path in changes and first[path] == changes[path]:
+                return f"search.first[{number}].{path}"
+    return f"trial.{problem.path}"
+
+
 def _variants(experiment: Experiment) -> Iterator[Changes]:
     """Yield the trial itself, the trial with each choice that changes its model, and the entries of `search.first`."""
     base: Changes = {METHOD: methods(experiment.space, experiment.trial)[0]} if experiment.space else {}
@@ -70,7 +84,10 @@ def _find_problems(experiment: Experiment, changes: Changes, data: fit.Data) -> 
     try:
         fit.start(config, data, torch.device("cpu"))
     except ConfigError as error:
-        return [f"`trial.{p.path}` must be {p.expected}, but got {p.got!r}" for p in error.problems]
+        return [
+            f"`{_key(experiment, changes, p)}` must be {p.expected}, but got {format_setting(p.got)}"
+            for p in error.problems
+        ]
     except ValueError as error:
         return [f"`trial.modulation`: {error}"]
     return []

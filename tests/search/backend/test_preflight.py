@@ -92,14 +92,15 @@ VECTORS = data(left=(6,), right=(4,))
     ("assignments", "on", "facts"),
     [
         (("trial.encoder=torchvision:resnet0",), IMAGES, ["`trial.encoder`", "[1, 8, 8]", "'resnet0'"]),
-        (("space.encoder=[small_conv,'torchvision:resnet0']",), IMAGES, ["`trial.encoder`", "[1, 8, 8]", "'resnet0'"]),
+        (("space.encoder=[small_conv,'torchvision:resnet0']",), IMAGES, ["`space.encoder`", "[1, 8, 8]", "'resnet0'"]),
         (
             ("trial.encoder={audio: small_conv, visual: small_conv}", "space.encoder.visual=['torchvision:resnet0']"),
             IMAGES,
-            ["`trial.encoder`", "[3, 8, 8]", "'resnet0'"],
+            ["`space.encoder.visual`", "[3, 8, 8]", "'resnet0'"],
         ),
         (("space.weights=[null,/no/such/file.pt]",), IMAGES, ["`trial.encoder`", "/no/such/file.pt", "No such file"]),
-        (("space.fusion=[concat,'no.such:head']",), IMAGES, ["`trial.fusion`", "'no'", "'no.such:head'"]),
+        (("space.fusion=[concat,'no.such:head']",), IMAGES, ["`space.fusion`", "'no'", "'no.such:head'"]),
+        (("search.first=[{fusion: 'no.such:head'}]",), IMAGES, ["`search.first[0].fusion`", "'no'", "'no.such:head'"]),
         (("space={}", "trial.fusion=film", *ALONE), IMAGES, ["`trial.fusion`", "concat or sum", "'film'"]),
         ((), VECTORS, ["`trial.encoder`", "[6]", "`mlp`", "'small_conv'"]),
     ],
@@ -131,7 +132,7 @@ def test_a_modulation_that_would_find_nothing_is_named_though_the_trial_itself_b
 def test_all_that_is_wrong_is_said_at_once_and_each_thing_once():
     for encoder, keys in (
         ("trial.encoder=torchvision:resnet0", ["`search.metric`", "`trial.encoder`"]),
-        ("space.encoder=[mlp,small_conv]", ["`search.metric`", "`trial.fusion`", "`trial.modulation`"]),
+        ("space.encoder=[mlp,small_conv]", ["`search.metric`", "`space.fusion`", "`trial.modulation`"]),
     ):
         said = problems("search.metric=x", "space.fusion=[concat,'no.such:head']", encoder)
         for sentence, key in zip(said, keys, strict=True):
@@ -164,13 +165,21 @@ KNOWN = ["`trial.modalities`", "audio, visual"]
 @pytest.mark.parametrize(
     ("assignments", "on", "facts"),
     [
-        (("trial.modalities=[audio]",), IMAGES, [[*ONE, "['audio']"]]),
-        (("space={}", "trial.modalities=[audio]"), IMAGES, [[*ONE, "['audio']"]]),
-        (("space={}",), data(audio=(1, 8, 8)), [[*ONE, "['audio']"]]),
-        (("space.modalities=[null,[audio],[visual]]",), IMAGES, [[*ONE, f"['{name}']"] for name in IMAGES.shapes]),
-        (("trial.modalities=[audio,smell]",), IMAGES, [[*KNOWN, "['audio', 'smell']"]]),
-        (("space.modalities=[[audio,smell],null]",), IMAGES, [[*KNOWN, "['audio', 'smell']"]]),
-        (("space={}", "trial.modalities=[smell]"), IMAGES, [[*KNOWN, "['smell']"], [*ONE, "['smell']"]]),
+        (("trial.modalities=[audio]",), IMAGES, [[*ONE, '["audio"]']]),
+        (("space={}", "trial.modalities=[audio]"), IMAGES, [[*ONE, '["audio"]']]),
+        (("space={}",), data(audio=(1, 8, 8)), [[*ONE, '["audio"]']]),
+        (
+            ("space.modalities=[null,[audio],[visual]]",),
+            IMAGES,
+            [["`space.modalities`", *ONE[1:], f'["{name}"]'] for name in IMAGES.shapes],
+        ),
+        (("trial.modalities=[audio,smell]",), IMAGES, [[*KNOWN, '["audio", "smell"]']]),
+        (
+            ("space.modalities=[[audio,smell],null]",),
+            IMAGES,
+            [["`space.modalities`", *KNOWN[1:], '["audio", "smell"]']],
+        ),
+        (("space={}", "trial.modalities=[smell]"), IMAGES, [[*KNOWN, '["smell"]'], [*ONE, '["smell"]']]),
         (
             ("space={}", *ALONE, "search.metric=val/accuracy/visual"),
             IMAGES,
@@ -179,7 +188,7 @@ KNOWN = ["`trial.modalities`", "audio, visual"]
         (
             ("space={}", *ALONE, "trial.encoder={audio: small_conv, smell: mlp}"),
             IMAGES,
-            [["`trial.encoder`", "audio", "visual", "{'audio': 'small_conv', 'smell': 'mlp'}"]],
+            [["`trial.encoder`", "audio", "visual", '{"audio": "small_conv", "smell": "mlp"}']],
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""A dry run measures real trials, estimates the cost of a search, and leaves no files."""
+"""A dry run measures real trials, says what a search takes, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ SMALL = [*QUICK, "trial.encoder=mlp", "trial.modulation.parameters=all", "space.
 
 @pytest.fixture(autouse=True)
 def threads() -> Iterator[None]:
-    """Restore the number of threads: a dry run sets it to that of a trial."""
+    """A dry run takes as many threads as a trial would."""
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
 
 
 def rows(text: str) -> dict[str, list[str]]:
-    """Return the cells of the table by the name of their row."""
+    """The table's cells by the name of their row."""
     cells = [re.split(r"\s{3,}", line.strip()) for line in text.splitlines()]
     return {name: rest for name, *rest in cells if rest}
 
@@ -64,7 +64,7 @@ def test_the_demo_is_planned_and_nothing_is_started(tmp_path, monkeypatch):
     tells(arms, "3 modulated")
     at_most, expected = map(int, found["epochs"])
     assert at_most == 24
-    assert 14 <= expected <= 24  # with a grace of 1, two trials of an arm stop at the first rung, or none
+    assert 14 <= expected <= 24  # grace of 1: two of an arm stopped at once, or none
     assert found["at once"][0].isdecimal()
     assert {"wall time", "checkpoints", "MLflow"} < set(found)
     assert any("memory" in name for name in found)
@@ -72,8 +72,8 @@ def test_the_demo_is_planned_and_nothing_is_started(tmp_path, monkeypatch):
     assert found["budget"] == ["2 hours"]
     tells(result.stdout, "estimates", "2 configurations", "fusion=concat; fusion=gated")
     said = " ".join(result.stdout.split())
-    assert re.search(r"\d+ training steps? and \d+ validation steps?", said)
-    assert not re.search(r"\d times", said)  # the slowdown of simultaneous trials is not measured
+    assert re.search(r"\d+ steps", said)
+    assert not re.search(r"\d times", said)  # what trials at once cost each other is not measured
     tells(result.stdout, f"uv run run_search.py {DEMO}")
     assert list(tmp_path.iterdir()) == []
 
@@ -132,14 +132,14 @@ def test_cores_that_are_to_be_measured_are_measured_as_the_search_does(tmp_path,
     at_once, room = rows(result.stdout)["at once"]
     assert at_once == "2"
     tells(room, "1 of 2 CPUs")
-    tells(result.stdout, "1.2 times")  # duration of an epoch: 2 x 25 / 40
+    tells(result.stdout, "1.2 times")  # as long an epoch: 2 x 25 / 40
 
 
 # ---- what is measured ----
 
 
 def test_a_measurement_is_of_the_trial_that_the_search_runs(tmp_path):
-    """The estimated sizes of checkpoints and numbers of metrics equal those of a real trial."""
+    """Checkpoints of the size, and as many values, as a trial of the search leaves."""
     experiment = load(Path(DEMO), [*SMALL, "trial.epochs=2", "trial.schedule.milestones=[1]"])
     data = open_data(experiment.dataset)
     found = step_cost.measure(experiment.trial, data, sizes_of(data), Objective(), torch.device("cpu"))

@@ -167,4 +167,4 @@ def test_an_entry_that_makes_no_model_in_one_of_the_arms_is_told_before_anything
     entry = "{modalities: [audio], modulation.method: none}"
     done = search(DEMO, "--dry-run", f"search.first=[{entry}]")
     assert done.exit_code == 2
-    tells(done.output, "`trial.modalities`", "audio")
+    tells(done.output, "`search.first[0].modalities`", "audio")
