@@ -354,7 +354,7 @@ def test_a_budget_that_the_confirmation_would_use_up_is_a_mistake():
     with pytest.raises(ExperimentError) as refused:
         experiment("search.budget.epochs=60", "confirm.seeds=4")
     (sentence,) = refused.value.sentences
-    tells(sentence, "`search.budget.epochs`", "12 x 5 = 60", "got 60", "command line")
+    tells(sentence, "`search.budget.epochs`", "12 trainings x 5 epochs = 60", "got 60", "command line")
     assert experiment("search.budget.epochs=61", "confirm.seeds=4").confirm.seeds == 4
 
 

@@ -330,7 +330,7 @@ def test_the_same_search_by_another_name_is_a_mistake(runs, other):
 def test_the_same_name_twice_is_a_mistake_of_the_file():
     with pytest.raises(ExperimentError) as error:
         experiment("search.learn_from=[a, b, a]")
-    tells(error.value, "`search.learn_from`", "['a', 'b', 'a']")
+    tells(error.value, "`search.learn_from`", '["a", "b", "a"]')
 
 
 @pytest.mark.parametrize("sampler", ["random", "grid", "qmc"])
