@@ -65,12 +65,11 @@ def _rung_faults(experiment: Experiment) -> list[Fault]:
         text = f"applies to asha only, but `search.scheduler.name` is {how.name}: remove it, or use asha"
         return [((*place, option), text) for option in given]
     if how.rungs is not None and how.rungs[-1] >= longest:
-        expected = f"below {longest}, the epochs of the longest trial"
+        expected = f"less than the {longest} epochs of the longest trial"
         return [((*place, "rungs"), f"must be {expected}, but got {list(how.rungs)}")]
     rungs = rungs_of(experiment)
     if how.brackets > max(1, len(rungs)):
-        there = f"{count(len(rungs), 'rung')}" + (f" (after {', '.join(map(str, rungs))} epochs)" if rungs else "")
-        text = f"must be at most {max(1, len(rungs))}, but got {how.brackets}: with {there},"
+        text = f"must be at most {max(1, len(rungs))}, but got {how.brackets}: with the rungs {list(rungs)},"
         return [((*place, "brackets"), f"{text} a further bracket would compare no trials")]
     return []
 
