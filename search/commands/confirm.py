@@ -39,6 +39,7 @@ from search.tuner.search_policy import SearchPolicy
 from search.tuner.tuner import Tuner
 from search.verdict.confirm_policy import SEED, ConfirmPolicy, tags_of, title
 from search.verdict.evidence import Evidence, EvidenceError, TestScores, measures, read_evidence, write_evidence
+from search.verdict.next_step import Confirmed, after_verdict
 from search.verdict.plan import UNTIL_CLEAR, Plan, read_plan, write_plan
 from search.verdict.results import Weights, evidence_of, trials_of, verdict_of
 from search.verdict.seeds import fresh_seeds
@@ -216,8 +217,11 @@ def confirm(searched: SearchSummary, console: Console, ask: Ask, *, limited: boo
                     _leave(searched, evidence, ending)
             ending.leave_report(folder, more=False)
     if evidence is not None:
-        print_verdict(console, policy, evidence.verdict, evidence.test, time.monotonic() - began)
-        print_files(console, folder, experiment, found=True)
+        pairs, is_test_read = policy.pairs, evidence.test is not None
+        done = Confirmed(experiment, folder, evidence.verdict, pairs.planned, pairs.failures, is_test_read)
+        step = after_verdict(done)
+        print_verdict(console, policy, evidence.verdict, evidence.test, time.monotonic() - began, step)
+        print_files(console, folder, experiment, step, found=True)
     for missing in ending.lacks:
         print_note(console, missing)
     failure = None if evidence else failure_of(tuner) or "no pair of trainings finished with a result"

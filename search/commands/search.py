@@ -39,6 +39,7 @@ from search.tracking.trial_runs import Results
 from search.tuner.search_policy import SearchPolicy
 from search.tuner.tuner import Tuner
 from search.verdict.evidence import EvidenceError
+from search.verdict.next_step import after_search
 
 log = logging.getLogger(__name__)
 
@@ -106,15 +107,17 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
                 finally:
                     _leave_answer(tuner, folder, ending)
         outcome, best = _outcome(tuner), answer.bests(tuner.record, experiment.search.objective)
+        goes_on = outcome.is_confirmable and experiment.confirm is not None
+        step = None if goes_on else after_search(experiment, folder, best)
         if outcome.complete:
-            print_summary(console, tuner, best, _lead(experiment, weights, best), time.monotonic() - began)
+            print_summary(console, tuner, best, _lead(experiment, weights, best), time.monotonic() - began, step)
         for missing in ending.lacks:
             print_note(console, missing)
-        if outcome.is_confirmable and experiment.confirm is not None:
+        if goes_on:
             searched = SearchSummary(experiment, folder, identity, data, tuner.record)
             return replace(outcome, confirmed=confirm(searched, console, Ask(), limited=True))
         if outcome.complete:
-            print_files(console, folder, experiment, found=bool(best))
+            print_files(console, folder, experiment, step, found=bool(best))
         return outcome
 
 

@@ -1,4 +1,4 @@
-"""An evaluation on the screen: in all, and the few classes that say most."""
+"""An evaluation on the screen: the totals, and the classes that stand out."""
 
 from __future__ import annotations
 
@@ -7,25 +7,24 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 from torch import Tensor
 
+from datasets.index.list_files import count
 from ogmge.evaluation import Scores, rank_classes
-from search.console.notes import print_line, print_note
+from search.console.notes import print_line, print_note, print_paragraph
+from search.console.tables import add_row, plain_table
 from search.experiment.formatting import format_difference, format_value, percent
 from search.models.evaluation import ModelEvaluation, Result
 
-TOP = 5  # classes named of each kind
+TOP = 5  # classes of each kind that are named
 FILES = {"everything": "evaluation.json", "by class": "classes.csv", "confusions": "confusions.csv"}
 
 
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """Return a table whose first column, of names, is grey."""
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
-    for heading in headings:
-        table.add_column(Text(heading), overflow="fold")
-    for name, *cells in rows:
-        table.add_row(Text(name, style="dim"), *map(Text, cells))
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], names: Sequence[int] = (0,)) -> Table:
+    """Return a table of some rows, with columns of names that may be wrapped between words."""
+    table = plain_table(headings, names=names)
+    for row in rows:
+        add_row(table, row)
     return table
 
 
@@ -34,7 +33,7 @@ def _views(which: ModelEvaluation) -> list[str]:
 
 
 def totals_table(result: Result) -> Table:
-    """Return what each view of the model reaches."""
+    """Return the scores of the fused output and of each modality alone."""
     views = result.of.found.views
     metrics = ("accuracy", "macro_accuracy", "mean_average_precision", "calibration_error")
     names = [metric.replace("_", " ") for metric in metrics]
@@ -43,7 +42,7 @@ def totals_table(result: Result) -> Table:
 
 
 def hardest_table(result: Result) -> Table:
-    """Return the classes of which least is right."""
+    """Return the classes with the lowest accuracy."""
     found = result.of.found
     lowest = [k for k, _ in rank_classes(-found.fused.class_accuracy)][:TOP]
     rows = [
@@ -55,47 +54,62 @@ def hardest_table(result: Result) -> Table:
         ]
         for k in lowest
     ]
-    return _table(["lowest", "examples", *_views(result.of), "AP"], rows)
+    return _table(["lowest accuracy", "examples", "fused", *found.unimodal, "AP"], rows)
 
 
 def confusions_table(result: Result) -> Table:
     """Return the most frequent confusions."""
     names = result.classes
-    rows = [[names[i], names[j], f"{count:,}"] for i, j, count in result.of.found.confusions()[:TOP]]
-    return _table(["confused", "with", "examples"], rows)
+    rows = [[names[i], names[j], f"{number:,}"] for i, j, number in result.of.found.confusions()[:TOP]]
+    return _table(["true class", "predicted", "examples"], rows, names=[0, 1])
 
 
 def leads_table(result: Result) -> Table:
-    """Return the classes that each modality alone answers best."""
+    """Return the classes in which each modality alone is better than the others."""
     rows = []
     for name, led in result.of.found.leaders().items():
-        first = "\n".join(f"{result.classes[k]} {format_difference('accuracy', margin)}" for k, margin in led[:TOP])
+        first = "\n".join(
+            f"{result.classes[k]} {format_difference('accuracy', margin, unit=False)}" for k, margin in led[:TOP]
+        )
         rows.append([name, f"{len(led)} of {len(result.classes) - len(result.empty)}", first])
-    return _table(["alone", "leads in", "furthest ahead"], rows)
+    return _table(["alone", "best in", "largest leads, points"], rows, names=[0, 2])
 
 
 def against_table(result: Result) -> Table:
-    """Return both models, and the classes between which they differ most."""
+    """Return the accuracy of both models, and the difference between them."""
+    rows = [
+        [
+            name,
+            percent(one.accuracy),
+            percent(other.accuracy),
+            format_difference("accuracy", one.accuracy - other.accuracy),
+        ]
+        for name, one, other, _ in _comparisons(result)
+    ]
+    return _table(["accuracy", "this", "against", "difference"], rows)
+
+
+def changes_table(result: Result) -> Table:
+    """Return the classes in which the two models differ most."""
+    rows = [[name, _most(result, change), _most(result, -change, sign=-1)] for name, *_, change in _comparisons(result)]
+    return _table(["points", "gained most", "lost most"], rows, names=[0, 1, 2])
+
+
+def _comparisons(result: Result) -> list[tuple[str, Scores, Scores, Tensor]]:
+    """Return for each view its name, the scores of both models, and by how much each class changed."""
     assert result.against is not None
     fused, unimodal = result.changes()
     one, other = result.of.found, result.against.found
-    changes = [("fused", one.fused, other.fused, fused)]
-    changes += [
-        (f"{name} alone", one.unimodal[name], other.unimodal[name], change) for name, change in unimodal.items()
-    ]
-    rows = [_comparison(result, *each) for each in changes]
-    return _table(["accuracy", "this", "against", "difference", "gained most", "lost most"], rows)
+    alone = [(f"{name} alone", one.unimodal[name], other.unimodal[name], unimodal[name]) for name in unimodal]
+    return [("fused", one.fused, other.fused, fused), *alone]
 
 
-def _comparison(result: Result, name: str, one: Scores, other: Scores, change: Tensor) -> list[str]:
-    def most(values: Tensor) -> str:
-        first = [k for k, value in rank_classes(values) if value > 0][:TOP]
-        return "\n".join(
-            f"{result.classes[k]} {format_difference('accuracy', float(change[k]), unit=False)}" for k in first
-        )
-
-    difference = format_difference("accuracy", one.accuracy - other.accuracy)
-    return [name, percent(one.accuracy), percent(other.accuracy), difference, most(change), most(-change)]
+def _most(result: Result, change: Tensor, sign: int = 1) -> str:
+    """Return the classes that changed most upwards, a line each, with the change times a sign."""
+    first = [(k, value) for k, value in rank_classes(change) if value > 0][:TOP]
+    return "\n".join(
+        f"{result.classes[k]} {format_difference('accuracy', sign * value, unit=False)}" for k, value in first
+    )
 
 
 def _title(which: ModelEvaluation) -> str:
@@ -104,7 +118,7 @@ def _title(which: ModelEvaluation) -> str:
 
 
 def _tables(result: Result) -> Iterator[Table]:
-    """Give the tables of the model that say something."""
+    """Give the tables of the model that have something to show."""
     found = result.of.found
     yield totals_table(result)
     yield hardest_table(result)
@@ -115,23 +129,28 @@ def _tables(result: Result) -> Iterator[Table]:
 
 
 def _notes(result: Result) -> Iterator[str]:
-    """Give what to bear in mind, first the classes without an example."""
+    """Give the notes, first that on classes without an example."""
     empty = result.empty
     if empty:
         names = ", ".join(empty[:TOP]) + (", …" if len(empty) > TOP else "")
-        yield f"{len(empty)} of {len(result.classes)} classes have no example ({names}): means leave them out"
+        have = "class has" if len(empty) == 1 else "classes have"
+        yield f"{len(empty)} of {len(result.classes)} {have} no example ({names}); means are over the other classes"
     yield from result.notes
 
 
 def print_result(console: Console, result: Result, folder: Path) -> None:
-    """Print what matters; the rest is in the files."""
-    examples = f"{result.of.found.examples:,} examples, {len(result.classes)} classes"
-    print_line(console, f"\n{_title(result.of)}: {result.split} split, {examples}\n")
+    """Print the main results and where the files with all of them are."""
+    examples = f"{count(result.of.found.examples, 'example')}, {len(result.classes)} classes"
+    console.print()
+    print_paragraph(console, f"{_title(result.of)}: {result.split} split, {examples}")
+    console.print()
     for table in _tables(result):
         console.print(table, "")
     if result.against is not None:
-        print_line(console, f"against {_title(result.against)}\n")
+        print_paragraph(console, f"against {_title(result.against)}")
+        console.print()
         console.print(against_table(result), "")
+        console.print(changes_table(result), "")
     for note in _notes(result):
         print_note(console, note)
     for what, name in FILES.items():

@@ -1,7 +1,9 @@
-"""Plain lines, and notes: what is said beside the answer."""
+"""Lines, paragraphs and notes on the screen."""
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,24 +12,64 @@ from rich.console import Console
 from rich.text import Text
 
 from search.backend.notices import collect_notices
+from search.verdict.next_step import NextStep
+
+NO_BREAK = "\N{NO-BREAK SPACE}"
+# spaces that no line ends at: 82.4 ± 0.9 %, 2.0 points, p = 0.031, 2 h 02 min
+GLUE = re.compile(
+    r"(?<=\d) (?=%|(?:points?|seeds?|h|min|s)\b)|(?<=\bh) (?=\d)|(?<=\bmin) (?=\d)"
+    r"|(?<=±) | (?=±)|(?<=\bp) (?==)|(?<=\bp =) "
+)
 
 
 def print_note(console: Console, text: str) -> None:
-    """Print a note, whose lines are not wrapped."""
+    """Print a note without wrapping its lines."""
     console.print(Text(f"note: {text}", style="yellow"), soft_wrap=True)
 
 
-def print_line(console: Console, text: str) -> None:
-    """Print a text as it is: nothing in it is markup, and its lines are not wrapped."""
-    console.print(Text(text), soft_wrap=True)
+def print_line(console: Console, text: str, style: str = "") -> None:
+    """Print a text as written: no markup, no wrapping."""
+    console.print(Text(text, style=style), soft_wrap=True)
+
+
+def print_paragraph(console: Console, text: str, style: str = "") -> None:
+    """Print a paragraph, wrapped to the screen; a number stays with its unit."""
+    for line in wrap(text, console.width):
+        print_line(console, line, style)
+
+
+def print_step(console: Console, step: NextStep) -> None:
+    """Print what to do next, the command on a line of its own."""
+    print_paragraph(console, step.text, "bold")
+    if step.command is not None:
+        print_line(console, f"\n    {step.command}")
+
+
+def wrap(text: str, width: int, indent: str = "", *, fold: bool = False) -> list[str]:
+    """Wrap a text between words; a number stays with its unit.
+
+    Args:
+        text: without line breaks.
+        width: of a line, in columns.
+        indent: begins every line.
+        fold: whether words longer than a line are broken too. Otherwise they stay whole, such as a path to copy.
+
+    >>> wrap("82.4 ± 0.9 % of all", 14)
+    ['82.4 ± 0.9 %', 'of all']
+    """
+    glued = GLUE.sub(NO_BREAK, text)
+    lines = textwrap.wrap(
+        glued, width, initial_indent=indent, subsequent_indent=indent, break_long_words=fold, break_on_hyphens=False
+    )
+    return [line.replace(NO_BREAK, " ") for line in lines]
 
 
 @contextmanager
 def notes_at_the_end(console: Console) -> Iterator[None]:
-    """Keep the warnings that come meanwhile, and print each once, with how often it came."""
+    """Collect the warnings given inside, and print each once at the end, with how often it was given."""
     with collect_notices() as notices:
         try:
             yield
         finally:
-            for text, count in Counter(notices.take()).items():
-                print_note(console, f"{text} ({count} times)" if count > 1 else text)
+            for text, times in Counter(notices.take()).items():
+                print_note(console, f"{text} ({times} times)" if times > 1 else text)

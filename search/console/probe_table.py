@@ -8,6 +8,8 @@ from functools import partial
 from rich.table import Table
 from rich.text import Text
 
+from datasets.index.list_files import count
+from search.console.tables import plain_table
 from search.experiment.formatting import format_difference, percent
 from search.models.linear_probe import Encoder, Report, Row
 
@@ -17,15 +19,15 @@ def _line(title: str, cells: Sequence[str]) -> list[Text]:
 
 
 def _cells(row: Row, names: Sequence[str], cell: Callable[[str, Encoder], str]) -> list[str]:
-    """Return a cell for each modality that the row has, and a dash for the others."""
+    """Return a cell for each modality, a dash where the row lacks it."""
     return [cell(name, row.encoders[name]) if name in row.encoders else "-" for name in names]
 
 
 def _probe_lead(other: Row, name: str, encoder: Encoder) -> str:
-    """Return how far a probe is ahead of that of the encoder that was trained alone."""
+    """Return the accuracy of a probe, minus that of the encoder trained alone, in points."""
     if name not in other.encoders:
         return "-"
-    return format_difference("accuracy", encoder.probe.value - other.encoders[name].probe.value)
+    return format_difference("accuracy", encoder.probe.value - other.encoders[name].probe.value, unit=False)
 
 
 def _add_model(shown: Table, row: Row, names: Sequence[str], alone: Row | None) -> None:
@@ -36,16 +38,14 @@ def _add_model(shown: Table, row: Row, names: Sequence[str], alone: Row | None) 
     shown.add_row(*_line("  its own head", [*heads, percent(row.fused.value) if row.fused else ""]), style="dim")
     if alone is not None and row is not alone:
         leads = _cells(row, names, partial(_probe_lead, alone))
-        shown.add_row(*_line("  probe, less that trained alone", [*leads, ""]))
+        shown.add_row(*_line("  vs trained alone, points", [*leads, ""]))
 
 
 def table(report: Report) -> Table:
     """Return a block of lines for each model, with a column for each modality."""
     names = report.modalities
-    shown = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
-    shown.add_column(Text(f"{report.split}, {report.examples} examples"), overflow="fold")
-    for heading in (*names, "all together"):
-        shown.add_column(Text(heading), justify="right", no_wrap=True)
+    headings = [f"{report.split}, {count(report.examples, 'example')}", *names, "all together"]
+    shown = plain_table(headings, names=[0], right=range(1, len(headings)))
     for row in report.rows:
         _add_model(shown, row, names, report.alone)
     shown.add_row(*_line("most frequent class", [percent(report.chance)] * len(names)), style="dim")

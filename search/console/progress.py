@@ -1,4 +1,4 @@
-"""What a person sees while a search runs: a live table on a terminal, plain lines elsewhere."""
+"""The progress of a search: a live table on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -10,30 +10,35 @@ from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
+from datasets.index.list_files import count
+from search.console.notes import wrap
+from search.console.tables import DetailTable
 from search.experiment.formatting import duration, format_value, label, modalities, modalities_in, percent
 from search.run.best import bests
 from search.run.budget import remaining
 from search.run.journal import Status, TrialRecord
 from search.tuner.tuner import Tuner
 
-ENOUGH = 4  # trials that have ended, to say how long the others will take
-QUIET_S = 60.0  # after so long without a line a log gets one
+ENOUGH = 4  # ended trials, to estimate how long the others will take
+QUIET_S = 60.0  # without a line, after which a log gets one
+WIDE = 120  # columns of a terminal that shows a trial's settings beside its numbers
+FEWEST_ROWS = 8
+SEPARATOR = "   "  # between counts
 WORDS: dict[Status, str] = {"finished": "finished", "stopped": "stopped early", "failed": "failed"}
 
 
 @dataclass(frozen=True)
 class View:
-    """What is said of a tuner.
+    """What is shown of a tuner.
 
     Args:
-        name: of all of it.
-        noun: what it runs, in the plural.
-        what: a trial is, in a line.
-        bests: so far, in lines.
-        unspent: what remains of the budget: how much, of which unit.
+        name: title of the whole.
+        noun: what it runs, such as "trial".
+        what: describes a trial in a line.
+        bests: gives lines with the best results so far.
+        unspent: gives what remains of the budget: amount and unit.
     """
 
     name: str
@@ -44,12 +49,12 @@ class View:
 
 
 def describe(trial: TrialRecord) -> str:
-    """A trial's settings, and where they come from, in a line."""
+    """Return a trial's settings and their source."""
     return label(trial.changes) if trial.source is None else f"{label(trial.changes)} ({trial.source})"
 
 
 def of_search(tuner: Tuner) -> View:
-    """Of a search: the best of each arm."""
+    """Return how a search in progress is shown: with the best trial of each arm."""
     objective = tuner.experiment.search.objective
 
     def best_lines() -> list[str]:
@@ -62,17 +67,17 @@ def of_search(tuner: Tuner) -> View:
     def unspent() -> list[tuple[float, str]]:
         return remaining(tuner.experiment.search.budget, tuner.record.spent)
 
-    return View(tuner.experiment.name, "trials", describe, best_lines, unspent)
+    return View(tuner.experiment.name, "trial", describe, best_lines, unspent)
 
 
 class Progress:
-    """A callback of a tuner that shows it; a context manager for the time it does.
+    """A tuner's callback that shows its progress while it is entered as a context.
 
     Args:
-        tuner: what is shown.
-        view: how.
-        console: where.
-        at_once: how many trials run at the same time.
+        tuner: runs the trials.
+        view: what is shown of them.
+        console: the screen.
+        at_once: number of trials that run at the same time.
     """
 
     def __init__(self, tuner: Tuner, view: View, console: Console, at_once: int) -> None:
@@ -95,67 +100,84 @@ class Progress:
             self._live.__exit__(kind, error, trace)
 
     def on_start(self, trial: TrialRecord) -> None:
-        """Nothing: the live table shows what runs."""
+        """Do nothing: the live table shows what runs."""
 
     def on_report(self, trial: TrialRecord) -> None:
-        """The counts now and then, where nothing is live and no trial has ended for long."""
+        """Print the counts where there is no live table and no line was printed for a minute."""
         if self._live is None and time.monotonic() - self._said >= QUIET_S:
-            self._say(self._counts())
+            self._say(SEPARATOR.join(self._counts()))
 
     def on_end(self, trial: TrialRecord) -> None:
-        """A line, where nothing is live."""
+        """Print a line where there is no live table."""
         if self._live is None:
             what = WORDS[trial.status] + (f" ({trial.reason})" if trial.status == "failed" else "")
-            count = self._tuner.record.over_count
-            line = Text(
-                f"[{count}/{self._tuner.policy.total}] {trial.arm} {trial.number}: {self._view.what(trial)}: "
-                f"{what} after {len(trial.epochs)} epochs, {self._metric} {format_value(self._metric, trial.best)}"
+            ended, epochs = self._tuner.record.over_count, count(len(trial.epochs), "epoch")
+            self._say(
+                f"[{ended}/{self._tuner.policy.total}] {trial.arm} {trial.number}: {self._view.what(trial)}: "
+                f"{what} after {epochs}, {self._metric} {format_value(self._metric, trial.best)}"
             )
-            self._say(line)
 
-    def _say(self, line: Text) -> None:
+    def _say(self, line: str) -> None:
         self._said = time.monotonic()
-        self._console.print(line, soft_wrap=True)
+        self._console.print(Text(line), soft_wrap=True)
 
     # ---- the live table ----
 
     def table(self) -> RenderableType:
-        """Counts, the trials that run, and the best of each arm."""
-        trials = list(self._tuner.record.trials.values())
-        running = [t for t in trials if t.status == "running"]
-        parts: list[RenderableType] = [self._counts()]
-        parts.append(self._running(running) if running else Text("  starting workers …", style="dim"))
-        parts += [Text(f"  {line}") for line in self._view.bests()]
+        """Return the counts, the trials that run, and the best of each arm."""
+        running = [t for t in self._tuner.record if t.status == "running"]
+        parts: list[RenderableType] = [Text("\n".join(self._head()))]
+        if running:
+            parts.append(self._running(running))
+        elif not self._tuner.complete:
+            parts.append(Text("  starting workers …", style="dim"))
+        for line in self._view.bests():
+            first, *more = wrap(line, self._console.width - 4, fold=True)
+            parts.append(Text("\n".join([f"  {first}", *(f"    {rest}" for rest in more)])))
         return Group(*parts)
 
-    def _counts(self) -> Text:
-        """How many trials there are and how they ended, what was spent, and what remains, in a line."""
-        parts = [self._trial_counts(), *self._spending(), duration(time.monotonic() - self._began)]
-        text = Text.assemble((self._view.name, "bold"), f"  {'   '.join(parts)}")
+    def _head(self) -> list[str]:
+        """Return the counts in lines, which are broken between two of them only."""
+        first, *others = self._counts()
+        lines = [first]
+        for part in others:
+            longer = f"{lines[-1]}{SEPARATOR}{part}"
+            if len(longer) <= self._console.width:
+                lines[-1] = longer
+            else:
+                lines.append(f"  {part}")
+        return lines
+
+    def _counts(self) -> list[str]:
+        """Return how many trials there are and how they ended, what was spent, and what remains."""
+        passed = duration(time.monotonic() - self._began)
         if (seconds := self._seconds_to_go(list(self._tuner.record))) is not None:
-            text.append(f", about {duration(seconds)} to go", style="dim")
+            passed += f", about {duration(seconds)} to go"
+        parts = [f"{self._view.name}  {self._trial_counts()}", *self._spending(), passed]
         if unspent := self._view.unspent():
-            text.append(f"   budget left: {', '.join(f'{much:.3g} {unit}' for much, unit in unspent)}", style="dim")
-        return text
+            parts.append(f"budget left: {', '.join(f'{much:.3g} {unit}' for much, unit in unspent)}")
+        return parts
 
     def _trial_counts(self) -> str:
         record = self._tuner.record
         ends = {word: record.count(status) for status, word in WORDS.items()}
         counts = [f"{n} {word}" for word, n in (ends | {"running": record.count("running")}).items() if n]
-        line = f"{sum(ends.values())} of {self._tuner.policy.total} {self._view.noun} ended"
+        line = f"{sum(ends.values())} of {count(self._tuner.policy.total, self._view.noun)} ended"
         return f"{line} ({', '.join(counts)})" if counts else line
 
     def _spending(self) -> list[str]:
         spent = self._tuner.record.spent
-        epochs = f"{spent.epochs} epochs" + (f" and {spent.inherited_epochs} inherited" * bool(spent.inherited_epochs))
+        epochs = count(spent.epochs, "epoch")
+        if spent.inherited_epochs:
+            epochs += f" and {spent.inherited_epochs} inherited"
         if not spent.gpu_seconds:
             return [epochs]
         saved = f" and {spent.saved_gpu_seconds / 3600:.3g} saved" if spent.saved_gpu_seconds else ""
         return [epochs, f"{spent.gpu_seconds / 3600:.3g} GPU-hours{saved}"]
 
     def _seconds_to_go(self, trials: list[TrialRecord]) -> float | None:
-        """Until all trials have ended, if those to come take as many epochs as those that did, at the rate of this
-        session; None until four have ended."""
+        """Estimate the time until all trials have ended, if the others take as many epochs as those that ended, at the
+        rate of this session. None until four have ended."""
         over = [t for t in trials if t.is_over]
         coming = self._tuner.policy.total - len(over)
         trained = self._tuner.record.spent.epochs - self._epochs_before
@@ -165,18 +187,14 @@ class Progress:
         epochs = max(0.0, coming * fmean(t.trained_epochs for t in over) - running)
         return epochs * (time.monotonic() - self._began) / trained
 
-    def _running(self, running: list[TrialRecord]) -> Table:
-        table = Table(box=None, pad_edge=True, header_style="dim")
+    def _running(self, running: list[TrialRecord]) -> DetailTable:
         names = modalities_in(t.epochs[-1] for t in self._tuner.record if t.epochs)
-        table.add_column("trial", justify="right")
-        table.add_column("arm", no_wrap=True)
-        table.add_column("what differs", overflow="fold", ratio=1)
-        for heading in ("epoch", self._metric, *names):
-            table.add_column(Text(heading), justify="right", no_wrap=True)
-        table.add_column(Text("k " + "/".join(names) if names else "k"), justify="right", no_wrap=True)
-        for trial in running[: max(self._at_once, 8)]:
-            table.add_row(*map(Text, self._row(trial, names)))  # a string would be read as markup
-        return table
+        k = "k " + "/".join(names) if names else "k"
+        if len(names) > 2 and self._console.width < WIDE:
+            k = "k"
+        headings = ["trial", "arm", "epoch", self._metric, *names, k, "settings"]
+        rows = [self._row(trial, names) for trial in running[: max(self._at_once, FEWEST_ROWS)]]
+        return DetailTable(headings, rows, left=[1], least_width=WIDE, margin=" ")
 
     def _row(self, trial: TrialRecord, names: list[str]) -> list[str]:
         last = trial.epochs[-1] if trial.epochs else {}
@@ -187,4 +205,4 @@ class Progress:
         fused = format_value(self._metric, last.get(self._metric))
         progress = f"{len(trial.epochs)}/{epochs}"
         k = "/".join(coefficients) if last else ""
-        return [str(trial.number), trial.arm, self._view.what(trial), progress, fused, *alone, k]
+        return [str(trial.number), trial.arm, progress, fused, *alone, k, self._view.what(trial)]

@@ -1,4 +1,4 @@
-"""The end of a search on the screen: what was found, what it is worth, where things are, what to do next."""
+"""The end of a search on the screen: what was found, what it is worth, where things are, and what to do next."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
-from search.console.notes import print_line
+from datasets.index.list_files import count
+from search.console.notes import print_line, print_paragraph, print_step
+from search.console.tables import DetailTable, add_row, fits, plain_table, print_settings
 from search.experiment.arms import ARMS, Arm
 from search.experiment.formatting import duration, format_difference, format_value, label, modalities_in
 from search.experiment.schema import Experiment
@@ -19,111 +20,127 @@ from search.run.checkpoints import storage_of
 from search.run.folder import RunFolder
 from search.run.journal import SearchRecord
 from search.tuner.tuner import Tuner
+from search.verdict.next_step import NextStep, train_command, ui_command
 from search.verdict.text import TITLES
 
 SOURCE = "settings from"
+CONFIGURATION = "configuration"
 
 
 def bests_head(best: dict[Arm, Best]) -> list[str]:
-    """Above the columns of the best trials, in the order of `bests_rows`."""
+    """Return the headings of the best trials' columns, in the order of `bests_rows`."""
     return [f"best {TITLES[arm]}" for arm in reversed(ARMS) if arm in best]
 
 
 def bests_rows(
     experiment: Experiment, record: SearchRecord, best: dict[Arm, Best], separator: str = " "
 ) -> list[tuple[str, ...]]:
-    """The best trial of each arm, side by side, the modulated one's first: name of the row, its cells.
+    """Return the best trial of each arm side by side, the modulated arm first: each row's name, then its cells.
 
     Args:
+        experiment: what was searched.
+        record: of the search.
+        best: the best trial of each arm.
         separator: stands between the settings of a configuration.
     """
     metric, shown = experiment.search.objective.metric, [best[arm] for arm in TITLES if arm in best]
     names = modalities_in(found.metrics for found in shown)
     columns = [_column(metric, names, found, effort_of(record, found.trial.arm), separator) for found in shown]
     rows = [(name, *(column[name] for column in columns)) for name in columns[0]]
-    return [row for row in rows if set(row) != {SOURCE, "-"}]  # which runs of older programs do not have
+    return [row for row in rows if set(row) != {SOURCE, "-"}]  # runs of older versions have no sources
 
 
 def _column(metric: str, names: list[str], best: Best, effort: Effort, separator: str) -> dict[str, str]:
-    """Name of a row -> its cell."""
+    """Return a trial's column: name of a row -> its cell."""
     keys = {metric: metric, "val/accuracy": "val/accuracy"} | {
         f"  {name} alone": f"val/accuracy/{name}" for name in names
     }
     return {name: format_value(key, best.metrics.get(key)) for name, key in keys.items()} | {
-        "configuration": label(best.trial.changes, separator),
+        CONFIGURATION: label(best.trial.changes, separator),
         "trial": f"{best.trial.number}, at epoch {int(best.metrics['epoch'])}",
         SOURCE: best.trial.source.value if best.trial.source else "-",
-        "out of": f"{effort.trials} trials, {effort.epochs} epochs",
+        "chosen from": f"{count(effort.trials, 'trial')}, {count(effort.epochs, 'epoch')}",
     }
 
 
 def bests_table(experiment: Experiment, record: SearchRecord, best: dict[Arm, Best]) -> Table:
-    """The same for the screen."""
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
-    table.add_column("")
-    for heading in bests_head(best):
-        table.add_column(heading, overflow="fold")
-    for name, *cells in bests_rows(experiment, record, best, "\n"):
-        table.add_row(Text(name, style="dim"), *map(Text, cells))
+    """Return the best trials as a table, a setting a line."""
+    return _bests_table(best, bests_rows(experiment, record, best, "\n"))
+
+
+def _bests_table(best: dict[Arm, Best], rows: list[tuple[str, ...]]) -> Table:
+    table = plain_table(["", *bests_head(best)])
+    for row in rows:
+        add_row(table, row)
     return table
 
 
-def front_table(experiment: Experiment, record: SearchRecord) -> Table:
-    """The trade-offs between several objectives: each arm's Pareto front, from the best to the worst in the first."""
+def _print_bests(console: Console, experiment: Experiment, record: SearchRecord, best: dict[Arm, Best]) -> None:
+    """Print the best trials; their configurations are below the table where they are too wide for it."""
+    table = bests_table(experiment, record, best)
+    if fits(console, table):
+        console.print(table)
+        return
+    rows = bests_rows(experiment, record, best, "\n")
+    console.print(_bests_table(best, [row for row in rows if row[0] != CONFIGURATION]))
+    console.print()
+    settings = next(row[1:] for row in rows if row[0] == CONFIGURATION)
+    print_settings(console, dict(zip(bests_head(best), settings, strict=True)))
+
+
+def front_table(experiment: Experiment, record: SearchRecord) -> DetailTable:
+    """Return each arm's Pareto front over several objectives, sorted by the first of them."""
     objectives = experiment.search.objectives
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
-    for heading in ("Pareto front", "trial", *(o.metric for o in objectives)):
-        table.add_column(Text(heading), no_wrap=True)
-    table.add_column("configuration", overflow="fold")
+    headings = ["Pareto front", "trial", *(o.metric for o in objectives), CONFIGURATION]
+    rows = []
     for arm in reversed(ARMS):
         front = [(trial, trial.best_epoch(objectives[0].metric) or {}) for trial in front_of(record, arm, objectives)]
         front.sort(key=lambda found: found[1][objectives[0].metric], reverse=objectives[0].mode == "max")
         for trial, best in front:
             values = [format_value(o.metric, best[o.metric]) for o in objectives]
-            table.add_row(*map(Text, (arm, str(trial.number), *values, label(trial.changes))))
-    return table
+            rows.append([TITLES[arm], str(trial.number), *values, label(trial.changes)])
+    return DetailTable(headings, rows, left=[0], indent="    ")
 
 
 def worth(experiment: Experiment, best: dict[Arm, Best], interval: Interval | None) -> str:
-    """What the difference between the arms is worth, with one seed each."""
-    metric = experiment.search.objective.metric
+    """Return what the difference between the best trials is worth, of which there is one seed each."""
+    if not best:
+        return "No trial finished, so there is nothing to compare."
     if len(best) < len(ARMS):
         missing = next(arm for arm in ARMS if arm not in best)
-        return (
-            f"No {missing} trial came to a result, so there is nothing to compare with: see the reasons in trials.csv."
-        )
+        return f"No {TITLES[missing]} trial has a result, so there is nothing to compare."
+    metric = experiment.search.objective.metric
     difference = best["modulated"].value - best["baseline"].value
-    text = f"With modulation {metric} is {format_difference(metric, difference)}"
+    text = f"{metric}, best modulated minus best baseline: {format_difference(metric, difference)}"
     if interval is not None:
-        text += (
-            f" (95 % interval over the same {interval.examples} validation examples: "
-            f"{format_difference(metric, interval.low)} to {format_difference(metric, interval.high)})"
-        )
+        low, high = (format_difference(metric, end, unit=False) for end in (interval.low, interval.high))
+        text += f" (95 % interval over the {count(interval.examples, 'validation example')}: {low} to {high})"
     return (
-        f"{text}. These are two training runs with one seed each, both picked as the best by this very validation set: "
-        "that is a lead, no evidence that modulation helps or hurts. Only fresh seeds can tell."
+        f"{text}. This is a lead, not evidence that modulation helps or hurts: it rests on one seed per arm, and both "
+        "trials were chosen on this same validation split. Only fresh seeds can tell."
     )
 
 
 def format_stop(tuner: Tuner) -> str | None:
-    """What the budget left of the plan, where it ended the search before all of it was done."""
+    """Return what the budget cost the search; None if it ended nothing early."""
     reason, stopped = tuner.stop_reason, len(tuner.record.cut_short)
     planned = tuner.policy.total
     unstarted = max(0, planned - len(tuner.record.trials))
     if reason is None or not (stopped or unstarted):
         return None
-    done = f"{str(reason).capitalize()}. It stopped {stopped} of the trials, and {unstarted} of the plan's {planned}"
-    return f"{done} were not started: the same command with more of `search.budget` and --resume goes on with them."
+    lost = f"It stopped {count(stopped, 'trial')}, and {unstarted} of {count(planned, 'planned trial')} never began"
+    more = "To continue with them, repeat the command with `--resume` and a larger `search.budget`."
+    return f"{str(reason).capitalize()}. {lost}. {more}"
 
 
 def ends(record: SearchRecord) -> str:
-    """How the trials ended."""
+    """Return how the trials ended."""
     early = f"{record.count('stopped')} stopped early, {record.count('failed')} failed"
-    return f"{record.count('finished')} trained to the end, {early}"
+    return f"{record.count('finished')} finished, {early}"
 
 
 class EpochCounts(NamedTuple):
-    """The epochs that trials ask for, by what became of them."""
+    """Epochs that trials ask for, by what became of them."""
 
     trained: int
     inherited: int  # trained by another trial
@@ -138,13 +155,13 @@ WHAT = {  # of the epochs that were not trained
     "saved": "saved by early stopping",
     "failed": "skipped by failed trials",
     "unpaid": "skipped for lack of budget",
-    "to_come": "to come in trials that have begun",
+    "to_come": "still to come in trials that have begun",
 }
 FATES = {"stopped": "saved", "failed": "failed"}  # a trial's status -> what becomes of its other epochs
 
 
 def count_epochs(experiment: Experiment, record: SearchRecord) -> EpochCounts:
-    """Count the epochs of trials that have begun."""
+    """Count the epochs of the trials that have begun."""
     missing: Counter[str] = Counter()
     for trial in record:
         fate = "unpaid" if trial.is_cut_short else FATES.get(trial.status, "to_come")
@@ -154,7 +171,7 @@ def count_epochs(experiment: Experiment, record: SearchRecord) -> EpochCounts:
 
 
 def format_effort(counts: EpochCounts, spent: Spent) -> str:
-    """Where the epochs went, and the GPU's hours."""
+    """Return where the epochs went, and the GPU-hours."""
     others = counts._asdict()
     text = ", ".join([f"{others.pop('trained')} trained", *(f"{n} {WHAT[fate]}" for fate, n in others.items() if n)])
     hours = f"{spent.gpu_seconds / 3600:.3g} GPU-hours spent, {spent.saved_gpu_seconds / 3600:.3g} saved by sharing"
@@ -167,30 +184,49 @@ def print_summary(
     best: dict[Arm, Best],
     interval: Interval | None,
     seconds: float,
+    step: NextStep | None = None,
 ) -> None:
-    """Prints all of it."""
-    experiment, record = tuner.experiment, tuner.record
-    console.print(
-        f"\n[bold]{experiment.name}[/bold]: {len(record.trials)} trials in {duration(seconds)}: {ends(record)}\n",
-        highlight=False,
-    )
-    counts = count_epochs(experiment, record)
-    console.print(Text(f"{sum(counts)} epochs: {format_effort(counts, record.spent)}\n"))
-    if sentence := format_stop(tuner):
-        console.print(Text(f"{sentence}\n"))
-    if best:
-        console.print(bests_table(experiment, record, best))
-        console.print()
-        if len(experiment.search.objectives) > 1:
-            console.print(front_table(experiment, record))
-            console.print()
-    console.print(Text(worth(experiment, best, interval)))
-
-
-def print_files(console: Console, folder: RunFolder, experiment: Experiment, *, found: bool) -> None:
-    """Where everything is, and the next commands.
+    """Print what a search found and what to do next.
 
     Args:
+        console: the screen.
+        tuner: of the search.
+        best: the best trial of each arm that has a result.
+        interval: of the difference between them.
+        seconds: that the command took.
+        step: what to do next; None where the program goes on with the confirmation.
+    """
+    experiment, record = tuner.experiment, tuner.record
+    trials = f"{count(len(record.trials), 'trial')} in {duration(seconds)}: {ends(record)}"
+    counts = count_epochs(experiment, record)
+    epochs = f"{count(sum(counts), 'epoch')}: {format_effort(counts, record.spent)}"
+    for paragraph in (f"{experiment.name}: {trials}", epochs, format_stop(tuner)):
+        if paragraph is not None:
+            console.print()
+            print_paragraph(console, paragraph)
+    if best:
+        console.print()
+        _print_bests(console, experiment, record, best)
+        if len(experiment.search.objectives) > 1:
+            console.print()
+            console.print(front_table(experiment, record))
+    console.print()
+    print_paragraph(console, worth(experiment, best, interval))
+    if step is not None:
+        console.print()
+        print_step(console, step)
+
+
+def print_files(
+    console: Console, folder: RunFolder, experiment: Experiment, step: NextStep | None = None, *, found: bool
+) -> None:
+    """Print where the files are, and other commands to run next.
+
+    Args:
+        console: the screen.
+        folder: of the run.
+        experiment: what was searched.
+        step: what was printed as the next step; its command is not repeated.
         found: whether there is a best configuration.
     """
     tracking = experiment.tracking.uri or str(folder.path.parent / "mlflow.db")
@@ -204,15 +240,13 @@ def print_files(console: Console, folder: RunFolder, experiment: Experiment, *, 
         else storage_of(experiment, folder).display_name,
         "MLflow": tracking,
     }
-    confirmed = folder.verdict.exists()
-    commands = [f"train {folder.best}", f"ui {experiment.name}"]
+    commands = [train_command(folder.best), ui_command(experiment)]
     if not found:
         del files["configuration"], commands[0]
-    elif not confirmed:
-        commands.insert(0, f"confirm {experiment.name}")
     for name, place in (("verdict", folder.verdict), ("report", folder.report)):
         if not place.exists():
             del files[name]
     listed = "\n".join(f"{name:<16}{place}" for name, place in files.items())
-    following = "\n       ".join(f"uv run python -m search {command}" for command in commands)
+    given = None if step is None else step.command
+    following = "\n       ".join(command for command in commands if command != given)
     print_line(console, f"\n{listed}\n\nnext:  {following}")

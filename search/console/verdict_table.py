@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from datasets.index.list_files import count
+from search.console.notes import print_line, print_paragraph, print_step
 from search.console.progress import View
+from search.console.tables import add_row, fits, plain_table, print_settings
 from search.experiment.arms import ARMS, Arm
-from search.experiment.formatting import configuration, duration, format_value
+from search.experiment.formatting import duration, format_value, label
 from search.run.budget import remaining
 from search.run.journal import TrialRecord
 from search.tuner.tuner import Tuner
-from search.verdict.confirm_policy import ConfirmPolicy, title
+from search.verdict.confirm_policy import SEED, ConfirmPolicy, title
 from search.verdict.decide import Verdict
 from search.verdict.evidence import TestScores
+from search.verdict.next_step import NextStep
 from search.verdict.seeds import redraws
-from search.verdict.text import HEADINGS, TITLES, sentences, test_sentence, verdict_rows
+from search.verdict.text import TITLES, sentences, test_sentence, verdict_headings, verdict_rows
 
 
 def of_confirmation(tuner: Tuner) -> View:
-    """How a confirmation in progress is shown: how far each arm's mean is."""
+    """Return how a confirmation in progress is shown: with each arm's mean so far."""
     policy = tuner.policy
     assert isinstance(policy, ConfirmPolicy)
     metric = tuner.experiment.search.objective.metric
@@ -39,41 +42,78 @@ def of_confirmation(tuner: Tuner) -> View:
     def unspent() -> list[tuple[float, str]]:
         return remaining(policy.experiment.search.budget, policy.spent + tuner.record.spent) if policy.limited else []
 
-    return View(f"{tuner.experiment.name}, confirmation", "trainings", what, means, unspent)
+    return View(f"{tuner.experiment.name}, confirmation", "training", what, means, unspent)
 
 
 def _finished_trials(tuner: Tuner, arm: Arm) -> list[TrialRecord]:
     return [t for t in tuner.record if t.internal["role"] == arm and t.status == "finished"]
 
 
-def verdict_table(policy: ConfirmPolicy, found: Verdict) -> Table:
-    """The same for the screen, with the configurations."""
+def verdict_table(policy: ConfirmPolicy, found: Verdict, *, configurations: bool = True, folded: bool = False) -> Table:
+    """Return the verdict's numbers.
+
+    Args:
+        policy: of the confirmation.
+        found: the verdict.
+        configurations: whether the two configurations are a row of it.
+        folded: whether intervals are on a line of their own.
+    """
     metric = policy.experiment.search.objective.metric
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
-    for heading in ("", *HEADINGS):
-        table.add_column(heading, overflow="fold")
-    rows: list[tuple[str, ...]] = [*verdict_rows(metric, found, policy.pairs.ablation_of)]
-    best = {arm: configuration(policy.best[arm]) for arm in ARMS}
-    rows.append(("configuration", *(best[arm].replace(" ", "\n") for arm in reversed(ARMS)), ""))
-    for name, *texts in rows:
-        table.add_row(Text(name, style="dim"), *map(Text, texts))
+    headings, rows = verdict_headings(metric), verdict_rows(metric, found, policy.pairs.ablation_of)
+    table = plain_table(["", *(_folded(heading) if folded else heading for heading in headings)])
+    for *cells, difference in rows:
+        add_row(table, [*cells, _folded(difference) if folded else difference])
+    if configurations:
+        add_row(table, ["configuration", *(_settings(policy, arm) for arm in reversed(ARMS)), ""])
     return table
 
 
-def print_verdict(
-    console: Console, policy: ConfirmPolicy, found: Verdict, test: TestScores | None, seconds: float
-) -> None:
-    """Prints all of it."""
-    metric = policy.experiment.search.objective.metric
-    split = ", each pair with a validation split of its own" if redraws(policy.experiment.dataset) else ""
-    console.print(
-        f"\n[bold]{policy.experiment.name}[/bold], confirmed: {found.paired.n} pairs of fresh seeds{split}, in "
-        f"{duration(seconds)}\n",
-        highlight=False,
-    )
-    console.print(verdict_table(policy, found))
+def _folded(text: str) -> str:
+    """Return a text with what is in parentheses on a line of its own."""
+    return text.replace(" (", "\n(")
+
+
+def _settings(policy: ConfirmPolicy, arm: Arm) -> str:
+    """Return the settings of an arm's best configuration, a line each."""
+    return label({path: value for path, value in policy.best[arm].items() if path != SEED}, "\n")
+
+
+def _print_table(console: Console, policy: ConfirmPolicy, found: Verdict) -> None:
+    """Print the numbers and the two configurations, these below the table where they are too wide for it."""
+    table = verdict_table(policy, found)
+    if fits(console, table):
+        console.print(table)
+        return
+    table = verdict_table(policy, found, configurations=False)
+    if not fits(console, table):
+        table = verdict_table(policy, found, configurations=False, folded=True)
+    console.print(table)
     console.print()
-    console.print(Text(" ".join(sentences(metric, found))))
-    if test is not None:
-        console.print()
-        console.print(Text(test_sentence(test)))
+    print_settings(console, {TITLES[arm]: _settings(policy, arm) for arm in reversed(ARMS)})
+
+
+def print_verdict(
+    console: Console,
+    policy: ConfirmPolicy,
+    found: Verdict,
+    test: TestScores | None,
+    seconds: float,
+    step: NextStep,
+) -> None:
+    """Print the table, the verdict, what to do next, and what the verdict rests on."""
+    metric = policy.experiment.search.objective.metric
+    each = "with" if found.paired.n == 1 else "each with"
+    split = f", {each} its own validation split" if redraws(policy.experiment.dataset) else ""
+    pairs = f"{count(found.paired.n, 'pair')} of fresh seeds{split}, in {duration(seconds)}"
+    print_line(console, "")
+    print_paragraph(console, f"{policy.experiment.name}, confirmed: {pairs}")
+    print_line(console, "")
+    _print_table(console, policy, found)
+    verdict, *others = sentences(metric, found)
+    print_line(console, "")
+    print_paragraph(console, verdict, "bold")
+    print_step(console, step)
+    for paragraph in (" ".join(others), *([test_sentence(test)] if test is not None else [])):
+        if paragraph:
+            print_line(console, "")
+            print_paragraph(console, paragraph)

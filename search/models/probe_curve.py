@@ -24,7 +24,7 @@ from search.verdict.paired import Spread
 from search.verdict.probe_policy import ProbedRole, ProbePolicy, probe_title, probed_of
 from search.verdict.seeds import redraws
 
-ROLES: dict[ProbedRole, str] = {"modulated": "modulated", "baseline": "unmodulated", "alone": "trained alone"}
+ROLES: dict[ProbedRole, str] = {"modulated": "modulated", "baseline": "baseline", "alone": "trained alone"}
 
 
 class ProbeCurveError(UserError):

@@ -1,5 +1,5 @@
-"""What a report tells, read from a run's folder. Nothing that the run needs is changed, so that it may go on meanwhile;
-where weights are kept at a URI, those of the best are fetched to the folder."""
+"""What a report shows, read from a run's folder. Reading changes nothing that the run needs, which may be going on.
+Where weights are kept at a URI, those of the best trials are fetched to the folder."""
 
 from __future__ import annotations
 
@@ -27,16 +27,19 @@ from search.tuner.search_policy import SearchPolicy
 from search.verdict.decide import Verdict
 from search.verdict.evidence import ClassDifference, Evidence, EvidenceError, Pair, read_evidence
 from search.verdict.pairs import Role
+from search.verdict.plan import read_plan
+
+PLAN = "plan.json"  # in the confirmation's folder
 
 
 @dataclass(frozen=True)
 class ClassChange:
-    """How much more of a class the modulated models get right than the unmodulated, as shares of 1.
+    """Accuracy in a class: the modulated models against the baseline's, as shares of 1.
 
     Args:
         name: of the class.
-        modulated, baseline: the mean share of each.
-        low, high: an interval of the difference, where several pairs of seeds have one.
+        modulated, baseline: mean accuracy of each arm.
+        low, high: interval of the difference; None where there is none.
     """
 
     name: str
@@ -52,22 +55,23 @@ class ClassChange:
 
 @dataclass(frozen=True)
 class Facts:
-    """Of one run.
+    """What is known of a run.
 
     Args:
         folder: of the run.
-        experiment: as it was resolved.
+        experiment: the resolved experiment.
         record: of the search.
-        total: trials in all.
-        stop_reason: why the budget ended the search before that, where it did.
-        busy: whether a process is at work in the folder.
-        confirmation: its trainings.
-        pairs: of them, by seed.
+        total: number of trials in the plan.
+        stop_reason: why the budget ended the search before that, if it did.
+        busy: whether a process is working in the folder.
+        confirmation: trainings of the confirmation.
+        planned_pairs: number of pairs that the confirmation plans, at most.
+        pairs: the confirmation's results, by seed.
         evidence: of the confirmation, once there is a verdict.
-        probe_curves: linear probes over the epochs, where they were made.
-        damage: why one of these cannot be read, where it cannot.
+        probe_curves: linear probes over the epochs, if there are any.
+        damage: why one of these cannot be read, if so.
         versions: of Python and the packages that the run was made with, as far as they are known.
-        made: when all this was read.
+        made: time at which all this was read.
     """
 
     folder: RunFolder
@@ -77,6 +81,7 @@ class Facts:
     stop_reason: Reason | None
     busy: bool
     confirmation: SearchRecord = field(default_factory=SearchRecord)
+    planned_pairs: int = 0
     pairs: Sequence[Pair] = ()
     evidence: Evidence | None = None
     probe_curves: ProbeCurves | None = None
@@ -86,7 +91,7 @@ class Facts:
 
     @property
     def metric(self) -> str:
-        """That is searched for, the first of several."""
+        """Metric that is searched for, the first of several."""
         return self.experiment.search.objective.metric
 
     @property
@@ -100,39 +105,39 @@ class Facts:
 
     @property
     def is_probe_outdated(self) -> bool:
-        """Whether the search has other best configurations by now than those that were probed over the epochs."""
+        """Whether the search has found other best configurations since the probes over the epochs."""
         probed = self.probe_curves.configurations if self.probe_curves else {}
         return any(arm not in self.best or self.best[arm].trial.changes != probed[arm] for arm in probed)
 
     @property
     def is_complete(self) -> bool:
-        """Whether the search is: nothing of it is still to be trained."""
+        """Whether the search has nothing left to train."""
         return self.record.is_complete(self.total, is_stopped=self.stop_reason is not None)
 
     @property
     def fingerprint(self) -> str:
-        """Of the data."""
+        """Fingerprint of the data."""
         return fingerprint_in(self.folder)
 
     @property
     def readings(self) -> list[dict[str, str]]:
-        """Of the test split, on record."""
+        """Readings of the test split, as logged in test_readings.jsonl."""
         return readings(self.folder)
 
     def weights(self, number: int) -> Path:
-        """The file of a trial's best epoch."""
+        """Return the checkpoint of a trial's best epoch."""
         return storage_of(self.experiment, self.folder).weights(number, cache=self.folder.tune)
 
     @cached_property
     def interval(self) -> answer.Interval | None:
-        """Of the difference between the best of both arms, over the validation examples."""
+        """Interval of the difference between the best trials of both arms, over the validation examples."""
         with suppress(checkpoint.CheckpointError, RemoteError):
             return answer.lead(self.best, self.metric, self.weights)
         return None
 
     @cached_property
     def classes(self) -> list[ClassChange]:
-        """Class by class, by class id: from the confirmation's pairs, or else from the best trial of each arm."""
+        """Differences by class, by class id: of the confirmation's pairs, else of each arm's best trial."""
         if self.evidence is not None and self.evidence.classes:
             return [_class_change(row) for row in self.evidence.classes]
         with suppress(checkpoint.CheckpointError, RemoteError, KeyError):
@@ -152,21 +157,21 @@ def _class_change(row: ClassDifference) -> ClassChange:
 
 
 def gather(path: Path, *, busy: bool | None = None) -> Facts:
-    """All that is known of the run in a folder.
+    """Read what is known of the run in a folder.
 
     Args:
         path: of the folder.
-        busy: whether the run goes on; None looks for a process at work in the folder, which the caller may be.
+        busy: whether the run goes on; None looks for a process at work in the folder, which may be the caller.
 
     Raises:
-        FolderError: no search began in it.
-        ExperimentError: its experiment cannot be read.
-        VersionError: a newer program confirmed it.
+        FolderError: if no search began in the folder.
+        ExperimentError: if its experiment cannot be read.
+        VersionError: if a newer version confirmed it.
     """
     folder = RunFolder(path)
     experiment = load(folder.experiment)
     if not folder.journal.exists():
-        raise FolderError(f"there is no search in {path}: `run_search.py FILE` makes one")
+        raise FolderError(f"there is no search in {path}; start one with `run_search.py FILE`")
     record, policy = read(folder.journal), SearchPolicy(experiment)
     evidence, damage = _evidence(folder)
     curves, more_damage = _probe_curves(folder)
@@ -179,6 +184,7 @@ def gather(path: Path, *, busy: bool | None = None) -> Facts:
         policy.stop_reason(record),
         at_work(folder) if busy is None else busy,
         trainings,
+        _planned_pairs(folder),
         evidence.pairs if evidence else _pairs(trainings),
         evidence,
         curves,
@@ -201,8 +207,15 @@ def _probe_curves(folder: RunFolder) -> tuple[ProbeCurves | None, str | None]:
         return None, f"{error}."
 
 
+def _planned_pairs(folder: RunFolder) -> int:
+    with suppress(FolderError):
+        plan = read_plan(folder.confirmation.path / PLAN)
+        return 0 if plan is None else plan.seeds
+    return 0
+
+
 def _pairs(trainings: SearchRecord) -> list[Pair]:
-    """Those that have been trained by now."""
+    """Return the results of the confirmation so far."""
     found: dict[int, dict[Role, float]] = {}
     for trial in trainings:
         if trial.status == "finished" and trial.best is not None:
@@ -211,7 +224,7 @@ def _pairs(trainings: SearchRecord) -> list[Pair]:
 
 
 def _versions(folder: RunFolder) -> dict[str, str]:
-    """As `best.yaml` has them, which the run wrote."""
+    """Return the versions in `best.yaml`, which the run wrote."""
     with suppress(ExperimentError):
         origin = load(folder.best).origin
         return {} if origin is None else origin.versions

@@ -1,4 +1,4 @@
-"""The same in Markdown and in short, as the description of the search's run in MLflow."""
+"""The report in short, in Markdown: the description of the search's run in MLflow."""
 
 from __future__ import annotations
 
@@ -7,19 +7,22 @@ from collections.abc import Iterable, Sequence
 from search.report import sentences
 from search.report.facts import Facts
 
-LONGEST, MOST = 400, 5000  # characters of a cell, and of all of it: MLflow's limit
+LONGEST, MOST = 400, 5000  # characters of a cell, and of the whole: MLflow's limit
 
 
 def markdown(facts: Facts) -> str:
-    """Question, answer, what was done for it, and how to go on."""
+    """Return the question, the verdict, what to do next, and what was done."""
     data, space = facts.experiment.dataset["name"], sentences.space_by_path(facts)
     parts = [f"**Does OGM-GE help on {_plain(str(data))}, with which settings, and by how much?**"]
-    parts += [f"## {_plain(sentences.headline(facts))}", *map(_plain, sentences.paragraphs(facts))]
-    if (answer := sentences.verdict_table(facts) or sentences.best_table(facts)) is not None:
-        parts.append(_table(*answer))
+    parts.append(f"## {_plain(sentences.headline(facts))}")
+    step = sentences.next_step(facts)
+    parts += [_plain(step.text), *([] if step.command is None else [f"```sh\n{step.command}\n```"])]
+    parts += map(_plain, sentences.paragraphs(facts))
+    if (numbers := sentences.verdict_table(facts) or sentences.best_table(facts)) is not None:
+        parts.append(_table(*numbers))
     parts.append(_table(("search", ""), sentences.overview(facts)))
-    going = "\n".join(f"{command}    # {what}" for what, command in sentences.commands(facts))
-    tail = [f"```sh\n{going}\n```", "Plots, every trial, the verdict's seeds: `report.html` under Artifacts."]
+    others = "\n".join(f"{command}    # {what}" for what, command in sentences.commands(facts))
+    tail = [f"```sh\n{others}\n```", "All plots, trials and seeds: `report.html` under Artifacts."]
     whole = "\n\n".join([*parts, _table(("space", ""), list(space.items())), *tail])
     return whole if space and len(whole) <= MOST else "\n\n".join([*parts, *tail])
 
@@ -34,7 +37,7 @@ def _short(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text that is shown as it is: no markup, no end of a cell."""
+    """Return a text without markup, which is shown as written and ends no cell."""
     for mark in "\\`*_<>|[]#":
         text = text.replace(mark, f"\\{mark}")
     return " ".join(text.split())

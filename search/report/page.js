@@ -4,13 +4,13 @@
   const figures = read("figures"), windows = read("windows");
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const drawn = new Set();
-  let chosen = null; // the trial that is shown in the curves
+  let chosen = null; // number of the trial that is highlighted in the curves
 
   // ---- plots ----
 
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-  /** A figure's part with the values of the page's own colours, "var(--name)", put in where a colour stands. */
+  /** Returns a part of a figure with the page's colours in place of their names, "var(--name)". */
   function coloured(value, part = "") {
     if (typeof value === "string") return /color$/.test(part) ? value.replace(/^var\((--\w+)\)$/, (_, name) => colour(name)) : value;
     if (Array.isArray(value)) return value.map((inner) => coloured(inner, part));
@@ -43,14 +43,14 @@
     return Plotly.react(document.getElementById(name), data, layout, CONFIG);
   }
 
-  /** Draws the chosen trial's curve over the others, and its window. */
+  /** Draws the curve of the chosen trial over the others, and shades its window. */
   function choose(data, layout) {
     const x = [], y = [];
     for (const trace of data) {
       if (trace.mode !== "lines+markers") continue;
       trace.customdata.forEach((number, i) => { if (number === chosen) { x.push(trace.x[i]); y.push(trace.y[i]); } });
     }
-    data.push({ type: "scatter", mode: "lines+markers", name: "chosen: trial " + chosen, x, y, line: { width: 4, color: colour("--ink") } });
+    data.push({ type: "scatter", mode: "lines+markers", name: "selected: trial " + chosen, x, y, line: { width: 4, color: colour("--ink") } });
     const window = windows[chosen], [shape] = layout.shapes || [];
     layout.shapes = window && shape ? [{ ...shape, x0: window[0] - 0.5, x1: window[1] + 0.5 }] : [];
   }
@@ -75,7 +75,7 @@
     return cell.dataset.value === undefined ? cell.textContent : Number(cell.dataset.value);
   }
 
-  /** Numbers by size and before text, text by its letters, what is empty last, whichever way. */
+  /** Compares cells: numbers come before text, and empty cells last in both directions. */
   function compare(a, b, sign) {
     if (a === "" || b === "") return (a === "") - (b === "");
     if (typeof a !== typeof b) return typeof a === "number" ? -1 : 1;

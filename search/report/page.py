@@ -1,4 +1,4 @@
-"""The page: words, tables and plots put together, in one file that needs nothing else."""
+"""The report as one HTML file that needs nothing else: sentences, tables and plots."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import jinja2
 
+from datasets.index.list_files import count
 from search.report import sentences, table
 from search.report.facts import Facts, gather
 from search.report.markdown import markdown
@@ -27,7 +28,7 @@ HERE = Path(__file__).parent
 
 
 def render(facts: Facts) -> str:
-    """The page, as HTML."""
+    """Return the page, as HTML."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
         autoescape=True,
@@ -39,7 +40,7 @@ def render(facts: Facts) -> str:
 
 
 def context(facts: Facts) -> dict[str, Any]:
-    """What the template shows, by name."""
+    """Return the template's variables, by name."""
     from plotly.io.json import to_json_plotly
 
     single = [curves(facts), importance(facts), effects.alpha(facts), effects.window(facts)]
@@ -48,7 +49,9 @@ def context(facts: Facts) -> dict[str, Any]:
     plots = {plot.name: plot for plot in chain(single, *several.values()) if plot is not None}
     return {
         "facts": facts,
+        "count": count,
         "sentences": sentences,
+        "step": sentences.next_step(facts),
         "table": table,
         "plots": plots,
         **several,
@@ -62,14 +65,14 @@ def context(facts: Facts) -> dict[str, Any]:
 
 
 def plotly_script() -> str:
-    """Plotly's JavaScript, whole."""
+    """Return Plotly's JavaScript."""
     from plotly.offline import get_plotlyjs
 
     return str(get_plotlyjs())
 
 
 def describe_start(folder: RunFolder) -> str:
-    """The description of a search that begins, in Markdown; nothing where that fails, which costs no search."""
+    """Return the description of a new search, in Markdown; empty if that fails, as no search is to fail by it."""
     try:
         return markdown(gather(folder.path, busy=True))
     except Exception:
@@ -79,11 +82,11 @@ def describe_start(folder: RunFolder) -> str:
 
 @dataclass(frozen=True)
 class ReportOutcome:
-    """What was made of a run where its search or confirmation ended.
+    """What was written at the end of a search or a confirmation.
 
     Args:
-        description: in Markdown; None where there is none.
-        lack: why there is no page, as a sentence, where there is none.
+        description: in Markdown; None if there is none.
+        lack: why there is no page, as a sentence; None if there is one.
     """
 
     description: str | None = None
@@ -91,11 +94,11 @@ class ReportOutcome:
 
 
 def try_write_report(folder: RunFolder, *, more: bool) -> ReportOutcome:
-    """Write the page; whatever goes wrong with that costs no result.
+    """Write the page. An error is returned, not raised, so that no result is lost by it.
 
     Args:
         folder: of the run.
-        more: whether the run goes on, with a confirmation or at all.
+        more: whether the run goes on, for example with a confirmation.
     """
     description = None
     try:
@@ -104,21 +107,21 @@ def try_write_report(folder: RunFolder, *, more: bool) -> ReportOutcome:
         write(folder.report, render(facts))
     except Exception as error:
         log.debug("report", exc_info=True)
-        again = f"`python -m search report {folder.path.name}` writes it"
-        return ReportOutcome(description, f"there is no {folder.report} ({error}): {again}")
+        again = f"write it with `uv run python -m search report {folder.path.name}`"
+        return ReportOutcome(description, f"{folder.report} was not written ({error}); {again}")
     return ReportOutcome(description)
 
 
 def write_report(path: Path, output: Path | None = None, *, busy: bool | None = None) -> Path:
-    """Write the page on the run in a folder; return where.
+    """Write the page on the run in a folder; return its file.
 
     Args:
         path: of the run's folder.
-        output: the file; `report.html` there, if nothing else is said.
+        output: the file; None is `report.html` in that folder.
         busy: see `gather`.
 
     Raises:
-        FolderError, ExperimentError: there is no search in the folder, or the file cannot be written.
+        FolderError, ExperimentError: if there is no search in the folder, or the file cannot be written.
     """
     file = output or RunFolder(path).report
     text = render(gather(path, busy=busy))

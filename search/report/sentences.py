@@ -1,4 +1,4 @@
-"""The report's sentences: the verdict first, then what was done for it, and how to go on."""
+"""The report's sentences: the verdict, what to do next, and what was done."""
 
 from __future__ import annotations
 
@@ -6,7 +6,17 @@ import shlex
 from collections import Counter
 from collections.abc import Iterator
 
-from search.console.summary import SOURCE, bests_head, bests_rows, count_epochs, ends, format_effort, worth
+from datasets.index.list_files import count
+from search.console.summary import (
+    CONFIGURATION,
+    SOURCE,
+    bests_head,
+    bests_rows,
+    count_epochs,
+    ends,
+    format_effort,
+    worth,
+)
 from search.experiment.arms import ARMS, Arm
 from search.experiment.formatting import configuration, duration, of_space, percent
 from search.experiment.sources import format_sources
@@ -15,81 +25,118 @@ from search.report.facts import ClassChange, Facts
 from search.run.best import front_of
 from search.run.budget import NOTHING, remaining
 from search.verdict.evidence import Evidence
-from search.verdict.text import HEADINGS, HEADLINES, TITLES, sentences, test_sentence, verdict_rows
+from search.verdict.next_step import (
+    Confirmed,
+    NextStep,
+    after_search,
+    after_verdict,
+    confirm_command,
+    resume_command,
+    train_command,
+    ui_command,
+)
+from search.verdict.text import TITLES, sentences, test_sentence, verdict_headings, verdict_rows
+from search.verdict.text import headline as verdict_headline
 
-WAITING = "No verdict yet: the confirmation is not done"
-Table = tuple[tuple[str, ...], list[tuple[str, ...]]]  # head and rows, each row with its name
+WAITING = "No verdict yet: the confirmation is not finished"
+Table = tuple[tuple[str, ...], list[tuple[str, ...]]]  # headings and rows, each row with its name
 
 
 def headline(facts: Facts) -> str:
-    """The answer, as short as it can be said truly."""
+    """Return the verdict, or why there is none, as a heading."""
     if facts.verdict is not None:
-        word = facts.verdict.word
-        return HEADLINES.get(facts.verdict.claim, f"{word[0].upper()}{word[1:]}")
+        return verdict_headline(facts.verdict)
     if not facts.is_complete:
-        going = "the search is still running" if facts.busy else "the search was stopped before it was done"
+        going = "the search is still running" if facts.busy else "the search was interrupted"
         return f"No verdict yet: {going}"
     return _state_of_confirmation(facts)
 
 
 def _state_of_confirmation(facts: Facts) -> str:
-    trainings = facts.confirmation
-    if facts.busy or trainings.over_count < len(trainings.trials):
+    if _is_confirming(facts):
         return WAITING
-    if not trainings.trials:
-        return "No verdict: the search's best were not confirmed"
-    whole = any(pair.is_whole for pair in facts.pairs)
-    return WAITING if whole else "No verdict: no pair of the confirmation came to a result"
+    if facts.confirmation.trials:
+        return "No verdict: no pair of the confirmation has a result"
+    if not facts.best:
+        return "No verdict: no trial finished"
+    if missing := [TITLES[arm] for arm in ARMS if arm not in facts.best]:
+        return f"No verdict: no {missing[0]} trial has a result"
+    return "No verdict yet: the search has not been confirmed"
+
+
+def _is_confirming(facts: Facts) -> bool:
+    """Return whether a confirmation has begun that may still give a verdict."""
+    trainings = facts.confirmation
+    unfinished = trainings.over_count < len(trainings.trials)
+    return facts.busy or unfinished or any(pair.is_whole for pair in facts.pairs)
+
+
+def next_step(facts: Facts) -> NextStep:
+    """Return what to do next."""
+    experiment = facts.experiment
+    if facts.busy:
+        text = "The run is still going on. Write a new report on it at any time:"
+        return NextStep(text, shlex.join(["uv", "run", "python", "-m", "search", "report", experiment.name]))
+    if not facts.is_complete:
+        return NextStep("Resume the search:", resume_command(facts.folder))
+    if facts.evidence is not None:
+        failures = [trial for trial in facts.confirmation if trial.status == "failed"]
+        is_test_read = facts.evidence.test is not None
+        verdict = facts.evidence.verdict
+        planned = max(facts.planned_pairs, verdict.paired.n)
+        return after_verdict(Confirmed(experiment, facts.folder, verdict, planned, failures, is_test_read))
+    if _is_confirming(facts):
+        return NextStep("Continue the confirmation:", confirm_command(experiment))
+    if facts.confirmation.trials:
+        return NextStep("Look in MLflow for why its trainings failed:", ui_command(experiment))
+    return after_search(experiment, facts.folder, facts.best)
 
 
 def paragraphs(facts: Facts) -> list[str]:
-    """What the headline rests on."""
+    """Return what the headline rests on."""
     state = [] if facts.damage is None else [facts.damage]
     if not facts.is_complete:
-        over = f"{facts.record.over_count} of {facts.total} trials have ended"
-        state.append(f"{over}; what stands here is of {facts.made:%H:%M} UTC.")
+        over = f"{facts.record.over_count} of {count(facts.total, 'trial')} have ended"
+        state.append(f"{over}. This page shows the state at {facts.made:%H:%M} UTC.")
     return [*state, *([_lead(facts)] if facts.evidence is None else _meaning(facts, facts.evidence))]
 
 
 def _meaning(facts: Facts, evidence: Evidence) -> Iterator[str]:
     if facts.busy or not facts.is_complete:
-        yield "It goes on; this verdict is of the best, and of the pairs, of before."
+        yield "The run has gone on since: this verdict covers the best configurations and the pairs of before."
     yield " ".join(sentences(facts.metric, evidence.verdict))
     if evidence.test:
         yield test_sentence(evidence.test)
 
 
 def _lead(facts: Facts) -> str:
-    """What the search alone says."""
+    """Return what the search alone shows."""
     missing = [TITLES[arm] for arm in ARMS if arm not in facts.best]
     if not facts.is_complete and missing:
         return f"No {' and no '.join(missing)} trial has a result yet."
-    if not facts.best:
-        return "No trial came to a result: the table of trials has the reasons."
     return worth(facts.experiment, facts.best, facts.interval)
 
 
 def verdict_table(facts: Facts) -> Table | None:
-    """The verdict's table; None where there is no verdict."""
+    """Return the verdict's table; None if there is no verdict."""
     if (evidence := facts.evidence) is None:
         return None
     rows = verdict_rows(facts.metric, evidence.verdict, evidence.ablation_of)
     best = [configuration(evidence.arms[arm].changes) for arm in reversed(ARMS)]
-    return ("", *HEADINGS), [*rows, ("configuration", *best, "")]
+    return ("", *verdict_headings(facts.metric)), [*rows, (CONFIGURATION, *best, "")]
 
 
 def best_table(facts: Facts) -> Table | None:
-    """The table of the best trials; None where there are none."""
+    """Return the table of the best trials; None if there are none."""
     if not facts.best:
         return None
     return ("", *bests_head(facts.best)), bests_rows(facts.experiment, facts.record, facts.best)
 
 
 def class_table(facts: Facts) -> Table:
-    """What changed class by class, all of them."""
-    return ("class", TITLES["modulated"], TITLES["baseline"], "difference", "interval"), list(
-        map(_class_row, facts.classes)
-    )
+    """Return the accuracies of all classes."""
+    head = "class", TITLES["modulated"], TITLES["baseline"], "difference in points", "interval"
+    return head, list(map(_class_row, facts.classes))
 
 
 def _class_row(change: ClassChange) -> tuple[str, ...]:
@@ -100,19 +147,19 @@ def _class_row(change: ClassChange) -> tuple[str, ...]:
 
 
 def probe_note(facts: Facts) -> str:
-    """What the plots of linear probes show."""
+    """Return what the plots of linear probes show."""
     if (curves := facts.probe_curves) is None:
         return ""
     return (
-        "A linear classifier on the features of each frozen encoder, judged on the validation split: in the best "
-        "modulated and the best unmodulated model, and trained alone on its modality with the settings of the latter. "
-        f"{describe_lines(curves)} Where a line stays below the one trained alone, joint training left that encoder "
-        "behind. The window of the modulation is shaded."
+        "Accuracy of a linear classifier on the features of each frozen encoder, on the validation split: in the best "
+        "modulated model, in the best baseline model, and in an encoder trained alone with the baseline's settings. "
+        f"{describe_lines(curves)} A line below that of the encoder trained alone shows what joint training cost. The "
+        "modulation window is shaded."
     ) + " The search has gone on since, and has other best configurations now." * facts.is_probe_outdated
 
 
 def fronts(facts: Facts) -> str:
-    """Which trials trade off best between several metrics."""
+    """Return the Pareto fronts of several metrics in a sentence."""
     objectives = facts.experiment.search.objectives
     if len(objectives) < 2:
         return ""
@@ -127,14 +174,14 @@ def _front(facts: Facts, arm: Arm) -> str:
 
 
 def overview(facts: Facts) -> list[tuple[str, str]]:
-    """What the search was, and what it took, by name."""
+    """Return what the search was and what it cost, by name."""
     search, record = facts.experiment.search, facts.record
     running = record.count("running") if facts.busy else 0
     limited = ", ".join(f"{limit:g} {unit}" for limit, unit in remaining(search.budget, NOTHING))
     rows = [
         (
             "trials",
-            f"{len(record.trials)} of {facts.total} begun: {ends(record)}" + f", {running} running" * bool(running),
+            f"{len(record.trials)} of {facts.total} started: {ends(record)}" + f", {running} running" * bool(running),
         ),
         (SOURCE, _sources(facts)),
         ("epochs", format_effort(count_epochs(facts.experiment, record), record.spent)),
@@ -148,49 +195,39 @@ def overview(facts: Facts) -> list[tuple[str, str]]:
 
 
 def _sources(facts: Facts) -> str:
-    """Where the trials' settings come from, by arm; empty where that is not noted."""
+    """Return where the trials' settings come from, by arm; empty if that is not recorded."""
     counts = {arm: Counter(trial.source for trial in facts.record if trial.arm == arm) for arm in reversed(ARMS)}
     return "; ".join(f"{TITLES[arm]}: {text}" for arm, those in counts.items() if (text := format_sources(those)))
 
 
 def space_by_path(facts: Facts) -> dict[str, str]:
-    """The space, by dotted path."""
+    """Return the search space, by dotted path."""
     return {path: of_space(entry) for path, entry in facts.experiment.space.items()}
 
 
 def commands(facts: Facts) -> list[tuple[str, str]]:
-    """What to do next, and how to do it again: what for, the command."""
-    run, best, file = (shlex.quote(str(x)) for x in (facts.experiment.name, facts.folder.best, facts.folder.experiment))
-    again = shlex.quote(f"name={facts.experiment.name}-again")
+    """Return other commands to run now: purpose and command."""
+    again = resume_command(facts.folder).replace("--resume", shlex.quote(f"name={facts.experiment.name}-again"))
     every = [
-        (_can_go_on(facts), "go on with the search", f"uv run run_search.py {file} --resume"),
-        (_can_confirm(facts), "confirm it with fresh seeds", f"uv run python -m search confirm {run}"),
-        (facts.folder.best.exists(), "train the best", f"uv run python -m search train {best}"),
-        (True, "every metric of every epoch", f"uv run python -m search ui {run}"),
-        (True, "the same search again", f"uv run run_search.py {file} {again}"),
+        (facts.folder.best.exists(), "train the best configuration", train_command(facts.folder.best)),
+        (True, "see every metric of every epoch", ui_command(facts.experiment)),
+        (True, "repeat the search", again),
     ]
-    return [(what, command) for possible, what, command in every if possible]
-
-
-def _can_go_on(facts: Facts) -> bool:
-    return not facts.is_complete and not facts.busy
-
-
-def _can_confirm(facts: Facts) -> bool:
-    return facts.is_complete and not facts.busy and facts.verdict is None and len(facts.best) == len(ARMS)
+    given = next_step(facts).command
+    return [(what, command) for possible, what, command in every if possible and command != given]
 
 
 def provenance(facts: Facts) -> list[tuple[str, str]]:
-    """What it takes to believe the numbers, by name."""
+    """Return what the numbers depend on, by name."""
     versions = ", ".join(f"{name} {version}" for name, version in facts.versions.items())
     readings = "; ".join(f"{line['time']}, {line['reason']}" for line in facts.readings)
     return [
         ("run", str(facts.folder.path)),
         ("data", facts.fingerprint),
         ("seeds", _seeds(facts)),
-        ("versions", versions or "not written yet"),
-        ("read at", f"{facts.made:%Y-%m-%d %H:%M:%S} UTC"),
-        ("test split read", readings or "never, by this run"),
+        ("versions", versions or "not recorded yet"),
+        ("report made", f"{facts.made:%Y-%m-%d %H:%M:%S} UTC"),
+        ("test split read", readings or "never by this run"),
     ]
 
 

@@ -1,4 +1,4 @@
-"""The table of all trials, with what it is sorted by."""
+"""The table of all trials, with the values that it is sorted by."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from search.run.journal import TrialRecord
 from search.verdict.text import TITLES
 
 WORDS = {
-    "waiting": "to go on",
+    "waiting": "interrupted",
     "running": "running",
-    "finished": "to the end",
+    "finished": "finished",
     "stopped": "stopped early",
     "failed": "failed",
 }
@@ -23,7 +23,7 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Cell:
-    """What is read, and what it is sorted by where that is a number."""
+    """A text, and the number that it is sorted by, if any."""
 
     text: str
     value: float | None = None
@@ -31,7 +31,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A trial, what it is filtered by, and its cells under the table's head."""
+    """A trial, the status that it is filtered by, and its cells."""
 
     trial: TrialRecord
     status: str
@@ -39,27 +39,27 @@ class Row:
 
 
 def head(facts: Facts) -> list[str]:
-    """Above the columns between the trial's number and the reason."""
+    """Return the headings between the trial's number and the reason."""
     return [
         "arm",
         SOURCE,
-        "ended",
+        "state",
         "epochs",
         facts.metric,
         *_names(facts),
         *map(_heading, _paths(facts)),
-        "trained for",
+        "training time",
     ]
 
 
 def rows(facts: Facts) -> list[Row]:
-    """All trials, by number."""
+    """Return a row for each trial, by number."""
     metrics, paths = [facts.metric, *(f"val/accuracy/{name}" for name in _names(facts))], _paths(facts)
     return [_row(facts, trial, metrics, paths) for trial in facts.record]
 
 
 def trained_seconds(trial: TrialRecord) -> float:
-    """What its epochs took, without those that another trial trained."""
+    """Return the seconds of a trial's epochs, without those that another trial trained."""
     return sum(metrics.get("seconds", 0.0) for metrics in trial.epochs if "inherited" not in metrics)
 
 
@@ -68,7 +68,7 @@ def _names(facts: Facts) -> list[str]:
 
 
 def _paths(facts: Facts) -> list[str]:
-    """What is searched, the window as one."""
+    """Return the paths that are searched; the window is one."""
     paths = dict.fromkeys(path for trial in facts.record for path in trial.changes)
     return [path for path in paths if path != END]
 
@@ -97,7 +97,7 @@ def _setting(trial: TrialRecord, path: str) -> Cell:
 
 
 def _heading(path: str) -> str:
-    """Of a column: the window's is its own.
+    """Return the heading of a setting; both ends of the window are one column.
 
     >>> _heading("modulation.start"), _heading("optimizer.lr")
     ('window', 'optimizer.lr')

@@ -228,19 +228,19 @@ def _too_few(pairs: Paired, *, sequential: bool) -> str:
     n = pairs.n
     if n == 1:
         return (
-            "1 seed has no spread, so there is no interval and no p-value: an interval takes 2 seeds, a sign-flip test "
-            "that can reach 5 % takes 6."
+            "1 seed has no spread, so there is no interval and no p-value. An interval needs at least 2 seeds, a "
+            "sign-flip test that can reach 5 % at least 6."
         )
     if not pairs.sd:
         return (
-            f"All {n} differences are the same: seeds that change nothing count as one result, so there is no interval "
-            "and no p-value."
+            f"All {n} differences are equal. Seeds that change nothing count as a single result, so there is no "
+            "interval and no p-value."
         )
     flip = (
-        f"{n} seeds cannot reach 5 % in a sign-flip test, whose smallest p would be {smallest_p(n):g}: no p-value is "
-        "given; it takes 6."
+        f"There is no sign-flip p-value: {n} seeds cannot reach 5 % (their smallest p is {smallest_p(n):g}). At least "
+        "6 are needed."
     )
-    stop = f"{n} seeds cannot be clear when one may stop at any number of them: that takes 5."
+    stop = f"Where seeds are added until the result is clear, {n} seeds cannot make it clear: at least 5 are needed."
     can_stop = not sequential or anytime.half_width(pairs.sd, n) is not None
     return " ".join(note for note, can in ((flip, _can_flip(n)), (stop, can_stop)) if not can)
 
@@ -252,13 +252,13 @@ def _of_ablation(found: Decision) -> str:
         return ""
     if found.ablation is None:
         return (
-            f"Not checked: the best {better} configuration against itself with the modulation switched {switched}. The "
-            "two configurations may differ in more than the modulation, and owe their difference to that."
+            f"Not trained: the best {better} configuration with the modulation switched {switched}. Other settings in "
+            "which the two configurations differ may explain the difference."
         )
     if found.claim == "none":
         return (
-            f"The two configurations differ, but that the modulation {found.first} does not show when the best "
-            f"{better} one is trained with the modulation switched {switched}: their other settings may make the "
-            "difference, and these were the luck of the search."
+            f"The best {better} configuration is ahead, but the same configuration with the modulation switched "
+            f"{switched} does not confirm that modulation {found.first}. Other settings may explain the lead, and they "
+            "were the luck of the search."
         )
     return ""

@@ -1,19 +1,23 @@
-"""The verdict in words and figures, for the screen, MLflow's page and the report alike."""
+"""The verdict in words and numbers, for the screen, MLflow's page and the report alike."""
 
 from __future__ import annotations
 
+from datasets.index.list_files import count
 from search.experiment.arms import Arm
 from search.experiment.formatting import format_difference, format_value
-from search.verdict.decide import Claim, Verdict, claim_of
+from search.verdict.decide import Claim, Verdict, claim_of, leader
 from search.verdict.evidence import ArmScores, TestScores
-from search.verdict.paired import Paired, Secondary, Spread
+from search.verdict.paired import MOST_SEEDS, Paired, Spread
 
-TITLES: dict[Arm, str] = {"modulated": "modulated", "baseline": "unmodulated"}
+TITLES: dict[Arm, str] = {"modulated": "modulated", "baseline": "baseline"}
 HEADLINES: dict[Claim, str] = {"helps": "Modulation helps", "hurts": "Modulation hurts"}  # but for "none"
 
 
+# ---- the table ----
+
+
 def format_spread(metric: str, spread: Spread) -> str:
-    """Mean and standard deviation of some results; an accuracy in per cent."""
+    """Return the mean and standard deviation of some results; accuracies as percentages."""
     if spread.sd is None:
         return format_value(metric, spread.mean)
     if "accuracy" in metric:
@@ -21,86 +25,127 @@ def format_spread(metric: str, spread: Spread) -> str:
     return f"{spread.mean:.4f} ± {spread.sd:.4f}"
 
 
-def _difference(metric: str, mean: float, interval: tuple[float, float] | None) -> str:
-    if interval is None:
-        return format_difference(metric, mean)
-    ends = (format_difference(metric, end, unit=False) for end in interval)
-    return f"{format_difference(metric, mean)} ({' to '.join(ends)})"
-
-
-def _cells(metric: str, pairs: Paired, interval: tuple[float, float] | None) -> tuple[str, str, str]:
-    spreads = format_spread(metric, pairs.modulated), format_spread(metric, pairs.baseline)
-    return *spreads, _difference(metric, pairs.mean, interval)
-
-
-HEADINGS = (TITLES["modulated"], TITLES["baseline"], "difference (95 %)")
+def verdict_headings(metric: str) -> tuple[str, str, str]:
+    """Return the headings of the columns, without that of the rows' names."""
+    difference = "difference in points (95 %)" if "accuracy" in metric else "difference (95 %)"
+    return TITLES["modulated"], TITLES["baseline"], difference
 
 
 def verdict_rows(metric: str, found: Verdict, ablation_of: Arm | None) -> list[tuple[str, str, str, str]]:
-    """What stands under `HEADINGS`, each row with its name: each arm's mean and standard deviation, and the difference
-    with its interval."""
-    rows = [(metric, *_cells(metric, found.paired, found.interval)), *map(_modality_row, found.unimodal.items())]
-    if found.ablation not in (None, found.paired):  # where it is the pair itself, one row says it
-        switched = "modulation off" if ablation_of == "modulated" else "modulation on"
-        rows.append((f"  the same, {switched}", *_cells(metric, found.ablation, found.ablation_interval)))
+    """Return the rows below `verdict_headings`: a name, each arm's mean and standard deviation, and the difference with
+    its interval. Its unit is in the heading, or in the cell where the heading has another."""
+    unit = "accuracy" not in metric
+    rows = [(metric, *_cells(metric, found.paired, found.interval, unit=unit))]
+    for name, one in found.unimodal.items():
+        rows.append((f"  {name} alone", *_cells("accuracy", one.paired, one.paired.interval, unit=unit)))
+    if found.ablation is not None and found.ablation != found.paired:  # where they are equal, one row says it
+        switched = "off" if ablation_of == "modulated" else "on"
+        cells = _cells(metric, found.ablation, found.ablation_interval, unit=unit)
+        rows.append((f"  modulation {switched}", *cells))
     if (redrawn := found.examples) is not None:
-        difference = _difference("accuracy", redrawn.mean, (redrawn.low, redrawn.high))
+        difference = _difference("accuracy", redrawn.mean, (redrawn.low, redrawn.high), unit=unit)
         rows.append(("  examples redrawn", "", "", difference))
     return rows
 
 
-def _modality_row(item: tuple[str, Secondary]) -> tuple[str, str, str, str]:
-    name, unimodal = item
-    modulated, baseline, difference = _cells("accuracy", unimodal.paired, unimodal.paired.interval)
-    p = "" if unimodal.holm_p is None else f", p = {unimodal.holm_p:.2g}"
-    return f"  {name} alone", modulated, baseline, difference + p
+def _cells(metric: str, pairs: Paired, interval: tuple[float, float] | None, *, unit: bool) -> tuple[str, str, str]:
+    spreads = format_spread(metric, pairs.modulated), format_spread(metric, pairs.baseline)
+    return *spreads, _difference(metric, pairs.mean, interval, unit=unit)
+
+
+def _difference(metric: str, mean: float, interval: tuple[float, float] | None, *, unit: bool) -> str:
+    if interval is None:
+        return format_difference(metric, mean, unit=unit)
+    low, high = (format_difference(metric, end, unit=False) for end in interval)
+    return f"{format_difference(metric, mean, unit=unit)} ({low} to {high})"
+
+
+# ---- the sentences ----
+
+
+def is_unchecked(found: Verdict) -> bool:
+    """Return whether the pairs differ and the check whether modulation is the reason, the ablation, is missing."""
+    differs = claim_of(found.interval, found.mode) != "none"
+    return found.claim == "none" and found.ablation is None and differs
+
+
+def is_contradicted(found: Verdict) -> bool:
+    """Return whether the pairs differ, but not when the modulation alone is switched."""
+    return found.claim == "none" and found.ablation is not None and claim_of(found.interval, found.mode) != "none"
+
+
+def headline(found: Verdict) -> str:
+    """Return the verdict as a heading."""
+    if is_unchecked(found):
+        return f"The {TITLES[leader(found.paired, found.mode)]} arm leads, but the reason is not checked"
+    return HEADLINES.get(found.claim, f"{found.word[0].upper()}{found.word[1:]}")
 
 
 def sentences(metric: str, found: Verdict) -> list[str]:
-    """What the table means."""
+    """Return what the table means: first the verdict, then what it rests on."""
     n = found.paired.n
-    if found.claim == "none":
-        said = [f"{found.word[0].upper()}{found.word[1:]}."]
-    else:
-        said = [f"{HEADLINES[found.claim]}, by {_size(metric, found.paired.mean)} as it looks from {n} seeds."]
+    said = [_verdict_sentence(metric, found)]
     if found.detectable is not None:
         said.append(_power_sentence(metric, found, found.detectable))
     if found.sign_flip_p is not None:
         said.append(
-            f"Exact sign-flip p = {found.sign_flip_p:.2g}; the smallest that {n} seeds allow is {found.smallest_p:.2g}."
+            f"Sign-flip test: p = {found.sign_flip_p:.2g}; the smallest that {n} seeds allow is {found.smallest_p:.2g}."
         )
     if found.evidence is not None:
-        said.append(f"Evidence against no difference: {found.evidence:.3g}, where 20 is clear.")
+        said.append(f"Evidence against no difference: {found.evidence:.3g}; from 20 on the result is clear.")
+    said += _modalities_sentence(found)
     return [*said, *found.notes]
+
+
+def _verdict_sentence(metric: str, found: Verdict) -> str:
+    mean = f"by {format_size(metric, found.paired.mean)} on average over {count(found.paired.n, 'seed')}"
+    if is_unchecked(found):
+        arm = TITLES[leader(found.paired, found.mode)]
+        return f"The best {arm} configuration is ahead {mean}, but whether modulation is the reason was not checked."
+    if found.claim == "none":
+        only = " when only the modulation is switched" if is_contradicted(found) else ""
+        return f"{headline(found)}{only}."
+    return f"{headline(found)}, {mean}."
 
 
 def _power_sentence(metric: str, found: Verdict, detectable: float) -> str:
     n = found.paired.n
     if "accuracy" in metric and detectable > 1:
-        return f"{n} seeds that differ as much as these could show no difference at all."
-    able = f"{n} seeds show a true difference of {_size(metric, detectable)} in four cases of five"
-    return f"{able}{_more_seeds(found)}."
+        return f"{n} seeds that differ as much as these cannot detect any difference in accuracy."
+    able = f"{n} seeds detect a true difference of {format_size(metric, detectable)} with 80 % power"
+    return f"{able}{_seeds_for_seen(found)}."
 
 
-def _more_seeds(found: Verdict) -> str:
-    """How many would show the difference seen, where the pairs show none."""
+def _seeds_for_seen(found: Verdict) -> str:
+    """Return how many seeds would detect the difference seen, where these do not."""
     if claim_of(found.interval, found.mode) != "none" or not found.paired.mean:
         return ""
     if found.seeds_for_seen is None:
-        return "; one as small as the one seen is out of reach"
-    return f"; one as large as the one seen would take {found.seeds_for_seen}"
+        return f"; a difference as small as the one seen takes more than {MOST_SEEDS:,} seeds"
+    if found.seeds_for_seen <= found.paired.n:
+        return ""
+    return f"; a difference as large as the one seen takes {found.seeds_for_seen:,} seeds"
 
 
-def _size(metric: str, difference: float) -> str:
+def _modalities_sentence(found: Verdict) -> list[str]:
+    """Return a sentence with the p-value of each modality; none where there is no p-value."""
+    values = [f"{name} {one.holm_p:.2g}" for name, one in found.unimodal.items() if one.holm_p is not None]
+    if not values:
+        return []
+    return [f"Each modality alone, Holm-adjusted p: {', '.join(values)}."]
+
+
+def format_size(metric: str, difference: float) -> str:
+    """Return a difference without its sign, with its unit."""
     return format_difference(metric, abs(difference)).removeprefix("+")
 
 
 def test_sentence(test: TestScores) -> str:
-    """The pair of numbers that one publishes."""
+    """Return the two numbers to publish."""
+    each = "1 seed each" if test.seeds == 1 else f"mean and standard deviation of {test.seeds} seeds each"
     return (
-        f"On the test split ({test.examples} examples, read once for all models): modulated "
-        f"{_score(test.modulated)} %, unmodulated {_score(test.baseline)} % (mean and standard deviation of "
-        f"{test.seeds} seeds each)."
+        f"On the test split ({count(test.examples, 'example')}, read once for all models): {TITLES['modulated']} "
+        f"{_score(test.modulated)} %, {TITLES['baseline']} {_score(test.baseline)} % ({each})."
     )
 
 

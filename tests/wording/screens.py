@@ -27,6 +27,7 @@ from search.run.folder import RunFolder
 from search.run.journal import Journal
 from search.tuner.search_policy import SearchPolicy
 from search.tuner.tuner import Tuner
+from search.verdict.next_step import after_search
 from search.verdict.probe_policy import ProbedRole
 from tests.wording.catalogue import Chapter, Entry, commanded, drawn, new_folder, on_screen
 from tests.wording.laid_out import FINISHED, NOTHING, SEARCH, Trials, confirmed, experiment, metrics, searched
@@ -102,8 +103,10 @@ def summary(trials: Trials, interval: Interval | None, *assignments: str, verdic
         confirmed()
 
     def draw(console: Console) -> None:
-        print_summary(console, tuner, best, interval, 173.0)
-        print_files(console, RunFolder(Path("runs/demo")), tuner.experiment, found=bool(best))
+        folder = RunFolder(Path("runs/demo"))
+        step = after_search(tuner.experiment, folder, best)
+        print_summary(console, tuner, best, interval, 173.0, step)
+        print_files(console, folder, tuner.experiment, step, found=bool(best))
 
     return on_screen(draw)
 
@@ -141,7 +144,9 @@ def reported(trials: Trials, *, busy: bool = False, gain: float | None = None) -
     facts = replace(gather(run.path, busy=busy), made=datetime(2026, 1, 2, 3, 4, tzinfo=UTC))
     commands = [f"{what}: {command}" for what, command in words.commands(facts)]
     spent = [f"{name}: {text}" for name, text in words.overview(facts)]
-    return "\n\n".join([words.headline(facts), *words.paragraphs(facts), "\n".join(spent), "\n".join(commands)])
+    step = words.next_step(facts)
+    first = [words.headline(facts), "\n".join(filter(None, [step.text, step.command]))]
+    return "\n\n".join([*first, *words.paragraphs(facts), "\n".join(spent), "\n".join(commands)])
 
 
 REPORTED: list[tuple[str, str, Callable[[], str]]] = [

@@ -12,9 +12,11 @@ from search.experiment.arms import Arm
 from search.experiment.dimensions import METHOD
 from search.run.budget import Spent
 from search.run.causes import failure
+from search.run.folder import RunFolder
 from search.run.journal import TrialRecord
 from search.verdict.confirm_policy import ConfirmPolicy, ablation_changes
 from search.verdict.evidence import ArmScores, Difference, TestScores
+from search.verdict.next_step import Confirmed, after_verdict
 from search.verdict.pairs import Role
 from search.verdict.plan import Plan
 from search.verdict.results import verdict_of
@@ -91,7 +93,10 @@ def screen(results: Results) -> str:
             policy.restore(_trained(policy, role, place, value, failed=role == "modulated" and place in results.failed))
     found = verdict_of(policy, plan, lambda number: Path("nowhere"))
     assert found is not None
-    return on_screen(lambda console: print_verdict(console, policy, found, results.test, 7322.0))
+    pairs, folder = policy.pairs, RunFolder(Path("runs/demo"))
+    done = Confirmed(asked, folder, found, pairs.planned, pairs.failures, results.test is not None)
+    step = after_verdict(done)
+    return on_screen(lambda console: print_verdict(console, policy, found, results.test, 7322.0, step))
 
 
 def _trained(policy: ConfirmPolicy, role: Role, place: int, value: float, *, failed: bool) -> TrialRecord:

@@ -1,1 +1,1 @@
-"""The report's plots, each with what it says in words."""
+"""The report's plots, each with a description in words."""

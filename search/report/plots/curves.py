@@ -1,4 +1,4 @@
-"""The validation curves of all trials."""
+"""Validation curves of all trials."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from operator import attrgetter
 
 import plotly.graph_objects as go
 
+from datasets.index.list_files import count
 from search.experiment.formatting import label
 from search.report.facts import Facts
 from search.report.plots.plot import COLOURS, INK, Plot, Scale, columns, escape, make_figure
@@ -14,18 +15,18 @@ from search.report.plots.selection import best_trials, group_by, shade_best_wind
 from search.run.journal import TrialRecord
 from search.verdict.text import TITLES
 
-MOST_POINTS = 20_000  # that a browser draws at once; of more trials each curve has fewer points
-FEWEST = 8
+MOST_POINTS = 20_000  # of a plot that a browser draws quickly; where there are more, each curve has fewer points
+FEWEST = 8  # points of a curve
 ENDS = {"stopped": ("stopped early", "x-thin"), "failed": ("failed", "star")}  # status -> name, symbol
 NOTE = (
-    "Thick: the best of each arm. Crosses: stopped early. Shaded: the window of the best modulated trial, or of the "
-    "one that was chosen in the table below."
+    "Thick lines: the best trial of each arm. Crosses: stopped early. Shaded: the modulation window of the best "
+    "modulated trial. Select a trial in the table below to highlight it here."
 )
 
 
 def curves(facts: Facts) -> Plot | None:
-    """The searched metric of every trial over its epochs, early stops marked, the best trials' curves strong, and the
-    best modulated one's window shaded. None before the first epoch."""
+    """Return the searched metric of every trial over its epochs: early stops are marked, the best trials' curves are
+    thick, and the best modulated trial's window is shaded. None before the first epoch."""
     trials = [trial for trial in facts.record if trial.epochs]
     if not trials:
         return None
@@ -34,12 +35,12 @@ def curves(facts: Facts) -> Plot | None:
     figure = make_figure(traces, height=460, xaxis_title="epoch", yaxis_title=scale.title)
     shade_best_window(figure, facts)
     best = ", ".join(f"{TITLES[arm]} {scale(found.value):.4g}" for arm, found in facts.best.items())
-    alt = f"{facts.metric} of {len(trials)} trials over their epochs; the best: {best}"
+    alt = f"{facts.metric} of {count(len(trials), 'trial')} over their epochs; the best: {best}"
     return Plot("curves", "Validation curves of all trials", alt, figure, NOTE)
 
 
 def _all_curves(scale: Scale, trials: Sequence[TrialRecord]) -> Iterator[go.Scatter]:
-    """All curves of each arm as one line with gaps, which is drawn a hundred times as fast as a line each."""
+    """Give the curves of each arm as one line with gaps, which draws a hundred times faster than a line each."""
     most = max(FEWEST, MOST_POINTS // len(trials))
     for arm, title in TITLES.items():
         points = (point for trial in trials if trial.arm == arm for point in _points(scale, trial, most))
@@ -51,8 +52,8 @@ def _all_curves(scale: Scale, trials: Sequence[TrialRecord]) -> Iterator[go.Scat
 
 
 def _points(scale: Scale, trial: TrialRecord, most: int) -> Iterator[tuple[int | None, int | None, float | None]]:
-    """Number, epoch and value: of the first epoch, the last, and those between, evenly, as many as there is room for;
-    then a gap."""
+    """Give number, epoch and value of at most so many epochs: the first, the last, and others evenly between them; then
+    a gap."""
     last = len(trial.epochs) - 1
     steps = max(1, min(last, most - 1))
     for epoch in sorted({round(step * last / steps) for step in range(steps + 1)}):
@@ -72,7 +73,7 @@ def _ends(scale: Scale, trials: Sequence[TrialRecord]) -> Iterator[go.Scatter]:
 
 
 def _end(scale: Scale, t: TrialRecord, name: str) -> tuple[int, int, float, str]:
-    """Number, last epoch, value there, and why it ended."""
+    """Return a trial's number, last epoch, value there, and why it ended."""
     text = escape(str(t.reason).splitlines()[0][:160]) if t.reason else name
     return t.number, len(t.epochs) - 1, scale(t.epochs[-1][scale.metric]), text
 

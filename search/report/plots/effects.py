@@ -1,4 +1,4 @@
-"""What the settings did: alpha by fusion, the window, and every other part of the space."""
+"""Settings against results: alpha by fusion, the window, and every other part of the space."""
 
 from __future__ import annotations
 
@@ -10,20 +10,22 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from datasets.index.list_files import count
 from search.experiment.arms import Arm
 from search.experiment.dimensions import END, METHOD, START, Range, is_number
 from search.experiment.formatting import label, text
 from search.report.facts import Facts
 from search.report.plots.plot import COLOURS, KINDS, Plot, Scale, columns, escape, make_figure
 from search.report.plots.selection import group_by, results, trials_with_result, window_of
+from search.report.table import WORDS
 from search.run.journal import TrialRecord
 from search.verdict.text import TITLES
 
 ALPHA = "modulation.alpha"
 OWN_PLOTS = (ALPHA, METHOD, START, END)
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "star", "hexagon", "cross", "pentagon")
-NOTE = "Colour: the mean of the trials with this window; the number: how many there were."
-MOST_MEANS = 6  # that a plot says in words
+NOTE = "Colour: the mean of the trials with this window. Number: how many trials."
+MOST_MEANS = 6  # in the description of a plot
 
 
 def _by_arm(facts: Facts) -> dict[Any, list[TrialRecord]]:
@@ -31,7 +33,7 @@ def _by_arm(facts: Facts) -> dict[Any, list[TrialRecord]]:
 
 
 def _points(facts: Facts, path: str, trials: Sequence[TrialRecord], symbol: str, **more: Any) -> go.Scatter:
-    """A point for each trial, open where it was stopped early."""
+    """Return a point for each trial, open if the trial was stopped early."""
     scale = Scale(facts.metric)
     values, results, numbers, symbols = columns([_point(scale, trial, path, symbol) for trial in trials], 4)
     if _axis_type(facts, path) == "category":
@@ -40,14 +42,16 @@ def _points(facts: Facts, path: str, trials: Sequence[TrialRecord], symbol: str,
 
 
 def _point(scale: Scale, trial: TrialRecord, path: str, symbol: str) -> tuple[Any, float, int, str]:
-    """Where it is, the trial's number, and its symbol."""
+    """Return a point's x and y, its trial's number, and its symbol."""
     look = symbol if trial.status == "finished" else f"{symbol}-open"
     return trial.changes[path], scale(trial.best or 0.0), trial.number, look
 
 
 def alpha(facts: Facts) -> Plot | None:
-    """The searched metric against alpha, a kind of points for each fusion, with the baseline's band. None where alpha
-    was not searched, or nothing has come of it."""
+    """Return the searched metric against alpha, with a symbol for each fusion and a band for the baseline.
+
+    None if alpha was not searched, or no modulated trial has a result.
+    """
     modulated = _by_arm(facts).get("modulated")
     if ALPHA not in facts.experiment.space or not modulated:
         return None
@@ -56,36 +60,36 @@ def alpha(facts: Facts) -> Plot | None:
     axis = {"title": "alpha", "type": _axis_type(facts, ALPHA)}
     figure = make_figure(traces, height=380, xaxis=axis, yaxis_title=Scale(facts.metric).title)
     said = _shade_baseline(facts, figure)
-    alt = f"{facts.metric} of {len(modulated)} modulated trials against alpha, by fusion. {said}"
-    return Plot("alpha", "Strength of the modulation, by fusion", alt, figure, said)
+    alt = f"{facts.metric} of {count(len(modulated), 'modulated trial')} against alpha, by fusion. {said}"
+    return Plot("alpha", "Modulation strength alpha, by fusion", alt, figure, said)
 
 
 def _kind(facts: Facts, place: int, name: str, trials: Sequence[TrialRecord]) -> go.Scatter:
-    texts = [escape(f"{label(t.changes)}: {len(t.epochs)} epochs, {t.status}") for t in trials]
+    texts = [escape(f"{label(t.changes)}: {count(len(t.epochs), 'epoch')}, {WORDS[t.status]}") for t in trials]
     hover = f"trial %{{customdata}}: {Scale(facts.metric).hover}<br>%{{text}}<extra></extra>"
     look = {"marker": {"size": 9, "color": KINDS[place % len(KINDS)]}, "text": texts, "hovertemplate": hover}
     return _points(facts, ALPHA, trials, SYMBOLS[place % len(SYMBOLS)], name=escape(name), **look)
 
 
 def _shade_baseline(facts: Facts, figure: go.Figure) -> str:
-    """Shade where the baseline is: its seeds' spread, where it was confirmed, or else its better half of the trials.
-    Return what the band is."""
+    """Shade the baseline's results: the spread of its seeds if it was confirmed, else the better half of its trials.
+    Return what the band shows."""
     if facts.verdict is not None and (sd := facts.verdict.paired.baseline.sd) is not None:
         mean = facts.verdict.paired.baseline.mean
         ends = [mean - sd, mean + sd]
-        said = "The band is the confirmed baseline's mean, one standard deviation of its seeds either way."
+        said = "Band: the confirmed baseline, mean ± standard deviation over its seeds."
     elif baseline := _by_arm(facts).get("baseline"):
         ends = [median(results(baseline)), facts.best["baseline"].value]
-        said = "The band is the better half of the unmodulated trials."
+        said = "Band: the better half of the baseline trials."
     else:
-        return "No unmodulated trial has a result yet."
+        return "No baseline trial has a result yet."
     low, high = sorted(map(Scale(facts.metric), ends))
     figure.add_hrect(y0=low, y1=high, fillcolor=COLOURS["baseline"], opacity=0.2, line_width=0, layer="below")
     return said
 
 
 def _axis_type(facts: Facts, path: str) -> str:
-    """How a part of the space is best seen: logarithmic where it is searched so, or its choices are far apart."""
+    """Return the type of an axis: logarithmic if the path is searched so, or if its choices are far apart."""
     entry = facts.experiment.space[path]
     if isinstance(entry, Range):
         return "log" if entry.log else "linear"
@@ -95,8 +99,8 @@ def _axis_type(facts: Facts, path: str) -> str:
 
 
 def window(facts: Facts) -> Plot | None:
-    """The searched metric by first and last epoch of the window: the mean of the trials that had it. None where there
-    was one window only."""
+    """Return the mean of the searched metric by first and last epoch of the window. None if there was only one
+    window."""
     groups = group_by(_by_arm(facts).get("modulated", []), partial(window_of, facts))
     groups.pop(None, None)
     if len(groups) < 2:
@@ -107,18 +111,17 @@ def window(facts: Facts) -> Plot | None:
     at = {"x": starts, "y": ends, "customdata": list(means.values()), "text": [str(len(t)) for t in groups.values()]}
     bar = {"title": {"text": scale.title, "side": "right"}, "thickness": 12}
     look = {"symbol": "square", "size": 20, "color": at["customdata"], "colorscale": "Viridis", "colorbar": bar}
-    hover = "epochs %{x} to %{y}: mean %{customdata:.4g} of %{text} trials<extra></extra>"
+    hover = "epochs %{x} to %{y}: mean %{customdata:.4g}, %{text} trials<extra></extra>"
     trace = go.Scatter(mode="markers+text", textposition="middle right", **at, marker=look, hovertemplate=hover)
-    axes = {"xaxis_title": "first epoch with modulation", "yaxis_title": "last epoch"}
+    axes = {"xaxis_title": "first epoch with modulation", "yaxis_title": "last epoch with modulation"}
     better = max if facts.experiment.search.objective.mode == "max" else min
     start, end = better(means, key=means.__getitem__)
-    windows = f"the trials with each of {len(means)} windows"
-    alt = f"Mean {facts.metric} of {windows}; the best mean at epochs {start} to {end}"
-    return Plot("window", "The window: first and last epoch", alt, make_figure([trace], height=380, **axes), NOTE)
+    alt = f"Mean {facts.metric} of the trials with each of {len(means)} windows; the best is epochs {start} to {end}"
+    return Plot("window", "Modulation window", alt, make_figure([trace], height=380, **axes), NOTE)
 
 
 def slices(facts: Facts) -> list[Plot]:
-    """The searched metric against every part of the space but alpha and the window, both arms."""
+    """Return the searched metric of both arms against every part of the space but alpha and the window."""
     paths = [path for path in facts.experiment.space if path not in OWN_PLOTS]
     plots = [_slice(facts, f"slice{place}", path) for place, path in enumerate(paths)]
     return [plot for plot in plots if plot.figure.data]
@@ -130,7 +133,7 @@ def _slice(facts: Facts, name: str, path: str) -> Plot:
     traces = [_arm_points(facts, path, arm, groups.get(arm, [])) for arm in TITLES]
     axis, scale = {"title": escape(path), "type": _axis_type(facts, path)}, Scale(facts.metric)
     figure = make_figure(traces, height=300, xaxis=axis, yaxis_title=scale.title)
-    alt = f"{facts.metric} of {len(trials)} trials against {path}{_means_by_value(scale, trials, path)}"
+    alt = f"{facts.metric} of {count(len(trials), 'trial')} against {path}{_means_by_value(scale, trials, path)}"
     return Plot(name, path, alt, figure)
 
 
@@ -141,7 +144,7 @@ def _arm_points(facts: Facts, path: str, arm: Arm, trials: Sequence[TrialRecord]
 
 
 def _means_by_value(scale: Scale, trials: Sequence[TrialRecord], path: str) -> str:
-    """Where the values are few."""
+    """Return the mean for each value, if there are few values."""
     groups = group_by(trials, lambda trial: text(trial.changes[path]))
     if len(groups) > MOST_MEANS:
         return ""

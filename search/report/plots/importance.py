@@ -1,4 +1,4 @@
-"""Which parts of the space mattered: functional analysis of variance, by Optuna."""
+"""Importance of each part of the space: functional analysis of variance, by Optuna."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from search.report.plots.selection import group_by, results, trials_with_result
 from search.run.journal import TrialRecord
 from search.verdict.text import TITLES
 
-FEWEST = 4  # trials, below which a forest of trees has nothing to divide
+FEWEST = 4  # trials; with fewer, a forest of trees has nothing to split
 TREES = 64
-NOTE = "By functional analysis of variance, over the trials that were trained to the end."
+NOTE = "Functional analysis of variance over the finished trials of each arm."
 
 
 def importance(facts: Facts) -> Plot | None:
-    """The share of the variance between an arm's trials that each part of the space explains (Hutter, Hoos,
-    Leyton-Brown, *An Efficient Approach for Assessing Hyperparameter Importance*, ICML 2014), of trials that were
-    trained to the end: one that was stopped has no final result. None where these are too few."""
+    """Return the share of the variance between an arm's trials that each part of the space explains (Hutter, Hoos,
+    Leyton-Brown, *An Efficient Approach for Assessing Hyperparameter Importance*, ICML 2014). Only finished trials
+    count, as the others have no final result. None if there are too few."""
     found = _shares_by_arm(facts)
     if not found:
         return None
@@ -37,10 +37,10 @@ def importance(facts: Facts) -> Plot | None:
         dict.fromkeys(chain(*found.values())), key=lambda path: max(s.get(path, 0.0) for s in found.values())
     )
     bars = [_bars(arm, shares, paths) for arm, shares in found.items()]
-    axis = {"title": "share of the variance", "tickformat": ".0%"}
+    axis = {"title": "share of the variance explained", "tickformat": ".0%"}
     figure = make_figure(bars, height=160 + 34 * len(paths), xaxis=axis)
-    first = "; ".join(f"{TITLES[arm]}: {next(iter(shares))} first" for arm, shares in found.items())
-    return Plot("importance", "What mattered", f"Importance of each part of the space. {first}", figure, NOTE)
+    first = "; ".join(f"{TITLES[arm]}: {next(iter(shares))} matters most" for arm, shares in found.items())
+    return Plot("importance", "Importance of the settings", f"Importance of each setting. {first}", figure, NOTE)
 
 
 def _bars(arm: Arm, shares: Mapping[str, float], paths: Sequence[str]) -> go.Bar:
@@ -55,7 +55,7 @@ def _shares_by_arm(facts: Facts) -> dict[Arm, dict[str, float]]:
 
 
 def _shares(trials: Sequence[TrialRecord]) -> dict[str, float]:
-    """Path -> its share; none where the trials are too few, or alike."""
+    """Return the share of each path; empty if the trials are too few, or all have the same result."""
     spread = _distributions(trials) if len(trials) >= FEWEST else {}
     if not spread or len(set(results(trials))) < 2:
         return {}
@@ -69,14 +69,13 @@ def _shares(trials: Sequence[TrialRecord]) -> dict[str, float]:
 
 
 def _distributions(trials: Sequence[TrialRecord]) -> dict[str, BaseDistribution]:
-    """Path -> how its values were drawn, where they vary."""
+    """Return the distribution of each path whose values vary."""
     found = {path: _distribution([trial.changes[path] for trial in trials]) for path in trials[0].changes}
     return {path: spread for path, spread in found.items() if spread is not None}
 
 
 def _distribution(values: Sequence[Any]) -> BaseDistribution | None:
-    """As they were drawn, by the values themselves: numbers between the least and the greatest, anything else by name.
-    None where all are the same."""
+    """Return the distribution of some values: a range for numbers, else categories. None if all are the same."""
     distinct = sorted({json.dumps(value) for value in values})
     if len(distinct) < 2:
         return None

@@ -1,4 +1,4 @@
-"""What the modulation does to each modality: accuracy alone, discrepancy ratio, coefficient, over the epochs."""
+"""Each modality over the epochs: unimodal accuracy, discrepancy ratio, coefficient."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from search.report.plots.selection import best_trials, shade_best_window
 from search.run.journal import TrialRecord
 from search.verdict.text import TITLES
 
-SHOWN = (  # the plot's name, metric before the modality's name, title, title of the vertical axis
-    ("accuracy", "val/accuracy", "Accuracy of each modality alone", "val/accuracy (%)"),
-    ("ratio", "ratio", "Discrepancy ratio of each modality", "ratio, mean of an epoch"),
-    ("coefficient", "coefficient", "Coefficient of each encoder's gradients", "k, mean of an epoch"),
+AHEAD, SCALED = "Above 1, a modality is ahead of the others.", "An encoder's gradients are multiplied by k."
+SHOWN = (  # name of the plot, metric (without its modality), title, title of the vertical axis, note
+    ("accuracy", "val/accuracy", "Unimodal accuracy", "val/accuracy (%)", ""),
+    ("ratio", "ratio", "Discrepancy ratio", "ratio, mean per epoch", AHEAD),
+    ("coefficient", "coefficient", "Modulation coefficient", "k, mean per epoch", SCALED),
 )
 DASHES: dict[Arm, str] = {"modulated": "solid", "baseline": "dash"}
 
 
 def by_modality(facts: Facts) -> list[Plot]:
-    """A plot of each, the best modulated trial's lines solid and the best unmodulated one's dashed."""
+    """Return a plot of each: solid lines for the best modulated trial, dashed lines for the best baseline trial."""
     return [_plot(facts, *shown) for shown in SHOWN] if facts.best else []
 
 
-def _plot(facts: Facts, key: str, metric: str, title: str, axis: str) -> Plot:
+def _plot(facts: Facts, key: str, metric: str, title: str, axis: str, note: str) -> Plot:
     traces, ends = [], []
     for arm, trial in best_trials(facts).items():
         lines = _lines(trial, metric)
@@ -34,11 +35,11 @@ def _plot(facts: Facts, key: str, metric: str, title: str, axis: str) -> Plot:
     figure = make_figure(traces, xaxis_title="epoch", yaxis_title=axis)
     shade_best_window(figure, facts)
     alt = f"{title} over the epochs of the best trial of each arm; at the last epoch: {'; '.join(ends)}"
-    return Plot(key, title, alt, figure)
+    return Plot(key, title, alt, figure, note)
 
 
 def _lines(trial: TrialRecord, metric: str) -> dict[str, list[float]]:
-    """Modality -> its values over the epochs."""
+    """Return the values over the epochs of each modality."""
     scale, names = Scale(metric), modalities(trial.epochs[-1])
     return {name: [scale(metrics[f"{metric}/{name}"]) for metrics in trial.epochs] for name in names}
 

@@ -1,4 +1,4 @@
-"""What a plot of the report is made of: a figure of Plotly's in the page's colours, and what it says in words."""
+"""A plot of the report: a Plotly figure in the page's colours, with a description in words."""
 
 from __future__ import annotations
 
@@ -11,21 +11,24 @@ import plotly.graph_objects as go  # takes no time before the first figure
 
 from search.experiment.arms import Arm
 
-COLOURS: dict[Arm, str] = {"modulated": "var(--modulated)", "baseline": "var(--baseline)"}  # the page has two of each
+COLOURS: dict[Arm, str] = {
+    "modulated": "var(--modulated)",
+    "baseline": "var(--baseline)",
+}  # the page defines them for light and dark
 KINDS = tuple(f"var(--kind{number})" for number in range(6))
 INK = "var(--ink)"
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A figure with its words.
+    """A figure with its texts.
 
     Args:
-        name: of its element in the page.
-        title: above it.
-        alt: what it shows, in a sentence, for whoever does not see it.
-        figure: as Plotly draws it, with its height in pixels.
-        note: how it is read.
+        name: id of its element in the page.
+        title: heading above it.
+        alt: description in a sentence, for screen readers.
+        figure: Plotly's figure, with its height in pixels.
+        note: how to read it.
     """
 
     name: str
@@ -36,13 +39,13 @@ class Plot:
 
 
 def make_figure(traces: Iterable[go.Scatter | go.Bar], *, height: int = 340, **layout: Any) -> go.Figure:
-    """Return a figure of those traces that have points; the page brings the template."""
+    """Return a figure of the traces that have points; the page adds the template."""
     return go.Figure([t for t in traces if t.x], go.Layout(template="none", height=height, **layout))
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How values of a metric are drawn: accuracies in per cent."""
+    """The scale of a metric's axis: accuracies are percentages."""
 
     metric: str
 
@@ -56,7 +59,7 @@ class Scale:
 
     @property
     def hover(self) -> str:
-        """Plotly's format of a value on the vertical axis."""
+        """Format of a value on the vertical axis, for Plotly."""
         return "%{y:.1f} %" if self._percent else "%{y:.4f}"
 
     def __call__(self, value: float) -> float:
@@ -64,11 +67,11 @@ class Scale:
 
 
 def escape(text: str) -> str:
-    """Text that Plotly shows as it is: it would take `<b>` and links in it for markup."""
+    """Return a text that Plotly shows as written: otherwise it reads `<b>` and links as markup."""
     return html.escape(text, quote=False)
 
 
 def columns(rows: Iterable[Sequence[Any]], count: int) -> Iterator[list[Any]]:
-    """The columns of a table, of so many that may have no row."""
+    """Give the columns of a table, as many as stated even if it has no rows."""
     table = list(rows)
     return ([row[place] for row in table] for place in range(count))

@@ -19,7 +19,7 @@ LOOKS: dict[ProbedRole, tuple[str, str, str]] = {  # role -> colour, dash, symbo
 
 
 def by_encoder(facts: Facts) -> list[Plot]:
-    """A plot for each modality, with a line for each way in which its encoder was trained; the whole models last."""
+    """Return a plot for each modality, with a line for each training of its encoder; the whole models come last."""
     curves = facts.probe_curves
     if curves is None:
         return []

@@ -1,4 +1,4 @@
-"""Which trials a plot shows, and their windows."""
+"""Selection of the trials that a plot shows, and their windows."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from search.verdict.text import TITLES
 
 
 def trials_with_result(facts: Facts) -> list[TrialRecord]:
-    """Trials with a result, whether they were trained to the end or stopped early."""
+    """Return the trials with a result, finished or stopped early."""
     return [trial for trial in facts.record if trial.status in ("finished", "stopped") and trial.best is not None]
 
 
 def results(trials: Iterable[TrialRecord]) -> list[float]:
-    """The result of each trial that has one."""
+    """Return the result of each trial that has one."""
     return [trial.best for trial in trials if trial.best is not None]
 
 
 def group_by(trials: Iterable[TrialRecord], key: Callable[[TrialRecord], Any]) -> dict[Any, list[TrialRecord]]:
-    """Trials by what a function gives for each, in the order in which they come."""
+    """Return trials grouped by what a function returns for each, in their order."""
     groups: dict[Any, list[TrialRecord]] = {}
     for trial in trials:
         groups.setdefault(key(trial), []).append(trial)
@@ -34,12 +34,12 @@ def group_by(trials: Iterable[TrialRecord], key: Callable[[TrialRecord], Any]) -
 
 
 def best_trials(facts: Facts) -> dict[Arm, TrialRecord]:
-    """The best trial of each arm that has a result, the modulated one first."""
+    """Return the best trial of each arm that has a result, the modulated arm first."""
     return {arm: facts.best[arm].trial for arm in TITLES if arm in facts.best}
 
 
 def window_of(facts: Facts, trial: TrialRecord) -> tuple[int, int] | None:
-    """First and last epoch with modulation; None where a trial has none."""
+    """Return the first and last epoch with modulation; None for a trial without modulation."""
     own = facts.experiment.trial.modulation
     if trial.changes.get(METHOD, own.method) == "none":
         return None
@@ -47,12 +47,12 @@ def window_of(facts: Facts, trial: TrialRecord) -> tuple[int, int] | None:
 
 
 def windows(facts: Facts) -> dict[int, tuple[int, int] | None]:
-    """The window of each modulated trial, by number."""
+    """Return the window of each modulated trial, by number."""
     return {trial.number: window_of(facts, trial) for trial in facts.record if trial.arm == "modulated"}
 
 
 def shade_best_window(figure: go.Figure, facts: Facts) -> None:
-    """Shade the best modulated trial's window, both ends included, in a figure over epochs."""
+    """Shade the best modulated trial's window, both ends included, in a figure over the epochs."""
     best = best_trials(facts).get("modulated")
     if best is not None and (window := window_of(facts, best)) is not None:
         span = {"x0": window[0] - 0.5, "x1": window[1] + 0.5}

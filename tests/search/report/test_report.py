@@ -124,8 +124,12 @@ def claims(text: str) -> set[str]:
 
 
 def next_commands(run: RunFolder, *, busy: bool | None = None) -> str:
-    """Those that the page shows."""
-    return "\n".join(command for _, command in words.commands(gather(run.path, busy=busy)))
+    """Those that the page shows, the next step's first."""
+    facts = gather(run.path, busy=busy)
+    first = words.next_step(facts).command
+    others = [command for _, command in words.commands(facts)]
+    assert first not in others
+    return "\n".join(filter(None, [first, *others]))
 
 
 # ---- the states of a run ----
@@ -254,7 +258,7 @@ def test_a_folder_with_a_space_in_its_name_is_quoted(tmp_path):
 
 def test_before_an_arm_has_a_result_it_is_waited_for(tmp_path):
     run = run_in(tmp_path / "simulated", steps=1)
-    tells(words.paragraphs(gather(run.path))[-1], "unmodulated", "modulated")
+    tells(words.paragraphs(gather(run.path))[-1], "baseline", "modulated")
 
 
 @pytest.mark.parametrize(
@@ -399,8 +403,8 @@ def test_modalities_are_drawn_modulated_against_baseline(run):
     assert [(t["name"], t["line"]["dash"]) for t in accuracy.figure.data] == [
         ("audio, modulated", "solid"),
         ("visual, modulated", "solid"),
-        ("audio, unmodulated", "dash"),
-        ("visual, unmodulated", "dash"),
+        ("audio, baseline", "dash"),
+        ("visual, baseline", "dash"),
     ]
     epochs = facts.best["modulated"].trial.epochs
     assert ratio.figure.data[0]["y"] == tuple(m["ratio/audio"] for m in epochs)
@@ -458,7 +462,7 @@ def test_a_ratio_that_is_infinite_is_a_gap(run):
     journal.close()
     text = write_report(run.path).read_text()
     assert "Infinity" not in text.replace(plotly_script(), "")
-    ratios = [trace["y"] for trace in page(run).json("figures")["ratio"]["data"] if "unmodulated" in trace["name"]]
+    ratios = [trace["y"] for trace in page(run).json("figures")["ratio"]["data"] if "baseline" in trace["name"]]
     assert [None] in ratios
 
 

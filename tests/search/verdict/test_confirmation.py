@@ -36,6 +36,7 @@ from search.tuner.tuner import Tuner
 from search.verdict.confirm_policy import ConfirmPolicy, ablation_changes
 from search.verdict.decide import Ablation, Verdict, decide, leader, verdict
 from search.verdict.evidence import measures, write_evidence
+from search.verdict.next_step import NextStep
 from search.verdict.paired import paired_bootstrap, secondary
 from search.verdict.plan import Plan, read_plan, write_plan
 from search.verdict.results import class_differences, evidence_of, verdict_of
@@ -512,10 +513,11 @@ def test_the_screen_says_what_was_found(tmp_path, gain, word, facts):
     policy = confirmation(seeds=6)
     trained(tmp_path, policy, world(gain, 0.0, 0.005, 5))
     console = Console(file=io.StringIO(), width=200)
-    print_verdict(console, policy, verdict_on(policy), None, 61.0)
+    print_verdict(console, policy, verdict_on(policy), None, 61.0, NextStep("Read on:", "the-command"))
     text = console.file.getvalue()
     tells(text, "simulated", "6 pairs", "validation split", "1 min 01 s")
-    assert ("modulation off" in text, "modulation on" in text) == (gain > 0, gain < 0)  # row of the ablation
+    assert "Read on:\n\n    the-command\n" in text
+    assert ("modulation off" in text, "modulation on" in text) == (gain > 0, gain < 0)  # the ablation's row
     conclusion = text[text.index("method=ogm") :]
     tells(conclusion, "6 seeds", *facts)
     assert re.findall("helps|hurts", conclusion) == ([word] if word else [])

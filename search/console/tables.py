@@ -1,0 +1,118 @@
+"""Tables on the screen that break neither a word nor a number."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+from search.console.notes import NO_BREAK, wrap
+
+ANY_WIDTH = 10_000
+
+
+def plain_table(headings: Sequence[str], *, names: Collection[int] = (), right: Collection[int] = ()) -> Table:
+    """Return an empty table without lines.
+
+    Args:
+        headings: of the columns.
+        names: columns of names, which may be wrapped between words; all others stay whole.
+        right: columns that are aligned to the right.
+    """
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for number, heading in enumerate(headings):
+        table.add_column(
+            Text(heading),
+            justify="right" if number in right else "left",
+            no_wrap=number not in names,
+            overflow="fold",
+        )
+    return table
+
+
+def add_row(table: Table, cells: Sequence[str], style: str = "") -> None:
+    """Add a row of texts, which are no markup; the first, a name, is grey."""
+    name, *others = cells
+    table.add_row(Text(name, style="dim"), *map(Text, others), style=style or None)
+
+
+def fits(console: Console, table: Table) -> bool:
+    """Return whether no cell of a table has to be wrapped."""
+    options = console.options.update(width=ANY_WIDTH)
+    return console.measure(table, options=options).maximum <= console.width
+
+
+def print_settings(console: Console, configurations: Mapping[str, str]) -> None:
+    """Print configurations by title, wrapped between settings.
+
+    Args:
+        console: the screen.
+        configurations: title -> settings, a line each.
+    """
+    margin = max(map(len, configurations)) + 4
+    for title, settings in configurations.items():
+        joined = settings.replace(" ", NO_BREAK).replace("\n", " ")
+        first, *more = wrap(joined, max(20, console.width - margin), fold=True)
+        lines = [f"{title:<{margin}}{first}", *(f"{'':<{margin}}{line}" for line in more)]
+        console.print(Text("\n".join(lines)), soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class DetailTable:
+    """A table with a longer text for each row: its last column where the screen is wide enough, else a line below.
+
+    Args:
+        headings: of the columns, that of the details last.
+        rows: of each row the cells, the detail last.
+        left: columns that are aligned to the left; the others are numbers.
+        least_width: of a screen whose details are a column.
+        gap: between columns.
+        margin: begins every line.
+        indent: begins a line of details.
+    """
+
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    left: Collection[int] = ()
+    least_width: int = 0
+    gap: str = "  "
+    margin: str = ""
+    indent: str = "        "
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        head, *rows = self._aligned(options.max_width)
+        is_column = options.max_width >= self.least_width and self._fits(head, rows, options.max_width)
+        yield _line(f"{head}{self.gap}{self.headings[-1]}" if is_column else head, "dim")
+        for line, row in zip(rows, self.rows, strict=True):
+            if is_column:
+                yield _line(f"{line}{self.gap}{row[-1]}")
+                continue
+            yield _line(line)
+            for detail in wrap(row[-1], options.max_width, self.indent, fold=True):
+                yield _line(detail, "dim")
+
+    def _fits(self, head: str, rows: Sequence[str], width: int) -> bool:
+        details = [self.headings[-1], *(row[-1] for row in self.rows)]
+        lines = zip([head, *rows], details, strict=True)
+        return all(cell_len(f"{line}{self.gap}{detail}") <= width for line, detail in lines)
+
+    def _aligned(self, width: int) -> Iterator[str]:
+        """Give the lines without their details: the headings', then the rows'."""
+        cells = [row[:-1] for row in (self.headings, *self.rows)]
+        widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
+        gap = self.gap if sum(widths) + len(self.gap) * len(widths) <= width else " "
+        for row in cells:
+            parts = zip(row, widths, strict=True)
+            yield self.margin + gap.join(self._pad(number, *part) for number, part in enumerate(parts))
+
+    def _pad(self, number: int, cell: str, width: int) -> str:
+        space = " " * (width - cell_len(cell))
+        return f"{cell}{space}" if number in self.left else f"{space}{cell}"
+
+
+def _line(text: str, style: str = "") -> Text:
+    return Text(text.rstrip(), style=style, overflow="fold")
