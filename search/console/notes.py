@@ -45,6 +45,11 @@ def print_step(console: Console, step: NextStep) -> None:
         print_line(console, f"\n    {step.command}")
 
 
+def glue(text: str) -> str:
+    """Return a text with no-break spaces between numbers and their units."""
+    return GLUE.sub(NO_BREAK, text)
+
+
 def wrap(text: str, width: int, indent: str = "", *, fold: bool = False) -> list[str]:
     """Wrap a text between words; a number stays with its unit.
 
@@ -57,10 +62,8 @@ def wrap(text: str, width: int, indent: str = "", *, fold: bool = False) -> list
     >>> wrap("82.4 ± 0.9 % of all", 14)
     ['82.4 ± 0.9 %', 'of all']
     """
-    glued = GLUE.sub(NO_BREAK, text)
-    lines = textwrap.wrap(
-        glued, width, initial_indent=indent, subsequent_indent=indent, break_long_words=fold, break_on_hyphens=False
-    )
+    wrapper = textwrap.TextWrapper(width, indent, indent, break_long_words=fold, break_on_hyphens=False)
+    lines = wrapper.wrap(glue(text))
     return [line.replace(NO_BREAK, " ") for line in lines]
 
 

@@ -1,1 +1,1 @@
-"""Trained models: which one is meant, what it reaches, and MLflow's registry of them."""
+"""Trained models: looking them up, evaluating and probing them, and MLflow's registry."""

@@ -1,4 +1,4 @@
-"""What is known of a model once it is evaluated."""
+"""The result of an evaluation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Split = Literal["validation", "test"]
 
 @dataclass(frozen=True)
 class ModelEvaluation:
-    """A model and what it reaches."""
+    """A model and its scores."""
 
     model: Model
     found: Evaluation
@@ -24,17 +24,17 @@ class ModelEvaluation:
 
 @dataclass(frozen=True)
 class Result:
-    """A model on a split, and another beside it.
+    """The evaluation of a model, and of another that it is compared with.
 
     Args:
         of: the model.
-        against: the other, on the same examples.
-        split: which.
-        classes: names, by id.
-        dataset: the section that the data came from.
+        against: the other model on the same examples; None without a comparison.
+        split: that both were evaluated on.
+        classes: names, by class id.
+        dataset: section of the experiment that describes the data.
         fingerprint: of the data.
-        read: the line that puts the reading of the test split on record.
-        notes: what to bear in mind.
+        read: line of test_readings.jsonl that logs this reading; None for the validation split.
+        notes: caveats, as sentences.
     """
 
     of: ModelEvaluation
@@ -48,12 +48,12 @@ class Result:
 
     @property
     def empty(self) -> list[str]:
-        """The classes without an example."""
+        """Names of the classes without an example."""
         return [name for name, count in zip(self.classes, self.of.found.counts.tolist(), strict=True) if not count]
 
     def changes(self) -> tuple[Tensor, dict[str, Tensor]]:
-        """How much more of each class the model gets right than the other: fused [K], and of each modality that both
-        have, [K]. NaN where a class has no example."""
+        """Return the accuracy of each class minus the other model's: fused [K], and of each modality that both have,
+        [K]. NaN where a class has no example."""
         assert self.against is not None
         one, other = self.of.found, self.against.found
         unimodal = {

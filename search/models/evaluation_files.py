@@ -1,4 +1,4 @@
-"""All of an evaluation, in files: `evaluation.json`, `classes.csv`, `confusions.csv`."""
+"""The files of an evaluation: `evaluation.json`, `classes.csv`, `confusions.csv`."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _classes(result: Result) -> list[dict[str, Any]]:
 
 
 def _changes(values: Tensor, result: Result) -> list[dict[str, Any]]:
-    """Return the classes that changed, the largest change first, whichever its sign."""
+    """Return the changes by class, the largest first, whatever its sign."""
     counts = result.of.found.counts.tolist()
     return [
         {"class": result.classes[k], "examples": counts[k], "change": float(values[k])}
@@ -79,7 +79,7 @@ def _confusions(result: Result) -> list[dict[str, Any]]:
 
 
 def document(result: Result) -> dict[str, Any]:
-    """Return `evaluation.json`. Accuracies and precisions are shares of 1; null where a class has no example."""
+    """Return the content of `evaluation.json`: shares of 1, null where a class has no example."""
     found = result.of.found
     return {
         **_model_values(result.of),
@@ -110,20 +110,23 @@ def _table(columns: Mapping[str, Iterable[Any]]) -> str:
 
 
 def _columns(name: str, fused: Tensor, unimodal: Mapping[str, Tensor]) -> dict[str, list[float | str]]:
-    """Return a column of the fused answer, and one of each modality alone; NaN is an empty cell."""
+    """Return a column for the fused output and one for each modality alone; NaN is an empty cell."""
     values = {name: fused, **{f"{name}/{modality}": value for modality, value in unimodal.items()}}
     return {key: ["" if math.isnan(v) else v for v in value.tolist()] for key, value in values.items()}
 
 
 def _leads(result: Result) -> list[str]:
-    """Return the modality that leads each class, or nothing."""
+    """Return the modality that leads in each class, or an empty text."""
     names = {k: name for name, led in result.of.found.leaders().items() for k, _ in led}
     return [names.get(k, "") for k in range(len(result.classes))]
 
 
 def classes_table(result: Result) -> str:
-    """Return `classes.csv`: a row a class. Of a modality alone it is `accuracy/NAME`; `leads` is the modality that
-    leads it; `change/…` is how much more of it is right than with the model that it is compared with."""
+    """Return `classes.csv`: a row for each class.
+
+    `accuracy/NAME` is the accuracy of a modality alone, `leads` the modality that leads in the class, `change/…` the
+    accuracy minus that of the model that it is compared with.
+    """
     found = result.of.found
     unimodal = found.unimodal.items()
     return _table(
@@ -142,16 +145,16 @@ def classes_table(result: Result) -> str:
 
 
 def confusions_table(result: Result) -> str:
-    """Return `confusions.csv`: a row a pair of classes that the fused answer confused, the most frequent first."""
+    """Return `confusions.csv`: a row for each pair of classes that was confused, the most frequent first."""
     rows = _confusions(result)
     return _table({name: [row[name] for row in rows] for name in ("true", "predicted", "count")})
 
 
 def write_files(result: Result, folder: Path) -> None:
-    """Write all three.
+    """Write the three files.
 
     Raises:
-        OSError: one cannot be written.
+        OSError: if one cannot be written.
     """
     write(folder / "evaluation.json", json.dumps(document(result), indent=2, ensure_ascii=False) + "\n")
     write(folder / "classes.csv", classes_table(result))

@@ -1,4 +1,4 @@
-"""What probes found, as values and as `probe.json`."""
+"""Results of linear probes, as values and as `probe.json`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ALONE = "trained alone"
 
 @dataclass(frozen=True)
 class Accuracy:
-    """The share of samples that were right, and the 95 % interval of it over other samples (Wilson, 1927)."""
+    """An accuracy as a share of 1, with its 95 % interval over other samples (Wilson, 1927)."""
 
     value: float
     low: float
@@ -26,7 +26,7 @@ class Accuracy:
 
 
 def accuracy(right: Tensor) -> Accuracy:
-    """Of answers bool [N]."""
+    """Return the accuracy of answers, bool [N]: whether each is right."""
     from scipy.stats import binomtest
 
     found = binomtest(int(right.sum()), len(right))
@@ -36,14 +36,14 @@ def accuracy(right: Tensor) -> Accuracy:
 
 @dataclass(frozen=True)
 class Encoder:
-    """What is known of one encoder.
+    """Results of one encoder.
 
     Args:
-        checkpoint: that it is from.
-        probe: of the linear probe.
-        head: of the model's own head, given this modality alone.
+        checkpoint: file that holds the encoder.
+        probe: accuracy of the linear probe.
+        head: accuracy of the model's own head, given this modality alone.
         weight_decay: of the probe.
-        converged: whether the probe's fit is an optimum.
+        converged: whether the probe's fit reached its optimum.
     """
 
     checkpoint: Path
@@ -55,12 +55,12 @@ class Encoder:
 
 @dataclass(frozen=True)
 class Row:
-    """A model; or the encoders that were trained alone, together.
+    """A model, or the group of encoders that were trained alone.
 
     Args:
-        name: to print.
-        modulation: that it was trained with.
-        fused: of the whole model, where it is one.
+        name: as it is printed.
+        modulation: of its training.
+        fused: accuracy of the whole model; None for encoders trained alone.
         encoders: by modality.
     """
 
@@ -71,7 +71,7 @@ class Row:
 
 
 def encoders(checkpoint: Path, probes: Mapping[str, LinearProbe], answers: Right) -> dict[str, Encoder]:
-    """Of one checkpoint, by modality."""
+    """Return the results of a checkpoint's encoders, by modality."""
     return {
         name: Encoder(
             checkpoint,
@@ -86,16 +86,16 @@ def encoders(checkpoint: Path, probes: Mapping[str, LinearProbe], answers: Right
 
 @dataclass(frozen=True)
 class Report:
-    """All of it.
+    """The results of `probe`.
 
     Args:
-        split: what the accuracies are on.
-        examples: how many these are.
-        training_examples: how many the probes were fitted to.
-        classes: how many there are.
-        chance: the share of the most frequent class, which is what an encoder that tells nothing reaches.
+        split: that the accuracies were measured on.
+        examples: number of examples in it.
+        training_examples: number of examples that the probes were fitted to.
+        classes: number of classes.
+        chance: share of the most frequent class: the accuracy that needs no features.
         rows: one for each model.
-        read: the line that puts the reading of a test split on record.
+        read: line of test_readings.jsonl that logs this reading; None for the validation split.
     """
 
     split: str
@@ -108,22 +108,22 @@ class Report:
 
     @property
     def modalities(self) -> list[str]:
-        """Of all rows."""
+        """The modalities of all rows."""
         return list(dict.fromkeys(name for row in self.rows for name in row.encoders))
 
     @property
     def alone(self) -> Row | None:
-        """The encoders that were trained alone."""
+        """The row of the encoders that were trained alone, if any."""
         return next((row for row in self.rows if row.name == ALONE), None)
 
 
 def chance(y: Tensor) -> float:
-    """The share of the most frequent class among class ids [N]."""
+    """Return the share of the most frequent class among class ids [N]."""
     return float(torch.bincount(y).max()) / len(y)
 
 
 def document(report: Report) -> dict[str, Any]:
-    """`probe.json`."""
+    """Return the content of `probe.json`."""
     values = asdict(report)
     for row in values["rows"]:
         for encoder in row["encoders"].values():
@@ -132,8 +132,9 @@ def document(report: Report) -> dict[str, Any]:
 
 
 def notes(report: Report) -> list[str]:
-    """What is to be said beside the table."""
+    """Return the notes below the table."""
     unfinished = [f"{row.name}, {name}" for row in report.rows for name, e in row.encoders.items() if not e.converged]
     if not unfinished:
         return []
-    return [f"the fit of a probe ended before it was at its optimum ({'; '.join(unfinished)}): its accuracy is too low"]
+    fits = "the fit of a probe" if len(unfinished) == 1 else "the fits of some probes"
+    return [f"{fits} did not converge ({'; '.join(unfinished)}): a converged probe may be more accurate"]

@@ -1,4 +1,4 @@
-"""Which checkpoint a user means, and the run that it is of."""
+"""Lookup of a checkpoint by the name that a user gives, and of its run."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ DEEPEST = 5  # folders between a run's and a checkpoint: confirm/tune/0003/probe
 
 
 class ModelError(UserError):
-    """A model that is not there, or cannot be used as asked: a sentence that says why."""
+    """A model that is missing or cannot be used as asked; the message says why."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """A trained model and where it is.
+    """A trained model and its files.
 
     Args:
-        name: as its user calls it.
-        file: its checkpoint.
-        run: the run that it is of; None where it is in none.
+        name: that the user gave.
+        file: checkpoint.
+        run: that the checkpoint belongs to, if any.
         trained: the model.
     """
 
@@ -49,50 +49,53 @@ class Model:
 
     @property
     def folder(self) -> RunFolder:
-        """Where it is put on record what the model was evaluated on: its run's, else that of the checkpoint."""
+        """Folder in which readings of the test split are logged: the run's, else that of the checkpoint."""
         return self.run or RunFolder(self.file.parent)
 
     @property
     def epoch(self) -> int | None:
-        """That the weights are of, from 0."""
+        """Epoch of the weights, counted from 0."""
         found = self.trained.metrics.get("epoch")
         return None if found is None else int(found)
 
     @cached_property
     def experiment(self) -> Experiment | None:
-        """Of its run, where it is in one.
+        """Experiment of its run, if it has a run.
 
         Raises:
-            ExperimentError: it is damaged.
+            ExperimentError: if the file is corrupt.
         """
         return None if self.run is None else load_experiment(self.run.experiment)
 
     @property
     def confirmation(self) -> bool:
-        """Whether it was trained with a fresh seed: in a confirmation, in one that was put aside, or to be probed."""
+        """Whether it was trained with a fresh seed: for a confirmation, also an earlier one, or to be probed."""
         if self.run is None:
             return False
         inside = _absolute(self.file).relative_to(_absolute(self.run.path)).parts[0]
         return re.fullmatch(r"confirm(\.\d+)?|probe_curve", inside) is not None
 
     def dataset(self, section: Mapping[str, Any]) -> dict[str, Any]:
-        """The `dataset` section of its run as the model knew it: trainings of a confirmation draw splits of their own,
-        and what one of them was validated on, another was trained on."""
+        """Return the `dataset` section of its run with the split that the model was trained on. Each pair of a
+        confirmation draws its own split, so that one validates on samples that another trains on."""
         own = split_options(section, self.trained.config.seed) if self.confirmation else {}
         return {**section, **own}
 
     def fingerprint(self, section: Mapping[str, Any]) -> str:
-        """Of the data that it was trained on, as far as its run knows it: not that of a split of its own."""
+        """Return the fingerprint of the data that it was trained on; unknown for a model with its own split."""
         own = self.dataset(section) != dict(section)
         return UNKNOWN if self.run is None or own else fingerprint_in(self.run)
 
 
 def checkpoint_of(model: str, runs: Path) -> Path:
-    """Return the checkpoint file that a user means by a training's name or folder, by the file itself, or by a
-    registered model's URI in MLflow, `models:/NAME@champion`.
+    """Return the checkpoint of a model.
+
+    Args:
+        model: name or folder of a training, file, or URI of a registered model in MLflow: `models:/NAME@champion`.
+        runs: folder of the runs.
 
     Raises:
-        ModelError: there is none; says what there is.
+        ModelError: if there is none; the message lists what there is.
     """
     if model.startswith("models:/"):
         return find_model_file(model, runs)
@@ -105,27 +108,27 @@ def checkpoint_of(model: str, runs: Path) -> Path:
 
 
 def _explain_missing(model: str, places: Iterable[Path], runs: Path) -> str:
-    """Return why none of these places holds a model, and what there is."""
+    """Return why none of these places holds a model, and which models there are."""
     for place in places:
         if RunFolder(place).journal.exists():
             return (
-                f"{place} holds many models, one of each trial: name the file of one, "
-                f"{RunFolder(place).trial(3) / 'best.pt'} for that of trial 3"
+                f"{place} is a search and holds a model for each trial: name the file of one, for example "
+                f"{RunFolder(place).trial(3) / 'best.pt'} for trial 3"
             )
         if place.is_dir():
-            return f"{place} holds no best.pt: name the folder of a training, or a checkpoint's file"
+            return f"{place} holds no best.pt: name the folder of a training, or the file of a checkpoint"
     there = sorted(p.parent.name for p in runs.glob("*/best.pt"))
-    known = f"there is {', '.join(there)}" if there else "there is none yet"
-    return f"no file {model!r}, and no training of that name under {runs}/: {known}{hint(model, there)}"
+    known = f"there are {', '.join(there)}" if there else "there are none yet"
+    return f"there is no file {model!r} and no training of that name under {runs}/: {known}{hint(model, there)}"
 
 
 def _absolute(path: Path) -> Path:
-    """Without `..`, which would pass for a folder on the way."""
+    """Return an absolute path without `..`, which would count as a folder."""
     return Path(os.path.abspath(path))
 
 
 def run_of(file: Path) -> RunFolder | None:
-    """The run whose training, trial or confirmation a checkpoint is of; None where it is in no run's folder."""
+    """Return the run that a checkpoint belongs to; None if it is in no run's folder."""
     for folder in _absolute(file).parents[: DEEPEST + 1]:
         if (folder / "experiment.yaml").is_file():
             here = Path.cwd()
@@ -134,19 +137,19 @@ def run_of(file: Path) -> RunFolder | None:
 
 
 def default_device() -> torch.device:
-    """Return the GPU, or the CPU where there is none."""
+    """Return the GPU, or the CPU if there is no GPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def load(name: str, file: Path, device: torch.device) -> Model:
-    """The model of a checkpoint, on a device.
+    """Load a model from a checkpoint.
 
     Args:
-        name: as its user calls it.
-        file: the checkpoint: see `checkpoint_of`.
-        device: where it is to answer.
+        name: that the user gave.
+        file: checkpoint, see `checkpoint_of`.
+        device: that the model runs on.
 
     Raises:
-        CheckpointError: it cannot be read, or is none of a trained model.
+        CheckpointError: if the file cannot be read or holds no trained model.
     """
     return Model(name, file, run_of(file), trained.load(file, device))

@@ -28,19 +28,19 @@ ROLES: dict[ProbedRole, str] = {"modulated": "modulated", "baseline": "baseline"
 
 
 class ProbeCurveError(UserError):
-    """Curves that cannot be made, or not be read: a sentence that says why."""
+    """Curves that cannot be made or read; the message says why."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """An accuracy over the epochs of some trainings that differ in their seed alone.
+    """An accuracy over the epochs of trainings that differ only in their seed.
 
     Args:
         role: of the trainings.
-        modality: whose encoder is probed; None for the fused accuracy of the whole model.
-        epochs: that were trained at each point.
+        modality: of the encoder that is probed; None for the accuracy of the whole model.
+        epochs: number of epochs trained at each point.
         seeds: of the trainings.
-        values: of each seed, at each point.
+        values: accuracies of each seed at each point.
     """
 
     role: ProbedRole
@@ -51,7 +51,7 @@ class Line:
 
     @property
     def spreads(self) -> list[Spread]:
-        """Mean and standard deviation over the seeds, at each point."""
+        """Mean and standard deviation over the seeds at each point."""
         return [
             Spread(fmean(point), stdev(point) if len(point) > 1 else None) for point in zip(*self.values, strict=True)
         ]
@@ -59,16 +59,16 @@ class Line:
 
 @dataclass(frozen=True)
 class ProbeCurves:
-    """All of it.
+    """Linear probes over the epochs of a search's best configurations.
 
     Args:
         experiment: name of the search.
-        every: from one probe to the next, in epochs.
-        split_redrawn: whether each seed has a validation split of its own.
+        every: interval between probes, in epochs.
+        split_redrawn: whether each seed has its own validation split.
         seeds: that were asked for.
-        window: first and last epoch (from 0) that the modulated configuration is modulated in.
-        configurations: of each arm, what differs from the experiment's trial; encoders alone have the baseline's.
-        lines: of each modality the roles that have a result, then of the whole models.
+        window: first and last epoch (from 0) in which the modulated configuration is modulated.
+        configurations: of each arm, as changes of the experiment's trial; encoders alone use the baseline's.
+        lines: by modality, those of the whole models last.
     """
 
     experiment: str
@@ -81,7 +81,7 @@ class ProbeCurves:
 
     @property
     def panels(self) -> dict[str | None, list[Line]]:
-        """Modality -> its lines; None -> those of the whole models."""
+        """Lines by modality; None is the key of the whole models."""
         found: dict[str | None, list[Line]] = {}
         for line in self.lines:
             found.setdefault(line.modality, []).append(line)
@@ -89,12 +89,12 @@ class ProbeCurves:
 
 
 def probe_curves(record: SearchRecord, policy: ProbePolicy, every: int) -> ProbeCurves:
-    """What came of trainings.
+    """Return the curves of some trainings.
 
     Args:
-        record: of the trainings; those with other seeds than the policy's are passed over.
-        policy: that they were trained by.
-        every: from one probe to the next, in epochs.
+        record: of the trainings; those with other seeds than the policy's are skipped.
+        policy: that chose the trainings.
+        every: interval between probes, in epochs.
     """
     experiment = policy.experiment
     modulation = with_changes(experiment.trial, policy.best["modulated"]).modulation
@@ -114,7 +114,7 @@ def _finished_trials(record: SearchRecord, policy: ProbePolicy) -> list[TrialRec
 
 
 def _lines(trials: Sequence[TrialRecord], policy: ProbePolicy, every: int) -> Iterator[Line]:
-    """By modality, those of the whole models last."""
+    """Give the lines by modality, those of the whole models last."""
     groups = [[trial for trial in trials if probed_of(trial) == probed] for probed in policy.each]
     for metric, modality in [*((f"{PREFIX}{name}", name) for name in policy.modalities), (METRIC, None)]:
         for group in groups:
@@ -123,7 +123,7 @@ def _lines(trials: Sequence[TrialRecord], policy: ProbePolicy, every: int) -> It
 
 
 def _has(trial: TrialRecord, metric: str, modality: str | None) -> bool:
-    """Whether a training has a line in a panel: one alone has none in that of the whole models."""
+    """Return whether a training has a line in a panel; encoders alone have none in that of the whole models."""
     return metric in trial.epochs[-1] and (modality is not None or probed_of(trial).modality is None)
 
 
@@ -136,21 +136,21 @@ def _line(trials: Sequence[TrialRecord], metric: str, modality: str | None, ever
 
 
 def failure_notes(record: SearchRecord, policy: ProbePolicy) -> list[str]:
-    """What is to be said of the trainings that failed."""
+    """Return a note for each training that failed."""
     failed = [trial for trial in record if trial.status == "failed" and trial.number < policy.total]
     return [
-        f"{probe_title(trial)} failed with seed {trial.changes[SEED]} ({trial.reason}): its line is of the other seeds"
+        f"{probe_title(trial)} failed with seed {trial.changes[SEED]} ({trial.reason}): its line shows the other seeds"
         for trial in failed
     ]
 
 
 def describe_lines(curves: ProbeCurves) -> str:
-    """What the lines of a plot are of, in sentences."""
+    """Return what the lines of a plot show, in sentences."""
     count = len(curves.seeds)
     if count == 1:
         return "Lines: one seed."
-    own = ", each with a validation split of its own" if curves.split_redrawn else ""
-    return f"Lines: mean of {count} seeds{own}. Spread: one standard deviation of them either way."
+    own = ", each with its own validation split" if curves.split_redrawn else ""
+    return f"Lines: mean over {count} seeds{own}. Spread: ± one standard deviation."
 
 
 # ---- the file ----
@@ -159,7 +159,7 @@ _CURVES = TypeAdapter(ProbeCurves)
 
 
 def curve_file(folder: RunFolder) -> Path:
-    """Where the curves of a run are, as values."""
+    """Return the file with the values of a run's curves."""
     return folder.probe_curve.path / "probe_curve.json"
 
 
@@ -172,11 +172,11 @@ def write_curves(folder: RunFolder, curves: ProbeCurves) -> None:
 
 
 def read_curves(folder: RunFolder) -> ProbeCurves | None:
-    """The curves of a run; None where there are none.
+    """Read the curves of a run; None if there are none.
 
     Raises:
-        ProbeCurveError: they are damaged.
-        VersionError: a newer program wrote them.
+        ProbeCurveError: if the file is corrupt.
+        VersionError: if a newer version wrote it.
     """
     path = curve_file(folder)
     if not path.exists():
@@ -185,5 +185,5 @@ def read_curves(folder: RunFolder) -> ProbeCurves | None:
         return _CURVES.validate_json(json.dumps(read_values(path)))
     except (ValueError, TypeError) as error:
         raise ProbeCurveError(
-            f"{path} is damaged: `python -m search probe {folder.path.name} --curve` writes it again"
+            f"{path} is corrupt; write it again with `uv run python -m search probe {folder.path.name} --curve`"
         ) from error

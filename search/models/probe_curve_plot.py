@@ -17,7 +17,7 @@ LOOKS: dict[ProbedRole, dict[str, Any]] = {
     "baseline": {"color": COLOURS[1], "linestyle": "-", "marker": "s"},
     "alone": {"color": GREY, "linestyle": "--", "marker": "^"},
 }
-MOST_MARKERS = 30  # points of a line
+MOST_MARKERS = 30  # of a line
 
 
 def draw_curves(curves: ProbeCurves, path: Path) -> None:
@@ -47,7 +47,7 @@ def draw_curves(curves: ProbeCurves, path: Path) -> None:
 
 
 def _draw_panel(axes: Any, curves: ProbeCurves, lines: Sequence[Line]) -> dict[ProbedRole, Any]:
-    """Draw lines with their bands; return what stands for each role in the legend."""
+    """Draw lines with their bands; return the legend's handle of each role."""
     start, end = curves.window
     axes.axvspan(start, end + 1, color=COLOURS[0], alpha=0.07, linewidth=0)
     handles = {line.role: _draw_line(axes, line) for line in lines}
@@ -72,4 +72,4 @@ def _draw_line(axes: Any, line: Line) -> Any:
 
 
 def _caption(curves: ProbeCurves) -> str:
-    return f"{describe_lines(curves)} Shaded: the window of the modulation."
+    return f"{describe_lines(curves)} Shaded: the modulation window."

@@ -1,4 +1,4 @@
-"""The data that models are probed on."""
+"""Data that models are probed on."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from search.run.open_data import fingerprint_of, open_data
 
 
 def data_for(models: Sequence[Model], file: Path | None) -> Data:
-    """What all models are probed on: the data that they were trained on, or those of an experiment file.
+    """Open the data that all models are probed on: those of their trainings, or of an experiment file.
 
     Raises:
-        ModelError: they are of different data, or of none that are known; the data are none that the models take.
-        FolderError: the data are not what they were.
-        ExperimentError, DatasetError: the file is wrong, or the data are not there.
+        ModelError: if the models' data differ, are unknown, or do not fit the models.
+        FolderError: if the data have changed since the training.
+        ExperimentError, DatasetError: if the file is invalid, or the data are missing.
     """
     data = open_data(_section(models) if file is None else load(file).dataset)
     for model in models:
@@ -35,15 +35,15 @@ def _section(models: Sequence[Model]) -> dict[str, Any]:
     for model in models:
         if model.experiment is None:
             raise ModelError(
-                f"{model.file} is in no run's folder (there is no experiment.yaml beside it or above it), so that "
-                "nobody knows its data: name them with --data FILE"
+                f"the data of {model.file} are unknown, as there is no experiment.yaml in its folder or above it: name "
+                "them with --data FILE"
             )
     sections = {json.dumps(_of(model), sort_keys=True): model for model in models}
     if len(sections) > 1:
         one, other, *_ = sections.values()
         raise ModelError(
-            f"{one.name} and {other.name} were trained on different data, or on other splits of them, and can only be "
-            "compared on the same: name them with --data FILE, knowing that what one was trained on is no test of it"
+            f"{one.name} and {other.name} were trained on different data or splits, and can only be compared on the same: "
+            "name these with --data FILE, but bear in mind that data which a model was trained on do not test it"
         )
     return _of(models[0])
 
@@ -59,5 +59,5 @@ def _check_same_data(model: Model, data: Data) -> None:
         model.fingerprint(model.experiment.dataset),
         fingerprint_of(data),
         f"the run in {model.folder.path} began",
-        "so that the validation split may hold what it was trained on: put the data back, or name others with --data",
+        "so the validation split may hold samples of the training: put the data back, or name others with --data",
     )

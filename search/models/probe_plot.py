@@ -1,4 +1,4 @@
-"""`probe.png`: how good each encoder is by itself."""
+"""`probe.png`: linear probes of each encoder."""
 
 from __future__ import annotations
 
@@ -9,10 +9,18 @@ import numpy as np
 
 from search.models.linear_probe import Report, Row
 
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")  # Okabe and Ito's, told apart
-GREY = "#999999"  # of what was trained alone
+COLOURS = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#D55E00",
+    "#F0E442",
+)  # Okabe and Ito's palette
+GREY = "#999999"  # of encoders trained alone
 INK = "#222222"
-LONGEST = 40  # letters of a name
+LONGEST = 40  # characters of a name
 
 
 def _title(row: Row) -> str:
@@ -21,7 +29,7 @@ def _title(row: Row) -> str:
 
 
 def draw(report: Report, path: Path) -> None:
-    """Draw bars by modality, one for each model, with 95 % intervals, the heads' own accuracies, and the chance."""
+    """Draw a bar for each modality and model, with its 95 % interval, the own head's accuracy, and the chance level."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -48,7 +56,7 @@ def draw(report: Report, path: Path) -> None:
 
 
 def _bars(axes: Any, report: Report) -> list[Any]:
-    """Draw them; return what stands for each row in the legend, and for the heads."""
+    """Draw the bars; return the legend's handles: one for each row, and one for the heads."""
     width, handles = 0.8 / len(report.rows), []
     for number, row in enumerate(report.rows):
         colour = GREY if row is report.alone else COLOURS[number % len(COLOURS)]
@@ -60,7 +68,7 @@ def _bars(axes: Any, report: Report) -> list[Any]:
 
 
 def _row_bars(axes: Any, row: Row, places: list[float], width: float, colour: str) -> tuple[Any, Any]:
-    """Draw a row at places on the x axis; return its bars, and the marks of the heads."""
+    """Draw a row at places on the x axis; return its bars and the marks of the heads."""
     encoders = row.encoders.values()
     shares = [(e.probe.value, e.probe.low, e.probe.high, e.head.value) for e in encoders]
     values, low, high, heads = 100 * np.array(shares).T

@@ -1,4 +1,4 @@
-"""MLflow's registry of models: a trained one is registered under the experiment's name, as its champion."""
+"""MLflow's model registry: a trained model is registered under the experiment's name, with the alias champion."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ EXAMPLES = 2
 
 
 def register(name: str, run_id: str, weights: Path, uri: str, modules: Collection[str], about: str) -> str:
-    """Keep the model with its run, register it, and give it the alias; return its URI.
+    """Log the model to its run, register it, and give it the alias; return its URI.
 
     Args:
         name: of the registered model.
         run_id: of the training.
         weights: the checkpoint.
         uri: of MLflow's store.
-        modules: of the user's, that the model is made of.
-        about: the model, in Markdown: its description.
+        modules: custom modules that the model is made of.
+        about: description of the model, in Markdown.
     """
     import mlflow
 
@@ -43,7 +43,7 @@ def register(name: str, run_id: str, weights: Path, uri: str, modules: Collectio
     mlflow.set_tracking_uri(uri)
     example = {key: np.zeros((EXAMPLES, *shape), np.float32) for key, shape in model.shapes.items()}
     known = versions()
-    with mlflow.start_run(run_id=run_id), redirect_stderr(io.StringIO()):  # it tells what it does, and a progress bar
+    with mlflow.start_run(run_id=run_id), redirect_stderr(io.StringIO()):  # MLflow prints messages and a progress bar
         info = mlflow.pyfunc.log_model(
             name="model",
             python_model=str(Path(__file__).with_name("pyfunc.py")),
@@ -76,16 +76,16 @@ def _signature(model: TrainedModel) -> Any:
 
 
 def find_model_file(uri: str, runs: Path) -> Path:
-    """Return the checkpoint of a registered model: that of the training here which made it, else MLflow's copy of it.
+    """Return the checkpoint of a registered model: that of the local training that made it, else MLflow's copy.
 
-    MLflow's store is that of the runs' folder, or what MLFLOW_TRACKING_URI says.
+    MLflow's store is MLFLOW_TRACKING_URI, if that is set, else the one in the folder of the runs.
 
     Args:
         uri: `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
-        runs: the folder of the runs.
+        runs: folder of the runs.
 
     Raises:
-        TrackingError: there is no such model.
+        TrackingError: if there is no such model.
     """
     import mlflow
 
@@ -99,8 +99,8 @@ def find_model_file(uri: str, runs: Path) -> Path:
         with redirect_stderr(io.StringIO()):
             copy = f"models:/{version.name}/{version.version}/artifacts/best.pt"
             return Path(mlflow.artifacts.download_artifacts(copy))
-    except Exception as error:  # MLflow raises its own, requests', sqlalchemy's …
-        raise TrackingError(f"{uri} cannot be had from MLflow at {store}: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # MLflow raises its own errors, and those of requests, sqlalchemy …
+        raise TrackingError(f"cannot get {uri} from MLflow at {store}: {str(error).splitlines()[0]}") from error
 
 
 def _find_version(client: MlflowClient, uri: str) -> ModelVersion:

@@ -1,4 +1,4 @@
-"""All models of a confirmation on the test split: one pass over it, each batch through each of them."""
+"""Evaluation of all models of a confirmation on the test split, in a single pass over it."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from search.verdict.paired import t_interval
 def test_scores(
     files: Mapping[Arm, Sequence[Path]], batches: Iterable[Batch], device: torch.device, read: dict[str, str]
 ) -> TestScores:
-    """Accuracy of both arms, and the paired difference.
+    """Return the accuracy of both arms, and the paired difference.
 
     Args:
-        files: checkpoints of each arm's models, of the same pair at the same place.
+        files: checkpoints of each arm's models, in the order of the pairs.
         batches: the test split.
-        device: where the models answer.
-        read: the line that has this reading on record.
+        device: that the models run on.
+        read: line of test_readings.jsonl that logs this reading.
 
     Raises:
-        CheckpointError: one of the files cannot be read.
+        CheckpointError: if one of the files cannot be read.
     """
     models = {arm: list(map(partial(inference.load, device=device), paths)) for arm, paths in files.items()}
     tallies = inference.tally_all([*chain.from_iterable(models.values())], batches, device)

@@ -1,4 +1,4 @@
-"""Encoders trained alone, each on one modality, with the settings of a trial: what joint training is compared with."""
+"""Training of encoders alone, each on one modality with the settings of a trial, to compare joint training with."""
 
 from __future__ import annotations
 
@@ -28,40 +28,42 @@ Tell = Callable[[str], None]
 
 
 def alone(config: TrialConfig, modality: str) -> TrialConfig:
-    """Return the same training on one modality: no modulation, and a linear head, as fusions are with one."""
+    """Return the same training on one modality: without modulation and with a linear head."""
     return with_changes(config, alone_changes(modality))
 
 
 def _objective(model: Model) -> fit.Objective:
-    """Return which epoch is the best: the run's own objective, where a single modality has such a metric."""
+    """Return the objective that selects the best epoch: the run's, if a single modality has that metric."""
     own = model.experiment.search.objective if model.experiment else fit.Objective()
     return own if own.metric in ("val/accuracy", "val/loss") else fit.Objective()
 
 
 def _claim(folder: Path, config: TrialConfig, data: fit.Data, objective: fit.Objective) -> None:
-    """See that what is in the folder is a part of this training.
+    """Check that a folder is empty or holds a part of this training, and record what is trained in it.
 
     Raises:
-        ModelError: it is of another.
+        ModelError: if it holds another training.
     """
     note = folder / "training.json"
     about = {"trial": asdict(config), "objective": asdict(objective), "fingerprint": fingerprint_of(data)}
     wanted = json.dumps(about, sort_keys=True)
     if (folder / LAST).exists() and (not note.exists() or note.read_text(encoding="utf-8") != wanted):
-        raise ModelError(f"{folder} holds a training with other settings or on other data: delete it, or move it away")
+        raise ModelError(f"{folder} holds a training with other settings or data: delete it or move it away")
     folder.mkdir(parents=True, exist_ok=True)
     write(note, wanted)
 
 
 def check(model: Model, data: fit.Data) -> None:
-    """Build what `train` is to train, to see that it can be.
+    """Check that `train` can train each encoder, by building it.
 
     Raises:
-        ModelError: it cannot.
+        ModelError: if it cannot.
     """
     if len(model.trained.names) < 2:
         [only] = model.trained.names
-        raise ModelError(f"{model.file} takes one modality, {only}, and was trained alone: leave --unimodal out")
+        raise ModelError(
+            f"{model.file} has a single modality, {only}, so it was trained alone already: omit --unimodal"
+        )
     for name in model.trained.names:
         try:
             fit.start(alone(model.trained.config, name), data, torch.device("cpu"))
@@ -72,19 +74,19 @@ def check(model: Model, data: fit.Data) -> None:
 def train(
     model: Model, data: fit.Data, folder: Path, device: torch.device, tell: Tell, note: Tell
 ) -> list[TrainedModel]:
-    """Train an encoder on each of the model's modalities, or go on with it; return their best epochs.
+    """Train an encoder on each of the model's modalities, or resume its training; return their best epochs.
 
     Args:
-        model: whose settings are taken.
-        data: what is trained on.
-        folder: each has a folder in it, of its modality's name.
-        device: where they train.
-        tell: given a line for each epoch.
-        note: given what MLflow lacks in the end.
+        model: that the settings are taken from.
+        data: of the trainings.
+        folder: that gets a folder for each modality.
+        device: that the encoders are trained on.
+        tell: called with a line for each epoch.
+        note: called with a sentence on what MLflow lacks at the end.
 
     Raises:
-        ModelError: a folder holds another training.
-        NonFiniteLoss, NonFiniteMetric: training diverged.
+        ModelError: if a folder holds another training.
+        NonFiniteLoss, NonFiniteMetric: if training diverges.
     """
     objective = _objective(model)
     trials = {name: alone(model.trained.config, name) for name in model.trained.names}
@@ -103,10 +105,10 @@ Deliver = Callable[[list[dict[str, float]]], None]
 
 @contextmanager
 def _track(model: Model, folder: Path, config: TrialConfig, data: fit.Data, note: Tell) -> Iterator[Deliver]:
-    """Deliver the epochs to MLflow where the model is of a run, as far as MLflow takes them."""
+    """Deliver the epochs to MLflow, if the model belongs to a run and MLflow can be reached."""
     try:
         tracker = _tracker_of(model, folder, config, data)
-    except TrackingError as error:  # of a run that is over: its MLflow may be gone, and the probes are not MLflow's
+    except TrackingError as error:  # the MLflow of an old run may be gone, and probes do not need it
         note(f"this training is not recorded ({error})")
         tracker = None
     if tracker is None:
@@ -115,11 +117,11 @@ def _track(model: Model, folder: Path, config: TrialConfig, data: fit.Data, note
     with tracker:
         yield tracker.deliver
     if tracker.trouble is not None:
-        note(f"MLflow lacks a part of this training ({tracker.trouble})")
+        note(f"MLflow lacks part of this training ({tracker.trouble})")
 
 
 def _tracker_of(model: Model, folder: Path, config: TrialConfig, data: fit.Data) -> TrainingTracker | None:
-    """Return what writes a run under that of the search or training which the model is of; None where it is of none."""
+    """Return a tracker that writes a run below that of the model's search or training; None without a run."""
     run, experiment = model.run, model.experiment
     if run is None or experiment is None:
         return None

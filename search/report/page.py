@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 
 from datasets.index.list_files import count
+from search.console.notes import glue
 from search.report import sentences, table
 from search.report.facts import Facts, gather
 from search.report.markdown import markdown
@@ -36,6 +37,7 @@ def render(facts: Facts) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    environment.filters["glue"] = glue
     return environment.get_template("page.html").render(context(facts))
 
 

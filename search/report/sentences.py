@@ -18,7 +18,7 @@ from search.console.summary import (
     worth,
 )
 from search.experiment.arms import ARMS, Arm
-from search.experiment.formatting import configuration, duration, of_space, percent
+from search.experiment.formatting import duration, label, of_space, percent
 from search.experiment.sources import format_sources
 from search.models.probe_curve import describe_lines
 from search.report.facts import ClassChange, Facts
@@ -122,7 +122,7 @@ def verdict_table(facts: Facts) -> Table | None:
     if (evidence := facts.evidence) is None:
         return None
     rows = verdict_rows(facts.metric, evidence.verdict, evidence.ablation_of)
-    best = [configuration(evidence.arms[arm].changes) for arm in reversed(ARMS)]
+    best = [label(evidence.arms[arm].changes, "\n") for arm in reversed(ARMS)]
     return ("", *verdict_headings(facts.metric)), [*rows, (CONFIGURATION, *best, "")]
 
 
@@ -130,7 +130,7 @@ def best_table(facts: Facts) -> Table | None:
     """Return the table of the best trials; None if there are none."""
     if not facts.best:
         return None
-    return ("", *bests_head(facts.best)), bests_rows(facts.experiment, facts.record, facts.best)
+    return ("", *bests_head(facts.best)), bests_rows(facts.experiment, facts.record, facts.best, "\n")
 
 
 def class_table(facts: Facts) -> Table:

@@ -37,7 +37,7 @@ def importance(facts: Facts) -> Plot | None:
         dict.fromkeys(chain(*found.values())), key=lambda path: max(s.get(path, 0.0) for s in found.values())
     )
     bars = [_bars(arm, shares, paths) for arm, shares in found.items()]
-    axis = {"title": "share of the variance explained", "tickformat": ".0%"}
+    axis = {"title": "share of the variance", "tickformat": ".0%"}
     figure = make_figure(bars, height=160 + 34 * len(paths), xaxis=axis)
     first = "; ".join(f"{TITLES[arm]}: {next(iter(shares))} matters most" for arm, shares in found.items())
     return Plot("importance", "Importance of the settings", f"Importance of each setting. {first}", figure, NOTE)

@@ -12,11 +12,10 @@ from search.report.plots.selection import best_trials, shade_best_window
 from search.run.journal import TrialRecord
 from search.verdict.text import TITLES
 
-AHEAD, SCALED = "Above 1, a modality is ahead of the others.", "An encoder's gradients are multiplied by k."
-SHOWN = (  # name of the plot, metric (without its modality), title, title of the vertical axis, note
-    ("accuracy", "val/accuracy", "Unimodal accuracy", "val/accuracy (%)", ""),
-    ("ratio", "ratio", "Discrepancy ratio", "ratio, mean per epoch", AHEAD),
-    ("coefficient", "coefficient", "Modulation coefficient", "k, mean per epoch", SCALED),
+SHOWN = (  # name of the plot, metric (without its modality), title, title of the vertical axis
+    ("accuracy", "val/accuracy", "Unimodal accuracy", "val/accuracy (%)"),
+    ("ratio", "ratio", "Discrepancy ratio", "ratio, mean per epoch"),
+    ("coefficient", "coefficient", "Modulation coefficient", "k, mean per epoch"),
 )
 DASHES: dict[Arm, str] = {"modulated": "solid", "baseline": "dash"}
 
@@ -26,7 +25,7 @@ def by_modality(facts: Facts) -> list[Plot]:
     return [_plot(facts, *shown) for shown in SHOWN] if facts.best else []
 
 
-def _plot(facts: Facts, key: str, metric: str, title: str, axis: str, note: str) -> Plot:
+def _plot(facts: Facts, key: str, metric: str, title: str, axis: str) -> Plot:
     traces, ends = [], []
     for arm, trial in best_trials(facts).items():
         lines = _lines(trial, metric)
@@ -35,7 +34,7 @@ def _plot(facts: Facts, key: str, metric: str, title: str, axis: str, note: str)
     figure = make_figure(traces, xaxis_title="epoch", yaxis_title=axis)
     shade_best_window(figure, facts)
     alt = f"{title} over the epochs of the best trial of each arm; at the last epoch: {'; '.join(ends)}"
-    return Plot(key, title, alt, figure, note)
+    return Plot(key, title, alt, figure)
 
 
 def _lines(trial: TrialRecord, metric: str) -> dict[str, list[float]]:

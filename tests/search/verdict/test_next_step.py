@@ -1,0 +1,149 @@
+"""What to do after a search and after a verdict: each case has a sentence, and the command that can be run then."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from search.experiment.arms import Arm
+from search.run.causes import failure
+from search.run.folder import RunFolder
+from search.run.journal import TrialRecord
+from search.verdict.decide import Ablation, Verdict, verdict
+from search.verdict.next_step import Confirmed, NextStep, after_search, after_verdict
+from search.verdict.text import headline, is_unchecked, sentences
+from tests.search.tuner.test_tuner import experiment
+from tests.support.tells import tells
+
+FOLDER = RunFolder(Path("runs/simulated"))
+NOISE = [0.0031, -0.0083, 0.0012, 0.0094, -0.0041, 0.0063, -0.0073, -0.0017, 0.0052, -0.0026]
+CONFIRM, TRAIN, UI = (f"uv run python -m search {name}" for name in ("confirm simulated", "train", "ui simulated"))
+RESUME = "uv run run_search.py runs/simulated/experiment.yaml --resume"
+
+
+def found(gain: float, seeds: int = 10, ablation_gain: float | None = None, *, sequential: bool = False) -> Verdict:
+    """The verdict on pairs that differ by a gain; that of the ablation, where there is one."""
+    baseline = [0.8] * seeds
+    modulated = [0.8 + gain + noise for noise in NOISE[:seeds]]
+    ablation = None
+    if ablation_gain is not None:
+        pairs = zip(modulated, reversed(NOISE), strict=False)
+        ablation = Ablation("modulated", [value - ablation_gain + noise for value, noise in pairs])
+    return verdict(modulated, baseline, sequential=sequential, ablation=ablation)
+
+
+def unchecked(gain: float) -> Verdict:
+    """The same without the ablation, which a budget left untrained."""
+    return replace(found(gain), claim="none", word="no difference that 10 seeds can show, unchecked")
+
+
+def step(verdict: Verdict, *assignments: str, planned: int | None = None, **more) -> NextStep:
+    asked = experiment(*assignments)
+    return after_verdict(Confirmed(asked, FOLDER, verdict, planned or verdict.paired.n, **more))
+
+
+def failed(role: str, seeds: int) -> list[TrialRecord]:
+    trials = [TrialRecord(n, "baseline", {"pair": n, "role": role}, {"seed": n}, "failed") for n in range(seeds)]
+    for trial in trials:
+        trial.reason = failure("out of luck")
+    return trials
+
+
+@pytest.mark.parametrize(("gain", "facts"), [(0.05, ("best modulated",)), (-0.05, ("not modulated",))])
+def test_a_claim_is_to_be_published_by_one_reading_of_the_test_split(gain, facts):
+    said = step(found(gain))
+    tells(said.text, "runs/simulated/best.yaml", "test split", *facts)
+    assert said.command == f"{CONFIRM} --test"
+
+
+@pytest.mark.parametrize("gain", [0.05, 0.0, -0.05])
+def test_once_the_test_split_was_read_the_best_is_to_be_trained(gain):
+    said = step(found(gain), is_test_read=True)
+    tells(said.text, "test split")
+    assert said.command == f"{TRAIN} runs/simulated/best.yaml"
+
+
+@pytest.mark.parametrize(
+    ("seeds", "gain", "asked"),
+    [
+        (1, 0.0, 10),
+        (3, 0.0001, 20),  # a few seeds tell nothing of how many it takes
+        (6, 0.0001, 20),
+        (10, 0.0038, 20),  # it takes fewer than twice as many
+        (10, 0.003, 35),  # as many as it takes
+    ],
+)
+def test_without_a_difference_one_stops_or_adds_seeds(seeds, gain, asked):
+    shown = found(gain, seeds)
+    assert shown.claim == "none"
+    said = step(shown)
+    assert said.command == f"{CONFIRM} --seeds {asked}"
+    if seeds > 1:
+        tells(said.text, "Stop here", f"{100 * shown.detectable:.1f} points")
+
+
+def test_where_no_number_of_seeds_settles_it_a_larger_search_may():
+    said = step(found(0.0001), "search.trials=14")
+    tells(said.text, "Stop here", "points", "larger search")
+    assert said.command == f"{RESUME} search.trials=28"
+    limited = step(found(0.0001), "search.trials=14", "search.budget={hours: 2, epochs: 100}")
+    assert limited.command == f"{RESUME} search.trials=28 search.budget.hours=4 search.budget.epochs=200"
+
+
+def test_a_lead_that_the_ablation_takes_back_is_measured_by_the_ablation():
+    shown = found(0.05, ablation_gain=0.0)
+    assert shown.claim == "none"
+    assert shown.interval[0] > 0
+    tells(step(shown).text, "Stop here", "an effect of the modulation", "points")
+    tells(sentences("val/accuracy", shown)[0], "10 seeds", "only the modulation")
+
+
+def test_seeds_that_change_nothing_are_not_to_be_added():
+    same = verdict([0.5] * 6, [0.4] * 6)
+    assert step(same).command == UI
+
+
+@pytest.mark.parametrize("gain", [0.05, -0.05])
+def test_a_lead_that_was_not_checked_is_no_missing_difference(gain):
+    shown, arm = unchecked(gain), "modulated" if gain > 0 else "baseline"
+    assert is_unchecked(shown)
+    for said in (headline(shown), sentences("val/accuracy", shown)[0]):
+        assert "difference" not in said.lower()
+        tells(said, arm)
+    tells(sentences("val/accuracy", shown)[0], f"{100 * abs(shown.paired.mean):.1f} points", "10 seeds", "not checked")
+    said = step(shown, "search.budget.hours=2")
+    tells(said.text, "budget")
+    assert said.command == f"{CONFIRM} search.budget.hours=4"
+    assert step(shown).command == CONFIRM  # the limit was that of a command, and is none of the next one
+    assert step(shown, failures=failed("ablation", 10)).command == UI
+
+
+def test_a_budget_that_ended_before_the_last_pair_is_to_be_raised():
+    said = step(found(0.0001), "search.budget.epochs=50", planned=30)
+    tells(said.text, "budget", "seeds")
+    assert said.command == f"{CONFIRM} search.budget.epochs=100"
+    whole = step(found(0.0001), "search.budget.epochs=50", planned=11, failures=failed("modulated", 1))
+    assert "search.trials=" in whole.command
+
+
+@pytest.mark.parametrize(
+    ("arms", "command"),
+    [({"modulated", "baseline"}, CONFIRM), ({"modulated"}, None), ({"baseline"}, None), (set(), None)],
+)
+def test_a_search_is_to_be_confirmed_where_both_arms_have_a_result(tmp_path, arms: set[Arm], command):
+    said = after_search(experiment(), FOLDER, arms)
+    assert said.command == command
+    if command is None:
+        tells(said.text, "runs/simulated/trials.csv")
+    folder = RunFolder(tmp_path)
+    folder.verdict.write_text("{}")
+    tells(after_search(experiment(), folder, arms).text, *(["already confirmed"] if command else []))
+
+
+def test_a_path_that_a_shell_would_split_is_quoted():
+    folder = RunFolder(Path("my runs/simulated"))
+    said = after_verdict(Confirmed(experiment(), folder, found(0.05), 10, is_test_read=True))
+    assert shlex.split(said.command)[-1] == "my runs/simulated/best.yaml"
