@@ -93,7 +93,8 @@ def test_each_training_is_a_child_run_and_the_search_has_the_verdict(confirmed):
     assert parent.data.tags["verdict"] == written["word"]
     page = parent.data.tags["mlflow.note.content"]
     tells(page, "3 seeds", "5 %")
-    assert re.search(r"\| val/accuracy \| [\d.]+ ± [\d.]+ % \| [\d.]+ ± [\d.]+ % \| [+-][\d.]+ points \(", page)
+    assert re.search(r"\| val/accuracy \| [\d.]+ ± [\d.]+ % \| [\d.]+ ± [\d.]+ % \| [+-][\d.]+ \(", page)
+    tells(page, "difference in points (95 %)")
     search_record = Journal(folder / "runs/own/tune/journal.jsonl").replay()
     finished = sum(t.status == "finished" for t in search_record)
     assert parent.data.metrics["trials/finished"] == finished  # the curve still belongs to the search

@@ -33,7 +33,7 @@ def test_a_search_says_what_it_found_and_where_it_is(searched):
     folder, result = searched
     record = Journal(folder / "runs/own/tune/journal.jsonl").replay()
     best = [f"{100 * max(t.best for t in record if t.arm == arm):.1f}" for arm in ("modulated", "baseline")]
-    tells(result.output, "modulated", "unmodulated", *best, *MODALITIES, "runs/own/best.yaml")
+    tells(result.output, "best modulated", "best baseline", *best, *MODALITIES, "runs/own/best.yaml")
     tells(result.output, "uv run python -m search confirm own", "uv run python -m search train runs/own/best.yaml")
 
 

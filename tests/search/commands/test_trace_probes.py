@@ -143,7 +143,7 @@ def test_the_report_has_a_plot_for_each_encoder_and_one_for_the_whole_models(her
     figures = json.loads(re.search(r'<script type="application/json" id="figures">(.*?)</script>', page, re.S)[1])
     plots = [figures[f"probe{number}"]["data"] for number in range(3)]
     assert "probe3" not in figures
-    names = ["modulated", "unmodulated", "trained alone"]
+    names = ["modulated", "baseline", "trained alone"]
     assert [[trace["name"] for trace in plot] for plot in plots] == [names, names, names[:2]]
     tells(page, "Linear probe of left", "2 seeds")
     Path("runs/own/probe_curve/probe_curve.json").write_text("{")
