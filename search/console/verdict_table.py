@@ -36,7 +36,8 @@ def of_confirmation(tuner: Tuner) -> View:
         for arm in reversed(ARMS):
             done = [trial.best for trial in _finished_trials(tuner, arm) if trial.best is not None]
             if done:
-                lines.append(f"mean of {len(done)} {TITLES[arm]}  {format_value(metric, sum(done) / len(done))}")
+                trainings = count(len(done), f"{TITLES[arm]} training")
+                lines.append(f"mean of {trainings}  {format_value(metric, sum(done) / len(done))}")
         return lines
 
     def unspent() -> list[tuple[float, str]]:

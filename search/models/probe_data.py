@@ -42,8 +42,8 @@ def _section(models: Sequence[Model]) -> dict[str, Any]:
     if len(sections) > 1:
         one, other, *_ = sections.values()
         raise ModelError(
-            f"{one.name} and {other.name} were trained on different data or splits, and can only be compared on the same: "
-            "name these with --data FILE, but bear in mind that data which a model was trained on do not test it"
+            f"{one.name} and {other.name} were trained on different data or splits, and can only be compared on the "
+            "same: name these with --data FILE, but bear in mind that data which a model was trained on do not test it"
         )
     return _of(models[0])
 

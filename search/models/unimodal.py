@@ -61,9 +61,7 @@ def check(model: Model, data: fit.Data) -> None:
     """
     if len(model.trained.names) < 2:
         [only] = model.trained.names
-        raise ModelError(
-            f"{model.file} has a single modality, {only}, so it was trained alone already: omit --unimodal"
-        )
+        raise ModelError(f"{model.file} takes one modality, {only}, and was trained alone already: omit --unimodal")
     for name in model.trained.names:
         try:
             fit.start(alone(model.trained.config, name), data, torch.device("cpu"))
