@@ -90,8 +90,9 @@ def against_table(result: Result) -> Table:
 
 
 def changes_table(result: Result) -> Table:
-    """Return the classes in which the two models differ most."""
+    """Return the classes in which the two models differ most; the table has no row where they do not."""
     rows = [[name, _most(result, change), _most(result, -change, sign=-1)] for name, *_, change in _comparisons(result)]
+    rows = [row for row in rows if any(row[1:])]
     return _table(["points", "gained most", "lost most"], rows, names=[0, 1, 2])
 
 
@@ -150,7 +151,8 @@ def print_result(console: Console, result: Result, folder: Path) -> None:
         print_paragraph(console, f"against {_title(result.against)}")
         console.print()
         console.print(against_table(result), "")
-        console.print(changes_table(result), "")
+        if (changes := changes_table(result)).rows:
+            console.print(changes, "")
     for note in _notes(result):
         print_note(console, note)
     for what, name in FILES.items():

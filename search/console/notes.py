@@ -17,8 +17,8 @@ from search.verdict.next_step import NextStep
 NO_BREAK = "\N{NO-BREAK SPACE}"
 # spaces that no line ends at: 82.4 ± 0.9 %, 2.0 points, p = 0.031, 2 h 02 min
 GLUE = re.compile(
-    r"(?<=\d) (?=%|(?:points?|seeds?|h|min|s)\b)|(?<=\bh) (?=\d)|(?<=\bmin) (?=\d)"
-    r"|(?<=±) | (?=±)|(?<=\bp) (?==)|(?<=\bp =) "
+    r"(?<=\d) (?=%|(?:points?|seeds?|pairs?|trials?|epochs?|examples?|classes|h|min|s)\b)"
+    r"|(?<=\bh) (?=\d)|(?<=\bmin) (?=\d)|(?<=±) | (?=±)|(?<=\bp) (?==)|(?<=\bp =) "
 )
 
 

@@ -118,8 +118,8 @@ def _explain_missing(model: str, places: Iterable[Path], runs: Path) -> str:
         if place.is_dir():
             return f"{place} holds no best.pt: name the folder of a training, or the file of a checkpoint"
     there = sorted(p.parent.name for p in runs.glob("*/best.pt"))
-    known = f"there are {', '.join(there)}" if there else "there are none yet"
-    return f"there is no file {model!r} and no training of that name under {runs}/: {known}{hint(model, there)}"
+    known = f"which has {', '.join(there)}" if there else "which has none yet"
+    return f"there is no file {model!r} and no training of that name in {runs}/, {known}{hint(model, there)}"
 
 
 def _absolute(path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""What a search leaves for others: the best configuration as an experiment of its own, all trials as a table."""
+"""Exports of a search: the best configuration as an experiment file, and all trials as a table."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from datasets.index.list_files import count
 from ogmge.fit import Objective
 from search.experiment.arms import ARMS, Arm
 from search.experiment.formatting import format_value
@@ -27,17 +28,17 @@ from search.verdict.evidence import Evidence, read_evidence
 
 
 class ExportError(UserError):
-    """A configuration that cannot be exported: a sentence."""
+    """A configuration that cannot be exported; the message says why."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A trial to be exported, and what is known of its configuration.
+    """A trial to export, and what is known of its configuration.
 
     Args:
         trial: of the search.
         metrics: of its best epoch.
-        evidence: of its confirmation, where it was confirmed.
+        evidence: of its confirmation, if it was confirmed.
     """
 
     trial: TrialRecord
@@ -46,11 +47,11 @@ class Choice:
 
 
 def choose(experiment: Experiment, record: SearchRecord, folder: RunFolder, number: int | None = None) -> Choice:
-    """The trial to export: the one asked for, else the confirmation's better, else the search's best.
+    """Return the trial to export: the requested one, else the better one of the confirmation, else the search's best.
 
     Raises:
-        ExportError: there is no such trial, or it has no result.
-        EvidenceError: the confirmation's verdict is damaged.
+        ExportError: if there is no such trial, or it has no result.
+        EvidenceError: if the confirmation's verdict is corrupt.
     """
     evidence = read_evidence(folder.verdict)
     objective = experiment.search.objective
@@ -61,10 +62,10 @@ def choose(experiment: Experiment, record: SearchRecord, folder: RunFolder, numb
     trial = record.trials.get(number)
     metrics = trial.best_epoch(objective.metric) if trial is not None else None
     if trial is None or metrics is None:
-        what = "is no trial" if trial is None else "is a trial without a result"
+        what = "does not exist" if trial is None else "has no result"
         raise ExportError(
-            f"{number} {what} of the search in {folder.path}: it has {len(record.trials)}, from 0, and {folder.trials} "
-            "lists them"
+            f"trial {number} of the search in {folder.path} {what}: there are {count(len(record.trials), 'trial')}, "
+            f"counted from 0 and listed in {folder.trials}"
         )
     is_confirmed = evidence is not None and evidence.arms[trial.arm].trial == number
     return Choice(trial, metrics, evidence if is_confirmed else None)
@@ -73,18 +74,18 @@ def choose(experiment: Experiment, record: SearchRecord, folder: RunFolder, numb
 def _best_number(record: SearchRecord, objective: Objective, folder: RunFolder) -> int:
     best = bests(record, objective)
     if not best:
-        raise ExportError(f"no trial of the search in {folder.path} came to a result: see {folder.trials}")
+        raise ExportError(f"no trial of the search in {folder.path} has a result: see the reasons in {folder.trials}")
     return winner(best, objective.mode).trial.number
 
 
 def best_experiment(experiment: Experiment, found: Choice, fingerprint: str, place: Path) -> str:
-    """An experiment file that trains a configuration as it stands, and says where it came from.
+    """Return an experiment file that trains a configuration and records where it came from.
 
     Args:
         experiment: what was searched.
         found: the configuration.
         fingerprint: of the data.
-        place: where the file is to be.
+        place: path that the file will have.
     """
     objective, origin = experiment.search.objective, _origin(experiment, found, fingerprint)
     alone = experiment.model_copy(
@@ -96,7 +97,7 @@ def best_experiment(experiment: Experiment, found: Choice, fingerprint: str, pla
     )
     values = as_values(alone)
     del values["space"], values["confirm"]
-    values["search"] = asdict(objective)  # it says which epoch is the best
+    values["search"] = asdict(objective)  # it selects the best epoch
     train = shlex.join(["uv", "run", "python", "-m", "search", "train", str(place)])
     return f"# {_headline(origin, found)}\n# Train it: {train}\n" + to_yaml(values)
 
@@ -117,7 +118,7 @@ def _origin(experiment: Experiment, found: Choice, fingerprint: str) -> Provenan
 
 
 def _confirmed_values(evidence: Evidence, arm: Arm) -> dict[str, Any]:
-    """What an origin has of a configuration that was confirmed."""
+    """Return the values of `origin` for a confirmed configuration."""
     confirmed = evidence.arms[arm]
     prediction = confirmed.prediction
     return {
@@ -134,15 +135,15 @@ def _headline(origin: Provenance, found: Choice) -> str:
     name = f"Trial {origin.trial} ({origin.arm}) of the search `{origin.run}`: {origin.metric} {value}"
     if found.evidence is None:
         return f"{name} at epoch {int(found.metrics['epoch'])}, one seed."
-    sure = f"{name}, the mean of {origin.seeds} fresh seeds."
+    sure = f"{name}, mean of {count(origin.seeds, 'fresh seed')}."
     if origin.prediction is None:
         return sure
     low, high = (format_value(origin.metric, end) for end in origin.prediction)
-    return f"{sure}\n# One more training comes out between {low} and {high} in 95 %."
+    return f"{sure}\n# 95 % prediction interval of one more training: {low} to {high}."
 
 
 def write_best(experiment: Experiment, record: SearchRecord, folder: RunFolder) -> None:
-    """Leaves `best.yaml` in the run's folder."""
+    """Write `best.yaml` to the run's folder."""
     write(
         folder.best,
         best_experiment(experiment, choose(experiment, record, folder), fingerprint_in(folder), folder.best),
@@ -150,9 +151,9 @@ def write_best(experiment: Experiment, record: SearchRecord, folder: RunFolder) 
 
 
 def trials_table(experiment: Experiment, record: SearchRecord) -> str:
-    """All trials as CSV: what they were, how they ended, the metrics of their best epoch.
+    """Return all trials as CSV: settings, status and metrics of the best epoch.
 
-    Where there are several objectives, also whether a trial is on the Pareto front of its arm.
+    With several objectives, a column says whether a trial is on the Pareto front of its arm.
     """
     objectives = experiment.search.objectives
     several = len(objectives) > 1
@@ -186,15 +187,15 @@ def _row(trial: TrialRecord, metric: str, front: Collection[int] | None) -> dict
 
 
 def export_run(path: Path, output: Path, number: int | None) -> str:
-    """Writes a configuration of the run in a folder to a file; returns what it says of itself.
+    """Write a configuration of the run in a folder to a file; return a line that describes it.
 
     Raises:
-        ExportError: there is no result to export, or the file cannot be written.
+        ExportError: if there is no result to export, or the file cannot be written.
     """
     folder = RunFolder(path)
     experiment = load(folder.experiment)
     if not folder.journal.exists():
-        raise ExportError(f"there is no search in {path}: `run_search.py FILE` makes one")
+        raise ExportError(f"there is no search in {path}; start one with `run_search.py FILE`")
     with lock_folder(folder):
         journal = Journal(folder.journal)
         record = journal.replay()
