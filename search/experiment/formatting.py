@@ -140,9 +140,10 @@ def format_difference(metric: str, difference: float, *, unit: bool = True) -> s
 
     >>> format_difference("val/accuracy", 0.0123), format_difference("val/accuracy", -0.01, unit=False)
     ('+1.2 points', '-1.0')
-    >>> format_difference("val/loss", 0.5)
-    '+0.5000'
+    >>> format_difference("val/loss", 0.5), format_difference("val/accuracy", -0.0004)
+    ('+0.5000', '+0.0 points')
     """
     if "accuracy" not in metric:
-        return f"{difference:+.4f}"
-    return f"{100 * difference:+.1f} points" if unit else f"{100 * difference:+.1f}"
+        return f"{round(difference, 4) + 0.0:+.4f}"  # adding zero turns -0.0 into 0.0
+    points = round(100 * difference, 1) + 0.0
+    return f"{points:+.1f} points" if unit else f"{points:+.1f}"
