@@ -34,6 +34,19 @@ def format_setting(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "…"
 
 
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return a phrase for each key whose value differs, in the order of the keys.
+
+    >>> differences({"lr": 0.1, "seed": 0}, {"lr": 0.1, "seed": None})
+    ['`seed` was 0 and is now null']
+    """
+    return [
+        f"`{key}` was {format_setting(before.get(key))} and is now {format_setting(now.get(key))}"
+        for key in {**before, **now}
+        if before.get(key) != now.get(key)
+    ]
+
+
 def hint(name: str, known: Sequence[str]) -> str:
     """Return "; did you mean `x`?" if a known name is similar, otherwise an empty string."""
     close = difflib.get_close_matches(name, known, n=1)

@@ -19,7 +19,7 @@ import yaml
 from datasets.store.lock import lock_file
 from ogmge.fit import LAST
 from search.experiment.formatting import flat
-from search.experiment.messages import hint
+from search.experiment.messages import differences, hint
 from search.experiment.mistakes import UserError
 from search.experiment.schema import Experiment, Search, as_values, to_yaml
 from search.run.version import VERSION, read_values
@@ -127,8 +127,7 @@ def differences_from(experiment: Experiment, path: Path, also: Collection[str] =
     now = flat(as_values(experiment))
     before = {**_defaults_since(now), **_read_flat(path)}
     may = set(MAY_CHANGE).difference(also)
-    different = [key for key in {**before, **now} if before.get(key) != now.get(key) and key not in may]
-    return [f"`{key}` was {before.get(key)!r} and is now {now.get(key)!r}" for key in different]
+    return differences(*({key: value for key, value in values.items() if key not in may} for values in (before, now)))
 
 
 def _defaults_since(now: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 
 from ogmge.config import TrialConfig
 from search.experiment.formatting import flat
+from search.experiment.messages import differences
 from search.run.folder import FolderError, RunFolder, write
 from search.run.probed_epochs import default_interval
 from search.verdict.probe_policy import ProbePolicy
@@ -78,10 +79,7 @@ def _differences(before: ProbePlan, now: ProbePlan) -> Iterator[str]:
     """Yield a phrase for each difference between two plans."""
     if before.every != now.every:
         yield f"--every was {before.every} and is now {now.every}"
-    old, new = flat(before.configurations), flat(now.configurations)
-    for key in {**old, **new}:
-        if old.get(key) != new.get(key):
-            yield f"`{key}` was {old.get(key)!r} and is now {new.get(key)!r}"
+    yield from differences(flat(before.configurations), flat(now.configurations))
 
 
 def configurations(policy: ProbePolicy) -> dict[str, TrialConfig]:

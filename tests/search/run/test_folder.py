@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import re
 import resource
 import signal
@@ -110,8 +111,9 @@ def test_another_experiment_is_not_resumed_and_every_difference_is_named(folder,
     _, *named = re.split(r"`([\w.]+)`", str(error.value))
     assert named[::2] == list(different)
     for said, values in zip(named[1::2], different.values(), strict=True):
-        tells(said, *map(repr, values))
-        was, now = (said.index(repr(value)) for value in values)
+        shown = [repr(value) if isinstance(value, str) else json.dumps(value) for value in values]  # as in a YAML file
+        tells(said, *shown)
+        was, now = map(said.index, shown)
         assert was < now
     assert content(folder) == before
 
