@@ -38,9 +38,9 @@ def draw_terminal(text: str, file: Path, title: str = COMMAND) -> None:
     file.write_text(svg.replace("Fira Code, monospace", "monospace"), encoding="utf-8")
 
 
-def open_page(browser: Browser, address: str, height: int) -> Page:
+def open_page(browser: Browser, address: str, width: int, height: int) -> Page:
     """Open a page and wait until its plots and tables are drawn."""
-    page = browser.new_page(viewport={"width": 1100, "height": height})
+    page = browser.new_page(viewport={"width": width, "height": height})
     page.goto(address)
     page.wait_for_timeout(WAIT_MS)
     return page
@@ -49,9 +49,9 @@ def open_page(browser: Browser, address: str, height: int) -> Page:
 def photograph_run(run: Path, images: Path) -> None:
     """Take a screenshot of the head of a run's report, and one of its page in MLflow."""
     with chromium() as browser:
-        open_page(browser, (run / "report.html").resolve().as_uri(), 860).screenshot(path=images / "report.png")
+        open_page(browser, (run / "report.html").resolve().as_uri(), 1100, 1160).screenshot(path=images / "report.png")
         with chdir(run.parent.parent), served("ui", run.name) as address:
-            page = open_page(browser, address, 1000)
+            page = open_page(browser, address, 1280, 1000)
             for button in ("Close", "Expand description"):  # MLflow's chat panel; the verdict in full
                 page.get_by_role("button", name=button, exact=True).click()
             page.wait_for_timeout(WAIT_MS)

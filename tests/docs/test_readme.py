@@ -24,7 +24,7 @@ from search.cli.main import main
 from search.experiment.load import load
 from search.run.open_data import open_data
 from tests.support import ROOT, films
-from tests.support.pages import block, blocks
+from tests.support.pages import block
 from tests.support.tells import tells
 from tests.support.terminals import drawn_text
 
@@ -41,9 +41,9 @@ def test_it_is_short_enough_to_be_read_to_the_end():
     assert len(TEXT.split()) <= 1200
 
 
-def test_the_output_that_it_shows_is_that_of_the_run_in_the_pictures():
-    [shown] = blocks("README.md", "text")
-    assert len(shown.splitlines()) <= 14
+@pytest.mark.parametrize("page", ["README.md", "docs/verdict.md"])
+def test_the_output_that_a_page_shows_is_that_of_the_run_in_the_pictures(page):
+    shown = block(page, "text", "val/accuracy")
     assert shown in drawn_text((ROOT / "docs/images/verdict.svg").read_text(encoding="utf-8"))
 
 
