@@ -326,7 +326,7 @@ def report(results: Results, choices: Choices, sizes: Sizes, command: str) -> bo
     """Print all tables; return whether false claims exceed the nominal rate."""
     experiment = demo("transfer")
     print("# How often the whole procedure detects a gain\n")
-    print(f"`{command}`; docs/verdict.md explains the figures. {experiment.search.trials} trials, ", end="")
+    print(f"`{command}`; docs/statistics.md explains the figures. {experiment.search.trials} trials, ", end="")
     print(f"{experiment.confirm.seeds} seeds, 99 % Clopper-Pearson intervals; ± are standard errors.\n")
     print(f"## Claims if the method truly brings a gain, {sizes.gain} replays\n")
     print_power(results)

@@ -9,7 +9,7 @@ opening of a window.
 
 There are three spaces: 16 shared settings, as in the demo; a separate setting for every trial, as with continuous
 ranges; and settings that make no difference. There are two verdicts: on the pairs alone, and on the pairs and the
-ablation of the better configuration (see docs/verdict.md). The exit code is 1 if the second verdict is wrong in more
+ablation of the better configuration (see docs/statistics.md). The exit code is 1 if the second verdict is wrong in more
 than 2.5 % of the replays on either side, or if the prediction interval covers less than 93 %.
 """
 
@@ -295,7 +295,7 @@ def main() -> None:
     }
     print("# How often the verdict is wrong\n")
     print(f"`python -m benchmarks.verdict --replays {given.replays} --power-replays {given.power_replays}", end="")
-    print(f" --most-seeds {given.most_seeds} --seed {given.seed}`; docs/verdict.md explains the figures.\n")
+    print(f" --most-seeds {given.most_seeds} --seed {given.seed}`; docs/statistics.md explains the figures.\n")
     print(f"## False claims if the method changes nothing, {given.replays} replays, 99 % Clopper-Pearson intervals\n")
     print("| space | seeds | verdict based on | *helps* | *hurts* | at most 2.5 % |\n|---|---|---|---|---|---|")
     short = [errors(space, found) for space, found in null.items()]

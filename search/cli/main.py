@@ -209,7 +209,7 @@ def confirm(run: str, assignments: tuple[str, ...], seeds: int | None, sequentia
 
     RUN is an experiment's name or its folder. KEY=VALUE pairs can change where trials run (`search.address`,
     `search.resources`) and the budget. After a stop, repeat the same command to continue. docs/verdict.md explains how
-    to read the verdict and how often it is wrong.
+    to read the verdict, docs/statistics.md how often it is wrong.
 
     \b
         python -m search confirm vggsound

@@ -104,9 +104,8 @@ def print_verdict(
     """Print the table, the verdict, what to do next, and what the verdict rests on."""
     metric = policy.experiment.search.objective.metric
     each = "with" if found.paired.n == 1 else "each with"
-    split = f", {each} its own validation split" if redraws(policy.experiment.dataset) else ""
-    pairs = f"{count(found.paired.n, 'pair')} of fresh seeds{split}, in {duration(seconds)}"
-    print_line(console, "")
+    seed = f"{each} a fresh seed" + (" and its own validation split" if redraws(policy.experiment.dataset) else "")
+    pairs = f"{count(found.paired.n, 'pair')} of trainings, {seed}, in {duration(seconds)}"
     print_paragraph(console, f"{policy.experiment.name}, confirmed: {pairs}")
     print_line(console, "")
     _print_table(console, policy, found)

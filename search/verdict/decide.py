@@ -35,7 +35,7 @@ class Ablation:
 
     The best configurations of two separately searched arms differ in more than the modulation, and the better one may
     owe its lead to these other settings. If the method changes nothing, that is the luck of one search. An ablation
-    differs only in the modulation. See docs/verdict.md.
+    differs only in the modulation. See docs/statistics.md.
 
     Args:
         of: arm whose configuration is switched. The ablation of the modulated arm is unmodulated; the ablation of the

@@ -116,7 +116,7 @@ TESTED: dict[str, Run | By | Not] = {
     f"{COMMANDS} evaluate mine.pt --data experiments/demo.yaml -o evaluations/mine": By(
         EVALUATE, "test_data_can_be_named_where_a_checkpoint_is_alone"
     ),
-    f"{COMMANDS} confirm demo --seeds 10": By(CONFIRM, "test_more_seeds_later_are_judged_as_added"),
+    f"{COMMANDS} confirm demo --seeds 20": By(CONFIRM, "test_more_seeds_later_are_judged_as_added"),
     f"{COMMANDS} probe demo-best --unimodal": By(
         PROBE, "test_encoders_are_trained_alone_with_the_trials_settings_and_once"
     ),

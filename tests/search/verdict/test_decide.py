@@ -243,7 +243,7 @@ def cells(line: str) -> list[str]:
 
 def test_the_figures_in_the_documentation_are_those_that_were_measured():
     measured = [cells(line) for line in (ROOT / "benchmarks/verdict.md").read_text().splitlines() if line[:1] == "|"]
-    text = [cells(line) for line in (ROOT / "docs/verdict.md").read_text().splitlines() if line[:1] == "|"]
+    text = [cells(line) for line in (ROOT / "docs/statistics.md").read_text().splitlines() if line[:1] == "|"]
     shown = {row[0]: row[1:] for row in text}
 
     def rates(seeds: str, on: str) -> list[str]:
