@@ -61,7 +61,7 @@ def cpus_for(cpu: float, nodes: Sequence[Mapping[str, float]]) -> int:
 
 
 def least_cpu(request: ResourceRequest) -> float:
-    """Return the smallest number of cores that a trial can get: 1 if the number is to be measured."""
+    """Return the smallest number of cores that a trial can get: 1 if the number will be measured."""
     return 1.0 if request.cpu == "auto" else request.cpu
 
 

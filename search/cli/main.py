@@ -371,7 +371,7 @@ def probe(
     """Fit a linear classifier to the frozen features of each encoder of MODEL: how good is the encoder on its own?
 
     MODEL is the name or folder of a run that trained one model, or a checkpoint (best.pt). Several models are shown
-    side by side. --unimodal adds encoders trained on one modality for comparison, stored beside the first MODEL.
+    side by side. --unimodal adds encoders trained on one modality for comparison, stored next to the first MODEL.
 
     --curve takes a search instead. It retrains the best of each arm and each encoder alone, with the confirmation's
     seeds, and probes the encoders during training. After a stop, repeat the same command to continue. docs/probe.md

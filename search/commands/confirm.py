@@ -32,7 +32,7 @@ from search.run.checkpoints import storage_of
 from search.run.folder import FolderError, Identity, RunFolder, differences_from, identify, lock_folder
 from search.run.journal import Journal, SearchRecord
 from search.run.open_data import fingerprint_of, open_data
-from search.run.test_log import check_test, read_test
+from search.run.test_log import check_test, read_test, readings
 from search.tracking.tracker import SearchTracker
 from search.tracking.trial_runs import Kind, Results
 from search.tuner.search_policy import SearchPolicy
@@ -217,9 +217,18 @@ def confirm(searched: SearchSummary, console: Console, ask: Ask, *, limited: boo
                     _leave(searched, evidence, ending)
             ending.leave_report(folder, more=False)
     if evidence is not None:
-        pairs, is_test_read = policy.pairs, evidence.test is not None
-        done = Confirmed(experiment, folder, evidence.verdict, pairs.planned, pairs.failures, is_test_read)
-        step = after_verdict(done)
+        step = after_verdict(
+            Confirmed(
+                experiment,
+                folder,
+                evidence,
+                policy.pairs.planned,
+                searched.record.spent + tuner.record.spent,
+                policy.pairs.failures,
+                bool(readings(folder)),
+                hasattr(searched.data, "test"),
+            )
+        )
         print_verdict(console, policy, evidence.verdict, evidence.test, time.monotonic() - began, step)
         print_files(console, folder, experiment, step, found=True)
     for missing in ending.lacks:

@@ -53,7 +53,7 @@ class Ask:
 
 
 def run(ask: Ask, runs: Path, console: Console) -> None:
-    """Probe the encoders of models, and write the results to the folder `probe` beside the first model.
+    """Probe the encoders of models, and write the results to the folder `probe` next to the first model.
 
     Raises:
         ModelError, CheckpointError, ExperimentError, DatasetError, FolderError: for errors of the user, found before

@@ -108,7 +108,7 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
                     _leave_answer(tuner, folder, ending)
         outcome, best = _outcome(tuner), answer.bests(tuner.record, experiment.search.objective)
         goes_on = outcome.is_confirmable and experiment.confirm is not None
-        step = None if goes_on else after_search(experiment, folder, best)
+        step = None if goes_on else after_search(folder, best)
         if outcome.complete:
             print_summary(console, tuner, best, _lead(experiment, weights, best), time.monotonic() - began, step)
         for missing in ending.lacks:

@@ -17,7 +17,7 @@ from search.verdict.next_step import NextStep
 NO_BREAK = "\N{NO-BREAK SPACE}"
 # spaces that no line ends at: 82.4 ± 0.9 %, 2.0 points, p = 0.031, 2 h 02 min
 GLUE = re.compile(
-    r"(?<=\d) (?=%|(?:points?|seeds?|pairs?|trials?|epochs?|examples?|classes|h|min|s)\b)"
+    r"(?<=\d) (?=%|(?:points?|seeds?|pairs?|trials?|epochs?|examples?|classes|h|min|s)\b(?!=))"
     r"|(?<=\bh) (?=\d)|(?<=\bmin) (?=\d)|(?<=±) | (?=±)|(?<=\bp) (?==)|(?<=\bp =) "
 )
 
@@ -54,13 +54,13 @@ def wrap(text: str, width: int, indent: str = "", *, fold: bool = False) -> list
     """Wrap a text between words; a number stays with its unit.
 
     Args:
-        text: without line breaks.
-        width: of a line, in columns.
-        indent: begins every line.
+        text: text without line breaks.
+        width: width of a line, in columns.
+        indent: text at the beginning of every line.
         fold: whether words longer than a line are broken too. Otherwise they stay whole, such as a path to copy.
 
-    >>> wrap("82.4 ± 0.9 % of all", 14)
-    ['82.4 ± 0.9 %', 'of all']
+    >>> wrap("82.4 ± 0.9 % of all", 14), wrap("batch_size=16 epochs=20", 16)
+    (['82.4 ± 0.9 %', 'of all'], ['batch_size=16', 'epochs=20'])
     """
     wrapper = textwrap.TextWrapper(width, indent, indent, break_long_words=fold, break_on_hyphens=False)
     lines = wrapper.wrap(glue(text))

@@ -194,7 +194,7 @@ def print_summary(
         best: the best trial of each arm that has a result.
         interval: of the difference between them.
         seconds: that the command took.
-        step: what to do next; None where the program goes on with the confirmation.
+        step: what to do next; None if the confirmation follows.
     """
     experiment, record = tuner.experiment, tuner.record
     trials = f"{count(len(record.trials), 'trial')} in {duration(seconds)}: {ends(record)}"
@@ -240,7 +240,7 @@ def print_files(
         else storage_of(experiment, folder).display_name,
         "MLflow": tracking,
     }
-    commands = [train_command(folder.best), ui_command(experiment)]
+    commands = [train_command(folder.best), ui_command(folder)]
     if not found:
         del files["configuration"], commands[0]
     for name, place in (("verdict", folder.verdict), ("report", folder.report)):

@@ -210,7 +210,7 @@ def validate(
 def _is_own(path: Place, rest: Document, removed: set[Place]) -> bool:
     """Return whether a fault is the file's own and not the consequence of a removed value.
 
-    A fault at a path that the document lacks is a missing value, or a default that contradicts the values beside it.
+    A fault at a path that the document lacks is a missing value, or a default that contradicts the other values.
     """
     return path in rest or all(other[:-1] != path[:-1] for other in removed)
 

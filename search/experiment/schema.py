@@ -57,9 +57,9 @@ class Scheduler(_Section):
     `median` stops trials that are worse than the median of the others (Golovin et al., KDD 2017). `none` stops no
     trial."""
     grace_epochs: int | None = Field(default=None, ge=1)
-    """Number of epochs that each trial trains before it can be stopped. A trial is also spared for this many epochs
-    after its window opens. null means a third of the longest trial. Shorter grace periods stop good trials: see
-    benchmarks/schedulers.md."""
+    """Number of epochs that each trial trains before it can be stopped, unless `rungs` names earlier epochs. A trial is
+    also spared for this many epochs after its window opens. null means a third of the longest trial. Shorter grace
+    periods stop good trials: see benchmarks/schedulers.md."""
     reduction_factor: int = Field(default=3, ge=2)
     """Factor between the epochs of successive ASHA rungs. At each rung, the best 1 / `reduction_factor` of the trials
     continue."""

@@ -45,7 +45,7 @@ def _mapping(schema: Schema, others: list[str]) -> str:
 
 
 def _words(schema: Schema, others: Sequence[str] = ()) -> list[str]:
-    """Return the kinds of values that a schema accepts; `others` are the kinds beside a mapping, which comes last."""
+    """Return the kinds of values that a schema accepts; a mapping comes last, after the kinds in `others`."""
     if "anyOf" in schema:
         words: list[str] = []
         for member in sorted(members(schema), key=lambda member: member.get("type") == "object"):

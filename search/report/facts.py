@@ -1,4 +1,4 @@
-"""What a report shows, read from a run's folder. Reading changes nothing that the run needs, which may be going on.
+"""What a report shows, read from a run's folder. Reading changes nothing that a run in progress needs.
 Where weights are kept at a URI, those of the best trials are fetched to the folder."""
 
 from __future__ import annotations

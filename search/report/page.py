@@ -74,7 +74,7 @@ def plotly_script() -> str:
 
 
 def describe_start(folder: RunFolder) -> str:
-    """Return the description of a new search, in Markdown; empty if that fails, as no search is to fail by it."""
+    """Return the description of a new search, in Markdown; empty if that fails, which must not stop the search."""
     try:
         return markdown(gather(folder.path, busy=True))
     except Exception:
@@ -96,11 +96,11 @@ class ReportOutcome:
 
 
 def try_write_report(folder: RunFolder, *, more: bool) -> ReportOutcome:
-    """Write the page. An error is returned, not raised, so that no result is lost by it.
+    """Write the page. An error is returned, not raised, because it must not cost a result.
 
     Args:
         folder: of the run.
-        more: whether the run goes on, for example with a confirmation.
+        more: whether the run continues, for example with a confirmation.
     """
     description = None
     try:

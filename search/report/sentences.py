@@ -18,7 +18,7 @@ from search.console.summary import (
     worth,
 )
 from search.experiment.arms import ARMS, Arm
-from search.experiment.formatting import duration, label, of_space, percent
+from search.experiment.formatting import duration, format_difference, label, of_space, percent
 from search.experiment.sources import format_sources
 from search.models.probe_curve import describe_lines
 from search.report.facts import ClassChange, Facts
@@ -31,6 +31,7 @@ from search.verdict.next_step import (
     after_search,
     after_verdict,
     confirm_command,
+    report_command,
     resume_command,
     train_command,
     ui_command,
@@ -75,21 +76,22 @@ def next_step(facts: Facts) -> NextStep:
     """Return what to do next."""
     experiment = facts.experiment
     if facts.busy:
-        text = "The run is still going on. Write a new report on it at any time:"
-        return NextStep(text, shlex.join(["uv", "run", "python", "-m", "search", "report", experiment.name]))
+        text = "The run is still in progress. Write a new report on it at any time:"
+        return NextStep(text, report_command(facts.folder))
     if not facts.is_complete:
         return NextStep("Resume the search:", resume_command(facts.folder))
     if facts.evidence is not None:
         failures = [trial for trial in facts.confirmation if trial.status == "failed"]
-        is_test_read = facts.evidence.test is not None
-        verdict = facts.evidence.verdict
-        planned = max(facts.planned_pairs, verdict.paired.n)
-        return after_verdict(Confirmed(experiment, facts.folder, verdict, planned, failures, is_test_read))
+        planned = max(facts.planned_pairs, facts.evidence.verdict.paired.n)
+        spent = facts.record.spent + facts.confirmation.spent
+        return after_verdict(
+            Confirmed(experiment, facts.folder, facts.evidence, planned, spent, failures, bool(facts.readings))
+        )
     if _is_confirming(facts):
-        return NextStep("Continue the confirmation:", confirm_command(experiment))
+        return NextStep("Continue the confirmation:", confirm_command(facts.folder))
     if facts.confirmation.trials:
-        return NextStep("Look in MLflow for why its trainings failed:", ui_command(experiment))
-    return after_search(experiment, facts.folder, facts.best)
+        return NextStep("Its trainings failed. See why in MLflow:", ui_command(facts.folder))
+    return after_search(facts.folder, facts.best)
 
 
 def paragraphs(facts: Facts) -> list[str]:
@@ -103,7 +105,7 @@ def paragraphs(facts: Facts) -> list[str]:
 
 def _meaning(facts: Facts, evidence: Evidence) -> Iterator[str]:
     if facts.busy or not facts.is_complete:
-        yield "The run has gone on since: this verdict covers the best configurations and the pairs of before."
+        yield "The run has continued since then; this verdict covers its earlier best configurations and pairs."
     yield " ".join(sentences(facts.metric, evidence.verdict))
     if evidence.test:
         yield test_sentence(evidence.test)
@@ -140,10 +142,13 @@ def class_table(facts: Facts) -> Table:
 
 
 def _class_row(change: ClassChange) -> tuple[str, ...]:
-    low, high = change.low, change.high
-    interval = "" if low is None or high is None else f"{100 * low:+.1f} to {100 * high:+.1f}"
+    ends = [_points(end) for end in (change.low, change.high) if end is not None]
     shares = percent(change.modulated), percent(change.baseline)
-    return change.name, *shares, f"{100 * change.difference:+.1f}", interval
+    return change.name, *shares, _points(change.difference), " to ".join(ends)
+
+
+def _points(difference: float) -> str:
+    return format_difference("accuracy", difference, unit=False)
 
 
 def probe_note(facts: Facts) -> str:
@@ -155,7 +160,7 @@ def probe_note(facts: Facts) -> str:
         "modulated model, in the best baseline model, and in an encoder trained alone with the baseline's settings. "
         f"{describe_lines(curves)} A line below that of the encoder trained alone shows what joint training cost. The "
         "modulation window is shaded."
-    ) + " The search has gone on since, and has other best configurations now." * facts.is_probe_outdated
+    ) + " The search has continued since then and found other best configurations." * facts.is_probe_outdated
 
 
 def fronts(facts: Facts) -> str:
@@ -207,11 +212,11 @@ def space_by_path(facts: Facts) -> dict[str, str]:
 
 def commands(facts: Facts) -> list[tuple[str, str]]:
     """Return other commands to run now: purpose and command."""
-    again = resume_command(facts.folder).replace("--resume", shlex.quote(f"name={facts.experiment.name}-again"))
+    again = ["uv", "run", "run_search.py", str(facts.folder.experiment), f"name={facts.experiment.name}-again"]
     every = [
         (facts.folder.best.exists(), "train the best configuration", train_command(facts.folder.best)),
-        (True, "see every metric of every epoch", ui_command(facts.experiment)),
-        (True, "repeat the search", again),
+        (True, "see every metric of every epoch", ui_command(facts.folder)),
+        (True, "repeat the search", shlex.join(again)),
     ]
     given = next_step(facts).command
     return [(what, command) for possible, what, command in every if possible and command != given]

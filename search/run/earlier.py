@@ -56,7 +56,7 @@ def read_earlier(experiment: Experiment, runs: Path, fingerprint: str) -> list[E
     Only the trials of these searches are read, not those that they had learned from in turn.
 
     Args:
-        experiment: experiment that is to learn.
+        experiment: experiment that will learn.
         runs: folder of all runs.
         fingerprint: fingerprint of the experiment's data.
 

@@ -1,4 +1,4 @@
-"""Optuna's samplers by name. Each is created anew for every trial, from the results so far.
+"""Optuna's samplers by name. A new one is created for every trial, from the results so far.
 
 tpe and random sample in the arm's own study. The other samplers get a temporary study for each suggestion. gp, cmaes
 and nsga2 (and tpe with several objectives) learn nothing from trials that were stopped early, as most are; in the
@@ -76,7 +76,7 @@ class StudyHistory:
 
 
 class _FlatTPE(TPESampler):
-    """TPE over the whole of a given space. Optuna's own infers the space from all trials, anew for each trial."""
+    """TPE over the whole of a given space. Optuna's own infers the space from all trials again for each trial."""
 
     def __init__(self, history: StudyHistory, seed: int) -> None:
         super().__init__(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=history.startup)

@@ -61,7 +61,7 @@ class Policy(Protocol):
         """Return the options of the data set that only this trial has."""
 
     def stop(self, trial: TrialRecord, record: SearchRecord) -> Reason | None:
-        """Return why a trial is to stop after its last epoch, or None to continue."""
+        """Return why a trial must stop after its last epoch, or None to continue."""
 
     def tell(self, trial: TrialRecord) -> None:
         """Take in a trial that has ended."""

@@ -33,7 +33,7 @@ def settings_to_try(study: ArmStudy, others: Iterable[TrialRecord], objective: O
     """Return the best shared settings of the other arm that leave something to try in this arm, or None.
 
     Args:
-        study: study of the arm that is to try them.
+        study: study of the arm that will try them.
         others: trials of the other arm that have ended with a result.
         objective: objective that ranks these trials.
     """

@@ -172,7 +172,7 @@ class Tuner:
             self._tell(lambda callback: callback.on_start(self.record.trials[number]))
 
     def record_epoch(self, number: int, metrics: dict[str, float], gpu: float = 0.0) -> Reason | None:
-        """Record an epoch's metrics and the share of a GPU that trained it; return why the trial is to stop, or None.
+        """Record an epoch's metrics and the share of a GPU that trained it; return why the trial must stop, or None.
 
         A resumed trial reports epochs again that are already known. They are ignored except for the last: the search
         may have been killed before it could stop the trial after it.
@@ -188,7 +188,7 @@ class Tuner:
         return self._stop(trial) if known in (0, 1) else None
 
     def _stop(self, trial: TrialRecord) -> Reason | None:
-        """Return why a trial is to stop after its last epoch; None to continue, and if the trial has finished."""
+        """Return why a trial must stop after its last epoch; None to continue, and if the trial has finished."""
         if self._is_whole(trial):
             return None
         return self.policy.stop(trial, self.record) or self.stop_reason
@@ -207,7 +207,7 @@ class Tuner:
         self._tell(lambda callback: callback.on_end(trial))
 
     def record_out_of_memory(self, number: int) -> None:
-        """Record that a trial ran out of memory and is to continue with more. The policy is not told, as this is no
+        """Record that a trial ran out of memory and continues with more. The policy is not told, as this is no
         result."""
         if self._record({"event": "out_of_memory", "number": number}):
             self._over(number)

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import math
 import shlex
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from datasets.index.list_files import count
 from search.experiment.arms import ARMS, Arm
-from search.experiment.schema import Budget, Experiment
+from search.experiment.schema import Experiment
+from search.run.budget import Spent
 from search.run.folder import RunFolder
 from search.run.journal import TrialRecord
+from search.tuner.search_policy import SearchPolicy
+from search.verdict.anytime import half_width
 from search.verdict.decide import Verdict
-from search.verdict.paired import Paired, detectable, seeds_for
+from search.verdict.evidence import Evidence
+from search.verdict.paired import Paired, detectable
+from search.verdict.plan import UNTIL_CLEAR
 from search.verdict.text import format_size, is_contradicted, is_unchecked
 
-FIRST_SEEDS = 10  # to begin with
-FEW_SEEDS = 10  # with fewer, more seeds are always worth their time
-ENOUGH_SEEDS = 20  # in place of a few
-MOST_SEEDS = 50  # that are worth their time for the difference seen
+FIRST_SEEDS = 10  # seeds to suggest after a single one
+FEW_SEEDS = 10  # with fewer, the spread is too uncertain to say how many it takes
+ENOUGH_SEEDS = 20  # seeds to suggest if there are few
+MOST_SEEDS = 50  # largest number to suggest, unless more were planned already
 ROUNDED_TO = 5  # seeds
+POWER_QUANTILE = 0.84  # standard normal quantile of 80 % power
+RUNS = Path("runs")
 
 
 @dataclass(frozen=True)
@@ -27,50 +36,65 @@ class NextStep:
     """What to do next.
 
     Args:
-        text: a sentence or two; the last one ends with a colon where a command follows.
-        command: the command to run, if there is one.
+        text: one or two sentences; the last one ends with a colon if a command follows.
+        command: command to run, if there is one.
     """
 
     text: str
     command: str | None = None
 
 
-def confirm_command(experiment: Experiment, *more: str) -> str:
+def _search_command(command: str, *words: str) -> str:
+    return shlex.join(["uv", "run", "python", "-m", "search", command, *words])
+
+
+def _run(folder: RunFolder) -> str:
+    """Return how a command names a run: by its name, or by its folder if that is elsewhere."""
+    return folder.path.name if folder.path.parent == RUNS else str(folder.path)
+
+
+def confirm_command(folder: RunFolder, *more: str) -> str:
     """Return the command that confirms a search, with options or assignments."""
-    return shlex.join(["uv", "run", "python", "-m", "search", "confirm", experiment.name, *more])
+    return _search_command("confirm", _run(folder), *more)
 
 
 def train_command(file: Path) -> str:
     """Return the command that trains a configuration."""
-    return shlex.join(["uv", "run", "python", "-m", "search", "train", str(file)])
+    return _search_command("train", str(file))
 
 
-def ui_command(experiment: Experiment) -> str:
+def ui_command(folder: RunFolder) -> str:
     """Return the command that shows a search in MLflow."""
-    return shlex.join(["uv", "run", "python", "-m", "search", "ui", experiment.name])
+    return _search_command("ui", _run(folder))
 
 
-def resume_command(folder: RunFolder, *assignments: str) -> str:
-    """Return the command that resumes a search."""
+def report_command(folder: RunFolder) -> str:
+    """Return the command that writes the report on a run."""
+    return _search_command("report", _run(folder))
+
+
+def resume_command(folder: RunFolder, *assignments: str) -> str | None:
+    """Return the command that resumes a search; None if the run is not where that command would look for it."""
+    if folder.path.parent != RUNS:
+        return None
     return shlex.join(["uv", "run", "run_search.py", str(folder.experiment), "--resume", *assignments])
 
 
 # ---- after a search ----
 
 
-def after_search(experiment: Experiment, folder: RunFolder, arms: Collection[Arm]) -> NextStep:
-    """Return the step after a search that is done.
+def after_search(folder: RunFolder, arms: Collection[Arm]) -> NextStep:
+    """Return the step after a finished search.
 
     Args:
-        experiment: what was searched.
-        folder: of the run.
-        arms: those that have a result.
+        folder: folder of the run.
+        arms: arms that have a result.
     """
     if len(arms) < len(ARMS):
         return NextStep(f"See the reasons in {folder.trials}.")
     if folder.verdict.exists():
-        return NextStep("This search is already confirmed. Show its verdict again:", confirm_command(experiment))
-    return NextStep("Next, confirm this lead with fresh seeds:", confirm_command(experiment))
+        return NextStep("This search is already confirmed. Show its verdict again:", confirm_command(folder))
+    return NextStep("Next, confirm this lead with fresh seeds:", confirm_command(folder))
 
 
 # ---- after a verdict ----
@@ -78,23 +102,35 @@ def after_search(experiment: Experiment, folder: RunFolder, arms: Collection[Arm
 
 @dataclass(frozen=True)
 class Confirmed:
-    """A confirmation that has a verdict.
+    """Confirmation that has a verdict.
 
     Args:
-        experiment: what was searched.
-        folder: of the run.
-        found: the verdict.
-        planned: number of pairs that were planned, at most.
+        experiment: experiment that was searched.
+        folder: folder of the run.
+        evidence: evidence of the confirmation.
+        planned: largest number of pairs that was planned.
+        spent: what search and confirmation have spent.
         failures: trainings that failed.
-        is_test_read: whether its models were evaluated on the test split.
+        is_test_read: whether the test split was read in this run.
+        has_test_split: whether the data have a test split; None if that is unknown.
     """
 
     experiment: Experiment
     folder: RunFolder
-    found: Verdict
+    evidence: Evidence
     planned: int
+    spent: Spent = field(default_factory=Spent)
     failures: Sequence[TrialRecord] = ()
     is_test_read: bool = False
+    has_test_split: bool | None = None
+
+    @property
+    def found(self) -> Verdict:
+        return self.evidence.verdict
+
+    @property
+    def failed_pairs(self) -> int:
+        return len({trial.internal["pair"] for trial in self.failures})
 
 
 def after_verdict(done: Confirmed) -> NextStep:
@@ -107,17 +143,15 @@ def after_verdict(done: Confirmed) -> NextStep:
         )
     if done.found.claim != "none":
         return _publish(done)
-    if done.planned > done.found.paired.n + len({trial.internal["pair"] for trial in done.failures}):
-        return _more_budget(done, "train the other planned seeds")
-    return _more_seeds(done)
+    return _without_claim(done)
 
 
 def _check(done: Confirmed) -> NextStep:
-    """The step after a difference whose ablation is missing."""
-    failed = [trial for trial in done.failures if trial.internal["role"] == "ablation"]
-    if len(failed) >= done.found.paired.n:
+    """Return the step after a difference whose ablation is missing."""
+    failed = {int(trial.changes["seed"]) for trial in done.failures if trial.internal["role"] == "ablation"}
+    if failed.issuperset(pair.seed for pair in done.evidence.pairs):
         text = "Every training of the check whether modulation is the reason failed. See why in MLflow:"
-        return NextStep(text, ui_command(done.experiment))
+        return NextStep(text, ui_command(done.folder))
     return _more_budget(done, "check it")
 
 
@@ -126,64 +160,125 @@ def _publish(done: Confirmed) -> NextStep:
         use = f"Use it: {done.folder.best} has the best modulated configuration."
     else:
         use = f"Train without it: {done.folder.best} has the best configuration, which is not modulated."
+    if done.has_test_split is False:
+        return NextStep(f"{use} Train it:", train_command(done.folder.best))
+    if_any = "" if done.has_test_split else ", if the data have one"
     return NextStep(
-        f"{use} For the accuracies to publish, read the test split once:", confirm_command(done.experiment, "--test")
+        f"{use} For the accuracies to publish, read the test split once{if_any}:",
+        confirm_command(done.folder, "--test"),
     )
 
 
+def _without_claim(done: Confirmed) -> NextStep:
+    """Return the step after a verdict without a claim: finish what was planned, stop, add seeds, or search more."""
+    if done.planned > done.found.paired.n + done.failed_pairs:
+        is_open = done.planned >= UNTIL_CLEAR
+        return _more_budget(done, "add seeds until the result is clear" if is_open else "train the other planned seeds")
+    if done.failed_pairs >= done.found.paired.n:
+        text = f"Trainings with {count(done.failed_pairs, 'seed')} failed. See why in MLflow:"
+        return NextStep(text, ui_command(done.folder))
+    return _more_seeds(done)
+
+
 def _more_budget(done: Confirmed, purpose: str) -> NextStep:
-    raised = list(_doubled(done.experiment.search.budget))
+    raised = _raised_budget(done)
+    if not raised and done.planned >= UNTIL_CLEAR:  # only a budget ends such a confirmation
+        raised = [f"search.budget.hours={math.ceil(max(1.0, 2 * done.spent.wall_seconds / 3600))}"]
     how = "Raise the budget" if raised else "Continue the confirmation"
-    return NextStep(f"{how} to {purpose}:", confirm_command(done.experiment, *raised))
+    return NextStep(f"{how} to {purpose}:", confirm_command(done.folder, *raised))
 
 
-def _doubled(budget: Budget) -> Iterator[str]:
-    """Give an assignment of twice its value for each limit."""
-    for name, limit in (("hours", budget.hours), ("gpu_hours", budget.gpu_hours), ("epochs", budget.epochs)):
-        if limit is not None:
-            yield f"search.budget.{name}={2 * limit:g}"
+def _raised_budget(done: Confirmed) -> list[str]:
+    """Return an assignment for each limit: at least twice its value, and twice what is spent."""
+    budget, spent = done.experiment.search.budget, done.spent
+    limits = {
+        "hours": (budget.hours, spent.wall_seconds / 3600),
+        "gpu_hours": (budget.gpu_hours, spent.gpu_seconds / 3600),
+        "epochs": (budget.epochs, spent.epochs),
+    }
+    return [
+        f"search.budget.{name}={_round_up(2 * max(limit, used))}"
+        for name, (limit, used) in limits.items()
+        if limit is not None
+    ]
+
+
+def _round_up(value: float) -> str:
+    """Return a number that is not below `value`, without an exponent.
+
+    >>> _round_up(4.0), _round_up(0.512), _round_up(1308642)
+    ('4', '0.52', '1308642')
+    """
+    return f"{math.ceil(value * 100) / 100:.2f}".rstrip("0").rstrip(".")
 
 
 def _more_seeds(done: Confirmed) -> NextStep:
-    """The step after no difference: stop, add seeds, or search more."""
+    """Return the step if all planned seeds are trained and show no difference."""
     pairs = _deciding_pairs(done.found)
     if pairs.sd is None:
-        return NextStep("A single seed shows nothing. Add seeds:", _seeds_command(done, FIRST_SEEDS))
+        return NextStep(
+            "A single pair shows nothing. Add seeds:", _seeds_command(done, max(FIRST_SEEDS, 2 * done.planned))
+        )
     if not pairs.sd:
         text = "More seeds cannot help: none changes the difference. Check in MLflow that the trainings use their seed:"
-        return NextStep(text, ui_command(done.experiment))
-    stop, seeds = _when_to_stop(done, pairs, detectable(pairs.sd, pairs.n)), _worthwhile_seeds(done, pairs)
+        return NextStep(text, ui_command(done.folder))
+    stop, seeds = _when_to_stop(done, pairs), _worthwhile_seeds(done, pairs)
     if seeds is not None:
         return NextStep(f"{stop}{'Otherwise, add' if stop else 'Add'} seeds:", _seeds_command(done, seeds))
-    more = f"search.trials={2 * done.experiment.search.trials}", *_doubled(done.experiment.search.budget)
+    return _larger_search(done, stop)
+
+
+def _seeds_command(done: Confirmed, seeds: int) -> str:
+    return confirm_command(done.folder, "--seeds", str(seeds), *_raised_budget(done))
+
+
+def _larger_search(done: Confirmed, stop: str) -> NextStep:
+    """Return the step if more seeds will not settle it."""
+    trials = 2 * done.experiment.search.trials
+    command = resume_command(done.folder, f"search.trials={trials}", *_raised_budget(done))
+    if command is None or not _has_more_trials(done.experiment, trials):
+        text = "More seeds are unlikely to settle it. A search with a wider `space` may find better configurations."
+        return NextStep(f"{stop}{text}")
     text = "More seeds are unlikely to settle it; a larger search may find better configurations:"
-    return NextStep(f"{stop}{text}", resume_command(done.folder, *more))
+    return NextStep(f"{stop}{text}", command)
+
+
+def _has_more_trials(experiment: Experiment, trials: int) -> bool:
+    """Return whether a search would have more trials if more were asked for; a finite space may not have them."""
+    larger = experiment.model_copy(update={"search": experiment.search.model_copy(update={"trials": trials})})
+    return SearchPolicy(larger).total > SearchPolicy(experiment).total
 
 
 def _deciding_pairs(found: Verdict) -> Paired:
-    """Return the comparison that showed no difference: the ablation's, where the pairs alone do."""
+    """Return the comparison that showed no difference: the ablation's, if the pairs alone do show one."""
     return found.ablation if found.ablation is not None and is_contradicted(found) else found.paired
 
 
-def _when_to_stop(done: Confirmed, pairs: Paired, smallest: float) -> str:
-    """Return the sentence that says which difference these seeds rule out; empty where they rule out none."""
+def _when_to_stop(done: Confirmed, pairs: Paired) -> str:
+    """Return the sentence about the difference that these seeds would have detected with 80 % power.
+
+    Empty if they could not have detected any, or if the number of seeds was not fixed.
+    """
     metric = done.experiment.search.objective.metric
-    if "accuracy" in metric and smallest > 1:
+    assert pairs.sd
+    smallest = detectable(pairs.sd, pairs.n)
+    if done.found.sequential or ("accuracy" in metric and smallest > 1):
         return ""
     what = "a difference" if pairs is done.found.paired else "an effect of the modulation"
     return f"Stop here if {what} below {format_size(metric, smallest)} does not matter to you. "
 
 
 def _worthwhile_seeds(done: Confirmed, pairs: Paired) -> int | None:
-    """Return a number of seeds that may settle it, above the number planned; None where that takes too many."""
+    """Return a number of seeds, above the number planned, that may settle it; None if that takes too many."""
     assert pairs.sd
-    needed = seeds_for(pairs.mean, pairs.sd)
     if done.planned < FEW_SEEDS:
         return ENOUGH_SEEDS
-    if needed is None or needed > max(MOST_SEEDS, 2 * done.planned):
-        return None
-    return max(2 * done.planned, -(-needed // ROUNDED_TO) * ROUNDED_TO)
+    most = max(MOST_SEEDS, 2 * done.planned)
+    needed = next((n for n in range(done.planned + 1, most + 1) if _is_likely_clear(pairs.mean, pairs.sd, n)), None)
+    return None if needed is None else min(most, max(2 * done.planned, -(-needed // ROUNDED_TO) * ROUNDED_TO))
 
 
-def _seeds_command(done: Confirmed, seeds: int) -> str:
-    return confirm_command(done.experiment, "--seeds", str(seeds))
+def _is_likely_clear(mean: float, sd: float, n: int) -> bool:
+    """Return whether the sequential rule, which judges added seeds, detects a true difference with 80 % power."""
+    width = half_width(sd, n)
+    return width is not None and width + POWER_QUANTILE * sd / math.sqrt(n) <= abs(mean)

@@ -17,7 +17,7 @@ class Asha:
     """Early-stopping rule: at each rung, stop a run that is not among the best 1 / `reduction_factor` of its peers.
 
     If a run's window has opened shortly before a rung, the comparison waits until the grace ends, and is made at that
-    epoch. As many runs are promoted as at the rung; runs that were stopped at the rung count as worse.
+    epoch. The number promoted is that of the rung; runs that were stopped at the rung count as worse.
 
     Args:
         rungs: numbers of epochs after which runs are compared, see `rung_epochs`.

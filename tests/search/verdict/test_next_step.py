@@ -6,14 +6,19 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from search.experiment.arms import Arm
+from search.run.budget import Spent
 from search.run.causes import failure
 from search.run.folder import RunFolder
 from search.run.journal import TrialRecord
+from search.verdict.anytime import log_evidence
 from search.verdict.decide import Ablation, Verdict, verdict
+from search.verdict.evidence import Evidence, Pair
 from search.verdict.next_step import Confirmed, NextStep, after_search, after_verdict
+from search.verdict.plan import UNTIL_CLEAR, Plan
 from search.verdict.text import headline, is_unchecked, sentences
 from tests.search.tuner.test_tuner import experiment
 from tests.support.tells import tells
@@ -40,9 +45,11 @@ def unchecked(gain: float) -> Verdict:
     return replace(found(gain), claim="none", word="no difference that 10 seeds can show, unchecked")
 
 
-def step(verdict: Verdict, *assignments: str, planned: int | None = None, **more) -> NextStep:
-    asked = experiment(*assignments)
-    return after_verdict(Confirmed(asked, FOLDER, verdict, planned or verdict.paired.n, **more))
+def step(verdict: Verdict, *assignments: str, planned: int | None = None, folder=FOLDER, **more) -> NextStep:
+    asked, seeds = experiment(*assignments), range(verdict.paired.n)
+    pairs = tuple(Pair(seed, {"modulated": 0.8, "baseline": 0.8}) for seed in seeds)
+    evidence = Evidence("simulated", "val/accuracy", verdict, "modulated", {}, None, False, pairs)
+    return after_verdict(Confirmed(asked, folder, evidence, planned or verdict.paired.n, **more))
 
 
 def failed(role: str, seeds: int) -> list[TrialRecord]:
@@ -53,10 +60,17 @@ def failed(role: str, seeds: int) -> list[TrialRecord]:
 
 
 @pytest.mark.parametrize(("gain", "facts"), [(0.05, ("best modulated",)), (-0.05, ("not modulated",))])
-def test_a_claim_is_to_be_published_by_one_reading_of_the_test_split(gain, facts):
-    said = step(found(gain))
+@pytest.mark.parametrize("has_test_split", [True, None])
+def test_a_claim_is_to_be_published_by_one_reading_of_the_test_split(gain, facts, has_test_split):
+    said = step(found(gain), has_test_split=has_test_split)
     tells(said.text, "runs/simulated/best.yaml", "test split", *facts)
+    assert ("if the data have one" in said.text) == (has_test_split is None)
     assert said.command == f"{CONFIRM} --test"
+
+
+@pytest.mark.parametrize("gain", [0.05, -0.05])
+def test_a_claim_on_data_without_a_test_split_is_to_be_trained(gain):
+    assert step(found(gain), has_test_split=False).command == f"{TRAIN} runs/simulated/best.yaml"
 
 
 @pytest.mark.parametrize("gain", [0.05, 0.0, -0.05])
@@ -72,8 +86,8 @@ def test_once_the_test_split_was_read_the_best_is_to_be_trained(gain):
         (1, 0.0, 10),
         (3, 0.0001, 20),  # a few seeds tell nothing of how many it takes
         (6, 0.0001, 20),
-        (10, 0.0038, 20),  # it takes fewer than twice as many
-        (10, 0.003, 35),  # as many as it takes
+        (10, 0.0038, 40),  # as many as it takes, by the rule for added seeds
+        (10, 0.0034, 50),
     ],
 )
 def test_without_a_difference_one_stops_or_adds_seeds(seeds, gain, asked):
@@ -83,6 +97,63 @@ def test_without_a_difference_one_stops_or_adds_seeds(seeds, gain, asked):
     assert said.command == f"{CONFIRM} --seeds {asked}"
     if seeds > 1:
         tells(said.text, "Stop here", f"{100 * shown.detectable:.1f} points")
+
+
+def test_the_seeds_that_are_suggested_would_mostly_settle_it():
+    rng = np.random.default_rng(0)
+    for gain in (0.0034, 0.0038):
+        seeds, pairs = int(step(found(gain)).command.rpartition(" ")[2]), found(gain).paired
+        evidence = log_evidence(rng.normal(pairs.mean, pairs.sd, (2000, seeds)))
+        assert (evidence.max(axis=1) >= np.log(20)).mean() > 0.75  # the effect and its spread are estimates
+
+
+def test_a_confirmation_whose_trainings_mostly_failed_is_not_to_be_extended():
+    said = step(found(0.0001, 2), planned=5, failures=failed("modulated", 3))
+    tells(said.text, "3 seeds failed")
+    assert said.command == UI
+
+
+def test_a_budget_in_every_command_leaves_room_for_what_it_asks():
+    spent = Spent(wall_seconds=7.5 * 3600, epochs=654_321)
+    budget = "search.budget={hours: 1, epochs: 1000}"  # the run had more by its command line
+    for shown, planned in ((found(0.0001), 30), (found(0.0001, 6), 6), (found(0.0001), 10), (unchecked(0.05), 10)):
+        command = step(shown, budget, planned=planned, spent=spent).command
+        tells(command, "search.budget.hours=15", "search.budget.epochs=1308642")
+
+
+def test_a_confirmation_that_only_a_budget_ends_is_given_one():
+    said = step(found(0.0001, sequential=True), planned=UNTIL_CLEAR, spent=Spent(wall_seconds=5000))
+    tells(said.text, "until the result is clear")
+    assert said.command == f"{CONFIRM} search.budget.hours=3"
+    assert "Stop here" not in step(found(0.0001, sequential=True)).text  # its number of seeds was not fixed
+
+
+def test_a_space_without_further_configurations_is_not_to_be_searched_longer():
+    said = step(found(0.0001), "search.sampler=grid", "space={fusion: [concat, sum]}", "search.trials=4")
+    tells(said.text, "wider `space`")
+    assert said.command is None
+
+
+def test_a_run_in_another_folder_is_named_by_its_folder():
+    there = RunFolder(Path("/data/others/simulated"))
+    assert step(found(0.05), folder=there).command.endswith("confirm /data/others/simulated --test")
+    assert step(found(0.0001), folder=there).command is None  # a search is resumed where it was started
+
+
+@pytest.mark.parametrize("gain", [0.0, 0.0001, 0.0031, 0.0038, 0.05, -0.05])
+@pytest.mark.parametrize("seeds", [1, 3, 6, 10])
+@pytest.mark.parametrize("budget", [(), ("search.budget={hours: 0.25, epochs: 33}",)])
+def test_every_command_is_accepted(gain, seeds, budget):
+    for failures in ([], failed("baseline", 1), failed("modulated", 9)):
+        for sequential in (False, True):
+            planned = seeds + len(failures)
+            said = step(found(gain, seeds, sequential=sequential), *budget, planned=planned, failures=failures)
+            words = shlex.split(said.command or "")
+            experiment(*(word for word in words if word.startswith("search.")))
+            if "--seeds" in words:
+                asked = int(words[words.index("--seeds") + 1])
+                revised = Plan(planned, sequential, {}).revise(asked, sequential=False, judged=True)
+                assert revised.seeds > planned
 
 
 def test_where_no_number_of_seeds_settles_it_a_larger_search_may():
@@ -117,7 +188,7 @@ def test_a_lead_that_was_not_checked_is_no_missing_difference(gain):
     said = step(shown, "search.budget.hours=2")
     tells(said.text, "budget")
     assert said.command == f"{CONFIRM} search.budget.hours=4"
-    assert step(shown).command == CONFIRM  # the limit was that of a command, and is none of the next one
+    assert step(shown).command == CONFIRM
     assert step(shown, failures=failed("ablation", 10)).command == UI
 
 
@@ -134,16 +205,15 @@ def test_a_budget_that_ended_before_the_last_pair_is_to_be_raised():
     [({"modulated", "baseline"}, CONFIRM), ({"modulated"}, None), ({"baseline"}, None), (set(), None)],
 )
 def test_a_search_is_to_be_confirmed_where_both_arms_have_a_result(tmp_path, arms: set[Arm], command):
-    said = after_search(experiment(), FOLDER, arms)
+    said = after_search(FOLDER, arms)
     assert said.command == command
     if command is None:
         tells(said.text, "runs/simulated/trials.csv")
     folder = RunFolder(tmp_path)
     folder.verdict.write_text("{}")
-    tells(after_search(experiment(), folder, arms).text, *(["already confirmed"] if command else []))
+    tells(after_search(folder, arms).text, *(["already confirmed"] if command else []))
 
 
 def test_a_path_that_a_shell_would_split_is_quoted():
-    folder = RunFolder(Path("my runs/simulated"))
-    said = after_verdict(Confirmed(experiment(), folder, found(0.05), 10, is_test_read=True))
+    said = step(found(0.05), folder=RunFolder(Path("my runs/simulated")), is_test_read=True)
     assert shlex.split(said.command)[-1] == "my runs/simulated/best.yaml"
