@@ -192,7 +192,8 @@ def _caution(experiment: Experiment, f: Forecast) -> str:
         (partly, f"Trials share epochs only until their windows open, because there is no `step` in {limited_by}."),
         (
             f.confirmation[0],
-            "The confirmation takes two trainings per seed, or three if an ablation is needed; the budget sets aside three.",
+            "The confirmation takes two trainings per seed, or three if an ablation is needed; the budget sets "
+            "aside three.",
         ),
         (f.artifacts, "The best weights of each trial are stored twice: in its folder and as an MLflow artifact."),
         (
