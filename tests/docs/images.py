@@ -63,8 +63,9 @@ def main(overrides: Sequence[str], images: Path = IMAGES) -> None:
     with TemporaryDirectory() as folder:
         command = [sys.executable, str(ROOT / "run_search.py"), str(ROOT / "experiments/demo.yaml"), *overrides]
         written = run_in_terminal(command, Path(folder))
-        trials = int(re.findall(r"of (\d+) trials ended", written)[-1])
-        draw_terminal(frame(written, f"{2 * trials // 3} of {trials} trials ended"), images / "search.svg")
+        counts = [tuple(map(int, found)) for found in re.findall(r"(\d+) of (\d+) trials ended", written)]
+        ended, trials = max((ended, trials) for ended, trials in counts if 3 * ended <= 2 * trials)
+        draw_terminal(frame(written, f"{ended} of {trials} trials ended"), images / "search.svg")
         draw_terminal(screen(written), images / "verdict.svg")
         photograph_run(Path(folder) / "runs/demo", images)
 

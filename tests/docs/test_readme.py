@@ -124,13 +124,17 @@ def test_data_of_ones_own_are_searched(mine: Path):
     tells(done.stdout, "0 failed")
 
 
+def write_clips(names: list[str], folder: Path) -> None:
+    for i, name in enumerate(names):
+        films.write(folder / name, films.moving(10, 64, 96, seed=i), films.chirp(0.6, 16000), rate=16000)
+
+
 def test_a_table_of_ones_own_is_prepared(tmp_path: Path):
     folder = tmp_path / "data"
     folder.mkdir()
     listed = block(OWN_DATA, "csv", "film,label")
     (folder / "clips.csv").write_text(listed)
-    for i, name in enumerate(re.findall(r"^(clips/.*?\.mp4)", listed, flags=re.MULTILINE)):
-        films.write(folder / name, films.moving(10, 64, 96, seed=i), films.chirp(0.6, 16000), rate=16000)
+    write_clips(re.findall(r"^(clips/.*?\.mp4)", listed, flags=re.MULTILINE), folder)
     text = block(OWN_DATA, "yaml", "name: table").replace("~/data/mine", str(folder))
     options = registry.options(yaml.safe_load(text.replace("~/data/stores", str(tmp_path)))["dataset"])
     index = options.index()
@@ -141,3 +145,13 @@ def test_a_table_of_ones_own_is_prepared(tmp_path: Path):
     ]
     report = prepare("table", index, options.settings(), Path(options.store), parallel=map)
     assert (report.clips, report.quarantined) == (3, ())
+
+
+def test_the_shortest_table_is_prepared(tmp_path: Path):
+    rows = [(f"{label}{n}.mp4", label, split) for label in "ab" for n, split in enumerate(("train", "validation"))]
+    (tmp_path / "clips.csv").write_text("\n".join(map(",".join, [("path", "label", "split"), *rows])))
+    write_clips([name for name, _, _ in rows], tmp_path)
+    text = block("README.md", "yaml", "name: table").replace("clips.csv", str(tmp_path / "clips.csv"))
+    options = registry.options(yaml.safe_load(text.replace("~/data/stores", str(tmp_path)))["dataset"])
+    report = prepare("table", options.index(), options.settings(), Path(options.store), parallel=map)
+    assert (report.clips, report.quarantined) == (4, ())
