@@ -79,7 +79,8 @@ def next_step(facts: Facts) -> NextStep:
         text = "The run is still in progress. Write a new report on it at any time:"
         return NextStep(text, report_command(facts.folder))
     if not facts.is_complete:
-        return NextStep("Resume the search:", resume_command(facts.folder))
+        command = resume_command(facts.folder)
+        return NextStep("Resume the search:" if command else "Resume the search in the folder of its start.", command)
     if facts.evidence is not None:
         failures = [trial for trial in facts.confirmation if trial.status == "failed"]
         planned = max(facts.planned_pairs, facts.evidence.verdict.paired.n)

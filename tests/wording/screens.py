@@ -104,7 +104,7 @@ def summary(trials: Trials, interval: Interval | None, *assignments: str, verdic
 
     def draw(console: Console) -> None:
         folder = RunFolder(Path("runs/demo"))
-        step = after_search(tuner.experiment, folder, best)
+        step = after_search(folder, best)
         print_summary(console, tuner, best, interval, 173.0, step)
         print_files(console, folder, tuner.experiment, step, found=bool(best))
 

@@ -19,7 +19,7 @@ from search.verdict.evidence import ArmScores, Difference, TestScores
 from search.verdict.next_step import Confirmed, after_verdict
 from search.verdict.pairs import Role
 from search.verdict.plan import Plan
-from search.verdict.results import verdict_of
+from search.verdict.results import evidence_of, verdict_of
 from tests.wording.catalogue import Chapter, Entry, drawn, on_screen
 from tests.wording.laid_out import experiment, metrics
 
@@ -27,7 +27,7 @@ SEARCHED = """\
 name: demo
 dataset: {name: digits}
 trial: {epochs: 3, encoder: mlp, modulation: {method: ogm, alpha: 0.5, end: 2, parameters: all}}
-space: {fusion: [concat, gated], optimizer.lr: [1e-2, 3e-2]}
+space: {fusion: [concat, gated], optimizer.lr: [1e-2, 3e-2], modulation.alpha: {low: 0.05, high: 1.5, log: true}}
 """
 BEST: dict[Arm, dict[str, Any]] = {
     "modulated": {"fusion": "concat", "modulation.method": "ogm", "modulation.alpha": 0.5},
@@ -94,8 +94,11 @@ def screen(results: Results) -> str:
     found = verdict_of(policy, plan, lambda number: Path("nowhere"))
     assert found is not None
     pairs, folder = policy.pairs, RunFolder(Path("runs/demo"))
-    done = Confirmed(asked, folder, found, pairs.planned, pairs.failures, results.test is not None)
-    step = after_verdict(done)
+    evidence = evidence_of(policy, plan, found, lambda number: Path("nowhere"))
+    is_test_read = results.test is not None
+    step = after_verdict(
+        Confirmed(asked, folder, evidence, pairs.planned, Spent(), pairs.failures, is_test_read, has_test_split=True)
+    )
     return on_screen(lambda console: print_verdict(console, policy, found, results.test, 7322.0, step))
 
 

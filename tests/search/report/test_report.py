@@ -55,7 +55,7 @@ EVIL = "</script><img src=x onerror=\"document.title='had'\"><b>&amp;"
 def run_in(folder: Path, *assignments: str, steps: int | None = None, at_once: int = 2) -> RunFolder:
     """A folder as a search leaves it, whole or after some steps."""
     asked, run = experiment(*assignments), RunFolder(folder)
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True, parents=True)
     run.experiment.write_text(to_yaml(as_values(asked)))
     identify(run, "made-up")
     journal = Journal(run.journal)
@@ -65,8 +65,9 @@ def run_in(folder: Path, *assignments: str, steps: int | None = None, at_once: i
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> RunFolder:
-    return run_in(tmp_path / "simulated")
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+    monkeypatch.chdir(tmp_path)
+    return run_in(Path("runs/simulated"))
 
 
 def confirm(run: RunFolder, gain: float, seeds: int = 6) -> None:
@@ -137,8 +138,9 @@ def next_commands(run: RunFolder, *, busy: bool | None = None) -> str:
 
 @pytest.mark.parametrize("steps", [0, 1, 9, 30])
 @pytest.mark.parametrize("busy", [True, False])
-def test_a_search_that_is_not_done_has_a_page_that_says_so(tmp_path, steps, busy):
-    run = run_in(tmp_path / "simulated", steps=steps)
+def test_a_search_that_is_not_done_has_a_page_that_says_so(tmp_path, monkeypatch, steps, busy):
+    monkeypatch.chdir(tmp_path)
+    run = run_in(Path("runs/simulated"), steps=steps)
     file = write_report(run.path, busy=busy)
     found = parsed(file)
     said = found.text("h1")
@@ -594,10 +596,11 @@ def test_the_command_writes_the_page_and_says_where(run, monkeypatch):
     ],
 )
 def test_a_mistake_gets_a_line(run, monkeypatch, arguments, facts):
+    experiment = run.experiment.read_text()
     monkeypatch.chdir(run.path.parent)
     trained = Path("trained")
     trained.mkdir()
-    (trained / "experiment.yaml").write_text(run.experiment.read_text())
+    (trained / "experiment.yaml").write_text(experiment)
     result = CliRunner().invoke(main, arguments)
     [line] = result.output.splitlines()
     assert result.exit_code == 2
@@ -615,7 +618,7 @@ def test_probes_of_configurations_that_are_no_longer_the_best_say_so(run):
         write_curves(run, ProbeCurves("simulated", 1, False, (7,), (0, 2), configurations, (line,)))
         facts = gather(run.path)
         assert facts.is_probe_outdated is outdated
-        assert ("has gone on" in words.probe_note(facts)) is outdated
+        assert ("has continued" in words.probe_note(facts)) is outdated
         assert [plot.name for plot in by_encoder(facts)] == ["probe0"]
 
 
