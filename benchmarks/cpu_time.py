@@ -177,7 +177,7 @@ def _reap(first: int | None, meter: _Meter) -> int | None:
     """Wait until the first process has ended; with None, until all have ended, which are killed after LINGER_S.
 
     Returns:
-        the exit code of the first process.
+        Exit code of the first process.
     """
     until = None if first else time.monotonic() + LINGER_S
     with suppress(ChildProcessError):  # none is left

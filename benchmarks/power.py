@@ -128,7 +128,7 @@ class Job:
     """One replay: how the arms are searched, the model of the curves, and the random numbers.
 
     Args:
-        way: how the arms are searched.
+        way: way of searching the arms.
         model: model of the curves; the demo determines the number of settings.
         seed: seed of the benchmark.
         number: number of the replay.

@@ -56,7 +56,7 @@ class Images:
         pixels: uint8 [N, H, W, C] before the crop, with smaller images in the upper left corner; [N, C, size, size]
             after it.
         boxes: parts to crop, int64 [N, 4]; None after the crop.
-        mirrored: which images are mirrored (before the crop: to be mirrored), bool [N]; None in evaluation.
+        mirrored: whether each image is mirrored (before the crop: to be mirrored), bool [N]; None in evaluation.
     """
 
     pixels: Tensor
@@ -101,7 +101,7 @@ class Host:
 
     Args:
         store: store to read from.
-        settings: modality -> what is shown of it.
+        settings: modality -> settings of its storage and of what is shown.
         flow: modalities that are optical flow.
         crops: whether to crop frames here one by one, which is best if the device is the CPU.
         pinned: whether to write to pinned memory, which a GPU reads asynchronously.

@@ -86,7 +86,7 @@ def crop_batch(images: Tensor, boxes: Tensor, size: int, mirrored: Tensor | None
         images: uint8 [N, H, W, C], with smaller images in the upper left corner.
         boxes: top, left, height and width of each box, int64 [N, 4].
         size: pixels per side of the result.
-        mirrored: which images to mirror left to right, bool [N], or None.
+        mirrored: whether to mirror each image left to right, bool [N], or None.
 
     Returns:
         uint8 [N, C, size, size], within one level of the result of `crop_one`.
@@ -127,7 +127,7 @@ def normalise(images: Tensor, mirrored: Tensor | None, out: Tensor | None = None
 
     Args:
         images: uint8 [..., C, H, W], already mirrored, with C = 3 (colour) or 2 (flow: horizontal, vertical).
-        mirrored: which images are mirrored, bool [...], or None; their horizontal flow is negated.
+        mirrored: whether each image is mirrored, bool [...], or None; negates the horizontal flow of mirrored images.
         out: tensor to write to, or None.
 
     Returns:

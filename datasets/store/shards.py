@@ -80,7 +80,7 @@ class ShardResult:
         clips: number of clips in the task.
         shard: the shard, or None.
         skipped: whether the shard already existed.
-        error: what went wrong, if there is no shard.
+        error: reason why there is no shard, or None.
     """
 
     number: int

@@ -36,7 +36,7 @@ class Resources:
         """Return the number of trials that fit on a node at the same time.
 
         Args:
-            node: its resources, `CPU` and `GPU`.
+            node: resources of the node, `CPU` and `GPU`.
         """
         return min(int(node.get(kind, 0) / amount + 1e-9) for kind, amount in self.amounts.items())
 

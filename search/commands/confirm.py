@@ -188,7 +188,7 @@ def confirm(searched: SearchSummary, console: Console, ask: Ask, *, limited: boo
         searched: the finished search.
         console: console for progress and results.
         ask: options of the confirmation.
-        limited: as in `ConfirmPolicy`.
+        limited: whether the budget covers the confirmation, see `ConfirmPolicy`.
 
     Raises:
         the errors of `confirm_run`.

@@ -1,1 +1,1 @@
-"""What is printed while a command runs and at its end."""
+"""Output of commands on the screen: progress, tables and results."""

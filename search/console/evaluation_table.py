@@ -1,4 +1,4 @@
-"""An evaluation on the screen: the totals, and the classes that stand out."""
+"""Evaluation on the screen: the totals, and the classes that stand out."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from search.console.tables import add_row, plain_table
 from search.experiment.formatting import format_difference, format_value, percent
 from search.models.evaluation import ModelEvaluation, Result
 
-TOP = 5  # classes of each kind that are named
+TOP = 5  # number of classes named in each table
 FILES = {"everything": "evaluation.json", "by class": "classes.csv", "confusions": "confusions.csv"}
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], names: Sequence[int] = (0,)) -> Table:
-    """Return a table of some rows, with columns of names that may be wrapped between words."""
+    """Return a table of rows; the columns in `names` may be wrapped between words."""
     table = plain_table(headings, names=names)
     for row in rows:
         add_row(table, row)
@@ -90,14 +90,14 @@ def against_table(result: Result) -> Table:
 
 
 def changes_table(result: Result) -> Table:
-    """Return the classes in which the two models differ most; the table has no row where they do not."""
+    """Return the classes in which the two models differ most; without a row if they do not differ."""
     rows = [[name, _most(result, change), _most(result, -change, sign=-1)] for name, *_, change in _comparisons(result)]
     rows = [row for row in rows if any(row[1:])]
     return _table(["points", "gained most", "lost most"], rows, names=[0, 1, 2])
 
 
 def _comparisons(result: Result) -> list[tuple[str, Scores, Scores, Tensor]]:
-    """Return for each view its name, the scores of both models, and by how much each class changed."""
+    """Return each view's name, the scores of both models, and the change of each class."""
     assert result.against is not None
     fused, unimodal = result.changes()
     one, other = result.of.found, result.against.found
@@ -106,7 +106,7 @@ def _comparisons(result: Result) -> list[tuple[str, Scores, Scores, Tensor]]:
 
 
 def _most(result: Result, change: Tensor, sign: int = 1) -> str:
-    """Return the classes that changed most upwards, a line each, with the change times a sign."""
+    """Return the classes with the largest gains, one per line, each with its change times `sign`."""
     first = [(k, value) for k, value in rank_classes(change) if value > 0][:TOP]
     return "\n".join(
         f"{result.classes[k]} {format_difference('accuracy', sign * value, unit=False)}" for k, value in first
@@ -119,7 +119,7 @@ def _title(which: ModelEvaluation) -> str:
 
 
 def _tables(result: Result) -> Iterator[Table]:
-    """Give the tables of the model that have something to show."""
+    """Yield the model's tables that have content."""
     found = result.of.found
     yield totals_table(result)
     yield hardest_table(result)
@@ -130,7 +130,7 @@ def _tables(result: Result) -> Iterator[Table]:
 
 
 def _notes(result: Result) -> Iterator[str]:
-    """Give the notes, first that on classes without an example."""
+    """Yield the notes; that on classes without examples comes first."""
     empty = result.empty
     if empty:
         names = ", ".join(empty[:TOP]) + (", …" if len(empty) > TOP else "")
@@ -140,7 +140,7 @@ def _notes(result: Result) -> Iterator[str]:
 
 
 def print_result(console: Console, result: Result, folder: Path) -> None:
-    """Print the main results and where the files with all of them are."""
+    """Print the main results, and the paths of the files with all results."""
     examples = f"{count(result.of.found.examples, 'example')}, {len(result.classes)} classes"
     console.print()
     print_paragraph(console, f"{_title(result.of)}: {result.split} split, {examples}")

@@ -15,7 +15,7 @@ from search.backend.notices import collect_notices
 from search.verdict.next_step import NextStep
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
-# spaces that no line ends at: 82.4 ± 0.9 %, 2.0 points, p = 0.031, 2 h 02 min
+# spaces without a line break: 82.4 ± 0.9 %, 2.0 points, p = 0.031, 2 h 02 min
 GLUE = re.compile(
     r"(?<=\d) (?=%|(?:points?|seeds?|pairs?|trials?|epochs?|examples?|classes|h|min|s)\b(?!=))"
     r"|(?<=\bh) (?=\d)|(?<=\bmin) (?=\d)|(?<=±) | (?=±)|(?<=\bp) (?==)|(?<=\bp =) "
@@ -57,7 +57,7 @@ def wrap(text: str, width: int, indent: str = "", *, fold: bool = False) -> list
         text: text without line breaks.
         width: width of a line, in columns.
         indent: text at the beginning of every line.
-        fold: whether words longer than a line are broken too. Otherwise they stay whole, such as a path to copy.
+        fold: whether words longer than a line are broken too. Otherwise they stay whole, so a path can be copied.
 
     >>> wrap("82.4 ± 0.9 % of all", 14), wrap("batch_size=16 epochs=20", 16)
     (['82.4 ± 0.9 %', 'of all'], ['batch_size=16', 'epochs=20'])
@@ -69,7 +69,7 @@ def wrap(text: str, width: int, indent: str = "", *, fold: bool = False) -> list
 
 @contextmanager
 def notes_at_the_end(console: Console) -> Iterator[None]:
-    """Collect the warnings given inside, and print each once at the end, with how often it was given."""
+    """Collect the warnings given inside, and print each once at the end, with its count."""
     with collect_notices() as notices:
         try:
             yield

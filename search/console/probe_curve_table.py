@@ -1,4 +1,4 @@
-"""Linear probes over the epochs on the screen: while the trainings run, and their results."""
+"""Linear probes over the epochs on the screen: progress and results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from search.verdict.text import format_spread
 
 
 def of_probes(tuner: Tuner) -> View:
-    """Return how trainings that are probed are shown."""
+    """Return the view of trainings with linear probes."""
     return View(
         f"{tuner.experiment.name}, probes",
         "training",
@@ -25,7 +25,7 @@ def of_probes(tuner: Tuner) -> View:
 
 
 def curve_headline(curves: ProbeCurves, seconds: float) -> str:
-    """Return what the table shows."""
+    """Return the heading of the table."""
     seeds = len(curves.seeds)
     figures = "one seed" if seeds == 1 else f"mean ± standard deviation of {seeds} seeds"
     return f"{curves.experiment}, probed: accuracy after the last epoch, {figures}, in {duration(seconds)}"
@@ -42,6 +42,6 @@ def curve_table(curves: ProbeCurves) -> Table:
 
 
 def _final(line: Line, curves: ProbeCurves) -> str:
-    """Return the last point, with its number of seeds where some are missing."""
+    """Return the last point, with its number of seeds if some are missing."""
     text = format_spread("accuracy", line.spreads[-1])
     return text if len(line.seeds) == len(curves.seeds) else f"{text} (n={len(line.seeds)})"

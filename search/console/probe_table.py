@@ -19,7 +19,7 @@ def _line(title: str, cells: Sequence[str]) -> list[Text]:
 
 
 def _cells(row: Row, names: Sequence[str], cell: Callable[[str, Encoder], str]) -> list[str]:
-    """Return a cell for each modality, a dash where the row lacks it."""
+    """Return a cell for each modality, a dash if the row lacks it."""
     return [cell(name, row.encoders[name]) if name in row.encoders else "-" for name in names]
 
 

@@ -1,4 +1,4 @@
-"""The progress of a search: a live table on a terminal, plain lines elsewhere."""
+"""Progress of a search: a live table on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from search.run.budget import remaining
 from search.run.journal import Status, TrialRecord
 from search.tuner.tuner import Tuner
 
-ENOUGH = 4  # ended trials, to estimate how long the others will take
-QUIET_S = 60.0  # without a line, after which a log gets one
-WIDE = 120  # columns of a terminal that shows a trial's settings beside its numbers
+ENOUGH = 4  # number of ended trials that an estimate of the remaining time needs
+QUIET_S = 60.0  # longest time between two lines in a log
+WIDE = 120  # least width, in columns, of a terminal that shows a trial's settings beside its numbers
 FEWEST_ROWS = 8
 SEPARATOR = "   "  # between counts
 WORDS: dict[Status, str] = {"finished": "finished", "stopped": "stopped early", "failed": "failed"}
@@ -31,14 +31,14 @@ WORDS: dict[Status, str] = {"finished": "finished", "stopped": "stopped early", 
 
 @dataclass(frozen=True)
 class View:
-    """What is shown of a tuner.
+    """View of a tuner's progress.
 
     Args:
-        name: title of the whole.
-        noun: what it runs, such as "trial".
-        what: describes a trial in a line.
-        bests: gives lines with the best results so far.
-        unspent: gives what remains of the budget: amount and unit.
+        name: title of the view.
+        noun: name of what it runs, such as "trial".
+        what: function that describes a trial in a line.
+        bests: function that returns lines with the best results so far.
+        unspent: function that returns the rest of the budget: amounts with their units.
     """
 
     name: str
@@ -54,7 +54,7 @@ def describe(trial: TrialRecord) -> str:
 
 
 def of_search(tuner: Tuner) -> View:
-    """Return how a search in progress is shown: with the best trial of each arm."""
+    """Return the view of a search, with the best trial of each arm."""
     objective = tuner.experiment.search.objective
 
     def best_lines() -> list[str]:
@@ -71,12 +71,12 @@ def of_search(tuner: Tuner) -> View:
 
 
 class Progress:
-    """A tuner's callback that shows its progress while it is entered as a context.
+    """Callback of a tuner that shows its progress while it is entered as a context.
 
     Args:
-        tuner: runs the trials.
-        view: what is shown of them.
-        console: the screen.
+        tuner: tuner that runs the trials.
+        view: view of the tuner's progress.
+        console: console to print on.
         at_once: number of trials that run at the same time.
     """
 
@@ -103,12 +103,12 @@ class Progress:
         """Do nothing: the live table shows what runs."""
 
     def on_report(self, trial: TrialRecord) -> None:
-        """Print the counts where there is no live table and no line was printed for a minute."""
+        """Print the counts if there is no live table and no line was printed for a minute."""
         if self._live is None and time.monotonic() - self._said >= QUIET_S:
             self._say(SEPARATOR.join(self._counts()))
 
     def on_end(self, trial: TrialRecord) -> None:
-        """Print a line where there is no live table."""
+        """Print a line if there is no live table."""
         if self._live is None:
             what = WORDS[trial.status] + (f" ({trial.reason})" if trial.status == "failed" else "")
             ended, epochs = self._tuner.record.over_count, count(len(trial.epochs), "epoch")
@@ -124,7 +124,7 @@ class Progress:
     # ---- the live table ----
 
     def table(self) -> RenderableType:
-        """Return the counts, the trials that run, and the best of each arm."""
+        """Return the counts, the running trials, and the best of each arm."""
         running = [t for t in self._tuner.record if t.status == "running"]
         parts: list[RenderableType] = [Text("\n".join(self._head()))]
         if running:
@@ -137,7 +137,7 @@ class Progress:
         return Group(*parts)
 
     def _head(self) -> list[str]:
-        """Return the counts in lines, which are broken between two of them only."""
+        """Return the counts in lines, broken only between two counts."""
         first, *others = self._counts()
         lines = [first]
         for part in others:
@@ -149,7 +149,7 @@ class Progress:
         return lines
 
     def _counts(self) -> list[str]:
-        """Return how many trials there are and how they ended, what was spent, and what remains."""
+        """Return the numbers of trials by status, the spent resources, and the rest of the budget."""
         passed = duration(time.monotonic() - self._began)
         if (seconds := self._seconds_to_go(list(self._tuner.record))) is not None:
             passed += f", about {duration(seconds)} to go"
@@ -176,8 +176,10 @@ class Progress:
         return [epochs, f"{spent.gpu_seconds / 3600:.3g} GPU-hours{saved}"]
 
     def _seconds_to_go(self, trials: list[TrialRecord]) -> float | None:
-        """Estimate the time until all trials have ended, if the others take as many epochs as those that ended, at the
-        rate of this session. None until four have ended."""
+        """Return the estimated time until all trials have ended, in seconds; None until four have ended.
+
+        The other trials are assumed to take as many epochs as those that have ended, at the rate of this session.
+        """
         over = [t for t in trials if t.is_over]
         coming = self._tuner.policy.total - len(over)
         trained = self._tuner.record.spent.epochs - self._epochs_before

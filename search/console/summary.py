@@ -1,4 +1,4 @@
-"""The end of a search on the screen: what was found, what it is worth, where things are, and what to do next."""
+"""Summary of a search on the screen: the results, what they show, the files, and the next step."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from search.run.folder import RunFolder
 from search.run.journal import SearchRecord
 from search.tuner.tuner import Tuner
 from search.verdict.next_step import NextStep, train_command, ui_command
-from search.verdict.text import TITLES
 
 SOURCE = "settings from"
 CONFIGURATION = "configuration"
@@ -29,7 +28,7 @@ CONFIGURATION = "configuration"
 
 def bests_head(best: dict[Arm, Best]) -> list[str]:
     """Return the headings of the best trials' columns, in the order of `bests_rows`."""
-    return [f"best {TITLES[arm]}" for arm in reversed(ARMS) if arm in best]
+    return [f"best {arm}" for arm in reversed(ARMS) if arm in best]
 
 
 def bests_rows(
@@ -38,12 +37,12 @@ def bests_rows(
     """Return the best trial of each arm side by side, the modulated arm first: each row's name, then its cells.
 
     Args:
-        experiment: what was searched.
-        record: of the search.
-        best: the best trial of each arm.
-        separator: stands between the settings of a configuration.
+        experiment: experiment that was searched.
+        record: record of the search.
+        best: best trial of each arm.
+        separator: text between the settings of a configuration.
     """
-    metric, shown = experiment.search.objective.metric, [best[arm] for arm in TITLES if arm in best]
+    metric, shown = experiment.search.objective.metric, [best[arm] for arm in reversed(ARMS) if arm in best]
     names = modalities_in(found.metrics for found in shown)
     columns = [_column(metric, names, found, effort_of(record, found.trial.arm), separator) for found in shown]
     rows = [(name, *(column[name] for column in columns)) for name in columns[0]]
@@ -64,7 +63,7 @@ def _column(metric: str, names: list[str], best: Best, effort: Effort, separator
 
 
 def bests_table(experiment: Experiment, record: SearchRecord, best: dict[Arm, Best]) -> Table:
-    """Return the best trials as a table, a setting a line."""
+    """Return the best trials as a table, with one setting per line."""
     return _bests_table(best, bests_rows(experiment, record, best, "\n"))
 
 
@@ -76,7 +75,7 @@ def _bests_table(best: dict[Arm, Best], rows: list[tuple[str, ...]]) -> Table:
 
 
 def _print_bests(console: Console, experiment: Experiment, record: SearchRecord, best: dict[Arm, Best]) -> None:
-    """Print the best trials; their configurations are below the table where they are too wide for it."""
+    """Print the best trials; their configurations are below the table if they are too wide for it."""
     table = bests_table(experiment, record, best)
     if fits(console, table):
         console.print(table)
@@ -98,17 +97,17 @@ def front_table(experiment: Experiment, record: SearchRecord) -> DetailTable:
         front.sort(key=lambda found: found[1][objectives[0].metric], reverse=objectives[0].mode == "max")
         for trial, best in front:
             values = [format_value(o.metric, best[o.metric]) for o in objectives]
-            rows.append([TITLES[arm], str(trial.number), *values, label(trial.changes)])
+            rows.append([arm, str(trial.number), *values, label(trial.changes)])
     return DetailTable(headings, rows, left=[0], indent="    ")
 
 
 def worth(experiment: Experiment, best: dict[Arm, Best], interval: Interval | None) -> str:
-    """Return what the difference between the best trials is worth, of which there is one seed each."""
+    """Return what the difference between the best trials shows, with one seed per arm."""
     if not best:
         return "No trial finished, so there is nothing to compare."
     if len(best) < len(ARMS):
         missing = next(arm for arm in ARMS if arm not in best)
-        return f"No {TITLES[missing]} trial has a result, so there is nothing to compare."
+        return f"No {missing} trial has a result, so there is nothing to compare."
     metric = experiment.search.objective.metric
     difference = best["modulated"].value - best["baseline"].value
     text = f"{metric}, best modulated minus best baseline: {format_difference(metric, difference)}"
@@ -122,7 +121,7 @@ def worth(experiment: Experiment, best: dict[Arm, Best], interval: Interval | No
 
 
 def format_stop(tuner: Tuner) -> str | None:
-    """Return what the budget cost the search; None if it ended nothing early."""
+    """Return which trials the search lost to the budget; None if it lost none."""
     reason, stopped = tuner.stop_reason, len(tuner.record.cut_short)
     planned = tuner.policy.total
     unstarted = max(0, planned - len(tuner.record.trials))
@@ -134,30 +133,30 @@ def format_stop(tuner: Tuner) -> str | None:
 
 
 def ends(record: SearchRecord) -> str:
-    """Return how the trials ended."""
+    """Return the numbers of trials by how they ended."""
     early = f"{record.count('stopped')} stopped early, {record.count('failed')} failed"
     return f"{record.count('finished')} finished, {early}"
 
 
 class EpochCounts(NamedTuple):
-    """Epochs that trials ask for, by what became of them."""
+    """Numbers of epochs that trials request, by outcome."""
 
     trained: int
     inherited: int  # trained by another trial
-    saved: int  # by early stopping
-    failed: int  # of trials that failed before
-    unpaid: int  # for lack of budget
-    to_come: int  # of trials that have begun
+    saved: int  # not trained because of early stopping
+    failed: int  # not trained because the trial failed
+    unpaid: int  # not trained for lack of budget
+    to_come: int  # not trained yet
 
 
-WHAT = {  # of the epochs that were not trained
+WHAT = {  # outcome -> description, for epochs that the trial did not train
     "inherited": "inherited (trained by another trial)",
     "saved": "saved by early stopping",
     "failed": "skipped by failed trials",
     "unpaid": "skipped for lack of budget",
     "to_come": "still to come in trials that have begun",
 }
-FATES = {"stopped": "saved", "failed": "failed"}  # a trial's status -> what becomes of its other epochs
+FATES = {"stopped": "saved", "failed": "failed"}  # status of a trial -> outcome of its other epochs
 
 
 def count_epochs(experiment: Experiment, record: SearchRecord) -> EpochCounts:
@@ -171,7 +170,7 @@ def count_epochs(experiment: Experiment, record: SearchRecord) -> EpochCounts:
 
 
 def format_effort(counts: EpochCounts, spent: Spent) -> str:
-    """Return where the epochs went, and the GPU-hours."""
+    """Return the epochs by outcome, and the GPU-hours."""
     others = counts._asdict()
     text = ", ".join([f"{others.pop('trained')} trained", *(f"{n} {WHAT[fate]}" for fate, n in others.items() if n)])
     hours = f"{spent.gpu_seconds / 3600:.3g} GPU-hours spent, {spent.saved_gpu_seconds / 3600:.3g} saved by sharing"
@@ -186,15 +185,15 @@ def print_summary(
     seconds: float,
     step: NextStep | None = None,
 ) -> None:
-    """Print what a search found and what to do next.
+    """Print the results of a search and the next step.
 
     Args:
-        console: the screen.
-        tuner: of the search.
-        best: the best trial of each arm that has a result.
-        interval: of the difference between them.
-        seconds: that the command took.
-        step: what to do next; None if the confirmation follows.
+        console: console to print on.
+        tuner: tuner of the search.
+        best: best trial of each arm that has a result.
+        interval: interval of the difference between them.
+        seconds: seconds that the command took.
+        step: next step; None if the confirmation follows.
     """
     experiment, record = tuner.experiment, tuner.record
     trials = f"{count(len(record.trials), 'trial')} in {duration(seconds)}: {ends(record)}"
@@ -220,13 +219,13 @@ def print_summary(
 def print_files(
     console: Console, folder: RunFolder, experiment: Experiment, step: NextStep | None = None, *, found: bool
 ) -> None:
-    """Print where the files are, and other commands to run next.
+    """Print the paths of the files, and other commands to run next.
 
     Args:
-        console: the screen.
-        folder: of the run.
-        experiment: what was searched.
-        step: what was printed as the next step; its command is not repeated.
+        console: console to print on.
+        folder: folder of the run.
+        experiment: experiment that was searched.
+        step: next step that was printed; its command is not repeated.
         found: whether there is a best configuration.
     """
     tracking = experiment.tracking.uri or str(folder.path.parent / "mlflow.db")

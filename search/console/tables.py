@@ -1,4 +1,4 @@
-"""Tables on the screen that break neither a word nor a number."""
+"""Tables on the screen that break neither words nor numbers."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def plain_table(headings: Sequence[str], *, names: Collection[int] = (), right: 
     """Return an empty table without lines.
 
     Args:
-        headings: of the columns.
-        names: columns of names, which may be wrapped between words; all others stay whole.
-        right: columns that are aligned to the right.
+        headings: headings of the columns.
+        names: positions of the columns that may be wrapped between words; all others stay whole.
+        right: positions of the columns that are aligned to the right.
     """
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for number, heading in enumerate(headings):
@@ -35,13 +35,13 @@ def plain_table(headings: Sequence[str], *, names: Collection[int] = (), right: 
 
 
 def add_row(table: Table, cells: Sequence[str], style: str = "") -> None:
-    """Add a row of texts, which are no markup; the first, a name, is grey."""
+    """Add a row of texts, shown without markup; the first, a name, is grey."""
     name, *others = cells
     table.add_row(Text(name, style="dim"), *map(Text, others), style=style or None)
 
 
 def fits(console: Console, table: Table) -> bool:
-    """Return whether no cell of a table has to be wrapped."""
+    """Return whether a table fits the screen without wrapping a cell."""
     options = console.options.update(width=ANY_WIDTH)
     return console.measure(table, options=options).maximum <= console.width
 
@@ -50,8 +50,8 @@ def print_settings(console: Console, configurations: Mapping[str, str]) -> None:
     """Print configurations by title, wrapped between settings.
 
     Args:
-        console: the screen.
-        configurations: title -> settings, a line each.
+        console: console to print on.
+        configurations: title -> settings, one per line.
     """
     margin = max(map(len, configurations)) + 4
     for title, settings in configurations.items():
@@ -63,16 +63,16 @@ def print_settings(console: Console, configurations: Mapping[str, str]) -> None:
 
 @dataclass(frozen=True)
 class DetailTable:
-    """A table with a longer text for each row: its last column where the screen is wide enough, else a line below.
+    """Table with a longer text for each row: in the last column if the screen is wide enough, else below the row.
 
     Args:
-        headings: of the columns, that of the details last.
-        rows: of each row the cells, the detail last.
-        left: columns that are aligned to the left; the others are numbers.
-        least_width: of a screen whose details are a column.
-        gap: between columns.
-        margin: begins every line.
-        indent: begins a line of details.
+        headings: headings of the columns, that of the details last.
+        rows: cells of each row, the detail last.
+        left: positions of the columns that are aligned to the left; the others are numbers.
+        least_width: smallest width of a screen that shows the details in a column.
+        gap: text between columns.
+        margin: text at the beginning of every line of cells.
+        indent: text at the beginning of every line of details.
     """
 
     headings: Sequence[str]
@@ -101,7 +101,7 @@ class DetailTable:
         return all(cell_len(f"{line}{self.gap}{detail}") <= width for line, detail in lines)
 
     def _aligned(self, width: int) -> Iterator[str]:
-        """Give the lines without their details: the headings', then the rows'."""
+        """Yield the lines without their details: the headings, then the rows."""
         cells = [row[:-1] for row in (self.headings, *self.rows)]
         widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
         gap = self.gap if sum(widths) + len(self.gap) * len(widths) <= width else " "

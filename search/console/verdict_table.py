@@ -1,4 +1,4 @@
-"""The verdict on the screen."""
+"""Verdict on the screen."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from search.verdict.decide import Verdict
 from search.verdict.evidence import TestScores
 from search.verdict.next_step import NextStep
 from search.verdict.seeds import redraws
-from search.verdict.text import TITLES, sentences, test_sentence, verdict_headings, verdict_rows
+from search.verdict.text import sentences, test_sentence, verdict_headings, verdict_rows
 
 
 def of_confirmation(tuner: Tuner) -> View:
-    """Return how a confirmation in progress is shown: with each arm's mean so far."""
+    """Return the view of a confirmation, with each arm's mean so far."""
     policy = tuner.policy
     assert isinstance(policy, ConfirmPolicy)
     metric = tuner.experiment.search.objective.metric
@@ -36,7 +36,7 @@ def of_confirmation(tuner: Tuner) -> View:
         for arm in reversed(ARMS):
             done = [trial.best for trial in _finished_trials(tuner, arm) if trial.best is not None]
             if done:
-                trainings = count(len(done), f"{TITLES[arm]} training")
+                trainings = count(len(done), f"{arm} training")
                 lines.append(f"mean of {trainings}  {format_value(metric, sum(done) / len(done))}")
         return lines
 
@@ -51,13 +51,13 @@ def _finished_trials(tuner: Tuner, arm: Arm) -> list[TrialRecord]:
 
 
 def verdict_table(policy: ConfirmPolicy, found: Verdict, *, configurations: bool = True, folded: bool = False) -> Table:
-    """Return the verdict's numbers.
+    """Return the verdict's numbers as a table.
 
     Args:
-        policy: of the confirmation.
-        found: the verdict.
-        configurations: whether the two configurations are a row of it.
-        folded: whether intervals are on a line of their own.
+        policy: policy of the confirmation.
+        found: verdict of the confirmation.
+        configurations: whether to add a row with the two configurations.
+        folded: whether to put intervals on lines of their own.
     """
     metric = policy.experiment.search.objective.metric
     headings, rows = verdict_headings(metric), verdict_rows(metric, found, policy.pairs.ablation_of)
@@ -70,17 +70,17 @@ def verdict_table(policy: ConfirmPolicy, found: Verdict, *, configurations: bool
 
 
 def _folded(text: str) -> str:
-    """Return a text with what is in parentheses on a line of its own."""
+    """Return a text with the part in parentheses on a line of its own."""
     return text.replace(" (", "\n(")
 
 
 def _settings(policy: ConfirmPolicy, arm: Arm) -> str:
-    """Return the settings of an arm's best configuration, a line each."""
+    """Return the settings of an arm's best configuration, one per line."""
     return label({path: value for path, value in policy.best[arm].items() if path != SEED}, "\n")
 
 
 def _print_table(console: Console, policy: ConfirmPolicy, found: Verdict) -> None:
-    """Print the numbers and the two configurations, these below the table where they are too wide for it."""
+    """Print the numbers and the two configurations, which are below the table if they are too wide for it."""
     table = verdict_table(policy, found)
     if fits(console, table):
         console.print(table)
@@ -90,7 +90,7 @@ def _print_table(console: Console, policy: ConfirmPolicy, found: Verdict) -> Non
         table = verdict_table(policy, found, configurations=False, folded=True)
     console.print(table)
     console.print()
-    print_settings(console, {TITLES[arm]: _settings(policy, arm) for arm in reversed(ARMS)})
+    print_settings(console, {arm: _settings(policy, arm) for arm in reversed(ARMS)})
 
 
 def print_verdict(
@@ -101,7 +101,7 @@ def print_verdict(
     seconds: float,
     step: NextStep,
 ) -> None:
-    """Print the table, the verdict, what to do next, and what the verdict rests on."""
+    """Print the table, the verdict, the next step, and the reasons for the verdict."""
     metric = policy.experiment.search.objective.metric
     each = "with" if found.paired.n == 1 else "each with"
     seed = f"{each} a fresh seed" + (" and its own validation split" if redraws(policy.experiment.dataset) else "")

@@ -32,10 +32,8 @@ from search.experiment.messages import expectation, format_setting, suggestion
 
 Entry = list[Any] | Range
 
-_COUPLED = (
-    ("batch_size", "accumulate"),
-    ("schedule.name", "schedule.milestones"),
-)  # the valid values of one depend on the other
+# pairs of settings: the valid values of one depend on the other
+_COUPLED = (("batch_size", "accumulate"), ("schedule.name", "schedule.milestones"))
 
 _TRIAL = TypeAdapter(TrialConfig)
 

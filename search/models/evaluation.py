@@ -1,4 +1,4 @@
-"""The result of an evaluation."""
+"""Result of an evaluation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Split = Literal["validation", "test"]
 
 @dataclass(frozen=True)
 class ModelEvaluation:
-    """A model and its scores."""
+    """Model and its scores."""
 
     model: Model
     found: Evaluation
@@ -24,15 +24,15 @@ class ModelEvaluation:
 
 @dataclass(frozen=True)
 class Result:
-    """The evaluation of a model, and of another that it is compared with.
+    """Evaluation of a model, and of another one that it is compared with.
 
     Args:
-        of: the model.
-        against: the other model on the same examples; None without a comparison.
-        split: that both were evaluated on.
-        classes: names, by class id.
+        of: evaluated model with its scores.
+        against: other model with its scores on the same examples; None without a comparison.
+        split: split that both were evaluated on.
+        classes: names of the classes, by class id.
         dataset: section of the experiment that describes the data.
-        fingerprint: of the data.
+        fingerprint: fingerprint of the data.
         read: line of test_readings.jsonl that logs this reading; None for the validation split.
         notes: caveats, as sentences.
     """
@@ -48,12 +48,14 @@ class Result:
 
     @property
     def empty(self) -> list[str]:
-        """Names of the classes without an example."""
+        """Names of the classes without examples."""
         return [name for name, count in zip(self.classes, self.of.found.counts.tolist(), strict=True) if not count]
 
     def changes(self) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the accuracy of each class minus the other model's: fused [K], and of each modality that both have,
-        [K]. NaN where a class has no example."""
+        """Return the accuracy of each class minus the other model's: fused [K], and by modality [K].
+
+        Only modalities of both models are compared. NaN for a class without examples.
+        """
         assert self.against is not None
         one, other = self.of.found, self.against.found
         unimodal = {

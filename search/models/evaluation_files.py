@@ -1,4 +1,4 @@
-"""The files of an evaluation: `evaluation.json`, `classes.csv`, `confusions.csv`."""
+"""Files of an evaluation: `evaluation.json`, `classes.csv`, `confusions.csv`."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _classes(result: Result) -> list[dict[str, Any]]:
 
 
 def _changes(values: Tensor, result: Result) -> list[dict[str, Any]]:
-    """Return the changes by class, the largest first, whatever its sign."""
+    """Return the changes by class, sorted by size regardless of sign, the largest first."""
     counts = result.of.found.counts.tolist()
     return [
         {"class": result.classes[k], "examples": counts[k], "change": float(values[k])}
@@ -79,7 +79,7 @@ def _confusions(result: Result) -> list[dict[str, Any]]:
 
 
 def document(result: Result) -> dict[str, Any]:
-    """Return the content of `evaluation.json`: shares of 1, null where a class has no example."""
+    """Return the content of `evaluation.json`: shares of 1, null for a class without examples."""
     found = result.of.found
     return {
         **_model_values(result.of),
@@ -151,10 +151,10 @@ def confusions_table(result: Result) -> str:
 
 
 def write_files(result: Result, folder: Path) -> None:
-    """Write the three files.
+    """Write the three files to a folder.
 
     Raises:
-        OSError: if one cannot be written.
+        OSError: if one of them cannot be written.
     """
     write(folder / "evaluation.json", json.dumps(document(result), indent=2, ensure_ascii=False) + "\n")
     write(folder / "classes.csv", classes_table(result))

@@ -18,7 +18,7 @@ ALONE = "trained alone"
 
 @dataclass(frozen=True)
 class Accuracy:
-    """An accuracy as a share of 1, with its 95 % interval over other samples (Wilson, 1927)."""
+    """Accuracy as a share of 1, with its 95 % interval over other samples (Wilson, 1927)."""
 
     value: float
     low: float
@@ -26,7 +26,7 @@ class Accuracy:
 
 
 def accuracy(right: Tensor) -> Accuracy:
-    """Return the accuracy of answers, bool [N]: whether each is right."""
+    """Return the accuracy of N predictions, given whether each is correct, bool [N]."""
     from scipy.stats import binomtest
 
     found = binomtest(int(right.sum()), len(right))
@@ -42,7 +42,7 @@ class Encoder:
         checkpoint: file that holds the encoder.
         probe: accuracy of the linear probe.
         head: accuracy of the model's own head, given this modality alone.
-        weight_decay: of the probe.
+        weight_decay: weight decay of the probe.
         converged: whether the probe's fit reached its optimum.
     """
 
@@ -55,13 +55,13 @@ class Encoder:
 
 @dataclass(frozen=True)
 class Row:
-    """A model, or the group of encoders that were trained alone.
+    """Results of a model, or of the encoders that were trained alone.
 
     Args:
-        name: as it is printed.
-        modulation: of its training.
+        name: name as it is printed.
+        modulation: modulation of the training.
         fused: accuracy of the whole model; None for encoders trained alone.
-        encoders: by modality.
+        encoders: results of the encoders, by modality.
     """
 
     name: str
@@ -86,15 +86,15 @@ def encoders(checkpoint: Path, probes: Mapping[str, LinearProbe], answers: Right
 
 @dataclass(frozen=True)
 class Report:
-    """The results of `probe`.
+    """Results of `probe`.
 
     Args:
-        split: that the accuracies were measured on.
+        split: split that the accuracies were measured on.
         examples: number of examples in it.
         training_examples: number of examples that the probes were fitted to.
         classes: number of classes.
         chance: share of the most frequent class: the accuracy that needs no features.
-        rows: one for each model.
+        rows: results of each model, and of the encoders trained alone.
         read: line of test_readings.jsonl that logs this reading; None for the validation split.
     """
 
@@ -108,12 +108,12 @@ class Report:
 
     @property
     def modalities(self) -> list[str]:
-        """The modalities of all rows."""
+        """Modalities of all rows."""
         return list(dict.fromkeys(name for row in self.rows for name in row.encoders))
 
     @property
     def alone(self) -> Row | None:
-        """The row of the encoders that were trained alone, if any."""
+        """Row of the encoders that were trained alone; None if there is none."""
         return next((row for row in self.rows if row.name == ALONE), None)
 
 

@@ -24,22 +24,22 @@ from search.models.registry import find_model_file
 from search.run.folder import UNKNOWN, RunFolder, fingerprint_in
 from search.verdict.seeds import split_options
 
-DEEPEST = 5  # folders between a run's and a checkpoint: confirm/tune/0003/probe/audio
+DEEPEST = 5  # largest number of folders between a run's folder and a checkpoint: confirm/tune/0003/probe/audio
 
 
 class ModelError(UserError):
-    """A model that is missing or cannot be used as asked; the message says why."""
+    """Model that is missing or cannot be used as asked; the message says why."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """A trained model and its files.
+    """Trained model and its files.
 
     Args:
-        name: that the user gave.
-        file: checkpoint.
-        run: that the checkpoint belongs to, if any.
-        trained: the model.
+        name: name that the user gave.
+        file: file of the checkpoint.
+        run: run that the checkpoint belongs to; None if it belongs to none.
+        trained: trained model.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Model:
 
     @cached_property
     def experiment(self) -> Experiment | None:
-        """Experiment of its run, if it has a run.
+        """Experiment of its run; None without a run.
 
         Raises:
             ExperimentError: if the file is corrupt.
@@ -69,7 +69,7 @@ class Model:
 
     @property
     def confirmation(self) -> bool:
-        """Whether it was trained with a fresh seed: for a confirmation, also an earlier one, or to be probed."""
+        """Whether it was trained with a fresh seed: for a confirmation, also an earlier one, or for probes."""
         if self.run is None:
             return False
         inside = _absolute(self.file).relative_to(_absolute(self.run.path)).parts[0]
@@ -95,7 +95,7 @@ def checkpoint_of(model: str, runs: Path) -> Path:
         runs: folder of the runs.
 
     Raises:
-        ModelError: if there is none; the message lists what there is.
+        ModelError: if there is none; the message lists the models that exist.
     """
     if model.startswith("models:/"):
         return find_model_file(model, runs)
@@ -108,7 +108,7 @@ def checkpoint_of(model: str, runs: Path) -> Path:
 
 
 def _explain_missing(model: str, places: Iterable[Path], runs: Path) -> str:
-    """Return why none of these places holds a model, and which models there are."""
+    """Return why none of these places holds a model, and which models exist."""
     for place in places:
         if RunFolder(place).journal.exists():
             return (
@@ -145,9 +145,9 @@ def load(name: str, file: Path, device: torch.device) -> Model:
     """Load a model from a checkpoint.
 
     Args:
-        name: that the user gave.
-        file: checkpoint, see `checkpoint_of`.
-        device: that the model runs on.
+        name: name that the user gave.
+        file: file of the checkpoint, see `checkpoint_of`.
+        device: device that the model runs on.
 
     Raises:
         CheckpointError: if the file cannot be read or holds no trained model.

@@ -28,18 +28,18 @@ ROLES: dict[ProbedRole, str] = {"modulated": "modulated", "baseline": "baseline"
 
 
 class ProbeCurveError(UserError):
-    """Curves that cannot be made or read; the message says why."""
+    """Curves that cannot be computed or read; the message says why."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """An accuracy over the epochs of trainings that differ only in their seed.
+    """Accuracy over the epochs of trainings that differ only in their seed.
 
     Args:
-        role: of the trainings.
-        modality: of the encoder that is probed; None for the accuracy of the whole model.
+        role: role of the trainings.
+        modality: modality of the probed encoder; None for the accuracy of the whole model.
         epochs: number of epochs trained at each point.
-        seeds: of the trainings.
+        seeds: seeds of the trainings.
         values: accuracies of each seed at each point.
     """
 
@@ -65,10 +65,11 @@ class ProbeCurves:
         experiment: name of the search.
         every: interval between probes, in epochs.
         split_redrawn: whether each seed has its own validation split.
-        seeds: that were asked for.
+        seeds: requested seeds.
         window: first and last epoch (from 0) in which the modulated configuration is modulated.
-        configurations: of each arm, as changes of the experiment's trial; encoders alone use the baseline's.
-        lines: by modality, those of the whole models last.
+        configurations: configuration of each arm, as changes of the experiment's trial; the encoders trained alone use
+            the baseline's.
+        lines: lines by modality, those of the whole models last.
     """
 
     experiment: str
@@ -92,8 +93,8 @@ def probe_curves(record: SearchRecord, policy: ProbePolicy, every: int) -> Probe
     """Return the curves of some trainings.
 
     Args:
-        record: of the trainings; those with other seeds than the policy's are skipped.
-        policy: that chose the trainings.
+        record: record of the trainings; those with other seeds than the policy's are skipped.
+        policy: policy that chose the trainings.
         every: interval between probes, in epochs.
     """
     experiment = policy.experiment
@@ -114,7 +115,7 @@ def _finished_trials(record: SearchRecord, policy: ProbePolicy) -> list[TrialRec
 
 
 def _lines(trials: Sequence[TrialRecord], policy: ProbePolicy, every: int) -> Iterator[Line]:
-    """Give the lines by modality, those of the whole models last."""
+    """Yield the lines by modality, those of the whole models last."""
     groups = [[trial for trial in trials if probed_of(trial) == probed] for probed in policy.each]
     for metric, modality in [*((f"{PREFIX}{name}", name) for name in policy.modalities), (METRIC, None)]:
         for group in groups:
@@ -123,7 +124,7 @@ def _lines(trials: Sequence[TrialRecord], policy: ProbePolicy, every: int) -> It
 
 
 def _has(trial: TrialRecord, metric: str, modality: str | None) -> bool:
-    """Return whether a training has a line in a panel; encoders alone have none in that of the whole models."""
+    """Return whether a training has a line in a panel; an encoder trained alone has none in the whole models' panel."""
     return metric in trial.epochs[-1] and (modality is not None or probed_of(trial).modality is None)
 
 
@@ -145,7 +146,7 @@ def failure_notes(record: SearchRecord, policy: ProbePolicy) -> list[str]:
 
 
 def describe_lines(curves: ProbeCurves) -> str:
-    """Return what the lines of a plot show, in sentences."""
+    """Return a description of the lines of a plot, in sentences."""
     count = len(curves.seeds)
     if count == 1:
         return "Lines: one seed."

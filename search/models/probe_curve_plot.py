@@ -17,7 +17,7 @@ LOOKS: dict[ProbedRole, dict[str, Any]] = {
     "baseline": {"color": COLOURS[1], "linestyle": "-", "marker": "s"},
     "alone": {"color": GREY, "linestyle": "--", "marker": "^"},
 }
-MOST_MARKERS = 30  # of a line
+MOST_MARKERS = 30  # largest number of markers of a line
 
 
 def draw_curves(curves: ProbeCurves, path: Path) -> None:

@@ -15,7 +15,7 @@ from search.run.open_data import fingerprint_of, open_data
 
 
 def data_for(models: Sequence[Model], file: Path | None) -> Data:
-    """Open the data that all models are probed on: those of their trainings, or of an experiment file.
+    """Open the data that all models are probed on: those of their trainings, or those of an experiment file.
 
     Raises:
         ModelError: if the models' data differ, are unknown, or do not fit the models.

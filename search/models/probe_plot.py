@@ -9,18 +9,11 @@ import numpy as np
 
 from search.models.linear_probe import Report, Row
 
-COLOURS = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#CC79A7",
-    "#56B4E9",
-    "#D55E00",
-    "#F0E442",
-)  # Okabe and Ito's palette
-GREY = "#999999"  # of encoders trained alone
+# Okabe and Ito's palette
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
+GREY = "#999999"  # colour of encoders trained alone
 INK = "#222222"
-LONGEST = 40  # characters of a name
+LONGEST = 40  # largest number of characters of a name
 
 
 def _title(row: Row) -> str:
@@ -29,7 +22,7 @@ def _title(row: Row) -> str:
 
 
 def draw(report: Report, path: Path) -> None:
-    """Draw a bar for each modality and model, with its 95 % interval, the own head's accuracy, and the chance level."""
+    """Draw a bar for each modality and model, with its interval, the own head's accuracy, and the chance level."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 

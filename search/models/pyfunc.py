@@ -1,4 +1,4 @@
-"""A trained classifier that MLflow serves. MLflow runs this file; of this project, only `ogmge` is there, too."""
+"""Trained classifier that MLflow serves. MLflow runs this file with `ogmge`, without the rest of this project."""
 
 from __future__ import annotations
 

@@ -30,11 +30,11 @@ def register(name: str, run_id: str, weights: Path, uri: str, modules: Collectio
     """Log the model to its run, register it, and give it the alias; return its URI.
 
     Args:
-        name: of the registered model.
-        run_id: of the training.
-        weights: the checkpoint.
-        uri: of MLflow's store.
-        modules: custom modules that the model is made of.
+        name: name of the registered model.
+        run_id: id of the training's run.
+        weights: file of the checkpoint.
+        uri: URI of MLflow's store.
+        modules: names of the custom modules that the model uses.
         about: description of the model, in Markdown.
     """
     import mlflow
@@ -78,7 +78,7 @@ def _signature(model: TrainedModel) -> Any:
 def find_model_file(uri: str, runs: Path) -> Path:
     """Return the checkpoint of a registered model: that of the local training that made it, else MLflow's copy.
 
-    MLflow's store is MLFLOW_TRACKING_URI, if that is set, else the one in the folder of the runs.
+    MLflow's store is MLFLOW_TRACKING_URI, if that is set, else the store in the folder of the runs.
 
     Args:
         uri: `models:/NAME@ALIAS` or `models:/NAME/VERSION`.

@@ -23,8 +23,8 @@ def test_scores(
 
     Args:
         files: checkpoints of each arm's models, in the order of the pairs.
-        batches: the test split.
-        device: that the models run on.
+        batches: batches of the test split.
+        device: device that the models run on.
         read: line of test_readings.jsonl that logs this reading.
 
     Raises:

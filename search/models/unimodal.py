@@ -1,4 +1,4 @@
-"""Training of encoders alone, each on one modality with the settings of a trial, to compare joint training with."""
+"""Training of encoders alone, each on one modality with a trial's settings, as a comparison for joint training."""
 
 from __future__ import annotations
 
@@ -75,12 +75,12 @@ def train(
     """Train an encoder on each of the model's modalities, or resume its training; return their best epochs.
 
     Args:
-        model: that the settings are taken from.
-        data: of the trainings.
-        folder: that gets a folder for each modality.
-        device: that the encoders are trained on.
-        tell: called with a line for each epoch.
-        note: called with a sentence on what MLflow lacks at the end.
+        model: model whose settings are used.
+        data: data of the trainings.
+        folder: folder that gets a subfolder for each modality.
+        device: device that the encoders are trained on.
+        tell: function called with a line for each epoch.
+        note: function called with a sentence on what MLflow lacks at the end.
 
     Raises:
         ModelError: if a folder holds another training.
@@ -119,7 +119,7 @@ def _track(model: Model, folder: Path, config: TrialConfig, data: fit.Data, note
 
 
 def _tracker_of(model: Model, folder: Path, config: TrialConfig, data: fit.Data) -> TrainingTracker | None:
-    """Return a tracker that writes a run below that of the model's search or training; None without a run."""
+    """Return a tracker for a child run of the model's search or training; None without a run."""
     run, experiment = model.run, model.experiment
     if run is None or experiment is None:
         return None

@@ -1,1 +1,1 @@
-"""One page on a run: the verdict in words, what it rests on, and what was searched."""
+"""Report on a run: one page with the verdict, the numbers behind it, and the search."""

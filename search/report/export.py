@@ -28,17 +28,17 @@ from search.verdict.evidence import Evidence, read_evidence
 
 
 class ExportError(UserError):
-    """A configuration that cannot be exported; the message says why."""
+    """Configuration that cannot be exported; the message says why."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A trial to export, and what is known of its configuration.
+    """Trial to export, with the results of its configuration.
 
     Args:
-        trial: of the search.
-        metrics: of its best epoch.
-        evidence: of its confirmation, if it was confirmed.
+        trial: trial of the search.
+        metrics: metrics of its best epoch.
+        evidence: evidence of its confirmation; None if it was not confirmed.
     """
 
     trial: TrialRecord
@@ -82,9 +82,9 @@ def best_experiment(experiment: Experiment, found: Choice, fingerprint: str, pla
     """Return an experiment file that trains a configuration and records where it came from.
 
     Args:
-        experiment: what was searched.
-        found: the configuration.
-        fingerprint: of the data.
+        experiment: experiment that was searched.
+        found: configuration to export.
+        fingerprint: fingerprint of the data.
         place: path that the file will have.
     """
     objective, origin = experiment.search.objective, _origin(experiment, found, fingerprint)

@@ -1,5 +1,8 @@
-"""What a report shows, read from a run's folder. Reading changes nothing that a run in progress needs.
-Where weights are kept at a URI, those of the best trials are fetched to the folder."""
+"""Facts of a report, read from a run's folder.
+
+Reading changes nothing that a run in progress needs. If weights are stored at a URI, those of the best trials are
+fetched to the folder.
+"""
 
 from __future__ import annotations
 
@@ -29,17 +32,17 @@ from search.verdict.evidence import ClassDifference, Evidence, EvidenceError, Pa
 from search.verdict.pairs import Role
 from search.verdict.plan import read_plan
 
-PLAN = "plan.json"  # in the confirmation's folder
+PLAN = "plan.json"  # name of the file in the confirmation's folder
 
 
 @dataclass(frozen=True)
 class ClassChange:
-    """Accuracy in a class: the modulated models against the baseline's, as shares of 1.
+    """Accuracy in a class, of the modulated and of the baseline models, as shares of 1.
 
     Args:
-        name: of the class.
+        name: name of the class.
         modulated, baseline: mean accuracy of each arm.
-        low, high: interval of the difference; None where there is none.
+        low, high: interval of the difference; None if there is none.
     """
 
     name: str
@@ -55,23 +58,23 @@ class ClassChange:
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a run.
+    """State and results of a run.
 
     Args:
-        folder: of the run.
-        experiment: the resolved experiment.
-        record: of the search.
+        folder: folder of the run.
+        experiment: resolved experiment.
+        record: record of the search.
         total: number of trials in the plan.
-        stop_reason: why the budget ended the search before that, if it did.
+        stop_reason: reason why the budget ended the search before that; None if it did not.
         busy: whether a process is working in the folder.
         confirmation: trainings of the confirmation.
-        planned_pairs: number of pairs that the confirmation plans, at most.
-        pairs: the confirmation's results, by seed.
-        evidence: of the confirmation, once there is a verdict.
-        probe_curves: linear probes over the epochs, if there are any.
-        damage: why one of these cannot be read, if so.
-        versions: of Python and the packages that the run was made with, as far as they are known.
-        made: time at which all this was read.
+        planned_pairs: largest number of pairs that the confirmation plans.
+        pairs: results of the confirmation, by seed.
+        evidence: evidence of the confirmation; None if there is no verdict yet.
+        probe_curves: linear probes over the epochs; None if there are none.
+        damage: reason why a file cannot be read, as a sentence; None if all can be read.
+        versions: versions of Python and the packages that the run used, as far as they are known.
+        made: time at which the facts were read.
     """
 
     folder: RunFolder
@@ -91,7 +94,7 @@ class Facts:
 
     @property
     def metric(self) -> str:
-        """Metric that is searched for, the first of several."""
+        """Metric that the search optimises; the first if there are several."""
         return self.experiment.search.objective.metric
 
     @property
@@ -100,7 +103,7 @@ class Facts:
 
     @cached_property
     def best(self) -> dict[Arm, answer.Best]:
-        """The best trial of each arm that has a result."""
+        """Best trial of each arm that has a result."""
         return answer.bests(self.record, self.experiment.search.objective)
 
     @property
@@ -157,11 +160,11 @@ def _class_change(row: ClassDifference) -> ClassChange:
 
 
 def gather(path: Path, *, busy: bool | None = None) -> Facts:
-    """Read what is known of the run in a folder.
+    """Read the facts of the run in a folder.
 
     Args:
-        path: of the folder.
-        busy: whether the run goes on; None looks for a process at work in the folder, which may be the caller.
+        path: path of the folder.
+        busy: whether the run continues; None checks whether a process, maybe this one, is working in the folder.
 
     Raises:
         FolderError: if no search began in the folder.

@@ -1,4 +1,4 @@
-"""The report in short, in Markdown: the description of the search's run in MLflow."""
+"""Short report in Markdown: the description of the search's run in MLflow."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from search.report import sentences
 from search.report.facts import Facts
 
-LONGEST, MOST = 400, 5000  # characters of a cell, and of the whole: MLflow's limit
+LONGEST, MOST = 400, 5000  # characters of a cell, and of the whole text (MLflow's limit)
 
 
 def markdown(facts: Facts) -> str:
-    """Return the question, the verdict, what to do next, and what was done."""
+    """Return the report: the question, the verdict, the next step, and an overview of the search."""
     data, space = facts.experiment.dataset["name"], sentences.space_by_path(facts)
     parts = [f"**Does OGM-GE help on {_plain(str(data))}, with which settings, and by how much?**"]
     parts.append(f"## {_plain(sentences.headline(facts))}")
@@ -37,7 +37,7 @@ def _short(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return a text without markup, which is shown as written and ends no cell."""
+    """Return a text with its markup escaped: it is shown as written and ends no cell."""
     for mark in "\\`*_<>|[]#":
         text = text.replace(mark, f"\\{mark}")
     return " ".join(text.split())

@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs nothing else: sentences, tables and plots."""
+"""Report as one self-contained HTML file: sentences, tables and plots."""
 
 from __future__ import annotations
 
@@ -84,11 +84,11 @@ def describe_start(folder: RunFolder) -> str:
 
 @dataclass(frozen=True)
 class ReportOutcome:
-    """What was written at the end of a search or a confirmation.
+    """Outcome of writing the report at the end of a search or a confirmation.
 
     Args:
-        description: in Markdown; None if there is none.
-        lack: why there is no page, as a sentence; None if there is one.
+        description: description in Markdown; None if there is none.
+        lack: reason why there is no page, as a sentence; None if there is one.
     """
 
     description: str | None = None
@@ -99,7 +99,7 @@ def try_write_report(folder: RunFolder, *, more: bool) -> ReportOutcome:
     """Write the page. An error is returned, not raised, because it must not cost a result.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
         more: whether the run continues, for example with a confirmation.
     """
     description = None
@@ -115,11 +115,11 @@ def try_write_report(folder: RunFolder, *, more: bool) -> ReportOutcome:
 
 
 def write_report(path: Path, output: Path | None = None, *, busy: bool | None = None) -> Path:
-    """Write the page on the run in a folder; return its file.
+    """Write the page on the run in a folder; return its path.
 
     Args:
-        path: of the run's folder.
-        output: the file; None is `report.html` in that folder.
+        path: path of the run's folder.
+        output: path of the page; None is `report.html` in that folder.
         busy: see `gather`.
 
     Raises:

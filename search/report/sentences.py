@@ -1,4 +1,4 @@
-"""The report's sentences: the verdict, what to do next, and what was done."""
+"""Sentences of the report: the verdict, the next step, and an overview of the search."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ from search.verdict.next_step import (
     train_command,
     ui_command,
 )
-from search.verdict.text import TITLES, sentences, test_sentence, verdict_headings, verdict_rows
 from search.verdict.text import headline as verdict_headline
+from search.verdict.text import sentences, test_sentence, verdict_headings, verdict_rows
 
 WAITING = "No verdict yet: the confirmation is not finished"
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]  # headings and rows, each row with its name
@@ -60,7 +60,7 @@ def _state_of_confirmation(facts: Facts) -> str:
         return "No verdict: no pair of the confirmation has a result"
     if not facts.best:
         return "No verdict: no trial finished"
-    if missing := [TITLES[arm] for arm in ARMS if arm not in facts.best]:
+    if missing := [arm for arm in ARMS if arm not in facts.best]:
         return f"No verdict: no {missing[0]} trial has a result"
     return "No verdict yet: the search has not been confirmed"
 
@@ -73,7 +73,7 @@ def _is_confirming(facts: Facts) -> bool:
 
 
 def next_step(facts: Facts) -> NextStep:
-    """Return what to do next."""
+    """Return the next step."""
     experiment = facts.experiment
     if facts.busy:
         text = "The run is still in progress. Write a new report on it at any time:"
@@ -96,7 +96,7 @@ def next_step(facts: Facts) -> NextStep:
 
 
 def paragraphs(facts: Facts) -> list[str]:
-    """Return what the headline rests on."""
+    """Return the paragraphs below the headline: what it rests on."""
     state = [] if facts.damage is None else [facts.damage]
     if not facts.is_complete:
         over = f"{facts.record.over_count} of {count(facts.total, 'trial')} have ended"
@@ -113,8 +113,8 @@ def _meaning(facts: Facts, evidence: Evidence) -> Iterator[str]:
 
 
 def _lead(facts: Facts) -> str:
-    """Return what the search alone shows."""
-    missing = [TITLES[arm] for arm in ARMS if arm not in facts.best]
+    """Return the result of the search alone."""
+    missing = [arm for arm in ARMS if arm not in facts.best]
     if not facts.is_complete and missing:
         return f"No {' and no '.join(missing)} trial has a result yet."
     return worth(facts.experiment, facts.best, facts.interval)
@@ -138,7 +138,7 @@ def best_table(facts: Facts) -> Table | None:
 
 def class_table(facts: Facts) -> Table:
     """Return the accuracies of all classes."""
-    head = "class", TITLES["modulated"], TITLES["baseline"], "difference in points", "interval"
+    head = "class", "modulated", "baseline", "difference in points", "interval"
     return head, list(map(_class_row, facts.classes))
 
 
@@ -153,7 +153,7 @@ def _points(difference: float) -> str:
 
 
 def probe_note(facts: Facts) -> str:
-    """Return what the plots of linear probes show."""
+    """Return a description of the plots of linear probes."""
     if (curves := facts.probe_curves) is None:
         return ""
     return (
@@ -169,7 +169,7 @@ def fronts(facts: Facts) -> str:
     objectives = facts.experiment.search.objectives
     if len(objectives) < 2:
         return ""
-    fronts = "; ".join(f"{title} {_front(facts, arm)}" for arm, title in TITLES.items())
+    fronts = "; ".join(f"{arm} {_front(facts, arm)}" for arm in reversed(ARMS))
     metrics = " and ".join(objective.metric for objective in objectives)
     return f"Pareto fronts of {metrics}, by trial: {fronts}."
 
@@ -180,7 +180,7 @@ def _front(facts: Facts, arm: Arm) -> str:
 
 
 def overview(facts: Facts) -> list[tuple[str, str]]:
-    """Return what the search was and what it cost, by name."""
+    """Return the facts of the search and what it spent, by name."""
     search, record = facts.experiment.search, facts.record
     running = record.count("running") if facts.busy else 0
     limited = ", ".join(f"{limit:g} {unit}" for limit, unit in remaining(search.budget, NOTHING))
@@ -201,9 +201,9 @@ def overview(facts: Facts) -> list[tuple[str, str]]:
 
 
 def _sources(facts: Facts) -> str:
-    """Return where the trials' settings come from, by arm; empty if that is not recorded."""
+    """Return the sources of the trials' settings, by arm; empty if they are not recorded."""
     counts = {arm: Counter(trial.source for trial in facts.record if trial.arm == arm) for arm in reversed(ARMS)}
-    return "; ".join(f"{TITLES[arm]}: {text}" for arm, those in counts.items() if (text := format_sources(those)))
+    return "; ".join(f"{arm}: {text}" for arm, those in counts.items() if (text := format_sources(those)))
 
 
 def space_by_path(facts: Facts) -> dict[str, str]:
@@ -224,7 +224,7 @@ def commands(facts: Facts) -> list[tuple[str, str]]:
 
 
 def provenance(facts: Facts) -> list[tuple[str, str]]:
-    """Return what the numbers depend on, by name."""
+    """Return everything that the numbers depend on, by name."""
     versions = ", ".join(f"{name} {version}" for name, version in facts.versions.items())
     readings = "; ".join(f"{line['time']}, {line['reason']}" for line in facts.readings)
     return [

@@ -1,4 +1,4 @@
-"""The table of all trials, with the values that it is sorted by."""
+"""Table of all trials, with the values that it is sorted by."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from search.experiment.dimensions import END, START, is_number
 from search.experiment.formatting import duration, format_value, modalities_in, text
 from search.report.facts import Facts
 from search.run.journal import TrialRecord
-from search.verdict.text import TITLES
 
 WORDS = {
     "waiting": "interrupted",
@@ -23,7 +22,7 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Cell:
-    """A text, and the number that it is sorted by, if any."""
+    """Text, and the number that it is sorted by, if any."""
 
     text: str
     value: float | None = None
@@ -31,7 +30,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A trial, the status that it is filtered by, and its cells."""
+    """Trial, the status that it is filtered by, and its cells."""
 
     trial: TrialRecord
     status: str
@@ -59,7 +58,7 @@ def rows(facts: Facts) -> list[Row]:
 
 
 def trained_seconds(trial: TrialRecord) -> float:
-    """Return the seconds of a trial's epochs, without those that another trial trained."""
+    """Return the training time of a trial in seconds, without epochs that another trial trained."""
     return sum(metrics.get("seconds", 0.0) for metrics in trial.epochs if "inherited" not in metrics)
 
 
@@ -68,7 +67,7 @@ def _names(facts: Facts) -> list[str]:
 
 
 def _paths(facts: Facts) -> list[str]:
-    """Return the paths that are searched; the window is one."""
+    """Return the searched paths; the window counts as one."""
     paths = dict.fromkeys(path for trial in facts.record for path in trial.changes)
     return [path for path in paths if path != END]
 
@@ -76,7 +75,7 @@ def _paths(facts: Facts) -> list[str]:
 def _row(facts: Facts, trial: TrialRecord, metrics: list[str], paths: list[str]) -> Row:
     best, seconds = trial.best_epoch(facts.metric) or {}, trained_seconds(trial)
     status = "waiting" if trial.status == "running" and not facts.busy else trial.status
-    cells = [Cell(TITLES[trial.arm]), Cell(trial.source or ""), Cell(WORDS[status]), _epochs(trial)]
+    cells = [Cell(trial.arm), Cell(trial.source or ""), Cell(WORDS[status]), _epochs(trial)]
     cells += [Cell(format_value(name, best.get(name)), best.get(name)) for name in metrics]
     cells += [_setting(trial, path) for path in paths]
     return Row(trial, status, [*cells, Cell(duration(seconds), seconds)])

@@ -45,7 +45,7 @@ class Reason:
     """Cause with its facts.
 
     Args:
-        cause: what ended the trial or the search.
+        cause: cause that ended the trial or the search.
         facts: name -> number or text; `Cause` lists the names.
     """
 

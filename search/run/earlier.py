@@ -29,7 +29,7 @@ class EarlierRun:
     """Earlier search to learn from.
 
     Args:
-        name: its name or folder, as in `search.learn_from`.
+        name: name or folder of the search, as in `search.learn_from`.
         trials: usable trials, in the new search's space, each with its best and its last epoch only.
         omitted: reason -> number of trials that cannot be used for this reason.
     """

@@ -201,7 +201,7 @@ def require_unchanged(then: str, now: str, since: str, otherwise: str) -> None:
 
     Args:
         then, now: fingerprints; an unknown `then` is accepted.
-        since: what happened with the old data ("since …").
+        since: event that happened with the old data, a clause that follows "since".
         otherwise: end of the sentence, which says why the new data are wrong, and how to continue.
 
     Raises:

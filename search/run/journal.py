@@ -37,7 +37,7 @@ class TrialRecord:
         internal: parameters as the study sampled them.
         changes: differences from the experiment's `trial`, by dotted path.
         oom_retries: number of restarts with more resources after it ran out of memory.
-        source: where its settings come from; None if that is not recorded, as in a confirmation.
+        source: source of its settings; None if that is not recorded, as in a confirmation.
     """
 
     number: int
@@ -115,7 +115,7 @@ class SearchRecord:
     Attributes:
         trials: number -> trial.
         spent: resources used so far.
-        moments: what had been spent when, in order.
+        moments: resources spent until each point in time, in order.
         cut_short: number -> limit of the budget that stopped the trial, for trials that continue once there is more.
         earlier: trials of earlier searches, from which the samplers learn.
     """

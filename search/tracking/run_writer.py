@@ -20,11 +20,8 @@ TAG_LENGTH = 5000  # MLflow's limit
 REASONS = ("stop_reason", "error")  # tags of an ended run
 RUNNING = "RUNNING"
 NO_TAGS: Mapping[str, str] = MappingProxyType({})
-SECTIONS = {
-    "learning_rate": "optimizer/learning_rate",
-    "seconds": "time/seconds",
-    "best": "val/best",
-}  # sections of charts on MLflow's page
+# sections of charts on MLflow's page
+SECTIONS = {"learning_rate": "optimizer/learning_rate", "seconds": "time/seconds", "best": "val/best"}
 
 
 @dataclass(frozen=True)

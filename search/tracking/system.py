@@ -14,7 +14,7 @@ class SystemMetrics:
 
     Args:
         uri: URI of MLflow's store.
-        wanted: whether to monitor at all.
+        wanted: whether to monitor.
     """
 
     def __init__(self, uri: str, *, wanted: bool) -> None:

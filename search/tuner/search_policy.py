@@ -32,7 +32,7 @@ class Suggestion:
         arm: arm of the trial.
         internal: parameters as the policy records them.
         changes: changes to the experiment's trial.
-        source: where the settings come from.
+        source: source of the settings.
     """
 
     arm: Arm

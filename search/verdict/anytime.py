@@ -19,7 +19,8 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-EFFECT_VARIANCE = 1.0  # of the prior; other values need more seeds for some effects, none raises the error rate
+# variance of the prior; other values need more seeds for some effects, but none raises the error rate
+EFFECT_VARIANCE = 1.0
 EVIDENCE = 20.0  # 1 / 5 %
 
 
@@ -43,7 +44,7 @@ def log_evidence(differences: ArrayLike) -> NDArray[np.float64]:
 
 
 def half_width(sd: float, n: int) -> float | None:
-    """Return the half-width of the 95 % confidence sequence.
+    """Return the half-width of the 95 % confidence sequence; None if it is unbounded, as with fewer than 5 pairs.
 
     The evidence against each true difference in mean ± half-width is below 20. The intervals after all pairs hold
     together, so the last one holds however the time to stop was chosen. From the form in t, with c = (20 · sqrt(1 + n
@@ -51,7 +52,7 @@ def half_width(sd: float, n: int) -> float | None:
 
     Args:
         sd: standard deviation of the differences, above 0.
-        n: number of pairs. With fewer than 5 no evidence is enough and the interval is unbounded; then returns None.
+        n: number of pairs.
     """
     shrink = 1 + n * EFFECT_VARIANCE
     c = (EVIDENCE * math.sqrt(shrink)) ** (2 / n)

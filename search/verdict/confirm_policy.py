@@ -17,7 +17,7 @@ from search.tuner.search_policy import Suggestion
 from search.verdict.pairs import Pairs, Role
 from search.verdict.seeds import split_options
 
-SEED = "seed"  # path into a trial
+SEED = "seed"  # path of the seed in a trial
 
 
 def ablation_changes(best: Mapping[Arm, Changes], of: Arm) -> Changes:

@@ -34,8 +34,8 @@ class Ablation:
     """Results of the better configuration with its modulation switched, trained with the seeds and splits of the pairs.
 
     The best configurations of two separately searched arms differ in more than the modulation, and the better one may
-    owe its lead to these other settings. If the method changes nothing, that is the luck of one search. An ablation
-    differs only in the modulation. See docs/statistics.md.
+    owe its lead to these other settings. If the method changes nothing, such a lead is the luck of one search. An
+    ablation differs only in the modulation. See docs/statistics.md.
 
     Args:
         of: arm whose configuration is switched. The ablation of the modulated arm is unmodulated; the ablation of the
@@ -59,7 +59,8 @@ class Verdict:
         interval: interval that decides: the paired t interval or, if `sequential`, that of the confidence sequence;
             None if there is none.
         paired: statistics of the pairs: mean and sd of each arm, the difference, its t interval.
-        ablation_interval, ablation: the same for the better configuration and its ablation, modulated - unmodulated.
+        ablation_interval, ablation: interval and statistics of the better configuration and its ablation, modulated -
+            unmodulated.
         sign_flip_p: exact p of the sign-flip test; None if n is too small for it to reach 5 %.
         smallest_p: smallest p that the sign-flip test allows for n pairs.
         detectable: smallest true difference that n pairs detect with 80 % power, given the observed sd.
@@ -224,7 +225,7 @@ def _can_flip(n: int) -> bool:
 
 
 def _too_few(pairs: Paired, *, sequential: bool) -> str:
-    """Return a note on what the pairs are too few for."""
+    """Return a note on the results that so few pairs, or equal ones, do not allow."""
     n = pairs.n
     if n == 1:
         return (

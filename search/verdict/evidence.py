@@ -111,12 +111,12 @@ class Evidence:
         verdict: verdict of the confirmation; its fields are top-level keys in the file.
         best: arm whose configuration is exported: the better one, the baseline on ties.
         arms: results of each arm's configuration.
-        ablation_of: arm whose ablation was trained, or was to be; None if there was to be none.
+        ablation_of: arm whose ablation was trained or required; None if none was required.
         split_redrawn: whether each pair had its own validation split.
         pairs: pairs that count.
         classes: differences by class, in the order of class ids; empty if a model's predictions are lost.
         looks_before: numbers of seeds that had a verdict before more seeds were requested.
-        test: scores on the test split, once it was read.
+        test: scores on the test split; None if it was not read.
     """
 
     experiment: str

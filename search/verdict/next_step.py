@@ -1,4 +1,4 @@
-"""What to do after a search or a verdict: one sentence and one command for the screen, the report and MLflow alike."""
+"""Next step after a search or a verdict: one sentence and one command for the screen, the report and MLflow."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from search.verdict.plan import UNTIL_CLEAR
 from search.verdict.text import format_size, is_contradicted, is_unchecked
 
 FIRST_SEEDS = 10  # seeds to suggest after a single one
-FEW_SEEDS = 10  # with fewer, the spread is too uncertain to say how many it takes
+FEW_SEEDS = 10  # with fewer, the spread is too uncertain to tell how many are needed
 ENOUGH_SEEDS = 20  # seeds to suggest if there are few
 MOST_SEEDS = 50  # largest number to suggest, unless more were planned already
 ROUNDED_TO = 5  # seeds
@@ -33,11 +33,11 @@ RUNS = Path("runs")
 
 @dataclass(frozen=True)
 class NextStep:
-    """What to do next.
+    """Next step.
 
     Args:
         text: one or two sentences; the last one ends with a colon if a command follows.
-        command: command to run, if there is one.
+        command: command to run; None if there is none.
     """
 
     text: str
@@ -49,7 +49,7 @@ def _search_command(command: str, *words: str) -> str:
 
 
 def _run(folder: RunFolder) -> str:
-    """Return how a command names a run: by its name, or by its folder if that is elsewhere."""
+    """Return the argument that names a run in a command: its name, or its folder if that is elsewhere."""
     return folder.path.name if folder.path.parent == RUNS else str(folder.path)
 
 
@@ -109,7 +109,7 @@ class Confirmed:
         folder: folder of the run.
         evidence: evidence of the confirmation.
         planned: largest number of pairs that was planned.
-        spent: what search and confirmation have spent.
+        spent: resources that the search and the confirmation have spent.
         failures: trainings that failed.
         is_test_read: whether the test split was read in this run.
         has_test_split: whether the data have a test split; None if that is unknown.

@@ -14,7 +14,7 @@ from scipy.special import stdtr, stdtrit
 CONFIDENCE = 0.95
 POWER = 0.8
 SAME = 1e-6  # a spread below this share of the values is rounding: metrics are computed in single precision
-EXACT_PAIRS = 30  # up to this many, all sign assignments are counted; beyond, they are drawn at random
+EXACT_PAIRS = 30  # up to this number of pairs, all sign assignments are counted; beyond, they are drawn at random
 DRAWS = 99_999
 RESAMPLES = 9_999
 MOST_SEEDS = 10_000
@@ -62,8 +62,8 @@ class Secondary:
     """Secondary comparison: one of several that share an error rate.
 
     Args:
-        paired: the comparison, with an interval at 1 - 0.05 / m for m comparisons (Bonferroni): all m hold together
-            with 95 %, and none excludes 0 if Holm's p is above 0.05.
+        paired: statistics of the comparison, with an interval at 1 - 0.05 / m for m comparisons (Bonferroni): all m
+            hold together with 95 %, and none excludes 0 if Holm's p is above 0.05.
         holm_p: p adjusted for the number of comparisons; None if there is no p.
     """
 
@@ -230,7 +230,7 @@ def detectable(sd: float, n: int, power: float = POWER, alpha: float = 1 - CONFI
         power: power of the test, above alpha.
         alpha: significance level of the test.
     """
-    from scipy.optimize import brentq  # as above
+    from scipy.optimize import brentq  # slow to import, as above
 
     high = 4.0
     while _power(high, n, alpha) < power:

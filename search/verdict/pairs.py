@@ -22,8 +22,8 @@ class Values:
 
     Args:
         pairs: numbers of the pairs.
-        modulated, baseline: objective of each arm.
-        ablation: results of the ablation, if all of these pairs have one.
+        modulated, baseline: objectives of each arm.
+        ablation: results of the ablation; None unless all of these pairs have one.
     """
 
     pairs: tuple[int, ...]

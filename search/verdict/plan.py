@@ -13,7 +13,7 @@ from datasets.index.list_files import count
 from search.experiment.arms import Arm
 from search.run.folder import FolderError, write
 
-UNTIL_CLEAR = 1000  # pairs; a budget has to end the confirmation before
+UNTIL_CLEAR = 1000  # number of pairs; a budget has to end the confirmation before that
 
 
 @dataclass(frozen=True)

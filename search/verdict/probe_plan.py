@@ -17,7 +17,7 @@ from search.run.folder import FolderError, RunFolder, write
 from search.run.probed_epochs import default_interval
 from search.verdict.probe_policy import ProbePolicy
 
-FILE = "plan.json"  # in the folder of the trainings
+FILE = "plan.json"  # name of the file in the folder of the trainings
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ _PLAN = TypeAdapter(ProbePlan)
 
 
 def claim_probes(folder: RunFolder, configs: Mapping[str, TrialConfig], every: int | None) -> int:
-    """Check that a folder holds nothing or a part of the planned trainings, and write the plan to it.
+    """Check that a folder holds no other trainings than the planned ones, and write the plan to it.
 
     Args:
         folder: folder of the trainings.
@@ -46,7 +46,7 @@ def claim_probes(folder: RunFolder, configs: Mapping[str, TrialConfig], every: i
             training.
 
     Returns:
-        number of epochs from one probe to the next.
+        Number of epochs from one probe to the next.
 
     Raises:
         FolderError: if the folder holds other trainings.

@@ -30,7 +30,7 @@ class Probed(NamedTuple):
     """Configuration that is trained with each seed.
 
     Args:
-        role: the best of an arm, or an encoder trained alone.
+        role: role of the configuration: best of an arm, or encoder trained alone.
         modality: modality that is trained alone; None for a joint model.
     """
 
@@ -45,7 +45,7 @@ class Probed(NamedTuple):
 class ProbePolicy:
     """Policy that trains each arm's best configuration, and each encoder alone with the settings of the best baseline.
 
-    With each seed it trains all of them, on the same split.
+    It trains all of them with each seed, on the same split.
 
     Args:
         experiment: experiment that was searched.
@@ -61,7 +61,7 @@ class ProbePolicy:
 
     @property
     def each(self) -> list[Probed]:
-        """What is trained with each seed, in this order."""
+        """Configurations that are trained with each seed, in this order."""
         return [Probed("modulated"), Probed("baseline"), *(Probed("alone", name) for name in self.modalities)]
 
     def changes(self, probed: Probed) -> Changes:
@@ -119,7 +119,7 @@ def _arm(probed: Probed) -> Arm:
 
 
 def probed_of(trial: TrialRecord) -> Probed:
-    """Return what a trial trains."""
+    """Return the configuration that a trial trains."""
     return Probed(trial.internal["role"], trial.internal["modality"])
 
 

@@ -102,8 +102,8 @@ def _load_answers(policy: ConfirmPolicy, values: Values, weights: Weights) -> tu
 def class_differences(policy: ConfirmPolicy, values: Values, weights: Weights) -> tuple[ClassDifference, ...]:
     """Return the differences in accuracy by class, in the order of class ids.
 
-    They are means over the pairs, each on its own validation samples. Empty if a model's predictions are lost. Classes
-    of which some pair has no sample are omitted.
+    They are means over the pairs, each on its own validation samples. Empty if a model's predictions are lost. A
+    class is omitted if any pair has no sample of it.
     """
     try:
         baseline, modulated = (
@@ -119,7 +119,7 @@ def class_differences(policy: ConfirmPolicy, values: Values, weights: Weights) -
 
 
 def _no_other_training(policy: ConfirmPolicy, found: Verdict) -> list[str]:
-    """Return a note if the pair itself is the ablation, so that none is trained."""
+    """Return a note if each configuration is the other's ablation, and none is trained."""
     if found.claim == "none" or not policy.pairs.pair_is_ablation:
         return []
     return ["The two configurations differ only in the modulation, so each is the other's ablation."]

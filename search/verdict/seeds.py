@@ -11,7 +11,7 @@ SPLIT_SEED = "split_seed"  # option of a data set that holds out the validation 
 
 
 def fresh_seeds(seed: int, used: Collection[int], count: int) -> list[int]:
-    """Return seeds that no trial of a search had. A larger `count` extends the same sequence.
+    """Return seeds that no trial of a search used. A larger `count` extends the same sequence.
 
     >>> fresh_seeds(0, [], 3)[:2] == fresh_seeds(0, [], 2)
     True
@@ -24,9 +24,9 @@ def fresh_seeds(seed: int, used: Collection[int], count: int) -> list[int]:
 
 
 def redraws(dataset: Mapping[str, Any]) -> bool:
-    """Return whether the validation split is drawn here, so that a seed can redraw it.
+    """Return whether the validation split is drawn here and can be redrawn with a seed.
 
-    Otherwise the publisher fixes it, by a list of its own or by rows of a table.
+    Otherwise the publisher fixes it, with a list or with rows of a table.
 
     >>> redraws({"name": "digits", "split_seed": 0}), redraws({"name": "ave"})
     (True, False)

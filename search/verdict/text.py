@@ -1,4 +1,4 @@
-"""The verdict in words and numbers, for the screen, MLflow's page and the report alike."""
+"""Verdict in words and numbers, for the screen, MLflow's page and the report."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from search.verdict.decide import Claim, Verdict, claim_of, leader
 from search.verdict.evidence import ArmScores, TestScores
 from search.verdict.paired import MOST_SEEDS, Paired, Spread
 
-TITLES: dict[Arm, str] = {"modulated": "modulated", "baseline": "baseline"}
-HEADLINES: dict[Claim, str] = {"helps": "Modulation helps", "hurts": "Modulation hurts"}  # but for "none"
+HEADLINES: dict[Claim, str] = {"helps": "Modulation helps", "hurts": "Modulation hurts"}  # of all claims but "none"
 
 
 # ---- the table ----
@@ -28,17 +27,17 @@ def format_spread(metric: str, spread: Spread) -> str:
 def verdict_headings(metric: str) -> tuple[str, str, str]:
     """Return the headings of the columns, without that of the rows' names."""
     difference = "difference in points (95 %)" if "accuracy" in metric else "difference (95 %)"
-    return TITLES["modulated"], TITLES["baseline"], difference
+    return "modulated", "baseline", difference
 
 
 def verdict_rows(metric: str, found: Verdict, ablation_of: Arm | None) -> list[tuple[str, str, str, str]]:
     """Return the rows below `verdict_headings`: a name, each arm's mean and standard deviation, and the difference with
-    its interval. Its unit is in the heading, or in the cell where the heading has another."""
+    its interval. The unit is in the heading, or in the cell if the heading has another."""
     unit = "accuracy" not in metric
     rows = [(metric, *_cells(metric, found.paired, found.interval, unit=unit))]
     for name, one in found.unimodal.items():
         rows.append((f"  {name} alone", *_cells("accuracy", one.paired, one.paired.interval, unit=unit)))
-    if found.ablation is not None and found.ablation != found.paired:  # where they are equal, one row says it
+    if found.ablation is not None and found.ablation != found.paired:  # if they are equal, one row is enough
         switched = "off" if ablation_of == "modulated" else "on"
         cells = _cells(metric, found.ablation, found.ablation_interval, unit=unit)
         rows.append((f"  modulation {switched}", *cells))
@@ -64,7 +63,7 @@ def _difference(metric: str, mean: float, interval: tuple[float, float] | None, 
 
 
 def is_unchecked(found: Verdict) -> bool:
-    """Return whether the pairs differ and the check whether modulation is the reason, the ablation, is missing."""
+    """Return whether the pairs differ but the ablation, which checks that modulation is the reason, is missing."""
     differs = claim_of(found.interval, found.mode) != "none"
     return found.claim == "none" and found.ablation is None and differs
 
@@ -77,12 +76,12 @@ def is_contradicted(found: Verdict) -> bool:
 def headline(found: Verdict) -> str:
     """Return the verdict as a heading."""
     if is_unchecked(found):
-        return f"The {TITLES[leader(found.paired, found.mode)]} arm leads, but the reason is not checked"
+        return f"The {leader(found.paired, found.mode)} arm leads, but the reason is not checked"
     return HEADLINES.get(found.claim, f"{found.word[0].upper()}{found.word[1:]}")
 
 
 def sentences(metric: str, found: Verdict) -> list[str]:
-    """Return what the table means: first the verdict, then what it rests on."""
+    """Return the table in sentences: first the verdict, then what it rests on."""
     n = found.paired.n
     said = [_verdict_sentence(metric, found)]
     if found.detectable is not None:
@@ -100,7 +99,7 @@ def sentences(metric: str, found: Verdict) -> list[str]:
 def _verdict_sentence(metric: str, found: Verdict) -> str:
     mean = f"by {format_size(metric, found.paired.mean)} on average over {count(found.paired.n, 'seed')}"
     if is_unchecked(found):
-        arm = TITLES[leader(found.paired, found.mode)]
+        arm = leader(found.paired, found.mode)
         return f"The best {arm} configuration is ahead {mean}, but whether modulation is the reason was not checked."
     if found.claim == "none":
         only = " when only the modulation is switched" if is_contradicted(found) else ""
@@ -117,7 +116,7 @@ def _power_sentence(metric: str, found: Verdict, detectable: float) -> str:
 
 
 def _seeds_for_seen(found: Verdict) -> str:
-    """Return how many seeds would detect the difference seen, where these do not."""
+    """Return a clause on how many seeds detect the difference seen; empty if these do."""
     if claim_of(found.interval, found.mode) != "none" or not found.paired.mean:
         return ""
     if found.seeds_for_seen is None:
@@ -128,7 +127,7 @@ def _seeds_for_seen(found: Verdict) -> str:
 
 
 def _modalities_sentence(found: Verdict) -> list[str]:
-    """Return a sentence with the p-value of each modality; none where there is no p-value."""
+    """Return a sentence with the p-value of each modality; empty if there is none."""
     values = [f"{name} {one.holm_p:.2g}" for name, one in found.unimodal.items() if one.holm_p is not None]
     if not values:
         return []
@@ -141,11 +140,11 @@ def format_size(metric: str, difference: float) -> str:
 
 
 def test_sentence(test: TestScores) -> str:
-    """Return the two numbers to publish."""
+    """Return a sentence with the two accuracies to publish."""
     each = "1 seed each" if test.seeds == 1 else f"mean and standard deviation of {test.seeds} seeds each"
     return (
-        f"On the test split ({count(test.examples, 'example')}, read once for all models): {TITLES['modulated']} "
-        f"{_score(test.modulated)} %, {TITLES['baseline']} {_score(test.baseline)} % ({each})."
+        f"On the test split ({count(test.examples, 'example')}, read once for all models): modulated "
+        f"{_score(test.modulated)} %, baseline {_score(test.baseline)} % ({each})."
     )
 
 

@@ -1,1 +1,1 @@
-"""The report's plots, each with a description in words."""
+"""Plots of the report, each with a description in words."""

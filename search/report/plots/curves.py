@@ -8,15 +8,15 @@ from operator import attrgetter
 import plotly.graph_objects as go
 
 from datasets.index.list_files import count
+from search.experiment.arms import ARMS
 from search.experiment.formatting import label
 from search.report.facts import Facts
 from search.report.plots.plot import COLOURS, INK, Plot, Scale, columns, escape, make_figure
 from search.report.plots.selection import best_trials, group_by, shade_best_window
 from search.run.journal import TrialRecord
-from search.verdict.text import TITLES
 
-MOST_POINTS = 20_000  # of a plot that a browser draws quickly; where there are more, each curve has fewer points
-FEWEST = 8  # points of a curve
+MOST_POINTS = 20_000  # limit for a plot that a browser draws quickly; above it, curves have fewer points
+FEWEST = 8  # least number of points of a curve, unless it has fewer epochs
 ENDS = {"stopped": ("stopped early", "x-thin"), "failed": ("failed", "star")}  # status -> name, symbol
 NOTE = (
     "Thick lines: the best trial of each arm. Crosses: stopped early. Shaded: the modulation window of the best "
@@ -25,8 +25,10 @@ NOTE = (
 
 
 def curves(facts: Facts) -> Plot | None:
-    """Return the searched metric of every trial over its epochs: early stops are marked, the best trials' curves are
-    thick, and the best modulated trial's window is shaded. None before the first epoch."""
+    """Return the searched metric of every trial over its epochs; None before the first epoch.
+
+    Early stops are marked, the best trials' curves are thick, and the best modulated trial's window is shaded.
+    """
     trials = [trial for trial in facts.record if trial.epochs]
     if not trials:
         return None
@@ -34,26 +36,28 @@ def curves(facts: Facts) -> Plot | None:
     traces = [*_all_curves(scale, trials), *_ends(scale, trials), *_best_curves(scale, facts)]
     figure = make_figure(traces, height=460, xaxis_title="epoch", yaxis_title=scale.title)
     shade_best_window(figure, facts)
-    best = ", ".join(f"{TITLES[arm]} {scale(found.value):.4g}" for arm, found in facts.best.items())
+    best = ", ".join(f"{arm} {scale(found.value):.4g}" for arm, found in facts.best.items())
     alt = f"{facts.metric} of {count(len(trials), 'trial')} over their epochs; the best: {best}"
     return Plot("curves", "Validation curves of all trials", alt, figure, NOTE)
 
 
 def _all_curves(scale: Scale, trials: Sequence[TrialRecord]) -> Iterator[go.Scatter]:
-    """Give the curves of each arm as one line with gaps, which draws a hundred times faster than a line each."""
+    """Yield each arm's curves as one line with gaps, which draws a hundred times faster than one line per trial."""
     most = max(FEWEST, MOST_POINTS // len(trials))
-    for arm, title in TITLES.items():
+    for arm in reversed(ARMS):
         points = (point for trial in trials if trial.arm == arm for point in _points(scale, trial, most))
         numbers, epochs, values = columns(points, 3)
         look = {"line": {"color": COLOURS[arm], "width": 1}, "marker_size": 3, "opacity": 0.45}
-        hover = f"trial %{{customdata}}, {title}, epoch %{{x}}: {scale.hover}<extra></extra>"
+        hover = f"trial %{{customdata}}, {arm}, epoch %{{x}}: {scale.hover}<extra></extra>"
         at = {"x": epochs, "y": values, "customdata": numbers}
-        yield go.Scatter(mode="lines+markers", name=title, **at, **look, hovertemplate=hover)
+        yield go.Scatter(mode="lines+markers", name=arm, **at, **look, hovertemplate=hover)
 
 
 def _points(scale: Scale, trial: TrialRecord, most: int) -> Iterator[tuple[int | None, int | None, float | None]]:
-    """Give number, epoch and value of at most so many epochs: the first, the last, and others evenly between them; then
-    a gap."""
+    """Yield number, epoch and value of at most `most` epochs, then a gap.
+
+    The epochs are the first, the last, and others evenly between them.
+    """
     last = len(trial.epochs) - 1
     steps = max(1, min(last, most - 1))
     for epoch in sorted({round(step * last / steps) for step in range(steps + 1)}):
@@ -73,14 +77,14 @@ def _ends(scale: Scale, trials: Sequence[TrialRecord]) -> Iterator[go.Scatter]:
 
 
 def _end(scale: Scale, t: TrialRecord, name: str) -> tuple[int, int, float, str]:
-    """Return a trial's number, last epoch, value there, and why it ended."""
+    """Return a trial's number, last epoch, value there, and reason why it ended."""
     text = escape(str(t.reason).splitlines()[0][:160]) if t.reason else name
     return t.number, len(t.epochs) - 1, scale(t.epochs[-1][scale.metric]), text
 
 
 def _best_curves(scale: Scale, facts: Facts) -> Iterator[go.Scatter]:
     for arm, trial in best_trials(facts).items():
-        name = f"best {TITLES[arm]}: trial {trial.number}"
+        name = f"best {arm}: trial {trial.number}"
         values = [scale(metrics[scale.metric]) for metrics in trial.epochs]
         line = {"color": COLOURS[arm], "width": 3}
         hover = f"{escape(label(trial.changes))}<br>epoch %{{x}}: {scale.hover}<extra></extra>"

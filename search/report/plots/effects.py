@@ -1,4 +1,4 @@
-"""Settings against results: alpha by fusion, the window, and every other part of the space."""
+"""Results against settings: alpha by fusion, the window, and every other part of the space."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from datasets.index.list_files import count
-from search.experiment.arms import Arm
+from search.experiment.arms import ARMS, Arm
 from search.experiment.dimensions import END, METHOD, START, Range, is_number
 from search.experiment.formatting import label, text
 from search.report.facts import Facts
@@ -19,13 +19,12 @@ from search.report.plots.plot import COLOURS, KINDS, Plot, Scale, columns, escap
 from search.report.plots.selection import group_by, results, trials_with_result, window_of
 from search.report.table import WORDS
 from search.run.journal import TrialRecord
-from search.verdict.text import TITLES
 
 ALPHA = "modulation.alpha"
 OWN_PLOTS = (ALPHA, METHOD, START, END)
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "star", "hexagon", "cross", "pentagon")
 NOTE = "Colour: the mean of the trials with this window. Number: how many trials."
-MOST_MEANS = 6  # in the description of a plot
+MOST_MEANS = 6  # largest number of means in the description of a plot
 
 
 def _by_arm(facts: Facts) -> dict[Any, list[TrialRecord]]:
@@ -73,7 +72,7 @@ def _kind(facts: Facts, place: int, name: str, trials: Sequence[TrialRecord]) ->
 
 def _shade_baseline(facts: Facts, figure: go.Figure) -> str:
     """Shade the baseline's results: the spread of its seeds if it was confirmed, else the better half of its trials.
-    Return what the band shows."""
+    Return a description of the band."""
     if facts.verdict is not None and (sd := facts.verdict.paired.baseline.sd) is not None:
         mean = facts.verdict.paired.baseline.mean
         ends = [mean - sd, mean + sd]
@@ -89,7 +88,7 @@ def _shade_baseline(facts: Facts, figure: go.Figure) -> str:
 
 
 def _axis_type(facts: Facts, path: str) -> str:
-    """Return the type of an axis: logarithmic if the path is searched so, or if its choices are far apart."""
+    """Return the type of an axis: logarithmic for a logarithmic range, or if the choices are far apart."""
     entry = facts.experiment.space[path]
     if isinstance(entry, Range):
         return "log" if entry.log else "linear"
@@ -99,8 +98,7 @@ def _axis_type(facts: Facts, path: str) -> str:
 
 
 def window(facts: Facts) -> Plot | None:
-    """Return the mean of the searched metric by first and last epoch of the window. None if there was only one
-    window."""
+    """Return the mean of the searched metric by first and last epoch of the window; None for fewer than two windows."""
     groups = group_by(_by_arm(facts).get("modulated", []), partial(window_of, facts))
     groups.pop(None, None)
     if len(groups) < 2:
@@ -121,7 +119,7 @@ def window(facts: Facts) -> Plot | None:
 
 
 def slices(facts: Facts) -> list[Plot]:
-    """Return the searched metric of both arms against every part of the space but alpha and the window."""
+    """Return the searched metric of both arms against every part of the space except alpha and the window."""
     paths = [path for path in facts.experiment.space if path not in OWN_PLOTS]
     plots = [_slice(facts, f"slice{place}", path) for place, path in enumerate(paths)]
     return [plot for plot in plots if plot.figure.data]
@@ -130,7 +128,7 @@ def slices(facts: Facts) -> list[Plot]:
 def _slice(facts: Facts, name: str, path: str) -> Plot:
     trials = [trial for trial in trials_with_result(facts) if path in trial.changes]
     groups = group_by(trials, attrgetter("arm"))
-    traces = [_arm_points(facts, path, arm, groups.get(arm, [])) for arm in TITLES]
+    traces = [_arm_points(facts, path, arm, groups.get(arm, [])) for arm in reversed(ARMS)]
     axis, scale = {"title": escape(path), "type": _axis_type(facts, path)}, Scale(facts.metric)
     figure = make_figure(traces, height=300, xaxis=axis, yaxis_title=scale.title)
     alt = f"{facts.metric} of {count(len(trials), 'trial')} against {path}{_means_by_value(scale, trials, path)}"
@@ -139,8 +137,8 @@ def _slice(facts: Facts, name: str, path: str) -> Plot:
 
 def _arm_points(facts: Facts, path: str, arm: Arm, trials: Sequence[TrialRecord]) -> go.Scatter:
     symbol, marker = "circle" if arm == "modulated" else "square", {"size": 8, "color": COLOURS[arm]}
-    hover = f"trial %{{customdata}}, {TITLES[arm]}: {Scale(facts.metric).hover}<extra></extra>"
-    return _points(facts, path, trials, symbol, name=TITLES[arm], marker=marker, hovertemplate=hover)
+    hover = f"trial %{{customdata}}, {arm}: {Scale(facts.metric).hover}<extra></extra>"
+    return _points(facts, path, trials, symbol, name=arm, marker=marker, hovertemplate=hover)
 
 
 def _means_by_value(scale: Scale, trials: Sequence[TrialRecord], path: str) -> str:

@@ -13,23 +13,24 @@ import plotly.graph_objects as go
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.trial import create_trial
 
-from search.experiment.arms import Arm
+from search.experiment.arms import ARMS, Arm
 from search.experiment.dimensions import is_number
 from search.report.facts import Facts
 from search.report.plots.plot import COLOURS, Plot, escape, make_figure
 from search.report.plots.selection import group_by, results, trials_with_result
 from search.run.journal import TrialRecord
-from search.verdict.text import TITLES
 
-FEWEST = 4  # trials; with fewer, a forest of trees has nothing to split
+FEWEST = 4  # least number of trials; with fewer, a forest of trees has nothing to split
 TREES = 64
 NOTE = "Functional analysis of variance over the finished trials of each arm."
 
 
 def importance(facts: Facts) -> Plot | None:
-    """Return the share of the variance between an arm's trials that each part of the space explains (Hutter, Hoos,
-    Leyton-Brown, *An Efficient Approach for Assessing Hyperparameter Importance*, ICML 2014). Only finished trials
-    count, as the others have no final result. None if there are too few."""
+    """Return the share of the variance between an arm's trials that each part of the space explains.
+
+    Only finished trials count, as the others have no final result. None if there are too few. Source: Hutter, Hoos,
+    Leyton-Brown, *An Efficient Approach for Assessing Hyperparameter Importance*, ICML 2014.
+    """
     found = _shares_by_arm(facts)
     if not found:
         return None
@@ -39,19 +40,19 @@ def importance(facts: Facts) -> Plot | None:
     bars = [_bars(arm, shares, paths) for arm, shares in found.items()]
     axis = {"title": "share of the variance", "tickformat": ".0%"}
     figure = make_figure(bars, height=160 + 34 * len(paths), xaxis=axis)
-    first = "; ".join(f"{TITLES[arm]}: {next(iter(shares))} matters most" for arm, shares in found.items())
+    first = "; ".join(f"{arm}: {next(iter(shares))} matters most" for arm, shares in found.items())
     return Plot("importance", "Importance of the settings", f"Importance of each setting. {first}", figure, NOTE)
 
 
 def _bars(arm: Arm, shares: Mapping[str, float], paths: Sequence[str]) -> go.Bar:
     values = [round(float(shares.get(path, 0.0)), 4) for path in paths]
-    look = {"name": TITLES[arm], "marker_color": COLOURS[arm], "hovertemplate": "%{y}: %{x:.0%}<extra></extra>"}
+    look = {"name": arm, "marker_color": COLOURS[arm], "hovertemplate": "%{y}: %{x:.0%}<extra></extra>"}
     return go.Bar(orientation="h", x=values, y=list(map(escape, paths)), **look)
 
 
 def _shares_by_arm(facts: Facts) -> dict[Arm, dict[str, float]]:
     groups = group_by(trials_with_result(facts), attrgetter("arm", "status"))
-    return {arm: shares for arm in TITLES if (shares := _shares(groups.get((arm, "finished"), [])))}
+    return {arm: shares for arm in reversed(ARMS) if (shares := _shares(groups.get((arm, "finished"), [])))}
 
 
 def _shares(trials: Sequence[TrialRecord]) -> dict[str, float]:
@@ -59,7 +60,7 @@ def _shares(trials: Sequence[TrialRecord]) -> dict[str, float]:
     spread = _distributions(trials) if len(trials) >= FEWEST else {}
     if not spread or len(set(results(trials))) < 2:
         return {}
-    from optuna.importance import FanovaImportanceEvaluator, get_param_importances  # a second, for scikit-learn's trees
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances  # slow: loads scikit-learn
 
     study = optuna.create_study()
     for trial in trials:

@@ -1,4 +1,4 @@
-"""A plot of the report: a Plotly figure in the page's colours, with a description in words."""
+"""Plot of the report: a Plotly figure in the page's colours, with a description in words."""
 
 from __future__ import annotations
 
@@ -7,28 +7,26 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import plotly.graph_objects as go  # takes no time before the first figure
+import plotly.graph_objects as go  # loads nothing large before the first figure
 
 from search.experiment.arms import Arm
 
-COLOURS: dict[Arm, str] = {
-    "modulated": "var(--modulated)",
-    "baseline": "var(--baseline)",
-}  # the page defines them for light and dark
+# the page defines the colours for light and dark
+COLOURS: dict[Arm, str] = {"modulated": "var(--modulated)", "baseline": "var(--baseline)"}
 KINDS = tuple(f"var(--kind{number})" for number in range(6))
 INK = "var(--ink)"
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A figure with its texts.
+    """Figure with its texts.
 
     Args:
         name: id of its element in the page.
         title: heading above it.
         alt: description in a sentence, for screen readers.
         figure: Plotly's figure, with its height in pixels.
-        note: how to read it.
+        note: note on how to read it.
     """
 
     name: str
@@ -45,7 +43,7 @@ def make_figure(traces: Iterable[go.Scatter | go.Bar], *, height: int = 340, **l
 
 @dataclass(frozen=True)
 class Scale:
-    """The scale of a metric's axis: accuracies are percentages."""
+    """Scale of a metric's axis: accuracies are percentages."""
 
     metric: str
 
@@ -67,11 +65,11 @@ class Scale:
 
 
 def escape(text: str) -> str:
-    """Return a text that Plotly shows as written: otherwise it reads `<b>` and links as markup."""
+    """Return a text that Plotly shows as written, instead of reading `<b>` and links as markup."""
     return html.escape(text, quote=False)
 
 
 def columns(rows: Iterable[Sequence[Any]], count: int) -> Iterator[list[Any]]:
-    """Give the columns of a table, as many as stated even if it has no rows."""
+    """Yield the columns of a table: `count` of them, even if it has no rows."""
     table = list(rows)
     return ([row[place] for row in table] for place in range(count))

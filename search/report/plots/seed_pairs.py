@@ -11,24 +11,23 @@ from search.report.facts import ClassChange, Facts
 from search.report.plots.plot import COLOURS, INK, KINDS, Plot, Scale, columns, escape, make_figure
 from search.verdict.evidence import Pair
 from search.verdict.pairs import Role
-from search.verdict.text import TITLES
 
-MOST_CLASSES = 40  # in the plot: those with the largest changes; the table has all
+MOST_CLASSES = 40  # largest number of classes in the plot; the table has all
 SEEDS = "Each line is one seed: the same initial weights, order of the data and validation split."
 PAIRS = (
     "Validation accuracy, mean over the confirmation's pairs. The 95 % intervals hold for all classes at once; a class "
     "in which all pairs differ by the same amount has no interval."
 )
 SINGLE = "Validation accuracy of the best trial of each arm: one seed each."
-ROLES: dict[Role, tuple[str, str]] = {  # role -> its name, its colour
-    "baseline": (TITLES["baseline"], COLOURS["baseline"]),
-    "modulated": (TITLES["modulated"], COLOURS["modulated"]),
-    "ablation": ("ablation", KINDS[3]),
+ROLES: dict[Role, str] = {  # role -> colour, in the order of the plot
+    "baseline": COLOURS["baseline"],
+    "modulated": COLOURS["modulated"],
+    "ablation": KINDS[3],
 }
 
 
 def seeds(facts: Facts) -> Plot | None:
-    """Return a line for each seed, from its baseline training to the modulated one, and on to the ablation."""
+    """Return a line for each seed: its baseline training, the modulated one, and the ablation. None without a pair."""
     pairs = [pair for pair in facts.pairs if pair.is_whole]
     if not pairs:
         return None
@@ -45,7 +44,7 @@ def _ablation_note(facts: Facts) -> str:
     of = None if facts.evidence is None else facts.evidence.ablation_of
     if of is None:
         return ""
-    return f"Ablation: the best {TITLES[of]} configuration with its modulation {'off' if of == 'modulated' else 'on'}."
+    return f"Ablation: the best {of} configuration with its modulation {'off' if of == 'modulated' else 'on'}."
 
 
 def _shared_roles(pairs: Sequence[Pair]) -> list[Role]:
@@ -55,11 +54,13 @@ def _shared_roles(pairs: Sequence[Pair]) -> list[Role]:
 
 
 def _line(scale: Scale, pair: Pair, roles: Sequence[Role]) -> go.Scatter:
-    names, colours = columns([ROLES[role] for role in roles], 2)
+    colours = [ROLES[role] for role in roles]
     look = {"line": {"width": 1.5, "color": INK}, "marker": {"size": 9, "color": colours}, "opacity": 0.75}
     name, values = f"seed {pair.seed}", [scale(pair.values[role]) for role in roles]
     hover = f"{name}: {scale.hover}<extra></extra>"
-    return go.Scatter(mode="lines+markers", name=name, x=names, y=values, showlegend=False, hovertemplate=hover, **look)
+    return go.Scatter(
+        mode="lines+markers", name=name, x=list(roles), y=values, showlegend=False, hovertemplate=hover, **look
+    )
 
 
 def classes_to_show(changes: Sequence[ClassChange]) -> list[ClassChange]:

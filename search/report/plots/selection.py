@@ -7,12 +7,11 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from search.experiment.arms import Arm
+from search.experiment.arms import ARMS, Arm
 from search.experiment.dimensions import END, METHOD, START
 from search.report.facts import Facts
 from search.report.plots.plot import COLOURS
 from search.run.journal import TrialRecord
-from search.verdict.text import TITLES
 
 
 def trials_with_result(facts: Facts) -> list[TrialRecord]:
@@ -26,7 +25,7 @@ def results(trials: Iterable[TrialRecord]) -> list[float]:
 
 
 def group_by(trials: Iterable[TrialRecord], key: Callable[[TrialRecord], Any]) -> dict[Any, list[TrialRecord]]:
-    """Return trials grouped by what a function returns for each, in their order."""
+    """Return trials grouped by the result of a function, in their order."""
     groups: dict[Any, list[TrialRecord]] = {}
     for trial in trials:
         groups.setdefault(key(trial), []).append(trial)
@@ -35,7 +34,7 @@ def group_by(trials: Iterable[TrialRecord], key: Callable[[TrialRecord], Any]) -
 
 def best_trials(facts: Facts) -> dict[Arm, TrialRecord]:
     """Return the best trial of each arm that has a result, the modulated arm first."""
-    return {arm: facts.best[arm].trial for arm in TITLES if arm in facts.best}
+    return {arm: facts.best[arm].trial for arm in reversed(ARMS) if arm in facts.best}
 
 
 def window_of(facts: Facts, trial: TrialRecord) -> tuple[int, int] | None:

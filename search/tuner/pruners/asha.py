@@ -21,7 +21,7 @@ class Asha:
 
     Args:
         rungs: numbers of epochs after which runs are compared, see `rung_epochs`.
-        reduction_factor: one run in this many is promoted.
+        reduction_factor: number of runs of which one is promoted.
         mode: whether a higher (`max`) or a lower (`min`) value is better.
         grace_epochs: number of epochs after a window opens in which the run is not compared.
         brackets: number of brackets; each trial draws one and is compared only within it. Bracket b skips the first b

@@ -17,7 +17,7 @@ class Median:
     """Early-stopping rule: stop a run whose best value so far is worse than the median of its peers' at the same epoch.
 
     Args:
-        grace_epochs: number of epochs before a run is compared at all, and again after its window opens.
+        grace_epochs: number of epochs before the first comparison of a run, and again after its window opens.
         mode: whether a higher (`max`) or a lower (`min`) value is better.
     """
 

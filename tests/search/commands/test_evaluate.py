@@ -251,9 +251,8 @@ def test_a_training_of_a_confirmation_is_validated_on_the_split_that_it_drew(pla
     identify(RunFolder(place / "runs" / "modulated"), WithTest(samples=90).fingerprint)
     train(place, "modulated", "trial.seed=5", "dataset.split_seed=5", into=into)
     file = place / "runs" / "modulated" / into / "best.pt"
-    assert "90/0/0" not in said(
-        evaluate(file, "--split", "validation")
-    )  # the data of the run; this training drew other data
+    # 90/0/0 are the data of the run; this training drew other data
+    assert "90/0/0" not in said(evaluate(file, "--split", "validation"))
     assert (found(file.parent)["dataset"]["split_seed"], found(file.parent)["fingerprint"]) == (5, "90/0/5")
     assert_of_its_best_epoch(found(file.parent), file)
     said(evaluate(file, "--split", "validation", "--data", "modulated.yaml"))  # as it is asked for

@@ -80,11 +80,8 @@ def test_a_training_reads_the_test_split_once_and_leaves_a_model_that_predicts_i
     assert run.data.metrics["test/accuracy"] == pytest.approx(accuracy)
     assert (run.data.tags["test"], run.info.status) == ("read", "FINISHED")
     client = mlflow.MlflowClient(f"sqlite:///{here / 'runs' / 'mlflow.db'}")
-    assert [m.step for m in client.get_metric_history(run.info.run_id, "val/accuracy")] == [
-        0,
-        1,
-        2,
-    ]  # each exactly once
+    # each epoch exactly once
+    assert [m.step for m in client.get_metric_history(run.info.run_id, "val/accuracy")] == [0, 1, 2]
     best = checkpoint.load(here / "runs/alone/best.pt")["metrics"]
     tells(result.output, "test/accuracy", f"{100 * accuracy:.1f} %", "left", "right")
     tells(result.output, "val/accuracy", f"{100 * best['val/accuracy']:.1f} %", f"epoch {best['epoch']:.0f}")

@@ -95,9 +95,8 @@ def test_every_scientific_notation_of_a_float_is_read_as_python_reads_it(number,
 
 
 _scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False)
-_words = st.text(
-    st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), max_size=8
-)  # PyYAML normalises unusual line ends
+# PyYAML normalises unusual line ends
+_words = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), max_size=8)
 _texts = _words | st.from_regex(r"[-+]?[0-9_.]{0,3}[eE:]?[-+]?[0-9]{0,2}", fullmatch=True)
 _values = st.recursive(
     _scalars | _texts, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_texts, inner, max_size=3)
