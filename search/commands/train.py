@@ -65,7 +65,7 @@ def train(experiment: Experiment, runs: Path, console: Console, how: How) -> Non
     data, fingerprint = _data(experiment, console)
     folder = RunFolder(runs / experiment.name)
     job = _job(experiment, folder, how, data)
-    with claim_folder(folder, experiment, resume=how.resume):
+    with claim_folder(folder, experiment, resume=how.resume, kind="training"):
         identify(folder, fingerprint)
         asked = _check_same_job(folder, job)
         if experiment.search.storage is not None:

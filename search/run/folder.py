@@ -12,12 +12,12 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
 from datasets.store.lock import lock_file
-from ogmge.fit import LAST
+from ogmge.fit import BEST, LAST
 from search.experiment.formatting import flat
 from search.experiment.messages import differences, hint
 from search.experiment.mistakes import UserError
@@ -35,6 +35,8 @@ MAY_CHANGE = (  # keys that may change on resume
     "search.share_prefixes",
     "search.prefixes.max_gb",
 )
+Kind = Literal["search", "training"]
+SUFFIX: dict[Kind, str] = {"search": "2", "training": "plain"}  # of the name to suggest if a name is taken
 UNKNOWN = "unknown"  # fingerprint of data that have none
 LOCK_WAIT_S = 0.4  # `at_work` holds the lock of a folder for a moment
 FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk is full, or the user's quota is used up
@@ -87,6 +89,18 @@ class RunFolder:
         """Whether a trial was started, or an epoch trained."""
         files = (self.journal, self.path / LAST, self.training)
         return any(file.stat().st_size for file in files if file.exists())
+
+    @property
+    def kind(self) -> Kind | None:
+        """What the folder holds; None if neither a trial was started nor an epoch trained."""
+        if self.journal.exists():
+            return "search"
+        return "training" if any(file.exists() for file in self._trained) else None
+
+    @property
+    def _trained(self) -> tuple[Path, ...]:
+        """Files that only a training writes."""
+        return self.training, self.path / LAST, self.path / BEST
 
     @property
     def confirmation(self) -> RunFolder:
@@ -147,6 +161,14 @@ def _read_flat(path: Path) -> dict[str, Any]:
             f"{path} is corrupt; cannot verify that this is the same experiment: if you know that it is, delete the "
             "file and repeat this command"
         ) from error
+
+
+def _check_kind(folder: RunFolder, name: str, kind: Kind) -> None:
+    """Check that a folder does not hold a run of the other kind, which this one would overwrite."""
+    if folder.kind not in (None, kind):
+        raise FolderError(
+            f"{folder.path} holds a {folder.kind}, not a {kind}: choose another name (name={name}-{SUFFIX[kind]})"
+        )
 
 
 def _check_new(folder: RunFolder, name: str) -> None:
@@ -277,16 +299,17 @@ def at_work(folder: RunFolder) -> bool:
 
 
 @contextmanager
-def claim_folder(folder: RunFolder, experiment: Experiment, *, resume: bool) -> Iterator[None]:
+def claim_folder(folder: RunFolder, experiment: Experiment, *, resume: bool, kind: Kind = "search") -> Iterator[None]:
     """Lock a run's folder for this process, and write the resolved experiment to it.
 
     If an error comes before any progress in a new folder, the folder is removed, so that the corrected command can be
     repeated.
 
     Raises:
-        FolderError: if the folder belongs to another run, there is nothing to resume, or the resumed experiment was
-            another.
+        FolderError: if the folder belongs to another run or to one of another kind, there is nothing to resume, or the
+            resumed experiment was another.
     """
+    _check_kind(folder, experiment.name, kind)
     if resume:
         _check_resumed(folder, experiment)
     else:

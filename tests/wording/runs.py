@@ -46,8 +46,11 @@ def locked(held: ExitStack, lay: Callable[[], object], name: str) -> None:
 
 
 ON_50 = partial(on_other_data, searched, "demo")
+OF_ONE = partial(trained, "demo")
 SEARCHES: list[tuple[str, str, str, Callable[[], object]]] = [
     ("A search that exists already", "run_search.py mine.yaml", "`runs/demo` is a search.", searched),
+    ("A search with the name of a training", "run_search.py mine.yaml", "`runs/demo` is a training.", OF_ONE),
+    ("A training that should be resumed as a search", GO_ON, "`runs/demo` is a training.", OF_ONE),
     ("Nothing to resume", GO_ON, "", nothing),
     ("A resumed search with different settings", f"{GO_ON} trial.epochs=5 space.fusion=[sum]", "", searched),
     ("A resumed search whose data have changed", GO_ON, "The data had 50 samples when the search began.", ON_50),
@@ -236,6 +239,14 @@ TRAININGS: list[tuple[str, str, str, str, Callable[[], object]]] = [
         ALONE,
         "It was started with `--all-data`.",
         partial(begun, all_data=True),
+    ),
+    ("A training with the name of a search", "name=demo", ALONE, "`runs/demo` is a search.", searched),
+    (
+        "A search that should be resumed as a training",
+        "name=demo --resume",
+        ALONE,
+        "`runs/demo` is a search.",
+        searched,
     ),
     ("`--all-data` without a confirmation", "--all-data", WHOLE, "", nothing),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from ogmge import fit as trainable
 from search.experiment.load import load
 from search.models.registry import find_model_file
 from tests.support.own_data import Drawn
-from tests.support.searches import command, said
+from tests.support.searches import command, said, search
 from tests.support.tells import tells
 
 TRIAL = """
@@ -170,6 +171,29 @@ def test_a_resumed_training_is_trained_as_it_was_begun(here):
     result = train("best.yaml", "--resume", "--all-data")
     assert result.exit_code == 2
     tells(result.output, "neither --all-data nor --epochs", "got --all-data --epochs")
+
+
+@pytest.mark.parametrize("more", [[], ["--resume"]])
+def test_a_training_leaves_the_folder_of_a_search_alone(here, more):
+    journal = here / "runs/alone/tune/journal.jsonl"
+    journal.parent.mkdir(parents=True)
+    journal.write_text("{}\n")
+    shutil.copy("trial.yaml", here / "runs/alone/experiment.yaml")
+    before = sorted((here / "runs").rglob("*"))
+    result = train("trial.yaml", "trial.epochs=2", *more)
+    assert result.exit_code == 2
+    tells(result.output, "runs/alone", "holds a search, not a training", "name=alone-plain")
+    assert sorted((here / "runs").rglob("*")) == before
+
+
+def test_a_search_leaves_the_folder_of_a_training_alone(here):
+    assert train("trial.yaml", "--no-test", "trial.epochs=1").exit_code == 0
+    before = (here / "runs/alone/experiment.yaml").read_text()
+    for more in ([], ["--resume"]):
+        result = search("trial.yaml", "space={fusion: [concat, sum]}", *more)
+        assert result.exit_code == 2
+        tells(result.output, "runs/alone", "holds a training, not a search", "name=alone-2")
+    assert (here / "runs/alone/experiment.yaml").read_text() == before
 
 
 def test_a_resumed_training_is_on_the_data_that_it_was_begun_with(here):

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from search.experiment.load import load
+from search.experiment.schema import as_values, to_yaml
 from search.run.folder import FolderError, RunFolder, claim_folder, find, write
 from search.run.journal import Journal
 from tests.search.tuner.test_tuner import experiment
@@ -53,6 +54,28 @@ def test_a_folder_with_something_in_it_is_not_begun_anew(folder, name):
         pass
     tells(error.value, folder.path, "--resume", "name=simulated-2")
     assert content(folder) == {name: "mine"}
+
+
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize(
+    ("file", "holds", "wanted", "name"),
+    [
+        ("tune/journal.jsonl", "search", "training", "simulated-plain"),
+        ("train.json", "training", "search", "simulated-2"),
+        ("last.pt", "training", "search", "simulated-2"),
+        ("best.pt", "training", "search", "simulated-2"),
+    ],
+)
+def test_a_run_of_another_kind_is_neither_overwritten_nor_resumed(folder, file, holds, wanted, name, resume):
+    (folder.path / file).parent.mkdir(parents=True)
+    (folder.path / file).write_text("something")
+    write(folder.experiment, to_yaml(as_values(experiment())))
+    before = content(folder)
+    with pytest.raises(FolderError) as error, claim_folder(folder, experiment(), resume=resume, kind=wanted):
+        pass
+    tells(error.value, folder.path, f"holds a {holds}, not a {wanted}", f"(name={name})")
+    assert "--resume" not in str(error.value)
+    assert content(folder) == before
 
 
 def test_an_empty_folder_or_one_with_a_lock_that_nobody_holds_is_free(folder):
@@ -145,12 +168,12 @@ def test_a_new_folder_in_which_nothing_happened_goes_away_with_the_error(folder,
     begin(folder)
 
 
-@pytest.mark.parametrize("file", ["tune/journal.jsonl", "last.pt"])
-def test_a_new_folder_in_which_something_happened_stays(folder, file):
+@pytest.mark.parametrize(("file", "kind"), [("tune/journal.jsonl", "search"), ("last.pt", "training")])
+def test_a_new_folder_in_which_something_happened_stays(folder, file, kind):
     with pytest.raises(KeyboardInterrupt):
         fail(folder, KeyboardInterrupt, {file: "something"})
     assert (folder.path / file).read_text() == "something"
-    with claim_folder(folder, experiment(), resume=True):
+    with claim_folder(folder, experiment(), resume=True, kind=kind):
         pass
 
 
