@@ -269,14 +269,15 @@ def train(
 ) -> None:
     """Train the `trial` of FILE, such as a search's best.yaml, in the folder runs/NAME.
 
-    At the end the model is evaluated on the test split, once, and registered in MLflow as `models:/NAME@champion`.
-    With --all-data no validation samples are left to choose the best epoch. Training then stops at the median best
-    epoch of the confirmation, which best.yaml records.
+    Keys that only a search uses, such as `space`, are ignored. At the end the model is evaluated on the test split,
+    once, and registered in MLflow as `models:/NAME@champion`. With --all-data no validation samples are left to choose
+    the best epoch. Training then stops at the median best epoch of the confirmation, which best.yaml records.
 
     \b
         python -m search train runs/demo/best.yaml
         python -m search train runs/demo/best.yaml name=all --all-data --workers 4
-        python -m search train experiments/demo.yaml trial.modulation.method=none
+        python -m search train experiments/demo.yaml name=plain \\
+            trial.modulation.method=none
     """
     with _exit_codes("--resume"):
         from ogmge.fit import NonFiniteMetric
@@ -287,7 +288,7 @@ def train(
 
         how = final.How(resume, workers, all_data, epochs, not no_test)
         try:
-            final.train(load(file, assignments), RUNS, _console(), how)
+            final.train(load(file, assignments, only_trial=True), RUNS, _console(), how)
         except (NonFiniteLoss, NonFiniteMetric, TrainingFailed) as error:
             _fail(str(error))
 

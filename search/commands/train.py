@@ -96,7 +96,7 @@ def _data(experiment: Experiment, console: Console) -> tuple[fit.Data, str]:
             "which may not be the best one for the new data: restore the data, or remove `origin` from the file to use "
             "the new data",
         )
-    for note in check_models(experiment.model_copy(update={"space": {}}), data):
+    for note in check_models(experiment, data):
         print_note(console, note)
     return data, fingerprint
 

@@ -10,12 +10,16 @@ from pathlib import Path
 from search.experiment.checks import disagreements
 from search.experiment.dataset_options import dataset_faults
 from search.experiment.messages import Fault, validate
-from search.experiment.schema import Experiment, ExperimentError
+from search.experiment.schema import Experiment, ExperimentError, for_training
 from search.experiment.yaml_source import Document, DocumentError, format_path, override, read
 
 
-def check(document: Document) -> Experiment:
+def check(document: Document, *, only_trial: bool = False) -> Experiment:
     """Return the experiment that a document describes.
+
+    Args:
+        document: experiment file.
+        only_trial: whether to train `trial` only; what only a search uses is then left out, and may contradict it.
 
     Raises:
         ExperimentError: if the document is invalid. Each error has a sentence with its key, what was expected, what
@@ -26,6 +30,7 @@ def check(document: Document) -> Experiment:
     faults += more
     if value is not None:
         value = value.model_copy(update={"dataset": dataset})
+        value = for_training(value) if only_trial else value
         faults += [(path, text) for path, text in disagreements(value) if path not in dict(faults)]
     if faults:
         raise _error(document, faults)
@@ -39,8 +44,10 @@ def _error(document: Document, faults: list[Fault]) -> ExperimentError:
     return ExperimentError(document.source, sentences)
 
 
-def load(path: Path, assignments: Sequence[str] = ()) -> Experiment:
+def load(path: Path, assignments: Sequence[str] = (), *, only_trial: bool = False) -> Experiment:
     """Load the experiment in a file, with `key=value` pairs as overrides.
+
+    With `only_trial`, what only a search uses is left out; see `check`.
 
     Modules that the file names are imported from what is installed, then from the file's folder and the working folder.
 
@@ -54,7 +61,7 @@ def load(path: Path, assignments: Sequence[str] = ()) -> Experiment:
         override(document, assignments)
     except DocumentError as error:
         raise ExperimentError(str(path), str(error).splitlines()) from error
-    return check(document)
+    return check(document, only_trial=only_trial)
 
 
 def read_unchecked(path: Path) -> Document:

@@ -288,6 +288,15 @@ class Experiment(_Section):
     """Written by `python -m search export`; do not edit."""
 
 
+USED_BY_TRAINING = ("metric", "mode", "resources", "address", "storage")  # keys of `search` that `train` uses too
+
+
+def for_training(experiment: Experiment) -> Experiment:
+    """Return an experiment that trains the same `trial`, without what only a search uses."""
+    search = Search().model_copy(update={key: getattr(experiment.search, key) for key in USED_BY_TRAINING})
+    return experiment.model_copy(update={"space": {}, "search": search, "confirm": None})
+
+
 def as_values(experiment: Experiment) -> dict[str, Any]:
     """Return the experiment as plain values, with all defaults."""
     values: dict[str, Any] = experiment.model_dump(mode="json", exclude_none=False)

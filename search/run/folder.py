@@ -21,7 +21,7 @@ from ogmge.fit import BEST, LAST
 from search.experiment.formatting import flat
 from search.experiment.messages import differences, hint
 from search.experiment.mistakes import UserError
-from search.experiment.schema import Experiment, Search, as_values, to_yaml
+from search.experiment.schema import USED_BY_TRAINING, Experiment, Search, as_values, to_yaml
 from search.run.version import VERSION, read_values
 
 MAY_CHANGE = (  # keys that may change on resume
@@ -127,13 +127,16 @@ def write(path: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def differences_from(experiment: Experiment, path: Path, also: Collection[str] = ()) -> list[str]:
+def differences_from(
+    experiment: Experiment, path: Path, also: Collection[str] = (), kind: Kind = "search"
+) -> list[str]:
     """Return a phrase for each setting that differs from an experiment file, except those that may change on resume.
 
     Args:
         experiment: experiment as it is now.
         path: file with the experiment as it was.
         also: keys that may not change here, although they may on resume.
+        kind: kind of the run; a training may change what only a search uses.
 
     Raises:
         FolderError: if the file is corrupt.
@@ -141,7 +144,16 @@ def differences_from(experiment: Experiment, path: Path, also: Collection[str] =
     now = flat(as_values(experiment))
     before = {**_defaults_since(now), **_read_flat(path)}
     may = set(MAY_CHANGE).difference(also)
-    return differences(*({key: value for key, value in values.items() if key not in may} for values in (before, now)))
+
+    def must_stay(key: str) -> bool:
+        return key not in may and (kind == "search" or _is_used_by_training(key))
+
+    return differences(*({key: values[key] for key in values if must_stay(key)} for values in (before, now)))
+
+
+def _is_used_by_training(key: str) -> bool:
+    section, _, rest = key.partition(".")
+    return section not in ("space", "confirm", "search") or rest.partition(".")[0] in USED_BY_TRAINING
 
 
 def _defaults_since(now: Mapping[str, Any]) -> dict[str, Any]:
@@ -178,11 +190,11 @@ def _check_new(folder: RunFolder, name: str) -> None:
         )
 
 
-def _check_resumed(folder: RunFolder, experiment: Experiment) -> None:
+def _check_resumed(folder: RunFolder, experiment: Experiment, kind: Kind) -> None:
     require_readable(folder)
     if not (folder.experiment.exists() or folder.has_progress):
         raise FolderError(f"there is nothing to resume in {folder.path}: start without --resume")
-    if folder.experiment.exists() and (different := differences_from(experiment, folder.experiment)):
+    if folder.experiment.exists() and (different := differences_from(experiment, folder.experiment, kind=kind)):
         raise FolderError(
             f"a resumed run must keep the settings in {folder.experiment}, but {'; '.join(different)}: "
             "restore them, or choose another name"
@@ -311,7 +323,7 @@ def claim_folder(folder: RunFolder, experiment: Experiment, *, resume: bool, kin
     """
     _check_kind(folder, experiment.name, kind)
     if resume:
-        _check_resumed(folder, experiment)
+        _check_resumed(folder, experiment, kind)
     else:
         _check_new(folder, experiment.name)
     folder.path.mkdir(parents=True, exist_ok=True)

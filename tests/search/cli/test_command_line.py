@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from search.cli.main import main, search_command
+from search.experiment.load import load
 from tests.support import ROOT
 from tests.support.tells import tells
 
@@ -112,6 +113,28 @@ def test_each_command_is_told_in_a_line_of_its_own():
         assert f"  {name:<10}{command.short_help}" in lines
         assert command.short_help.endswith(".")
         assert not command.short_help.endswith("..")
+
+
+def examples() -> list[str]:
+    """Return the command lines in all help texts, the continued ones joined."""
+    texts = [asked(*words, "--help").output.replace("\\\n", "") for words in HELP]
+    lines = [" ".join(line.split()) for text in texts for line in text.splitlines()]
+    return [line for line in lines if line.startswith(("run_search.py ", "python -m search "))]
+
+
+@pytest.mark.parametrize("line", examples())
+def test_each_example_is_valid(monkeypatch, line):
+    monkeypatch.chdir(ROOT)
+    name, *words = shlex.split(line.removeprefix("python -m search "))
+    command = search_command if name == "run_search.py" else main.commands[name]
+    given = command.make_context(name, words).params
+    file = given.get("file")
+    if file is not None and file.is_file():
+        load(file, given["assignments"], only_trial=name == "train")
+
+
+def test_the_help_has_examples():
+    assert len(examples()) >= 12
 
 
 @pytest.mark.parametrize("words", HELP[1:], ids=" ".join)

@@ -16,6 +16,7 @@ from click.testing import Result
 from ogmge import checkpoint, inference
 from ogmge import fit as trainable
 from search.experiment.load import load
+from search.experiment.schema import as_values, to_yaml
 from search.models.registry import find_model_file
 from tests.support.own_data import Drawn
 from tests.support.searches import command, said, search
@@ -171,6 +172,35 @@ def test_a_resumed_training_is_trained_as_it_was_begun(here):
     result = train("best.yaml", "--resume", "--all-data")
     assert result.exit_code == 2
     tells(result.output, "neither --all-data nor --epochs", "got --all-data --epochs")
+
+
+SPACE = """
+space: {modulation.method: [ogm, ogm_ge], fusion: [concat, sum]}
+search: {trials: 2, sampler: grid, first: [{fusion: sum}, {fusion: film}], budget: {epochs: 3}}
+confirm: {seeds: 6}
+"""
+
+
+def test_the_trial_of_a_search_is_trained_without_what_only_a_search_needs(here):
+    (here / "both.yaml").write_text(TRIAL.format(kind="Drawn", options="") + SPACE)
+    options = ["both.yaml", "trial.modulation.method=none", "--no-test"]
+    result = train(*options, "search.metric=val/loss", "search.mode=min")
+    assert result.exit_code == 0, result.output
+    kept = load(here / "runs/alone/experiment.yaml")
+    assert (kept.space, kept.confirm, kept.trial.modulation.method) == ({}, None, "none")
+    assert kept.search.objective.metric == "val/loss"
+    changed = train(*options, "--resume")
+    assert changed.exit_code == 2
+    tells(changed.output, "`search.metric` was 'val/loss' and is now 'val/accuracy'", "`search.mode`")
+    assert "`space" not in changed.output
+    # an older version kept the whole file
+    whole = as_values(
+        load(here / "both.yaml", ["search.metric=val/loss", "search.mode=min", "search.trials=8", "search.budget={}"])
+    )
+    whole["trial"] = as_values(kept)["trial"]
+    (here / "runs/alone/experiment.yaml").write_text(to_yaml(whole))
+    again = train(*options, "search.metric=val/loss", "search.mode=min", "--resume")
+    assert again.exit_code == 0, again.output
 
 
 @pytest.mark.parametrize("more", [[], ["--resume"]])
