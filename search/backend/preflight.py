@@ -105,7 +105,7 @@ def check_search(experiment: Experiment) -> tuple[fit.Data, list[str]]:
             experiment.name,
             [
                 "there is no `space`, so there is nothing to search; to train `trial` once:\n"
-                "uv run python -m search train FILE"
+                "  uv run python -m search train FILE"
             ],
         )
     data = open_data(experiment.dataset)

@@ -34,6 +34,12 @@ def command_line(*more: str, without: str | None = None) -> str:
     return shlex.join(["uv", "run", *context.command_path.split(), *words, *(m for m in more if m not in words)])
 
 
+def typed_file() -> list[str]:
+    """Return the FILE of the current command line and its assignments, as typed; empty without a FILE."""
+    given = click.get_current_context().params
+    return [str(given["file"]), *given.get("assignments", ())] if "file" in given else []
+
+
 class Command(click.Command):
     """Command that stores its command line and lists its options when one is unknown."""
 

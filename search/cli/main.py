@@ -6,6 +6,7 @@ Exit codes: 0 success, 1 the search or training failed, 2 invalid input, 130 int
 from __future__ import annotations
 
 import logging
+import re
 import shlex
 import signal
 import sys
@@ -13,6 +14,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from operator import methodcaller
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Literal, NoReturn, get_args
@@ -21,7 +23,8 @@ import click
 
 import search.backend.environment  # noqa: F401, sets what Ray reads on import; must precede the user's modules
 from search.cli.completion import assignments, runs
-from search.cli.errors import Command, Group, command_line
+from search.cli.errors import Command, Group, command_line, typed_file
+from search.experiment.mistakes import name_file
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -88,7 +91,7 @@ def _exit_codes(*more: str, keeps: str = SAVED) -> Iterator[str]:
         _say(f"\ninterrupted; {keeps}\n  {go_on}")
         sys.exit(INTERRUPTED)
     except _mistakes() as error:  # evaluated late: two of these modules import torch
-        _tell(getattr(error, "sentences", [str(error)]))
+        _tell([name_file(text, typed_file()) for text in getattr(error, "sentences", [str(error)])])
         sys.exit(MISTAKE)
     except OSError as error:
         _fail_without_room(error, go_on)
@@ -229,7 +232,13 @@ _OUTPUT = click.Path(dir_okay=False, path_type=Path)
 
 @main.command(short_help="Write the best configuration of a search to a file.")
 @_run
-@click.option("-o", "--output", type=_OUTPUT, default=Path("best.yaml"), show_default=True, help="File to write.")
+@click.option(
+    "-o",
+    "--output",
+    type=_OUTPUT,
+    default=Path("best.yaml"),
+    help="File to write.  [default: best.yaml in the current folder]",
+)
 @click.option("--trial", type=click.IntRange(min=0), help="Number of the trial to export instead of the best.")
 def export(run: str, output: Path, trial: int | None) -> None:
     """Write the best configuration of RUN as an experiment file that is ready to train.
@@ -286,7 +295,8 @@ def train(
         from search.commands import train as final
         from search.experiment.load import load
 
-        how = final.How(resume, workers, all_data, epochs, not no_test)
+        changed = [key for key, _, _ in map(methodcaller("partition", "="), assignments) if re.match(r"trial\b", key)]
+        how = final.How(resume, workers, all_data, epochs, not no_test, set(changed) <= {"trial.seed"})
         try:
             final.train(load(file, assignments, only_trial=True), RUNS, _console(), how)
         except (NonFiniteLoss, NonFiniteMetric, TrainingFailed) as error:
@@ -463,7 +473,7 @@ def check(file: Path, assignments: tuple[str, ...]) -> None:
         from search.commands import check as checking
         from search.experiment.load import load
 
-        if not checking.check(load(file, assignments), RUNS / "sheets", _console()):
+        if not checking.check(load(file, assignments), RUNS / "sheets", _console(), typed_file()):
             sys.exit(FAILED)
 
 
@@ -486,7 +496,11 @@ def report(run: str, output: Path | None) -> None:
 @main.command(short_help="Open a search in the MLflow UI.")
 @_run
 @click.option(
-    "--port", default=5000, show_default=True, help="Port of the MLflow server; if it is in use, another one is chosen."
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=5000,
+    show_default=True,
+    help="Port of the MLflow server; if it is in use, another one is chosen.",
 )
 def ui(run: str, port: int) -> None:
     """Open RUN in the MLflow UI. The server accepts connections from this machine only.

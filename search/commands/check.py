@@ -19,7 +19,9 @@ from datasets.loader.contact_sheet import choose_samples, write_sheet
 from datasets.loader.loader import StoreData
 from datasets.store.cache import local_store
 from datasets.store.store import StoreError, reasons
+from ogmge.fit import Data
 from search.console.notes import print_line
+from search.experiment.mistakes import name_file
 from search.experiment.schema import Experiment
 from search.run.open_data import open_data
 
@@ -93,8 +95,14 @@ def store_lines(options: Any) -> tuple[list[str], bool]:
     return lines + wrong, not wrong
 
 
-def check(experiment: Experiment, sheets: Path, console: Console) -> bool:
+def check(experiment: Experiment, sheets: Path, console: Console, words: Sequence[str] = ()) -> bool:
     """Print what exists of an experiment's data set, and draw a sheet of model inputs in the folder `sheets`.
+
+    Args:
+        experiment: experiment with the data set.
+        sheets: folder of the sheets.
+        console: console to print on.
+        words: file and assignments, as typed, for the next command.
 
     Returns:
         Whether the data set can be trained on.
@@ -103,22 +111,37 @@ def check(experiment: Experiment, sheets: Path, console: Console) -> bool:
         DatasetError: if the publisher's files or lists are invalid.
     """
     options = registry.options(experiment.dataset)
-    if hasattr(options, "index") and not _is_prepared(options, console):
+    if hasattr(options, "index") and not _is_prepared(options, console, words):
         return False
     data = open_data(experiment.dataset)
     path = sheets / f"{experiment.name}.png"
     x, y = next(iter(data.validation(batch_size=100)))
     write_sheet(*choose_samples(x, y), data.classes, path)
-    if isinstance(data, StoreData):
-        parts = data.splits
-        used = f"a search trains on {count(len(parts.train), 'clip')} and validates on {len(parts.validation):,}"
-        print_line(console, f"{used}; it does not read the test split ({len(parts.test):,})")
+    print_line(console, _splits_line(data) if isinstance(data, StoreData) else _memory_line(data))
     shapes = ", ".join(f"{modality} {list(shape)}" for modality, shape in data.shapes.items())
-    print_line(console, f"model input: {shapes}; {len(data.classes)} classes\npicture sheet: {path}")
+    print_line(console, f"model input: {shapes}; {count(len(data.classes), 'class')}\nsample images: {path}")
+    command = "run_search.py FILE" if experiment.space else "python -m search train FILE"
+    print_line(console, f"\nnext:  uv run {name_file(command, words)}")
     return True
 
 
-def _is_prepared(options: Any, console: Console) -> bool:
+def _splits_line(data: StoreData) -> str:
+    parts = data.splits
+    used = f"a search trains on {count(len(parts.train), 'clip')} and validates on {len(parts.validation):,}"
+    return f"{used}; it does not read the test split ({len(parts.test):,})"
+
+
+def _memory_line(data: Data) -> str:
+    """Return the lines about data that are not prepared from files: they are complete."""
+    sizes, samples = getattr(data, "sizes", None), ""
+    if sizes is not None:
+        unread = "; the test split is not read" if hasattr(data, "test") else ""
+        used = f"{count(sizes['train'], 'sample')} for training, {sizes['validation']:,} for validation"
+        samples = f"{used}{unread}\n"
+    return f"{samples}nothing is missing, and this data set needs no preparation"
+
+
+def _is_prepared(options: Any, console: Console, words: Sequence[str]) -> bool:
     """Print what the publisher's files and the store contain; return whether the store is complete."""
     index = options.index()
     print_line(console, "\n".join(index_lines(index)))
@@ -126,7 +149,7 @@ def _is_prepared(options: Any, console: Console) -> bool:
     try:
         lines, is_whole = store_lines(options)
     except StoreError as error:
-        console.print(Text(str(error), style="yellow"), soft_wrap=True)
+        console.print(Text(name_file(str(error), words), style="yellow"), soft_wrap=True)
         return False
     print_line(console, "\n".join(lines))
     return is_whole

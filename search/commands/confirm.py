@@ -29,7 +29,7 @@ from search.models.test_scores import test_scores
 from search.report.export import write_best
 from search.run import best as answer
 from search.run.checkpoints import storage_of
-from search.run.folder import FolderError, Identity, RunFolder, differences_from, identify, lock_folder
+from search.run.folder import FolderError, Identity, RunFolder, differences_from, identify, lock_folder, require_search
 from search.run.journal import Journal, SearchRecord
 from search.run.open_data import fingerprint_of, open_data
 from search.run.test_log import check_test, read_test, readings
@@ -39,7 +39,7 @@ from search.tuner.search_policy import SearchPolicy
 from search.tuner.tuner import Tuner
 from search.verdict.confirm_policy import SEED, ConfirmPolicy, tags_of, title
 from search.verdict.evidence import Evidence, EvidenceError, TestScores, measures, read_evidence, write_evidence
-from search.verdict.next_step import Confirmed, after_verdict
+from search.verdict.next_step import Confirmed, after_verdict, resume_command
 from search.verdict.plan import UNTIL_CLEAR, Plan, read_plan, write_plan
 from search.verdict.results import Weights, evidence_of, trials_of, verdict_of
 from search.verdict.seeds import fresh_seeds
@@ -167,16 +167,17 @@ def finished_record(experiment: Experiment, folder: RunFolder, needed: str) -> S
         needed: clause that says why the search must be finished.
 
     Raises:
+        FolderError: if there is no search in the folder.
         ConfirmationError: if the search is not finished.
     """
-    if not folder.journal.exists():
-        raise ConfirmationError(f"there is no search in {folder.path}: `run_search.py FILE` runs one")
+    require_search(folder)
     with closing(Journal(folder.journal)) as journal:
         tuner = Tuner(experiment, journal, SearchPolicy(experiment))
     if not tuner.complete:
+        resume = resume_command(folder) or "uv run run_search.py FILE --resume"
         raise ConfirmationError(
             f"the search in {folder.path} is not finished ({tuner.record.over_count} of {tuner.policy.total} trials "
-            f"have ended), and {needed}: resume the search first (`run_search.py FILE --resume`)"
+            f"have ended), and {needed}: resume the search first:\n  {resume}"
         )
     return tuner.record
 

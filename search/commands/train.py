@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -24,7 +25,7 @@ from search.backend.preflight import check_models
 from search.backend.resources import cores_each
 from search.commands.run_trials import engine, everywhere
 from search.console.notes import print_line, print_note
-from search.experiment.formatting import format_value, modalities, percent
+from search.experiment.formatting import duration, format_value, modalities, percent
 from search.experiment.schema import Experiment, ExperimentError, Provenance
 from search.models.lookup import default_device
 from search.models.registry import register
@@ -34,6 +35,8 @@ from search.run.open_data import fingerprint_of, open_data
 from search.run.test_log import read_test, readings
 from search.tracking.client import TrainingData, store_uri
 from search.tracking.training_run import TrainingTracker
+
+FEWEST_SEEDS = 3  # of a prediction that is worth a comparison
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class How:
         all_data: whether to train on the validation samples too; then none are left to choose an epoch by.
         epochs: number of epochs after which to stop; None means the default.
         test: whether to read the test split at the end.
+        same_recipe: whether `trial` is as in the file, apart from its seed.
     """
 
     resume: bool = False
@@ -53,6 +57,12 @@ class How:
     all_data: bool = False
     epochs: int | None = None
     test: bool = True
+    same_recipe: bool = True
+
+    @property
+    def is_comparable(self) -> bool:
+        """Whether the training is another one of the file's configuration, whose accuracy the file predicts."""
+        return self.same_recipe and self.epochs is None
 
 
 def train(experiment: Experiment, runs: Path, console: Console, how: How) -> None:
@@ -76,10 +86,11 @@ def train(experiment: Experiment, runs: Path, console: Console, how: How) -> Non
             _fetch(job, folder)
             tested = _test(experiment, data, folder, console, how)
             tracker.add(tested or {}, {"test": "read" if readings(folder) else "not read"})
-            summary = "\n".join(_summary(experiment, job, history.epochs, tested))
+            summary = "\n".join(_summary(experiment, job, how, history.epochs, tested))
             model = _register(experiment, folder, tracker, _about(experiment, summary))
     print_line(console, f"\n{summary}")
     print_line(console, _files(experiment, folder, model))
+    print_line(console, _next(experiment.name, job, is_tested=tested is not None))
     if tracker.trouble is not None:
         print_note(console, f"part of this run is missing from MLflow ({tracker.trouble})")
 
@@ -172,7 +183,7 @@ class History:
     Args:
         metric: metric of the objective.
         job: training that the epochs belong to.
-        console: console on which each epoch is printed as a line.
+        console: console on which each epoch is printed as a row of a table.
         keep: function to call with all epochs after each new one.
     """
 
@@ -184,8 +195,11 @@ class History:
     def add(self, metrics: dict[str, float]) -> None:
         """Add the metrics of an epoch, unless it is known already."""
         if metrics["epoch"] == len(self.epochs):
+            columns = _columns(metrics, self._planned, self._metric)
+            if not self.epochs:
+                print_line(self._console, "  ".join(head.rjust(len(cell)) for head, cell in columns.items()))
             self.epochs.append(metrics)
-            print_line(self._console, _line(metrics, self._planned, self._metric))
+            print_line(self._console, "  ".join(cell.rjust(len(head)) for head, cell in columns.items()))
             self._keep(self.epochs)
 
 
@@ -263,24 +277,36 @@ def _register(experiment: Experiment, folder: RunFolder, tracker: TrainingTracke
 # ---- what is printed ----
 
 
-def _line(metrics: dict[str, float], epochs: int, metric: str) -> str:
+def _columns(metrics: dict[str, float], epochs: int, metric: str) -> dict[str, str]:
+    """Return the cells of an epoch's row, by their column's heading.
+
+    A cell has the same width in each epoch. With three modalities the row fits on 80 columns.
+    """
     names = modalities(metrics, "train")
-    prefix = "val" if metric in metrics else "train"
-    parts = [f"epoch {int(metrics['epoch']) + 1:>{len(str(epochs))}}/{epochs}  train/loss {metrics['train/loss']:.4f}"]
-    parts += [f"{metric} {format_value(metric, metrics[metric])}"] if metric in metrics else []
-    parts += [f"{prefix} {name} {percent(metrics[f'{prefix}/accuracy/{name}'])}" for name in names]
-    parts += ["k " + "/".join(f"{metrics[f'coefficient/{name}']:.2f}" for name in names)]
-    return "  ".join([*parts, f"{metrics['seconds']:.1f} s"])
+    split = "val" if metric in metrics else "train"
+    digits = len(str(epochs))
+    accuracies = {split: f"{split}/accuracy", **{name: f"{split}/accuracy/{name}" for name in names}}
+    is_shown = metric not in metrics or metric in accuracies.values()
+    own = {} if is_shown else {metric: format_value(metric, metrics[metric])}
+    seconds = metrics["seconds"]
+    return {
+        "epoch": f"{int(metrics['epoch']) + 1:>{digits}}/{epochs}",
+        "loss": f"{metrics['train/loss']:6.3f}",
+        **own,
+        **{name: percent(metrics[key]).rjust(7) for name, key in accuracies.items()},
+        "k": "/".join(f"{metrics[f'coefficient/{name}']:.2f}" for name in names),
+        "time": (f"{seconds:.1f} s" if seconds < 100 else duration(seconds)).rjust(6),
+    }
 
 
 def _summary(
-    experiment: Experiment, job: Job, history: list[dict[str, float]], tested: dict[str, float] | None
+    experiment: Experiment, job: Job, how: How, history: list[dict[str, float]], tested: dict[str, float] | None
 ) -> Iterator[str]:
     """Yield the lines of the summary of a training."""
     if job.objective is None:
         yield f"trained for {count(len(history), 'epoch')} on all data except the test split"
     else:
-        yield _best(experiment.origin, job.objective.metric, history)
+        yield _best(experiment.origin if how.is_comparable else None, job.objective.metric, history)
     if tested is not None:
         alone = ", ".join(f"{name} {percent(tested[f'test/accuracy/{name}'])}" for name in modalities(tested, "test"))
         yield f"test/accuracy {percent(tested['test/accuracy'])}" + (f" (alone: {alone})" if alone else "")
@@ -293,10 +319,13 @@ def _best(origin: Provenance | None, metric: str, history: list[dict[str, float]
 
 
 def _expectation(origin: Provenance | None, metric: str, value: float) -> str:
-    """Return a phrase that compares a value with the search's prediction for another seed; empty without one."""
-    if origin is None or origin.prediction is None or origin.metric != metric:
+    """Return a phrase that compares a value with the search's prediction for another seed; empty without one.
+
+    It is also empty with so few seeds that the prediction says nothing.
+    """
+    if origin is None or origin.prediction is None or origin.metric != metric or origin.seeds < FEWEST_SEEDS:
         return ""
-    low, high = origin.prediction
+    low, high = (min(1.0, max(0.0, end)) if "accuracy" in metric else end for end in origin.prediction)
     inside = "within" if low <= value <= high else "outside"
     return f", {inside} the expected range (95 %: {format_value(metric, low)} to {format_value(metric, high)})"
 
@@ -319,7 +348,12 @@ def _about(experiment: Experiment, summary: str) -> str:
 def _files(experiment: Experiment, folder: RunFolder, model: str | None) -> str:
     tracking = experiment.tracking.uri or folder.path.parent / "mlflow.db"
     registered = f"model           {model}\n" if model is not None else ""
-    return (
-        f"weights         {folder.path / 'best.pt'}\n{registered}MLflow          {tracking}\n\n"
-        f"next:  uv run python -m search ui {experiment.name}"
-    )
+    return f"weights         {folder.path / 'best.pt'}\n{registered}MLflow          {tracking}"
+
+
+def _next(name: str, job: Job, *, is_tested: bool) -> str:
+    """Return the commands to run next: an evaluation on a split that may be read, and MLflow's page."""
+    split = [] if is_tested else ["--split", "validation"]
+    commands = [["ui", name]] if job.all_data and not is_tested else [["evaluate", name, *split], ["ui", name]]
+    lines = [shlex.join(["uv", "run", "python", "-m", "search", *words]) for words in commands]
+    return "\nnext:  " + "\n       ".join(lines)

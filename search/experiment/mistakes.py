@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Sequence
 
 
@@ -15,3 +17,22 @@ class UserError(Exception):
     def __init__(self, *sentences: str) -> None:
         self.sentences: Sequence[str] = sentences
         super().__init__("\n".join(sentences))
+
+
+IGNORED = {"prepare": r"(?!dataset\b)", "train": r"(space|confirm)\b", "run_search.py": "(?!)"}  # assignments
+
+
+def name_file(text: str, words: Sequence[str]) -> str:
+    """Return a message with the user's file in the commands that it shows, which say FILE.
+
+    Args:
+        text: message.
+        words: file and assignments, as typed; a command gets those that it uses. Empty if they are unknown.
+    """
+
+    def named(match: re.Match[str]) -> str:
+        file, *assignments = words
+        used = [word for word in assignments if not re.match(IGNORED[match[1]], word)]
+        return f"{match[1]} {shlex.join([file, *used])}"
+
+    return re.sub(r"\b(prepare|train|run_search\.py) FILE\b", named, text) if words else text

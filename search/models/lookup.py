@@ -21,7 +21,9 @@ from search.experiment.messages import hint
 from search.experiment.mistakes import UserError
 from search.experiment.schema import Experiment
 from search.models.registry import find_model_file
+from search.run.best import bests, winner
 from search.run.folder import UNKNOWN, RunFolder, fingerprint_in
+from search.run.journal import read
 from search.verdict.seeds import split_options
 
 DEEPEST = 5  # largest number of folders between a run's folder and a checkpoint: confirm/tune/0003/probe/audio
@@ -111,15 +113,25 @@ def _explain_missing(model: str, places: Iterable[Path], runs: Path) -> str:
     """Return why none of these places holds a model, and which models exist."""
     for place in places:
         if RunFolder(place).journal.exists():
-            return (
-                f"{place} is a search and holds a model for each trial: name the file of one, for example "
-                f"{RunFolder(place).trial(3) / 'best.pt'} for trial 3"
-            )
+            example = _example_in(RunFolder(place))
+            return f"{place} is a search and holds a model for each trial: name the file of one{example}"
         if place.is_dir():
             return f"{place} holds no best.pt: name the folder of a training, or the file of a checkpoint"
     there = sorted(p.parent.name for p in runs.glob("*/best.pt"))
     known = f"which has {', '.join(there)}" if there else "which has none yet"
     return f"there is no file {model!r} and no training of that name in {runs}/, {known}{hint(model, there)}"
+
+
+def _example_in(folder: RunFolder) -> str:
+    """Return ", for example …" with the model of a search's best trial, or where such models are."""
+    elsewhere = f": {folder.tune / 'NUMBER' / BEST}"
+    try:
+        objective = load_experiment(folder.experiment).search.objective
+        best = winner(bests(read(folder.journal), objective), objective.mode)
+    except (UserError, ValueError):  # the run is corrupt, or no trial has a result
+        return elsewhere
+    file = folder.trial(best.trial.number) / BEST
+    return f", for example {file}, the best trial" if file.is_file() else elsewhere
 
 
 def _absolute(path: Path) -> Path:

@@ -21,7 +21,7 @@ from search.experiment.schema import Experiment, Provenance, as_values, to_yaml
 from search.experiment.space import with_changes
 from search.report.table import trained_seconds
 from search.run.best import bests, front_of, winner
-from search.run.folder import RunFolder, fingerprint_in, lock_folder, write
+from search.run.folder import RunFolder, fingerprint_in, lock_folder, require_search, write
 from search.run.journal import Journal, SearchRecord, TrialRecord
 from search.tracking.client import versions
 from search.verdict.evidence import Evidence, read_evidence
@@ -190,12 +190,12 @@ def export_run(path: Path, output: Path, number: int | None) -> str:
     """Write a configuration of the run in a folder to a file; return a line that describes it.
 
     Raises:
+        FolderError: if there is no search in the folder.
         ExportError: if there is no result to export, or the file cannot be written.
     """
     folder = RunFolder(path)
     experiment = load(folder.experiment)
-    if not folder.journal.exists():
-        raise ExportError(f"there is no search in {path}; start one with `run_search.py FILE`")
+    require_search(folder)
     with lock_folder(folder):
         journal = Journal(folder.journal)
         record = journal.replay()
@@ -206,4 +206,13 @@ def export_run(path: Path, output: Path, number: int | None) -> str:
         write(output, text)
     except OSError as error:
         raise ExportError(f"{output} cannot be written: {error.strerror}") from error
-    return f"{output}: {text.splitlines()[0].removeprefix('# ')}"
+    return _written_line(output, _origin(experiment, found, ""), found)
+
+
+def _written_line(output: Path, origin: Provenance, found: Choice) -> str:
+    value = f"{origin.metric} {format_value(origin.metric, origin.value)}"
+    if found.evidence is None:
+        sure = f"{value} at epoch {int(found.metrics['epoch'])} (one seed; epochs count from 0)"
+    else:
+        sure = f"{value} (mean of {count(origin.seeds, 'fresh seed')})"
+    return f"wrote {output}: trial {origin.trial} ({origin.arm}) of {origin.run}, {sure}"

@@ -23,7 +23,7 @@ from search.models.probe_curve import ProbeCurveError, ProbeCurves, read_curves
 from search.run import best as answer
 from search.run.causes import Reason
 from search.run.checkpoints import storage_of
-from search.run.folder import FolderError, RunFolder, at_work, fingerprint_in
+from search.run.folder import FolderError, RunFolder, at_work, fingerprint_in, require_search
 from search.run.journal import SearchRecord, read
 from search.run.test_log import readings
 from search.tuner.search_policy import SearchPolicy
@@ -173,8 +173,7 @@ def gather(path: Path, *, busy: bool | None = None) -> Facts:
     """
     folder = RunFolder(path)
     experiment = load(folder.experiment)
-    if not folder.journal.exists():
-        raise FolderError(f"there is no search in {path}; start one with `run_search.py FILE`")
+    require_search(folder)
     record, policy = read(folder.journal), SearchPolicy(experiment)
     evidence, damage = _evidence(folder)
     curves, more_damage = _probe_curves(folder)

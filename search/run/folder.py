@@ -212,6 +212,17 @@ def require_readable(folder: RunFolder) -> None:
             read_values(path)
 
 
+def require_search(folder: RunFolder) -> None:
+    """Raise if no search began in a folder.
+
+    Raises:
+        FolderError: if there is none.
+    """
+    if not folder.journal.exists():
+        held = ", which holds a training" if folder.kind == "training" else ""
+        raise FolderError(f"there is no search in {folder.path}{held}: start one with `uv run run_search.py FILE`")
+
+
 @dataclass(frozen=True)
 class Identity:
     """Identity of a run.

@@ -353,6 +353,10 @@ def _preparing(videos: Videos) -> Iterator[Entry]:
             given="Another process is writing `store`.",
         )
     yield commanded("Data that need no preparation", PREPARE, file="name: mine\ndataset: {name: digits}\n")
+    yield commanded("Data that need no preparation are checked", CHECK, file=DIGITS)
+
+
+DIGITS = "name: mine\ndataset: {name: digits}\nspace: {fusion: [concat, sum]}\n"
 
 
 def _prepare_beside(held: ExitStack) -> None:

@@ -16,6 +16,7 @@ from ogmge.model import build_model
 from ogmge.trainer import Trainer
 from tests.wording.catalogue import Chapter, Entry, called, commanded, nothing
 from tests.wording.laid_out import TRIAL, altered, trained
+from tests.wording.laid_out import searched as searched_already
 
 SEARCH = "run_search.py mine.yaml"
 
@@ -64,9 +65,15 @@ def cut_short() -> None:
 
 
 def searched_run() -> None:
-    Path("runs/demo/tune").mkdir(parents=True)
-    Path("runs/demo/experiment.yaml").touch()
-    Path("runs/demo/tune/journal.jsonl").touch()
+    best = searched_already().trial(0)
+    best.mkdir()
+    (best / "best.pt").touch()
+
+
+def corrupt_search() -> None:
+    searched_run()
+    for journal in Path("runs/demo/tune").glob("*.jsonl"):
+        journal.write_text("{}\n")
 
 
 def stray() -> None:
@@ -116,6 +123,7 @@ EVALUATED: list[tuple[str, str, str, Callable[[], None]]] = [
     ("A checkpoint for resuming instead of a model", "evaluate modulated", "`best.pt` is a `last.pt`.", last_epochs),
     ("A folder without a model", "evaluate runs", "", nothing),
     ("A search instead of a model", "evaluate demo", "`runs/demo` is a search.", searched_run),
+    ("A corrupt search instead of a model", "evaluate demo", "Its journal is corrupt.", corrupt_search),
     ("A checkpoint outside a run", "evaluate stray.pt", "`stray.pt` is not in the folder of a run.", stray),
     ("A changed setting of a trained model", "evaluate modulated trial.epochs=9", "", nothing),
     ("Data with different classes", "evaluate modulated 'dataset={name: \"tests.wording.own:Renamed\"}'", "", nothing),

@@ -209,6 +209,8 @@ FOLLOWING: list[tuple[str, str, str, Callable[[], object]]] = [
     ("An export of a confirmed search", EXPORT, "There is a verdict.", with_verdict),
     ("An export with a corrupt verdict", EXPORT, "`verdict.json` is truncated.", with_damaged_verdict),
     ("An export with a verdict of a newer program", EXPORT, "The verdict has version 99.", with_newer_verdict),
+    ("An export of a training", EXPORT, "`runs/demo` is a training.", partial(trained, "demo")),
+    ("An export without a confirmation", EXPORT, "", searched),
     ("A report on a corrupt run", "python -m search report demo", "", damaged_experiment),
     ("The MLflow page of runs on another server", "python -m search ui demo", "", at_another_server),
     (

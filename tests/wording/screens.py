@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -13,6 +13,9 @@ import pytest
 from rich.console import Console
 
 from ogmge.config import Modulation
+from ogmge.fit import Objective
+from search.backend.ddp import Job
+from search.commands.train import History
 from search.console.probe_curve_table import curve_headline, curve_table
 from search.console.probe_table import table
 from search.console.progress import Progress, of_search
@@ -223,6 +226,36 @@ def probed_over_epochs() -> str:
     return on_screen(draw)
 
 
+# ---- a training ----
+
+
+def training(names: Sequence[str]) -> str:
+    """Return the rows of the epochs of a training."""
+    epochs = [
+        {
+            **{"epoch": epoch, "train/loss": 2.4 / (epoch + 1), "val/accuracy": 0.29 + 0.1 * epoch},
+            **{f"{split}/accuracy/{name}": 0.18 + 0.1 * epoch for name in names for split in ("train", "val")},
+            **{f"coefficient/{name}": 0.97 - 0.1 * epoch for name in names},
+            "seconds": 4.1,
+        }
+        for epoch in range(3)
+    ]
+    job = Job(experiment(SEARCH).trial, {}, Objective(), None, False, None, Path(), None)
+
+    def draw(console: Console) -> None:
+        history = History("val/accuracy", job, console, lambda _: None)
+        for values in epochs:
+            history.add(values)
+
+    return on_screen(draw)
+
+
+TRAINED: list[tuple[str, str, Callable[[], str]]] = [
+    ("A training on two modalities", "", partial(training, ["audio", "visual"])),
+    ("A training on three modalities", "", partial(training, ["audio", "visual", "flow"])),
+]
+
+
 def entries() -> Iterator[Entry]:
     probes = ("Probes of two models and of encoders trained alone", "One fit did not converge.", probed)
     traced = (
@@ -230,7 +263,7 @@ def entries() -> Iterator[Entry]:
         "The training on audio alone failed with one of three seeds.",
         probed_over_epochs,
     )
-    for title, given, draw in [*LIVE, *DONE, *REPORTED, probes, traced]:
+    for title, given, draw in [*LIVE, *DONE, *REPORTED, probes, traced, *TRAINED]:
         with new_folder():
             text = draw()
         yield drawn(title, given, text)

@@ -38,6 +38,8 @@ def asked(*words: str) -> Result:
         (["search", "--xyz"], ("'--xyz'", "--version, --help")),
         (["search", "confirm", "demo", "--xyz"], ("'--xyz'", "--seeds, --sequential, --test, --help")),
         (["search", "confirm", "demo", "--seed", "3"], ("'--seed'", "'--seeds'")),
+        (["search", "ui", "demo", "--port", "99999999"], ("'--port'", "99999999", "1<=x<=65535")),
+        (["search", "ui", "demo", "--port", "0"], ("'--port'", "1<=x<=65535")),
         (["search", "export", "demo", "-x"], ("'-x'", "--output, --trial, --help")),
         (["search", "probe", "demo", "--split", "tset"], ("'--split'", "'tset'", "'validation', 'test'")),
         (["run_search.py", "x.yaml", "--dry"], ("'--dry'", "'--dry-run'")),

@@ -83,7 +83,7 @@ def test_the_demo_is_planned_and_nothing_is_started(tmp_path, monkeypatch):
     [
         (["trial.epochs=two"], ["`trial.epochs`", "whole number", "'two'", "command line"]),
         (["search.resources.cpu=4096"], ["`search.resources.cpu`", "4096 CPU", f"{own_cpus()} CPU"]),
-        (["space={}"], ["`space`", "uv run python -m search train FILE"]),
+        (["space={}", "trial.epochs=2"], ["`space`", f"uv run python -m search train {DEMO} trial.epochs=2"]),
         (["dataset={name: tests.support.own_data:NotPrepared}"], ["~/data/stores/mine", "`python -m search prepare`"]),
         (["search.metric=val/acc"], ["`search.metric`", "val/accuracy, val/loss, val/accuracy/audio", "'val/acc'"]),
         (["--resume"], ["--dry-run", "--resume"]),

@@ -17,6 +17,7 @@ from search.cli.main import main
 from search.experiment.load import load
 from search.experiment.schema import as_values, to_yaml
 from search.run.folder import RunFolder, identify, write
+from search.run.journal import Journal
 from search.run.open_data import open_data
 from tests.support.own_data import WithTest
 from tests.support.tells import tells
@@ -312,9 +313,33 @@ def with_other_classes(file: Path) -> None:
 
 
 def a_search(file: Path) -> None:
+    """Turn the training into a search whose best trial is the second, number 1."""
+    run = RunFolder(file.parent)
+    for number in (0, 1, 2):
+        run.trial(number).mkdir(parents=True)
+        shutil.copy(file, run.trial(number) / "best.pt")
     file.rename(file.with_name("moved.pt"))
-    (file.parent / "tune").mkdir()
-    (file.parent / "tune" / "journal.jsonl").write_text("{}\n")
+    journal = Journal(run.journal)
+    for number, value in enumerate((0.5, 0.75, 0.625)):
+        suggested = {"arm": ("modulated", "baseline")[number % 2], "internal": {}, "changes": {}}
+        metrics = {"epoch": 0, "val/accuracy": value, "best": value, "seconds": 1.0}
+        journal.append({"event": "suggested", "number": number, **suggested})
+        journal.append({"event": "started", "number": number})
+        journal.append({"event": "reported", "number": number, "metrics": metrics})
+        journal.append({"event": "ended", "number": number, "status": "finished", "reason": ""})
+    journal.close()
+
+
+def without_its_models(file: Path) -> None:
+    a_search(file)
+    for model in file.parent.glob("tune/*/best.pt"):
+        model.unlink()
+
+
+def with_an_empty_journal(file: Path) -> None:
+    a_search(file)
+    for journal in (file.parent / "tune").glob("*.jsonl"):  # the copy too
+        journal.write_text("{}\n")
 
 
 def alone(file: Path) -> None:
@@ -333,7 +358,9 @@ MISTAKES = [
     (nothing, ["runs/modulated/last.pt"], ["runs/modulated/last.pt", "'config'", "best.pt"]),
     (nothing, ["modulated.yaml", "--data", "plain.yaml"], ["modulated.yaml", "checkpoint"]),
     (nothing, ["runs"], ["runs", "best.pt", "folder", "checkpoint"]),
-    (a_search, ["modulated"], ["runs/modulated", "runs/modulated/tune/0003/best.pt", "trial 3"]),
+    (a_search, ["modulated"], ["runs/modulated is a search", "runs/modulated/tune/0001/best.pt, the best trial"]),
+    (without_its_models, ["modulated"], ["runs/modulated is a search", "runs/modulated/tune/NUMBER/best.pt"]),
+    (with_an_empty_journal, ["modulated"], ["runs/modulated is a search", "runs/modulated/tune/NUMBER/best.pt"]),
     (truncated, ["modulated"], [BEST, "checkpoint"]),
     (of_another_version, ["modulated"], [BEST, "version 99", 1]),
     (of_other_weights, ["modulated"], [BEST, "weights"]),

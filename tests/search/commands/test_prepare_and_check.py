@@ -20,6 +20,7 @@ from PIL import Image
 
 from datasets.index.clips import SPLITS
 from datasets.index.list_files import count
+from datasets.publishers.digits import Digits
 from datasets.registry import find
 from datasets.store.store import MANIFEST, Store
 from search.cli.main import main
@@ -58,6 +59,10 @@ def file_of(name: str) -> str:
 
 def run(command: str, name: str, *more: str) -> Result:
     return CliRunner().invoke(main, [command, file_of(name), *more])
+
+
+def lines_of(text: str) -> list[str]:
+    return [line.strip() for line in text.strip().splitlines()]
 
 
 LONG = [pytest.mark.slow, pytest.mark.longer]
@@ -101,12 +106,14 @@ def test_a_check_says_what_is_there_and_draws_it(prepared, monkeypatch):
     for label in index.classes:
         counts = (sum((clip.label, clip.split) == (label, split) for clip in index.clips) for split in SPLITS)
         assert [*label.split(), *map(str, counts)] in rows
-    first, *_, used, seen, picture_at = result.output.splitlines()
+    first, *_, used, seen, picture_at, empty, following = result.output.splitlines()
     tells(first, f"{index.rows} rows", f"{len(index.clips)} clips", 0)
     tells(used, f"{len(data.splits.train)} clips", len(data.splits.validation), len(data.splits.test))
     tells(seen, *(f"{modality} {list(shape)}" for modality, shape in data.shapes.items()), len(index.classes))
     sheet = Path("runs", "sheets", f"{name}.png")
-    tells(picture_at, sheet)
+    tells(picture_at, "sample images:", sheet)
+    assert not empty
+    assert following == f"next:  uv run run_search.py {shlex.join([file_of(name), *overrides(options)])}"
     picture = Image.open(folder / sheet)
     assert len(picture.convert("L").getcolors(256) or range(300)) > 50  # not an empty image
 
@@ -138,10 +145,12 @@ def test_a_search_before_prepare_says_so(ray_instance, tmp_path, monkeypatch):
     given = overrides(media_trees.vggsound(tmp_path))
     result = search(file_of("vggsound"), *given, *SMALL)
     assert result.exit_code == 2
-    tells(result.stderr, tmp_path / "store", MANIFEST, "python -m search prepare")
+    assert lines_of(result.stderr)[-1] == f"uv run python -m search prepare {shlex.join([file_of('vggsound'), *given])}"
+    tells(result.stderr, tmp_path / "store", MANIFEST)
     checked = run("check", "vggsound", *given)
     assert checked.exit_code == 1
-    tells(checked.output, "24 clips", tmp_path / "store", MANIFEST, "python -m search prepare")
+    assert lines_of(checked.output)[-1] == lines_of(result.stderr)[-1]
+    tells(checked.output, "24 clips", tmp_path / "store", MANIFEST)
     assert not list(tmp_path.rglob("*.png"))
 
 
@@ -171,7 +180,13 @@ def test_data_that_need_no_preparing_say_so_and_can_be_checked(ray_instance, tmp
     assert len(result.stderr.strip().splitlines()) == 1
     checked = run("check", "demo")
     assert checked.exit_code == 0, checked.output
-    tells(checked.output, "audio [1, 129, 32]", "visual [1, 12, 12]", "10 classes", "runs/sheets/demo.png")
+    splits, complete, inputs, sheet, _, following = checked.output.splitlines()
+    sizes = Digits().open().sizes
+    tells(splits, f"{sizes['train']:,} samples for training", f"{sizes['validation']:,} for validation", "not read")
+    tells(complete, "nothing is missing")
+    tells(inputs, "audio [1, 129, 32]", "visual [1, 12, 12]", "10 classes")
+    assert sheet == "sample images: runs/sheets/demo.png"
+    assert following == f"next:  uv run run_search.py {file_of('demo')}"
     assert (tmp_path / "runs" / "sheets" / "demo.png").exists()
 
 

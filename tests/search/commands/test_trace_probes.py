@@ -241,8 +241,8 @@ def unfinished() -> None:
     [
         (searched, ["nowhere"], ["'nowhere'", "runs/", "demo"]),
         (searched, ["runs/demo/tune/0000/best.pt"], ["'runs/demo/tune/0000/best.pt'", "demo"]),
-        (partial(trained, "demo"), ["demo"], ["no search in runs/demo"]),
-        (unfinished, ["demo"], ["runs/demo", "3 of 4", "--resume"]),
+        (partial(trained, "demo"), ["demo"], ["no search in runs/demo", "`uv run run_search.py FILE`"]),
+        (unfinished, ["demo"], ["runs/demo", "3 of 4", "uv run run_search.py runs/demo/experiment.yaml --resume"]),
         (partial(searched, NOTHING), ["demo"], ["no baseline and no modulated", "runs/demo/trials.csv"]),
         (
             partial(searched, SINGLE, ONE_SIDED, "search.trials=2"),

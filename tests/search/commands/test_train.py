@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import mlflow
 import pytest
 import torch
+import yaml
 from click.testing import Result
+from rich.console import Console
 
 from ogmge import checkpoint, inference
 from ogmge import fit as trainable
+from ogmge.fit import Objective
+from search.backend.ddp import Job
+from search.commands.train import History
 from search.experiment.load import load
 from search.experiment.schema import as_values, to_yaml
 from search.models.registry import find_model_file
 from tests.support.own_data import Drawn
-from tests.support.searches import command, said, search
+from tests.support.searches import DEMO, command, said, search
 from tests.support.tells import tells
 
 TRIAL = """
@@ -88,6 +95,13 @@ def test_a_training_reads_the_test_split_once_and_leaves_a_model_that_predicts_i
     tells(result.output, "test/accuracy", f"{100 * accuracy:.1f} %", "left", "right")
     tells(result.output, "val/accuracy", f"{100 * best['val/accuracy']:.1f} %", f"epoch {best['epoch']:.0f}")
     tells(result.output, "40.0 %", "60.0 %", "models:/alone@champion")  # what the file expects
+    assert result.output.endswith(
+        "\nnext:  uv run python -m search evaluate alone\n       uv run python -m search ui alone\n"
+    )
+    table = [line.split() for line in result.output.splitlines()[:4]]
+    assert table[0] == ["epoch", "loss", "val", "left", "right", "k", "time"]
+    assert [row[0] for row in table[1:]] == ["1/3", "2/3", "3/3"]
+    assert result.output.count("epochs count from 0") == 1
 
     torch.save([x["left"], x["right"]], here / "x.pt")
     (here / "elsewhere").mkdir()
@@ -129,6 +143,7 @@ def test_with_all_data_it_ends_after_the_confirmations_median_epoch_and_validate
     assert best["metrics"]["epoch"] == 1
     assert not any(name.startswith("val/") for name in best["metrics"])
     tells(result.output, "2 epochs")
+    assert result.output.endswith("\nnext:  uv run python -m search ui alone\n")  # no split is left to evaluate on
     run = the_run(here, "alone")
     assert (run.data.params["all_data"], run.data.params["epochs_trained"]) == ("true", "2")
     assert run.data.tags["test"] == "not read"
@@ -145,6 +160,58 @@ def test_a_data_set_without_a_test_split_is_trained_on_all_the_same(here):
     assert result.exit_code == 0, result.output
     assert not (here / "runs/alone/test_readings.jsonl").exists()
     assert the_run(here, "alone").data.tags["test"] == "not read"
+    tells(result.output, "next:  uv run python -m search evaluate alone --split validation\n")
+
+
+def epoch_metrics(names: Sequence[str], epoch: int) -> dict[str, float]:
+    each = {f"{split}/accuracy/{name}": 1.0 for name in names for split in ("train", "val")}
+    steering = {f"coefficient/{name}": 0.97 for name in names}
+    own = {"epoch": epoch, "train/loss": 12.3456, "val/loss": 0.5, "train/accuracy": 0.5, "val/accuracy": 1.0}
+    return {**own, **each, **steering, "seconds": 1234.5 if epoch else 4.12}
+
+
+@pytest.mark.parametrize("metric", ["val/accuracy", "val/accuracy/audio", "val/loss"])
+@pytest.mark.parametrize(
+    "names", [["audio", "visual"], ["audio", "visual", "flow"], ["audio", "visual", "optical_flow"]]
+)
+def test_the_rows_of_epochs_fit_on_80_columns(names, metric):
+    console = Console(file=io.StringIO(), width=80)
+    trial = load(Path(DEMO), ["trial.epochs=100", "space={}"], only_trial=True).trial
+    job = Job(trial, {}, Objective(), None, False, None, Path(), None)
+    history = History(metric, job, console, lambda epochs: None)
+    for epoch in (0, 1):
+        history.add(epoch_metrics(names, epoch))
+    head, first, second = console.file.getvalue().splitlines()
+    assert (len(names) == 3 and metric == "val/loss") or max(map(len, (head, first))) <= 80
+    assert [cell for cell in head.split() if cell in names] == names
+    assert ("val/loss" in head) is (metric == "val/loss")
+    tells(first, "1/100", "12.346", "100.0 %", "/".join(["0.97"] * len(names)), "4.1 s")
+    tells(second, "2/100", "20 min 34 s")
+
+
+TOLD = "expected range"
+
+
+@pytest.mark.parametrize(
+    ("words", "origin", "expected"),
+    [
+        ([], {"prediction": [-0.13, 1.658]}, "(95 %: 0.0 % to 100.0 %)"),
+        (["trial.seed=5"], {}, "(95 %: 40.0 % to 60.0 %)"),
+        (["trial.optimizer.lr=0.1"], {}, None),
+        (["trial={epochs: 2, encoder: mlp, modulation: {method: none}}"], {}, None),
+        (["--epochs", "1"], {}, None),
+        ([], {"seeds": 2}, None),
+        ([], {"seeds": 3}, "(95 %: 40.0 % to 60.0 %)"),
+    ],
+)
+def test_a_training_is_compared_with_the_search_only_if_it_can_be(here, words, origin, expected):
+    whole = yaml.safe_load((here / "best.yaml").read_text())
+    whole["origin"] |= origin
+    (here / "best.yaml").write_text(yaml.safe_dump(whole))
+    result = train("best.yaml", "--no-test", *words)
+    assert result.exit_code == 0, result.output
+    assert (TOLD in result.output) is (expected is not None)
+    tells(result.output, *([expected] if expected else []))
 
 
 @pytest.mark.parametrize(

@@ -8,20 +8,23 @@ from tempfile import TemporaryDirectory
 
 import pytest
 import yaml
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from search.cli.main import main
 from search.experiment.arms import ARMS
 from search.experiment.load import load
 from search.experiment.schema import Experiment
 from search.experiment.space import with_changes
-from search.report.export import Choice, best_experiment, trials_table
+from search.report.export import Choice, best_experiment, export_run, trials_table
 from search.run.best import Best, best_of
 from search.run.causes import failure
 from search.run.folder import write
 from search.run.journal import SearchRecord, TrialRecord
 from tests.search.tuner.test_tuner import experiment, opened, simulate
 from tests.support.tells import tells
+from tests.wording.laid_out import confirmed, searched, trained
 
 
 def written(asked: Experiment, best: Best) -> str:
@@ -97,6 +100,28 @@ def test_best_yaml_says_what_it_is_and_how_to_train_it():
     head = lines[: next(n for n, line in enumerate(lines) if not line.startswith("#"))]
     tells("\n".join(head), "Trial 3", "modulated", "`simulated`", "val/accuracy 87.5 %", "epoch 7", "one seed")
     assert sum(line.endswith(" uv run python -m search train runs/demo/best.yaml") for line in head) == 1
+
+
+def test_what_was_written_is_a_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    searched()
+    line = "wrote best.yaml: trial 0 (modulated) of demo, val/accuracy "
+    assert export_run(Path("runs/demo"), Path("best.yaml"), None) == (
+        f"{line}80.0 % at epoch 2 (one seed; epochs count from 0)"
+    )
+    confirmed()
+    assert export_run(Path("runs/demo"), Path("best.yaml"), None) == f"{line}78.1 % (mean of 6 fresh seeds)"
+
+
+@pytest.mark.parametrize("command", ["export", "report", "confirm"])
+def test_a_training_is_no_search(tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    trained("demo")
+    result = CliRunner().invoke(main, [command, "demo"])
+    assert (result.exit_code, result.output) == (
+        2,
+        "there is no search in runs/demo, which holds a training: start one with `uv run run_search.py FILE`\n",
+    )
 
 
 # ---- trials.csv ----

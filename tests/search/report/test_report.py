@@ -591,7 +591,7 @@ def test_the_command_writes_the_page_and_says_where(run, monkeypatch):
     ("arguments", "facts"),
     [
         (["report", "nothing"], ("'nothing'", "runs/")),
-        (["report", "trained"], ("trained", "`run_search.py FILE`")),
+        (["report", "trained"], ("trained", "`uv run run_search.py FILE`")),
         (["report", "simulated", "-o", "missing/page.html"], ("missing/page.html", os.strerror(errno.ENOENT))),
     ],
 )

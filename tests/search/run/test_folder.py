@@ -15,7 +15,7 @@ import pytest
 
 from search.experiment.load import load
 from search.experiment.schema import as_values, to_yaml
-from search.run.folder import FolderError, RunFolder, claim_folder, find, write
+from search.run.folder import FolderError, RunFolder, claim_folder, find, require_search, write
 from search.run.journal import Journal
 from tests.search.tuner.test_tuner import experiment
 from tests.support import ROOT
@@ -76,6 +76,17 @@ def test_a_run_of_another_kind_is_neither_overwritten_nor_resumed(folder, file, 
     tells(error.value, folder.path, f"holds a {holds}, not a {wanted}", f"(name={name})")
     assert "--resume" not in str(error.value)
     assert content(folder) == before
+
+
+@pytest.mark.parametrize("file", [None, "train.json", "best.pt"])
+def test_a_folder_without_a_search_says_how_to_start_one(folder, file):
+    folder.path.mkdir(parents=True)
+    if file is not None:
+        (folder.path / file).write_text("something")
+    with pytest.raises(FolderError) as error:
+        require_search(folder)
+    tells(error.value, f"there is no search in {folder.path}", "`uv run run_search.py FILE`")
+    assert ("holds a training" in str(error.value)) is (file is not None)
 
 
 def test_an_empty_folder_or_one_with_a_lock_that_nobody_holds_is_free(folder):
