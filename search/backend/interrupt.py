@@ -4,35 +4,44 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 INTERRUPTED = 130  # exit code
+SHOW_CURSOR = "\x1b[?25h"  # a live table hides it
 STOPPING = "\nstopping: each trial finishes its current epoch. Ctrl-C again stops at once and discards these epochs\n"
 NOW = (
     "\nstopped at once; completed work is saved. Resume a search with --resume, a confirmation with the same command\n"
 )
 
 
+def write_stopping() -> None:
+    """Write that trials finish their current epoch; safe in a signal handler."""
+    os.write(2, STOPPING.encode())
+
+
 class Interrupt:
     """Handler of both signals while Tune runs.
+
+    Args:
+        announce: tells the user that trials finish their current epoch. It is called in the signal handler.
 
     Attributes:
         asked: whether a signal has arrived.
     """
 
-    def __init__(self) -> None:
-        self.asked = False
+    def __init__(self, announce: Callable[[], None] = write_stopping) -> None:
+        self.asked, self._announce = False, announce
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if self.asked and number == signal.SIGINT:
-            os.write(2, NOW.encode())
+            os.write(2, f"{SHOW_CURSOR if os.isatty(2) else ''}{NOW}".encode())
             os._exit(INTERRUPTED)  # Ray's processes end with their driver, and the journal is always complete
         self.asked = True
         signal.raise_signal(signal.SIGUSR1)  # Tune ends cleanly, and restores the previous handler of Ctrl-C
         self.listen()
-        os.write(2, STOPPING.encode())  # only now: this handler is active again, for a second Ctrl-C
+        self._announce()  # only now: this handler is active again, for a second Ctrl-C
 
     def listen(self) -> None:
         """Install this handler; needed again after Tune has started, which installs its own for Ctrl-C."""

@@ -17,7 +17,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from search.backend.interrupt import Interrupt
+from search.backend.interrupt import Interrupt, write_stopping
 from search.backend.resources import Resources
 from search.backend.worker import Setup, run_trial
 from search.experiment.space import with_changes
@@ -165,7 +165,12 @@ def _request(config: dict[str, Any]) -> PlacementGroupFactory:
 
 
 def run(
-    tuner: Tuner, setup: Setup, levels: Sequence[Resources], at_once: int, trainable: Trainable = run_trial
+    tuner: Tuner,
+    setup: Setup,
+    levels: Sequence[Resources],
+    at_once: int,
+    trainable: Trainable = run_trial,
+    announce_stop: Callable[[], None] = write_stopping,
 ) -> None:
     """Run the tuner's trials until none is left, or until a signal asks to stop. Ray must be running.
 
@@ -175,10 +180,11 @@ def run(
         levels: resources of a trial at first, and after each time it runs out of memory (see `resource_levels`).
         at_once: number of trials that run at the same time with the first level of resources.
         trainable: function that trains a trial in a worker.
+        announce_stop: see `Interrupt`.
     """
     if not tuner.remaining_trials:
         return
-    interrupt = Interrupt()
+    interrupt = Interrupt(announce_stop)
     engine = tune.Tuner(
         tune.with_resources(functools.partial(trainable, setup=setup), _request),
         tune_config=tune.TuneConfig(

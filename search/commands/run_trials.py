@@ -89,7 +89,7 @@ def train_all(
             tracker.on_report(trial)
         with Progress(tuner, view(tuner), console, at_once) as progress:
             tuner.callbacks.append(progress)
-            run(tuner, setup, levels, at_once)
+            run(tuner, setup, levels, at_once, announce_stop=progress.announce_stop)
             tuner.close()
         if tuner.complete:
             PrefixStore(storage).clear()

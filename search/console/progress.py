@@ -9,10 +9,12 @@ from statistics import fmean
 from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
+from rich.constrain import Constrain
 from rich.live import Live
 from rich.text import Text
 
 from datasets.index.list_files import count
+from search.backend.interrupt import write_stopping
 from search.console.notes import wrap
 from search.console.tables import DetailTable
 from search.experiment.formatting import duration, format_value, label, modalities, modalities_in, percent
@@ -25,6 +27,8 @@ ENOUGH = 4  # number of ended trials that an estimate of the remaining time need
 QUIET_S = 60.0  # longest time between two lines in a log
 WIDE = 120  # least width, in columns, of a terminal that shows a trial's settings beside its numbers
 FEWEST_ROWS = 8
+ECHO = 2  # columns for the ^C of a terminal at the end of the table: a wrapped line would leave rows on the screen
+STOPPING = "stopping after the current epochs; Ctrl-C again stops now"
 SEPARATOR = "   "  # between counts
 WORDS: dict[Status, str] = {"finished": "finished", "stopped": "stopped early", "failed": "failed"}
 
@@ -86,6 +90,7 @@ class Progress:
         self._began = self._said = time.monotonic()
         self._epochs_before = tuner.record.spent.epochs
         self._live: Live | None = None
+        self._is_stopping = False
 
     def __enter__(self) -> Progress:
         if self._console.is_terminal:
@@ -98,6 +103,15 @@ class Progress:
     ) -> None:
         if self._live is not None:
             self._live.__exit__(kind, error, trace)
+
+    def announce_stop(self) -> None:
+        """Show that trials finish their current epoch: in the live table, elsewhere in a line.
+
+        Called in a signal handler, so it must not use the console.
+        """
+        self._is_stopping = True
+        if self._live is None:
+            write_stopping()
 
     def on_start(self, trial: TrialRecord) -> None:
         """Do nothing: the live table shows what runs."""
@@ -128,12 +142,14 @@ class Progress:
         running = [t for t in self._tuner.record if t.status == "running"]
         parts: list[RenderableType] = [Text("\n".join(self._head()))]
         if running:
-            parts.append(self._running(running))
+            parts.append(Constrain(self._running(running), self._console.width - ECHO))
         elif not self._tuner.complete:
             parts.append(Text("  starting workers …", style="dim"))
         for line in self._view.bests():
-            first, *more = wrap(line, self._console.width - 4, fold=True)
+            first, *more = wrap(line, self._console.width - 4 - ECHO, fold=True)
             parts.append(Text("\n".join([f"  {first}", *(f"    {rest}" for rest in more)])))
+        if self._is_stopping:
+            parts.append(Text(f"  {STOPPING}", style="yellow"))
         return Group(*parts)
 
     def _head(self) -> list[str]:
@@ -196,7 +212,7 @@ class Progress:
             k = "k"
         headings = ["trial", "arm", "epoch", self._metric, *names, k, "settings"]
         rows = [self._row(trial, names) for trial in running[: max(self._at_once, FEWEST_ROWS)]]
-        return DetailTable(headings, rows, left=[1], least_width=WIDE, margin=" ")
+        return DetailTable(headings, rows, left=[1], least_width=WIDE - ECHO, margin=" ")
 
     def _row(self, trial: TrialRecord, names: list[str]) -> list[str]:
         last = trial.epochs[-1] if trial.epochs else {}

@@ -53,13 +53,16 @@ def session_of(trials: Trials, *assignments: str) -> Tuner:
     return Tuner(asked, Journal(run.journal), SearchPolicy(asked))
 
 
-def live(trials: Trials, *assignments: str) -> str:
-    """Return the live table 95 seconds after the start."""
+def live(trials: Trials, *assignments: str, is_stopping: bool = False) -> str:
+    """Return the live table 95 seconds after the start, or after Ctrl-C."""
     tuner = session_of(trials, *assignments)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("search.console.progress.time.monotonic", lambda: 0.0)
         progress = Progress(tuner, of_search(tuner), Console(file=io.StringIO()), 2)
         patch.setattr("search.console.progress.time.monotonic", lambda: 95.0)
+        if is_stopping:
+            patch.setattr("search.console.progress.write_stopping", lambda: None)
+            progress.announce_stop()
         return on_screen(lambda console: console.print(progress.table()))
 
 
@@ -90,6 +93,7 @@ LIVE: list[tuple[str, str, Callable[[], str]]] = [
         "Three trials have ended, and one is running.",
         partial(live, RUNNING, BUDGET),
     ),
+    ("A running search is told to stop", "The user presses Ctrl-C.", partial(live, RUNNING, is_stopping=True)),
     ("A search is running without a terminal", "One trial is stopped early, and one fails.", logged),
 ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,34 @@ from search.run.journal import Journal
 from search.tuner.search_policy import SearchPolicy
 from search.tuner.tuner import Tuner
 from tests.search.tuner.test_tuner import experiment, opened, simulate
+from tests.support import ROOT
 from tests.support.tells import tells
+from tests.support.terminals import COLUMNS, frame, run_in_terminal, screen
 
+INTERRUPTED = """
+import signal, sys, time
+from pathlib import Path
+from rich.console import Console
+from search.backend.interrupt import Interrupt
+from search.console.progress import Progress, of_search
+from tests.search.tuner.test_tuner import opened
+
+signal.signal(signal.SIGUSR1, lambda number, frame: None)  # Tune's
+tuner, console = opened(Path("journal.jsonl")), Console()
+print("before")
+with Progress(tuner, of_search(tuner), console, 2) as progress:
+    interrupt = Interrupt(progress.announce_stop)
+    with interrupt.handle_signals():
+        interrupt.listen()
+        for _ in range(2):
+            tuner.record_start(tuner.next().number)
+        time.sleep(0.6)
+        signal.raise_signal(signal.SIGINT)
+        time.sleep(0.6)
+        tuner.record_end(0, "finished")
+        time.sleep(0.6)
+print("after")
+"""
 ODD = "[red]x[/red] [bold :smile: [/nothing]"
 
 
@@ -192,6 +219,36 @@ def test_on_a_narrow_terminal_nothing_is_cut_off(tuner):
     assert max(map(len, lines)) <= 80
     assert "…" not in "".join(lines)
     assert "".join(lines).count("x") >= 60
+
+
+# ---- Ctrl-C ----
+
+
+def test_ctrl_c_is_answered_in_the_live_table_which_leaves_nothing_on_the_screen(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    written = run_in_terminal([sys.executable, "-c", INTERRUPTED], tmp_path)
+    stopping = [
+        line
+        for line in frame(written, "1 of 14").splitlines()
+        if line.strip() and "stopping" in line and "Ctrl-C" in line
+    ]
+    assert len(stopping) == 1, written
+    assert [line for line in screen(written).splitlines() if line.strip()] == ["before", "after"]
+
+
+def test_a_log_gets_a_line_for_ctrl_c(tuner, capfd):
+    with Progress(tuner, of_search(tuner), console(), 2) as progress:
+        progress.announce_stop()
+    tells(capfd.readouterr().err, "stopping", "Ctrl-C")
+
+
+def test_the_ctrl_c_that_a_terminal_echoes_does_not_wrap_the_last_line(tuner):
+    """A wrapped line is one that rich does not count, so that the first row of the table would stay."""
+    for changes in ({}, {"weights": "x" * 300}):
+        report(tuner, 0.625, changes)
+        assert len(shown(tuner, width=COLUMNS)[-1]) <= COLUMNS - len("^C")
+    tuner.record_end(1, "finished")
+    assert len(shown(tuner, width=COLUMNS)[-1]) <= COLUMNS - len("^C")
 
 
 # ---- as it is written ----
