@@ -19,7 +19,7 @@ from search.verdict.decide import Verdict
 from search.verdict.evidence import TestScores
 from search.verdict.next_step import NextStep
 from search.verdict.seeds import redraws
-from search.verdict.text import sentences, test_sentence, verdict_headings, verdict_rows
+from search.verdict.text import caption, sentences, test_sentence, verdict_headings, verdict_rows
 
 
 def of_confirmation(tuner: Tuner) -> View:
@@ -108,6 +108,9 @@ def print_verdict(
     pairs = f"{count(found.paired.n, 'pair')} of trainings, {seed}, in {duration(seconds)}"
     print_paragraph(console, f"{policy.experiment.name}, confirmed: {pairs}")
     print_line(console, "")
+    if explained := caption(found):
+        print_paragraph(console, explained)
+        print_line(console, "")
     _print_table(console, policy, found)
     verdict, *others = sentences(metric, found)
     print_line(console, "")

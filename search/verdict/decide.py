@@ -227,23 +227,23 @@ def _can_flip(n: int) -> bool:
 def _too_few(pairs: Paired, *, sequential: bool) -> str:
     """Return a note on the results that so few pairs, or equal ones, do not allow."""
     n = pairs.n
+    steps = "With seeds added step by step, at least 5 are needed."
     if n == 1:
-        return (
-            "1 seed has no spread, so there is no interval and no p-value. An interval needs at least 2 seeds, a "
-            "sign-flip test that can reach 5 % at least 6."
-        )
+        least = "An interval needs at least 2 seeds, a sign-flip test that can reach 5 % at least 6."
+        return f"1 seed has no spread, so there is no interval and no p-value. {steps if sequential else least}"
     if not pairs.sd:
         return (
             f"All {n} differences are equal. Seeds that change nothing count as a single result, so there is no "
             "interval and no p-value."
         )
-    flip = (
+    if sequential:
+        return "" if anytime.half_width(pairs.sd, n) is not None else f"{n} seeds give no interval. {steps}"
+    if _can_flip(n):
+        return ""
+    return (
         f"There is no sign-flip p-value: {n} seeds cannot reach 5 % (their smallest p is {smallest_p(n):g}). At least "
         "6 are needed."
     )
-    stop = f"Where seeds are added until the result is clear, {n} seeds cannot make it clear: at least 5 are needed."
-    can_stop = not sequential or anytime.half_width(pairs.sd, n) is not None
-    return " ".join(note for note, can in ((flip, _can_flip(n)), (stop, can_stop)) if not can)
 
 
 def _of_ablation(found: Decision) -> str:

@@ -224,8 +224,19 @@ def _more_seeds(done: Confirmed) -> NextStep:
         return NextStep(text, ui_command(done.folder))
     stop, seeds = _when_to_stop(done, pairs), _worthwhile_seeds(done, pairs)
     if seeds is not None:
-        return NextStep(f"{stop}{'Otherwise, add' if stop else 'Add'} seeds:", _seeds_command(done, seeds))
+        add = "Otherwise, add" if stop else "Add"
+        return NextStep(f"{stop}{add} seeds{_gain(done, pairs, seeds)}:", _seeds_command(done, seeds))
     return _larger_search(done, stop)
+
+
+def _gain(done: Confirmed, pairs: Paired, seeds: int) -> str:
+    """Return the clause about the difference that more seeds would detect; empty if it is not known."""
+    metric = done.experiment.search.objective.metric
+    assert pairs.sd
+    smallest = _clear_from(pairs.sd, seeds)
+    if smallest is None or ("accuracy" in metric and smallest > 1):
+        return ""
+    return f"; {seeds} seeds would detect a difference of about {format_size(metric, smallest)}"
 
 
 def _seeds_command(done: Confirmed, seeds: int) -> str:
@@ -280,5 +291,11 @@ def _worthwhile_seeds(done: Confirmed, pairs: Paired) -> int | None:
 
 def _is_likely_clear(mean: float, sd: float, n: int) -> bool:
     """Return whether the sequential rule, which judges added seeds, detects a true difference with 80 % power."""
+    smallest = _clear_from(sd, n)
+    return smallest is not None and smallest <= abs(mean)
+
+
+def _clear_from(sd: float, n: int) -> float | None:
+    """Return the smallest true difference that the sequential rule detects with 80 % power; None if there is none."""
     width = half_width(sd, n)
-    return width is not None and width + POWER_QUANTILE * sd / math.sqrt(n) <= abs(mean)
+    return None if width is None else width + POWER_QUANTILE * sd / math.sqrt(n)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datasets.index.list_files import count
 from search.experiment.arms import Arm
 from search.experiment.formatting import format_difference, format_value
+from search.verdict.anytime import EVIDENCE
 from search.verdict.decide import Claim, Verdict, claim_of, leader
 from search.verdict.evidence import ArmScores, TestScores
 from search.verdict.paired import MOST_SEEDS, Paired, Spread
@@ -22,6 +23,11 @@ def format_spread(metric: str, spread: Spread) -> str:
     if "accuracy" in metric:
         return f"{100 * spread.mean:.1f} ± {100 * spread.sd:.1f} %"
     return f"{spread.mean:.4f} ± {spread.sd:.4f}"
+
+
+def caption(found: Verdict) -> str:
+    """Return what the cells of the table are; empty for a single pair, which has neither spread nor interval."""
+    return "" if found.paired.n == 1 else "Mean ± standard deviation over the seeds; difference with its 95 % interval."
 
 
 def verdict_headings(metric: str) -> tuple[str, str, str]:
@@ -54,7 +60,7 @@ def _cells(metric: str, pairs: Paired, interval: tuple[float, float] | None, *, 
 
 def _difference(metric: str, mean: float, interval: tuple[float, float] | None, *, unit: bool) -> str:
     if interval is None:
-        return format_difference(metric, mean, unit=unit)
+        return f"{format_difference(metric, mean, unit=unit)} (no interval)"
     low, high = (format_difference(metric, end, unit=False) for end in interval)
     return f"{format_difference(metric, mean, unit=unit)} ({low} to {high})"
 
@@ -86,12 +92,12 @@ def sentences(metric: str, found: Verdict) -> list[str]:
     said = [_verdict_sentence(metric, found)]
     if found.detectable is not None:
         said.append(_power_sentence(metric, found, found.detectable))
-    if found.sign_flip_p is not None:
+    if found.sign_flip_p is not None and not found.sequential:  # it assumes a fixed number of seeds
         said.append(
             f"Sign-flip test: p = {found.sign_flip_p:.2g}; the smallest that {n} seeds allow is {found.smallest_p:.2g}."
         )
     if found.evidence is not None:
-        said.append(f"Evidence against no difference: {found.evidence:.3g}; from 20 on the result is clear.")
+        said.append(f"Evidence for a difference (Bayes factor): {found.evidence:.3g}; a claim needs {EVIDENCE:g}.")
     said += _modalities_sentence(found)
     return [*said, *found.notes]
 
@@ -111,7 +117,8 @@ def _power_sentence(metric: str, found: Verdict, detectable: float) -> str:
     n = found.paired.n
     if "accuracy" in metric and detectable > 1:
         return f"{n} seeds that differ as much as these cannot detect any difference in accuracy."
-    able = f"{n} seeds detect a true difference of {format_size(metric, detectable)} with 80 % power"
+    fixed = " fixed from the start" if found.sequential else ""
+    able = f"{n} seeds{fixed} detect a true difference of {format_size(metric, detectable)} with 80 % power"
     return f"{able}{_seeds_for_seen(found)}."
 
 
@@ -120,10 +127,11 @@ def _seeds_for_seen(found: Verdict) -> str:
     if claim_of(found.interval, found.mode) != "none" or not found.paired.mean:
         return ""
     if found.seeds_for_seen is None:
-        return f"; a difference as small as the one seen takes more than {MOST_SEEDS:,} seeds"
+        return f"; a difference of the size seen takes more than {MOST_SEEDS:,} seeds"
     if found.seeds_for_seen <= found.paired.n:
         return ""
-    return f"; a difference as large as the one seen takes {found.seeds_for_seen:,} seeds"
+    fixed = "" if found.sequential else ", fixed from the start"
+    return f"; a difference of the size seen takes {found.seeds_for_seen:,} seeds{fixed}"
 
 
 def _modalities_sentence(found: Verdict) -> list[str]:

@@ -244,11 +244,14 @@ def test_a_log_gets_a_line_for_ctrl_c(tuner, capfd):
 
 def test_the_ctrl_c_that_a_terminal_echoes_does_not_wrap_the_last_line(tuner):
     """A wrapped line is one that rich does not count, so that the first row of the table would stay."""
-    for changes in ({}, {"weights": "x" * 300}):
-        report(tuner, 0.625, changes)
-        assert len(shown(tuner, width=COLUMNS)[-1]) <= COLUMNS - len("^C")
-    tuner.record_end(1, "finished")
-    assert len(shown(tuner, width=COLUMNS)[-1]) <= COLUMNS - len("^C")
+    report(tuner, 0.625)
+    for what in ("running", "best"):  # whose settings are in the last line
+        for letters in range(COLUMNS):
+            tuner.record.trials[0].changes["weights"] = "x" * letters
+            assert len(shown(tuner, width=COLUMNS)[-1]) <= COLUMNS - len("^C")
+        assert what in "".join(shown(tuner, width=COLUMNS))
+        if what == "running":
+            tuner.record_end(0, "finished")
 
 
 # ---- as it is written ----

@@ -41,7 +41,7 @@ from search.verdict.paired import paired_bootstrap, secondary
 from search.verdict.plan import Plan, read_plan, write_plan
 from search.verdict.results import class_differences, evidence_of, verdict_of
 from search.verdict.seeds import fresh_seeds, redraws
-from search.verdict.text import sentences
+from search.verdict.text import caption, sentences, verdict_rows
 from tests.search.tuner.test_tuner import experiment
 from tests.support import ROOT
 from tests.support.tells import tells
@@ -540,3 +540,39 @@ def test_seeds_that_differ_by_more_than_there_is_could_show_nothing():
     assert format_difference("val/accuracy", accuracy.detectable, unit=False).removeprefix("+") not in said
     assert str(accuracy.seeds_for_seen) not in re.findall(r"[\d.]*\d", said)
     tells(" ".join(sentences("val/loss", loss)), f"{loss.detectable:.4f}", loss.seeds_for_seen)
+
+
+def test_numbers_that_assume_a_fixed_number_of_seeds_say_so_where_it_was_not():
+    values = [0.86, 0.85, 0.83, 0.87, 0.84, 0.85, 0.88], [0.8, 0.81, 0.8, 0.82, 0.81, 0.8, 0.83]
+    fixed, added = (" ".join(sentences("val/accuracy", verdict(*values, sequential=s))) for s in (False, True))
+    tells(fixed, "Sign-flip test")
+    assert "Bayes factor" not in fixed
+    assert "fixed from the start" not in fixed  # there is a difference, and no number of seeds to suggest
+    tells(added, "7 seeds fixed from the start", "Bayes factor", "a claim needs 20")
+    assert "ign-flip" not in added
+
+
+def test_a_number_of_seeds_for_the_difference_seen_is_one_that_is_fixed_from_the_start():
+    found = verdict([0.9, 0.8, 0.87, 0.85, 0.84, 0.88], [0.88, 0.81, 0.85, 0.85, 0.86, 0.87])
+    tells(
+        sentences("val/accuracy", found)[1], "of the size seen", f"{found.seeds_for_seen:,} seeds, fixed from the start"
+    )
+
+
+def test_the_table_explains_its_cells_unless_there_is_neither_a_spread_nor_an_interval():
+    assert caption(verdict([0.9], [0.8])) == ""
+    few = verdict([0.9, 0.8, 0.87], [0.88, 0.81, 0.85], sequential=True)
+    tells(caption(few), "±", "standard deviation", "95 % interval")
+    assert len(caption(few)) <= 80
+    [(_, _, _, difference)] = verdict_rows("val/accuracy", few, None)
+    assert difference == "+1.0 (no interval)"
+
+
+@pytest.mark.parametrize("seeds", [1, 6])
+def test_the_screen_explains_the_table_before_it(tmp_path, seeds):
+    policy = confirmation(seeds=seeds)
+    trained(tmp_path, policy, world(0.0, 0.0, 0.005, 5))
+    console = Console(file=io.StringIO(), width=80)
+    print_verdict(console, policy, verdict_on(policy), None, 61.0, NextStep("Read on:", "the-command"))
+    before = console.file.getvalue().partition("val/accuracy")[0]
+    assert ("standard deviation" in before) == (seeds > 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -96,7 +97,17 @@ def test_without_a_difference_one_stops_or_adds_seeds(seeds, gain, asked):
     said = step(shown)
     assert said.command == f"{CONFIRM} --seeds {asked}"
     if seeds > 1:
-        tells(said.text, "Stop here", f"{100 * shown.detectable:.1f} points")
+        tells(said.text, "Stop here", f"{100 * shown.detectable:.1f} points", f"{asked} seeds would detect")
+
+
+def test_the_difference_that_more_seeds_would_detect_is_one_that_their_rule_detects():
+    shown = found(0.0001, 6)
+    smallest = (
+        float(re.search(r"20 seeds would detect a difference of about ([\d.]+) points", step(shown).text)[1]) / 100
+    )
+    rng = np.random.default_rng(0)
+    evidence = log_evidence(rng.normal(smallest, shown.paired.sd, (4000, 20)))
+    assert 0.76 < (evidence.max(axis=1) >= np.log(20)).mean() < 0.88  # rounded to a tenth of a point
 
 
 def test_the_seeds_that_are_suggested_would_mostly_settle_it():
