@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
@@ -194,7 +193,6 @@ def confirm(searched: SearchSummary, console: Console, ask: Ask, *, limited: boo
     Raises:
         the errors of `confirm_run`.
     """
-    began = time.monotonic()
     experiment, folder, fingerprint = searched.experiment, searched.folder, searched.identity.fingerprint
     if ask.test:
         check_test(searched.data)
@@ -230,7 +228,7 @@ def confirm(searched: SearchSummary, console: Console, ask: Ask, *, limited: boo
                 hasattr(searched.data, "test"),
             )
         )
-        print_verdict(console, policy, evidence.verdict, evidence.test, time.monotonic() - began, step)
+        print_verdict(console, policy, evidence.verdict, evidence.test, tuner.record.spent.wall_seconds, step)
         print_files(console, folder, experiment, step, found=True)
     for missing in ending.lacks:
         print_note(console, missing)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -77,7 +76,6 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
         ExperimentError, DatasetError, FolderError, ResourceError, TrackingError: for errors of the user, found before
             the first trial.
     """
-    began = time.monotonic()
     folder = RunFolder(runs / experiment.name)
     data, notes = check_search(experiment)
     fingerprint = fingerprint_of(data)
@@ -110,7 +108,8 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
         goes_on = outcome.is_confirmable and experiment.confirm is not None
         step = None if goes_on else after_search(folder, best)
         if outcome.complete:
-            print_summary(console, tuner, best, _lead(experiment, weights, best), time.monotonic() - began, step)
+            seconds = tuner.record.spent.wall_seconds
+            print_summary(console, tuner, best, _lead(experiment, weights, best), seconds, step)
         for missing in ending.lacks:
             print_note(console, missing)
         if goes_on:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +78,7 @@ def trace_probes(path: Path, console: Console, ask: Ask) -> Outcome:
 
 
 def _trace(searched: SearchSummary, console: Console, ask: Ask) -> Outcome:
-    began, folder, own = time.monotonic(), searched.folder, searched.folder.probe_curve
+    folder, own = searched.folder, searched.folder.probe_curve
     policy = _policy_of(searched, ask.seeds)
     every = _interval(policy, own, ask.every)
     with closing(Journal(own.journal)) as journal:
@@ -98,7 +97,7 @@ def _trace(searched: SearchSummary, console: Console, ask: Ask) -> Outcome:
             ending.leave_report(folder, more=False)
     has_curves = curves is not None and bool(curves.lines)
     if curves is not None and has_curves:
-        print_line(console, f"\n{curve_headline(curves, time.monotonic() - began)}\n")
+        print_line(console, f"\n{curve_headline(curves, tuner.record.spent.wall_seconds)}\n")
         console.print(curve_table(curves))
         print_line(console, f"\n{_files(folder)}")
     for text in [*ending.lacks, *(failure_notes(tuner.record, policy) if has_curves else [])]:

@@ -8,8 +8,10 @@ from search.console.progress import View
 from search.console.tables import add_row, plain_table
 from search.experiment.formatting import duration
 from search.models.probe_curve import ROLES, Line, ProbeCurves
+from search.run.journal import TrialRecord
 from search.tuner.tuner import Tuner
-from search.verdict.probe_policy import probe_title
+from search.verdict.confirm_policy import SEED
+from search.verdict.probe_policy import probed_of
 from search.verdict.text import format_spread
 
 
@@ -18,10 +20,17 @@ def of_probes(tuner: Tuner) -> View:
     return View(
         f"{tuner.experiment.name}, probes",
         "training",
-        lambda trial: f"{probe_title(trial)} seed={trial.changes['seed']}",
+        _title,
+        _title,
         lambda: [],
         lambda: [],
+        "model",
     )
+
+
+def _title(trial: TrialRecord) -> str:
+    """Return what a training trains, and its seed."""
+    return f"{probed_of(trial)}, seed {trial.changes[SEED]}"
 
 
 def curve_headline(curves: ProbeCurves, seconds: float) -> str:

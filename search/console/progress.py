@@ -40,16 +40,20 @@ class View:
     Args:
         name: title of the view.
         noun: name of what it runs, such as "trial".
-        what: function that describes a trial in a line.
+        what: function that describes a trial in a line, below its number and arm.
+        title: function that names and describes a trial in a line of a log.
         bests: function that returns lines with the best results so far.
         unspent: function that returns the rest of the budget: amounts with their units.
+        details: heading of the descriptions.
     """
 
     name: str
     noun: str
     what: Callable[[TrialRecord], str]
+    title: Callable[[TrialRecord], str]
     bests: Callable[[], list[str]]
     unspent: Callable[[], list[tuple[float, str]]]
+    details: str = "settings"
 
 
 def describe(trial: TrialRecord) -> str:
@@ -71,7 +75,10 @@ def of_search(tuner: Tuner) -> View:
     def unspent() -> list[tuple[float, str]]:
         return remaining(tuner.experiment.search.budget, tuner.record.spent)
 
-    return View(tuner.experiment.name, "trial", describe, best_lines, unspent)
+    def title(trial: TrialRecord) -> str:
+        return f"{trial.arm} {trial.number}: {describe(trial)}"
+
+    return View(tuner.experiment.name, "trial", describe, title, best_lines, unspent)
 
 
 class Progress:
@@ -127,7 +134,7 @@ class Progress:
             what = WORDS[trial.status] + (f" ({trial.reason})" if trial.status == "failed" else "")
             ended, epochs = self._tuner.record.over_count, count(len(trial.epochs), "epoch")
             self._say(
-                f"[{ended}/{self._tuner.policy.total}] {trial.arm} {trial.number}: {self._view.what(trial)}: "
+                f"[{ended}/{self._tuner.policy.total}] {self._view.title(trial)}: "
                 f"{what} after {epochs}, {self._metric} {format_value(self._metric, trial.best)}"
             )
 
@@ -153,12 +160,14 @@ class Progress:
         return Group(*parts)
 
     def _head(self) -> list[str]:
-        """Return the counts in lines, broken only between two counts."""
+        """Return the counts in lines, broken between two counts, or within the first one if it is too long."""
+        width = self._console.width
         first, *others = self._counts()
-        lines = [first]
+        begin, *more = wrap(first, width if len(first) <= width else width - 2)
+        lines = [begin, *(f"  {line}" for line in more)]
         for part in others:
             longer = f"{lines[-1]}{SEPARATOR}{part}"
-            if len(longer) <= self._console.width:
+            if len(longer) <= width:
                 lines[-1] = longer
             else:
                 lines.append(f"  {part}")
@@ -175,11 +184,13 @@ class Progress:
         return parts
 
     def _trial_counts(self) -> str:
+        """Return how many trials have ended, how where that differs, and how many run."""
         record = self._tuner.record
-        ends = {word: record.count(status) for status, word in WORDS.items()}
-        counts = [f"{n} {word}" for word, n in (ends | {"running": record.count("running")}).items() if n]
+        ends = {word: n for status, word in WORDS.items() if (n := record.count(status))}
         line = f"{sum(ends.values())} of {count(self._tuner.policy.total, self._view.noun)} ended"
-        return f"{line} ({', '.join(counts)})" if counts else line
+        if set(ends) - {WORDS["finished"]}:
+            line += f" ({', '.join(f'{n} {word}' for word, n in ends.items())})"
+        return f"{line}, {running} running" if (running := record.count("running")) else line
 
     def _spending(self) -> list[str]:
         spent = self._tuner.record.spent
@@ -210,7 +221,7 @@ class Progress:
         k = "k " + "/".join(names) if names else "k"
         if len(names) > 2 and self._console.width < WIDE:
             k = "k"
-        headings = ["trial", "arm", "epoch", self._metric, *names, k, "settings"]
+        headings = [self._view.noun, "arm", "epoch", self._metric, *names, k, self._view.details]
         rows = [self._row(trial, names) for trial in running[: max(self._at_once, FEWEST_ROWS)]]
         return DetailTable(headings, rows, left=[1], least_width=WIDE - ECHO, margin=" ")
 

@@ -169,6 +169,14 @@ def count_epochs(experiment: Experiment, record: SearchRecord) -> EpochCounts:
     return EpochCounts(spent.epochs, spent.inherited_epochs, *(missing[fate] for fate in EpochCounts._fields[2:]))
 
 
+def epochs_line(counts: EpochCounts, spent: Spent) -> str:
+    """Return the number of epochs, where they went unless all were trained, and the GPU-hours."""
+    effort = format_effort(counts, spent)
+    if counts.trained == sum(counts):
+        return f"{count(counts.trained, 'epoch')} {effort.removeprefix(f'{counts.trained} ')}"
+    return f"{count(sum(counts), 'epoch')}: {effort}"
+
+
 def format_effort(counts: EpochCounts, spent: Spent) -> str:
     """Return the epochs by outcome, and the GPU-hours."""
     others = counts._asdict()
@@ -192,13 +200,12 @@ def print_summary(
         tuner: tuner of the search.
         best: best trial of each arm that has a result.
         interval: interval of the difference between them.
-        seconds: seconds that the command took.
+        seconds: wall time of all sessions.
         step: next step; None if the confirmation follows.
     """
     experiment, record = tuner.experiment, tuner.record
     trials = f"{count(len(record.trials), 'trial')} in {duration(seconds)}: {ends(record)}"
-    counts = count_epochs(experiment, record)
-    epochs = f"{count(sum(counts), 'epoch')}: {format_effort(counts, record.spent)}"
+    epochs = epochs_line(count_epochs(experiment, record), record.spent)
     for paragraph in (f"{experiment.name}: {trials}", epochs, format_stop(tuner)):
         if paragraph is not None:
             console.print()

@@ -14,7 +14,7 @@ from search.experiment.formatting import duration, format_value, label
 from search.run.budget import remaining
 from search.run.journal import TrialRecord
 from search.tuner.tuner import Tuner
-from search.verdict.confirm_policy import SEED, ConfirmPolicy, title
+from search.verdict.confirm_policy import SEED, ConfirmPolicy
 from search.verdict.decide import Verdict
 from search.verdict.evidence import TestScores
 from search.verdict.next_step import NextStep
@@ -28,22 +28,28 @@ def of_confirmation(tuner: Tuner) -> View:
     assert isinstance(policy, ConfirmPolicy)
     metric = tuner.experiment.search.objective.metric
 
-    def what(trial: TrialRecord) -> str:
-        return f"{title(trial)} seed={trial.changes['seed']}"
+    def title(trial: TrialRecord) -> str:
+        return f"{trial.arm}, {pair_of(trial)}"
 
     def means() -> list[str]:
         lines = []
-        for arm in reversed(ARMS):
+        for arm in ARMS:
             done = [trial.best for trial in _finished_trials(tuner, arm) if trial.best is not None]
             if done:
-                trainings = count(len(done), f"{arm} training")
-                lines.append(f"mean of {trainings}  {format_value(metric, sum(done) / len(done))}")
+                value = format_value(metric, sum(done) / len(done))
+                lines.append(f"mean {arm:<9}  {value}  ({count(len(done), 'training')})")
         return lines
 
     def unspent() -> list[tuple[float, str]]:
         return remaining(policy.experiment.search.budget, policy.spent + tuner.record.spent) if policy.limited else []
 
-    return View(f"{tuner.experiment.name}, confirmation", "training", what, means, unspent)
+    return View(f"{tuner.experiment.name}, confirmation", "training", pair_of, title, means, unspent, "pair")
+
+
+def pair_of(trial: TrialRecord) -> str:
+    """Return the pair of a training, counted from 1, its seed, and whether it is an ablation."""
+    ablation = ", ablation" if trial.internal["role"] == "ablation" else ""
+    return f"pair {trial.internal['pair'] + 1}, seed {trial.changes[SEED]}{ablation}"
 
 
 def _finished_trials(tuner: Tuner, arm: Arm) -> list[TrialRecord]:

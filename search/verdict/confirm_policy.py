@@ -116,7 +116,7 @@ def _place(trial: TrialRecord) -> tuple[int, Role]:
 
 
 def title(trial: TrialRecord) -> str:
-    """Return the title of a confirmation's training in MLflow and on the screen."""
+    """Return the title of a confirmation's training in MLflow."""
     pair, role = _place(trial)
     return f"confirm {pair:02} {role}"
 

@@ -124,7 +124,7 @@ def probed_of(trial: TrialRecord) -> Probed:
 
 
 def probe_title(trial: TrialRecord) -> str:
-    """Return the title of a training in MLflow and on the screen."""
+    """Return the title of a training in MLflow."""
     return f"probe {trial.internal['pair']:02} {probed_of(trial)}"
 
 

@@ -15,6 +15,7 @@ import torch
 from click.testing import Result
 
 from ogmge import inference
+from search.experiment.formatting import duration
 from search.experiment.load import load
 from search.run.causes import reason_of
 from search.run.journal import Journal
@@ -129,7 +130,7 @@ def test_what_is_done_is_not_done_again(confirmed, tmp_path, monkeypatch):
     result = command("confirm", "own")
     assert result.exit_code == 0, result.output
     assert (journal_of(folder).read_bytes(), verdict_in(folder)) == before
-    tells(result.output, "3 pairs")
+    tells(result.output, "3 pairs", f"in {duration(Journal(journal_of(folder)).replay().spent.wall_seconds)}")
 
 
 def test_the_test_split_is_read_once_for_all_models_and_on_record(confirmed, tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from ogmge import checkpoint
+from search.experiment.formatting import duration
 from search.experiment.load import load
 from search.run.journal import Journal
 from tests.support.searches import (
@@ -145,6 +146,8 @@ def test_the_same_name_twice_is_refused_and_a_resume_of_what_is_done_says_it_aga
     tells(again.stderr, "runs/own", "--resume")
     resumed = search(*FINISHED, "--resume")
     assert resumed.exit_code == 0
+    wall = Journal(Path("runs/own/tune/journal.jsonl")).replay().spent.wall_seconds
+    tells(resumed.output, f"6 trials in {duration(wall)}")  # not the second that the command took
     assert searched[1].output.partition("best modulated")[2] == resumed.output.partition("best modulated")[2]
     other = search(*FINISHED, "trial.epochs=5", "--resume")
     assert other.exit_code == 2

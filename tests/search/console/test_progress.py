@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 import re
 import sys
 from pathlib import Path
@@ -10,14 +11,18 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from search.console.probe_curve_table import of_probes
 from search.console.progress import Progress, of_search
+from search.console.verdict_table import of_confirmation
 from search.experiment.arms import ARMS
 from search.experiment.formatting import duration
 from search.run.causes import Cause, Reason, failure
-from search.run.journal import Journal
+from search.run.journal import Journal, TrialRecord
 from search.tuner.search_policy import SearchPolicy
 from search.tuner.tuner import Tuner
+from search.verdict.probe_policy import ProbePolicy
 from tests.search.tuner.test_tuner import experiment, opened, simulate
+from tests.search.verdict.test_confirmation import BEST, confirmation, run_all, world
 from tests.support import ROOT
 from tests.support.tells import tells
 from tests.support.terminals import COLUMNS, frame, run_in_terminal, screen
@@ -46,6 +51,7 @@ with Progress(tuner, of_search(tuner), console, 2) as progress:
         time.sleep(0.6)
 print("after")
 """
+PROBES = ProbePolicy(experiment(), BEST, ["audio", "visual"], [7, 8])
 ODD = "[red]x[/red] [bold :smile: [/nothing]"
 
 
@@ -128,7 +134,7 @@ def test_the_table_counts_how_trials_ended_and_shows_the_best_of_each_arm(tuner)
     report(tuner, 0.5, {"fusion": "film"})
     tuner.record_end(0, "finished")
     lines = shown(tuner)
-    tells(lines[0], "simulated", "1 of 14", "1 finished")
+    assert lines[0].startswith("simulated  1 of 14 trials ended   ")  # all of them finished
     assert epochs(lines[0]) == [1]
     tells(lines[-1], "modulated", "50.0 %", "trial 0", "fusion=film")
     simulate(tuner)
@@ -148,6 +154,70 @@ def test_the_metric_is_the_experiments(tmp_path, assignments, heading, cell):
     report(tuner, 0.625)
     _, headings, row, *_ = shown(tuner)
     assert headings.index(heading) + len(heading) == row.index(cell) + len(cell)  # in one column, to the right
+
+
+def test_running_trials_are_not_among_those_that_ended(tuner):
+    for _ in range(4):
+        tuner.record_start(tuner.next().number)
+    tuner.record_end(0, "finished")
+    tuner.record_end(1, "finished")
+    assert shown(tuner)[0].startswith("simulated  2 of 14 trials ended, 2 running   ")
+    tuner.record_end(2, "stopped", Reason(Cause.TEXT, {"text": "asha: 2nd of 2"}))
+    assert shown(tuner)[0].startswith("simulated  3 of 14 trials ended (2 finished, 1 stopped early), 1 running   ")
+
+
+def test_the_first_line_fits_a_terminal_whatever_it_counts(tuner):
+    tuner.experiment = tuner.experiment.model_copy(update={"name": "a_name_that_fills_much_of_the_line"})
+    for _ in range(10):
+        tuner.record_start(tuner.next().number)
+    tuner.record_end(0, "finished")
+    tuner.record_end(1, "failed", failure("ValueError"))
+    tuner.record_end(2, "stopped", Reason(Cause.TEXT, {"text": "asha: 2nd of 2"}))
+    lines = shown(tuner, width=COLUMNS)
+    assert max(map(len, lines)) <= COLUMNS
+    tells(" ".join(lines[:2]), "3 of 14 trials ended (1 finished, 1 stopped early, 1 failed), 7 running")
+
+
+# ---- a confirmation ----
+
+
+def test_a_confirmation_shows_trainings_by_their_pair_and_the_means_in_the_order_of_a_search(tmp_path):
+    policy = confirmation(seeds=2)
+    tuner = Tuner(policy.experiment, Journal(tmp_path / "journal.jsonl"), policy)
+    trials = [tuner.next() for _ in range(4)]
+    for trial, accuracy in zip(trials, (0.805, 0.794), strict=False):
+        tuner.record_start(trial.number)
+        tuner.record_epoch(trial.number, {"epoch": 0, "val/accuracy": accuracy, "best": accuracy, "seconds": 1.0})
+        tuner.record_end(trial.number, "finished")
+    tuner.record_start(2)
+    screen = console(COLUMNS, terminal=True)
+    screen.print(Progress(tuner, of_confirmation(tuner), screen, 2).table())
+    head, heading, row, detail, *means = [line.rstrip() for line in screen.export_text().splitlines()]
+    tells(head, "simulated, confirmation", "2 of 4 trainings ended, 1 running")
+    assert heading.split()[:2] == ["training", "arm"]
+    assert row.split()[:2] == ["2", "baseline"]
+    assert detail.strip() == f"pair 2, seed {policy.seeds[1]}"
+    assert means == ["  mean baseline   80.5 %  (1 training)", "  mean modulated  79.4 %  (1 training)"]
+
+
+def test_a_log_names_trainings_of_a_confirmation_by_their_pair(tmp_path):
+    policy = confirmation(seeds=1)
+    tuner = Tuner(policy.experiment, Journal(tmp_path / "journal.jsonl"), policy)
+    screen = console()
+    with Progress(tuner, of_confirmation(tuner), screen, 1) as progress:
+        tuner.callbacks.append(progress)
+        run_all(tuner, world(0.1, 0.0, 0.0, 1), random.Random(0), 1)
+    seed = policy.seeds[0]
+    begins = [line.partition(": ")[0] for line in screen.export_text().splitlines()]
+    assert begins == [f"[1/2] baseline, pair 1, seed {seed}", f"[2/2] modulated, pair 1, seed {seed}"]
+    trial = TrialRecord(2, "baseline", {"pair": 0, "role": "ablation"}, {"seed": 7})
+    assert of_confirmation(tuner).title(trial) == "baseline, pair 1, seed 7, ablation"
+
+
+def test_trainings_with_probes_are_named_by_what_they_train(tmp_path):
+    tuner = Tuner(PROBES.experiment, Journal(tmp_path / "journal.jsonl"), PROBES)
+    titles = [of_probes(tuner).title(tuner.next()) for _ in range(3)]
+    assert titles == [f"{what}, seed {PROBES.seeds[0]}" for what in ("modulated", "baseline", "audio alone")]
 
 
 def counts(progress: Progress) -> str:
