@@ -187,7 +187,7 @@ def _read(
     note = partial(print_note, console)
     with _explain_unreadable():
         for other in others:
-            tell_earlier(other, note, f"the run in {other.path}")
+            tell_earlier(other, note)
         batches, line = read_test(data, folder, reason, size, note)
         for other in others:
             record(other, line)

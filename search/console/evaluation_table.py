@@ -17,7 +17,7 @@ from search.experiment.formatting import format_difference, format_value, percen
 from search.models.evaluation import ModelEvaluation, Result
 
 TOP = 5  # number of classes named in each table
-FILES = {"everything": "evaluation.json", "by class": "classes.csv", "confusions": "confusions.csv"}
+FILES = {"all numbers": "evaluation.json", "by class": "classes.csv", "confusions": "confusions.csv"}
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], names: Sequence[int] = (0,)) -> Table:
@@ -26,6 +26,15 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], names: Sequen
     for row in rows:
         add_row(table, row)
     return table
+
+
+def _class(name: str) -> str:
+    """Return the name of a class as shown: a bare number is no name.
+
+    >>> _class("dog"), _class("8")
+    ('dog', 'class 8')
+    """
+    return f"class {name}" if name.isdecimal() else name
 
 
 def _views(which: ModelEvaluation) -> list[str]:
@@ -47,19 +56,20 @@ def hardest_table(result: Result) -> Table:
     lowest = [k for k, _ in rank_classes(-found.fused.class_accuracy)][:TOP]
     rows = [
         [
-            result.classes[k],
+            _class(result.classes[k]),
             f"{int(found.counts[k]):,}",
             *(percent(float(scores.class_accuracy[k])) for scores in found.views),
             f"{float(found.fused.average_precision[k]):.4f}",
         ]
         for k in lowest
     ]
-    return _table(["lowest accuracy", "examples", "fused", *found.unimodal, "AP"], rows)
+    views = [view.replace(" alone", "\nalone") for view in _views(result.of)]  # leaves room for the names of classes
+    return _table(["lowest accuracy", "examples", *views, "AP"], rows)
 
 
 def confusions_table(result: Result) -> Table:
     """Return the most frequent confusions."""
-    names = result.classes
+    names = list(map(_class, result.classes))
     rows = [[names[i], names[j], f"{number:,}"] for i, j, number in result.of.found.confusions()[:TOP]]
     return _table(["true class", "predicted", "examples"], rows, names=[0, 1])
 
@@ -69,10 +79,11 @@ def leads_table(result: Result) -> Table:
     rows = []
     for name, led in result.of.found.leaders().items():
         first = "\n".join(
-            f"{result.classes[k]} {format_difference('accuracy', margin, unit=False)}" for k, margin in led[:TOP]
+            f"{_class(result.classes[k])} {format_difference('accuracy', margin, unit=False)}"
+            for k, margin in led[:TOP]
         )
-        rows.append([name, f"{len(led)} of {len(result.classes) - len(result.empty)}", first])
-    return _table(["alone", "best in", "largest leads, points"], rows, names=[0, 2])
+        rows.append([f"{name} alone", f"{len(led)} of {len(result.classes) - len(result.empty)}", first])
+    return _table(["", "best in", "largest leads, points"], rows, names=[0, 2])
 
 
 def against_table(result: Result) -> Table:
@@ -109,7 +120,7 @@ def _most(result: Result, change: Tensor, sign: int = 1) -> str:
     """Return the classes with the largest gains, one per line, each with its change times `sign`."""
     first = [(k, value) for k, value in rank_classes(change) if value > 0][:TOP]
     return "\n".join(
-        f"{result.classes[k]} {format_difference('accuracy', sign * value, unit=False)}" for k, value in first
+        f"{_class(result.classes[k])} {format_difference('accuracy', sign * value, unit=False)}" for k, value in first
     )
 
 
@@ -133,7 +144,7 @@ def _notes(result: Result) -> Iterator[str]:
     """Yield the notes; that on classes without examples comes first."""
     empty = result.empty
     if empty:
-        names = ", ".join(empty[:TOP]) + (", …" if len(empty) > TOP else "")
+        names = ", ".join(map(_class, empty[:TOP])) + (", …" if len(empty) > TOP else "")
         have = "class has" if len(empty) == 1 else "classes have"
         yield f"{len(empty)} of {len(result.classes)} {have} no example ({names}); means are over the other classes"
     yield from result.notes

@@ -1,4 +1,4 @@
-"""Log of the readings of a test split. Users are told of each earlier reading."""
+"""Log of the readings of a test split. Users are told of earlier readings."""
 
 from __future__ import annotations
 
@@ -35,26 +35,42 @@ def read_test(
         folder: folder of the run that reads the split.
         reason: purpose of the reading.
         batch_size: number of samples per batch.
-        note: function that is called with a sentence about each earlier reading.
+        note: function that is called with a sentence about earlier readings, if there are any.
 
     Raises:
         DatasetError: if the data have no test split.
     """
     check_test(data)
-    tell_earlier(folder, note, "this run")
+    tell_earlier(folder, note)
     batches = data.test(batch_size=batch_size, reason=f"{folder.path.name}: {reason}")
     line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "reason": reason}
     record(folder, line)
     return batches, line
 
 
-def tell_earlier(folder: RunFolder, note: Callable[[str], None], who: str) -> None:
-    """Report each earlier reading of a run, which the sentence calls `who`."""
-    for line in readings(folder):
-        note(
-            f"{who} has already read the test split ({line['time']}, {line['reason']}): it no longer tests choices "
-            "that were based on its results"
-        )
+def tell_earlier(folder: RunFolder, note: Callable[[str], None]) -> None:
+    """Report the earlier readings of a run in one sentence, if there are any."""
+    found = readings(folder)
+    if not found:
+        return
+    last = _minute(found[-1]["time"])
+    often = f"once ({last})" if len(found) == 1 else f"{len(found)} times (last {last})"
+    note(
+        f"{folder.path.resolve().name} has read the test split {often}: choices made after seeing those results can no "
+        "longer be tested on it"
+    )
+
+
+def _minute(time: str) -> str:
+    """Return a logged time to the minute; as logged if it is none.
+
+    >>> _minute("2026-11-30T20:39:12+00:00"), _minute("time unknown")
+    ('2026-11-30 20:39 UTC', 'time unknown')
+    """
+    try:
+        return f"{datetime.fromisoformat(time).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    except ValueError:
+        return time
 
 
 def record(folder: RunFolder, line: Mapping[str, str]) -> None:

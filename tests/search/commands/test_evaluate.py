@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,9 @@ def place(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return tmp_path
 
 
+MINUTE = r"\d{4}-\d\d-\d\d \d\d:\d\d UTC"
+
+
 def evaluate(*arguments: str | Path) -> Result:
     return CliRunner().invoke(main, ["evaluate", *map(str, arguments)], env={"COLUMNS": "200"})
 
@@ -111,11 +115,14 @@ def test_the_validation_split_gives_what_training_found_and_no_reading_of_the_te
 def test_the_test_split_is_the_default_and_a_second_reading_is_said_aloud(place):
     run = place / "runs" / "modulated"
     reading = "evaluate runs/modulated/best.pt"
-    assert reading not in said(evaluate("modulated"))
+    assert "has read" not in said(evaluate("modulated"))
     assert (found(run)["split"], found(run)["notes"]) == ("test", [])
     assert readings(run) == [reading]
-    tells(said(evaluate("modulated")), reading)
+    assert re.search(rf"modulated has read the test split once \({MINUTE}\)", said(evaluate("modulated")))
     assert len(readings(run)) == 2
+    text = said(evaluate("modulated"))
+    assert re.search(rf"modulated has read the test split 2 times \(last {MINUTE}\)", text)
+    assert text.count("has read") == 1
 
 
 def test_its_numbers_are_those_of_the_models_own_answers(place):
@@ -181,8 +188,14 @@ def test_two_models_are_compared_class_by_class(place):
     assert any(table.values())
     # both have read the test split, and both readings are reported
     for name in ("modulated", "plain"):
-        tells(text, f"evaluate runs/{name}/best.pt")
+        assert re.search(rf"{name} has read the test split once \({MINUTE}\)", text)
+        assert readings(place / "runs" / name)[0] == f"evaluate runs/{name}/best.pt"
         assert readings(place / "runs" / name)[1] == "evaluate runs/modulated/best.pt against runs/plain/best.pt"
+
+
+def test_a_log_entry_that_is_corrupt_counts_as_a_reading(place):
+    RunFolder(place / "runs" / "modulated").readings.write_text("{}\n")
+    tells(said(evaluate("modulated")), "modulated has read the test split once (time unknown)")
 
 
 def test_classes_without_an_example_are_left_out_and_said(place):

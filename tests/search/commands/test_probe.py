@@ -240,7 +240,8 @@ def test_a_reading_of_the_test_split_is_on_record_for_each_run(here):
         [line] = Path("runs", run, "test_readings.jsonl").read_text().splitlines()
         tells(json.loads(line)["reason"], "plain", "modulated")
     assert report["read"] == json.loads(line)
-    tells(done("plain", "--split", "test"), *report["read"].values())  # the earlier reading is reported
+    when = report["read"]["time"][:16].replace("T", " ")
+    tells(done("plain", "--split", "test"), f"plain has read the test split once ({when} UTC)")
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ from search.verdict.next_step import NextStep
 from search.verdict.paired import t_interval
 from search.verdict.text import verdict_headings, verdict_rows
 from tests.search.tuner.test_tuner import experiment, opened
+from tests.support.tells import tells
 
 WIDTH = 80
 MODALITIES = st.sampled_from([("audio", "visual"), ("rgb", "flow", "audio"), ("audio", "text", "optical_flow")])
@@ -193,6 +194,30 @@ def test_of_an_evaluation_no_cell_is_folded(names):
     ):
         table = table_of(shown)
         are_whole(cells_of(table), printed(table))
+
+
+def test_classes_that_are_numbers_are_called_classes_and_modalities_alone_in_every_table():
+    confusion = torch.tensor([[5, 2, 0], [0, 5, 3], [1, 0, 5]])
+    alone = {"audio": scores(1, 0, 0), "visual": scores(0, 1, 1)}
+    this = Evaluation(confusion.sum(dim=1), scores(1.0, 0.0, 1.0), alone, confusion)
+    other = Evaluation(confusion.sum(dim=1), scores(0.0, 1.0, 1.0), dict.fromkeys(alone, scores(1, 1, 1)), confusion)
+    classes = ["8", "dog", "10"]
+    shown = Result(ModelEvaluation(None, this), ModelEvaluation(None, other), "test", classes, {}, "", None, [])
+    hardest, confused, leads, changes = (
+        " ".join(cells_of(table(shown)))
+        for table in (
+            evaluated.hardest_table,
+            evaluated.confusions_table,
+            evaluated.leads_table,
+            evaluated.changes_table,
+        )
+    )
+    for text in (hardest, confused):
+        tells(text, "class 8", "class 10", "dog")
+    assert "class dog" not in hardest
+    tells(leads, "audio alone", "visual alone", "class 8 +100.0", "dog +100.0")
+    tells(hardest, "audio alone", "visual alone")
+    tells(changes, "class 8 +100.0", "dog -100.0")
 
 
 # ---- probes ----
