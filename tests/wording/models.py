@@ -98,6 +98,12 @@ def read_before() -> None:
     Path("runs/modulated/test_readings.jsonl").write_text(line)
 
 
+def read_often() -> None:
+    lines = [f'{{"time": "2026-01-{day:02}T03:04:05+00:00", "reason": "evaluate"}}\n' for day in (2, 3)]
+    for name in ("modulated", "plain"):
+        Path("runs", name, "test_readings.jsonl").write_text("".join(lines))
+
+
 def single() -> None:
     trained("audio", "trial.modalities=[audio]", "trial.modulation.method=none")
 
@@ -143,6 +149,12 @@ EVALUATED: list[tuple[str, str, str, Callable[[], None]]] = [
         unwritable,
     ),
     ("A test split that has been read before", "evaluate modulated", "The training has read it.", read_before),
+    (
+        "A test split that both models have read before",
+        "evaluate modulated --against plain",
+        "Each has read it twice.",
+        read_often,
+    ),
     ("Two models on the validation split", "evaluate modulated --against plain --split validation", "", nothing),
     ("The same model twice", "probe plain plain", "", nothing),
     ("Models of different data", "probe plain untested", "`untested` was trained on different data.", untested),

@@ -20,20 +20,24 @@ from search.console.probe_curve_table import curve_headline, curve_table
 from search.console.probe_table import table
 from search.console.progress import Progress, of_search
 from search.console.summary import print_files, print_summary
+from search.console.verdict_table import of_confirmation
 from search.models.linear_probe import ALONE, Accuracy, Encoder, Report, Row, notes
 from search.models.probe_curve import Line, ProbeCurves
 from search.report import sentences as words
 from search.report.facts import gather
 from search.run.best import Interval, bests
+from search.run.budget import Spent
 from search.run.causes import Cause, Reason, failure
 from search.run.folder import RunFolder
 from search.run.journal import Journal
 from search.tuner.search_policy import SearchPolicy
 from search.tuner.tuner import Tuner
+from search.verdict.confirm_policy import ConfirmPolicy
 from search.verdict.next_step import after_search
 from search.verdict.probe_policy import ProbedRole
 from tests.wording.catalogue import Chapter, Entry, commanded, drawn, new_folder, on_screen
 from tests.wording.laid_out import FINISHED, NOTHING, SEARCH, Trials, confirmed, experiment, metrics, searched
+from tests.wording.verdicts import BEST
 
 # ---- a running search ----
 
@@ -85,6 +89,36 @@ def _log(tuner: Tuner, console: Console) -> None:
             tuner.record_end(trial.number, status, reason)
 
 
+def confirming(*, is_logged: bool = False) -> str:
+    """Return the live table of a confirmation whose first pair has ended, or the lines of a log."""
+    asked = experiment(SEARCH)
+    policy = ConfirmPolicy(asked, BEST, [16251377, 7], Spent())
+    tuner = Tuner(asked, Journal(Path("journal.jsonl")), policy)
+
+    def draw(console: Console) -> None:
+        with Progress(tuner, of_confirmation(tuner), console, 2) as progress:
+            if is_logged:
+                tuner.callbacks.append(progress)
+            for accuracy in (0.805, 0.794):
+                tuner.record_epoch(_start(tuner), metrics([accuracy]))
+                tuner.record_end(tuner.record.over_count, "finished")
+            tuner.record_epoch(_start(tuner), metrics([0.5]))
+            if not is_logged:
+                console.print(progress.table())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("search.console.progress.time.monotonic", lambda: 0.0)
+        return on_screen(draw)
+
+
+def _start(tuner: Tuner) -> int:
+    """Start the next trial and return its number."""
+    trial = tuner.next()
+    assert trial is not None
+    tuner.record_start(trial.number)
+    return trial.number
+
+
 LIVE: list[tuple[str, str, Callable[[], str]]] = [
     ("A search starts", "No trial has started.", partial(live, [])),
     ("A search is running", "Three trials have ended, and one is running.", partial(live, RUNNING)),
@@ -95,6 +129,8 @@ LIVE: list[tuple[str, str, Callable[[], str]]] = [
     ),
     ("A running search is told to stop", "The user presses Ctrl-C.", partial(live, RUNNING, is_stopping=True)),
     ("A search is running without a terminal", "One trial is stopped early, and one fails.", logged),
+    ("A confirmation is running", "The first pair has ended.", confirming),
+    ("A confirmation is running without a terminal", "The first pair has ended.", partial(confirming, is_logged=True)),
 ]
 
 # ---- a finished search ----
@@ -118,9 +154,15 @@ def summary(trials: Trials, interval: Interval | None, *assignments: str, verdic
     return on_screen(draw)
 
 
+WHOLE: Trials = [*FINISHED[:2], ("modulated", (1, 0), [0.4, 0.5, 0.6], "finished", ""), FINISHED[3]]
 TWO = ("search.metric=[val/accuracy,val/loss]", "search.mode=[max,min]")
 DONE: list[tuple[str, str, Callable[[], str]]] = [
     ("A search has finished", "Three of four trials have a result.", partial(summary, FINISHED, INTERVAL)),
+    (
+        "A search has finished without a failure",
+        "All trials trained to their last epoch.",
+        partial(summary, WHOLE, None),
+    ),
     (
         "A search with two metrics has finished",
         "Three of four trials have a result.",
