@@ -24,7 +24,7 @@ import click
 import search.backend.environment  # noqa: F401, sets what Ray reads on import; must precede the user's modules
 from search.cli.completion import assignments, runs
 from search.cli.errors import Command, Group, command_line, typed_file
-from search.experiment.mistakes import name_file
+from search.cli.terminal import loading, say, tell_errors
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,12 +36,8 @@ DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 SAVED = "completed work is saved. Resume with:"
 
 
-def _say(text: str) -> None:
-    click.echo(text, err=True)
-
-
 def _fail(text: str) -> NoReturn:
-    _say(text)
+    say(text)
     sys.exit(FAILED)
 
 
@@ -60,11 +56,11 @@ def _mistakes() -> tuple[type[Exception], ...]:
     return UserError, DatasetError, CheckpointError
 
 
-def _tell(sentences: Sequence[str]) -> None:
-    if len(sentences) > 1:
-        _say(f"{len(sentences)} errors:")
-    for sentence in sentences:
-        _say(f"- {sentence}" if len(sentences) > 1 else sentence)
+def _tell(error: Exception) -> None:
+    from search.experiment.mistakes import UserError, name_file
+
+    heading, sentences = error.listing if isinstance(error, UserError) else ("", [str(error)])
+    tell_errors(heading, [name_file(sentence, typed_file()) for sentence in sentences])
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -79,19 +75,18 @@ def _exit_codes(*more: str, keeps: str = SAVED) -> Iterator[str]:
         more: words to add to the command line for resuming.
         keeps: sentence shown on an interruption, before the resuming command.
     """
-    if sys.stderr.isatty():
-        _say("loading …")  # importing torch, Ray and MLflow takes seconds
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     logging.getLogger("datasets.store.cache").setLevel(logging.INFO)  # announces long downloads
     signal.signal(signal.SIGTERM, _interrupt)
     go_on = command_line(*more)
     try:
-        yield go_on
+        with loading():  # torch, Ray and MLflow
+            yield go_on
     except KeyboardInterrupt:
-        _say(f"\ninterrupted; {keeps}\n  {go_on}")
+        say(f"\ninterrupted; {keeps}\n  {go_on}")
         sys.exit(INTERRUPTED)
     except _mistakes() as error:  # evaluated late: two of these modules import torch
-        _tell([name_file(text, typed_file()) for text in getattr(error, "sentences", [str(error)])])
+        _tell(error)
         sys.exit(MISTAKE)
     except OSError as error:
         _fail_without_room(error, go_on)
@@ -108,7 +103,7 @@ def _fail_without_room(error: OSError, go_on: str) -> NoReturn:
 
 
 _run = click.argument("run", shell_complete=runs(RUNS, "experiment.yaml"))
-_file = click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+_file = click.argument("file", type=click.Path(path_type=Path))
 _assignments = click.argument("assignments", metavar="[KEY=VALUE]...", nargs=-1, shell_complete=assignments)
 _resumable = click.option("--resume", is_flag=True, help="Continue the stopped run of this name.")
 

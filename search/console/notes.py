@@ -23,8 +23,19 @@ GLUE = re.compile(
 
 
 def print_note(console: Console, text: str) -> None:
-    """Print a note without wrapping its lines."""
-    console.print(Text(f"note: {text}", style="yellow"), soft_wrap=True)
+    """Print a note: wrapped on a terminal, a line elsewhere."""
+    said = f"note: {text}"
+    print_line(console, wrap_message(said, console.width) if console.is_terminal else said, "yellow")
+
+
+def wrap_message(text: str, width: int, hang: str = "") -> str:
+    """Wrap the lines of a message between words. Indented lines are commands and stay whole, so that one can copy them.
+
+    >>> wrap_message("Resume with:\\n  uv run search", 8)
+    'Resume\\nwith:\\n  uv run search'
+    """
+    lines = text.splitlines()
+    return "\n".join("\n".join([line] if line[:1] in ("", " ") else wrap(line, width, hang=hang)) for line in lines)
 
 
 def print_line(console: Console, text: str, style: str = "") -> None:
@@ -50,19 +61,20 @@ def glue(text: str) -> str:
     return GLUE.sub(NO_BREAK, text)
 
 
-def wrap(text: str, width: int, indent: str = "", *, fold: bool = False) -> list[str]:
+def wrap(text: str, width: int, indent: str = "", *, hang: str = "", fold: bool = False) -> list[str]:
     """Wrap a text between words; a number stays with its unit.
 
     Args:
         text: text without line breaks.
         width: width of a line, in columns.
         indent: text at the beginning of every line.
+        hang: further text at the beginning of every line but the first.
         fold: whether words longer than a line are broken too. Otherwise they stay whole, so a path can be copied.
 
     >>> wrap("82.4 ± 0.9 % of all", 14), wrap("batch_size=16 epochs=20", 16)
     (['82.4 ± 0.9 %', 'of all'], ['batch_size=16', 'epochs=20'])
     """
-    wrapper = textwrap.TextWrapper(width, indent, indent, break_long_words=fold, break_on_hyphens=False)
+    wrapper = textwrap.TextWrapper(width, indent, indent + hang, break_long_words=fold, break_on_hyphens=False)
     lines = wrapper.wrap(glue(text))
     return [line.replace(NO_BREAK, " ") for line in lines]
 

@@ -41,7 +41,7 @@ def _space_faults(space: dict[str, spaces.Entry], trial: TrialConfig) -> list[Fa
 def _entry_faults(path: str, entry: spaces.Entry, trial: TrialConfig) -> list[Fault]:
     known = spaces.paths(trial)
     if path not in known:
-        return [(("space", path), "is not a path into `trial`" + nearest(path, known))]
+        return [(("space", path), "is not a path into `trial`" + nearest(path, known, ("space",)))]
     return [(("space", path, *part), f"must be {text}") for part, text in spaces.entry_problems(trial, path, entry)]
 
 

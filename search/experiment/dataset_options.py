@@ -46,7 +46,7 @@ def _options(kind: type, own: dict[str, Any]) -> tuple[dict[str, Any], list[Faul
     if not dataclasses.is_dataclass(kind):
         return own, list(faults.items())
     try:
-        value, more = validate(kind, own)
+        value, more = validate(kind, own, below=("dataset",))
     except (PydanticUserError, PydanticUndefinedAnnotation):  # a field has a type that no file can hold
         return own, list(faults.items())
     return own if value is None else dataclasses.asdict(value), list((faults | dict(more)).items())
@@ -58,7 +58,7 @@ def _signature_faults(kind: type, own: dict[str, Any]) -> list[Fault]:
     if needed is None:
         return []
     unknown = itertools.filterfalse(needed.__contains__, own)
-    faults: list[Fault] = [((key,), "is not a known key" + nearest(key, list(needed))) for key in unknown]
+    faults: list[Fault] = [((key,), "is not a known key" + nearest(key, list(needed), ("dataset",))) for key in unknown]
     return faults + [((key,), "is missing") for key in filter(needed.get, needed) if key not in own]
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from ogmge.config import ConfigError
-from search.experiment.yaml_source import Document, Place
+from search.experiment.yaml_source import Document, Place, format_path
 
 
 def format_setting(value: Any) -> str:
@@ -47,27 +47,39 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def hint(name: str, known: Sequence[str]) -> str:
-    """Return "; did you mean `x`?" if a known name is similar, otherwise an empty string."""
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean `{close[0]}`?" if close else ""
+LEAST_SIMILAR = 0.65  # ratio from which a name is suggested: `snr` for `snr_db`, but not `bayes` for `cmaes`
+
+
+def hint(name: str, known: Sequence[str], below: Place = ()) -> str:
+    """Return "; did you mean `x`?" if a known name is similar, otherwise an empty string.
+
+    Args:
+        name: what was written.
+        known: names that exist.
+        below: path that the names are below; the suggestion begins with it.
+
+    >>> hint("epcohs", ["epochs"], ("trial",)), hint("bayes", ["cmaes"])
+    ('; did you mean `trial.epochs`?', '')
+    """
+    close = difflib.get_close_matches(name, known, n=1, cutoff=LEAST_SIMILAR)
+    return f"; did you mean `{format_path((*below, close[0]))}`?" if close else ""
 
 
 def suggestion(expected: str, value: Any) -> str:
     """Return "; did you mean `x`?" if the value is similar to an expected word, otherwise an empty string.
 
-    >>> suggestion("'tpe', 'random' or a list", "tpee")
+    >>> suggestion("tpe, random or a list", "tpee")
     '; did you mean `tpe`?'
     >>> suggestion("concat, film or package.module:factory", "sum")
     ''
     """
-    words = [word.strip("'") for word in re.split(r", | or ", expected) if re.fullmatch(r"'\w+'|\w+", word)]
+    words = [word for word in re.split(r", | or ", expected) if re.fullmatch(r"\w+", word)]
     return hint(value, words) if isinstance(value, str) else ""
 
 
-def nearest(name: str, known: Sequence[str]) -> str:
-    """Return "; did you mean `x`?" if a known name is similar, otherwise the list of known names."""
-    return hint(name, known) or (f": expected one of {', '.join(known)}" if known else ": there are none")
+def nearest(name: str, known: Sequence[str], below: Place = ()) -> str:
+    """Return "; did you mean `x`?" if a known name is similar, otherwise the list of known names; see `hint`."""
+    return hint(name, known, below) or (f": expected one of {', '.join(known)}" if known else ": there are none")
 
 
 Fault = tuple[Place, str]  # path, and the rest of the sentence: "must be …, but got …"
@@ -109,6 +121,8 @@ def _errors(error: ValidationError) -> Iterator[_Error]:
             for problem in cause.problems:
                 place, expected = (*item["loc"], problem.path), {"expected": problem.expected}
                 yield {"type": "config_error", "loc": place, "ctx": expected, "input": problem.got}
+        elif item["type"] in ("literal_error", "enum"):
+            yield {**item, "ctx": {"expected": item["ctx"]["expected"].replace("'", "")}}
         else:
             yield dict(item)
 
@@ -156,10 +170,18 @@ def _place(error: _Error, raw: Any) -> Place:
     return (*path, *error["loc"][count:])
 
 
-def _sentence(path: Place, errors: Sequence[_Error], kind: Any) -> str:
+def _instead(key: str, known: Sequence[str], below: Place) -> str:
+    """Return what to write instead of an unknown key; in a file, a dotted key is nested."""
+    section, _, rest = key.partition(".")
+    if rest and section in known:
+        return f": nest it, `{section}: {{{rest}: …}}`"
+    return nearest(key, known, below)
+
+
+def _sentence(path: Place, errors: Sequence[_Error], kind: Any, below: Place) -> str:
     first, last = errors[0], errors[-1]
     if first["type"] in _UNKNOWN_KEY:
-        return "is not a known key" + nearest(str(path[-1]), _keys(kind, path))
+        return "is not a known key" + _instead(str(path[-1]), _keys(kind, path), (*below, *path[:-1]))
     if expected := _expectation(errors):
         return f"must be {expected}, but got {format_setting(last['input'])}{suggestion(expected, last['input'])}"
     if first["type"] in _STATED:
@@ -167,7 +189,7 @@ def _sentence(path: Place, errors: Sequence[_Error], kind: Any) -> str:
     return f"is invalid: {first['msg']}, but got {format_setting(last['input'])}"
 
 
-def _faults(error: ValidationError, kind: Any, raw: dict[str, Any]) -> list[Fault]:
+def _faults(error: ValidationError, kind: Any, raw: dict[str, Any], below: Place) -> list[Fault]:
     found: dict[Place, list[_Error]] = {}
     document = Document("", raw)
     for item in _errors(error):
@@ -175,7 +197,7 @@ def _faults(error: ValidationError, kind: Any, raw: dict[str, Any]) -> list[Faul
         got = document.get(path) if path in document else item["input"]  # as written: -1, not the -1.0 it is read as
         found.setdefault(path, []).append({**item, "input": got})
     around = set().union(*map(_around, found))  # errors of those members of a union that were not meant
-    return [(path, _sentence(path, errors, kind)) for path, errors in found.items() if path not in around]
+    return [(path, _sentence(path, errors, kind, below)) for path, errors in found.items() if path not in around]
 
 
 def _around(path: Place) -> set[Place]:
@@ -183,12 +205,13 @@ def _around(path: Place) -> set[Place]:
 
 
 def validate(
-    kind: Any, raw: dict[str, Any], stand_ins: Mapping[str, Any] = MappingProxyType({})
+    kind: Any, raw: dict[str, Any], stand_ins: Mapping[str, Any] = MappingProxyType({}), below: Place = ()
 ) -> tuple[Any, list[Fault]]:
     """Return `raw` as a `kind`, and all faults in it.
 
     Faulty values are removed and the rest is validated again, because one error can hide another. `stand_ins` replace
-    required values that were removed or are missing. The returned value is None only if nothing is left to validate.
+    required values that were removed or are missing. `below` is the path of `raw` in its file, for suggestions. The
+    returned value is None only if nothing is left to validate.
     """
     adapter: TypeAdapter[Any] = TypeAdapter(kind)
     rest = Document("", copy.deepcopy(raw))
@@ -199,7 +222,7 @@ def validate(
         try:
             return adapter.validate_json(json.dumps(rest.value, default=str)), list(faults.items())
         except ValidationError as error:
-            found = _faults(error, kind, rest.value)
+            found = _faults(error, kind, rest.value, below)
         faults |= {path: text for path, text in found if _is_own(path, rest, removed)}
         removed |= {_culprit(path, rest) for path, _ in found}
         for culprit in removed:

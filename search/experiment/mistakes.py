@@ -18,6 +18,11 @@ class UserError(Exception):
         self.sentences: Sequence[str] = sentences
         super().__init__("\n".join(sentences))
 
+    @property
+    def listing(self) -> tuple[str, Sequence[str]]:
+        """Heading of a list of these errors, and its items."""
+        return f"{len(self.sentences)} errors:", self.sentences
+
 
 IGNORED = {"prepare": r"(?!dataset\b)", "train": r"(space|confirm)\b", "run_search.py": "(?!)"}  # assignments
 

@@ -16,7 +16,7 @@ from search.experiment.arms import Arm
 from search.experiment.dimensions import Range
 from search.experiment.messages import format_setting
 from search.experiment.mistakes import UserError
-from search.experiment.yaml_source import Dumper
+from search.experiment.yaml_source import COMMAND_LINE, Dumper
 
 SamplerName = Literal["tpe", "random", "grid", "qmc", "gp", "cmaes", "nsga2"]
 
@@ -32,6 +32,26 @@ class ExperimentError(UserError):
     def __init__(self, source: str, sentences: Sequence[str]) -> None:
         self.source = source
         super().__init__(*sentences)
+
+    @property
+    def listing(self) -> tuple[str, Sequence[str]]:
+        """Heading of a list of these errors, which names the file once, and its items; a single error names it itself.
+
+        >>> ExperimentError("f.yaml", ["`a` is missing (f.yaml)", "`b` is odd (f.yaml, line 2)"]).listing
+        ('2 errors in f.yaml:', ['`a` is missing', 'line 2: `b` is odd'])
+        """
+        items = [self._item(sentence) for sentence in self.sentences]
+        if len(items) < 2 or items == list(self.sentences):  # those of a machine, for example, name no file
+            return super().listing
+        return f"{len(items)} errors in {self.source}:", items
+
+    def _item(self, sentence: str) -> str:
+        """Return a sentence with its place in front and without the name of the file."""
+        place = rf"(?P<text>.*) \((?:{re.escape(self.source)}(?:, (?P<line>line \d+))?|(?P<command>{COMMAND_LINE}))\)"
+        if (found := re.fullmatch(place, sentence, re.DOTALL)) is None:
+            return sentence
+        where = found["line"] or found["command"]
+        return f"{where}: {found['text']}" if where else found["text"]
 
     def __reduce__(self) -> tuple[type[ExperimentError], tuple[str, Sequence[str]]]:
         return type(self), (self.source, self.sentences)  # workers raise it in other processes

@@ -14,6 +14,8 @@ import yaml
 
 Place = tuple[str | int, ...]
 
+COMMAND_LINE = "command line"  # source of what is set there
+BEST = "best.yaml"  # of a run's folder
 MOST_VALUES, DEEPEST = 100_000, 50  # more than any experiment has: an alias contains itself, or aliases multiply
 
 
@@ -36,6 +38,11 @@ _TOP_LEVEL = {type(None): "an empty file", list: "a list", str: "text", bool: "t
 _HINTS = {  # beginning of a message of PyYAML's -> what to look for
     "found character '\\t'": "indent with spaces instead of tabs",
     "mapping values are not allowed here": "check the indentation, and the space after each colon",
+}
+_OPENED = {  # PyYAML's context -> what was opened
+    "while parsing a flow mapping": "mapping",
+    "while parsing a flow sequence": "list",
+    "while scanning a quoted scalar": "text in quotes",
 }
 
 
@@ -80,6 +87,11 @@ for _class in (_Loader, Dumper):
     )
 
 
+def _place(source: str, line: int | None) -> str:
+    """Return a source with the line, if it has lines: the command line has none."""
+    return source if line is None or source == COMMAND_LINE else f"{source}, line {line}"
+
+
 def format_path(path: Place) -> str:
     """Format a path.
 
@@ -106,9 +118,7 @@ class Document:
     def where(self, path: Place) -> str:
         """Return the place of `path` or of its nearest known parent, such as "experiments/demo.yaml, line 14"."""
         line = self.line(path)
-        if line is None:
-            return self.source
-        return f"{self.source}, line {line}" if line else "command line"
+        return COMMAND_LINE if line == 0 else _place(self.source, line)
 
     def line(self, path: Place) -> int | None:
         """Return the line of `path` or of its nearest known parent; 0 for the command line, None if there is none."""
@@ -193,22 +203,29 @@ class _Outline:
     def _refuse(self, key: yaml.Node, path: Place) -> None:
         text = key.value if isinstance(key, yaml.ScalarNode) else _EXPECTED.get(_kind(key.tag), key.tag)
         inside = f" in `{format_path(path)}`" if path else ""
-        place = f"put it in quotes ({self.source}, line {key.start_mark.line + 1})"
+        place = f"put it in quotes ({_place(self.source, key.start_mark.line + 1)})"
         self.wrong.append(f"a key{inside} must be text, but got {text}: {place}")
 
 
-def _describe(error: Exception, text: str) -> tuple[str, str]:
-    """Return what is wrong with a YAML text, and the line as the end of a place."""
+def _describe(error: Exception, text: str) -> tuple[str, int | None]:
+    """Return what is wrong with a YAML text, and the line."""
     match error:
         case yaml.MarkedYAMLError(problem=str(said), problem_mark=yaml.Mark(line=line)):
             hints = [f": {hint}" for beginning, hint in _HINTS.items() if said.startswith(beginning)]
-            return "".join([said.replace("'<stream end>'", "the end of the text"), *hints]), f", line {line + 1}"
+            said = said.replace("'<stream end>'", "the end of the text")
+            return "".join([said, _opened(error, line), *hints]), line + 1
         case yaml.reader.ReaderError():
             said = f"expected text, but got the character #x{error.character:02x}"
-            return said, f", line {text.count(chr(10), 0, error.position) + 1}"
+            return said, text.count(chr(10), 0, error.position) + 1
         case RecursionError():
-            return f"expected at most {DEEPEST} levels, but there are many more", ""
-    return f"not valid YAML: {error}", ""
+            return f"expected at most {DEEPEST} levels, but there are many more", None
+    return f"not valid YAML: {error}", None
+
+
+def _opened(error: yaml.MarkedYAMLError, line: int) -> str:
+    """Return where the mapping, list or text opens that an error is in, if on an earlier line; lines from 0."""
+    kind, mark = _OPENED.get(error.context or ""), error.context_mark
+    return f" in the {kind} that opens on line {mark.line + 1}" if kind and mark and mark.line < line else ""
 
 
 def _load(text: str, source: str) -> tuple[Any, dict[Place, int]]:
@@ -224,7 +241,7 @@ def _load(text: str, source: str) -> tuple[Any, dict[Place, int]]:
         value = None if outline.wrong else yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         said, line = _describe(error, text)
-        raise DocumentError(f"{said} ({source}{line})") from error
+        raise DocumentError(f"{said} ({_place(source, line)})") from error
     if outline.wrong:
         raise DocumentError("\n".join(outline.wrong))
     return value, outline.places
@@ -252,11 +269,18 @@ def read(path: Path) -> Document:
     try:
         return parse(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
-        raise DocumentError(f"cannot read {path}: {error.strerror}") from error
+        raise DocumentError(f"cannot read {path}: {error.strerror}{_meant(path)}") from error
     except UnicodeDecodeError as error:
         line, byte = error.object[: error.start].count(b"\n") + 1, error.object[error.start]
         said = f"cannot read {path}: expected text in UTF-8, but line {line} has the byte 0x{byte:02x}"
         raise DocumentError(f"{said}; save the file as UTF-8") from error
+
+
+def _meant(path: Path) -> str:
+    """Return "; did you mean experiments/demo.yaml?" if the path is the name or folder of a run that has such files."""
+    named = [Path("experiments", path.name), Path("experiments", f"{path.name}.yaml"), Path("runs", path.name, BEST)]
+    there = [str(file) for file in ([path / BEST] if path.is_dir() else named) if file.is_file()]
+    return f"; did you mean {' or '.join(there)}?" if there else ""
 
 
 def _override_path(key: str) -> Place:
@@ -283,9 +307,9 @@ def override(document: Document, assignments: Sequence[str]) -> None:
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not re.fullmatch(r"[\w.\-/]+", key):
-            raise DocumentError(f"expected key=value (`trial.epochs=2`), but got {assignment!r} (command line)")
+            raise DocumentError(f"expected key=value (`trial.epochs=2`), but got {assignment!r} ({COMMAND_LINE})")
         try:
-            value, _ = _load(text, "command line")
+            value, _ = _load(text, COMMAND_LINE)
         except DocumentError as error:
             raise DocumentError(textwrap.indent(str(error), f"`{key}`: ")) from error
         path = _override_path(key)

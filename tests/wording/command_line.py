@@ -24,6 +24,8 @@ LINES = [
     ("An option of `--curve` without `--curve`", "python -m search probe demo --every 2"),
     ("Two models instead of one", "python -m search evaluate plain modulated"),
     ("A folder instead of an experiment file", "python -m search train runs"),
+    ("The folder of a run instead of its file", "python -m search train runs/plain"),
+    ("The name of a run instead of a file", "python -m search train plain"),
     ("A misspelt run", "python -m search export dmo"),
     ("A run that does not exist", "python -m search ui cremad"),
     ("A misspelt model", "python -m search evaluate palin"),
@@ -35,6 +37,7 @@ SET = [
     ("A misspelt key on the command line", "search.trails=8"),
     ("A key on the command line without its section", "epochs=8"),
     ("A value on the command line that is not YAML", "'space.fusion=[concat'"),
+    ("Several errors on the command line", "search.trails=8 trial.epoch=3 dataset.snr=2"),
 ]
 
 
@@ -44,6 +47,7 @@ def runs() -> None:
         Path("runs", name).mkdir(parents=True)
         Path("runs", name, "experiment.yaml").touch()
     Path("runs/plain/best.pt").touch()
+    Path("runs/plain/best.yaml").touch()
 
 
 def entries() -> Iterator[Entry]:

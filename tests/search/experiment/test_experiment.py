@@ -25,7 +25,7 @@ from ogmge.config import Schedule, TrialConfig
 from search.experiment import messages
 from search.experiment.load import check, load
 from search.experiment.schema import Experiment, ExperimentError, as_values, to_yaml
-from search.experiment.yaml_source import Document, Place, parse
+from search.experiment.yaml_source import Document, Place, override, parse
 from tests.support import ROOT
 from tests.support.tells import tells
 
@@ -183,13 +183,13 @@ def test_a_data_set_of_ones_own_takes_its_options(options, found):
 @pytest.mark.parametrize(
     ("options", "found"),
     [
-        ("Clips, clip: 5", [("dataset.clip", "`clips`")]),
+        ("Clips, clip: 5", [("dataset.clip", "`dataset.clips`")]),
         ("Clips, clips: many", [("dataset.clips", "whole number", "'many'")]),
         ("Clips, clips: 0", [("dataset", "`clips` must be at least 1, but got 0")]),
         (
             "Clips, clip: 5, clips: many, rates: [1, x]",
             [
-                ("dataset.clip", "`clips`"),
+                ("dataset.clip", "`dataset.clips`"),
                 ("dataset.clips", "whole number", "'many'"),
                 ("dataset.rates[1]", "a number", "'x'"),
             ],
@@ -198,14 +198,14 @@ def test_a_data_set_of_ones_own_takes_its_options(options, found):
         (
             "Plain, holder: here, seconds: 3, xyz: 1",
             [
-                ("dataset.holder", "`folder`"),
+                ("dataset.holder", "`dataset.folder`"),
                 ("dataset.xyz", "folder, seconds"),
                 ("dataset.folder", "missing"),
             ],
         ),
         ("Nothing, a: 1", [("dataset.a",)]),
-        ("Untyped, clip: 5", [("dataset.clip", "`clips`")]),
-        ("Unknown, clip: 5", [("dataset.clip", "`clips`")]),
+        ("Untyped, clip: 5", [("dataset.clip", "`dataset.clips`")]),
+        ("Unknown, clip: 5", [("dataset.clip", "`dataset.clips`")]),
         ("Dated, day: never", [("dataset.day", "date", "'never'")]),
     ],
 )
@@ -244,7 +244,7 @@ def test_a_data_set_without_a_name_is_refused():
 @pytest.mark.parametrize(
     ("options", "line", "key", "facts"),
     [
-        ("snr: [1, 2]", 4, "dataset.snr", ["`snr_db`"]),
+        ("snr: [1, 2]", 4, "dataset.snr", ["`dataset.snr_db`"]),
         ("snr_db: [1]", 4, "dataset.snr_db[1]", ["missing"]),
         ("snr_db: [1, 2, 3]", 4, "dataset.snr_db", ["a list", "at most 2", "[1, 2, 3]"]),
         ("snr_db: [a, 2]", 4, "dataset.snr_db[0]", ["a number", "'a'"]),
@@ -358,7 +358,7 @@ def test_every_default_is_written_out():
 # ---- invalid files ----
 
 FUSIONS = ("concat, sum, film, gated", "package.module:factory")
-SAMPLERS = tuple(f"'{name}'" for name in ("tpe", "random", "grid", "qmc", "gp", "cmaes", "nsga2"))
+SAMPLERS = ("tpe, random, grid, qmc, gp, cmaes or nsga2",)
 SECTIONS = "name, dataset, trial, space, search, confirm, tracking, origin"
 
 DOZEN = """\
@@ -397,26 +397,26 @@ def test_every_mistake_of_a_file_is_told_at_once_in_the_order_of_its_lines():
     tell(
         mistakes_in(DOZEN),
         (1, "name", "'../x'", 100),
-        (4, "dataset.snr", "`snr_db`"),
+        (4, "dataset.snr", "`dataset.snr_db`"),
         (6, "trial.epochs", "whole number", "'twelve'"),
         (7, "trial.batch_size", "at least 1", 0),
         (8, "trial.fusion", *FUSIONS, "'conact'", "`concat`"),
-        (9, "trial.optimzer", "`optimizer`"),
+        (9, "trial.optimzer", "`trial.optimizer`"),
         (11, "trial.modulation.alpha", "finite", "at least 0", ".nan"),
         (13, "trial.modulation.end", "`start`", 60, 50),
         (15, "trial.optimizer.momentum", "at least 0", "below 1", 1),
         (16, "trial.optimizer.lr", "finite", "above 0", ".inf"),
-        (17, "trial.schedule.name", "'step'", "'cosine'", "'constant'", "'steps'", "`step`"),
+        (17, "trial.schedule.name", "step, cosine or constant", "'steps'", "`step`"),
         (17, "trial.schedule.milestones[1]", "whole number", "'x'"),
         (19, "space.fusion", "empty"),
-        (20, "space.optimizer.lrr", "`trial`", "`optimizer.lr`"),
+        (20, "space.optimizer.lrr", "`trial`", "`space.optimizer.lr`"),
         (21, "space.optimizer.lr", "`low` below `high`", 1, 0.001),
         (22, "space.modulation.alpha", "{low, high}", 3),
         (24, "search.trials", "at least 2", 1),
         (25, "search.sampler", *SAMPLERS, "'tpee'", "`tpe`"),
-        (26, "search.scheduler.grace_epoch", "`grace_epochs`"),
-        (27, "search.resources.cpu", "a number", "'auto'", "true"),
-        (27, "search.resources.gpu", "at least 0", "'auto'", -1),
+        (26, "search.scheduler.grace_epoch", "`search.scheduler.grace_epochs`"),
+        (27, "search.resources.cpu", "a number", "auto", "true"),
+        (27, "search.resources.gpu", "at least 0", "auto", -1),
         (28, "trakcing", "`tracking`"),
     )
 
@@ -428,26 +428,27 @@ def test_every_mistake_of_a_file_is_told_at_once_in_the_order_of_its_lines():
         ("trail: {}", 3, "trail", ["`trial`"]),
         ("xyz: 1", 3, "xyz", [SECTIONS]),
         ("'': 1", 3, "", [SECTIONS]),
-        ("trial:\n  modulation:\n    alhpa: 1", 5, "trial.modulation.alhpa", ["`alpha`"]),
+        ("trial:\n  modulation:\n    alhpa: 1", 5, "trial.modulation.alhpa", ["`trial.modulation.alpha`"]),
+        ("trial: {optimizer.lr: 1}", 3, "trial.optimizer.lr", ["nest it", "`optimizer: {lr: …}`"]),
         ("trial: {__pydantic_config__: 1}", 3, "trial.__pydantic_config__", ["epochs, batch_size"]),
         (
             "search:\n  scheduler:\n    name: asha\n    reduction_facto: 2",
             6,
             "search.scheduler.reduction_facto",
-            ["`reduction_factor`"],
+            ["`search.scheduler.reduction_factor`"],
         ),
         (
             "space:\n  optimizer.lr:\n    low: 1\n    high: 2\n    stepp: 1",
             7,
             "space.optimizer.lr.stepp",
-            ["`step`"],
+            ["`space.optimizer.lr.step`"],
         ),
         # paths of the space
-        ("space: {optimizer.rl: [1]}", 3, "space.optimizer.rl", ["`trial`", "`optimizer.lr`"]),
-        ("space:\n  fusion: [sum]\n  epoch: [1]", 5, "space.epoch", ["`trial`", "`epochs`"]),
-        ("space: {optimizer: [1]}", 3, "space.optimizer", ["`trial`", "`optimizer.lr`"]),
+        ("space: {optimizer.rl: [1]}", 3, "space.optimizer.rl", ["`trial`", "`space.optimizer.lr`"]),
+        ("space:\n  fusion: [sum]\n  epoch: [1]", 5, "space.epoch", ["`trial`", "`space.epochs`"]),
+        ("space: {optimizer: [1]}", 3, "space.optimizer", ["`trial`", "`space.optimizer.lr`"]),
         ("space: {'': [1]}", 3, "space.", ["`trial`", "epochs, batch_size"]),
-        ("space: {fusion.x: [1]}", 3, "space.fusion.x", ["`trial`", "`fusion`"]),
+        ("space: {fusion.x: [1]}", 3, "space.fusion.x", ["`trial`", "`space.fusion`"]),
         ("trial: {encoder: {a.b: mlp}}\nspace: {encoder.a.b: [mlp]}", 4, "space.encoder.a.b", ["`trial`", "weights"]),
         # the entries of the space
         ("space: {fusion: []}", 3, "space.fusion", ["empty"]),
@@ -507,8 +508,8 @@ def test_every_mistake_of_a_file_is_told_at_once_in_the_order_of_its_lines():
                 ("trial: {schedule: {gamma: ?}}", "trial.schedule.gamma", ("above 0", "at most 1")),
                 ("trial: {epochs: ?}", "trial.epochs", ("whole number",)),
                 ("search: {baseline_share: ?}", "search.baseline_share", ("finite",)),
-                ("search: {resources: {cpu: ?}}", "search.resources.cpu", ("finite", "'auto'")),
-                ("search: {resources: {gpu: ?}}", "search.resources.gpu", ("finite", "'auto'")),
+                ("search: {resources: {cpu: ?}}", "search.resources.cpu", ("finite", "auto")),
+                ("search: {resources: {gpu: ?}}", "search.resources.gpu", ("finite", "auto")),
             ]
             for number, got in [(".nan", ".nan"), (".inf", ".inf"), ("1e999", ".inf")]
         ),
@@ -534,7 +535,7 @@ def test_every_mistake_of_a_file_is_told_at_once_in_the_order_of_its_lines():
         ("search: {metric: 3}", 3, "search.metric", ["text", "list", 3]),
         ("search: {metric: [a, a]}", 3, "search.metric", ['["a", "a"]']),
         ("search: {metric: []}", 3, "search.metric", ["[]"]),
-        ("search: {mode: up}", 3, "search.mode", ["'max'", "'min'", "list", "'up'"]),
+        ("search: {mode: up}", 3, "search.mode", ["max or min", "list", "'up'"]),
         ("search: {metric: [a, b], mode: [max]}", 3, "search.mode", ["max", "min", "2 metrics", '["max"]']),
         ("tracking: {uri: 3}", 3, "tracking.uri", ["text", 3]),
         # what depends on invalid epochs
@@ -565,7 +566,7 @@ def test_a_mistake_is_told_with_its_path_its_line_and_what_was_expected(text, li
         ("search: {trials: '3'}", "search.trials", "whole number", "'3'"),
         ("search: {trials: false}", "search.trials", "whole number", "false"),
         ("search: {baseline_share: '0.5'}", "search.baseline_share", "a number", "'0.5'"),
-        ("search: {resources: {cpu: true}}", "search.resources.cpu", "'auto'", "true"),
+        ("search: {resources: {cpu: true}}", "search.resources.cpu", "auto", "true"),
         ("space: {epochs: ['3']}", "space.epochs[0]", "whole number", "'3'"),
         ("space: {epochs: [true]}", "space.epochs[0]", "whole number", "true"),
         ("space: {epochs: {low: true, high: 3}}", "space.epochs.low", "a number", "true"),
@@ -626,7 +627,50 @@ def test_a_mistake_hides_no_other_and_brings_no_other_with_it(trial, paths):
 
 
 def test_what_is_like_one_of_the_choices_is_answered_with_it():
-    assert doctest.testmod(messages) == (0, 3)
+    assert doctest.testmod(messages) == (0, 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "meant"),
+    [
+        ("trails", ["trials", "trial"], "trials"),
+        ("concatt", ["concat", "sum", "film", "gated"], "concat"),
+        ("dmo", ["demo", "vggsound"], "demo"),
+        ("palin", ["plain", "demo-best"], "plain"),
+        ("snr_bd", ["snr_db", "seed"], "snr_db"),
+        ("epocs", ["epochs", "batch_size"], "epochs"),
+        ("bayes", ["tpe", "random", "grid", "qmc", "gp", "cmaes", "nsga2"], None),
+        ("tep", ["tpe", "random"], "tpe"),
+    ],
+)
+def test_only_what_is_similar_is_suggested(name, known, meant):
+    assert messages.hint(name, known) == (f"; did you mean `{meant}`?" if meant else "")
+
+
+def test_a_list_of_mistakes_names_the_file_once_and_the_line_of_each():
+    text = HEAD + "trial:\n  epocs: 3\nspace: {fusion: []}\n"
+    document = parse(text, "f.yaml")
+    override(document, ["search.trials=x"])
+    with pytest.raises(ExperimentError) as refused:
+        check(document)
+    heading, items = refused.value.listing
+    assert heading == "3 errors in f.yaml:"
+    assert [item.partition(":")[0] for item in items] == ["command line", "line 4", "line 5"]
+    for item, sentence in zip(items, refused.value.sentences, strict=True):
+        place, _, rest = item.partition(": ")
+        assert sentence == (f"{rest} (f.yaml, {place})" if place != "command line" else f"{rest} ({place})")
+
+
+def test_a_single_mistake_names_the_file_and_the_line():
+    with pytest.raises(ExperimentError) as refused:
+        checked(HEAD + "trail: 1\n")
+    _, [item] = refused.value.listing
+    assert item.endswith(" (f.yaml, line 3)")
+
+
+def test_mistakes_that_no_file_contains_name_no_file():
+    heading, items = ExperimentError("demo", ["no GPU", "no disk (full)"]).listing
+    assert (heading, items) == ("2 errors:", ("no GPU", "no disk (full)"))
 
 
 def test_a_mistake_on_the_command_line_is_placed_there(tmp_path):

@@ -301,7 +301,7 @@ def test_changes_that_make_no_trial_are_refused(changes):
         ("epochs", [0, 1, 2.5], [(0, "at least 1", 0), (2, "whole number", 2.5)]),
         ("batch_size", [64, 8, 0], [(2, "at least 1", 0)]),
         ("accumulate", [1, 64, 65], [(2, 1, "`batch_size`", 64, 65)]),
-        (METHOD, ["none", "ogm", "ogme"], [(2, "'none'", "'ogm'", "'ogm_ge'", "'ogme'", "`ogm`")]),
+        (METHOD, ["none", "ogm", "ogme"], [(2, "none, ogm or ogm_ge", "'ogme'", "`ogm`")]),
         (START, [0, 99, -1], [(2, "at least 0", -1)]),
         (END, [0, 99, -1], [(2, "`start`", 0, -1)]),
         (START, {"low": 0, "high": 99}, []),

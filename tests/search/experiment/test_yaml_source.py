@@ -188,6 +188,10 @@ def test_broken_yaml_is_refused_with_its_line(text, line):
         ("a:\n\tb: 1", "spaces instead of tabs"),
         ("a:\n  b:1\n  c: 2", "space after each colon"),
         ("a: [1", "the end of the text"),
+        ("a: {b: 1,\n  c: 2\nd: 3", "in the mapping that opens on line 1 (f.yaml, line 3)"),
+        ("x: 1\na: [1,\n  2\nd: 3", "in the list that opens on line 2 (f.yaml, line 4)"),
+        ("x: 1\na: 'open\n\n", "in the text in quotes that opens on line 2 (f.yaml, line 4)"),
+        ("a: [1, 2", "but got the end of the text (f.yaml, line 1)"),
     ],
 )
 def test_broken_yaml_is_told_in_plain_words(text, hint):
@@ -277,6 +281,28 @@ def test_a_file_is_read_as_utf8(tmp_path):
     path.write_bytes("name: größer\n".encode())
     document = read(path)
     assert (document.value, document.source) == ({"name": "größer"}, str(path))
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [
+        ("demo", "experiments/demo.yaml or runs/demo/best.yaml"),
+        ("demo.yaml", "experiments/demo.yaml"),
+        ("other", "runs/other/best.yaml"),
+        ("runs/other", "runs/other/best.yaml"),
+        ("runs/empty", None),
+        ("xyz", None),
+    ],
+)
+def test_the_name_or_folder_of_a_run_is_answered_with_its_files(tmp_path, monkeypatch, asked, meant):
+    monkeypatch.chdir(tmp_path)
+    for path in ("experiments/demo.yaml", "runs/demo/best.yaml", "runs/other/best.yaml", "runs/empty/run.json"):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).touch()
+    with pytest.raises(DocumentError) as refused:
+        read(Path(asked))
+    _, _, hint = str(refused.value).partition("; ")
+    assert hint == (f"did you mean {meant}?" if meant else "")
 
 
 @pytest.mark.parametrize(
@@ -446,15 +472,15 @@ def test_what_is_set_in_trial_needs_no_space():
         ("a b=1", ["key=value", "'a b=1'"]),
         ("--resume", ["key=value", "'--resume'"]),
         ("a={b: 1, b: 2}", ["`a`", "`b`", "1 and 1"]),
-        ("a={1: 2}", ["`a`", "text", "got 1", "line 1"]),
-        ("a=!!int x", ["`a`", "64 bits", "'x'", "line 1"]),
-        ("a=\udcff", ["`a`", "text", "#xdcff", "line 1"]),
+        ("a={1: 2}", ["`a`", "text", "got 1"]),
+        ("a=!!int x", ["`a`", "64 bits", "'x'"]),
+        ("a=\udcff", ["`a`", "text", "#xdcff"]),
     ],
 )
 def test_an_assignment_that_cannot_be_read_is_refused(assignment, facts):
     with pytest.raises(DocumentError) as refused:
         override(Document("f.yaml", {}), [assignment])
-    tells(refused.value, "command line", *facts)
+    tells(refused.value, "(command line)", *facts)
     assert len(str(refused.value).splitlines()) == 1
 
 
@@ -464,7 +490,7 @@ def test_an_assignment_that_cannot_be_read_is_refused(assignment, facts):
 def test_an_assignment_whose_value_is_no_yaml_is_refused(text):
     with pytest.raises(DocumentError) as refused:
         override(Document("f.yaml", {}), [f"trial.seed={text}"])
-    tells(refused.value, "`trial.seed`", "command line")
+    tells(refused.value, "`trial.seed`", "(command line)")
     assert len(str(refused.value).splitlines()) == 1
 
 

@@ -40,9 +40,17 @@ STEPS = (
     "optimizer.lr: [1e-3, 1e-2], batch_size: {low: 16, high: 64}, modulation.alpha: {low: 0.1, high: 1.5, step: 0.1}"
 )
 FUSION, METHOD, WINDOW = "fusion: [sum, film]", "modulation.method: [ogm, ogm_ge, none]", "modulation.end: [3, 7]"
-PATHS = ("optimizer.lr", "batch_size", "fusion", "modulation.method", "modulation.alpha", "modulation.end")
+PATHS = (
+    "optimizer.lr",
+    "batch_size",
+    "fusion",
+    "space.fusion",
+    "modulation.method",
+    "modulation.alpha",
+    "modulation.end",
+)
 OTHERS = ("tpe", "random", "qmc", "gp", "nsga2")  # samplers that accept every space
-MISSPELT = ["fusion"]  # name that is suggested for `fusio`
+MISSPELT = ["space.fusion"]  # name that is suggested for `fusio`
 
 
 @pytest.mark.parametrize(
@@ -66,7 +74,7 @@ def test_what_a_sampler_cannot_do_is_a_mistake_of_the_file(name, space, named):
     assert [[path for path in PATHS if f"`{path}`" in sentence] for sentence in sentences] == named
     for sentence in sentences:
         if "`space.fusio`" in sentence:
-            tells(sentence, "`fusion`", "(f.yaml, line 4)")
+            tells(sentence, "`space.fusion`", "(f.yaml, line 4)")
         else:
             tells(sentence, "`search.sampler`", *OTHERS, repr(name), "(f.yaml, line 5)")
             tells(sentence, "`step`" if name == "grid" else "numbers")

@@ -1,0 +1,91 @@
+"""Messages on stderr: wrapped at words on a terminal, a line per message elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+import click
+
+ERASE = "\r\x1b[2K"  # go to the beginning of the line and clear it
+
+
+def say(text: str) -> None:
+    """Print a message on stderr; see `fit`."""
+    click.echo(fit(text), err=True)
+
+
+def fit(text: str, hang: str = "") -> str:
+    """Wrap a message at words to the width of stderr, if that is a terminal.
+
+    Args:
+        text: message. Its indented lines are commands and stay whole.
+        hang: indent of all lines but the first.
+    """
+    if not sys.stderr.isatty():
+        return text
+    from rich.console import Console
+
+    from search.console.notes import wrap_message
+
+    return wrap_message(text, Console(stderr=True).width, hang)
+
+
+def tell_errors(heading: str, sentences: Sequence[str]) -> None:
+    """Print errors on stderr: a list with a heading if there are several."""
+    if len(sentences) == 1:
+        say(sentences[0])
+        return
+    say(heading)
+    for sentence in sentences:
+        click.echo(fit(f"- {sentence}", hang="  "), err=True)
+
+
+class _Watched:
+    """Stream that calls a function before the first text is written to it."""
+
+    def __init__(self, stream: TextIO, before: Callable[[], None]) -> None:
+        self._stream, self._before = stream, before
+
+    def write(self, text: str) -> int:
+        self._before()
+        return self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _write(stream: TextIO, text: str) -> None:
+    stream.write(text)
+    stream.flush()
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Show "loading …" on a terminal until the first output comes, because the imports take seconds."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    streams = {"stdout": sys.stdout, "stderr": sys.stderr}
+    is_shown = True
+
+    def erase() -> None:
+        nonlocal is_shown
+        if not is_shown:
+            return
+        is_shown = False
+        for name, stream in streams.items():
+            if getattr(sys, name) is watched[name]:  # not redirected since
+                setattr(sys, name, stream)
+        _write(streams["stderr"], ERASE)
+
+    # kept until the end: `print` only borrows its stream, which must outlive the first text
+    watched = {name: _Watched(stream, erase) for name, stream in streams.items()}
+    _write(sys.stderr, "loading …")
+    sys.stdout, sys.stderr = watched.values()
+    try:
+        yield
+    finally:
+        erase()
