@@ -76,11 +76,12 @@ def serve(folder: Path, runs: Path, uri: str | None, port: int, tell: Callable[[
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
     try:
-        tell("starting MLflow's web page …")
+        tell("starting MLflow …")
         if not _wait_for(server, port):
             tell(f"MLflow's server did not start. To see why, run:\n{' '.join(command)}")
             return 1
-        tell(f"{page(folder, store, port)}   (press Ctrl-C to stop)")
+        tell(page(folder, store, port))
+        tell("Press Ctrl-C to stop.")
         server.wait()
         return server.returncode
     except KeyboardInterrupt:
