@@ -39,6 +39,7 @@ from search.verdict.next_step import (
 from search.verdict.text import headline as verdict_headline
 from search.verdict.text import sentences, test_sentence, verdict_headings, verdict_rows
 
+STOPPING = {"asha": "ASHA"}  # names that are written otherwise than their keys
 WAITING = "No verdict yet: the confirmation is not finished"
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]  # headings and rows, each row with its name
 
@@ -107,7 +108,9 @@ def paragraphs(facts: Facts) -> list[str]:
 def _meaning(facts: Facts, evidence: Evidence) -> Iterator[str]:
     if facts.busy or not facts.is_complete:
         yield "The run has continued since then; this verdict covers its earlier best configurations and pairs."
-    yield " ".join(sentences(facts.metric, evidence.verdict))
+    said = sentences(facts.metric, evidence.verdict)
+    if rest := " ".join(said[said[0] == f"{headline(facts)}." :]):  # the heading has said the first sentence
+        yield rest
     if evidence.test:
         yield test_sentence(evidence.test)
 
@@ -194,7 +197,7 @@ def overview(facts: Facts) -> list[tuple[str, str]]:
         ("time", duration(record.spent.wall_seconds)),
         ("budget", f"{limited or 'none'}" + (f": {facts.stop_reason}" if facts.stop_reason else "")),
         ("sampler", f"{search.sampler}, seed {search.seed}"),
-        ("early stopping", search.scheduler.name),
+        ("early stopping", STOPPING.get(search.scheduler.name, search.scheduler.name)),
         ("data", f"{facts.experiment.dataset['name']}, fingerprint {facts.fingerprint}"),
     ]
     return [row for row in rows if row[1]]
@@ -232,7 +235,7 @@ def provenance(facts: Facts) -> list[tuple[str, str]]:
         ("data", facts.fingerprint),
         ("seeds", _seeds(facts)),
         ("versions", versions or "not recorded yet"),
-        ("report made", f"{facts.made:%Y-%m-%d %H:%M:%S} UTC"),
+        ("report written", f"{facts.made:%Y-%m-%d %H:%M:%S} UTC"),
         ("test split read", readings or "never by this run"),
     ]
 

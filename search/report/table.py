@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +47,7 @@ def head(facts: Facts) -> list[str]:
         "epochs",
         facts.metric,
         *_names(facts),
-        *map(_heading, _paths(facts)),
+        *_headings(_paths(facts)),
         "training time",
     ]
 
@@ -95,10 +96,13 @@ def _setting(trial: TrialRecord, path: str) -> Cell:
     return Cell(text(value), value if is_number(value) else None)
 
 
-def _heading(path: str) -> str:
-    """Return the heading of a setting; both ends of the window are one column.
+def _headings(paths: Sequence[str]) -> list[str]:
+    """Return the headings of settings: the last part of each path, or the path where another one ends alike.
 
-    >>> _heading("modulation.start"), _heading("optimizer.lr")
-    ('window', 'optimizer.lr')
+    Both ends of the window are one column.
+
+    >>> _headings(["modulation.start", "optimizer.lr", "optimizer.name", "schedule.name"])
+    ['window', 'lr', 'optimizer.name', 'schedule.name']
     """
-    return "window" if path == START else path
+    last = ["window" if path == START else path.rpartition(".")[2] for path in paths]
+    return [name if last.count(name) == 1 else path for name, path in zip(last, paths, strict=True)]

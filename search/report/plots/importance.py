@@ -22,7 +22,6 @@ from search.run.journal import TrialRecord
 
 FEWEST = 4  # least number of trials; with fewer, a forest of trees has nothing to split
 TREES = 64
-NOTE = "Functional analysis of variance over the finished trials of each arm."
 
 
 def importance(facts: Facts) -> Plot | None:
@@ -41,7 +40,15 @@ def importance(facts: Facts) -> Plot | None:
     axis = {"title": "share of the variance", "tickformat": ".0%"}
     figure = make_figure(bars, height=160 + 34 * len(paths), xaxis=axis)
     first = "; ".join(f"{arm}: {next(iter(shares))} matters most" for arm, shares in found.items())
-    return Plot("importance", "Importance of the settings", f"Importance of each setting. {first}", figure, NOTE)
+    return Plot(
+        "importance", "Importance of the settings", f"Importance of each setting. {first}", figure, _note(found)
+    )
+
+
+def _note(found: Mapping[Arm, Mapping[str, float]]) -> str:
+    """Return what the bars show, and for which arms."""
+    arms = " and of the ".join(f"{arm} arm" for arm in found)
+    return f"Functional analysis of variance over the finished trials of the {arms}."
 
 
 def _bars(arm: Arm, shares: Mapping[str, float], paths: Sequence[str]) -> go.Bar:

@@ -23,7 +23,7 @@ from ogmge import checkpoint
 from search.cli.main import main
 from search.experiment.arms import ARMS
 from search.experiment.formatting import format_difference
-from search.experiment.schema import as_values, to_yaml
+from search.experiment.schema import Scheduler, as_values, to_yaml
 from search.models.probe_curve import Line, ProbeCurves, write_curves
 from search.report import sentences as words
 from search.report import table
@@ -99,8 +99,8 @@ class Page(HTMLParser):
             pass
 
     def handle_data(self, data: str) -> None:
-        if self._open:
-            self.texts.setdefault(self._open[-1], []).append(data)
+        if around := [tag for tag in self._open if tag != "span"]:  # a span is part of the text around it
+            self.texts.setdefault(around[-1], []).append(data)
 
     def text(self, tag: str) -> str:
         return " ".join(" ".join(self.texts[tag]).split())
@@ -177,6 +177,31 @@ def test_the_verdict_comes_first_with_its_interval(run, gain, claim, facts):
     tells(found.text("p"), first)
     low, high = gather(run.path).verdict.interval
     tells(found.text("td"), f"{100 * low:+.1f} to {100 * high:+.1f}")
+
+
+def test_the_heading_is_not_repeated_below_it(run):
+    confirm(run, -0.0025)
+    facts = gather(run.path)
+    tells(headline(facts), "No difference that 6 seeds can show")
+    assert headline(facts) not in " ".join(words.paragraphs(facts))
+    tells(words.paragraphs(facts)[0], "6 seeds detect")
+
+
+def test_a_setting_is_headed_by_the_last_part_of_its_path(run):
+    facts = gather(run.path)
+    assert {"fusion", "lr", "method", "alpha", "window"} <= set(table.head(facts))
+    [row] = [row for row in facts.record if row.number == 0]
+    row.changes |= {"optimizer.name": "sgd", "schedule.name": "step"}
+    assert {"optimizer.name", "schedule.name", "lr"} <= set(table.head(facts))
+
+
+def test_the_report_says_when_it_was_written_and_how_trials_are_stopped(run):
+    facts = gather(run.path)
+    tells(dict(words.provenance(facts))["report written"], "UTC")
+    for name, shown in (("asha", "ASHA"), ("median", "median"), ("none", "none")):
+        stopping = facts.experiment.search.model_copy(update={"scheduler": Scheduler(name=name)})
+        asked = replace(facts, experiment=facts.experiment.model_copy(update={"search": stopping}))
+        assert dict(words.overview(asked))["early stopping"] == shown
 
 
 def confirming(run: RunFolder, *trainings: tuple[int, str, float | None], running: bool) -> None:
@@ -382,6 +407,18 @@ def test_each_part_of_the_space_has_a_plot_of_both_arms(run):
     assert found["fusion"].figure.layout["xaxis"]["type"] == "category"
     assert found["optimizer.lr"].figure.layout["xaxis"]["type"] == "log"
     assert sum(len(trace["x"]) for trace in found["fusion"].figure.data) == len(trials_with_result(facts))
+
+
+def test_importance_names_the_arms_that_it_is_about(run):
+    facts = gather(run.path)
+    for trial in facts.record:
+        trial.status = "finished"
+        trial.epochs = [{"epoch": 0, "val/accuracy": 0.1, "best": 0.3 + 0.01 * trial.number}]
+    tells(importance(facts).note, "modulated", "baseline")
+    for trial in facts.record:
+        trial.status = "stopped" if trial.arm == "baseline" else "finished"
+    tells(importance(facts).note, "modulated arm")
+    assert "baseline" not in importance(facts).note
 
 
 def test_importance_finds_what_made_the_difference(run):

@@ -178,6 +178,45 @@ def test_a_phone_scrolls_in_one_direction_only(browser, file):
     seen.page.close()
 
 
+def test_a_narrow_screen_shows_the_difference_below_the_arms_and_breaks_commands_between_words(browser, file):
+    seen = watched(browser, file.as_uri(), viewport={"width": 360, "height": 844})
+    seen.page.goto(file.as_uri())
+    boxes = "cells => cells.map(cell => cell.getBoundingClientRect()).map(({left, right, top}) => [left, right, top])"
+    differences = seen.page.eval_on_selector_all(".verdict tbody td:last-child:not(:empty)", boxes)
+    baselines = seen.page.eval_on_selector_all(
+        ".verdict tbody tr:has(td:last-child:not(:empty)) td:nth-child(3)", boxes
+    )
+    assert differences
+    for (left, right, top), (*_, above) in zip(differences, baselines, strict=True):
+        assert 0 <= left < right <= 360
+        assert top > above
+    width = "[...document.querySelectorAll('.verdict')].every(table => table.scrollWidth <= table.clientWidth)"
+    assert seen.page.evaluate(width)
+    heights = "words => words.filter(word => word.textContent.length < 20).map(word => word.offsetHeight)"
+    words = seen.page.eval_on_selector_all("pre .word, .commands .word", heights)
+    assert len(words) > 10
+    assert max(words) < 30
+    command = seen.page.inner_text("pre.step code")
+    assert " ".join(command.split()) == command
+    assert command.startswith("uv run python -m search ")
+    seen.page.close()
+
+
+def test_the_table_of_trials_has_low_rows_and_shades_where_it_goes_on(seen):
+    page = seen.page
+    tall = "rows => rows.map(row => row.offsetHeight)"
+    heights = page.eval_on_selector_all("#table tbody tr", tall)
+    assert any(page.locator("#table td.reason").all_text_contents())
+    assert max(heights) - min(heights) <= 1
+    region = page.locator("#trials .scroll")
+    assert region.evaluate("region => region.scrollWidth > region.clientWidth")
+    style = region.evaluate(
+        "region => [getComputedStyle(region).backgroundImage, getComputedStyle(region).backgroundAttachment]"
+    )
+    assert style[0].count("linear-gradient") == 4
+    assert style[1] == "local, local, scroll, scroll"
+
+
 def test_on_paper_all_plots_and_trials_are_there(browser, file, tmp_path):
     seen = watched(browser, file.as_uri(), color_scheme="dark")
     seen.page.goto(file.as_uri())
