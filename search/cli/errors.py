@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import click
 
@@ -17,6 +22,20 @@ def _with_choices(error: click.UsageError, there: Iterable[str]) -> click.UsageE
 
 def _options(command: click.Command, context: click.Context) -> list[str]:
     return [max(p.opts, key=len) for p in command.get_params(context) if isinstance(p, click.Option)]
+
+
+@contextmanager
+def _wrapped() -> Iterator[None]:
+    """Wrap usage errors at words if stderr is a terminal. `search.console` would do it, but loads torch."""
+    try:
+        yield
+    except click.UsageError as error:
+        if not sys.stderr.isatty():
+            raise
+        width = shutil.get_terminal_size().columns
+        said = f"Error: {' '.join(error.format_message().split())}"
+        lines = textwrap.wrap(said, width, break_long_words=False, break_on_hyphens=False)
+        raise click.UsageError("\n".join(lines).removeprefix("Error: "), error.ctx) from None
 
 
 WORDS = f"{__name__}.words"
@@ -42,6 +61,14 @@ def typed_file() -> list[str]:
 
 class Command(click.Command):
     """Command that stores its command line and lists its options when one is unknown."""
+
+    def make_context(self, *args: Any, **others: Any) -> click.Context:
+        with _wrapped():
+            return super().make_context(*args, **others)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _wrapped():
+            return super().invoke(ctx)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta[WORDS] = list(args)

@@ -86,6 +86,26 @@ def test_a_note_is_wrapped_on_a_terminal_only(is_terminal):
     assert (len(lines) > 1 and max(map(len, lines)) <= 80) == is_terminal
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run_search.py", "x.yaml", "--dry-run", "--resume"], "Error: --dry-run estimates a whole search and"),
+        (["-m", "search", "probe", "demo", "--curve", "--split", "test", "--unimodal"], "Error: remove --split test"),
+        (["-m", "search", "verdict"], "Error: No such command 'verdict'. Available:"),
+        (["-m", "search", "confirm", "demo", "--xyz"], "Error: No such option '--xyz'. Available: --seeds"),
+    ],
+)
+def test_a_usage_error_is_wrapped_on_a_terminal_only(arguments, said):
+    command = shlex.join([sys.executable, *arguments])
+    shown = run_in_terminal(["sh", "-c", f"{command}; test $? = 2"], ROOT).replace("\r\n", "\n")
+    piped = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False).stderr
+    assert max(map(len, shown.splitlines())) <= COLUMNS
+    *_, line = piped.splitlines()
+    assert line.startswith(said)
+    assert " ".join(shown.split()) == " ".join(piped.split())
+    assert set(shown.split()) == set(piped.split())  # no word is broken
+
+
 # ---- loading ----
 
 
