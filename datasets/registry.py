@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import pkgutil
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,15 +36,29 @@ def find(name: str) -> type[Any]:
     where = BUILT_IN.get(name, name)
     if ":" not in where:
         raise LookupError(f"one of {', '.join(BUILT_IN)} or package.module:Class")
+    if where.partition(":")[0].partition(".")[0] in sys.stdlib_module_names:
+        raise LookupError(f"a class of a data set, and {name} is part of Python's standard library")
     try:
         found = pkgutil.resolve_name(where)
     except (ImportError, AttributeError, ValueError) as error:
         raise LookupError(f"a class that can be imported ({error})") from error
     if not isinstance(found, type):
         raise LookupError(f"a class ({name} is of type {type(found).__name__})")
-    if not callable(getattr(found, "open", None)):
-        raise LookupError(f"a class with a method `open()` ({name} has none)")
+    if not _opens_without_arguments(found):
+        raise LookupError(f"a class with a method `open()` that takes no arguments ({name} has none)")
     return found
+
+
+def _opens_without_arguments(kind: type) -> bool:
+    method = getattr(kind, "open", None)
+    if not callable(method):
+        return False
+    try:
+        parameters = list(inspect.signature(method).parameters.values())
+    except ValueError:  # a method written in C may have no signature
+        return False
+    bound = parameters[1:] if inspect.isfunction(method) else parameters  # without `self`
+    return all(p.default is not p.empty or p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in bound)
 
 
 def options(section: Mapping[str, Any]) -> Any:

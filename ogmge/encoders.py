@@ -8,7 +8,6 @@ a spectrogram or an image, `[T, C, H, W]` for T frames, `[D]` for a vector. A cu
 from __future__ import annotations
 
 import math
-import pkgutil
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ogmge.config import ConfigError, Problem
+from ogmge.factories import import_factory
 
 Factory = Callable[[tuple[int, ...]], nn.Module]
 
@@ -198,7 +198,7 @@ ENCODERS: dict[str, Factory] = {"small_conv": small_conv, "mlp": mlp}
 def _build(name: str, weights: str | None, shape: tuple[int, ...]) -> nn.Module:
     if name == "resnet18" or name.startswith("torchvision:"):
         return from_torchvision(name.removeprefix("torchvision:"), shape, weights)
-    encoder = ENCODERS[name](shape) if name in ENCODERS else pkgutil.resolve_name(name)(shape)
+    encoder = ENCODERS[name](shape) if name in ENCODERS else import_factory(name)(shape)
     if not isinstance(encoder, nn.Module):
         raise ValueError(f"{name} must return a torch.nn.Module, but returned {type(encoder).__name__}")
     if weights is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from ogmge import checkpoint
 from ogmge.config import ConfigError, TrialConfig, config_from, select_modalities
+from ogmge.factories import custom_factories
 from ogmge.metrics import Tally
 from ogmge.model import MultimodalClassifier, build_model
 from ogmge.trainer import AUTOCAST, Batch
@@ -99,6 +100,24 @@ def tally_all(models: Sequence[TrainedModel], batches: Iterable[Batch], device: 
     return tallies
 
 
+def _shape(values: Iterable[object]) -> tuple[int, ...]:
+    """Return the shape of a sample from a file that may come from anyone: positive whole numbers."""
+    sizes = tuple(values)
+    if not all(type(size) is int and size > 0 for size in sizes):
+        raise ValueError(f"a sample's shape must consist of positive whole numbers, but is {list(sizes)}")
+    return sizes  # type: ignore[return-value]
+
+
+def _require_trusted(path: Path, config: TrialConfig, trusted: Collection[str]) -> None:
+    if unknown := [name for name in custom_factories(config) if name not in trusted]:
+        raise checkpoint.CheckpointError(
+            f"{path} names code that is not built in: {', '.join(unknown)}. It is not imported, because a checkpoint "
+            f"may come from anyone. If you know this code and trust it: "
+            + " ".join(f"--trust {name}" for name in unknown)
+            + " (in Python: `trusted=`)"
+        )
+
+
 def _sizes(shapes: Mapping[str, tuple[int, ...]]) -> str:
     return ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
 
@@ -113,25 +132,32 @@ def _format_classes(classes: Sequence[str]) -> str:
     return f"{len(classes)} classes ({first}{', …' if len(classes) > 5 else ''})"
 
 
-def load(path: Path, device: torch.device | None = None) -> TrainedModel:
+def load(path: Path, device: torch.device | None = None, *, trusted: Collection[str] = ()) -> TrainedModel:
     """Load the model of a checkpoint `best.pt`.
+
+    A checkpoint names the encoders and the fusion of its model. It may come from anyone, so names that are not built in
+    are only imported if the caller trusts them.
 
     Args:
         path: file to load.
         device: device of the model, the CPU by default.
+        trusted: custom encoders and fusions that may be imported, as `package.module:factory`.
 
     Raises:
-        CheckpointError: if the file is missing or corrupt, contains no trained model, or its weights do not fit its
-            configuration.
+        CheckpointError: if the file is missing or corrupt, contains no trained model, names a factory that is not in
+            `trusted`, or its weights do not fit its configuration.
     """
     state = checkpoint.load(path)
     try:
         config = config_from(state["config"])
-        shapes = {name: tuple(shape) for name, shape in state["shapes"].items()}
+        shapes = {name: _shape(shape) for name, shape in state["shapes"].items()}
+        _require_trusted(path, config, trusted)
         taken = select_modalities(config, shapes)
         # Pretrained weights are not loaded: their file may be gone, and the trained weights replace them anyway.
         model = build_model(replace(config, weights=None), shapes, len(state["classes"]))
         model.load_state_dict(state["model"])
+    except checkpoint.CheckpointError:
+        raise
     except KeyError as error:
         raise checkpoint.CheckpointError(
             f"{path} contains no trained model ({error} is missing): use the file best.pt of a run"

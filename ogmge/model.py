@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import pkgutil
 from collections.abc import Mapping
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from ogmge.config import ConfigError, Problem, TrialConfig, select_modalities
 from ogmge.encoders import build_encoder, initialise, per_modality
+from ogmge.factories import import_factory
 from ogmge.fusion import FUSIONS
 from ogmge.unimodal import FeatureMeans, unimodal_logits
 
@@ -54,7 +54,7 @@ def _build_head(name: str, dims: dict[str, int], classes: int) -> nn.Module:
 
 def _build_own_head(name: str, dims: dict[str, int], classes: int) -> nn.Module:
     try:
-        head: nn.Module = pkgutil.resolve_name(name)(dims, classes)
+        head: nn.Module = import_factory(name)(dims, classes)
         with torch.no_grad():
             logits = head.eval()({u: torch.zeros(2, dim) for u, dim in dims.items()})
     except Exception as error:  # a custom factory may raise any exception

@@ -10,7 +10,6 @@ import sys
 import sysconfig
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import chain
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,6 +20,7 @@ import ray
 from ray.exceptions import RayError
 
 from search.backend.node_check import ClusterError, check_nodes, living_nodes, mark_folders
+from search.experiment.own_code import named_factories
 from search.experiment.schema import Experiment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -174,20 +174,9 @@ def own_modules(experiment: Experiment, *, data: bool = True) -> set[str]:
         experiment: experiment that names the modules.
         data: whether to include the data set's module; otherwise only the models' modules are returned.
     """
-    searched = [entry for path, entry in experiment.space.items() if path.startswith(("encoder", "fusion"))]
-    dataset = experiment.dataset["name"] if data else None
-    names = _strings([experiment.trial.fusion, experiment.trial.encoder, dataset, searched])
-    return {name.partition(":")[0].partition(".")[0] for name in names if ":" in name} - {"torchvision", *OURS}
-
-
-def _strings(value: Any) -> Iterator[str]:
-    """Yield all strings in a value of an experiment file."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        yield from _strings(list(value.values()))
-    elif isinstance(value, list):
-        yield from chain.from_iterable(map(_strings, value))
+    dataset = experiment.dataset["name"] if data else ""
+    names = {*named_factories(experiment), *([dataset] if ":" in dataset else [])}
+    return {name.partition(":")[0].partition(".")[0] for name in names} - set(OURS)
 
 
 def _modules_to_send(modules: Collection[str]) -> list[ModuleType]:

@@ -300,6 +300,12 @@ def train(
 
 Split = Literal["test", "validation"]
 _FOLDER = click.Path(file_okay=False, path_type=Path)
+_trust = click.option(
+    "--trust",
+    metavar="MODULE:NAME",
+    multiple=True,
+    help="Custom encoder or fusion to import although only the checkpoint names it; repeatable.",
+)
 
 
 @main.command(short_help="Evaluate a model on the test split, class by class.")
@@ -316,8 +322,15 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
     help="Second model with the same classes, to compare with.",
 )
 @click.option("-o", "--output", type=_FOLDER, help="Folder to write to.  [default: that of the checkpoint]")
+@_trust
 def evaluate(
-    model: str, assignments: tuple[str, ...], split: Split, data: Path | None, against: str | None, output: Path | None
+    model: str,
+    assignments: tuple[str, ...],
+    split: Split,
+    data: Path | None,
+    against: str | None,
+    output: Path | None,
+    trust: tuple[str, ...],
 ) -> None:
     """Evaluate MODEL on the test split: fused accuracy, unimodal accuracies, and the accuracy of each class.
 
@@ -335,7 +348,7 @@ def evaluate(
         from search.commands.evaluate import Ask
         from search.commands.evaluate import evaluate as evaluate_model
 
-        evaluate_model(model, RUNS, _console(), Ask(split, data, assignments, against, output))
+        evaluate_model(model, RUNS, _console(), Ask(split, data, assignments, against, output, trust))
 
 
 @main.command(short_help="Measure how good each encoder of a model is on its own.")
@@ -365,6 +378,7 @@ def evaluate(
 @click.option(
     "--seeds", type=click.IntRange(min=1), help="With --curve: number of seeds.  [default: that of the confirmation]"
 )
+@_trust
 def probe(
     models: tuple[str, ...],
     data: Path | None,
@@ -373,6 +387,7 @@ def probe(
     curve: bool,
     every: int | None,
     seeds: int | None,
+    trust: tuple[str, ...],
 ) -> None:
     """Fit a linear classifier to the frozen features of each encoder of MODEL: how good is the encoder on its own?
 
@@ -399,7 +414,7 @@ def probe(
         from search.commands.probe import Ask, run
 
         try:
-            run(Ask(models, data, split == "test", unimodal), RUNS, _console())
+            run(Ask(models, data, split == "test", unimodal, trust), RUNS, _console())
         except (NonFiniteLoss, NonFiniteMetric) as error:
             _fail(f"training on one modality failed: {error}")
 

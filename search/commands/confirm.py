@@ -23,6 +23,7 @@ from search.console.verdict_table import of_confirmation, print_verdict
 from search.experiment.arms import ARMS, Arm
 from search.experiment.load import load
 from search.experiment.mistakes import UserError
+from search.experiment.own_code import named_factories
 from search.experiment.schema import Experiment
 from search.models.test_scores import test_scores
 from search.report.export import write_best
@@ -361,6 +362,6 @@ def _read_test(searched: SearchSummary, policy: ConfirmPolicy, weights: Weights,
     batches, line = read_test(searched.data, searched.folder, reason, batch_size, note)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        return test_scores(files, batches, device, line)
+        return test_scores(files, batches, device, line, named_factories(searched.experiment))
     except CheckpointError as error:
         raise ConfirmationError(f"cannot load a model of the confirmation: {error}") from error

@@ -21,6 +21,7 @@ from ogmge.trainer import Batch
 from search.console.evaluation_table import print_result
 from search.console.notes import print_note
 from search.experiment.load import load as load_experiment
+from search.experiment.own_code import named_factories
 from search.experiment.schema import Experiment
 from search.models.evaluation import ModelEvaluation, Result, Split
 from search.models.evaluation_files import write_files
@@ -40,6 +41,7 @@ class Ask:
         assignments: `key=value` pairs that override the `dataset` of that file.
         against: second model to evaluate and compare with.
         output: folder of the files; None means that of the checkpoint.
+        trust: custom encoders and fusions that may be imported although only a checkpoint names them.
     """
 
     split: Split = "test"
@@ -47,6 +49,7 @@ class Ask:
     assignments: Sequence[str] = ()
     against: str | None = None
     output: Path | None = None
+    trust: Sequence[str] = ()
 
     @property
     def names_data(self) -> bool:
@@ -96,7 +99,8 @@ def _load(model: str, runs: Path, ask: Ask) -> tuple[list[Model], Path, Experime
     source = ask.data if run is None else ask.data or run.experiment
     # loaded before the models, because the modules of their encoders may be in its folder
     experiment = None if source is None else _experiment(source, ask.assignments)
-    models = list(map(load, names, files, repeat(default_device())))
+    named = named_factories(experiment) if experiment is not None and ask.data is not None else set()
+    models = list(map(load, names, files, repeat(default_device()), repeat({*ask.trust, *named})))
     if source is None or experiment is None:
         raise ModelError(
             f"the data of {files[0]} are unknown: there is no experiment.yaml in its folder or above it; name an "

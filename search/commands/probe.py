@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
@@ -19,6 +19,8 @@ from ogmge.linear_probe import Right, extract_features, fit_probes, right
 from ogmge.trainer import Batch
 from search.console.notes import print_line, print_note
 from search.console.probe_table import table
+from search.experiment.load import load as load_experiment
+from search.experiment.own_code import named_factories
 from search.models import unimodal as alone
 from search.models.evaluation import Split
 from search.models.linear_probe import ALONE, Encoder, Report, Row, accuracy, chance, document, encoders, notes
@@ -40,12 +42,14 @@ class Ask:
         data: experiment file that names the data; None means those that the models were trained on.
         test: whether to evaluate on the test split instead of the validation split.
         unimodal: whether to train an encoder on each modality alone, with the settings of the first model.
+        trust: custom encoders and fusions that may be imported although only a checkpoint names them.
     """
 
     models: tuple[str, ...]
     data: Path | None
     test: bool
     unimodal: bool
+    trust: tuple[str, ...] = ()
 
     @property
     def split(self) -> Split:
@@ -60,7 +64,7 @@ def run(ask: Ask, runs: Path, console: Console) -> None:
             anything is trained.
         NonFiniteLoss, NonFiniteMetric: if training on one modality diverges.
     """
-    models = _load_all(ask.models, runs)
+    models = _load_all(ask.models, runs, {*ask.trust, *_named_in(ask.data)})
     torch.set_num_threads(_threads(models[0]))
     data = data_for(models, ask.data)
     _check_data(models, data, ask)
@@ -78,10 +82,14 @@ def run(ask: Ask, runs: Path, console: Console) -> None:
     tell(f"\nnumbers         {folder / 'probe.json'}\nplot            {folder / 'probe.png'}")
 
 
-def _load_all(names: Sequence[str], runs: Path) -> list[Model]:
+def _load_all(names: Sequence[str], runs: Path, trusted: Collection[str]) -> list[Model]:
     if len(set(names)) < len(names):
         raise ModelError(f"expected each model once, but got {', '.join(names)}")
-    return [load(name, checkpoint_of(name, runs), default_device()) for name in names]
+    return [load(name, checkpoint_of(name, runs), default_device(), trusted) for name in names]
+
+
+def _named_in(file: Path | None) -> set[str]:
+    return set() if file is None else named_factories(load_experiment(file))
 
 
 def _threads(model: Model) -> int:

@@ -26,9 +26,10 @@ from search.backend.resources import cores_each
 from search.commands.run_trials import engine, everywhere
 from search.console.notes import print_line, print_note
 from search.experiment.formatting import duration, format_value, modalities, percent
+from search.experiment.own_code import named_factories
 from search.experiment.schema import Experiment, ExperimentError, Provenance
 from search.models.lookup import default_device
-from search.models.registry import register
+from search.models.registry import ModelCode, register
 from search.run.checkpoints import storage_of
 from search.run.folder import FolderError, RunFolder, claim_folder, identify, require_unchanged, write
 from search.run.open_data import fingerprint_of, open_data
@@ -253,7 +254,7 @@ def _test(
     if not how.test:
         return None
     device, note = default_device(), partial(print_note, console)
-    model = inference.load(folder.path / BEST, device)
+    model = inference.load(folder.path / BEST, device, trusted=named_factories(experiment))
     try:
         batches, _ = read_test(data, folder, "final training", experiment.trial.batch_size, note)
     except DatasetError as error:
@@ -268,7 +269,8 @@ def _register(experiment: Experiment, folder: RunFolder, tracker: TrainingTracke
     weights = folder.path / BEST
     try:
         store = store_uri(experiment.tracking.uri, folder.path.parent)
-        return register(experiment.name, tracker.run_id, weights, store, own_modules(experiment, data=False), about)
+        code = ModelCode(own_modules(experiment, data=False), named_factories(experiment))
+        return register(experiment.name, tracker.run_id, weights, store, code, about)
     except Exception as error:  # from MLflow, requests, sqlalchemy …
         tracker.trouble = error
         return None

@@ -10,6 +10,7 @@ from pathlib import Path
 from search.experiment.checks import disagreements
 from search.experiment.dataset_options import dataset_faults
 from search.experiment.messages import Fault, validate
+from search.experiment.own_code import code_in, is_own
 from search.experiment.schema import Experiment, ExperimentError, for_training
 from search.experiment.yaml_source import Document, DocumentError, format_path, override, read
 
@@ -50,13 +51,19 @@ def load(path: Path, assignments: Sequence[str] = (), *, only_trial: bool = Fals
     With `only_trial`, what only a search uses is left out; see `check`.
 
     Modules that the file names are imported from what is installed, then from the file's folder and the working folder.
+    An experiment file is therefore code. A user names it knowingly, but not the copy in the folder of a run: the copy
+    of another user may not name code, and nothing is imported from its folder.
 
     Raises:
-        ExperimentError: if the file is unreadable or invalid; see `check`.
+        ExperimentError: if the file is unreadable or invalid, see `check`; or if it is another user's copy and names
+            code.
     """
-    beside = (str(path.resolve().parent), os.getcwd())
-    sys.path += [folder for folder in beside if folder not in sys.path]
     document = read_unchecked(path)
+    is_foreign = path.name == "experiment.yaml" and not is_own(path)
+    if is_foreign and (named := code_in(document.value)):
+        raise ExperimentError(str(path), [_foreign(path, named)])
+    folders = [os.getcwd()] if is_foreign else [str(path.resolve().parent), os.getcwd()]
+    sys.path += [folder for folder in folders if folder not in sys.path]
     try:
         override(document, assignments)
     except DocumentError as error:
@@ -75,6 +82,13 @@ def read_unchecked(path: Path) -> Document:
     except DocumentError as error:
         sentences = str(error).splitlines()
         raise ExperimentError(str(path), [_corrupt(path, sentences)] if _is_copy(path) else sentences) from error
+
+
+def _foreign(path: Path, named: Sequence[str]) -> str:
+    return (
+        f"{path} belongs to another user and names code that would be imported: {', '.join(named)}. If you trust this "
+        f"code, copy {path.parent} to a folder of your own, and its modules to your working folder"
+    )
 
 
 def _is_copy(path: Path) -> bool:

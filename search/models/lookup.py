@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -19,7 +20,8 @@ from ogmge.inference import TrainedModel
 from search.experiment.load import load as load_experiment
 from search.experiment.messages import hint
 from search.experiment.mistakes import UserError
-from search.experiment.schema import Experiment
+from search.experiment.own_code import is_own, named_factories
+from search.experiment.schema import Experiment, ExperimentError
 from search.models.registry import find_model_file
 from search.run.best import bests, winner
 from search.run.folder import UNKNOWN, RunFolder, fingerprint_in
@@ -153,15 +155,30 @@ def default_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def load(name: str, file: Path, device: torch.device) -> Model:
+def load(name: str, file: Path, device: torch.device, trusted: Collection[str] = ()) -> Model:
     """Load a model from a checkpoint.
+
+    Custom encoders and fusions are imported if the user trusts them, or if the experiment of the checkpoint's run names
+    them and belongs to the user.
 
     Args:
         name: name that the user gave.
         file: file of the checkpoint, see `checkpoint_of`.
         device: device that the model runs on.
+        trusted: custom encoders and fusions that may be imported.
 
     Raises:
         CheckpointError: if the file cannot be read or holds no trained model.
     """
-    return Model(name, file, run_of(file), trained.load(file, device))
+    run = run_of(file)
+    named = set() if run is None else _factories_of(run)
+    return Model(name, file, run, trained.load(file, device, trusted={*trusted, *named}))
+
+
+def _factories_of(run: RunFolder) -> set[str]:
+    """Return the custom encoders and fusions that a run's experiment names, if that is readable and the user's."""
+    if not is_own(run.experiment):
+        return set()
+    with suppress(ExperimentError):
+        return named_factories(load_experiment(run.experiment))
+    return set()

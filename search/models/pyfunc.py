@@ -19,7 +19,8 @@ class Classifier(PythonModel):
     def load_context(self, context: Any) -> None:
         """Load the weights, on a GPU if there is one."""
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._model = inference.load(Path(context.artifacts["weights"]), self._device)
+        trusted = (context.model_config or {}).get("trusted", [])  # MLflow has imported this model's own code already
+        self._model = inference.load(Path(context.artifacts["weights"]), self._device, trusted=trusted)
 
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
         """Classify samples. (MLflow reads type hints as a signature, and has none for a dict of arrays.)"""

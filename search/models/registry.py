@@ -6,6 +6,7 @@ import io
 import os
 from collections.abc import Collection
 from contextlib import redirect_stderr
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,20 @@ NEEDED = ("torch", "torchvision", "numpy", "mlflow")
 EXAMPLES = 2
 
 
-def register(name: str, run_id: str, weights: Path, uri: str, modules: Collection[str], about: str) -> str:
+@dataclass(frozen=True)
+class ModelCode:
+    """Custom code that a model uses.
+
+    Args:
+        modules: names of the modules.
+        factories: custom encoders and fusions, as `package.module:factory`.
+    """
+
+    modules: Collection[str]
+    factories: Collection[str]
+
+
+def register(name: str, run_id: str, weights: Path, uri: str, code: ModelCode, about: str) -> str:
     """Log the model to its run, register it, and give it the alias; return its URI.
 
     Args:
@@ -34,12 +48,12 @@ def register(name: str, run_id: str, weights: Path, uri: str, modules: Collectio
         run_id: id of the training's run.
         weights: file of the checkpoint.
         uri: URI of MLflow's store.
-        modules: names of the custom modules that the model uses.
+        code: custom code that the model uses.
         about: description of the model, in Markdown.
     """
     import mlflow
 
-    model = inference.load(weights)
+    model = inference.load(weights, trusted=code.factories)
     mlflow.set_tracking_uri(uri)
     example = {key: np.zeros((EXAMPLES, *shape), np.float32) for key, shape in model.shapes.items()}
     known = versions()
@@ -48,7 +62,8 @@ def register(name: str, run_id: str, weights: Path, uri: str, modules: Collectio
             name="model",
             python_model=str(Path(__file__).with_name("pyfunc.py")),
             artifacts={"weights": str(weights)},
-            code_paths=[str(ROOT / "ogmge"), *sources(modules)],
+            code_paths=[str(ROOT / "ogmge"), *sources(code.modules)],
+            model_config={"trusted": sorted(code.factories)},
             pip_requirements=[f"{package}=={known[f'version.{package}'].partition('+')[0]}" for package in NEEDED],
             signature=_signature(model),
             input_example=example,

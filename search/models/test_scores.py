@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -17,7 +17,11 @@ from search.verdict.paired import t_interval
 
 
 def test_scores(
-    files: Mapping[Arm, Sequence[Path]], batches: Iterable[Batch], device: torch.device, read: dict[str, str]
+    files: Mapping[Arm, Sequence[Path]],
+    batches: Iterable[Batch],
+    device: torch.device,
+    read: dict[str, str],
+    trusted: Collection[str],
 ) -> TestScores:
     """Return the accuracy of both arms, and the paired difference.
 
@@ -26,11 +30,13 @@ def test_scores(
         batches: batches of the test split.
         device: device that the models run on.
         read: line of test_readings.jsonl that logs this reading.
+        trusted: custom encoders and fusions that may be imported.
 
     Raises:
         CheckpointError: if one of the files cannot be read.
     """
-    models = {arm: list(map(partial(inference.load, device=device), paths)) for arm, paths in files.items()}
+    load = partial(inference.load, device=device, trusted=trusted)
+    models = {arm: list(map(load, paths)) for arm, paths in files.items()}
     tallies = inference.tally_all([*chain.from_iterable(models.values())], batches, device)
     scores = iter([tally.result("test")["test/accuracy"] for tally in tallies])
     values = {arm: tuple(islice(scores, len(own))) for arm, own in models.items()}

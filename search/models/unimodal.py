@@ -13,6 +13,7 @@ import torch
 
 from ogmge import fit, inference
 from ogmge.config import ConfigError, TrialConfig
+from ogmge.factories import custom_factories
 from ogmge.fit import BEST, LAST
 from ogmge.inference import TrainedModel
 from search.experiment.formatting import format_value
@@ -95,7 +96,8 @@ def train(
             tell_epoch = partial(_tell_epoch, tell, f"{name} alone", config.epochs, objective.metric)
             report = partial(_report, [], tell_epoch, deliver)
             fit.train(config, data, report, folder=folder / name, objective=objective, device=device)
-    return [inference.load(folder / name / BEST, device) for name in trials]
+    trusted = custom_factories(model.trained.config)
+    return [inference.load(folder / name / BEST, device, trusted=trusted) for name in trials]
 
 
 Deliver = Callable[[list[dict[str, float]]], None]
