@@ -48,6 +48,7 @@ RAY = (  # these share one Ray and one finished search, which take half a minute
     "search/backend/test_cluster.py",
     "search/commands/test_train_processes.py",
     "search/backend/test_worker.py",
+    "search/backend/test_private_ray.py",
 )
 RANKS = ("ogmge/test_distributed.py", "ogmge/test_fit_distributed.py")  # these share two processes
 TOGETHER = dict.fromkeys(RAY, "ray") | dict.fromkeys(RANKS, "ranks")
@@ -124,6 +125,7 @@ def hurried_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def ray_instance() -> Iterator[None]:
     from search.backend.cluster import local_ray
 
+    os.environ.setdefault("AWS_SECURITY_TOKEN", "planted-key")  # test_private_ray.py looks for it in what is written
     with local_ray(cpus=2, gpus=1):  # without a GPU, Ray only pretends to have one, which can be shared too
         yield
 

@@ -35,6 +35,26 @@ def is_uri(where: str) -> bool:
     return bool(re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", where))
 
 
+def has_secret(uri: str) -> bool:
+    """Return whether a text is a URI that contains a password or a key."""
+    if not is_uri(uri):
+        return False
+    parts = urlsplit(uri)
+    return parts.password is not None or any(SECRET.search(key) for key, _ in parse_qsl(parts.query))
+
+
+def redact(where: str) -> str:
+    """Return a path or URI for people to read: user, password and query are hidden if they contain a secret.
+
+    >>> redact("s3://me:secret@bucket/folder?access_key=1"), redact("s3://bucket/folder"), redact("/a:b@c")
+    ('s3://***@bucket/folder', 's3://bucket/folder', '/a:b@c')
+    """
+    if not has_secret(where):
+        return where
+    parts = urlsplit(where)
+    return parts._replace(netloc=f"***@{parts.netloc.rpartition('@')[2]}", query="").geturl()
+
+
 def whereabouts(where: str) -> str:
     """Return a URI unchanged, or a path as an absolute path, which does not depend on a worker's home folder.
 
@@ -43,8 +63,7 @@ def whereabouts(where: str) -> str:
     """
     if not is_uri(where):
         return str(Path(where).expanduser().absolute())
-    parts = urlsplit(where)
-    if parts.password is not None or any(SECRET.search(key) for key, _ in parse_qsl(parts.query)):
+    if has_secret(where):
         raise ValueError(
             "a password or key in a URI would be stored with the run; set it on each node where the libraries look for "
             "it: for s3, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ~/.aws/credentials"
@@ -83,7 +102,7 @@ class Remote:
             self._files, self._path = _open(whereabouts(where))
         except (ValueError, OSError, NotImplementedError) as error:  # pyarrow's ArrowInvalid is a ValueError
             raise RemoteError(
-                f"{where} cannot be opened ({_reason(error)}): it must be a path, or a URI {KNOWN}"
+                f"{redact(where)} cannot be opened ({_reason(error)}): it must be a path, or a URI {KNOWN}"
             ) from error
 
     def put(self, file: Path, name: str) -> None:

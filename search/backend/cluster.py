@@ -20,6 +20,7 @@ import ray
 from ray.exceptions import RayError
 
 from search.backend.node_check import ClusterError, check_nodes, living_nodes, mark_folders
+from search.backend.private_ray import keep_keys_out_of_logs, private_folder, require_token
 from search.experiment.own_code import named_factories
 from search.experiment.schema import Experiment
 
@@ -82,6 +83,7 @@ def local_ray(cpus: int | None = None, gpus: int | None = None) -> Iterator[None
         yield
         return
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *_own_folders()])
+    require_token()
     ray.init(  # workers inherit the environment; a runtime_env would cost 1 s per worker
         address="local",  # otherwise Ray joins an instance that is already running
         num_cpus=own_cpus() if cpus is None else cpus,
@@ -91,6 +93,7 @@ def local_ray(cpus: int | None = None, gpus: int | None = None) -> Iterator[None
         logging_level=logging.CRITICAL,
         object_store_memory=OBJECT_STORE_BYTES,
         _node_ip_address="127.0.0.1",
+        _temp_dir=str(private_folder() / "ray"),  # Ray opens this one to all users, but not the one around it
     )
     try:
         yield
@@ -146,6 +149,8 @@ def _is_installed(path: str) -> bool:
 
 
 def _quiet() -> None:
+    """Keep Ray from logging: messages to the terminal, and keys in the environment to its files."""
+    keep_keys_out_of_logs()
     for name in ("ray", "ray.tune", "ray.train", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 

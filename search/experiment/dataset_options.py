@@ -12,7 +12,13 @@ from typing import Any
 from pydantic import PydanticUndefinedAnnotation, PydanticUserError
 
 from datasets import registry
+from datasets.store.remote import has_secret
 from search.experiment.messages import Fault, format_setting, hint, nearest, validate
+
+SECRET = (
+    "must not contain a password or key, which would be stored with the run: set it where the libraries look for it "
+    "(for s3, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ~/.aws/credentials)"
+)
 
 
 def dataset_faults(options: Any) -> tuple[dict[str, Any], list[Fault]]:
@@ -26,6 +32,7 @@ def dataset_faults(options: Any) -> tuple[dict[str, Any], list[Fault]]:
         return options, [(("dataset", "name"), str(error))]
     own = {key: value for key, value in options.items() if key != "name" or name in registry.BUILT_IN}
     values, faults = _options(kind, own)
+    faults += [((key,), SECRET) for key, value in own.items() if isinstance(value, str) and has_secret(value)]
     full = {"name": name} | values | {"name": name}
     return json.loads(json.dumps(full, default=str)), [(("dataset", *path), text) for path, text in faults]
 

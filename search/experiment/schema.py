@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 
-from datasets.store.remote import whereabouts
+from datasets.store.remote import has_secret, whereabouts
 from ogmge.config import TrialConfig
 from ogmge.fit import Objective
 from search.experiment.arms import Arm
@@ -156,6 +156,15 @@ def _storage(where: str | None) -> str | None:
     return where
 
 
+def _tracking_uri(uri: str | None) -> str | None:
+    if uri is not None and has_secret(uri):
+        raise ValueError(
+            "a password in the URI would be stored with the run; for an MLflow server, set MLFLOW_TRACKING_USERNAME "
+            "and MLFLOW_TRACKING_PASSWORD, and for a database use its password file (such as ~/.pgpass)"
+        )
+    return uri
+
+
 class Search(_Section):
     """How trials are chosen, stopped and run."""
 
@@ -258,8 +267,8 @@ class Provenance(_Section):
 class Tracking(_Section):
     """Tracking of trials and trainings with MLflow."""
 
-    uri: str | None = None
-    """Tracking URI of MLflow; null means the SQLite file `mlflow.db` in the folder of all runs."""
+    uri: Annotated[str | None, AfterValidator(_tracking_uri)] = None
+    """Tracking URI of MLflow, without a password; null means the SQLite file `mlflow.db` in the folder of all runs."""
     checkpoints: Literal["best", "none"] = "best"
     """Weights to upload as MLflow artifacts: `best` uploads those of each trial's best epoch, `none` uploads none."""
     system_metrics: bool = False

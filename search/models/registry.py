@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from datasets.store.remote import redact
 from ogmge import inference
 from ogmge.fit import BEST
 from ogmge.inference import TrainedModel
@@ -115,7 +116,7 @@ def find_model_file(uri: str, runs: Path) -> Path:
             copy = f"models:/{version.name}/{version.version}/artifacts/best.pt"
             return Path(mlflow.artifacts.download_artifacts(copy))
     except Exception as error:  # MLflow raises its own errors, and those of requests, sqlalchemy …
-        raise TrackingError(f"cannot get {uri} from MLflow at {store}: {str(error).splitlines()[0]}") from error
+        raise TrackingError(f"cannot get {uri} from MLflow at {redact(store)}: {str(error).splitlines()[0]}") from error
 
 
 def _find_version(client: MlflowClient, uri: str) -> ModelVersion:

@@ -769,3 +769,23 @@ def test_the_demo_with_any_parts_replaced_or_added_is_an_experiment_or_sentences
     for place, extra, junk in changes:
         Document("", values).set((*place[:-1], extra or place[-1]), junk)
     ends_well(values)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "key", "facts"),
+    [
+        ("tracking.uri=https://me:hunter2@mlflow.example", "tracking.uri", ["MLFLOW_TRACKING_PASSWORD"]),
+        ("tracking.uri=postgresql://me:hunter2@db/mlflow", "tracking.uri", ["~/.pgpass"]),
+        ("search.storage=s3://me:hunter2@bucket/runs", "search.storage", ["AWS_SECRET_ACCESS_KEY"]),
+        ("search.storage=s3://bucket/runs?secret_key=hunter2", "search.storage", ["AWS_SECRET_ACCESS_KEY"]),
+        ("dataset.store=s3://me:hunter2@bucket/store", "dataset.store", ["AWS_SECRET_ACCESS_KEY"]),
+    ],
+)
+def test_a_password_in_a_uri_is_refused_and_not_repeated(tmp_path, assignment, key, facts):
+    path = tmp_path / "x.yaml"
+    source = "~/data/VGGSound"
+    path.write_text(f"name: x\ndataset: {{name: vggsound, source: {source}, store: stores/x}}\n", encoding="utf-8")
+    with pytest.raises(ExperimentError) as refused:
+        load(path, [assignment])
+    tells(refused.value, f"`{key}`", *facts)
+    assert "hunter2" not in str(refused.value)

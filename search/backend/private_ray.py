@@ -1,0 +1,60 @@
+"""Privacy of a Ray that a search starts: its logs, its token and its workers' environment are the user's alone."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import secrets
+import shutil
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import search.backend.environment  # isort: skip # noqa: F401, it must set the environment before `ray.tune` is imported
+
+from ray.tune.execution import class_cache
+
+SOCKET_BYTES = 107  # longest path of a socket on Linux
+RAY_BYTES = 68  # what Ray appends to its folder for the paths of its sockets
+NAME_BYTES = 20  # length of `/ogmge-XXXXXXXX/ray`
+
+
+@cache
+def private_folder() -> Path:
+    """Return a folder for Ray's logs and sockets that only this user can open, deleted at the end of this process.
+
+    Ray's own, /tmp/ray, is the same for all users, and its logs can be read by all of them.
+    """
+    usual = tempfile.gettempdir()
+    fits = len(usual) + NAME_BYTES + RAY_BYTES <= SOCKET_BYTES
+    folder = Path(tempfile.mkdtemp(prefix="ogmge-", dir=usual if fits else "/tmp"))
+    atexit.register(_delete, folder, os.getpid())
+    return folder
+
+
+def _delete(folder: Path, owner: int) -> None:
+    if os.getpid() == owner:  # not in a process that was forked
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def require_token() -> None:
+    """Make a local Ray ask every connection for a token that only this user can read, unless the user set a mode.
+
+    Anyone on the machine could connect to the ports of a Ray without a token, and run code as this user. The token that
+    Ray itself makes in the home folder can be read by all users.
+    """
+    if {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
+        return
+    file = private_folder() / "token"
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as token:
+        token.write(secrets.token_hex(32))
+    os.environ["RAY_AUTH_TOKEN_PATH"] = str(file)  # Ray sets RAY_AUTH_MODE, which it reads when it is imported
+
+
+def keep_keys_out_of_logs() -> None:
+    """Keep Tune from copying AWS keys into the description of its workers, which Ray writes to its logs.
+
+    Workers on this machine inherit the environment. Those of a cluster have the environment of `ray start`.
+    """
+    class_cache.ENV_VARS_TO_PROPAGATE -= {name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}
