@@ -9,7 +9,8 @@ import socket
 import sys
 import sysconfig
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -71,6 +72,28 @@ def own_cpus() -> int:
     return int(joblib.cpu_count())
 
 
+_keeper: ContextVar[ExitStack | None] = ContextVar("keeper", default=None)
+
+
+@contextmanager
+def keep_ray() -> Iterator[None]:
+    """Keep the Ray that is started or joined inside until the end of the block, so a confirmation uses the search's."""
+    with ExitStack() as stack:
+        before = _keeper.set(stack)
+        try:
+            yield
+        finally:
+            _keeper.reset(before)
+
+
+def _shut_down() -> None:
+    keeper = _keeper.get()
+    if keeper is None:
+        ray.shutdown()
+    else:
+        keeper.callback(ray.shutdown)
+
+
 @contextmanager
 def local_ray(cpus: int | None = None, gpus: int | None = None) -> Iterator[None]:
     """Start a silent Ray without a dashboard on this machine, or use the one that this process has already started.
@@ -98,7 +121,7 @@ def local_ray(cpus: int | None = None, gpus: int | None = None) -> Iterator[None
     try:
         yield
     finally:
-        ray.shutdown()
+        _shut_down()
 
 
 @contextmanager
@@ -113,6 +136,9 @@ def cluster(address: str, modules: Collection[str] | None = None) -> Iterator[No
         ClusterError: if nothing answers at the address, or the cluster cannot be joined.
     """
     _quiet()
+    if _keeper.get() is not None and ray.is_initialized():
+        yield
+        return
     address = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
     _probe(address)
     sent = {} if modules is None else _runtime_env(modules)
@@ -127,7 +153,7 @@ def cluster(address: str, modules: Collection[str] | None = None) -> Iterator[No
     try:
         yield
     finally:
-        ray.shutdown()
+        _shut_down()
 
 
 def _runtime_env(modules: Collection[str]) -> dict[str, Any]:

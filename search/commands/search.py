@@ -15,6 +15,7 @@ from rich.console import Console
 from datasets.index.list_files import count
 from datasets.store.remote import RemoteError
 from ogmge.checkpoint import CheckpointError
+from search.backend.cluster import keep_ray
 from search.backend.preflight import check_search
 from search.commands.confirm import Ask, SearchSummary, confirm, failure_of, retire
 from search.commands.confirm import Outcome as Confirmation
@@ -82,7 +83,7 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
     earlier = [] if has_events(folder.journal) else read_earlier(experiment, runs, fingerprint)
     for note in [*notes, *map(str, earlier)]:
         print_note(console, note)
-    with claim_folder(folder, experiment, resume=resume):
+    with claim_folder(folder, experiment, resume=resume), keep_ray():
         identity = identify(folder, fingerprint)
         storage = storage_of(experiment, folder)
         weights = partial(storage.weights, cache=folder.tune)
