@@ -119,7 +119,7 @@ DATA_SETS = [
     ("A misspelt data set", "name: mine\ndataset: {name: vgsound}\n"),
     ("A data set without a name", "name: mine\ndataset: {source: ~/data}\n"),
     ("A custom data set whose module does not exist", "name: mine\ndataset: {name: 'my_data:Clips'}\n"),
-    ("A custom data set that cannot be opened", "name: mine\ndataset: {name: 'fractions:Fraction'}\n"),
+    ("A custom data set that cannot be opened", "name: mine\ndataset: {name: 'numpy:ndarray'}\n"),
     ("A data set without its folders", "name: mine\ndataset: {name: vggsound}\n"),
     (
         "Options of a data set that contradict each other",
