@@ -112,6 +112,7 @@ def print_verdict(
     each = "with" if found.paired.n == 1 else "each with"
     seed = f"{each} a fresh seed" + (" and its own validation split" if redraws(policy.experiment.dataset) else "")
     pairs = f"{count(found.paired.n, 'pair')} of trainings, {seed}, in {duration(seconds)}"
+    print_line(console, "")
     print_paragraph(console, f"{policy.experiment.name}, confirmed: {pairs}")
     print_line(console, "")
     if explained := caption(found):
