@@ -58,11 +58,12 @@ def test_a_search_that_is_interrupted_says_how_to_go_on_and_does_even_where_that
     process.send_signal(number)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 130, output
-    begin, *middle, last = [line for line in output.splitlines() if line]
+    begin, *middle, told, last = [line for line in output.splitlines() if line]
     tells(begin, "own", "6 trials")
     (stopping,) = [line for line in middle if not re.match(r"\[\d/6\] ", line)]  # and no output of Ray
     tells(stopping, "stopping", "Ctrl-C")
-    tells(last, "interrupted", f"uv run run_search.py {shlex.join(SLOW)} --resume")
+    tells(told, "interrupted", "Resume with:")
+    assert last.strip() == f"uv run run_search.py {shlex.join(SLOW)} --resume"
     parent, trials, _ = children(here, "own")
     assert parent.info.status == "KILLED"
     assert INTERRUPTED in {run.data.tags.get("stop_reason") for run in trials}
