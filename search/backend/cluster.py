@@ -9,7 +9,7 @@ import socket
 import sys
 import sysconfig
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from types import ModuleType
@@ -22,6 +22,7 @@ from ray.exceptions import RayError
 
 from search.backend.node_check import ClusterError, check_nodes, living_nodes, mark_folders
 from search.backend.private_ray import keep_keys_out_of_logs, private_folder, require_token
+from search.backend.ray_health import watch_cluster, watch_local_ray
 from search.experiment.own_code import named_factories
 from search.experiment.schema import Experiment
 
@@ -86,12 +87,14 @@ def keep_ray() -> Iterator[None]:
             _keeper.reset(before)
 
 
-def _shut_down() -> None:
-    keeper = _keeper.get()
-    if keeper is None:
-        ray.shutdown()
-    else:
-        keeper.callback(ray.shutdown)
+@contextmanager
+def _shut_down_after(watch: AbstractContextManager[None]) -> Iterator[None]:
+    """Watch Ray during the block and shut it down afterwards: at once, or at the end of `keep_ray`."""
+    with ExitStack() as own:
+        stack = _keeper.get() or own
+        stack.callback(ray.shutdown)
+        stack.enter_context(watch)
+        yield
 
 
 @contextmanager
@@ -118,10 +121,8 @@ def local_ray(cpus: int | None = None, gpus: int | None = None) -> Iterator[None
         _node_ip_address="127.0.0.1",
         _temp_dir=str(private_folder() / "ray"),  # Ray opens this one to all users, but not the one around it
     )
-    try:
+    with _shut_down_after(watch_local_ray()):
         yield
-    finally:
-        _shut_down()
 
 
 @contextmanager
@@ -150,10 +151,8 @@ def cluster(address: str, modules: Collection[str] | None = None) -> Iterator[No
             "its nodes, with the same versions of Ray and Python; if the cluster uses a token, set RAY_AUTH_MODE=token "
             "and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
         ) from error
-    try:
+    with _shut_down_after(watch_cluster(address)):
         yield
-    finally:
-        _shut_down()
 
 
 def _runtime_env(modules: Collection[str]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from search.run.journal import read
@@ -101,6 +102,24 @@ def test_ctrl_c_a_second_time_stops_at_once(here):
     assert resumed.exit_code == 0, resumed.output
     _, trials, _ = children(here, "own")
     assert [run.info.status for run in trials] == ["FINISHED"] * 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["raylet", pytest.param("gcs_server", marks=pytest.mark.longer)])
+def test_a_search_whose_ray_dies_ends_with_a_sentence_and_is_resumed(here, name):
+    process = start(here, RUN, *SLOW)
+    wait_for_epochs(here, process, 3)
+    family = psutil.Process(process.pid).children(recursive=True)
+    next(child for child in family if child.name() == name).kill()
+    output, _ = process.communicate(timeout=60)  # it would wait forever
+    assert process.returncode == 1
+    last = output.splitlines()[-1]
+    tells(last, "Ray has stopped working", f"`{name}`", "--resume")
+    psutil.wait_procs(family, timeout=30)
+    assert [child for child in family if child.is_running() and child.status() != psutil.STATUS_ZOMBIE] == []
+    resumed = search(*SLOW, "--resume")
+    assert resumed.exit_code == 0, resumed.output
+    check_resumed(here)
 
 
 def alive(pid: int) -> bool:
