@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while trials run: the first signal stops cleanly, a second Ctrl-C stops at once."""
+"""Ctrl-C, SIGTERM and SIGHUP while trials run: the first signal stops cleanly, a second Ctrl-C stops at once."""
 
 from __future__ import annotations
 
@@ -14,6 +14,15 @@ STOPPING = "\nstopping: each trial finishes its current epoch. Ctrl-C again stop
 NOW = (
     "\nstopped at once; completed work is saved. Resume a search with --resume, a confirmation with the same command\n"
 )
+
+
+def stop_signals() -> list[signal.Signals]:
+    """Return the signals that stop a command as Ctrl-C does: SIGTERM, and SIGHUP of a lost connection.
+
+    SIGHUP stays ignored under `nohup`.
+    """
+    hangup = [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []
+    return [signal.SIGTERM, *(number for number in hangup if signal.getsignal(number) != signal.SIG_IGN)]
 
 
 def write_stopping() -> None:
@@ -45,13 +54,13 @@ class Interrupt:
 
     def listen(self) -> None:
         """Install this handler; needed again after Tune has started, which installs its own for Ctrl-C."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, *stop_signals()):
             signal.signal(number, self)
 
     @contextmanager
     def handle_signals(self) -> Iterator[None]:
         """Restore the previous handlers at the end; after a signal keep Ctrl-C's, as a second one must stop at once."""
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, *stop_signals())}
         try:
             yield
         finally:

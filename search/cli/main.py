@@ -22,13 +22,15 @@ from typing import TYPE_CHECKING, Literal, NoReturn, get_args
 import click
 
 import search.backend.environment  # noqa: F401, sets what Ray reads on import; must precede the user's modules
+from search.backend.interrupt import stop_signals
 from search.cli.completion import assignments, runs
 from search.cli.errors import Command, Group, command_line, typed_file
-from search.cli.terminal import loading, say, tell_errors
+from search.cli.terminal import loading, open_streams, say, tell_errors
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+open_streams()
 RUNS = Path("runs")
 _MODEL = runs(RUNS, "best.pt")
 PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
@@ -42,9 +44,9 @@ def _fail(text: str) -> NoReturn:
 
 
 def _console() -> Console:
-    from rich.console import Console
+    from search.console.screen import Screen
 
-    return Console()
+    return Screen()
 
 
 def _mistakes() -> tuple[type[Exception], ...]:
@@ -77,7 +79,8 @@ def _exit_codes(*more: str, keeps: str = SAVED) -> Iterator[str]:
     """
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     logging.getLogger("datasets.store.cache").setLevel(logging.INFO)  # announces long downloads
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in stop_signals():
+        signal.signal(number, _interrupt)
     go_on = command_line(*more)
     try:
         with loading():  # torch, Ray and MLflow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +11,19 @@ from typing import Any, TextIO
 import click
 
 ERASE = "\r\x1b[2K"  # go to the beginning of the line and clear it
+
+
+def open_streams() -> None:
+    """Open the null device for each standard stream that is closed, as cron and some daemons leave them.
+
+    Otherwise the next file that is opened takes the stream's number, and messages are written into it.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
 
 
 def say(text: str) -> None:

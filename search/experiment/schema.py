@@ -288,7 +288,12 @@ _Entry = Annotated[
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 
 
+_RESERVED = ("mlflow.db", "mlartifacts", "sheets")  # beside the folders of the runs
+
+
 def _safe_name(name: str) -> str:
+    if name.startswith(_RESERVED):
+        raise ValueError(f"{name!r} is reserved for a file or folder in runs/ (as are {', '.join(_RESERVED)})")
     if not re.fullmatch(_NAME, name):
         raise ValueError(
             "expected at most 100 letters, digits, dots, dashes and underscores, the first a letter or digit, but got "

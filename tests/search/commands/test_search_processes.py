@@ -52,7 +52,10 @@ def check_resumed(folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.longer)])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, *(pytest.param(each, marks=pytest.mark.longer) for each in (signal.SIGTERM, signal.SIGHUP))],
+)
 def test_a_search_that_is_interrupted_says_how_to_go_on_and_does_even_where_that_is_killed(here, number):
     process = start(here, RUN, *SLOW)
     wait_for_epochs(here, process, 3)
