@@ -152,9 +152,8 @@ def test_nothing_is_said_of_loading_in_a_pipe(capsys):
 
 
 def test_the_errors_of_a_file_on_a_terminal(tmp_path: Path):
-    file = tmp_path / "mine.yaml"
-    file.write_text(WRONG, encoding="utf-8")
-    command = f"cd {ROOT} && {sys.executable} run_search.py {shlex.quote(str(file))} trial.seed=x"
+    (tmp_path / "mine.yaml").write_text(WRONG, encoding="utf-8")
+    command = f"cd {shlex.quote(str(tmp_path))} && {sys.executable} {ROOT / 'run_search.py'} mine.yaml trial.seed=x"
     shown = screen(run_in_terminal(["sh", "-c", f"{command}; test $? = 2"], tmp_path))
     lines = shown.splitlines()
     assert "loading" not in shown

@@ -383,7 +383,7 @@ MISTAKES = [
     (nothing, ["modulated", VECTORS], ["test split", "`--split validation`"]),
     (alone, ["modulated"], [BEST, "experiment.yaml", "--data FILE"]),
     (nothing, ["modulated", "trial.epochs=3"], ["'trial.epochs=3'", "`dataset`"]),
-    (nothing, ["modulated", "dataset.sample=3"], ["`dataset.sample`", "`samples`"]),
+    (nothing, ["modulated", "dataset.sample=3"], ["`dataset.sample`", "`dataset.samples`"]),
     (nothing, ["modulated", "--data", "nothere.yaml"], ["nothere.yaml", "No such file"]),
     (nothing, ["modulated", "--against", "nothere"], ["'nothere'", "runs/", "modulated, plain"]),
     (nothing, ["modulated", "-o", "plain.yaml/out"], ["plain.yaml/out", "Not a directory", "-o FOLDER"]),

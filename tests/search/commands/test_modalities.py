@@ -137,10 +137,11 @@ def test_trials_of_different_modalities_stand_in_one_table(mixed):
     screen = Console(file=io.StringIO(), width=240, record=True)
     screen.print(Progress(mixed, of_search(mixed), screen, 2).table())
     head, first, second = lines(screen)[1:4]
-    assert head[-5:] == ["audio", "visual", "flow", "k", "audio/visual/flow"]
-    assert first[-5:] == ["50.0", "%", "50.0", "%", "0.50/0.50/-"]
-    assert second[-5:] == ["50.0", "%", "50.0", "%", "-/0.50/0.50"]
-    assert "modalities=audio,visual" in first
+    assert head[-6:] == ["audio", "visual", "flow", "k", "audio/visual/flow", "settings"]
+    numbers, settings = first[4:10], first[10:]
+    assert numbers[-5:] == ["50.0", "%", "50.0", "%", "0.50/0.50/-"]
+    assert "modalities=audio,visual" in settings
+    assert second[5:10] == ["50.0", "%", "50.0", "%", "-/0.50/0.50"]
 
 
 def test_the_best_of_both_arms_need_not_take_the_same(mixed):
