@@ -510,10 +510,10 @@ def report(run: str, output: Path | None) -> None:
 @_run
 @click.option(
     "--port",
-    type=click.IntRange(1, 65535),
+    type=click.IntRange(0, 65535),
     default=5000,
     show_default=True,
-    help="Port of the MLflow server; if it is in use, another one is chosen.",
+    help="Port of the MLflow server; if it is in use, or 0, another one is chosen.",
 )
 def ui(run: str, port: int) -> None:
     """Open RUN in the MLflow UI. The server accepts connections from this machine only.

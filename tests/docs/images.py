@@ -50,6 +50,7 @@ def photograph_run(run: Path, images: Path) -> None:
     """Take a screenshot of the head of a run's report, and one of its page in MLflow."""
     with chromium() as browser:
         open_page(browser, (run / "report.html").resolve().as_uri(), 1100, 1160).screenshot(path=images / "report.png")
+        images = images.resolve()
         with chdir(run.parent.parent), served("ui", run.name) as address:
             page = open_page(browser, address, 1280, 1000)
             for button in ("Close", "Expand description"):  # MLflow's chat panel; the verdict in full
