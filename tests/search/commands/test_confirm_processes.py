@@ -103,8 +103,9 @@ def test_one_that_is_interrupted_and_then_killed_trains_again_what_it_was_at_whe
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 130, output
-    *_, last = [line for line in output.splitlines() if line]
-    tells(last, "interrupted", f"uv run python -m search {shlex.join(CONFIRM)}")
+    *_, told, last = [line for line in output.splitlines() if line]
+    tells(told, "interrupted", "Resume with:")
+    assert last.strip() == f"uv run python -m search {shlex.join(CONFIRM)}"
     interrupted = trainings(here)
     assert not all(trial.is_over for trial in interrupted)
     assert not (here / "runs" / "own" / "verdict.json").exists()
@@ -139,7 +140,9 @@ def test_one_at_the_end_of_a_search_goes_on_with_the_search_s_command(ray_instan
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 130, output
     go_on = f"uv run run_search.py {shlex.join([*SEARCHED, 'confirm.seeds=2', '--resume'])}"
-    tells(output.splitlines()[-1], "interrupted", go_on)
+    *_, told, last = output.splitlines()
+    tells(told, "interrupted", "Resume with:")
+    assert last.strip() == go_on
     before = trainings(tmp_path)
     shutil.copytree(tmp_path, tmp_path / "other")
     monkeypatch.chdir(tmp_path / "other")
