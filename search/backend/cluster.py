@@ -21,7 +21,7 @@ import ray
 from ray.exceptions import RayError
 
 from search.backend.node_check import ClusterError, check_nodes, living_nodes, mark_folders
-from search.backend.private_ray import keep_keys_out_of_logs, private_folder, require_token
+from search.backend.private_ray import private_folder, require_token
 from search.backend.ray_health import watch_cluster, watch_local_ray
 from search.experiment.own_code import named_factories
 from search.experiment.schema import Experiment
@@ -174,8 +174,6 @@ def _is_installed(path: str) -> bool:
 
 
 def _quiet() -> None:
-    """Keep Ray from logging: messages to the terminal, and keys in the environment to its files."""
-    keep_keys_out_of_logs()
     for name in ("ray", "ray.tune", "ray.train", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 

@@ -11,9 +11,8 @@ from types import FrameType
 INTERRUPTED = 130  # exit code
 SHOW_CURSOR = "\x1b[?25h"  # a live table hides it
 STOPPING = "\nstopping: each trial finishes its current epoch. Ctrl-C again stops at once and discards these epochs\n"
-NOW = (
-    "\nstopped at once; completed work is saved. Resume a search with --resume, a confirmation with the same command\n"
-)
+RESUME = "Resume a search with --resume, a confirmation with the same command\n"
+NOW = f"\nstopped at once; completed work is saved. {RESUME}"
 
 
 def stop_signals() -> list[signal.Signals]:

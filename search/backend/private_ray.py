@@ -1,4 +1,4 @@
-"""Privacy of a Ray that a search starts: its logs, its token and its workers' environment are the user's alone."""
+"""Privacy of a Ray that a search starts: its logs and its token are the user's alone."""
 
 from __future__ import annotations
 
@@ -9,10 +9,6 @@ import shutil
 import tempfile
 from functools import cache
 from pathlib import Path
-
-import search.backend.environment  # isort: skip # noqa: F401, it must set the environment before `ray.tune` is imported
-
-from ray.tune.execution import class_cache
 
 SOCKET_BYTES = 107  # longest path of a socket on Linux
 RAY_BYTES = 68  # what Ray appends to its folder for the paths of its sockets
@@ -50,11 +46,3 @@ def require_token() -> None:
     with os.fdopen(descriptor, "w") as token:
         token.write(secrets.token_hex(32))
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(file)  # Ray sets RAY_AUTH_MODE, which it reads when it is imported
-
-
-def keep_keys_out_of_logs() -> None:
-    """Keep Tune from copying AWS keys into the description of its workers, which Ray writes to its logs.
-
-    Workers on this machine inherit the environment. Those of a cluster have the environment of `ray start`.
-    """
-    class_cache.ENV_VARS_TO_PROPAGATE -= {name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}

@@ -11,7 +11,7 @@ from functools import partial
 
 import psutil
 
-from search.backend.interrupt import SHOW_CURSOR
+from search.backend.interrupt import RESUME, SHOW_CURSOR
 
 EVERY_S = 3.0
 UNREACHABLE = 5  # checks in a row
@@ -89,7 +89,7 @@ def _end(reason: str) -> None:
     """End this process and its children at once: calls to a Ray that has died never return."""
     text = (
         f"\nRay has stopped working: {reason}. The cause may be a lack of memory, or another process that ended it. "
-        "Completed work is saved. Resume a search with --resume, a confirmation with the same command\n"
+        f"Completed work is saved. {RESUME}"
     )
     os.write(2, f"{SHOW_CURSOR if os.isatty(2) else ''}{text}".encode())
     for child in psutil.Process().children(recursive=True):

@@ -13,6 +13,7 @@ import search.backend.environment  # isort: skip # noqa: F401, it must set the e
 from ray import tune
 from ray.exceptions import OutOfMemoryError
 from ray.tune import PlacementGroupFactory
+from ray.tune.execution import class_cache
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -27,6 +28,14 @@ from search.tuner.tuner import Tuner
 log = logging.getLogger(__name__)
 
 WORKER_RETRIES = 3  # after a worker died; a training that fails is not repeated
+
+
+def _keep_keys_out_of_logs() -> None:
+    """Keep Tune from copying AWS keys into the description of its workers, which Ray writes to its logs.
+
+    Workers on this machine inherit the environment. Those of a cluster have the environment of `ray start`.
+    """
+    class_cache.ENV_VARS_TO_PROPAGATE -= {name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}
 
 
 class Trainable(Protocol):
@@ -184,6 +193,7 @@ def run(
     """
     if not tuner.remaining_trials:
         return
+    _keep_keys_out_of_logs()
     interrupt = Interrupt(announce_stop)
     engine = tune.Tuner(
         tune.with_resources(functools.partial(trainable, setup=setup), _request),

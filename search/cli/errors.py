@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 import sys
-import textwrap
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import click
+
+from search.cli.terminal import fit
 
 
 def _with_choices(error: click.UsageError, there: Iterable[str]) -> click.UsageError:
@@ -26,16 +26,14 @@ def _options(command: click.Command, context: click.Context) -> list[str]:
 
 @contextmanager
 def _wrapped() -> Iterator[None]:
-    """Wrap usage errors at words if stderr is a terminal. `search.console` would do it, but loads torch."""
+    """Wrap usage errors at words if stderr is a terminal."""
     try:
         yield
     except click.UsageError as error:
         if not sys.stderr.isatty():
             raise
-        width = shutil.get_terminal_size().columns
-        said = f"Error: {' '.join(error.format_message().split())}"
-        lines = textwrap.wrap(said, width, break_long_words=False, break_on_hyphens=False)
-        raise click.UsageError("\n".join(lines).removeprefix("Error: "), error.ctx) from None
+        said = fit(f"Error: {' '.join(error.format_message().split())}")
+        raise click.UsageError(said.removeprefix("Error: "), error.ctx) from None
 
 
 WORDS = f"{__name__}.words"

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 import click
 
-ERASE = "\r\x1b[2K"  # go to the beginning of the line and clear it
+ERASE = "\r\x1b[2K"  # go to the start of the line and clear it
 
 
 def open_streams() -> None:
@@ -26,9 +26,9 @@ def open_streams() -> None:
             setattr(sys, name, os.fdopen(number, mode, closefd=False))
 
 
-def say(text: str) -> None:
+def say(text: str, hang: str = "") -> None:
     """Print a message on stderr; see `fit`."""
-    click.echo(fit(text), err=True)
+    click.echo(fit(text, hang), err=True)
 
 
 def fit(text: str, hang: str = "") -> str:
@@ -42,7 +42,7 @@ def fit(text: str, hang: str = "") -> str:
         return text
     from rich.console import Console
 
-    from search.console.notes import wrap_message
+    from search.console.wrapping import wrap_message
 
     return wrap_message(text, Console(stderr=True).width, hang)
 
@@ -54,7 +54,7 @@ def tell_errors(heading: str, sentences: Sequence[str]) -> None:
         return
     say(heading)
     for sentence in sentences:
-        click.echo(fit(f"- {sentence}", hang="  "), err=True)
+        say(f"- {sentence}", hang="  ")
 
 
 class _Watched:

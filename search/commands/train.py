@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -36,6 +35,7 @@ from search.run.open_data import fingerprint_of, open_data
 from search.run.test_log import read_test, readings
 from search.tracking.client import TrainingData, store_uri
 from search.tracking.training_run import TrainingTracker
+from search.verdict.next_step import command_line
 
 FEWEST_SEEDS = 3  # of a prediction that is worth a comparison
 
@@ -357,5 +357,5 @@ def _next(name: str, job: Job, *, is_tested: bool) -> str:
     """Return the commands to run next: an evaluation on a split that may be read, and MLflow's page."""
     split = [] if is_tested else ["--split", "validation"]
     commands = [["ui", name]] if job.all_data and not is_tested else [["evaluate", name, *split], ["ui", name]]
-    lines = [shlex.join(["uv", "run", "python", "-m", "search", *words]) for words in commands]
+    lines = [command_line(*words) for words in commands]
     return "\nnext:  " + "\n       ".join(lines)

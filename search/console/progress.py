@@ -15,8 +15,8 @@ from rich.text import Text
 
 from datasets.index.list_files import count
 from search.backend.interrupt import write_stopping
-from search.console.notes import wrap
 from search.console.tables import DetailTable
+from search.console.wrapping import wrap
 from search.experiment.formatting import duration, format_value, label, modalities, modalities_in, percent
 from search.run.best import bests
 from search.run.budget import remaining

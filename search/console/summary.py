@@ -171,18 +171,22 @@ def count_epochs(experiment: Experiment, record: SearchRecord) -> EpochCounts:
 
 def epochs_line(counts: EpochCounts, spent: Spent) -> str:
     """Return the number of epochs, where they went unless all were trained, and the GPU-hours."""
-    effort = format_effort(counts, spent)
     if counts.trained == sum(counts):
-        return f"{count(counts.trained, 'epoch')} {effort.removeprefix(f'{counts.trained} ')}"
-    return f"{count(sum(counts), 'epoch')}: {effort}"
+        return f"{count(counts.trained, 'epoch')} trained{_gpu_hours(spent)}"
+    return f"{count(sum(counts), 'epoch')}: {format_effort(counts, spent)}"
 
 
 def format_effort(counts: EpochCounts, spent: Spent) -> str:
     """Return the epochs by outcome, and the GPU-hours."""
     others = counts._asdict()
     text = ", ".join([f"{others.pop('trained')} trained", *(f"{n} {WHAT[fate]}" for fate, n in others.items() if n)])
-    hours = f"{spent.gpu_seconds / 3600:.3g} GPU-hours spent, {spent.saved_gpu_seconds / 3600:.3g} saved by sharing"
-    return f"{text}; {hours}" if spent.gpu_seconds else text
+    return f"{text}{_gpu_hours(spent)}"
+
+
+def _gpu_hours(spent: Spent) -> str:
+    if not spent.gpu_seconds:
+        return ""
+    return f"; {spent.gpu_seconds / 3600:.3g} GPU-hours spent, {spent.saved_gpu_seconds / 3600:.3g} saved by sharing"
 
 
 def print_summary(

@@ -10,7 +10,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from search.console.notes import NO_BREAK, wrap
+from search.console.wrapping import NO_BREAK, wrap
 
 ANY_WIDTH = 10_000
 
@@ -71,8 +71,8 @@ class DetailTable:
         left: positions of the columns that are aligned to the left; the others are numbers.
         least_width: smallest width of a screen that shows the details in a column.
         gap: text between columns.
-        margin: text at the beginning of every line of cells.
-        indent: text at the beginning of every line of details.
+        margin: text at the start of every line of cells.
+        indent: text at the start of every line of details.
     """
 
     headings: Sequence[str]

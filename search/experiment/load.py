@@ -20,7 +20,7 @@ def check(document: Document, *, only_trial: bool = False) -> Experiment:
 
     Args:
         document: experiment file.
-        only_trial: whether to train `trial` only; what only a search uses is then left out, and may contradict it.
+        only_trial: whether to train `trial` only; what only a search uses is then ignored, and may contradict it.
 
     Raises:
         ExperimentError: if the document is invalid. Each error has a sentence with its key, what was expected, what
@@ -48,7 +48,7 @@ def _error(document: Document, faults: list[Fault]) -> ExperimentError:
 def load(path: Path, assignments: Sequence[str] = (), *, only_trial: bool = False) -> Experiment:
     """Load the experiment in a file, with `key=value` pairs as overrides.
 
-    With `only_trial`, what only a search uses is left out; see `check`.
+    With `only_trial`, what only a search uses is ignored; see `check`.
 
     Modules that the file names are imported from what is installed, then from the file's folder and the working folder.
     An experiment file is therefore code. A user names it knowingly, but not the copy in the folder of a run: the copy

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import shlex
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from itertools import chain
@@ -25,6 +24,7 @@ from search.run.folder import RunFolder, fingerprint_in, lock_folder, require_se
 from search.run.journal import Journal, SearchRecord, TrialRecord
 from search.tracking.client import versions
 from search.verdict.evidence import Evidence, read_evidence
+from search.verdict.next_step import train_command
 
 
 class ExportError(UserError):
@@ -98,7 +98,7 @@ def best_experiment(experiment: Experiment, found: Choice, fingerprint: str, pla
     values = as_values(alone)
     del values["space"], values["confirm"]
     values["search"] = asdict(objective)  # it selects the best epoch
-    train = shlex.join(["uv", "run", "python", "-m", "search", "train", str(place)])
+    train = train_command(place)
     return f"# {_headline(origin, found)}\n# Train it: {train}\n" + to_yaml(values)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 
 from datasets.index.list_files import count
-from search.console.notes import glue
+from search.console.wrapping import glue
 from search.report import sentences, table
 from search.report.facts import Facts, gather
 from search.report.markdown import markdown

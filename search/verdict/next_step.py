@@ -20,7 +20,7 @@ from search.verdict.decide import Verdict
 from search.verdict.evidence import Evidence
 from search.verdict.paired import Paired, detectable
 from search.verdict.plan import UNTIL_CLEAR
-from search.verdict.text import format_size, is_contradicted, is_unchecked
+from search.verdict.text import format_size, is_contradicted, is_impossible, is_unchecked
 
 FIRST_SEEDS = 10  # seeds to suggest after a single one
 FEW_SEEDS = 10  # with fewer, the spread is too uncertain to tell how many are needed
@@ -44,7 +44,8 @@ class NextStep:
     command: str | None = None
 
 
-def _search_command(command: str, *words: str) -> str:
+def command_line(command: str, *words: str) -> str:
+    """Return the command line of `python -m search COMMAND`, for the user to run."""
     return shlex.join(["uv", "run", "python", "-m", "search", command, *words])
 
 
@@ -55,22 +56,22 @@ def _run(folder: RunFolder) -> str:
 
 def confirm_command(folder: RunFolder, *more: str) -> str:
     """Return the command that confirms a search, with options or assignments."""
-    return _search_command("confirm", _run(folder), *more)
+    return command_line("confirm", _run(folder), *more)
 
 
 def train_command(file: Path) -> str:
     """Return the command that trains a configuration."""
-    return _search_command("train", str(file))
+    return command_line("train", str(file))
 
 
 def ui_command(folder: RunFolder) -> str:
     """Return the command that shows a search in MLflow."""
-    return _search_command("ui", _run(folder))
+    return command_line("ui", _run(folder))
 
 
 def report_command(folder: RunFolder) -> str:
     """Return the command that writes the report on a run."""
-    return _search_command("report", _run(folder))
+    return command_line("report", _run(folder))
 
 
 def resume_command(folder: RunFolder, *assignments: str) -> str | None:
@@ -234,7 +235,7 @@ def _gain(done: Confirmed, pairs: Paired, seeds: int) -> str:
     metric = done.experiment.search.objective.metric
     assert pairs.sd
     smallest = _clear_from(pairs.sd, seeds)
-    if smallest is None or ("accuracy" in metric and smallest > 1):
+    if smallest is None or is_impossible(metric, smallest):
         return ""
     return f"; {seeds} seeds would detect a difference of about {format_size(metric, smallest)}"
 
@@ -273,7 +274,7 @@ def _when_to_stop(done: Confirmed, pairs: Paired) -> str:
     metric = done.experiment.search.objective.metric
     assert pairs.sd
     smallest = detectable(pairs.sd, pairs.n)
-    if done.found.sequential or ("accuracy" in metric and smallest > 1):
+    if done.found.sequential or is_impossible(metric, smallest):
         return ""
     what = "a difference" if pairs is done.found.paired else "an effect of the modulation"
     return f"Stop here if {what} below {format_size(metric, smallest)} does not matter to you. "

@@ -113,9 +113,14 @@ def _verdict_sentence(metric: str, found: Verdict) -> str:
     return f"{headline(found)}, {mean}."
 
 
+def is_impossible(metric: str, difference: float) -> bool:
+    """Return whether no two values of the metric differ so much: accuracies lie between 0 and 1."""
+    return "accuracy" in metric and difference > 1
+
+
 def _power_sentence(metric: str, found: Verdict, detectable: float) -> str:
     n = found.paired.n
-    if "accuracy" in metric and detectable > 1:
+    if is_impossible(metric, detectable):
         return f"{n} seeds that differ as much as these cannot detect any difference in accuracy."
     fixed = " fixed from the start" if found.sequential else ""
     able = f"{n} seeds{fixed} detect a true difference of {format_size(metric, detectable)} with 80 % power"

@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.support import ROOT
@@ -32,9 +32,9 @@ def served(*arguments: str) -> Iterator[str]:
 
 def _address(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
-    printed: Sequence[str] = []
+    printed: list[str] = []
     for line in process.stdout:
-        printed = [*printed, line]
+        printed.append(line)
         if address := re.search(r"http://127\.0\.0\.1:\d+/\S*", line):
             return address[0]
     raise AssertionError(f"it ended with {process.wait()}: {''.join(printed)}")
