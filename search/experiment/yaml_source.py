@@ -35,7 +35,7 @@ _EXPECTED = {
 
 
 _TOP_LEVEL = {type(None): "an empty file", list: "a list", str: "text", bool: "true or false"}  # else a number
-_HINTS = {  # beginning of a message of PyYAML's -> what to look for
+_HINTS = {  # start of a message of PyYAML's -> what to look for
     "found character '\\t'": "indent with spaces instead of tabs",
     "mapping values are not allowed here": "check the indentation, and the space after each colon",
 }
@@ -211,7 +211,7 @@ def _describe(error: Exception, text: str) -> tuple[str, int | None]:
     """Return what is wrong with a YAML text, and the line."""
     match error:
         case yaml.MarkedYAMLError(problem=str(said), problem_mark=yaml.Mark(line=line)):
-            hints = [f": {hint}" for beginning, hint in _HINTS.items() if said.startswith(beginning)]
+            hints = [f": {hint}" for start, hint in _HINTS.items() if said.startswith(start)]
             said = said.replace("'<stream end>'", "the end of the text")
             return "".join([said, _opened(error, line), *hints]), line + 1
         case yaml.reader.ReaderError():

@@ -12,7 +12,7 @@ COMMAND = "run_search.py mine.yaml"
 
 SYNTAX = [
     ("A missing closing bracket", HEAD + "trial: {epochs: 3\nspace: {fusion: [concat, sum]}\n"),
-    ("A tab at the beginning of a line", HEAD + "trial:\n\tepochs: 3\n"),
+    ("A tab at the start of a line", HEAD + "trial:\n\tepochs: 3\n"),
     ("A colon without a space after it", HEAD + "trial:\n  epochs:3\n  batch_size: 32\n"),
     ("Duplicate keys", HEAD + "trial: {epochs: 3, batch_size: 8, epochs: 5}\nname: other\n"),
     ("A key that is a number", HEAD + "trial: {encoder: {1: mlp}}\n"),
