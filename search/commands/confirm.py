@@ -37,12 +37,12 @@ from search.tracking.tracker import SearchTracker
 from search.tracking.trial_runs import Kind, Results
 from search.tuner.search_policy import SearchPolicy
 from search.tuner.tuner import Tuner
-from search.verdict.confirm_policy import SEED, ConfirmPolicy, tags_of, title
+from search.verdict.confirm_policy import ConfirmPolicy, tags_of, title
 from search.verdict.evidence import Evidence, EvidenceError, TestScores, measures, read_evidence, write_evidence
 from search.verdict.next_step import Confirmed, after_verdict, resume_command
 from search.verdict.plan import UNTIL_CLEAR, Plan, read_plan, write_plan
 from search.verdict.results import Weights, evidence_of, trials_of, verdict_of
-from search.verdict.seeds import fresh_seeds
+from search.verdict.seeds import fresh_seeds, used_seeds
 
 log = logging.getLogger(__name__)
 
@@ -125,8 +125,7 @@ class SearchSummary:
 
     def fresh_seeds(self, count: int) -> list[int]:
         """Return seeds that no trial has used."""
-        used = {self.experiment.trial.seed, *(trial.changes.get(SEED, 0) for trial in self.record)}
-        return fresh_seeds(self.experiment.search.seed, used, count)
+        return fresh_seeds(self.experiment.search.seed, used_seeds(self.experiment, self.record), count)
 
 
 def confirm_run(path: Path, assignments: Sequence[str], console: Console, ask: Ask) -> Outcome:

@@ -36,6 +36,7 @@ from search.run.test_log import read_test, readings
 from search.tracking.client import TrainingData, store_uri
 from search.tracking.training_run import TrainingTracker
 from search.verdict.next_step import command_line
+from search.verdict.seeds import SPLIT_SEED, redraws
 
 FEWEST_SEEDS = 3  # of a prediction that is worth a comparison
 
@@ -98,19 +99,21 @@ def train(experiment: Experiment, runs: Path, console: Console, how: How) -> Non
 
 def _data(experiment: Experiment, console: Console) -> tuple[fit.Data, str]:
     """Return the data and their fingerprint, after a check that the model can be built for them."""
-    data = open_data(experiment.dataset)
-    fingerprint, origin = fingerprint_of(data), experiment.origin
+    data, origin = open_data(experiment.dataset), experiment.origin
     if origin is not None:
+        searched = (
+            data if origin.split_seed is None else open_data({**experiment.dataset, SPLIT_SEED: origin.split_seed})
+        )
         require_unchanged(
             origin.fingerprint,
-            fingerprint,
+            fingerprint_of(searched),
             f"the search `{origin.run}` found this configuration",
             "which may not be the best one for the new data: restore the data, or remove `origin` from the file to use "
             "the new data",
         )
     for note in check_models(experiment, data):
         print_note(console, note)
-    return data, fingerprint
+    return data, fingerprint_of(data)
 
 
 def _job(experiment: Experiment, folder: RunFolder, how: How, data: fit.Data) -> Job:
@@ -308,10 +311,20 @@ def _summary(
     if job.objective is None:
         yield f"trained for {count(len(history), 'epoch')} on all data except the test split"
     else:
-        yield _best(experiment.origin if how.is_comparable else None, job.objective.metric, history)
+        is_predicted = how.is_comparable and not _has_searched_split(experiment)
+        yield _best(experiment.origin if is_predicted else None, job.objective.metric, history)
     if tested is not None:
         alone = ", ".join(f"{name} {percent(tested[f'test/accuracy/{name}'])}" for name in modalities(tested, "test"))
         yield f"test/accuracy {percent(tested['test/accuracy'])}" + (f" (alone: {alone})" if alone else "")
+
+
+def _has_searched_split(experiment: Experiment) -> bool:
+    """Return whether validation uses the split that chose the configuration, although the prediction is about others.
+
+    A split that the publisher fixes is not counted: the confirmation used it too.
+    """
+    origin, dataset = experiment.origin, experiment.dataset
+    return origin is not None and redraws(dataset) and origin.split_seed in (None, dataset[SPLIT_SEED])
 
 
 def _best(origin: Provenance | None, metric: str, history: list[dict[str, float]]) -> str:

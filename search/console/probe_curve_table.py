@@ -10,8 +10,8 @@ from search.experiment.formatting import duration
 from search.models.probe_curve import ROLES, Line, ProbeCurves
 from search.run.journal import TrialRecord
 from search.tuner.tuner import Tuner
-from search.verdict.confirm_policy import SEED
 from search.verdict.probe_policy import probed_of
+from search.verdict.seeds import SEED
 from search.verdict.text import format_spread
 
 

@@ -14,11 +14,11 @@ from search.experiment.formatting import duration, format_value, label
 from search.run.budget import remaining
 from search.run.journal import TrialRecord
 from search.tuner.tuner import Tuner
-from search.verdict.confirm_policy import SEED, ConfirmPolicy
+from search.verdict.confirm_policy import ConfirmPolicy
 from search.verdict.decide import Verdict
 from search.verdict.evidence import TestScores
 from search.verdict.next_step import NextStep
-from search.verdict.seeds import redraws
+from search.verdict.seeds import SEED, redraws
 from search.verdict.text import caption, sentences, test_sentence, verdict_headings, verdict_rows
 
 

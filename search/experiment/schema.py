@@ -259,7 +259,9 @@ class Provenance(_Section):
     verdict: str | None
     """Verdict of the confirmation; null without one."""
     fingerprint: str
-    """Fingerprint of the data set."""
+    """Fingerprint of the search's data, including its validation split."""
+    split_seed: int | None = None
+    """Seed of the search's validation split, which chose the configuration, if `dataset.split_seed` is a fresh one."""
     versions: dict[str, str]
     """Versions of Python and of the packages."""
 

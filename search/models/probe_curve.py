@@ -19,10 +19,9 @@ from search.run.folder import RunFolder, write
 from search.run.journal import SearchRecord, TrialRecord
 from search.run.probed_epochs import PREFIX, is_probed
 from search.run.version import VERSION, read_values
-from search.verdict.confirm_policy import SEED
 from search.verdict.paired import Spread
 from search.verdict.probe_policy import ProbedRole, ProbePolicy, probe_title, probed_of
-from search.verdict.seeds import redraws
+from search.verdict.seeds import SEED, redraws
 
 ROLES: dict[ProbedRole, str] = {"modulated": "modulated", "baseline": "baseline", "alone": "trained alone"}
 

@@ -25,6 +25,7 @@ from search.run.journal import Journal, SearchRecord, TrialRecord
 from search.tracking.client import versions
 from search.verdict.evidence import Evidence, read_evidence
 from search.verdict.next_step import train_command
+from search.verdict.seeds import SEED, SPLIT_SEED, fresh_seeds, redraws, split_options, used_seeds
 
 
 class ExportError(UserError):
@@ -39,11 +40,25 @@ class Choice:
         trial: trial of the search.
         metrics: metrics of its best epoch.
         evidence: evidence of its confirmation; None if it was not confirmed.
+        seed: seed of its next training; None means that of the trial. After a confirmation it is fresh, for the
+            initial weights and for the split, as the confirmation's predictions are about such a training: the search
+            chose the configuration because it suits the trial's seed and split too.
     """
 
     trial: TrialRecord
     metrics: Mapping[str, float]
     evidence: Evidence | None = None
+    seed: int | None = None
+
+    def next_training(self, experiment: Experiment) -> dict[str, Any]:
+        """Return the sections of an experiment file that trains the configuration once more."""
+        changes, options = self.trial.changes, {}
+        if self.seed is not None:
+            changes, options = {**changes, SEED: self.seed}, split_options(experiment.dataset, self.seed)
+        return {
+            "trial": with_changes(experiment.trial, changes),
+            "dataset": {**experiment.dataset, **options},
+        }
 
 
 def choose(experiment: Experiment, record: SearchRecord, folder: RunFolder, number: int | None = None) -> Choice:
@@ -67,8 +82,10 @@ def choose(experiment: Experiment, record: SearchRecord, folder: RunFolder, numb
             f"trial {number} of the search in {folder.path} {what}: there are {count(len(record.trials), 'trial')}, "
             f"counted from 0 and listed in {folder.trials}"
         )
-    is_confirmed = evidence is not None and evidence.arms[trial.arm].trial == number
-    return Choice(trial, metrics, evidence if is_confirmed else None)
+    if evidence is None or evidence.arms[trial.arm].trial != number:
+        return Choice(trial, metrics)
+    used = used_seeds(experiment, record) | {pair.seed for pair in evidence.pairs}
+    return Choice(trial, metrics, evidence, *fresh_seeds(experiment.search.seed, used, 1, "train"))
 
 
 def _best_number(record: SearchRecord, objective: Objective, folder: RunFolder) -> int:
@@ -91,8 +108,8 @@ def best_experiment(experiment: Experiment, found: Choice, fingerprint: str, pla
     alone = experiment.model_copy(
         update={
             "name": f"{experiment.name[:95]}-best",
-            "trial": with_changes(experiment.trial, found.trial.changes),
             "origin": origin,
+            **found.next_training(experiment),
         }
     )
     values = as_values(alone)
@@ -113,6 +130,7 @@ def _origin(experiment: Experiment, found: Choice, fingerprint: str) -> Provenan
         metric=metric,
         **(once if evidence is None else _confirmed_values(evidence, arm)),
         fingerprint=fingerprint,
+        split_seed=experiment.dataset[SPLIT_SEED] if evidence is not None and redraws(experiment.dataset) else None,
         versions={name.removeprefix("version."): text for name, text in versions().items()},
     )
 

@@ -15,9 +15,7 @@ from search.run.journal import SearchRecord, TrialRecord
 from search.tuner.prefixes.siblings import Sibling
 from search.tuner.search_policy import Suggestion
 from search.verdict.pairs import Pairs, Role
-from search.verdict.seeds import split_options
-
-SEED = "seed"  # path of the seed in a trial
+from search.verdict.seeds import SEED, split_options
 
 
 def ablation_changes(best: Mapping[Arm, Changes], of: Arm) -> Changes:

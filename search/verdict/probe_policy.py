@@ -15,8 +15,7 @@ from search.run.causes import Reason
 from search.run.journal import SearchRecord, TrialRecord
 from search.tuner.prefixes.siblings import Sibling
 from search.tuner.search_policy import Suggestion
-from search.verdict.confirm_policy import SEED
-from search.verdict.seeds import split_options
+from search.verdict.seeds import SEED, split_options
 
 ProbedRole = Literal["modulated", "baseline", "alone"]
 

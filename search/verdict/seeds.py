@@ -5,19 +5,30 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, Literal
 
+from search.experiment.schema import Experiment
+from search.run.journal import SearchRecord
+
+SEED = "seed"  # path of the seed in a trial
 SPLIT_SEED = "split_seed"  # option of a data set that holds out the validation split itself
 
 
-def fresh_seeds(seed: int, used: Collection[int], count: int) -> list[int]:
-    """Return seeds that no trial of a search used. A larger `count` extends the same sequence.
+def used_seeds(experiment: Experiment, record: SearchRecord) -> set[int]:
+    """Return the seeds of a search's trials."""
+    return {experiment.trial.seed, *(trial.changes.get(SEED, 0) for trial in record)}
+
+
+def fresh_seeds(
+    seed: int, used: Collection[int], count: int, purpose: Literal["confirm", "train"] = "confirm"
+) -> list[int]:
+    """Return seeds that are not in use. A larger `count` extends the same sequence; each purpose has its own.
 
     >>> fresh_seeds(0, [], 3)[:2] == fresh_seeds(0, [], 2)
     True
     """
     drawn = (
-        int.from_bytes(hashlib.blake2b(f"{seed}/confirm/{i}".encode(), digest_size=4).digest()) >> 1
+        int.from_bytes(hashlib.blake2b(f"{seed}/{purpose}/{i}".encode(), digest_size=4).digest()) >> 1
         for i in itertools.count()
     )
     return list(itertools.islice((s for s in drawn if s not in used), count))

@@ -112,10 +112,22 @@ def test_best_yaml_has_the_better_one_and_where_it_came_from(confirmed):
     assert best.origin.prediction == (arm["prediction"]["low"], arm["prediction"]["high"])
     assert best.origin.value == written["paired"][written["best"]]["mean"]
     assert (best.origin.fingerprint, best.origin.metric) == (Drawn().fingerprint, "val/accuracy")
+    assert (best.trial.seed, best.origin.split_seed) == (best.dataset["split_seed"], 0)
     assert "torch" in best.origin.versions
     assert not best.space
     low, high = (f"{100 * end:.1f} %" for end in best.origin.prediction)
     tells((folder / "runs" / "own" / "best.yaml").read_text().replace("# ", ""), low, high)
+
+
+def test_the_next_training_is_one_that_the_confirmation_predicts(confirmed, tmp_path, monkeypatch):
+    folder = again(confirmed, tmp_path, monkeypatch)
+    best, record = load(folder / "runs/own/best.yaml"), Journal(journal_of(folder)).replay()
+    assert best.trial.seed not in {0, *(t.changes["seed"] for t in record)}
+    searched = f"dataset.split_seed={best.origin.split_seed}"
+    for words, is_compared in [([], True), ([searched], False), (["dataset.split_seed=5", "trial.seed=5"], True)]:
+        result = command("train", "runs/own/best.yaml", "--no-test", f"name=next{len(words)}", *words)
+        assert result.exit_code == 0, result.output
+        assert ("expected range" in result.output) is is_compared
 
 
 def again(confirmed: tuple[Path, Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

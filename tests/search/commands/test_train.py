@@ -39,9 +39,10 @@ trial:
   modulation: {{method: ogm_ge, alpha: 0.5, start: 0, end: 1, parameters: all}}
   optimizer: {{lr: 5e-2}}
 """
+# The search validated on the split of seed 1, the file on that of seed 0.
 ORIGIN = """
 origin: {run: own, trial: 3, arm: modulated, metric: val/accuracy, value: 0.5, seeds: 6, prediction: [0.4, 0.6],
-         epochs: 2, verdict: helps, fingerprint: drawn-96-0-0, versions: {python: 3.11.7}}
+         epochs: 2, verdict: helps, fingerprint: drawn-96-0-1, split_seed: 1, versions: {python: 3.11.7}}
 """
 
 
@@ -197,6 +198,8 @@ TOLD = "expected range"
     [
         ([], {"prediction": [-0.13, 1.658]}, "(95 %: 0.0 % to 100.0 %)"),
         (["trial.seed=5"], {}, "(95 %: 40.0 % to 60.0 %)"),
+        (["dataset.split_seed=1"], {}, None),
+        ([], {"split_seed": None, "fingerprint": "drawn-96-0-0"}, None),
         (["trial.optimizer.lr=0.1"], {}, None),
         (["trial={epochs: 2, encoder: mlp, modulation: {method: none}}"], {}, None),
         (["--epochs", "1"], {}, None),
@@ -220,7 +223,7 @@ def test_a_training_is_compared_with_the_search_only_if_it_can_be(here, words, o
         (["trial.yaml", "--all-data"], ["--all-data", "confirm"]),
         (["vectors.yaml", "--all-data"], ["--all-data", "validation"]),
         (["trial.yaml", "--workers", "10"], ["`trial.batch_size`", "--workers", 10, 9]),
-        (["best.yaml", "dataset.samples=90"], ["`own`", "drawn-96-0-0", "drawn-90-0-0"]),
+        (["best.yaml", "dataset.samples=90"], ["`own`", "drawn-96-0-1", "drawn-90-0-1"]),
         (["best.yaml", "origin.seeds=six"], ["`origin.seeds`", "whole number", "'six'"]),
         (["broken.yaml"], ["broken.yaml", "line 1"]),
     ],
