@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from pathlib import Path
 from typing import TypeVar
 
+from datasets.index.regular_file import open_regular
 from datasets.registry import DatasetError
 
 T = TypeVar("T")
@@ -22,7 +23,8 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
         DatasetError: if the file does not exist or is not UTF-8.
     """
     try:
-        content = path.read_bytes()
+        with open_regular(path) as file:
+            content = file.read()
     except OSError as error:
         raise DatasetError(f"{path}: the list file cannot be read ({error.strerror})") from error
     content = content.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from datasets.index import build
 from datasets.index.clips import Index, Source
-from datasets.store.settings import COUNT, PART, SHARE, Frames, Settings, out_of_bounds
+from datasets.store.settings import (
+    COUNT,
+    DEFAULT_LIMITS,
+    LENGTH,
+    PART,
+    SHARE,
+    Frames,
+    Limits,
+    Settings,
+    out_of_bounds,
+)
 
 if TYPE_CHECKING:
     from datasets.loader.loader import StoreData
@@ -28,6 +38,10 @@ class VideoOptions(ABC):
         frames: number of frames that the model sees of each clip.
         stored_frames: number of frames stored of each clip, evenly spaced; at least `frames`.
         max_quarantined: largest share of clips that may be unusable, from 0 to 1; if more are, `prepare` fails.
+        max_megapixels: largest size of an image or a video frame, in millions of pixels; clips with larger ones are
+            quarantined.
+        clip_timeout_s: longest time that `prepare` may take to decode one clip, in seconds; slower clips are
+            quarantined.
         allow_empty_classes: whether to continue if a class has no clips.
 
     Raises:
@@ -41,7 +55,9 @@ class VideoOptions(ABC):
     store: str
     frames: int = field(default=3, metadata=COUNT)
     stored_frames: int = field(default=10, metadata=COUNT)
-    max_quarantined: float = field(default=0.05, metadata=SHARE)
+    max_quarantined: float = field(default=DEFAULT_LIMITS.max_quarantined, metadata=SHARE)
+    max_megapixels: float = field(default=DEFAULT_LIMITS.max_megapixels, metadata=LENGTH)
+    clip_timeout_s: float = field(default=DEFAULT_LIMITS.clip_timeout_s, metadata=LENGTH)
     allow_empty_classes: bool = False
 
     def __post_init__(self) -> None:
@@ -67,6 +83,11 @@ class VideoOptions(ABC):
     @abstractmethod
     def settings(self) -> Settings:
         """Return how each modality is stored and shown."""
+
+    @property
+    def limits(self) -> Limits:
+        """Limits of the preparation."""
+        return Limits(self.max_megapixels, self.clip_timeout_s, self.max_quarantined)
 
     @property
     def images(self) -> Frames:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from datasets.index.clips import Source
+from datasets.index.regular_file import IrregularFile, open_regular
+from datasets.store.settings import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
+    from av.audio.stream import AudioStream
     from av.container import InputContainer
     from av.frame import Frame
     from av.stream import Stream
     from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
 
 Pixels = NDArray[np.uint8]  # [height, width, 3], or [height, width] if grey
 Samples = NDArray[np.float32]  # [samples], in [-1, 1]
@@ -28,6 +33,8 @@ CUT_SHORT = 0.9  # a file shorter than this share of its declared length counts 
 COUNTED = {"mov", "avi", "flv", "wav", "matroska"}  # containers that declare their length instead of guessing it
 PRE_ROLL_S = 0.5  # decoded before a clip's begin and dropped: audio needs the packets before it
 FULL_SCALE = 32768  # of 16-bit samples
+MAX_RATE_HZ = 1_000_000  # of a file's audio; ultrasonic recordings have up to 500,000 Hz
+BYTES_PER_PIXEL = 4  # more than a JPEG has
 
 
 class Unusable(Exception):
@@ -45,7 +52,9 @@ def even_positions(there: int, wanted: int) -> list[int]:
     return [(2 * i + 1) * there // (2 * wanted) for i in range(wanted)]
 
 
-def frames(source: Source, per_clip: int, short_side: int, quality: int) -> list[bytes]:
+def frames(
+    source: Source, per_clip: int, short_side: int, quality: int, limits: Limits = DEFAULT_LIMITS
+) -> list[bytes]:
     """Return colour JPEGs, evenly spaced over part of a video (`video`) or over a folder's JPEG files (`images`).
 
     JPEG files that are small enough are not encoded again.
@@ -56,12 +65,13 @@ def frames(source: Source, per_clip: int, short_side: int, quality: int) -> list
     """
     if source.kind == "images":
         files = list_images(source.paths[0])
-        return [load_small(files[i], short_side, quality, grey=False) for i in even_positions(len(files), per_clip)]
-    shots = decode_frames(source, lambda there: even_positions(there, per_clip))
+        chosen = [files[i] for i in even_positions(len(files), per_clip)]
+        return [load_small(file, short_side, quality, limits, grey=False) for file in chosen]
+    shots = decode_frames(source, lambda there: even_positions(there, per_clip), limits)
     return [encode(pixels(shot, short_side, "rgb24"), quality) for _, shot in shots]
 
 
-def audio(source: Source, sample_rate_hz: int, stored_seconds: float) -> bytes:
+def audio(source: Source, sample_rate_hz: int, stored_seconds: float, limits: Limits = DEFAULT_LIMITS) -> bytes:
     """Return a clip's audio: mono, int16 little endian, from `begin_s` on, at most `stored_seconds` long.
 
     Its length is that of the clip, to the sample: padding from an AAC encoder is removed, missing audio is silence.
@@ -70,7 +80,7 @@ def audio(source: Source, sample_rate_hz: int, stored_seconds: float) -> bytes:
         Unusable: if there is no audio, or it cannot be decoded or is too short.
         OSError: if the file cannot be read.
     """
-    with open_media(source.paths[0]) as container:
+    with open_media(source.paths[0], limits) as container:
         stream = _audio_stream(container)
         wanted = _limit(source, stored_seconds)
         declared = _declared_seconds(container, stream)
@@ -88,7 +98,9 @@ def audio(source: Source, sample_rate_hz: int, stored_seconds: float) -> bytes:
     return np.clip(np.rint(fitted * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype("<i2").tobytes()
 
 
-def decode_frames(source: Source, choose: Callable[[int], Sequence[int]]) -> Iterator[tuple[int, VideoFrame]]:
+def decode_frames(
+    source: Source, choose: Callable[[int], Sequence[int]], limits: Limits = DEFAULT_LIMITS
+) -> Iterator[tuple[int, VideoFrame]]:
     """Yield frames of a part of a video at selected positions.
 
     The packets are counted first, which is cheap; then the video is decoded up to the last position. If the decoder
@@ -97,6 +109,7 @@ def decode_frames(source: Source, choose: Callable[[int], Sequence[int]]) -> Ite
     Args:
         source: the video and its part.
         choose: function from the number of frames to the positions, in rising order.
+        limits: limits on the size of frames.
 
     Yields:
         Pairs (position, frame).
@@ -104,23 +117,26 @@ def decode_frames(source: Source, choose: Callable[[int], Sequence[int]]) -> Ite
     Raises:
         Unusable: if the part has no frames, or they cannot be decoded.
     """
-    with open_media(source.paths[0]) as container:
-        times = _times(container, source)
+    with open_media(source.paths[0], limits) as container:
+        times = _times(container, source, limits)
     positions = choose(len(times))
     due = [times[position] - 1e-6 for position in positions]
     given = 0
-    with open_media(source.paths[0]) as container:
-        for place, frame in _due_frames(container, source.begin_s, due):
+    with open_media(source.paths[0], limits) as container:
+        stream = _video_stream(container, limits)
+        for place, frame in _due_frames(container, stream, source.begin_s, due):
             given += 1
             yield positions[place], frame
     if 2 * given < len(positions):
         raise Unusable(f"cannot be decoded: only {given} of {len(positions)} frames")
 
 
-def _due_frames(container: InputContainer, begin: float, due: Sequence[float]) -> Iterator[tuple[int, VideoFrame]]:
+def _due_frames(
+    container: InputContainer, stream: VideoStream, begin: float, due: Sequence[float]
+) -> Iterator[tuple[int, VideoFrame]]:
     """Yield the first frame at or after each time, with the index of the last time that it is the first for."""
     done = 0
-    for frame in _decode(container, container.streams.video[0], begin):
+    for frame in _decode(container, stream, begin):
         reached = bisect_right(due, _time(frame) - _start(container))
         if reached > done:
             done = reached
@@ -165,52 +181,94 @@ def _numbers(file: Path) -> tuple[list[int], str]:
     return [int(n) for n in re.findall(r"\d+", file.stem)], file.name
 
 
-def load_small(file: Path, short_side: int, quality: int, *, grey: bool) -> bytes:
+def load_small(file: Path, short_side: int, quality: int, limits: Limits, *, grey: bool) -> bytes:
     """Return a JPEG file unchanged if it is small enough and has the wanted colours; else encode it again."""
     from av import VideoFrame
 
-    data = file.read_bytes()
+    data = _read_image(file, limits)
     colorspace, form = ("GRAY", "gray") if grey else ("RGB", "rgb24")
-    colours, image = _decode_jpeg(file.name, data, colorspace)
+    colours, image = _decode_jpeg(file.name, data, colorspace, limits)
     if min(image.shape[:2]) <= short_side and grey == (colours == "GRAY"):
         return data
     shown = VideoFrame.from_ndarray(np.ascontiguousarray(image[..., 0] if grey else image), format=form)
     return encode(pixels(shown, short_side, form), quality)
 
 
-def _decode_jpeg(name: str, data: bytes, colorspace: str) -> tuple[str, Pixels]:
+def _read_image(file: Path, limits: Limits) -> bytes:
+    """Return the bytes of an image file; no JPEG has more bytes than the largest one has uncompressed."""
+    with open_file(file, file.name) as opened:
+        longest = BYTES_PER_PIXEL * limits.max_pixels
+        if os.fstat(opened.fileno()).st_size > longest:
+            raise Unusable(f"too large: {file.name} has more than {longest:,} bytes")
+        return opened.read()
+
+
+def _decode_jpeg(name: str, data: bytes, colorspace: str, limits: Limits) -> tuple[str, Pixels]:
     """Return a JPEG file's own colour space, and its pixels [H, W, C] in the given one."""
     import simplejpeg
 
-    if not data:
-        raise Unusable(f"empty file: {name}")
     try:
-        _, _, colours, _ = simplejpeg.decode_jpeg_header(data)
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+        _check_size(width, height, limits, f"{name} has ")
         return str(colours).upper(), simplejpeg.decode_jpeg(data, colorspace=colorspace)
     except ValueError as error:
         raise Unusable(f"cannot be decoded: {name} ({error})") from error
 
 
+def _check_size(width: int, height: int, limits: Limits, what: str = "") -> None:
+    """Check the size of an image or frame before it is decoded.
+
+    Raises:
+        Unusable: if it is too large.
+    """
+    if width * height > limits.max_pixels:
+        limit = f"`max_megapixels` is {limits.max_megapixels:g}"
+        raise Unusable(f"too large: {what}{width:,} x {height:,} pixels, but {limit}")
+
+
 @contextmanager
-def open_media(path: Path) -> Iterator[InputContainer]:
+def open_file(path: Path, name: str = "") -> Iterator[BinaryIO]:
+    """Open a file that holds something: every file of a clip is opened here first.
+
+    Args:
+        path: the file.
+        name: name of the file in reasons, if the clip has several.
+
+    Raises:
+        Unusable: if it is empty or no regular file.
+        OSError: if the file cannot be read.
+    """
+    try:
+        file = open_regular(path)
+    except IrregularFile as error:
+        raise Unusable(f"no regular file: {name or 'it'} is {error.strerror}") from error
+    with file:
+        if not os.fstat(file.fileno()).st_size:
+            raise Unusable(f"empty file: {name}" if name else "empty file")
+        yield file
+
+
+@contextmanager
+def open_media(path: Path, limits: Limits) -> Iterator[InputContainer]:
     """Open a media file; FFmpeg's errors become `Unusable`.
 
     Raises:
         Unusable: if the file is empty, truncated, or FFmpeg fails.
+        MemoryError: if memory is short.
         OSError: if the file cannot be read.
     """
     import av
     from av.error import FFmpegError
 
-    with path.open("rb") as file:
-        head = file.read(8)
-    if not head:
-        raise Unusable("empty file")
-    _check_riff(head, path.stat().st_size)
-    only_itself = {"protocol_whitelist": "file"}  # do not open other files that it refers to
+    with open_file(path) as file:
+        _check_riff(file.read(8), os.fstat(file.fileno()).st_size)
+    # Other files that it refers to are not opened, and the first frames, which are decoded here, are not too large.
+    options = {"protocol_whitelist": "file", **_ffmpeg_limit(limits)}
     try:
-        with av.open(f"file:{path}", options=only_itself, metadata_errors="replace") as container:
+        with av.open(f"file:{path}", options=options, metadata_errors="replace") as container:
             yield container
+    except MemoryError:
+        raise
     except FFmpegError as error:
         raise Unusable(f"cannot be decoded: {error.strerror}") from error
 
@@ -246,18 +304,56 @@ def _time(frame: Frame) -> float:
     return float(frame.pts * frame.time_base) if frame.pts is not None and frame.time_base else float("inf")
 
 
-def _audio_stream(container: InputContainer) -> Stream:
+def _audio_stream(container: InputContainer) -> AudioStream:
+    """Return the audio stream, ready to be decoded.
+
+    Raises:
+        Unusable: if there is none, or FFmpeg cannot decode it.
+    """
     if not container.streams.audio:
         raise Unusable("no sound: the file has no audio track")
-    return container.streams.audio[0]
+    stream = container.streams.audio[0]
+    _check_codec(stream)
+    if stream.codec_context.sample_rate > MAX_RATE_HZ:
+        raise Unusable(f"too large: a sample rate of {stream.codec_context.sample_rate:,} Hz")
+    return stream
 
 
-def _times(container: InputContainer, source: Source) -> list[float]:
+def _video_stream(container: InputContainer, limits: Limits) -> VideoStream:
+    """Return the video stream, ready to be decoded; frames that turn out too large are skipped.
+
+    Raises:
+        Unusable: if there is none, FFmpeg cannot decode it, or its frames are too large.
+    """
+    if not container.streams.video:
+        raise Unusable("no picture: the file has no video frames")
+    stream = container.streams.video[0]
+    _check_codec(stream)
+    _check_size(stream.codec_context.width, stream.codec_context.height, limits)
+    stream.codec_context.options = _ffmpeg_limit(limits)
+    return stream
+
+
+def _ffmpeg_limit(limits: Limits) -> dict[str, str]:
+    """Return FFmpeg's option against frames that are larger than the file declares.
+
+    FFmpeg also counts the padding of a frame, which exceeds the frame itself if that is small.
+    """
+    return {"max_pixels": str(min(2 * limits.max_pixels + 2**20, 2**31 - 1))}
+
+
+def _check_codec(stream: Stream) -> None:
+    if stream.codec_context is None:
+        raise Unusable(f"cannot be decoded: no decoder for the {stream.type}'s codec")
+
+
+def _times(container: InputContainer, source: Source, limits: Limits) -> list[float]:
     """Return the time of each frame in a part of a video, in seconds from the file's begin; nothing is decoded."""
-    times = _packet_times(container)
+    stream = _video_stream(container, limits)
+    times = _packet_times(container, stream)
     if not times:
         raise Unusable("no picture: the file has no video frames")
-    _check_whole(container, times)
+    _check_whole(container, stream, times)
     end = source.begin_s + _limit(source)
     part = times[bisect_left(times, source.begin_s - 1e-6) : bisect_left(times, end)]
     if not part:
@@ -265,18 +361,16 @@ def _times(container: InputContainer, source: Source) -> list[float]:
     return part
 
 
-def _packet_times(container: InputContainer) -> list[float]:
-    """Return the time of each video frame of a file, in seconds from its begin."""
+def _packet_times(container: InputContainer, stream: Stream) -> list[float]:
+    """Return the time of each frame of a video stream, in seconds from the file's begin."""
     return sorted(
         float(packet.pts * packet.time_base) - _start(container)
-        for stream in container.streams.video[:1]
         for packet in _packets(container, stream)
         if packet.pts is not None
     )
 
 
-def _check_whole(container: InputContainer, times: Sequence[float]) -> None:
-    stream = container.streams.video[0]
+def _check_whole(container: InputContainer, stream: Stream, times: Sequence[float]) -> None:
     if stream.frames and len(times) < CUT_SHORT * stream.frames:
         raise Unusable(f"cannot be decoded: truncated, {len(times)} of {stream.frames} frames")
     declared = _declared_seconds(container, stream)
@@ -313,29 +407,40 @@ def _wave(container: InputContainer, stream: Stream, begin: float, wanted: float
     """Return up to `wanted` seconds of mono samples from `begin` on, and their sample rate.
 
     If the stream begins later, silence comes first.
+
+    Raises:
+        Unusable: if the stream is empty, cannot be decoded, or begins after the wanted part.
     """
-    parts, first, rate = _parts(container, stream, begin, begin + wanted)
-    if not parts:
+    parts, shift, rate = _parts(container, stream, begin, begin + wanted)
+    if not rate:
         raise Unusable("no sound: the audio track cannot be decoded or is empty")
-    shift = round((first - begin) * rate) if np.isfinite(first) else 0
+    if shift >= wanted * rate:  # would be silence of any length
+        raise Unusable(f"no sound: it begins {shift / rate:,.1f} s after the clip, which is {wanted:g} s long")
     wave = np.concatenate([np.zeros(max(shift, 0), np.float32), *parts])[max(-shift, 0) :]
     return (wave[: round(wanted * rate)] if np.isfinite(wanted) else wave), rate
 
 
-def _parts(container: InputContainer, stream: Stream, begin: float, end: float) -> tuple[list[Samples], float, int]:
-    """Return mono samples up to `end`, one array per frame, the second at which they begin, and the sample rate."""
+def _parts(container: InputContainer, stream: Stream, begin: float, end: float) -> tuple[list[Samples], int, int]:
+    """Return mono samples, how many samples after `begin` they begin, and the sample rate (0: no samples).
+
+    There is one array per frame. Frames that end before `begin`, or begin after `end`, are not kept.
+    """
     parts: list[Samples] = []
-    first, rate, held = 0.0, 0, 0
+    first, shift, rate, done = 0.0, 0, 0, 0
     for frame in _decode(container, stream, begin):
-        if not parts:
+        if not rate:
             first, rate = _time(frame) - _start(container), frame.sample_rate
+            shift = round((first - begin) * rate) if np.isfinite(first) else 0
         elif frame.sample_rate != rate:
             raise Unusable(f"cannot be decoded: the sample rate changes from {rate} to {frame.sample_rate} Hz")
-        parts.append(_mix_to_mono(frame.to_ndarray(), len(frame.layout.channels), frame.format.is_planar))
-        held += len(parts[-1])
-        if first + held / rate >= end:
+        done += frame.samples
+        if parts or shift + frame.samples > 0:
+            parts.append(_mix_to_mono(frame.to_ndarray(), len(frame.layout.channels), frame.format.is_planar))
+        else:
+            shift += frame.samples
+        if first + done / rate >= end:
             break
-    return parts, first, rate
+    return parts, shift, rate
 
 
 def _mix_to_mono(values: NDArray[Any], channels: int, planar: bool) -> Samples:

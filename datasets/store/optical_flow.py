@@ -23,11 +23,12 @@ from datasets.store.encode import (
     load_small,
     pixels,
 )
+from datasets.store.settings import DEFAULT_LIMITS, Limits
 
 BOUND_PX = 20.0
 
 
-def flow(source: Source, per_clip: int, short_side: int, quality: int) -> list[bytes]:
+def flow(source: Source, per_clip: int, short_side: int, quality: int, limits: Limits = DEFAULT_LIMITS) -> list[bytes]:
     """Return `per_clip` evenly spaced pairs of grey JPEGs: from two folders (u, v), or computed from a video.
 
     Raises:
@@ -35,10 +36,10 @@ def flow(source: Source, per_clip: int, short_side: int, quality: int) -> list[b
         OSError: if a file cannot be read.
     """
     if len(source.paths) == 1:
-        return [encode(image, quality) for image in _compute(source, per_clip, short_side)]
+        return [encode(image, quality) for image in _compute(source, per_clip, short_side, limits)]
     pairs = _pairs(*source.paths)
     chosen = [file for i in even_positions(len(pairs), per_clip) for file in pairs[i]]
-    return [load_small(file, short_side, quality, grey=True) for file in chosen]
+    return [load_small(file, short_side, quality, limits, grey=True) for file in chosen]
 
 
 def to_grey(displacement: NDArray[np.float32]) -> Pixels:
@@ -58,7 +59,7 @@ def _pairs(across: Path, down: Path) -> list[tuple[Path, Path]]:
     return list(zip(u, v, strict=True))
 
 
-def _compute(source: Source, per_clip: int, short_side: int) -> Iterator[Pixels]:
+def _compute(source: Source, per_clip: int, short_side: int, limits: Limits) -> Iterator[Pixels]:
     """Yield u0, v0, u1, v1 …, by dense inverse search (Kroeger et al., ECCV 2016) between frames of the stored size."""
     import cv2
 
@@ -67,7 +68,7 @@ def _compute(source: Source, per_clip: int, short_side: int) -> Iterator[Pixels]
     cv2.setNumThreads(1)
     computed = False
     try:
-        for before, after in _successive_frames(source, per_clip, short_side):
+        for before, after in _successive_frames(source, per_clip, short_side, limits):
             computed = True
             displacement = search.calc(before, after, None)
             yield from (to_grey(displacement[..., 0]), to_grey(displacement[..., 1]))
@@ -77,7 +78,9 @@ def _compute(source: Source, per_clip: int, short_side: int) -> Iterator[Pixels]
         raise Unusable("too short: optical flow needs two successive frames")
 
 
-def _successive_frames(source: Source, per_clip: int, short_side: int) -> Iterator[tuple[Pixels, Pixels]]:
+def _successive_frames(
+    source: Source, per_clip: int, short_side: int, limits: Limits
+) -> Iterator[tuple[Pixels, Pixels]]:
     """Yield grey frames at evenly spaced positions of a video, each with the next frame."""
     starts: set[int] = set()
 
@@ -86,7 +89,7 @@ def _successive_frames(source: Source, per_clip: int, short_side: int) -> Iterat
         return sorted(starts | {i + 1 for i in starts})
 
     before: dict[int, Pixels] = {}
-    for position, frame in decode_frames(source, choose):
+    for position, frame in decode_frames(source, choose, limits):
         image = pixels(frame, short_side, "gray")
         if position - 1 in before and position - 1 in starts:
             yield before[position - 1], image

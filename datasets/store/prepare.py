@@ -24,7 +24,7 @@ from datasets.index.list_files import count
 from datasets.registry import DatasetError
 from datasets.store import shards
 from datasets.store.lock import lock_folder
-from datasets.store.settings import Audio, Settings, stored_settings
+from datasets.store.settings import DEFAULT_LIMITS, Audio, Limits, Settings, stored_settings
 from datasets.store.shards import Shard, ShardResult, Task, make_shard
 from datasets.store.store import MANIFEST, VERSION, Manifest, Store, StoreError, differences, reasons
 
@@ -74,7 +74,7 @@ def prepare(
     folder: Path,
     *,
     parallel: Parallel | None = None,
-    max_quarantined: float = 0.05,
+    limits: Limits = DEFAULT_LIMITS,
     progress: Progress | None = None,
     clips_per_shard: int | None = None,
 ) -> Report:
@@ -86,7 +86,7 @@ def prepare(
         settings: modality -> how it is stored.
         folder: folder of the store, which is created if necessary.
         parallel: parallel map; `processes()` if None.
-        max_quarantined: share of the clips that may be unusable.
+        limits: limits on what decoding a clip may take, and on the share of unusable clips.
         progress: function called with the numbers of clips done, of all clips and of quarantined clips, at the start
             and after each shard.
         clips_per_shard: number of clips per shard; None is the number in the folder's plan, else a 256th of the clips,
@@ -107,8 +107,8 @@ def prepare(
         with _writing(folder, PLAN):
             if not before:
                 shards.write(folder / PLAN, json.dumps(plan, indent=1, ensure_ascii=False).encode())
-        tasks = _tasks(index, settings, folder, size, _key(plan))
-        tally = _Tally(folder, len(index.clips), max_quarantined, progress or (lambda done, total, lost: None))
+        tasks = _tasks(index, settings, limits, folder, size, _key(plan))
+        tally = _Tally(folder, len(index.clips), limits.max_quarantined, progress or (lambda done, total, lost: None))
         results = _make_all(tasks, parallel or processes(), tally)
         manifest = _manifest(name, index, settings, _key(plan), [result.shard for result in results if result.shard])
         with _writing(folder, MANIFEST):
@@ -291,13 +291,13 @@ def _class_ids(index: Index) -> dict[str, int]:
     return {name: i for i, name in enumerate(index.classes)}
 
 
-def _tasks(index: Index, settings: Settings, folder: Path, size: int, key: str) -> list[Task]:
+def _tasks(index: Index, settings: Settings, limits: Limits, folder: Path, size: int, key: str) -> list[Task]:
     ids = _class_ids(index)
     tasks = []
     for number, first in enumerate(range(0, len(index.clips), size)):
         clips = index.clips[first : first + size]
         labels = tuple(ids[clip.label] for clip in clips)
-        tasks.append(Task(folder.resolve(), number, key, clips, labels, dict(settings)))
+        tasks.append(Task(folder.resolve(), number, key, clips, labels, dict(settings), limits))
     return tasks
 
 

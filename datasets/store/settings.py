@@ -100,6 +100,28 @@ class Audio:
         check_bounds(self)
 
 
+@dataclass(frozen=True)
+class Limits:
+    """Limits of a preparation. A clip that exceeds one of its own is quarantined; `Audio` limits the length of audio.
+
+    Args:
+        max_megapixels: largest size of an image or a video frame, in millions of pixels.
+        clip_timeout_s: longest time that decoding a clip may take, in seconds.
+        max_quarantined: largest share of the clips that may be unusable.
+    """
+
+    max_megapixels: float = 100.0
+    clip_timeout_s: float = 600.0
+    max_quarantined: float = 0.05
+
+    @property
+    def max_pixels(self) -> int:
+        """Size of an image or a video frame, in pixels."""
+        return round(min(self.max_megapixels * 1e6, 2**31 - 1))
+
+
+DEFAULT_LIMITS = Limits()
+
 Settings = Mapping[str, Frames | Audio]  # modality -> its settings, in the order that models follow
 
 

@@ -1,7 +1,7 @@
 """Shards: Arrow files of decoded clips, each written completely or not at all.
 
-Next to `shard-00003.arrow`, `shard-00003.json` holds its size, its sha256, and which clips were unusable and why. This
-module imports neither torch nor the registry, because the worker processes need neither.
+Next to `shard-00003.arrow`, `shard-00003.json` holds its size, its sha256, which clips were unusable and why, and the
+state of their files. This module imports neither torch nor the registry, because the worker processes need neither.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
-from datasets.index.clips import Clip, Source
-from datasets.store.encode import Unusable, audio, frames
-from datasets.store.settings import Audio, Frames, Settings
+from datasets.index.clips import Clip
+from datasets.store.decoder import OUT_OF_MEMORY, UNREADABLE, decode_clip
+from datasets.store.encode import Unusable
+from datasets.store.file_state import state_of
+from datasets.store.settings import DEFAULT_LIMITS, Audio, Frames, Limits
 
 BATCH_BYTES = 32 * 2**20  # blobs per record batch; a process holds this in memory twice
 TEMPORARY = ".part"
-UNREADABLE = "cannot be read"  # start of the reason if a file may be readable another time
+TRIED = "tried"  # key of the states of the quarantined clips' files
+TRY_AGAIN = (UNREADABLE, OUT_OF_MEMORY)  # starts of reasons that do not lie in the file
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,9 @@ class Shard:
     quarantined: tuple[tuple[str, str], ...] = ()
 
     @property
-    def has_unreadable_clips(self) -> bool:
-        """True if a file could not be read, for example because a disk was not mounted."""
-        return any(reason.startswith(UNREADABLE) for _, reason in self.quarantined)
+    def is_to_try_again(self) -> bool:
+        """True if a file could not be read or memory was short: a disk was not mounted, for example."""
+        return any(reason.startswith(TRY_AGAIN) for _, reason in self.quarantined)
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Task:
         clips: clips of the shard, in the order of the list.
         labels: class ids of the clips.
         settings: modality -> how it is stored.
+        limits: limits on what decoding a clip may take.
     """
 
     folder: Path
@@ -69,6 +73,7 @@ class Task:
     clips: tuple[Clip, ...]
     labels: tuple[int, ...]
     settings: Mapping[str, Frames | Audio]
+    limits: Limits = DEFAULT_LIMITS
 
 
 @dataclass(frozen=True)
@@ -91,17 +96,18 @@ class ShardResult:
 
 
 def make_shard(task: Task) -> ShardResult:
-    """Make a shard, unless it exists, is intact, and was made when all files could be read.
+    """Make a shard, unless it exists, is intact, and none of its quarantined clips is worth another try.
 
     Errors of the disk are part of the result.
     """
     done = task.folder / f"shard-{task.number:05d}.json"
     try:
         shard = read_shard(done)
-        skipped = shard is not None and shard.key == task.key and not shard.has_unreadable_clips
+        skipped = shard is not None and shard.key == task.key and not _is_to_try_again(task, shard, done)
         if not skipped:
             shard = _write(task, done.with_suffix(".arrow"))
-            write(done, json.dumps(asdict(shard), indent=1, ensure_ascii=False).encode())
+            content = {**asdict(shard), TRIED: _states(task, shard)}
+            write(done, json.dumps(content, indent=1, ensure_ascii=False).encode())
     except OSError as error:
         reason = f"{_reason(error)} ({error.filename})" if error.filename else _reason(error)
         return ShardResult(task.number, len(task.clips), None, error=f"{done.stem}: {reason}")
@@ -112,14 +118,27 @@ def _reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
+def _is_to_try_again(task: Task, shard: Shard, done: Path) -> bool:
+    """Return whether a quarantined clip may be usable now, because its files or the limits have changed."""
+    tried = json.loads(done.read_bytes()).get(TRIED, {})
+    changed = (state is not None and state != tried.get(id, state) for id, state in _states(task, shard).items())
+    return shard.is_to_try_again or any(changed)
+
+
+def _states(task: Task, shard: Shard) -> dict[str, str | None]:
+    """Return the state of the files of each quarantined clip, by id."""
+    clips = {clip.id: clip for clip in task.clips}
+    return {id: state_of(clips[id], task.limits) for id, _ in shard.quarantined}
+
+
 def read_shard(done: Path) -> Shard | None:
     """Return the shard that a JSON file describes, or None if one of the two files is missing or corrupt."""
     try:
-        values = json.loads(done.read_bytes())
+        values = {key: value for key, value in json.loads(done.read_bytes()).items() if key != TRIED}
         shard = Shard(**{**values, "quarantined": tuple((i, reason) for i, reason in values["quarantined"])})
         arrow = done.with_name(shard.file)
         whole = arrow.stat().st_size == shard.bytes and digest(arrow) == shard.sha256
-    except (FileNotFoundError, ValueError, TypeError, KeyError):
+    except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
         return None
     return shard if whole else None
 
@@ -200,7 +219,7 @@ def _batches(task: Task, quarantined: list[tuple[str, str]]) -> Iterator[list[di
     held = 0
     for clip, label in zip(task.clips, task.labels, strict=True):
         try:
-            blobs = _blobs(clip, task.settings)
+            blobs = decode_clip(clip, task.settings, task.limits)
         except Unusable as reason:
             quarantined.append((clip.id, str(reason)))
             continue
@@ -219,27 +238,3 @@ def _row(clip: Clip, label: int, blobs: Mapping[str, list[bytes]]) -> dict[str, 
         row[modality] = parts
         row[f"{modality}.crc32"] = [checksum(part, clip.id, i, len(parts)) for i, part in enumerate(parts)]
     return row
-
-
-def _blobs(clip: Clip, settings: Settings) -> dict[str, list[bytes]]:
-    """Return what is stored of a clip, by modality.
-
-    Raises:
-        Unusable: if the clip cannot be read or decoded.
-    """
-    try:
-        return {modality: _encode(clip.sources[modality], how) for modality, how in settings.items()}
-    except OSError as error:
-        raise Unusable(f"{UNREADABLE}: {_reason(error)} ({error.filename})") from error
-    except (ValueError, LookupError, ArithmeticError, NotImplementedError) as error:  # from FFmpeg, PyAV or OpenCV
-        raise Unusable(f"cannot be decoded: {type(error).__name__}: {error}") from error
-
-
-def _encode(source: Source, how: Frames | Audio) -> list[bytes]:
-    if isinstance(how, Audio):
-        return [audio(source, how.sample_rate_hz, how.stored_seconds)]
-    if source.kind == "flow":
-        from datasets.store.optical_flow import flow
-
-        return flow(source, how.per_clip, how.short_side, how.quality)
-    return frames(source, how.per_clip, how.short_side, how.quality)

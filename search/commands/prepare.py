@@ -80,7 +80,7 @@ def run(experiment: Experiment, console: Console) -> None:
             options.settings(),
             folder,
             parallel=ray_map,
-            max_quarantined=options.max_quarantined,
+            limits=options.limits,
             progress=progress,
         )
     _say(report, folder, console)

@@ -19,6 +19,7 @@ from datasets.store import cache
 from datasets.store.cache import local_store, staging_folder, upload
 from datasets.store.prepare import prepare
 from datasets.store.remote import RemoteError
+from datasets.store.settings import Limits
 from datasets.store.store import MANIFEST, Store, StoreError
 from tests.datasets.test_store import SETTINGS, here, listing, made
 from tests.support import ROOT
@@ -145,7 +146,9 @@ def test_a_damaged_copy_says_that_it_is_one(published, home):
 def test_another_store_at_the_same_uri_has_another_copy(published, home, tmp_path):
     first = local_store(published.as_uri())
     shutil.rmtree(published)
-    prepare("films", listing(tmp_path / "films", 5), SETTINGS, published, parallel=here, max_quarantined=0.5)
+    prepare(
+        "films", listing(tmp_path / "films", 5), SETTINGS, published, parallel=here, limits=Limits(max_quarantined=0.5)
+    )
     second = local_store(published.as_uri())
     assert first.folder != second.folder
     assert len(second.entries()) == 4
@@ -208,7 +211,14 @@ def test_an_upload_that_was_cut_short_is_no_store_and_goes_on(made, home, tmp_pa
 
 
 def test_another_store_is_not_overwritten(made, published, home, tmp_path):
-    prepare("films", listing(tmp_path / "films", 5), SETTINGS, staging_folder("x"), parallel=here, max_quarantined=0.5)
+    prepare(
+        "films",
+        listing(tmp_path / "films", 5),
+        SETTINGS,
+        staging_folder("x"),
+        parallel=here,
+        limits=Limits(max_quarantined=0.5),
+    )
     before = {file.name: file.read_bytes() for file in published.iterdir()}
     with pytest.raises(StoreError) as error:
         upload(staging_folder("x"), published.as_uri())

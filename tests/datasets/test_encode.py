@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
+import socket
 import struct
+from pathlib import Path
 
 import av
 import numpy as np
@@ -14,7 +17,20 @@ from hypothesis import strategies as st
 
 from datasets.index.clips import Source
 from datasets.store.encode import Unusable, audio, encode, even_positions, frames
-from tests.support.films import chirp, jpegs, level, moving, numbered, texture, wav, write
+from datasets.store.optical_flow import flow
+from datasets.store.settings import Limits
+from tests.support.films import (
+    chirp,
+    film_frames,
+    jpegs,
+    level,
+    moving,
+    numbered,
+    sound_frames,
+    texture,
+    wav,
+    write,
+)
 from tests.support.reference_audio import RATES, stored, thinned
 from tests.support.tells import tells
 
@@ -329,6 +345,115 @@ def test_a_stream_that_turns_up_late_does_not_end_the_film(tmp_path):
     with av.open(str(path)) as container, pytest.raises(IndexError):
         list(container.demux(container.streams.video[0]))
     assert len(frames(Source("video", (path,)), 225, 256, 90)) >= 224
+
+
+def declared(image: bytes, height: int, width: int) -> bytes:
+    """Return a JPEG whose header declares another size."""
+    size = image.index(b"\xff\xc0") + 5
+    return image[:size] + struct.pack(">HH", height, width) + image[size + 4 :]
+
+
+def test_an_image_that_declares_a_huge_size_is_not_decoded(tmp_path):
+    folder = jpegs(tmp_path / "a", moving(1, 64, 64))
+    file = folder / "frame000001.jpg"
+    file.write_bytes(declared(file.read_bytes(), 60_000, 60_000))
+    for take in (
+        lambda: frames(Source("images", (folder,)), 1, 256, 90),
+        lambda: flow(Source("flow", (folder, folder)), 1, 256, 90),
+    ):
+        with pytest.raises(Unusable, match=r"^too large: frame000001.jpg") as found:
+            take()
+        tells(found.value, "60,000 x 60,000", "`max_megapixels`", 100)
+
+
+def test_an_image_file_of_more_bytes_than_its_pixels_can_have_is_not_read(tmp_path):
+    folder = jpegs(tmp_path / "a", moving(1, 64, 64))
+    os.truncate(folder / "frame000001.jpg", 1 << 40)  # a sparse file
+    with pytest.raises(Unusable, match=r"^too large: frame000001.jpg .*\b4,096\b bytes"):
+        frames(Source("images", (folder,)), 1, 256, 90, Limits(max_megapixels=0.001024))
+
+
+@pytest.mark.parametrize("ending", CODECS)
+def test_frames_beyond_the_limit_are_not_decoded(films, ending):
+    video = Source("video", (films[ending],))
+    assert len(frames(video, 2, 256, 90, Limits(max_megapixels=64 * 96 / 1e6))) == 2
+    for take in (frames, flow):
+        with pytest.raises(Unusable, match=r"^too large: 96 x 64 pixels.*`max_megapixels`"):
+            take(video, 2, 256, 90, Limits(max_megapixels=64 * 95 / 1e6))
+
+
+def late(path, seconds: float):
+    """Write one second of loud audio, preceded by silence that the file does not hold."""
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=25, width=96, height=64, pix_fmt="yuv420p")
+        sound = out.add_stream("pcm_s16le", rate=16000, layout="mono")
+        for frame in film_frames(numbered(25), 25):
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+        for frame in sound_frames(np.full((1, 16000), 0.5, np.float32), 16000, "mono"):
+            frame.pts += round(seconds * 16000)
+            out.mux(sound.encode(frame))
+        out.mux(sound.encode(None))
+    return path
+
+
+def test_sound_that_begins_after_the_clip_is_none(tmp_path):
+    """A gap of 100 hours would be 23 GB of silence."""
+    hours = late(tmp_path / "a.mkv", 360_000)
+    with pytest.raises(Unusable, match=r"^no sound: ") as found:
+        audio(Source("audio", (hours,)), 16000, 10.0)
+    tells(found.value, "360,000.0 s", "10 s")
+    found = samples(audio(Source("audio", (late(tmp_path / "b.mkv", 1),)), 16000, 10.0))
+    assert np.abs(found[:15990]).max() == 0
+    assert found[16010:31990].min() > 0.4
+
+
+@pytest.mark.parametrize(
+    ("kind", "known", "unknown"),
+    [("video", b"V_MPEG4/ISO/ASP", b"V_XPEG4/ISO/ASP"), ("audio", b"A_PCM/INT/LIT", b"A_XCM/INT/LIT")],
+)
+def test_a_codec_without_a_decoder_is_told(tmp_path, kind, known, unknown):
+    path = write(tmp_path / "a.mkv", numbered(10), chirp(1, 16000), rate=16000, codecs=("mpeg4", "pcm_s16le"))
+    content = path.read_bytes()
+    assert known in content
+    path.write_bytes(content.replace(known, unknown))
+    with pytest.raises(Unusable, match=rf"^cannot be decoded: .*\bdecoder\b.*\b{kind}"):
+        audio(Source(kind, (path,)), 16000, 9) if kind == "audio" else frames(Source(kind, (path,)), 5, 256, 90)
+
+
+def test_a_drawing_called_jpg_is_told(tmp_path):
+    path = tmp_path / "a" / "a.jpg"
+    path.parent.mkdir()
+    path.write_text('<svg xmlns="http://www.w3.org/2000/svg" width="10" height="10"/>')
+    for source in (Source("images", (path.parent,)), Source("video", (path,))):
+        with pytest.raises(Unusable, match=r"^cannot be decoded: "):
+            frames(source, 5, 256, 90)
+
+
+def irregular(kind: str, path: Path) -> Path:
+    """Make something that can be opened and is no file."""
+    path.parent.mkdir()
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "socket":
+        socket.socket(socket.AF_UNIX).bind(str(path))
+    else:
+        path.symlink_to("/dev/zero")
+    return path
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device", "folder"])
+def test_only_regular_files_are_opened(tmp_path, kind):
+    path = irregular(kind, tmp_path / "a" / "a.jpg")
+    takes = [lambda: frames(Source("images", (path.parent,)), 5, 256, 90)]
+    if kind != "folder":  # a folder is a source of images
+        takes += [lambda: flow(Source("flow", (path,)), 5, 256, 90)]
+    takes += [lambda: frames(Source("video", (path,)), 5, 256, 90), lambda: audio(Source("audio", (path,)), 16000, 9)]
+    for take in takes:
+        with pytest.raises(Unusable, match=rf"^no regular file: .*\b{kind}\b"):
+            take()
 
 
 def test_a_damaged_image_is_told_by_name(tmp_path):

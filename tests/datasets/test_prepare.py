@@ -6,25 +6,30 @@ import errno
 import hashlib
 import json
 import os
+import pickle
 import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import simplejpeg
 
 from datasets.index.clips import Clip, Index, Source
 from datasets.registry import DatasetError
 from datasets.store import prepare as prepare_module
 from datasets.store.prepare import TooManyQuarantined, prepare, processes
-from datasets.store.settings import Audio, Frames
-from datasets.store.shards import make_shard
+from datasets.store.settings import Audio, Frames, Limits
+from datasets.store.shards import make_shard, read_shard
 from datasets.store.store import Store, StoreError
 from tests.support import ROOT
-from tests.support.films import chirp, moving, write
+from tests.support.films import chirp, jpegs, moving, write
 from tests.support.tells import tells
 
 SETTINGS = {"audio": Audio(sample_rate_hz=8000, seconds=0.5, n_fft=256, hop=128), "visual": Frames(per_clip=3)}
@@ -55,7 +60,8 @@ def index(tmp_path_factory):
 
 
 def run(index: Index, folder: Path, **options):
-    options = {"parallel": here, "max_quarantined": 0.1, "clips_per_shard": A_SHARD, **options}
+    limits = Limits(max_quarantined=options.pop("max_quarantined", 0.1))
+    options = {"parallel": here, "limits": limits, "clips_per_shard": A_SHARD, **options}
     return prepare("films", index, options.pop("settings", SETTINGS), folder, **options)
 
 
@@ -131,22 +137,21 @@ def test_what_is_damaged_or_left_over_is_mended_by_preparing_again(index, whole,
 SCRIPT = """
 import pickle, sys
 from datasets.store.prepare import prepare, processes
+from datasets.store.settings import Limits
 if __name__ == "__main__":
     index, settings, folder = pickle.load(open(sys.argv[1], "rb"))
     def progress(done, total, lost):
         print(done, flush=True)
         if done >= int(sys.argv[2]):
             sys.stdin.read()  # until it is killed; the workers continue
-    prepare("films", index, settings, folder, parallel=processes(2), max_quarantined=0.1, clips_per_shard=2,
-            progress=progress)
+    prepare("films", index, settings, folder, parallel=processes(2), limits=Limits(max_quarantined=0.1),
+            clips_per_shard=2, progress=progress)
 """
 
 
 @pytest.fixture
 def started(index, tmp_path):
     """Start `prepare` as a process group that pauses after `clips` clips; return (process, folder)."""
-    import pickle
-
     script, described, folder = tmp_path / "run.py", tmp_path / "index.pickle", tmp_path / "store"
     script.write_text(SCRIPT)
     described.write_bytes(pickle.dumps((index, SETTINGS, folder)))
@@ -502,6 +507,121 @@ def test_a_worker_that_is_killed_is_told_and_it_goes_on(index, whole, tmp_path, 
         tells(error.value, folder, "killed", "memory")
     run(index, folder)
     assert content(folder) == whole
+
+
+def of(films: list[Path], parts: list[tuple[float, float | None]] | None = None) -> Index:
+    """Return the index of a clip per video, without sound."""
+    clips = [
+        Clip(film.name, "x", "train", None, {"visual": Source("video", (film,), *(parts[i] if parts else ()))})
+        for i, film in enumerate(films)
+    ]
+    return Index(("x",), tuple(clips))
+
+
+FRAMES = {"visual": SETTINGS["visual"]}
+PATIENT, HASTY = Limits(max_quarantined=1), Limits(clip_timeout_s=1, max_quarantined=1)
+
+
+@pytest.fixture
+def slow(tmp_path):
+    """Return a video of 150 frames of 81 million pixels, which takes many seconds to decode."""
+    jpeg = simplejpeg.encode_jpeg(np.zeros((9000, 9000, 1), np.uint8), 1, colorspace="GRAY", colorsubsampling="Gray")
+    film = tmp_path / "slow.mjpeg"
+    film.write_bytes(jpeg * 150)
+    return film
+
+
+@pytest.mark.slow
+def test_a_clip_that_takes_too_long_is_quarantined_and_the_others_are_not(tmp_path, slow):
+    good = write(tmp_path / "good.mp4", moving(5, 64, 96))
+    index, folder = of([slow, good]), tmp_path / "store"
+    report = run(index, folder, settings=FRAMES, limits=HASTY, parallel=processes(1))
+    ((id, reason),) = report.quarantined
+    assert (report.clips, id, reason.partition(":")[0]) == (1, "slow.mjpeg", "too slow")
+    tells(reason, "1 s", "`clip_timeout_s`")
+    assert run(index, folder, settings=FRAMES, limits=HASTY).skipped_shards == 1
+    slow.unlink()
+    assert run(index, folder, settings=FRAMES, limits=PATIENT).skipped_shards == 1  # a file that is gone is not retried
+    write(tmp_path / "short.mp4", moving(5, 64, 96)).rename(slow)
+    assert run(index, folder, settings=FRAMES, limits=HASTY).clips == 2
+
+
+def strike(decoding: Path, how: signal.Signals) -> None:
+    """Send a signal to the child of this process that has opened a file."""
+    while True:
+        for process in map(int, Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()):
+            with suppress(OSError):
+                if any(handle.resolve() == decoding for handle in Path(f"/proc/{process}/fd").iterdir()):
+                    os.kill(process, how)
+                    return
+        time.sleep(0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("how", "kind", "again"), [(signal.SIGSEGV, "cannot be decoded", False), (signal.SIGKILL, "out of memory", True)]
+)
+def test_a_decoder_that_dies_costs_one_clip(tmp_path, slow, how, kind, again):
+    index, folder = of([slow, write(tmp_path / "good.mp4", moving(5, 64, 96))]), tmp_path / "store"
+    enemy = threading.Thread(target=strike, args=(slow, how))
+    enemy.start()
+    report = run(index, folder, settings=FRAMES, limits=PATIENT)
+    enemy.join()
+    ((id, reason),) = report.quarantined
+    assert (report.clips, id, reason.partition(":")[0]) == (1, "slow.mjpeg", kind)
+    if not again:
+        tells(reason, how.name)
+    assert read_shard(folder / "shard-00000.json").is_to_try_again == again
+
+
+def test_a_clip_that_needs_more_memory_than_there_is_is_quarantined(tmp_path):
+    """Each decoder may use as much memory as it has, plus some for small videos."""
+    huge = jpegs(tmp_path / "huge", [np.zeros((9900, 9900), np.uint8)])
+    index = of([write(tmp_path / "a.mp4", moving(5, 64, 96)), huge, write(tmp_path / "b.mp4", moving(5, 64, 96))])
+    index = replace(index, clips=tuple(as_images(clip) if clip.id == "huge" else clip for clip in index.clips))
+    script, described = tmp_path / "run.py", tmp_path / "index.pickle"
+    described.write_bytes(pickle.dumps((index, FRAMES, PATIENT, tmp_path / "store")))
+    script.write_text(
+        "import pickle, resource, sys\n"
+        "from datasets.store.prepare import prepare\n"
+        "index, settings, limits, folder = pickle.load(open(sys.argv[1], 'rb'))\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (500 << 20, 500 << 20))\n"
+        "print(prepare('films', index, settings, folder, limits=limits, parallel=map).quarantined)\n"
+    )
+    command = [sys.executable, str(script), str(described)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    tells(done.stdout, "huge", "out of memory")
+    assert [entry.id for entry in Store(tmp_path / "store").entries()] == ["a.mp4", "b.mp4"]
+
+
+def as_images(clip: Clip) -> Clip:
+    return replace(clip, sources={"visual": replace(clip.sources["visual"], kind="images")})
+
+
+def test_a_quarantined_clip_is_tried_again_if_its_files_or_the_limits_changed(tmp_path):
+    film, folder = tmp_path / "a.mp4", tmp_path / "store"
+    film.write_text("<html>not available</html>")
+    good = write(tmp_path / "good.mp4", moving(5, 64, 96))
+    pictures = jpegs(tmp_path / "pictures", [np.zeros((40, 40), np.uint8)])
+    (pictures / "frame000001.jpg").write_bytes(b"")
+    index = of([film, good, pictures])
+    index = replace(index, clips=(*index.clips[:2], as_images(index.clips[2])))
+    options = {"settings": FRAMES, "limits": PATIENT, "clips_per_shard": 1}
+    assert run(index, folder, **options).clips == 1
+    assert run(index, folder, **options).skipped_shards == 3
+    jpegs(pictures, [np.zeros((40, 40), np.uint8)])  # the folder's own time does not change
+    report = run(index, folder, **options)
+    assert (report.clips, report.skipped_shards) == (2, 2)
+    write(film, moving(5, 64, 96))
+    report = run(index, folder, **{**options, "limits": replace(PATIENT, max_megapixels=0.005)})
+    assert (report.clips, report.skipped_shards) == (2, 2)
+    assert report.quarantined[0][1].startswith("too large: ")
+    report = run(index, folder, **options)
+    assert (report.clips, report.skipped_shards) == (3, 2)
+    fresh = tmp_path / "fresh"
+    run(index, fresh, **options)
+    assert content(folder) == content(fresh)
 
 
 def test_results_that_a_parallel_map_loses_are_noticed(index, tmp_path):

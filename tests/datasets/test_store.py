@@ -22,7 +22,7 @@ from datasets.index.clips import Clip, Index, Source
 from datasets.store import shards
 from datasets.store.encode import audio, frames
 from datasets.store.prepare import prepare
-from datasets.store.settings import Audio, Frames, stored_settings
+from datasets.store.settings import Audio, Frames, Limits, stored_settings
 from datasets.store.store import MANIFEST, Manifest, Store, StoreError
 from tests.support.films import chirp, moving, write
 from tests.support.tells import tells
@@ -55,7 +55,15 @@ def made(tmp_path_factory):
     index = listing(folder / "films")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shards, "BATCH_BYTES", 30_000)
-        prepare("films", index, SETTINGS, folder / "store", parallel=here, max_quarantined=0.2, clips_per_shard=4)
+        prepare(
+            "films",
+            index,
+            SETTINGS,
+            folder / "store",
+            parallel=here,
+            limits=Limits(max_quarantined=0.2),
+            clips_per_shard=4,
+        )
     return index, folder / "store"
 
 

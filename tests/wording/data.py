@@ -236,6 +236,14 @@ def unusable() -> None:
     fourth.write_text("<html>Video unavailable</html>")
 
 
+def without_decoder() -> None:
+    """Replace the first video by a pipe, and the codec of the second by one that nobody knows."""
+    first, second, *_ = sorted(Path("VGGSound").glob("*.mp4"))
+    first.unlink()
+    os.mkfifo(first)
+    second.write_bytes(second.read_bytes().replace(b"avc1", b"xvc1").replace(b"mp4a", b"xp4a"))
+
+
 def without_shard() -> None:
     Path("store/shard-00000.arrow").unlink()
 
@@ -269,6 +277,7 @@ def file_at_the_store() -> None:
 CAN = file("vggsound", "VGGSound")
 FEWER_FRAMES = file("vggsound", "VGGSound", "stored_frames: 5")
 ALLOWED = file("vggsound", "VGGSound", "max_quarantined: 0.5")
+TINY = file("vggsound", "VGGSound", "max_quarantined: 1.0", "max_megapixels: 0.001")
 UNKNOWN = CAN.replace("store: store", "store: 'cloud://bucket/vggsound'")
 SECRET = CAN.replace("store: store", "store: 's3://me:secret@bucket/vggsound'")
 FROM_A_CLUSTER = CAN.replace("store: store", "store: 's3://bucket/vggsound'") + "search: {address: '10.0.0.1:6379'}\n"
@@ -278,6 +287,8 @@ VIDEOS_ALONE: list[tuple[str, str, str, str, Callable[[], None]]] = [
     ("Videos are prepared", PREPARE, CAN, "", nothing),
     ("Unusable videos", PREPARE, CAN, "Four of nine videos are unusable.", unusable),
     ("Unusable videos, within the limit", PREPARE, ALLOWED, "Four of nine videos are unusable.", unusable),
+    ("A pipe, and a video without a decoder", PREPARE, ALLOWED, "Two of nine videos are unusable.", without_decoder),
+    ("Frames larger than the limit", PREPARE, TINY, "", nothing),
     ("A file at the path of the store", PREPARE, CAN, "`store` is a file.", file_at_the_store),
     ("A store with an unknown kind of URI", PREPARE, UNKNOWN, "", nothing),
     ("A store with a password in its URI", PREPARE, SECRET, "", nothing),
