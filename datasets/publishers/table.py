@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from datasets.index import build, list_files
 from datasets.index.clips import Index, Source, SplitName
+from datasets.index.regular_file import open_regular
 from datasets.publishers.common import HoldOutOptions
 from datasets.registry import DatasetError
 from datasets.store.settings import COUNT, LENGTH, Audio, Frames, Settings
@@ -28,7 +31,10 @@ class Table(HoldOutOptions):
     """Options of a table.
 
     Args:
-        source: the table, `.csv` (with a header row) or `.parquet`; paths in it are relative to its folder.
+        source: the table, `.csv` (with a header row) or `.parquet`; paths in it are absolute, or relative to its
+            folder.
+        allow_outside: whether files may lie outside the table's folder (absolute paths and `..`); links in the folder
+            are always followed.
         video: column of videos with sound; if null, `audio`, `visual` or both are set instead.
         audio: column of audio files, or of videos whose sound track is used.
         visual: column of videos, or of folders of JPEG files.
@@ -50,6 +56,7 @@ class Table(HoldOutOptions):
     """
 
     name: Literal["table"] = "table"
+    allow_outside: bool = False
     video: str | None = None
     audio: str | None = None
     visual: str | None = None
@@ -83,13 +90,13 @@ class Table(HoldOutOptions):
         columns = [self.label, self.split, *self._columns.values(), self.group, self.id, self.begin, self.end]
         wanted = list(dict.fromkeys(filter(None, columns)))
         read = _read_parquet if path.suffix == ".parquet" else list_files.read_columns
-        rows = read(path, wanted, self._row)
+        rows = read(path, wanted, partial(self._row, self._find_place(path.parent)))
         listed = [row for row, _ in rows]
         self._check_validation(path, {row.split for row in listed})
         files = {row.id: found for row, found in reversed(rows)}  # the first row of an id counts
 
         def find(row: build.Row) -> Files | None:
-            sources = {modality: _resolve(path.parent, source) for modality, source in files[row.id].items()}
+            sources = {modality: _resolve(source) for modality, source in files[row.id].items()}
             return sources if all(source.paths[0].exists() for source in sources.values()) else None
 
         return self.gather(listed, find, set(self.classes) or {row.label for row in listed}, path)
@@ -100,15 +107,32 @@ class Table(HoldOutOptions):
         columns = {"audio": self.video or self.audio, "visual": self.video or self.visual}
         return {modality: column for modality, column in columns.items() if column is not None}
 
-    def _row(self, row: Mapping[str, str]) -> tuple[build.Row, Files]:
-        """Return a row, and its files with paths as they are in the table."""
+    def _find_place(self, folder: Path) -> Callable[[str], Path]:
+        """Return a function from a cell to the path of its file."""
+        if self.allow_outside:
+            return folder.joinpath
+        tops = {str(folder), str(folder.resolve())}  # either may be written in the table
+        starts = tuple(top.rstrip("/") + "/" for top in tops)
+
+        def place(cell: str) -> Path:
+            path = os.path.normpath(folder / cell)
+            if not path.startswith(starts):
+                raise ValueError(
+                    f"{cell} lies outside the table's folder; if you trust the table, set `dataset.allow_outside: true`"
+                )
+            return Path(path)
+
+        return place
+
+    def _row(self, place: Callable[[str], Path], row: Mapping[str, str]) -> tuple[build.Row, Files]:
+        """Return a row with its files."""
         self._check_cells(row)
         split = SPLIT.get(row[self.split].casefold())
         if split is None:
             raise ValueError(f"the split must be train, validation or test, but is {row[self.split]!r}")
         begin_s, end_s = self._part(row)
         files = {
-            modality: Source(KINDS[modality], (Path(row[column]),), begin_s, end_s)
+            modality: Source(KINDS[modality], (place(row[column]),), begin_s, end_s)
             for modality, column in self._columns.items()
         }
         group = _cell(row, self.group) or None
@@ -185,7 +209,8 @@ def _parquet_rows(path: Path, columns: list[str]) -> list[dict[str, Any]]:
     from pyarrow import parquet
 
     try:
-        names = parquet.read_schema(path).names
+        with open_regular(path) as file:
+            names = parquet.read_schema(file).names
         absent = [column for column in columns if column not in names]
         if absent:
             raise DatasetError(f"{path}: expected the columns {', '.join(columns)}, but it lacks {', '.join(absent)}")
@@ -195,9 +220,8 @@ def _parquet_rows(path: Path, columns: list[str]) -> list[dict[str, Any]]:
     return rows
 
 
-def _resolve(folder: Path, source: Source) -> Source:
-    """Return a source with its path relative to the table's folder; a folder is a source of images."""
-    path = folder / source.paths[0].expanduser()
-    if source.kind == "video" and path.is_dir():
-        return Source("images", (path,))
-    return Source(source.kind, (path,), source.begin_s, source.end_s)
+def _resolve(source: Source) -> Source:
+    """Return a source of images in place of a video whose path is a folder."""
+    if source.kind == "video" and source.paths[0].is_dir():
+        return Source("images", source.paths)
+    return source

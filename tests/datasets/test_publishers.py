@@ -535,6 +535,49 @@ def test_a_tables_broken_rows_are_named(tmp_path, change, facts, parquet):
         tells(line, options["source"], f"row {number}" if parquet else f"line {number + 1}", *facts)
 
 
+@pytest.mark.parametrize("cell", ["{root}/a.wav", "../a.wav", "sounds/../../a.wav", "link/../../a.wav"])
+def test_a_tables_paths_leave_its_folder_only_with_an_option(tmp_path, cell):
+    options = media_trees.table(tmp_path)
+    folder = Path(options["source"]).parent
+    (tmp_path / "a.wav").write_bytes(b"RIFF")
+    (tmp_path / "deeper" / "other").mkdir(parents=True)
+    (tmp_path / "deeper" / "a.wav").write_bytes(b"RIFF")
+    (folder / "link").symlink_to(tmp_path / "deeper" / "other")
+    cell = cell.format(root=tmp_path)
+    rewritten(options, lambda row: {**row, "audio": cell if row["label"] == "cat" else row["audio"]})
+    lines = refusal(Table(**options)).splitlines()
+    assert len(lines) == 8
+    tells(lines[0], options["source"], "line 2", cell, "`dataset.allow_outside: true`")
+    index = Table(**options, id="visual", allow_outside=True).index()
+    assert index.clips[0].sources["audio"].paths[0].read_bytes() == b"RIFF"
+
+
+def test_a_tables_paths_may_be_absolute_and_wind_inside_its_folder(tmp_path):
+    options = media_trees.table(tmp_path)
+    folder = Path(options["source"]).parent
+    (tmp_path / "link").symlink_to(folder)
+    rewritten(options, lambda row: {**row, "audio": f"pictures/../{row['audio']}", "visual": folder / row["visual"]})
+    for source in (options["source"], tmp_path / "link" / "clips.csv"):
+        index = Table(**{**options, "source": str(source)}).index()
+        assert splits(index) == {"train": 8, "validation": 4, "test": 4}
+
+
+def test_at_most_twenty_rows_that_leave_the_folder_are_listed(tmp_path):
+    options = media_trees.table(tmp_path, train=20)
+    rewritten(options, lambda row: {**row, "audio": "../../etc/passwd"})
+    *lines, more = refusal(Table(**options)).splitlines()
+    assert len(lines) == 20
+    tells(more, 28)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_table_that_is_a_pipe_is_refused(tmp_path, suffix):
+    options = media_trees.table(tmp_path)
+    pipe = tmp_path / f"pipe{suffix}"
+    os.mkfifo(pipe)
+    tells(refusal(Table(**{**options, "source": str(pipe)})), pipe, "named pipe")
+
+
 def test_a_tables_columns_and_kind_are_named(tmp_path):
     options = media_trees.table(tmp_path)
     columns = "label, split, audio, visual, speakr"

@@ -199,6 +199,11 @@ TABLES: list[tuple[str, str, Sequence[str]]] = [
     ),
     ("A label of the table that is not a class", f"{COLUMNS}, classes: [cats, dogs]", [ROW, "b.mp4,cat,val,0,10"]),
     ("A table without rows", COLUMNS, []),
+    (
+        "A table with paths that leave its folder",
+        f"{COLUMNS}, validation_fraction: 0.1",
+        [ROW, "../../etc/passwd,cat,train,0,10", "/etc/passwd,cat,train,0,10"],
+    ),
 ]
 
 
