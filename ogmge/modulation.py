@@ -132,6 +132,53 @@ def _parameters_to_modulate(name: str, encoder: nn.Module, which: str) -> list[n
     return chosen
 
 
+def _warn_of_small_shares(encoders: Mapping[str, nn.Module], chosen: Sequence[Sequence[nn.Parameter]]) -> None:
+    """Warn if `parameters` = 'conv' modulates less than half of the weights that an encoder trains."""
+    small = []
+    for (name, encoder), parameters in zip(encoders.items(), chosen, strict=True):
+        modulated = sum(p.numel() for p in parameters if p.requires_grad)
+        weights = sum(p.numel() for p in encoder.parameters() if p.requires_grad and p.ndim >= 2)
+        if modulated < weights / 2:
+            small.append(f"{100 * modulated / weights:.2g} % of the encoder {name!r}")
+    if small:
+        warnings.warn(
+            f"`parameters` = 'conv' modulates only part of the weights: {', '.join(small)}. For a transformer, that is "
+            "its patch embedding. Use `parameters` = 'all' to modulate every weight matrix",
+            stacklevel=3,
+        )
+
+
+def _check_labels(y: Tensor, samples: int) -> None:
+    """Raise ValueError unless `y` holds integer class ids [B]; reads no value, so it does not synchronise."""
+    if not isinstance(y, Tensor):
+        found = f"is a {type(y).__name__}"
+    elif y.shape != (samples,) or y.dtype == torch.bool or y.is_floating_point() or y.is_complex():
+        found = f"has the shape {list(y.shape)} and the dtype {y.dtype}"
+    else:
+        return
+    raise ValueError(
+        f"`y` must be a tensor of integer class ids of the shape [{samples}], one per row of the logits, but {found} "
+        "(for one-hot labels, pass `y.argmax(dim=1)`)"
+    )
+
+
+def _warn_of_adaptive(optimizer: torch.optim.Optimizer) -> None:
+    kinds = [kind.__name__ for kind in type(_unwrap(optimizer)).__mro__ if kind.__name__ in ADAPTIVE]
+    if kinds:
+        warnings.warn(
+            f"{kinds[0]} divides each gradient by a running estimate of its size, which largely cancels OGM's "
+            "coefficient: use `apply='update'` to scale the update instead",
+            stacklevel=3,
+        )
+
+
+def _unwrap(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """Return the optimizer that a wrapper, such as accelerate's, holds as its attribute `optimizer`."""
+    while isinstance(inner := getattr(optimizer, "optimizer", None), torch.optim.Optimizer):
+        optimizer = inner
+    return optimizer
+
+
 class Modulator:
     """Gradient modulation of the encoders, between `backward` and `optimizer.step`.
 
@@ -143,7 +190,8 @@ class Modulator:
         stats = modulator.modulate(unimodal_logits(head, features), y, epoch=epoch)
         optimizer.step()
 
-    With gradient accumulation, call `observe` after each micro-batch's backward and `modulate(epoch=epoch)` once.
+    If the optimizer's step takes a closure, call `modulate` at the end of the closure. With gradient accumulation, call
+    `observe` after each micro-batch's backward and `modulate(epoch=epoch)` once.
     Gradients need no unscaling, because a constant factor of the loss (a GradScaler's) scales gradient and noise alike.
     Under `torch.distributed` the scores are summed over the ranks; coefficients and noise are the same on every rank.
     Replicas whose gradients DDP averages therefore stay bit-identical.
@@ -154,12 +202,13 @@ class Modulator:
         modulation: method, strength and window.
         seed: seed of the noise. The noise of a step depends only on the seed and the step's number.
         optimizer: optimizer of the encoders. Required with `apply="update"`, which acts around its `step`. With
-            `apply="gradient"` it is only checked for being Adam-like, which triggers a warning.
+            `apply="gradient"` it is only checked for being Adam-like, which triggers a warning. It may be wrapped, as
+            Lightning and accelerate do.
         process_group: ranks over which the scores are summed; None for the default group, if there is one.
 
     Raises:
         ValueError: if there is no encoder, if `modulation.parameters` selects nothing in an encoder, or if
-            `apply="update"` has no optimizer.
+            `apply="update"` has no optimizer, or one without a single update per step.
     """
 
     def __init__(
@@ -182,22 +231,37 @@ class Modulator:
         self._observed: Tensor | None = None
         self._pending: tuple[Tensor, int] | None = None  # coefficients and step number, until the optimizer's step
         self._before: list[list[Tensor]] = []
+        self._is_stepping = False  # True while the optimizer's step runs, which may call `modulate` in a closure
         if modulation.method != "none":
             self._parameters = [_parameters_to_modulate(n, e, modulation.parameters) for n, e in encoders.items()]
-            self._attach(optimizer)
+            _warn_of_small_shares(encoders, self._parameters)
+            if modulation.apply == "update":
+                self._attach(optimizer)
+            elif optimizer is not None:
+                _warn_of_adaptive(optimizer)
 
     def _attach(self, optimizer: torch.optim.Optimizer | None) -> None:
-        if self.modulation.apply == "update":
-            if optimizer is None:
-                raise ValueError("`apply: update` acts around the optimizer's step: pass `optimizer=` to `Modulator`")
-            optimizer.register_step_pre_hook(self._remember)
-            optimizer.register_step_post_hook(self._scale_update)
-        elif (name := type(optimizer).__name__) in ADAPTIVE:
-            warnings.warn(
-                f"{name} divides each gradient by a running estimate of its size, which largely cancels OGM's "
-                "coefficient: use `apply='update'` to scale the update instead",
-                stacklevel=3,
+        """Register hooks around the optimizer's step.
+
+        Raises:
+            ValueError: if there is no optimizer, or it has no hooks or no single update per step.
+        """
+        if optimizer is None:
+            raise ValueError("`apply: update` acts around the optimizer's step: pass `optimizer=` to `Modulator`")
+        inner = _unwrap(optimizer)
+        if isinstance(inner, torch.optim.LBFGS):
+            raise ValueError(
+                "`apply: update` scales one update per step, but LBFGS makes several, each after a call of the "
+                "closure: use `apply='gradient'` and call `modulate` in the closure, or use another optimizer"
             )
+        try:
+            inner.register_step_pre_hook(self._start_step)
+            inner.register_step_post_hook(self._scale_update)
+        except AttributeError as error:
+            raise ValueError(
+                f"`apply: update` needs hooks around the optimizer's step, but {type(inner).__name__} has none: pass "
+                "the `torch.optim.Optimizer` that it wraps"
+            ) from error
 
     def observe(self, logits: Mapping[str, Tensor], y: Tensor) -> None:
         """Add the scores of one micro-batch.
@@ -207,12 +271,13 @@ class Modulator:
             y: class ids [B].
 
         Raises:
-            ValueError: if the names of the logits differ from those of the encoders.
+            ValueError: if the names of the logits differ from those of the encoders, or if `y` are not class ids [B].
         """
         if set(logits) != set(self.names):
             raise ValueError(
                 f"the names in `logits` must be those of the encoders, {list(self.names)}, but are {list(logits)}"
             )
+        _check_labels(y, len(logits[self.names[0]]))
         with torch.no_grad():
             seen = score([logits[name] for name in self.names], y)
             self._observed = seen if self._observed is None else self._observed + seen
@@ -234,8 +299,8 @@ class Modulator:
             Scores, discrepancy ratios and coefficients of the step.
 
         Raises:
-            ValueError: if nothing was observed, if only one of `logits` and `y` is given, or if the names of the logits
-                differ from those of the encoders.
+            ValueError: if nothing was observed, if only one of `logits` and `y` is given, if the names of the logits
+                differ from those of the encoders, or if `y` are not class ids [B].
         """
         total = self._take_scores(logits, y)
         ratio = discrepancy_ratio(total)
@@ -246,6 +311,8 @@ class Modulator:
         k = coefficient(ratio, self.modulation.alpha)
         if self.modulation.apply == "update":
             self._pending = (k, step)
+            if self._is_stepping:  # in a closure, before the update
+                self._copy_weights()
         else:
             self._edit([[p.grad for p in ps if p.grad is not None] for ps in self._parameters], k, step)
         return ModulationStats(total, ratio, k)
@@ -287,12 +354,17 @@ class Modulator:
         """Return, for each encoder, the modulated parameters that the optimizer's step changes."""
         return [[p for p in ps if p.grad is not None] for ps in self._parameters]
 
-    def _remember(self, *_: Any) -> None:
+    def _start_step(self, *_: Any) -> None:
+        self._is_stepping = True
         if self._pending is not None:
-            self._before = [[p.detach().clone() for p in ps] for ps in self._with_gradient()]
+            self._copy_weights()
+
+    def _copy_weights(self) -> None:
+        self._before = [[p.detach().clone() for p in ps] for ps in self._with_gradient()]
 
     @torch.no_grad()
     def _scale_update(self, *_: Any) -> None:
+        self._is_stepping = False
         if self._pending is None:
             return
         (k, step), self._pending = self._pending, None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from functools import partial
 
 import pytest
@@ -272,12 +273,68 @@ WITH_ONE = Modulator({"audio": nn.Conv2d(1, 1, 1)}, Modulation())
         (partial(WITH_ONE.modulate, ALONE, epoch=0), ["`logits`", "`y`", "both"]),
         (partial(WITH_ONE.modulate, y=Y, epoch=0), ["`logits`", "`y`", "both"]),
         (partial(WITH_ONE.modulate, epoch=0), ["`logits`", "`y`", "observed"]),
+        (partial(WITH_ONE.observe, ALONE, Y.float()), ["`y`", "[2]", "torch.float32"]),
+        (partial(WITH_ONE.observe, ALONE, Y.bool()), ["`y`", "[2]", "torch.bool"]),
+        (partial(WITH_ONE.observe, ALONE, Y.to(torch.complex64)), ["`y`", "[2]", "torch.complex64"]),
+        (partial(WITH_ONE.observe, ALONE, torch.eye(3)[Y]), ["`y`", "[2]", "[2, 3]", "`y.argmax(dim=1)`"]),
+        (partial(WITH_ONE.modulate, ALONE, Y[:, None], epoch=0), ["`y`", "[2]", "[2, 1]"]),
+        (partial(WITH_ONE.modulate, ALONE, Y[:1], epoch=0), ["`y`", "[2]", "[1]"]),
+        (partial(WITH_ONE.observe, ALONE, [0, 0]), ["`y`", "[2]", "list"]),
     ],
 )
 def test_what_is_wrong_is_named(call, facts):
     with pytest.raises(ValueError) as error:  # noqa: PT011, the facts identify it
         call()
     tells(error.value, *facts)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64])
+def test_class_ids_of_any_integer_type_count(dtype):
+    y = torch.tensor([0, 2])
+    logits = {"audio": torch.randn(2, 3)}
+    found = WITH_ONE.modulate(logits, y.to(dtype), epoch=0)
+    assert torch.equal(found.score, WITH_ONE.modulate(logits, y, epoch=0).score)
+
+
+class Transformer(nn.Module):
+    """Vision transformer: its only convolution, the patch embedding, holds 0.8 % of the weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(1, 32, 4, 4)
+        self.blocks = nn.TransformerEncoder(nn.TransformerEncoderLayer(32, 4, 896, batch_first=True), 1)
+
+
+def half() -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(1, 4, 1, bias=False), nn.Linear(2, 2))  # four weights each
+
+
+@pytest.mark.parametrize(
+    ("encoders", "options", "facts"),
+    [
+        ({"visual": Transformer()}, {}, ["0.83 %", "'visual'", "'conv'", "'all'"]),
+        ({"audio": Transformer(), "visual": encoder(2)}, {}, ["'audio'", "20 %", "'visual'"]),
+        ({"audio": half(), "visual": half()}, {}, []),
+        ({"visual": Transformer()}, {"parameters": "all"}, []),
+        ({"visual": Transformer()}, {"method": "none"}, []),
+        ({"visual": Transformer().requires_grad_(False)}, {}, []),
+    ],
+)
+def test_an_encoder_mostly_without_convolutions_is_warned_of_once(encoders, options, facts):
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        Modulator(encoders, Modulation(**options))
+    assert [w.filename for w in seen] == [__file__] * bool(facts)
+    for warning in seen:
+        tells(warning.message, *facts)
+
+
+def test_only_weights_that_are_trained_count():
+    frozen = Transformer()
+    frozen.blocks.requires_grad_(False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Modulator({"visual": frozen}, Modulation())
 
 
 def test_the_method_none_takes_encoders_with_nothing_to_modulate():

@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 from ogmge import Modulation, Modulator, unimodal_logits
 from ogmge.fusion import Sum
 from ogmge.model import MultimodalClassifier
+from tests.support.tells import tells
 
 WEIGHTS = ("encoders.audio.0.weight", "encoders.visual.0.weight")
 
@@ -23,20 +24,37 @@ def network() -> MultimodalClassifier:
     return MultimodalClassifier(encoders, Sum({"audio": 270, "visual": 270}, 3)).double()
 
 
-def step(net: MultimodalClassifier, optimizer, modulator: Modulator | None, epoch: int = 0, seed: int = 0):
+def step(
+    net: MultimodalClassifier,
+    optimizer,
+    modulator: Modulator | None,
+    epoch: int = 0,
+    seed: int = 0,
+    is_closure: bool = False,
+):
     """Make one step on a random batch; return the coefficients by the name of the weight."""
     generator = torch.Generator().manual_seed(seed)
     x = {n: torch.randn(16, 1, 5, 5, generator=generator, dtype=torch.float64) for n in ("audio", "visual")}
     y = torch.randint(0, 3, (16,), generator=generator)
-    optimizer.zero_grad()
-    logits, features = net(x)
-    cross_entropy(logits, y).backward()
     k = [1.0, 1.0]
-    if modulator is not None:
-        alone = unimodal_logits(net.head, features)
-        k = modulator.modulate({"audio": 3 * alone["audio"], "visual": -alone["visual"]}, y, epoch=epoch).coefficient
-    optimizer.step()
-    return dict(zip(WEIGHTS, map(float, k), strict=True))
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        logits, features = net(x)
+        loss = cross_entropy(logits, y)
+        loss.backward()
+        if modulator is not None:
+            alone = unimodal_logits(net.head, features)
+            alone = {"audio": 3 * alone["audio"], "visual": -alone["visual"]}
+            k[:] = modulator.modulate(alone, y, epoch=epoch).coefficient.tolist()
+        return loss
+
+    if is_closure:
+        optimizer.step(closure)
+    else:
+        closure()
+        optimizer.step()
+    return dict(zip(WEIGHTS, k, strict=True))
 
 
 def moved(net: nn.Module, start: nn.Module) -> dict[str, Tensor]:
@@ -145,3 +163,89 @@ def test_an_optimizer_that_undoes_the_scaling_is_warned_of(kind, options, warned
         warnings.simplefilter("always")
         pair(kind, **options)
     assert any("apply='update'" in str(w.message) for w in seen) is warned
+
+
+@pytest.mark.parametrize("method", ["ogm", "ogm_ge", "none"])
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+def test_a_step_with_a_closure_is_a_step_without_one_to_the_bit(kind, method):
+    (by_closure, _), (optimizer, _), _ = pair(kind)
+    modulation = Modulation(method=method, alpha=0.5, apply="update", start=1, end=2)
+    of_closure = Modulator(dict(by_closure.encoders.items()), modulation, optimizer=optimizer)
+    (_, plain), (_, other), modulator = pair(kind, method=method, start=1, end=2)
+    for epoch in range(4):  # before, within and after the window
+        k = step(by_closure, optimizer, of_closure, epoch=epoch, seed=epoch, is_closure=True)
+        assert k == step(plain, other, modulator, epoch=epoch, seed=epoch)
+        assert (min(k.values()) < 1) is (method != "none" and epoch in (1, 2))
+    assert all(torch.equal(a, b) for a, b in zip(by_closure.parameters(), plain.parameters(), strict=True))
+
+
+def test_a_closure_that_raises_leaves_the_weights_and_later_steps_alone():
+    (plain, modulated), optimizers, modulator = pair("sgd", end=0)
+
+    def closure() -> Tensor:
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        optimizers[1].step(closure)
+    reference, (_, other), steps = pair("sgd", end=0)
+    step(modulated, optimizers[1], modulator)
+    step(reference[1], other, steps)
+    assert all(torch.equal(a, b) for a, b in zip(reference[1].parameters(), modulated.parameters(), strict=True))
+    step(modulated, optimizers[1], modulator, epoch=1, seed=1)
+    plain.load_state_dict(reference[1].state_dict())
+    step(plain, optimizers[0], None, seed=1)
+    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), modulated.parameters(), strict=True))
+
+
+class Wrapper(torch.optim.Optimizer):
+    """Optimizer that holds another one and has no hooks of its own, like accelerate's."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self.optimizer = optimizer
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        self.optimizer.zero_grad(set_to_none)
+
+    def step(self, closure=None):
+        return self.optimizer.step(closure)
+
+
+@pytest.mark.parametrize("is_closure", [False, True])
+def test_a_wrapped_optimizer_makes_the_same_steps(is_closure):
+    (_, plain), (_, optimizer), modulator = pair("adamw")
+    wrapped_net = network()
+    wrapper = Wrapper(Wrapper(OPTIMIZERS["adamw"](wrapped_net.parameters())))
+    modulation = Modulation(method="ogm", alpha=0.5, apply="update")
+    of_wrapper = Modulator(dict(wrapped_net.encoders.items()), modulation, optimizer=wrapper)
+    for seed in range(2):
+        k = step(wrapped_net, wrapper, of_wrapper, seed=seed, is_closure=is_closure)
+        assert k == step(plain, optimizer, modulator, seed=seed)
+        assert min(k.values()) < 1
+    assert all(torch.equal(a, b) for a, b in zip(wrapped_net.parameters(), plain.parameters(), strict=True))
+
+
+class Adapted(torch.optim.AdamW):
+    """Adam-like optimizer of one's own."""
+
+
+@pytest.mark.parametrize("wrap", [Wrapper, lambda optimizer: optimizer])
+def test_adam_is_recognised_in_a_wrapper_and_as_a_base(wrap):
+    net = network()
+    with pytest.warns(UserWarning, match="AdamW divides") as seen:
+        Modulator(dict(net.encoders.items()), Modulation(), optimizer=wrap(Adapted(net.parameters())))
+    assert [w.filename for w in seen] == [__file__]
+
+
+@pytest.mark.parametrize(
+    ("make", "facts"),
+    [
+        (lambda ps: torch.optim.LBFGS(ps), ["`apply: update`", "LBFGS", "closure", "`apply='gradient'`"]),
+        (lambda ps: Wrapper(torch.optim.LBFGS(ps)), ["LBFGS"]),
+        (lambda ps: object(), ["`apply: update`", "object", "`torch.optim.Optimizer`"]),
+    ],
+)
+def test_an_optimizer_whose_update_cannot_be_scaled_is_refused(make, facts):
+    net = network()
+    with pytest.raises(ValueError) as error:  # noqa: PT011, the facts identify it
+        Modulator(dict(net.encoders.items()), Modulation(apply="update"), optimizer=make(net.parameters()))
+    tells(error.value, *facts)

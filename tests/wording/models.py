@@ -186,6 +186,7 @@ def plug_in() -> dict[str, object]:
     features = {name: torch.ones(2, 4) for name in encoders}
     return {
         "encoders": encoders,
+        "transformer": nn.Sequential(nn.Conv2d(1, 32, 4, 4), nn.TransformerEncoderLayer(32, 4, 128)),
         "features": features,
         "head": fusion.Concat({"audio": 4, "visual": 4}, 3),
         "y": torch.tensor([0, 1]),
@@ -214,6 +215,22 @@ CALLS = [
         "parameters = [p for encoder in encoders.values() for p in encoder.parameters()]\n"
         f"Modulator(encoders, {MODULATED}, optimizer=torch.optim.Adam(parameters))",
     ),
+    (
+        "LBFGS, which makes several updates per step",
+        "parameters = [p for encoder in encoders.values() for p in encoder.parameters()]\n"
+        'scaled = Modulation(parameters="all", apply="update")\n'
+        "Modulator(encoders, scaled, optimizer=torch.optim.LBFGS(parameters))",
+    ),
+    (
+        "An optimizer without hooks",
+        'Modulator(encoders, Modulation(parameters="all", apply="update"), optimizer=object())',
+    ),
+    (
+        "A transformer of which only the patch embedding is modulated",
+        'Modulator({"audio": torch.nn.Conv2d(1, 8, 3), "visual": transformer}, Modulation())',
+    ),
+    ("One-hot labels", f"Modulator(encoders, {MODULATED}).observe(logits, torch.eye(3)[y])"),
+    ("Fewer class ids than logits", f"Modulator(encoders, {MODULATED}).observe(logits, y[:1])"),
     ("Logits with unknown names", f'Modulator(encoders, {MODULATED}).observe({{"sound": logits["audio"]}}, y)'),
     ("Logits without class ids", f"Modulator(encoders, {MODULATED}).modulate(logits, epoch=0)"),
     ("Modulation without observed logits", f"Modulator(encoders, {MODULATED}).modulate(epoch=0)"),
