@@ -140,7 +140,15 @@ TESTED: dict[str, Run | By | Not] = {
     "'s3://bucket/stores/vggsound')\"": CLUSTER,
     "uv run mlflow server --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000": SERVER,
     f"{SEARCH} experiments/demo.yaml name=there tracking.uri=http://127.0.0.1:5000": SERVER,
+    **{
+        f"pip install {what}": By(
+            "docs/test_plugin", "test_pip_installs_the_package_alone_from_a_folder_and_from_a_repository"
+        )
+        for what in ("./ogmge", '"git+URL#subdirectory=ogmge"')
+    },
+    'uv add "ogmge @ git+URL#subdirectory=ogmge"': By("docs/test_plugin", "test_uv_adds_it_to_a_project"),
     # not run by any test
+    'pip install "./ogmge[models]"': Not("torchvision would be downloaded; test_plugin.py reads what the extra needs"),
     "pip install uv": Not("it downloads from a package index; `.ci/run` starts with it"),
     "uv run pytest": WHOLE,
     'uv run pytest -m "slow and not longer"': WHOLE,

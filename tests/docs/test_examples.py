@@ -13,16 +13,16 @@ from search.backend.preflight import check_models
 from search.experiment.load import load
 from search.run.open_data import open_data
 from tests.support import ROOT
-from tests.support.pages import PAGES, anchors, blocks, name_of
+from tests.support.pages import PAGES, anchors, block, blocks, name_of
 from tests.support.tells import tells
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 IMAGE = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)\)")
-EXECUTED = {  # page -> its number of Python examples, and the test file that executes them
+EXECUTED = {  # page -> its number of Python examples, and the test files that execute them
     "README.md": (1, "docs/test_readme"),
     "docs/mlflow.md": (2, "docs/test_commands"),
     "docs/own_data.md": (2, "docs/test_readme"),
-    "docs/plugin.md": (5, "docs/test_examples"),
+    "docs/plugin.md": (8, "docs/test_examples", "docs/test_plugin"),
 }
 EXPERIMENTS = [(name_of(page), text) for page in PAGES for text in blocks(name_of(page), "yaml")]
 
@@ -57,9 +57,10 @@ def test_every_image_is_shown_with_a_description_and_is_small():
 
 def test_every_python_example_is_one_that_a_test_executes():
     shown = {name_of(page): len(blocks(name_of(page), "python")) for page in PAGES}
-    assert {page: count for page, count in shown.items() if count} == {p: n for p, (n, _) in EXECUTED.items()}
-    for page, (_, file) in EXECUTED.items():
-        assert page in (ROOT / "tests" / f"{file}.py").read_text(encoding="utf-8")
+    assert {page: count for page, count in shown.items() if count} == {p: n for p, (n, *_) in EXECUTED.items()}
+    for page, (_, *files) in EXECUTED.items():
+        for file in files:
+            assert page in (ROOT / "tests" / f"{file}.py").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(("page", "text"), EXPERIMENTS, ids=lambda value: value.partition("\n")[0])
@@ -95,8 +96,7 @@ def test_the_plug_in_holds_back_the_modality_that_leads_within_the_window(plugge
 def test_an_encoder_and_a_fusion_of_ones_own_make_models_of_a_search(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    parts = blocks("docs/plugin.md", "python")[4]
-    assert parts.startswith("# parts.py\n")
+    parts = block("docs/plugin.md", "python", "# parts.py\n")
     (tmp_path / "parts.py").write_text(parts)
     (tmp_path / "parts.yaml").write_text(*blocks("docs/plugin.md", "yaml"))
     experiment = load(tmp_path / "parts.yaml")
