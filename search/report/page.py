@@ -17,10 +17,12 @@ from search.report.facts import Facts, gather
 from search.report.markdown import markdown
 from search.report.plots import effects, seed_pairs
 from search.report.plots.curves import curves
-from search.report.plots.importance import importance
+from search.report.plots.importance import FEWEST, importance, shares_by_arm
 from search.report.plots.modalities import by_modality
+from search.report.plots.pairs import contour
+from search.report.plots.parallel import parallel
 from search.report.plots.probes import by_encoder
-from search.report.plots.selection import windows
+from search.report.plots.selection import searches_window, windows
 from search.run.folder import FolderError, RunFolder, write
 
 log = logging.getLogger(__name__)
@@ -45,8 +47,17 @@ def context(facts: Facts) -> dict[str, Any]:
     """Return the template's variables, by name."""
     from plotly.io.json import to_json_plotly
 
-    single = [curves(facts), importance(facts), effects.alpha(facts), effects.window(facts)]
-    single += [seed_pairs.seeds(facts), seed_pairs.classes(facts)]
+    shares = shares_by_arm(facts)
+    single = [
+        curves(facts),
+        effects.alpha(facts),
+        effects.window(facts),
+        importance(facts, shares),
+        contour(facts, shares),
+        parallel(facts),
+        seed_pairs.seeds(facts),
+        seed_pairs.classes(facts),
+    ]
     several = {"modalities": by_modality(facts), "probes": by_encoder(facts), "slices": effects.slices(facts)}
     plots = {plot.name: plot for plot in chain(single, *several.values()) if plot is not None}
     return {
@@ -58,7 +69,8 @@ def context(facts: Facts) -> dict[str, Any]:
         "plots": plots,
         **several,
         "figures": to_json_plotly({name: plot.figure for name, plot in plots.items()}),
-        "windows": windows(facts),
+        "windows": windows(facts) if searches_window(facts) else {},
+        "fewest": FEWEST,
         "experiment": facts.folder.experiment.read_text(encoding="utf-8"),
         "style": (HERE / "page.css").read_text(encoding="utf-8"),
         "script": (HERE / "page.js").read_text(encoding="utf-8"),

@@ -11,17 +11,19 @@ from datasets.index.list_files import count
 from search.experiment.arms import ARMS
 from search.experiment.formatting import label
 from search.report.facts import Facts
+from search.report.plots.axes import better_half
 from search.report.plots.plot import COLOURS, INK, Plot, Scale, columns, escape, make_figure
-from search.report.plots.selection import best_trials, group_by, shade_best_window
+from search.report.plots.selection import TRIALS, best_trials, group_by, results, shade_best_window, trials_with_result
 from search.run.journal import TrialRecord
 
 MOST_POINTS = 20_000  # limit for a plot that a browser draws quickly; above it, curves have fewer points
 FEWEST = 8  # least number of points of a curve, unless it has fewer epochs
 ENDS = {"stopped": ("stopped early", "x-thin"), "failed": ("failed", "star")}  # status -> name, symbol
 NOTE = (
-    "Thick lines: the best trial of each arm. Crosses: stopped early. Shaded: the modulation window of the best "
-    "modulated trial. Select a trial in the table below to highlight it here."
+    "Thick lines: the best trial of each arm. Crosses: stopped early.{shaded} Select a trial in the table below to "
+    "highlight it here."
 )
+SHADED = " Shaded: the modulation window of the best modulated trial."
 
 
 def curves(facts: Facts) -> Plot | None:
@@ -34,11 +36,14 @@ def curves(facts: Facts) -> Plot | None:
         return None
     scale = Scale(facts.metric)
     traces = [*_all_curves(scale, trials), *_ends(scale, trials), *_best_curves(scale, facts)]
-    figure = make_figure(traces, height=460, xaxis_title="epoch", yaxis_title=scale.title)
+    shown = better_half(scale, results(trials_with_result(facts)), facts.experiment.search.objective.mode)
+    axis = {"title": scale.title, **({"range": shown} if shown else {})}
+    figure = make_figure(traces, height=460, xaxis_title="epoch", yaxis=axis)
     shade_best_window(figure, facts)
+    note = NOTE.format(shaded=SHADED if figure.layout.shapes else "")
     best = ", ".join(f"{arm} {scale(found.value):.4g}" for arm, found in facts.best.items())
     alt = f"{facts.metric} of {count(len(trials), 'trial')} over their epochs; the best: {best}"
-    return Plot("curves", "Validation curves of all trials", alt, figure, NOTE)
+    return Plot("curves", "Validation curves of all trials", alt, figure, note, shown is not None)
 
 
 def _all_curves(scale: Scale, trials: Sequence[TrialRecord]) -> Iterator[go.Scatter]:
@@ -49,7 +54,7 @@ def _all_curves(scale: Scale, trials: Sequence[TrialRecord]) -> Iterator[go.Scat
         numbers, epochs, values = columns(points, 3)
         look = {"line": {"color": COLOURS[arm], "width": 1}, "marker_size": 3, "opacity": 0.45}
         hover = f"trial %{{customdata}}, {arm}, epoch %{{x}}: {scale.hover}<extra></extra>"
-        at = {"x": epochs, "y": values, "customdata": numbers}
+        at = {"x": epochs, "y": values, "customdata": numbers, "meta": TRIALS}
         yield go.Scatter(mode="lines+markers", name=arm, **at, **look, hovertemplate=hover)
 
 
@@ -72,7 +77,7 @@ def _ends(scale: Scale, trials: Sequence[TrialRecord]) -> Iterator[go.Scatter]:
         numbers, epochs, values, texts = columns(rows, 4)
         look = {"symbol": symbol, "size": 7, "color": INK, "line": {"width": 1.5, "color": INK}}
         hover = f"trial %{{customdata}} after epoch %{{x}}, {scale.hover}: %{{text}}<extra></extra>"
-        at = {"x": epochs, "y": values, "customdata": numbers, "text": texts}
+        at = {"x": epochs, "y": values, "customdata": numbers, "text": texts, "meta": TRIALS}
         yield go.Scatter(mode="markers", name=name, **at, marker=look, hovertemplate=hover)
 
 

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from operator import attrgetter
-from statistics import fmean, median
+from statistics import fmean
 from typing import Any
 
 import plotly.graph_objects as go
 
 from datasets.index.list_files import count
-from search.experiment.arms import ARMS, Arm
-from search.experiment.dimensions import END, METHOD, START, Range, is_number
+from search.experiment.arms import Arm
+from search.experiment.dimensions import END, METHOD, START
 from search.experiment.formatting import label, text
 from search.report.facts import Facts
+from search.report.plots.axes import axis_type, better_half, setting_axis
 from search.report.plots.plot import COLOURS, KINDS, Plot, Scale, columns, escape, make_figure
-from search.report.plots.selection import group_by, results, trials_with_result, window_of
+from search.report.plots.selection import (
+    TRIALS,
+    group_by,
+    group_by_arm,
+    results,
+    searches_window,
+    trials_with_result,
+    window_of,
+)
 from search.report.table import WORDS
 from search.run.journal import TrialRecord
 
@@ -24,20 +32,25 @@ ALPHA = "modulation.alpha"
 OWN_PLOTS = (ALPHA, METHOD, START, END)
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "star", "hexagon", "cross", "pentagon")
 NOTE = "Colour: the mean of the trials with this window. Number: how many trials."
+LIKE_WITH_LIKE = (
+    " Line and points are single trainings, on the split that chose them. Only the verdict says whether modulation "
+    "helps."
+)
 MOST_MEANS = 6  # largest number of means in the description of a plot
 
 
-def _by_arm(facts: Facts) -> dict[Any, list[TrialRecord]]:
-    return group_by(trials_with_result(facts), attrgetter("arm"))
+def _by_arm(facts: Facts) -> dict[Arm, list[TrialRecord]]:
+    return group_by_arm(trials_with_result(facts))
 
 
 def _points(facts: Facts, path: str, trials: Sequence[TrialRecord], symbol: str, **more: Any) -> go.Scatter:
     """Return a point for each trial, open if the trial was stopped early."""
     scale = Scale(facts.metric)
     values, results, numbers, symbols = columns([_point(scale, trial, path, symbol) for trial in trials], 4)
-    if _axis_type(facts, path) == "category":
+    if axis_type(facts.experiment.space[path]) == "category":
         values = [escape(text(value)) for value in values]
-    return go.Scatter(mode="markers", x=values, y=results, customdata=numbers, marker_symbol=symbols, **more)
+    at = {"x": values, "y": results, "customdata": numbers, "meta": TRIALS}
+    return go.Scatter(mode="markers", marker_symbol=symbols, **at, **more)
 
 
 def _point(scale: Scale, trial: TrialRecord, path: str, symbol: str) -> tuple[Any, float, int, str]:
@@ -47,20 +60,29 @@ def _point(scale: Scale, trial: TrialRecord, path: str, symbol: str) -> tuple[An
 
 
 def alpha(facts: Facts) -> Plot | None:
-    """Return the searched metric against alpha, with a symbol for each fusion and a band for the baseline.
+    """Return the searched metric against alpha, with a symbol for each fusion and a line for the baseline.
 
-    None if alpha was not searched, or no modulated trial has a result.
+    The line is the search's own best baseline trial, also after a confirmation: it was chosen on the same split as
+    these trials, so its result is as optimistic. None if alpha was not searched, or no modulated trial has a result.
     """
     modulated = _by_arm(facts).get("modulated")
     if ALPHA not in facts.experiment.space or not modulated:
         return None
     kinds = group_by(modulated, lambda trial: trial.changes.get("fusion", facts.experiment.trial.fusion))
     traces = [_kind(facts, place, name, kinds[name]) for place, name in enumerate(sorted(kinds))]
-    axis = {"title": "alpha", "type": _axis_type(facts, ALPHA)}
-    figure = make_figure(traces, height=380, xaxis=axis, yaxis_title=Scale(facts.metric).title)
-    said = _shade_baseline(facts, figure)
+    axis = setting_axis(facts.experiment.space[ALPHA], "alpha")
+    shown = _result_axis(facts, modulated)
+    figure = make_figure(traces, height=380, xaxis=axis, yaxis=shown)
+    said = f"{_draw_baseline(facts, figure)}{LIKE_WITH_LIKE if facts.verdict else ''}"
     alt = f"{facts.metric} of {count(len(modulated), 'modulated trial')} against alpha, by fusion. {said}"
-    return Plot("alpha", "Modulation strength alpha, by fusion", alt, figure, said)
+    return Plot("alpha", "Modulation strength alpha, by fusion", alt, figure, said, "range" in shown)
+
+
+def _result_axis(facts: Facts, trials: Sequence[TrialRecord]) -> dict[str, Any]:
+    """Return the vertical axis of results; with `range` if the plot opens with the better half of them."""
+    scale = Scale(facts.metric)
+    shown = better_half(scale, results(trials), facts.experiment.search.objective.mode)
+    return {"title": scale.title, **({"range": shown} if shown else {})}
 
 
 def _kind(facts: Facts, place: int, name: str, trials: Sequence[TrialRecord]) -> go.Scatter:
@@ -70,35 +92,24 @@ def _kind(facts: Facts, place: int, name: str, trials: Sequence[TrialRecord]) ->
     return _points(facts, ALPHA, trials, SYMBOLS[place % len(SYMBOLS)], name=escape(name), **look)
 
 
-def _shade_baseline(facts: Facts, figure: go.Figure) -> str:
-    """Shade the baseline's results: the spread of its seeds if it was confirmed, else the better half of its trials.
-    Return a description of the band."""
-    if facts.verdict is not None and (sd := facts.verdict.paired.baseline.sd) is not None:
-        mean = facts.verdict.paired.baseline.mean
-        ends = [mean - sd, mean + sd]
-        said = "Band: the confirmed baseline, mean ± standard deviation over its seeds."
-    elif baseline := _by_arm(facts).get("baseline"):
-        ends = [median(results(baseline)), facts.best["baseline"].value]
-        said = "Band: the better half of the baseline trials."
-    else:
+def _draw_baseline(facts: Facts, figure: go.Figure) -> str:
+    """Draw a line at the result of the best baseline trial; return its description."""
+    best = facts.best.get("baseline")
+    if best is None:
         return "No baseline trial has a result yet."
-    low, high = sorted(map(Scale(facts.metric), ends))
-    figure.add_hrect(y0=low, y1=high, fillcolor=COLOURS["baseline"], opacity=0.2, line_width=0, layer="below")
-    return said
-
-
-def _axis_type(facts: Facts, path: str) -> str:
-    """Return the type of an axis: logarithmic for a logarithmic range, or if the choices are far apart."""
-    entry = facts.experiment.space[path]
-    if isinstance(entry, Range):
-        return "log" if entry.log else "linear"
-    if not all(map(is_number, entry)):
-        return "category"
-    return "log" if 0 < 10 * min(entry) <= max(entry) else "linear"
+    figure.add_hline(
+        y=Scale(facts.metric)(best.value), line={"color": COLOURS["baseline"], "width": 1.5, "dash": "dash"}
+    )
+    return "Dashed line: the best baseline trial."
 
 
 def window(facts: Facts) -> Plot | None:
-    """Return the mean of the searched metric by first and last epoch of the window; None for fewer than two windows."""
+    """Return the mean of the searched metric by first and last epoch of the window.
+
+    None if the window was not searched, or for fewer than two windows.
+    """
+    if not searches_window(facts):
+        return None
     groups = group_by(_by_arm(facts).get("modulated", []), partial(window_of, facts))
     groups.pop(None, None)
     if len(groups) < 2:
@@ -127,12 +138,12 @@ def slices(facts: Facts) -> list[Plot]:
 
 def _slice(facts: Facts, name: str, path: str) -> Plot:
     trials = [trial for trial in trials_with_result(facts) if path in trial.changes]
-    groups = group_by(trials, attrgetter("arm"))
-    traces = [_arm_points(facts, path, arm, groups.get(arm, [])) for arm in reversed(ARMS)]
-    axis, scale = {"title": escape(path), "type": _axis_type(facts, path)}, Scale(facts.metric)
-    figure = make_figure(traces, height=300, xaxis=axis, yaxis_title=scale.title)
-    alt = f"{facts.metric} of {count(len(trials), 'trial')} against {path}{_means_by_value(scale, trials, path)}"
-    return Plot(name, path, alt, figure)
+    traces = [_arm_points(facts, path, arm, own) for arm, own in group_by_arm(trials).items()]
+    axis, shown = setting_axis(facts.experiment.space[path], escape(path)), _result_axis(facts, trials)
+    figure = make_figure(traces, height=300, xaxis=axis, yaxis=shown)
+    means = _means_by_value(Scale(facts.metric), trials, path)
+    alt = f"{facts.metric} of {count(len(trials), 'trial')} against {path}{means}"
+    return Plot(name, path, alt, figure, opens_with_best="range" in shown)
 
 
 def _arm_points(facts: Facts, path: str, arm: Arm, trials: Sequence[TrialRecord]) -> go.Scatter:

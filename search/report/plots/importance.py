@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from operator import attrgetter
 from typing import Any
 
 import optuna
@@ -13,24 +12,34 @@ import plotly.graph_objects as go
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.trial import create_trial
 
-from search.experiment.arms import ARMS, Arm
+from datasets.index.list_files import count
+from search.experiment.arms import Arm
 from search.experiment.dimensions import is_number
 from search.report.facts import Facts
 from search.report.plots.plot import COLOURS, Plot, escape, make_figure
-from search.report.plots.selection import group_by, results, trials_with_result
+from search.report.plots.selection import group_by_arm, results, trials_with_result
 from search.run.journal import TrialRecord
 
-FEWEST = 4  # least number of trials; with fewer, a forest of trees has nothing to split
+FEWEST = 10  # least number of finished trials of an arm; with fewer, the shares are those of chance
+ENOUGH = 40  # with fewer, the note warns
 TREES = 64
 
 
-def importance(facts: Facts) -> Plot | None:
+def shares_by_arm(facts: Facts) -> dict[Arm, dict[str, float]]:
     """Return the share of the variance between an arm's trials that each part of the space explains.
 
-    Only finished trials count, as the others have no final result. None if there are too few. Source: Hutter, Hoos,
-    Leyton-Brown, *An Efficient Approach for Assessing Hyperparameter Importance*, ICML 2014.
+    Only finished trials count, as the others have no final result. An arm with too few of them is left out. Source:
+    Hutter, Hoos, Leyton-Brown, *An Efficient Approach for Assessing Hyperparameter Importance*, ICML 2014.
     """
-    found = _shares_by_arm(facts)
+    return {arm: shares for arm, trials in _finished(facts).items() if (shares := _shares(trials))}
+
+
+def _finished(facts: Facts) -> dict[Arm, list[TrialRecord]]:
+    return group_by_arm([trial for trial in trials_with_result(facts) if trial.status == "finished"])
+
+
+def importance(facts: Facts, found: Mapping[Arm, Mapping[str, float]]) -> Plot | None:
+    """Return a bar for each setting's share, from `shares_by_arm`; None if there are none."""
     if not found:
         return None
     paths = sorted(
@@ -41,25 +50,22 @@ def importance(facts: Facts) -> Plot | None:
     figure = make_figure(bars, height=160 + 34 * len(paths), xaxis=axis)
     first = "; ".join(f"{arm}: {next(iter(shares))} matters most" for arm, shares in found.items())
     return Plot(
-        "importance", "Importance of the settings", f"Importance of each setting. {first}", figure, _note(found)
+        "importance", "Importance of the settings", f"Importance of each setting. {first}", figure, _note(facts, found)
     )
 
 
-def _note(found: Mapping[Arm, Mapping[str, float]]) -> str:
-    """Return what the bars show, and for which arms."""
-    arms = " and of the ".join(f"{arm} arm" for arm in found)
-    return f"Functional analysis of variance over the finished trials of the {arms}."
+def _note(facts: Facts, found: Mapping[Arm, Mapping[str, float]]) -> str:
+    """Return what the bars show, for which arms, and how far to trust them."""
+    trials = {arm: len(mine) for arm, mine in _finished(facts).items() if arm in found}
+    words = " and ".join(f"{count(number, 'finished trial')} of the {arm} arm" for arm, number in trials.items())
+    caution = " So few trials give a rough order at best." if min(trials.values()) < ENOUGH else ""
+    return f"Functional analysis of variance over {words}.{caution}"
 
 
 def _bars(arm: Arm, shares: Mapping[str, float], paths: Sequence[str]) -> go.Bar:
     values = [round(float(shares.get(path, 0.0)), 4) for path in paths]
     look = {"name": arm, "marker_color": COLOURS[arm], "hovertemplate": "%{y}: %{x:.0%}<extra></extra>"}
     return go.Bar(orientation="h", x=values, y=list(map(escape, paths)), **look)
-
-
-def _shares_by_arm(facts: Facts) -> dict[Arm, dict[str, float]]:
-    groups = group_by(trials_with_result(facts), attrgetter("arm", "status"))
-    return {arm: shares for arm in reversed(ARMS) if (shares := _shares(groups.get((arm, "finished"), [])))}
 
 
 def _shares(trials: Sequence[TrialRecord]) -> dict[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import plotly.graph_objects as go  # loads nothing large before the first figure
 
@@ -27,6 +27,7 @@ class Plot:
         alt: description in a sentence, for screen readers.
         figure: Plotly's figure, with its height in pixels.
         note: note on how to read it.
+    opens_with_best: whether its vertical axis shows the better half of the results, until all are asked for.
     """
 
     name: str
@@ -34,9 +35,13 @@ class Plot:
     alt: str
     figure: go.Figure
     note: str = ""
+    opens_with_best: bool = False
 
 
-def make_figure(traces: Iterable[go.Scatter | go.Bar], *, height: int = 340, **layout: Any) -> go.Figure:
+Trace: TypeAlias = go.Scatter | go.Bar | go.Contour | go.Heatmap
+
+
+def make_figure(traces: Iterable[Trace], *, height: int = 340, **layout: Any) -> go.Figure:
     """Return a figure of the traces that have points; the page adds the template."""
     return go.Figure([t for t in traces if t.x], go.Layout(template="none", height=height, **layout))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from operator import attrgetter
 from typing import Any
 
 import plotly.graph_objects as go
@@ -12,6 +13,8 @@ from search.experiment.dimensions import END, METHOD, START
 from search.report.facts import Facts
 from search.report.plots.plot import COLOURS
 from search.run.journal import TrialRecord
+
+TRIALS = "trials"  # `meta` of traces whose points are trials, with their numbers in `customdata`: the page filters them
 
 
 def trials_with_result(facts: Facts) -> list[TrialRecord]:
@@ -32,6 +35,12 @@ def group_by(trials: Iterable[TrialRecord], key: Callable[[TrialRecord], Any]) -
     return groups
 
 
+def group_by_arm(trials: Iterable[TrialRecord]) -> dict[Arm, list[TrialRecord]]:
+    """Return the trials of each arm that has some, the modulated arm first."""
+    groups = group_by(trials, attrgetter("arm"))
+    return {arm: groups[arm] for arm in reversed(ARMS) if arm in groups}
+
+
 def best_trials(facts: Facts) -> dict[Arm, TrialRecord]:
     """Return the best trial of each arm that has a result, the modulated arm first."""
     return {arm: facts.best[arm].trial for arm in reversed(ARMS) if arm in facts.best}
@@ -50,9 +59,14 @@ def windows(facts: Facts) -> dict[int, tuple[int, int] | None]:
     return {trial.number: window_of(facts, trial) for trial in facts.record if trial.arm == "modulated"}
 
 
+def searches_window(facts: Facts) -> bool:
+    """Return whether trials differ in their windows because the space says so."""
+    return not {START, END}.isdisjoint(facts.experiment.space)
+
+
 def shade_best_window(figure: go.Figure, facts: Facts) -> None:
-    """Shade the best modulated trial's window, both ends included, in a figure over the epochs."""
-    best = best_trials(facts).get("modulated")
+    """Shade the best modulated trial's window, both ends included, in a figure over the epochs, if it was searched."""
+    best = best_trials(facts).get("modulated") if searches_window(facts) else None
     if best is not None and (window := window_of(facts, best)) is not None:
         span = {"x0": window[0] - 0.5, "x1": window[1] + 0.5}
         figure.add_vrect(**span, fillcolor=COLOURS["modulated"], opacity=0.1, line_width=0, layer="below")

@@ -33,7 +33,7 @@ from search.report.page import describe_start, plotly_script, try_write_report, 
 from search.report.plots import effects
 from search.report.plots import seed_pairs as confirmed
 from search.report.plots.curves import MOST_POINTS, curves
-from search.report.plots.importance import importance
+from search.report.plots.importance import importance, shares_by_arm
 from search.report.plots.modalities import by_modality
 from search.report.plots.probes import by_encoder
 from search.report.plots.selection import trials_with_result, window_of
@@ -372,21 +372,19 @@ def test_of_very_many_epochs_each_curve_keeps_its_first_and_last_and_no_more_tha
     assert places.count(0) == places.count(8999) == 14
 
 
-def test_alpha_is_drawn_by_fusion_with_the_baselines_band(run):
+def test_alpha_is_drawn_by_fusion_with_the_best_baseline_of_the_same_split(run):
     facts = gather(run.path)
     plot = effects.alpha(facts)
     modulated = [t for t in trials_with_result(facts) if t.arm == "modulated"]
     drawn = {(trace["name"], x, y) for trace in plot.figure.data for x, y in zip(trace["x"], trace["y"], strict=True)}
     assert drawn == {(t.changes["fusion"], t.changes["modulation.alpha"], round(100 * t.best, 3)) for t in modulated}
     assert plot.figure.layout["xaxis"]["type"] == "log"
-    [band] = plot.figure.layout["shapes"]
-    assert band["y1"] == round(100 * facts.best["baseline"].value, 3)
+    [line] = plot.figure.layout["shapes"]
+    assert line["y0"] == line["y1"] == round(100 * facts.best["baseline"].value, 3)
     confirm(run, 0.1)
-    again = gather(run.path)
-    spread = again.verdict.paired.baseline
-    [band] = effects.alpha(again).figure.layout["shapes"]
-    low, high = 100 * (spread.mean - spread.sd), 100 * (spread.mean + spread.sd)
-    assert (band["y0"], band["y1"]) == pytest.approx((low, high), abs=1e-3)
+    again = effects.alpha(gather(run.path))
+    assert again.figure.layout["shapes"] == (line,)
+    tells(again.note, "the split that chose them", "verdict")
 
 
 def test_windows_have_the_mean_of_the_trials_that_had_them(run):
@@ -409,31 +407,36 @@ def test_each_part_of_the_space_has_a_plot_of_both_arms(run):
     assert sum(len(trace["x"]) for trace in found["fusion"].figure.data) == len(trials_with_result(facts))
 
 
-def test_importance_names_the_arms_that_it_is_about(run):
-    facts = gather(run.path)
+def test_importance_names_the_arms_that_it_is_about(tmp_path):
+    facts = gather(run_in(tmp_path / "many", "search.trials=28", "space.optimizer.lr=[1e-4, 1e-3, 1e-2, 1e-1]").path)
     for trial in facts.record:
         trial.status = "finished"
         trial.epochs = [{"epoch": 0, "val/accuracy": 0.1, "best": 0.3 + 0.01 * trial.number}]
-    tells(importance(facts).note, "modulated", "baseline")
+    note = importance(facts, shares_by_arm(facts)).note
+    tells(note, "rough order")
+    for arm in ARMS:
+        tells(note, f"{sum(t.arm == arm for t in facts.record)} finished trials of the {arm} arm")
     for trial in facts.record:
         trial.status = "stopped" if trial.arm == "baseline" else "finished"
-    tells(importance(facts).note, "modulated arm")
-    assert "baseline" not in importance(facts).note
+    note = importance(facts, shares_by_arm(facts)).note
+    tells(note, "modulated arm")
+    assert "baseline" not in note
 
 
-def test_importance_finds_what_made_the_difference(run):
-    facts = gather(run.path)
+def test_importance_finds_what_made_the_difference(tmp_path):
+    facts = gather(run_in(tmp_path / "many", "search.trials=28", "space.optimizer.lr=[1e-4, 1e-3, 1e-2, 1e-1]").path)
     for trial in facts.record:
         trial.status = "finished"
         value = 0.9 if trial.changes["fusion"] == "sum" else 0.3
         trial.epochs = [{**(trial.epochs or [{}])[0], "epoch": 0, "val/accuracy": value, "best": value}]
-    for trace in importance(facts).figure.data:
+    for trace in importance(facts, shares_by_arm(facts)).figure.data:
         shares = dict(zip(trace["y"], trace["x"], strict=True))
         assert max(shares, key=shares.get) == "fusion"
         assert shares["fusion"] > 0.5
-    few = [trial for arm in ARMS for trial in [t for t in facts.record if t.arm == arm][:3]]
+    few = [trial for arm in ARMS for trial in [t for t in facts.record if t.arm == arm][:9]]
     facts.record.trials = {trial.number: trial for trial in few}
-    assert importance(facts) is None
+    assert shares_by_arm(facts) == {}
+    assert importance(facts, {}) is None
 
 
 def test_modalities_are_drawn_modulated_against_baseline(run):

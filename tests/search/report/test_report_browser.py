@@ -73,6 +73,7 @@ def test_the_verdict_is_what_one_sees_first(seen):
 def test_every_plot_is_drawn_once_it_comes_into_view(seen):
     page = seen.page
     names = page.eval_on_selector_all(".plot", "plots => plots.map(plot => plot.id)")
+    assert {"pair", "parallel"} <= set(names)
     assert {"curves", "seeds", "alpha", "window", "accuracy", "ratio", "coefficient", "classes", "slice0"} <= set(names)
     assert {"probe0", "probe1", "probe2"} <= set(names)
     for name in names:
@@ -121,18 +122,111 @@ def test_the_table_sorts_and_filters_by_mouse_and_keyboard(seen):
     page.keyboard.press("Enter")
     assert values() == sorted(before, reverse=True)
     assert column.get_attribute("aria-sort") == "descending"
-    page.fill("#find", "film")
+    form = page.get_by_role("search", name="Trials, in the table")
+    form.get_by_label("Find").fill("film")
     shown = page.locator("#table tbody tr:visible").all_inner_texts()
     assert shown
     assert all("film" in text for text in shown)
-    tells(page.inner_text("#count"), len(shown))
-    page.fill("#find", "")
-    page.select_option("#arm", "baseline")
-    page.select_option("#status", "stopped")
+    tells(form.locator("output").inner_text(), len(shown))
+    form.get_by_label("Find").fill("")
+    form.get_by_label("Arm").select_option("baseline")
+    form.get_by_label("State").select_option("stopped")
     rows = page.locator("#table tbody tr:visible").all()
     assert {(row.get_attribute("data-arm"), row.get_attribute("data-status")) for row in rows} == {
         ("baseline", "stopped")
     }
+
+
+def drawn_trials(page: Page, name: str) -> set[int]:
+    """Numbers of the trials that a plot shows."""
+    numbers = "plot => plot._fullData.filter(trace => trace.meta === 'trials').flatMap(trace => trace.customdata)"
+    return set(page.eval_on_selector(f"#{name}", numbers)) - {None}
+
+
+def wait_for_trials(page: Page, name: str, expected: set[int]) -> None:
+    """Waits until a plot shows these trials: it is drawn again a moment after a filter changes."""
+    for _ in range(50):
+        if drawn_trials(page, name) == expected:
+            return
+        page.wait_for_timeout(100)
+    assert drawn_trials(page, name) == expected
+
+
+def test_filters_apply_to_the_plots_and_to_the_table_and_say_the_same_in_both_places(seen):
+    page = seen.page
+    names = ["curves", "alpha", "pair", "parallel", "slice0"]
+    for name in names:
+        drawn(page, name)
+    everywhere = {name: drawn_trials(page, name) for name in names}
+    page.get_by_role("search", name="Trials, in the plots").get_by_label("Find").fill("film")
+    kept = {int(text) for text in page.locator("#table tbody tr:visible .trial").all_inner_texts()}
+    for name in names:
+        assert everywhere[name] - kept
+        wait_for_trials(page, name, everywhere[name] & kept)
+    means = """plot => plot._fullData.filter(t => t.type === 'heatmap')
+        .flatMap(t => t.x.filter((_, i) => t.z.some(row => row[i] !== null)))"""
+    assert {*page.eval_on_selector("#pair", means)} == {"film"}
+    other = page.get_by_role("search", name="Trials, in the table")
+    assert other.get_by_label("Find").input_value() == "film"
+    other.get_by_label("Find").fill("")
+    for name in names:
+        wait_for_trials(page, name, everywhere[name])
+
+
+def test_a_box_over_a_parallel_axis_keeps_the_trials_that_pass_through_it(seen):
+    page = seen.page
+    for name in ("parallel", "alpha"):
+        drawn(page, name)
+    page.locator("#parallel").scroll_into_view_if_needed()
+    points = """plot => {
+        const {xaxis, yaxis} = plot._fullLayout;
+        const all = plot._fullData.flatMap(t => t.x.map((x, i) => [x, t.y[i], t.customdata[i]]));
+        return all.filter(([x]) => x === 0).map(([x, y, number]) => [xaxis.c2p(x), yaxis.c2p(y), number]);
+    }"""
+    found = page.eval_on_selector("#parallel", points)
+    top = min(y for _, y, _ in found)
+    through = {number for _, y, number in found if y == top}
+    assert len(through) < len(found)
+    box = page.locator("#parallel .nsewdrag").first.bounding_box()
+    x, y = box["x"] + found[0][0], box["y"] + top
+    page.mouse.move(x - 12, y - 12)
+    page.mouse.down()
+    page.mouse.move(x + 12, y + 12, steps=4)
+    page.mouse.up()
+    wait_for_trials(page, "parallel", through)
+    rows = page.locator("#table tbody tr:visible .trial").all_inner_texts()
+    assert {*map(int, rows)} == through
+    assert drawn_trials(page, "alpha") <= through
+    page.get_by_role("button", name="remove the box").first.click()
+    wait_for_trials(page, "parallel", {number for _, _, number in found})
+
+
+def test_a_plot_opens_with_the_better_half_and_shows_all_at_a_click(seen):
+    page = seen.page
+    button = page.locator("button.all").first
+    name = button.get_attribute("data-plot")
+    drawn(page, name)
+    ranges = "plot => plot._fullLayout.yaxis.range"
+    before = page.eval_on_selector(f"#{name}", ranges)
+    button.focus()
+    page.keyboard.press("Enter")
+    after = page.eval_on_selector(f"#{name}", ranges)
+    assert after[0] < before[0]
+    assert button.get_attribute("aria-pressed") == "true"
+    button.click()
+    assert page.eval_on_selector(f"#{name}", ranges) == before
+
+
+def test_the_tool_bar_covers_neither_legend_nor_points(seen):
+    page = seen.page
+    for name in ("curves", "alpha", "seeds", "slice0"):
+        drawn(page, name)
+        page.locator(f"#{name}").hover()
+        bar = page.locator(f"#{name} .modebar").bounding_box()
+        for other in (".legend", ".nsewdrag"):
+            for place in page.locator(f"#{name} {other}").all():
+                inside = place.bounding_box()
+                assert inside["x"] + inside["width"] <= bar["x"] + 1
 
 
 def test_a_trial_that_is_chosen_in_the_table_is_shown_in_the_curves_with_its_window(seen):
@@ -163,7 +257,7 @@ def test_nothing_stands_in_the_way_of_whoever_cannot_see_or_use_a_mouse(seen):
     reached = []
     for _ in range(5):
         page.keyboard.press("Tab")
-        reached.append(page.evaluate("document.activeElement.id || document.activeElement.textContent"))
+        reached.append(page.evaluate("document.activeElement.name || document.activeElement.textContent"))
     assert reached[:3] == ["find", "arm", "status"]
     assert "trial" in reached[4]  # by the region that scrolls to the first column's head
 
@@ -228,7 +322,7 @@ def test_on_paper_all_plots_and_trials_are_there(browser, file, tmp_path):
     assert seen.page.eval_on_selector("#curves .xtitle", "text => getComputedStyle(text).fill") == "rgb(28, 36, 48)"
     seen.page.emulate_media(media="print")
     assert seen.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
-    assert not seen.page.locator(".filters").is_visible()
+    assert seen.page.locator(".filters:visible, button.all:visible").count() == 0
     seen.page.close()
 
 
