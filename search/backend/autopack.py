@@ -111,6 +111,14 @@ def _measure_packings(
     return PackingDecision(resources, format_packings(measurements, limit), crowding)
 
 
+def crowding_of(experiment: Experiment, costs: Mapping[str, Cost], packing: Packing) -> float:
+    """Measure how many times as long an epoch takes when all trials run at once on this machine; 1 if it fails."""
+    slowest = max(costs.values(), key=lambda cost: cost.epoch_seconds)
+    with Crew(experiment.dataset, slowest.trial) as crew:
+        together, alone = crew.rate(packing), crew.rate(Packing(1, packing.resources))
+    return max(1.0, packing.trials * alone / together) if together and alone else 1.0
+
+
 def _decide_on_gpu(experiment: Experiment, nodes: Sequence[Mapping[str, float]]) -> PackingDecision:
     """Run in a worker that has a GPU.
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,13 +17,14 @@ from rich.text import Text
 
 from datasets.index.list_files import count
 from ogmge.fit import Data
-from search.backend.autopack import PackingDecision, least_cpu, pack_cpus, pack_gpu
+from search.backend.autopack import PackingDecision, crowding_of, least_cpu, pack_cpus, pack_gpu
 from search.backend.cluster import nodes_of, own_cpus
 from search.backend.costs import costs_of
 from search.backend.device import device_for
 from search.backend.preflight import check_search
 from search.backend.resources import ResourceError, Resources, cpus_a_gpu, requested_resources, trials_at_once
 from search.backend.step_cost import Cost
+from search.backend.throughput import Packing
 from search.console.notes import print_note
 from search.console.summary import SOURCE
 from search.dry_run.draw import draw_trials
@@ -37,6 +42,8 @@ from search.tuner.pruners.pruner import pruner_of
 
 Nodes = list[dict[str, float]]  # CPU and GPU of each node
 Costs = dict[str, Cost]  # costs of the configurations, by label
+WORKERS_IMPORTS = "import search.backend.worker, search.backend.tune"
+
 Row = tuple[str, str, str]  # name, at most, expected
 
 
@@ -64,8 +71,11 @@ def _pack(experiment: Experiment, data: Data, nodes: Nodes, owner: str) -> tuple
     resources = requested_resources(experiment.search.resources, nodes)
     if resources is None:
         return _measure_packing(experiment, data, nodes)
-    trials_at_once(resources, nodes, owner)  # raises before time is spent on measuring
-    return costs_of(experiment, data, device_for(resources.cpu, resources.gpu)), PackingDecision(resources)
+    trials = trials_at_once(resources, nodes, owner)  # raises before time is spent on measuring
+    costs = costs_of(experiment, data, device_for(resources.cpu, resources.gpu))
+    if experiment.search.address != "local" or trials == 1:
+        return costs, PackingDecision(resources)
+    return costs, PackingDecision(resources, crowding=crowding_of(experiment, costs, Packing(trials, resources)))
 
 
 def _measure_packing(experiment: Experiment, data: Data, nodes: Nodes) -> tuple[Costs, PackingDecision]:
@@ -80,6 +90,14 @@ def _measure_packing(experiment: Experiment, data: Data, nodes: Nodes) -> tuple[
     if packed.resources.cpu > 1:
         costs = costs_of(experiment, data, device_for(packed.resources.cpu, 0))
     return costs, packed
+
+
+def worker_start_seconds() -> float:
+    """Measure how long a new process takes to load what a worker needs."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-c", WORKERS_IMPORTS], env=environment, check=True, stdin=subprocess.DEVNULL)
+    return time.perf_counter() - began
 
 
 def forecast(experiment: Experiment, data: Data) -> Forecast:
@@ -109,6 +127,7 @@ def forecast(experiment: Experiment, data: Data) -> Forecast:
         gpu=resources.gpu,
         costs=costs,
         crowding=packed.crowding,
+        start_seconds=worker_start_seconds(),
         note=packed.note,
         artifacts=experiment.tracking.checkpoints == "best",
         confirmation=(confirm.trainings, len(ARMS) * confirm.seeds) if confirm else (0, 0),
@@ -131,13 +150,14 @@ def _epoch_rows(f: Forecast, *, shares: bool) -> Iterator[Row]:
 
 
 def _time_rows(f: Forecast) -> Iterator[Row]:
-    most, expected = f.training_seconds
     slowest, mean = f.epoch_seconds
     gpu = f", {f.gpu:g} GPU" if f.gpu else ""
     yield "one epoch", f"{slowest:.2g} s ({f.slowest})", f"{mean:.2g} s"
     yield "at once", str(f.at_once), f"{f.cpu:g} of {f.cpus:g} CPUs{gpu} each"
-    yield "wall time", duration(most / f.at_once), duration(expected / f.at_once)
+    longest, usual = f.wall_seconds
+    yield "wall time", duration(longest), duration(usual)
     if f.gpu:
+        most, expected = f.training_seconds
         yield "GPU-hours", f"{most * f.gpu / 3600:.2g}", f"{expected * f.gpu / 3600:.2g}"
 
 
@@ -172,11 +192,11 @@ def _caution(experiment: Experiment, f: Forecast) -> str:
     sentences = (
         (True, _format_basis(f)),
         (
-            f.note,
+            f.crowding > 1,
             f"Trials at once slow each other down: an epoch takes {f.crowding:.2g} times as long (measured).",
         ),
         (
-            not f.note,
+            f.crowding == 1 and f.at_once > 1,
             "They assume that cores and disks keep up with all trials at once.",
         ),
         (early, "Early stopping is simulated with random results, and a trial that is ahead stays ahead."),
@@ -210,7 +230,7 @@ def _format_basis(f: Forecast) -> str:
     return (
         f"These estimates are based on {count(steps, 'step')} of training and {count(validation_steps, 'step')} of "
         f"validation with {count(len(f.costs), 'configuration')} ({'; '.join(f.costs)}), measured one at a time "
-        "after a warm-up. They do not include the start of workers."
+        "after a warm-up. The wall time includes the start of Ray and its workers, and the report."
     )
 
 

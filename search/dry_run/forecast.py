@@ -17,6 +17,9 @@ from search.tuner.pruners.peers import LearningCurve, Pruner
 REPLAYS = (3, 100)  # replays of a large and of a small search; small ones vary more
 REPLAYED_PAIRS = 60_000  # limit for pairs of trials in all replays, as each trial is compared with all others
 
+STARTS = (6.0, 2.5)  # starting Ray and its workers and writing the report, as multiples of a worker's start
+SLACK = 1.25  # steps of a whole epoch against the measured ones: other load, slower batches
+
 
 def expected_epochs(trials: Sequence[Arm], starts: Sequence[int], epochs: int, pruner: Pruner) -> float:
     """Return the number of epochs that trials are expected to train under a pruner, as the mean of several replays.
@@ -82,6 +85,7 @@ class Forecast:
         crowding: measured duration of an epoch when all trials run at once, as a multiple of its duration alone; 1 if
             it was not measured.
         note: note on how `cpu` and `gpu` were measured, if they were.
+        start_seconds: seconds that a new process takes to load what a worker needs.
     """
 
     trials: Mapping[Arm, int]
@@ -100,6 +104,7 @@ class Forecast:
     cpu: float = 1.0
     crowding: float = 1.0
     note: str | None = None
+    start_seconds: float = 0.0
 
     @property
     def slowest(self) -> str:
@@ -128,6 +133,19 @@ class Forecast:
         most, expected = (trainings * self.longest for trainings in self.confirmation)
         epochs = self.epochs_at_most + most, self.epochs_to_train + expected
         return slowest * epochs[0] * self.crowding, mean * epochs[1] * self.crowding
+
+    @property
+    def wall_seconds(self) -> tuple[float, float]:
+        """Seconds from the command to its result, at most and expected.
+
+        At most, steps are slower than those measured by a factor `SLACK`, and at the end of the search and of the
+        confirmation a single training is left, for which the others have waited.
+        """
+        phases = 2 if self.confirmation[0] else 1
+        most, expected = (seconds / self.at_once for seconds in self.training_seconds)
+        last = (1 - 1 / self.at_once) * self.epoch_seconds[0] * self.crowding * self.longest
+        longest_start, usual_start = (phases * times * self.start_seconds for times in STARTS)
+        return SLACK * (most + phases * last) + longest_start, expected + usual_start
 
     @property
     def checkpoint_bytes(self) -> tuple[float, float]:

@@ -19,7 +19,7 @@ from search.backend.resources import Resources
 from search.backend.step_cost import Cost, UnknownSize, sizes_of
 from search.backend.throughput import Packing
 from search.commands import estimate
-from search.dry_run.forecast import Forecast
+from search.dry_run.forecast import SLACK, STARTS, Forecast
 from search.experiment.formatting import label
 from search.experiment.load import load
 from search.run.open_data import open_data
@@ -73,7 +73,7 @@ def test_the_demo_is_planned_and_nothing_is_started(tmp_path, monkeypatch):
     tells(result.stdout, "estimates", "2 configurations", "fusion=concat; fusion=gated")
     said = " ".join(result.stdout.split())
     assert re.search(r"\d+ steps", said)
-    assert not re.search(r"\d times", said)  # what trials at once cost each other is not measured
+    assert re.search(r"takes [\d.]+ times as long|keep up with all trials", said)
     tells(result.stdout, f"uv run run_search.py {DEMO}")
     assert list(tmp_path.iterdir()) == []
 
@@ -211,6 +211,9 @@ def test_the_reckoning():
     assert (found.slowest, found.largest) == ("b", "a")
     assert found.epoch_seconds == (3.0, 2.0)
     assert found.training_seconds == (300.0, 100.0)
+    assert found.wall_seconds == (SLACK * 300 / 2, 100 / 2)
+    started = replace(found, start_seconds=4.0, longest=10)
+    assert started.wall_seconds == (SLACK * (150 + 15) + 4 * STARTS[0], 50 + 4 * STARTS[1])
     assert found.checkpoint_bytes == (5 * 2 * 8 + 2 * 30, (5 * 2 * 4 + 2 * 10 + 5 * 2 * 8 + 2 * 30) / 2)
     alone = Forecast(
         {"baseline": 2, "modulated": 3}, {}, 100, 50.0, at_once=2, cpus=2, gpu=0.5, costs=costs, artifacts=False
@@ -220,6 +223,7 @@ def test_the_reckoning():
     assert replace(found, crowding=1.5).training_seconds == (450.0, 150.0)
     sure = replace(found, confirmation=(6, 4), longest=10)
     assert sure.training_seconds == (3.0 * (100 + 60), 2.0 * (50 + 40))
+    assert sure.wall_seconds[0] == SLACK * (3.0 * 160 / 2 + 2 * 15)
     assert sure.checkpoint_bytes[0] - found.checkpoint_bytes[0] == 6 * 8
     assert sure.mlflow_bytes[0] - found.mlflow_bytes[0] == 6 * RUN_BYTES + 60 * 8 * 280
 
