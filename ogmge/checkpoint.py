@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,10 @@ class CheckpointError(RuntimeError):
     """Error: the file is missing, corrupt, of another version, or not a checkpoint of this project."""
 
 
+class WriteError(OSError):
+    """Error: the file cannot be written. An earlier file of this name is unchanged."""
+
+
 def save(state: dict[str, Any], path: Path) -> None:
     """Write a state to a temporary file next to `path`, flush it to disk, then rename it to `path`.
 
@@ -24,11 +29,11 @@ def save(state: dict[str, Any], path: Path) -> None:
         path: file to write; its folder is created if missing.
 
     Raises:
-        OSError: if the file cannot be written. An earlier file at `path` is then unchanged.
+        WriteError: if the file cannot be written. An earlier file at `path` is then unchanged.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             torch.save({"version": VERSION, **state}, file)
             file.flush()
@@ -37,10 +42,11 @@ def save(state: dict[str, Any], path: Path) -> None:
     except (OSError, RuntimeError) as error:
         refused = error if isinstance(error, OSError) else error.__context__  # torch hides the OSError behind its own
         if isinstance(refused, OSError):
-            raise OSError(refused.errno, refused.strerror, str(path)) from error
+            raise WriteError(refused.errno, refused.strerror, str(path)) from error
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the first error counts
+            temporary.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> Any:

@@ -42,6 +42,7 @@ RAY = (  # these share one Ray and one finished search, which take half a minute
     "search/commands/test_confirm.py",
     "search/commands/test_trace_probes.py",
     "search/commands/test_search_processes.py",
+    "search/commands/test_disk.py",
     "search/run/test_checkpoints.py",
     "search/commands/test_prepare_and_check.py",
     "search/backend/test_resources.py",

@@ -32,6 +32,7 @@ Progress = Callable[[int, int, int], None]  # number of clips done, of all clips
 
 PLAN = "plan.json"
 PLANNED = {"version", "name", "settings", "clips", "clips_per_shard", "listing"}  # its keys
+CHOOSE = "choose another folder (`dataset.store`), or make this one writable"
 ANOTHER = "choose another folder (`dataset.store`), or delete this one"
 SHOWN = 20  # maximum number of errors shown at once
 
@@ -48,6 +49,10 @@ class TooManyQuarantined(DatasetError):
     def __init__(self, message: str, quarantined: Sequence[tuple[str, str]] = ()) -> None:
         super().__init__(message)
         self.quarantined = tuple(quarantined)
+
+
+class PreparationHalted(DatasetError):
+    """Error of the disk in the course of a preparation, which can be resumed."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,8 @@ def prepare(
             between 16 and 64. A killed process loses one shard per core; 64 clips take a core ten seconds.
 
     Raises:
-        DatasetError: if the list is invalid, the disk is full, or another process prepares in the folder.
+        DatasetError: if the list is invalid, the folder cannot be written, or another process prepares in it.
+        PreparationHalted: if the disk is full, or fails in another way; completed shards are kept.
         StoreError: if the folder holds another store.
         TooManyQuarantined: if too many clips are unusable; completed shards are kept, but no manifest is written.
     """
@@ -212,8 +218,12 @@ def _lock(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             raise DatasetError(f"{folder} is being prepared by another process: wait for it, or stop it") from None
         except OSError as error:
-            raise _refusal(folder, str(error)) from error
+            raise DatasetError(f"{folder} cannot be prepared: {_reason(error)}: {CHOOSE}") from error
         yield
+
+
+def _reason(error: OSError) -> str:
+    return f"{error.strerror} ({error.filename})" if error.filename else str(error)
 
 
 def _read_plan(folder: Path) -> dict[str, Any]:
@@ -314,7 +324,7 @@ class _Tally:
         """Count a shard.
 
         Raises:
-            DatasetError: if the shard could not be written.
+            PreparationHalted: if the shard could not be written.
             TooManyQuarantined: if more clips are unusable than allowed.
         """
         if result.shard is None:
@@ -358,8 +368,8 @@ def _too_many(lost: list[tuple[str, str]], done: int, total: int, limit: float) 
     return TooManyQuarantined("\n".join([head, *reasons(lost)]), lost)
 
 
-def _refusal(folder: Path, what: str) -> DatasetError:
-    return DatasetError(
+def _refusal(folder: Path, what: str) -> PreparationHalted:
+    return PreparationHalted(
         f"{folder} could not be prepared ({what}); completed work is saved: free disk space or fix this problem, then "
         "run the command again to continue"
     )
@@ -367,7 +377,7 @@ def _refusal(folder: Path, what: str) -> DatasetError:
 
 @contextmanager
 def _writing(folder: Path, name: str) -> Iterator[None]:
-    """Turn errors on writing a file of the folder into `DatasetError`."""
+    """Turn errors on writing a file of the folder into `PreparationHalted`."""
     try:
         yield
     except OSError as error:

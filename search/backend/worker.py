@@ -15,7 +15,7 @@ import torch
 from ray import tune
 
 from datasets.store.remote import RemoteError
-from ogmge import fit
+from ogmge import checkpoint, fit
 from search.backend.device import device_for
 from search.backend.notices import collect_notices
 from search.backend.prefix_store import PrefixStore
@@ -23,7 +23,7 @@ from search.backend.prefix_worker import Prefixes
 from search.backend.probe_worker import Probes
 from search.experiment.space import trial_from
 from search.run.checkpoints import Storage
-from search.run.folder import FULL
+from search.run.disk import FULL
 from search.run.open_data import open_data
 
 
@@ -66,9 +66,9 @@ def run_trial(config: dict[str, Any], setup: Setup) -> None:
     The trial has `config["cpu"]` cores and the share `config["gpu"]` of a GPU. `config["dataset"]` overrides options of
     the data set, and `config["sharing"]` says which epochs to take from other trials and which to store for them.
 
-    Every error is reported, and the worker lives on; only trials of dead workers are repeated. A full disk, or a store
-    or storage that cannot be reached, halts the search, which can be resumed. A trial that runs out of memory is
-    repeated with more. Warnings are sent with the reports.
+    Every error is reported, and the worker lives on; only trials of dead workers are repeated. A checkpoint that cannot
+    be written, a full disk, or a store or storage that cannot be reached, halts the search, which can be resumed. A
+    trial that runs out of memory is repeated with more. Warnings are sent with the reports.
 
     Args:
         config: trial and its resources, as `search.backend.tune` makes it.
@@ -115,7 +115,7 @@ def _ending(error: Exception) -> dict[str, Any]:
     """Return the report of a trial that raised an error: a halt of the search, a lack of memory, or a failure."""
     if isinstance(error, RemoteError):
         return {"halt": str(error)}
-    if isinstance(error, OSError) and error.errno in FULL:
+    if isinstance(error, checkpoint.WriteError) or (isinstance(error, OSError) and error.errno in FULL):
         return {"halt": f"{error.strerror}: {error.filename}"}
     reason = f"{type(error).__name__}: {error}"
     if is_out_of_memory(error):

@@ -92,17 +92,22 @@ def _exit_codes(*more: str, keeps: str = SAVED) -> Iterator[str]:
         _tell(error)
         sys.exit(MISTAKE)
     except OSError as error:
-        _fail_without_room(error, go_on)
+        _tell_of_disk(error, go_on)
 
 
-def _fail_without_room(error: OSError, go_on: str) -> NoReturn:
-    """Exit with a message if the disk is full; raise any other error again."""
-    from search.run.folder import FULL
+def _tell_of_disk(error: OSError, go_on: str) -> NoReturn:
+    """Exit with a message about an error of the disk; raise any other error again."""
+    from search.run import disk
 
-    if error.errno not in FULL:
-        raise error
     said = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    _fail(f"disk full ({said}); completed work is saved. Free some space and resume with:\n  {go_on}")
+    if isinstance(error, disk.DiskFailure):
+        _end(said, False, None, go_on)
+    if error.errno in disk.FULL:
+        _fail(f"disk full ({said}); completed work is saved. Free some space and repeat:\n  {command_line()}")
+    if not disk.is_of_disk(error):
+        raise error
+    say(disk.describe_error(error))
+    sys.exit(MISTAKE if error.errno in disk.FIXES else FAILED)
 
 
 _run = click.argument("run", shell_complete=runs(RUNS, "experiment.yaml"))
@@ -464,13 +469,13 @@ def prepare(file: Path, assignments: tuple[str, ...]) -> None:
     share exceeds `dataset.max_quarantined`, the command fails with exit code 1.
     """
     with _exit_codes():
-        from datasets.store.prepare import TooManyQuarantined
+        from datasets.store.prepare import PreparationHalted, TooManyQuarantined
         from search.commands import prepare as preparing
         from search.experiment.load import load
 
         try:
             preparing.run(load(file, assignments), _console())
-        except TooManyQuarantined as error:
+        except (PreparationHalted, TooManyQuarantined) as error:
             _fail(str(error))
 
 

@@ -29,7 +29,17 @@ from search.models.test_scores import test_scores
 from search.report.export import write_best
 from search.run import best as answer
 from search.run.checkpoints import storage_of
-from search.run.folder import FolderError, Identity, RunFolder, differences_from, identify, lock_folder, require_search
+from search.run.disk import resumable
+from search.run.folder import (
+    FolderError,
+    Identity,
+    RunFolder,
+    check_writable,
+    differences_from,
+    identify,
+    lock_folder,
+    require_search,
+)
 from search.run.journal import Journal, SearchRecord
 from search.run.open_data import fingerprint_of, open_data
 from search.run.test_log import check_test, read_test, readings
@@ -150,6 +160,7 @@ def confirm_run(path: Path, assignments: Sequence[str], console: Console, ask: A
         )
     data = open_data(experiment.dataset)
     with lock_folder(folder):
+        check_writable(folder)
         identity = identify(folder, fingerprint_of(data))
         record = finished_record(before, folder, "a confirmation needs its best configurations")
         searched = SearchSummary(experiment, folder, identity, data, record)
@@ -208,7 +219,7 @@ def confirm(searched: SearchSummary, console: Console, ask: Ask, *, limited: boo
         tracker = SearchTracker(experiment, folder, searched.identity, tuner.record, None, kind)
         if tuner.remaining_trials:
             _announce(console, tuner, plan)
-        with end_in_mlflow(tuner, tracker, [folder.experiment, folder.report]) as ending:
+        with resumable(), end_in_mlflow(tuner, tracker, [folder.experiment, folder.report]) as ending:
             train_all(tuner, own, storage, tracker, console, of_confirmation, fingerprint)
             weights = partial(storage.weights, cache=own.tune)
             if tuner.complete:
@@ -229,7 +240,7 @@ def confirm(searched: SearchSummary, console: Console, ask: Ask, *, limited: boo
             )
         )
         print_verdict(console, policy, evidence.verdict, evidence.test, tuner.record.spent.wall_seconds, step)
-        print_files(console, folder, experiment, step, found=True)
+        print_files(console, folder, experiment, step, found=True, unwritten=ending.unwritten)
     for missing in ending.lacks:
         print_note(console, missing)
     failure = None if evidence else failure_of(tuner) or "no pair of trainings finished with a result"

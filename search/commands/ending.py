@@ -22,12 +22,20 @@ class Ending:
     results: Results = field(default_factory=Results)
     has_failed: bool = False  # all work is done, without an answer
     lacks: list[str] = field(default_factory=list)  # sentences about what could not be written or delivered
+    unwritten: list[Path] = field(default_factory=list)  # files of the folder that are missing or out of date
 
     def leave_report(self, folder: RunFolder, *, more: bool) -> None:
         """Write the report and use it as the description of the run; see `try_write_report`."""
         outcome = try_write_report(folder, more=more)
         self.results = self.results.with_description(outcome.description)
-        self.lacks += filter(None, [outcome.lack])
+        if outcome.lack is not None:
+            self.lacks.append(outcome.lack)
+            self.unwritten.append(folder.report)
+
+    def tell_unwritten(self, file: Path, reason: str) -> None:
+        """Add a file that could not be written."""
+        self.lacks.append(f"{file} was not written ({reason})")
+        self.unwritten.append(file)
 
 
 @contextmanager

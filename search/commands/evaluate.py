@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,9 +23,10 @@ from search.experiment.load import load as load_experiment
 from search.experiment.own_code import named_factories
 from search.experiment.schema import Experiment
 from search.models.evaluation import ModelEvaluation, Result, Split
-from search.models.evaluation_files import write_files
+from search.models.evaluation_files import FILES, write_files
 from search.models.lookup import Model, ModelError, checkpoint_of, default_device, load, run_of
-from search.run.folder import FULL, UNKNOWN, require_unchanged
+from search.run.disk import FULL, PlaceError, explain_errors, require_writable
+from search.run.folder import UNKNOWN, require_unchanged
 from search.run.open_data import fingerprint_of, open_data
 from search.run.test_log import read_test, record, tell_earlier
 
@@ -85,7 +85,7 @@ def evaluate(model: str, runs: Path, console: Console, ask: Ask) -> Result:
         read=read,
         notes=_notes(models, ask.split, experiment.dataset, fingerprint),
     )
-    with _explain_unwritable(output):
+    with _explain_unwritable():
         write_files(result, output)
     print_result(console, result, output)
     return result
@@ -172,10 +172,9 @@ def _notes_on_data(models: Sequence[Model], section: Mapping[str, Any], fingerpr
 
 def _prepare_folder(folder: Path) -> Path:
     """Create the folder if it is missing, before any data are read, and return it."""
-    with _explain_unwritable(folder):
+    with _explain_unwritable():
         folder.mkdir(parents=True, exist_ok=True)
-    if not os.access(folder, os.W_OK):
-        raise ModelError(f"cannot write to {folder}: choose another folder with -o FOLDER")
+        require_writable(folder, *(folder / name for name in FILES))
     return folder
 
 
@@ -215,16 +214,13 @@ def _explain_unreadable() -> Iterator[None]:
 
 
 @contextmanager
-def _explain_unwritable(folder: Path) -> Iterator[None]:
+def _explain_unwritable() -> Iterator[None]:
     """Explain that a folder cannot be written to; a full disk raises the original error."""
     try:
-        yield
-    except OSError as error:
-        if error.errno in FULL:
-            raise
-        raise ModelError(
-            f"cannot write to {folder} ({error.strerror}): choose another folder with -o FOLDER"
-        ) from error
+        with explain_errors():
+            yield
+    except PlaceError as error:
+        raise ModelError(*(f"{text} with -o FOLDER" for text in error.sentences)) from error
 
 
 def _evaluate_all(

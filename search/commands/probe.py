@@ -27,6 +27,7 @@ from search.models.linear_probe import ALONE, Encoder, Report, Row, accuracy, ch
 from search.models.lookup import Model, ModelError, checkpoint_of, default_device, load
 from search.models.probe_data import data_for
 from search.models.probe_plot import draw
+from search.run.disk import explain_errors, require_writable
 from search.run.folder import RunFolder, lock_folder, write
 from search.run.test_log import read_test
 
@@ -69,7 +70,7 @@ def run(ask: Ask, runs: Path, console: Console) -> None:
     data = data_for(models, ask.data)
     _check_data(models, data, ask)
     folder = models[0].file.parent / "probe"
-    folder.mkdir(exist_ok=True)
+    _prepare_folder(folder, models[0].trained.names if ask.unimodal else ())
     with lock_folder(RunFolder(folder)):
         tell, note = partial(print_line, console), partial(print_note, console)
         singles = alone.train(models[0], data, folder, default_device(), tell, note) if ask.unimodal else []
@@ -80,6 +81,15 @@ def run(ask: Ask, runs: Path, console: Console) -> None:
     for text in notes(report):
         note(text)
     tell(f"\nnumbers         {folder / 'probe.json'}\nplot            {folder / 'probe.png'}")
+
+
+def _prepare_folder(folder: Path, modalities: Iterable[str]) -> None:
+    """Create the folder of the results, and check that all files in it can be written."""
+    with explain_errors():
+        folder.mkdir(exist_ok=True)
+    require_writable(folder, folder / "probe.json", folder / "probe.png")
+    for name in modalities:
+        require_writable(folder / name, folder / name / BEST)
 
 
 def _load_all(names: Sequence[str], runs: Path, trusted: Collection[str]) -> list[Model]:

@@ -30,6 +30,7 @@ from search.report import export
 from search.report.page import describe_start
 from search.run import best as answer
 from search.run.checkpoints import storage_of
+from search.run.disk import resumable
 from search.run.earlier import read_earlier
 from search.run.folder import RunFolder, claim_folder, identify, write
 from search.run.journal import Journal, has_events
@@ -100,7 +101,7 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
                 soft_wrap=True,
             )
             files = [folder.experiment, folder.best, folder.trials, folder.report]
-            with end_in_mlflow(tuner, tracker, files) as ending:
+            with resumable(), end_in_mlflow(tuner, tracker, files) as ending:
                 try:
                     train_all(tuner, folder, storage, tracker, console, of_search, identity.fingerprint)
                 finally:
@@ -117,7 +118,7 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
             searched = SearchSummary(experiment, folder, identity, data, tuner.record)
             return replace(outcome, confirmed=confirm(searched, console, Ask(), limited=True))
         if outcome.complete:
-            print_files(console, folder, experiment, step, found=bool(best))
+            print_files(console, folder, experiment, step, found=bool(best), unwritten=ending.unwritten)
         return outcome
 
 
@@ -129,16 +130,21 @@ def _outcome(tuner: Tuner) -> Outcome:
 
 def _leave_answer(tuner: Tuner, folder: RunFolder, ending: Ending) -> None:
     """Write the results so far to the folder and queue them for MLflow; a write error halts the search."""
-    try:
-        write(folder.trials, export.trials_table(tuner.experiment, tuner.record))
-        _leave_best(tuner, folder, ending)
-    except OSError as error:
-        tuner.halt(f"{error.strerror}: {error.filename or folder.path}")
-    except EvidenceError as error:
-        ending.lacks.append(f"best.yaml was not updated: {error}")
+    for file, leave in {folder.trials: _leave_trials, folder.best: _leave_best}.items():
+        try:
+            leave(tuner, folder, ending)
+        except OSError as error:
+            ending.tell_unwritten(file, str(error.strerror))
+            tuner.halt(f"{error.strerror}: {error.filename or file}")
+        except EvidenceError as error:
+            ending.lacks.append(f"best.yaml was not updated: {error}")
     outcome = _outcome(tuner)
     ending.has_failed = not outcome.has_answer
     ending.leave_report(folder, more=outcome.is_confirmable and tuner.experiment.confirm is not None)
+
+
+def _leave_trials(tuner: Tuner, folder: RunFolder, _: Ending) -> None:
+    write(folder.trials, export.trials_table(tuner.experiment, tuner.record))
 
 
 def _leave_best(tuner: Tuner, folder: RunFolder, ending: Ending) -> None:

@@ -32,7 +32,8 @@ from search.models.probe_curve import (
 from search.models.probe_curve_plot import draw_curves
 from search.run.best import METRIC
 from search.run.checkpoints import storage_of
-from search.run.folder import RunFolder, identify, lock_folder
+from search.run.disk import resumable
+from search.run.folder import RunFolder, check_writable, identify, lock_folder
 from search.run.journal import Journal, read
 from search.run.open_data import fingerprint_of, open_data
 from search.tracking.tracker import SearchTracker
@@ -72,6 +73,7 @@ def trace_probes(path: Path, console: Console, ask: Ask) -> Outcome:
     experiment = load(folder.experiment)
     data = open_data(experiment.dataset)
     with lock_folder(folder):
+        check_writable(folder)
         identity = identify(folder, fingerprint_of(data))
         record = finished_record(experiment, folder, "the curves need its best configurations")
         return _trace(SearchSummary(experiment, folder, identity, data, record), console, ask)
@@ -88,7 +90,7 @@ def _trace(searched: SearchSummary, console: Console, ask: Ask) -> Outcome:
         tracker = SearchTracker(searched.experiment, folder, searched.identity, tuner.record, None, kind)
         if tuner.remaining_trials:
             print_line(console, f"\n{_announcement(tuner, policy, every)}")
-        with end_in_mlflow(tuner, tracker, [folder.report]) as ending:
+        with resumable(), end_in_mlflow(tuner, tracker, [folder.report]) as ending:
             storage, fingerprint = storage_of(searched.experiment, own), searched.identity.fingerprint
             train_all(tuner, own, storage, tracker, console, of_probes, fingerprint, every)
             if tuner.complete:

@@ -30,6 +30,7 @@ from search.experiment.schema import Experiment, ExperimentError, Provenance
 from search.models.lookup import default_device
 from search.models.registry import ModelCode, register
 from search.run.checkpoints import storage_of
+from search.run.disk import resumable
 from search.run.folder import FolderError, RunFolder, claim_folder, identify, require_unchanged, write
 from search.run.open_data import fingerprint_of, open_data
 from search.run.test_log import read_test, readings
@@ -82,7 +83,7 @@ def train(experiment: Experiment, runs: Path, console: Console, how: How) -> Non
         asked = _check_same_job(folder, job)
         if experiment.search.storage is not None:
             job = replace(job, storage=storage_of(experiment, folder))
-        with _tracker(experiment, folder, fingerprint, job) as tracker:
+        with resumable(), _tracker(experiment, folder, fingerprint, job) as tracker:
             history = History(experiment.search.objective.metric, job, console, partial(_keep, folder, asked, tracker))
             _run(experiment, job, how, data, history.add)
             _fetch(job, folder)

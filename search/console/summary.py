@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
+from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
@@ -228,7 +230,13 @@ def print_summary(
 
 
 def print_files(
-    console: Console, folder: RunFolder, experiment: Experiment, step: NextStep | None = None, *, found: bool
+    console: Console,
+    folder: RunFolder,
+    experiment: Experiment,
+    step: NextStep | None = None,
+    *,
+    found: bool,
+    unwritten: Collection[Path] = (),
 ) -> None:
     """Print the paths of the files, and other commands to run next.
 
@@ -238,6 +246,7 @@ def print_files(
         experiment: experiment that was searched.
         step: next step that was printed; its command is not repeated.
         found: whether there is a best configuration.
+        unwritten: files that could not be written, which are not listed.
     """
     tracking = experiment.tracking.uri or str(folder.path.parent / "mlflow.db")
     files = {
@@ -251,11 +260,11 @@ def print_files(
         "MLflow": tracking,
     }
     commands = [train_command(folder.best), ui_command(folder)]
-    if not found:
-        del files["configuration"], commands[0]
-    for name, place in (("verdict", folder.verdict), ("report", folder.report)):
-        if not place.exists():
-            del files[name]
+    absent = [file for file in (folder.verdict, folder.report) if not file.exists()]
+    missing = {*unwritten, *absent, *([] if found else [folder.best])}
+    files = {name: place for name, place in files.items() if place not in missing}
+    if folder.best in missing:
+        del commands[0]
     listed = "\n".join(f"{name:<16}{place}" for name, place in files.items())
     given = None if step is None else step.command
     following = "\n       ".join(command for command in commands if command != given)

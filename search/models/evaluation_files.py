@@ -17,6 +17,7 @@ from ogmge.evaluation import BINS, Scores, rank_classes
 from search.models.evaluation import ModelEvaluation, Result
 from search.run.folder import write
 
+FILES = ("evaluation.json", "classes.csv", "confusions.csv")
 METRICS = ("accuracy", "macro_accuracy", "mean_average_precision", "calibration_error")
 
 
@@ -156,6 +157,6 @@ def write_files(result: Result, folder: Path) -> None:
     Raises:
         OSError: if one of them cannot be written.
     """
-    write(folder / "evaluation.json", json.dumps(document(result), indent=2, ensure_ascii=False) + "\n")
-    write(folder / "classes.csv", classes_table(result))
-    write(folder / "confusions.csv", confusions_table(result))
+    whole = json.dumps(document(result), indent=2, ensure_ascii=False) + "\n"
+    for name, text in zip(FILES, (whole, classes_table(result), confusions_table(result)), strict=True):
+        write(folder / name, text)

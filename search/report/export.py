@@ -20,6 +20,7 @@ from search.experiment.schema import Experiment, Provenance, as_values, to_yaml
 from search.experiment.space import with_changes
 from search.report.table import trained_seconds
 from search.run.best import bests, front_of, winner
+from search.run.disk import explain_errors
 from search.run.folder import RunFolder, fingerprint_in, lock_folder, require_search, write
 from search.run.journal import Journal, SearchRecord, TrialRecord
 from search.tracking.client import versions
@@ -209,7 +210,8 @@ def export_run(path: Path, output: Path, number: int | None) -> str:
 
     Raises:
         FolderError: if there is no search in the folder.
-        ExportError: if there is no result to export, or the file cannot be written.
+        ExportError: if there is no result to export.
+        PlaceError: if the file cannot be written.
     """
     folder = RunFolder(path)
     experiment = load(folder.experiment)
@@ -220,10 +222,8 @@ def export_run(path: Path, output: Path, number: int | None) -> str:
         journal.close()
         found = choose(experiment, record, folder, number)
         text = best_experiment(experiment, found, fingerprint_in(folder), output)
-    try:
+    with explain_errors():
         write(output, text)
-    except OSError as error:
-        raise ExportError(f"{output} cannot be written: {error.strerror}") from error
     return _written_line(output, _origin(experiment, found, ""), found)
 
 

@@ -23,7 +23,8 @@ from search.report.plots.pairs import contour
 from search.report.plots.parallel import parallel
 from search.report.plots.probes import by_encoder
 from search.report.plots.selection import searches_window, windows
-from search.run.folder import FolderError, RunFolder, write
+from search.run.disk import explain_errors
+from search.run.folder import RunFolder, write
 
 log = logging.getLogger(__name__)
 
@@ -121,8 +122,9 @@ def try_write_report(folder: RunFolder, *, more: bool) -> ReportOutcome:
         write(folder.report, render(facts))
     except Exception as error:
         log.debug("report", exc_info=True)
+        reason = getattr(error, "strerror", None) or error
         again = f"write it with `uv run python -m search report {folder.path.name}`"
-        return ReportOutcome(description, f"{folder.report} was not written ({error}); {again}")
+        return ReportOutcome(description, f"{folder.report} was not written ({reason}); {again}")
     return ReportOutcome(description)
 
 
@@ -135,12 +137,11 @@ def write_report(path: Path, output: Path | None = None, *, busy: bool | None = 
         busy: see `gather`.
 
     Raises:
-        FolderError, ExperimentError: if there is no search in the folder, or the file cannot be written.
+        FolderError, ExperimentError: if there is no search in the folder.
+        PlaceError: if the file cannot be written.
     """
     file = output or RunFolder(path).report
     text = render(gather(path, busy=busy))
-    try:
+    with explain_errors():
         write(file, text)
-    except OSError as error:
-        raise FolderError(f"{file} cannot be written: {error.strerror}") from error
     return file

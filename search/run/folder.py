@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
@@ -22,6 +21,7 @@ from search.experiment.formatting import flat
 from search.experiment.messages import differences, hint
 from search.experiment.mistakes import UserError
 from search.experiment.schema import USED_BY_TRAINING, Experiment, Search, as_values, to_yaml
+from search.run.disk import DiskFailure, explain_errors, require_writable
 from search.run.version import VERSION, read_values
 
 MAY_CHANGE = (  # keys that may change on resume
@@ -39,7 +39,6 @@ Kind = Literal["search", "training"]
 SUFFIX: dict[Kind, str] = {"search": "2", "training": "plain"}  # of the name to suggest if a name is taken
 UNKNOWN = "unknown"  # fingerprint of data that have none
 LOCK_WAIT_S = 0.4  # `at_work` holds the lock of a folder for a moment
-FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk is full, or the user's quota is used up
 
 
 class FolderError(UserError):
@@ -112,19 +111,32 @@ class RunFolder:
         """Folder of the trainings that are probed while they run."""
         return RunFolder(self.path / "probe_curve")
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Files that a run writes."""
+        places = (self.experiment, self.identity, self.storage, self.training, self.best, self.trials, self.verdict)
+        return *places, self.report, self.readings, self.path / LAST, self.path / BEST
+
     def trial(self, number: int) -> Path:
         """Return the folder of a trial's checkpoints."""
         return trial_folder(self.tune, number)
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file completely or not at all."""
+    """Write a file completely or not at all.
+
+    Raises:
+        OSError: if it cannot be written; an earlier file is then unchanged.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
         temporary.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the first error counts
+            temporary.unlink(missing_ok=True)
 
 
 def differences_from(
@@ -300,10 +312,12 @@ def lock_folder(folder: RunFolder) -> Iterator[None]:
 
     Raises:
         FolderError: if another process holds the lock.
+        PlaceError: if the lock cannot be written.
     """
     with ExitStack() as stack:
         try:
-            stack.enter_context(lock_file(folder.path / ".lock", wait_s=LOCK_WAIT_S))
+            with explain_errors():
+                stack.enter_context(lock_file(folder.path / ".lock", wait_s=LOCK_WAIT_S))
         except BlockingIOError as error:
             raise FolderError(f"another process is using {folder.path}: wait until it ends, or stop it") from error
         yield
@@ -321,6 +335,17 @@ def at_work(folder: RunFolder) -> bool:
     return False
 
 
+def check_writable(folder: RunFolder) -> None:
+    """Check that all files of a run can be written, and those of its confirmation and probe curves.
+
+    Raises:
+        PlaceError: if they cannot.
+    """
+    require_writable(folder.path, *folder.files)
+    for own in (folder, folder.confirmation, folder.probe_curve):
+        require_writable(own.tune, own.journal)
+
+
 @contextmanager
 def claim_folder(folder: RunFolder, experiment: Experiment, *, resume: bool, kind: Kind = "search") -> Iterator[None]:
     """Lock a run's folder for this process, and write the resolved experiment to it.
@@ -331,20 +356,26 @@ def claim_folder(folder: RunFolder, experiment: Experiment, *, resume: bool, kin
     Raises:
         FolderError: if the folder belongs to another run or to one of another kind, there is nothing to resume, or the
             resumed experiment was another.
+        PlaceError: if the folder or a file in it cannot be written.
     """
+    check_writable(folder)
     _check_kind(folder, experiment.name, kind)
     if resume:
         _check_resumed(folder, experiment, kind)
     else:
         _check_new(folder, experiment.name)
-    folder.path.mkdir(parents=True, exist_ok=True)
+    with explain_errors():
+        folder.path.mkdir(parents=True, exist_ok=True)
     with lock_folder(folder):
         write(folder.experiment, to_yaml(as_values(experiment)))
         try:
             yield
-        except BaseException:
-            if not resume and not folder.has_progress:
-                shutil.rmtree(folder.path)
+        except BaseException as error:
+            if resume or folder.has_progress:
+                raise
+            shutil.rmtree(folder.path, ignore_errors=True)
+            if isinstance(error, DiskFailure) and error.__cause__ is not None:
+                raise error.__cause__ from None  # there is nothing to resume
             raise
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import logging
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from search.experiment.formatting import flat
 from search.experiment.mistakes import UserError
+from search.run.disk import explain_errors, require_writable
 from search.run.folder import write
 
 if TYPE_CHECKING:
@@ -49,13 +51,14 @@ def connect(uri: str | None, runs: Path, name: str) -> tuple[MlflowClient, str]:
     """Return MLflow's client and the id of the experiment `name`, which is created if it is missing.
 
     Raises:
+        PlaceError: if the folder of the runs cannot be written.
         TrackingError: if the store cannot be reached.
     """
     import mlflow
 
     for noisy in ("mlflow", "alembic", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)  # we report their errors ourselves
-    runs.mkdir(parents=True, exist_ok=True)
+    _prepare_folder(runs, has_store=uri is None)
     artifacts = None if uri else (runs / "mlartifacts").resolve().as_uri()
     try:
         with (runs / ".mlflow.lock").open("w") as lock:
@@ -63,7 +66,24 @@ def connect(uri: str | None, runs: Path, name: str) -> tuple[MlflowClient, str]:
             client = mlflow.MlflowClient(store_uri(uri, runs))
             return client, _open_experiment(client, name, artifacts)
     except Exception as error:  # MLflow raises its own, requests', sqlalchemy's …
-        raise TrackingError(f"cannot use MLflow at {store_uri(uri, runs)}: {error}") from error
+        reason = (str(error) or repr(error)).splitlines()[0]
+        raise TrackingError(f"cannot use MLflow at {store_uri(uri, runs)}: {reason}") from error
+
+
+def _prepare_folder(runs: Path, *, has_store: bool) -> None:
+    """Create the folder of the runs, and check that the store in it can be written, if it has one."""
+    with explain_errors():
+        runs.mkdir(parents=True, exist_ok=True)
+        require_writable(runs, runs / ".mlflow.lock")
+        if has_store:
+            require_writable(runs / "mlartifacts", runs / "mlflow.db")
+            _check_database(runs / "mlflow.db")
+
+
+def _check_database(file: Path) -> None:
+    """Raise if a file exists and cannot be written. It is not opened, which would drop SQLite's locks on it."""
+    if os.path.lexists(file) and not os.access(file, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
 
 
 def _open_experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasets.index.list_files import count
+from search.experiment.mistakes import UserError
 from search.experiment.schema import Experiment
 from search.run.folder import Identity, RunFolder
 from search.run.journal import SearchRecord, TrialRecord
@@ -123,7 +124,7 @@ class SearchTracker:
         try:
             self._connection.set_result(self._find_runs())
         except Exception as error:
-            known = isinstance(error, TrackingError)
+            known = isinstance(error, UserError)
             self._connection.set_exception(error if known else TrackingError(f"MLflow failed: {error}"))
 
     def _find_runs(self) -> Connection:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from datasets.registry import DatasetError
+from tests.support.disks import fill
 
 Batch = tuple[dict[str, Tensor], Tensor]
 
@@ -134,6 +136,46 @@ class NoRoom(Vectors):
     def train(self, *, batch_size: int, seed: int, epoch: int) -> Iterator[Batch]:
         if epoch == 1 and not Path(self.room).exists():
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "last.pt")
+        yield from super().train(batch_size=batch_size, seed=seed, epoch=epoch)
+
+
+@dataclass(frozen=True)
+class Filling(Drawn):
+    """Fills a disk, except for `left` bytes, when the second epoch of a split is read, once.
+
+    A disk with a file `held` or `filled` on it is not filled.
+    """
+
+    disk: str = ""
+    split: str = "train"
+    left: int = 0
+
+    def train(self, *, batch_size: int, seed: int, epoch: int) -> Iterator[Batch]:
+        if epoch == 1:
+            self._fill("train")
+        yield from super().train(batch_size=batch_size, seed=seed, epoch=epoch)
+
+    def test(self, *, batch_size: int, reason: str) -> Iterator[Batch]:
+        self._fill("test")
+        yield from super().test(batch_size=batch_size, reason=reason)
+
+    def _fill(self, split: str) -> None:
+        disk = Path(self.disk)
+        if split == self.split and not any((disk / mark).exists() for mark in ("held", "filled")):
+            (disk / "filled").touch()
+            fill(disk, self.left)
+
+
+@dataclass(frozen=True)
+class Forbidding(Drawn):
+    """Lets nobody write to a folder from the second epoch on, until the file `allowed` exists; needs root."""
+
+    folder: str = ""
+    allowed: str = ""
+
+    def train(self, *, batch_size: int, seed: int, epoch: int) -> Iterator[Batch]:
+        if epoch == 1 and not Path(self.allowed).exists():
+            subprocess.run(["chattr", "+i", self.folder], check=True)
         yield from super().train(batch_size=batch_size, seed=seed, epoch=epoch)
 
 

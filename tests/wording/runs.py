@@ -15,6 +15,7 @@ import pytest
 
 from search.commands.confirm import Outcome as Confirmed
 from search.commands.search import Outcome
+from search.run.disk import resumable
 from search.run.folder import RunFolder
 from tests.wording.catalogue import Chapter, Entry, commanded, nothing
 from tests.wording.laid_out import FINISHED, NOTHING, SEARCH, TRIAL, Trials, confirmed, searched, trained
@@ -75,6 +76,23 @@ EARLIER: list[tuple[str, str, str, Callable[[], object]]] = [
 ]
 
 
+# ---- places that cannot be written ----
+
+
+def with_a_folder(name: str) -> None:
+    searched()
+    Path("runs/demo", name).mkdir()
+
+
+NEW, REPORT = "run_search.py mine.yaml name=next", "python -m search report demo"
+PLACES: list[tuple[str, str, str, Callable[[], object]]] = [
+    ("A file where the runs should be", NEW, "`runs` is a file.", Path("runs").touch),
+    ("A link to a disk that is not mounted", NEW, "`runs` is a link.", partial(os.symlink, "/mnt/disk/runs", "runs")),
+    ("A folder where a file should be", GO_ON, "`best.yaml` is a folder.", partial(with_a_folder, "best.yaml")),
+    ("A name that is too long", f"{REPORT} -o {'x' * 260}.html", "", searched),
+]
+
+
 # ---- how a search ends ----
 
 FAILED = "trial 0: NonFiniteLoss: the loss is not finite at epoch 0, step 0 (learning rate 10): lower the learning rate"
@@ -89,6 +107,11 @@ def interrupted(*_: object, **__: object) -> Outcome:
 
 def no_room(*_: object, **__: object) -> Outcome:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "runs/demo/experiment.yaml")
+
+
+def failing_disk(*_: object, **__: object) -> Outcome:
+    with resumable():
+        raise OSError(errno.EIO, os.strerror(errno.EIO), "runs/demo/tune/packing.json")
 
 
 def ends_as(outcome: Outcome) -> Callable[..., Outcome]:
@@ -108,6 +131,7 @@ ENDS: list[tuple[str, str, Callable[..., Outcome]]] = [
         ends_as(Outcome(complete=False, has_answer=True, failure=None, halted=FULL)),
     ),
     ("The disk is full before a search starts", "", no_room),
+    ("The disk fails while a search runs", "", failing_disk),
     (
         "A confirmation fails",
         "",
@@ -255,7 +279,7 @@ TRAININGS: list[tuple[str, str, str, str, Callable[[], object]]] = [
 
 
 def entries() -> Iterator[Entry]:
-    for title, line, given, lay in [*SEARCHES, *EARLIER]:
+    for title, line, given, lay in [*SEARCHES, *EARLIER, *PLACES]:
         yield commanded(title, line, lay, file=SEARCH, given=given)
     with ExitStack() as held:
         lay = partial(locked, held, searched, "demo")

@@ -386,7 +386,7 @@ MISTAKES = [
     (nothing, ["modulated", "dataset.sample=3"], ["`dataset.sample`", "`dataset.samples`"]),
     (nothing, ["modulated", "--data", "nothere.yaml"], ["nothere.yaml", "No such file"]),
     (nothing, ["modulated", "--against", "nothere"], ["'nothere'", "runs/", "modulated, plain"]),
-    (nothing, ["modulated", "-o", "plain.yaml/out"], ["plain.yaml/out", "Not a directory", "-o FOLDER"]),
+    (nothing, ["modulated", "-o", "plain.yaml/out"], ["plain.yaml/out", "plain.yaml is a file", "-o FOLDER"]),
 ]
 
 
