@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 BINS = 15  # bins of the calibration error, as in Guo et al. 2017
+FEW = 16  # fewer positives than this are faster counted than sorted
+CLASSES_AT_ONCE = 256
 
 
 class Unscorable(ValueError):
@@ -46,13 +48,14 @@ class Evaluation:
         counts: number of examples of each class, int64 [K].
         fused: metrics of the fused logits.
         unimodal: modality -> metrics of its unimodal logits (`unimodal_logits`).
-        confusion: number of examples of class i that the fused logits assign to class j, int64 [K, K].
+        confusions: (true class, predicted class, examples) of each confusion by the fused logits, most frequent first,
+            ties by class id. There are at most as many as examples, where a matrix would take K * K numbers.
     """
 
     counts: Tensor
     fused: Scores
     unimodal: Mapping[str, Scores]
-    confusion: Tensor
+    confusions: Sequence[tuple[int, int, int]]
 
     @property
     def examples(self) -> int:
@@ -62,12 +65,6 @@ class Evaluation:
     def views(self) -> list[Scores]:
         """Fused metrics, then those of each modality."""
         return [self.fused, *self.unimodal.values()]
-
-    def confusions(self) -> list[tuple[int, int, int]]:
-        """Return (true class, predicted class, examples) of each confusion, most frequent first, ties by class id."""
-        wrong = self.confusion.clone().fill_diagonal_(0)
-        pairs = [(int(i), int(j), int(wrong[i, j])) for i, j in wrong.nonzero()]
-        return sorted(pairs, key=lambda pair: (-pair[2], pair))
 
     def leaders(self) -> dict[str, list[tuple[int, float]]]:
         """Return, for each modality, the classes on which its unimodal accuracy is strictly the highest.
@@ -129,9 +126,28 @@ def average_precision(score: Tensor, positive: Tensor) -> Tensor:
     own = score[positive]  # each positive raises the recall by 1 / len(own), so the sum is the mean of their precisions
 
     def as_high(values: Tensor) -> Tensor:
+        if len(own) < FEW:
+            return (values >= own[:, None]).sum(1)
         return len(values) - torch.searchsorted(values.sort().values, own)
 
     return (as_high(own).double() / as_high(score)).mean()
+
+
+def _average_precisions(probability: Tensor, y: Tensor, counts: Tensor) -> Tensor:
+    """Return the average precision of each class, float64 [K], from probabilities [N, K]."""
+    found = torch.full((probability.shape[1],), math.nan, dtype=torch.float64, device=probability.device)
+    for classes in counts.nonzero()[:, 0].split(CLASSES_AT_ONCE):
+        for k, score in zip(classes, probability[:, classes].T.contiguous(), strict=True):
+            found[k] = average_precision(score, y == k)
+    return found
+
+
+def _confusions(y: Tensor, predicted: Tensor) -> list[tuple[int, int, int]]:
+    """Return the confusions, sorted; see `Evaluation`."""
+    wrong = (y != predicted).nonzero()[:, 0]
+    pairs, counts = torch.stack([y[wrong], predicted[wrong]], 1).unique(dim=0, return_counts=True)
+    found = [(i, j, number) for (i, j), number in zip(pairs.tolist(), counts.tolist(), strict=True)]
+    return sorted(found, key=lambda pair: (-pair[2], pair))
 
 
 class Answers:
@@ -168,12 +184,12 @@ class Answers:
         if (wrong := y[(y < 0) | (y >= self.classes)]).numel():
             raise Unscorable(f"class ids must be from 0 to {self.classes - 1}, but an example has {int(wrong[0])}")
         counts = y.bincount(minlength=self.classes)
-        fused, confusion = self._scores(0, y, counts)
-        unimodal = {name: self._scores(place, y, counts)[0] for place, name in enumerate(self.names, 1)}
-        return Evaluation(counts.cpu(), fused, unimodal, confusion.cpu())
+        confusions = _confusions(y, torch.cat([predicted for _, predicted, _ in self._views[0]]))
+        fused, *unimodal = (self._scores(view, y, counts) for view in range(1 + len(self.names)))
+        return Evaluation(counts.cpu(), fused, dict(zip(self.names, unimodal, strict=True)), confusions)
 
-    def _scores(self, view: int, y: Tensor, counts: Tensor) -> tuple[Scores, Tensor]:
-        """Return the metrics and the confusion matrix [K, K] of a view: 0 is fused, then each modality."""
+    def _scores(self, view: int, y: Tensor, counts: Tensor) -> Scores:
+        """Return the metrics of a view: 0 is fused, then each modality."""
         probability, predicted, finite = (torch.cat(parts) for parts in zip(*self._views[view], strict=True))
         self._views[view].clear()
         if (bad := (~finite).nonzero()[:, 0]).numel():
@@ -182,13 +198,10 @@ class Answers:
                 f"its {whose} are not finite for {len(bad)} of {len(y)} examples, first for example {int(bad[0])} "
                 "(counted from 0): the model has diverged, or that example is corrupt"
             )
-        confusion = (y * self.classes + predicted).bincount(minlength=self.classes**2).view(self.classes, self.classes)
-        by_class = (confusion.diagonal().double() / counts).cpu()
-        precision = torch.stack(
-            [average_precision(score, y == k) for k, score in enumerate(probability.T.contiguous())]
-        ).cpu()
         correct = predicted == y
-        scores = Scores(
+        by_class = (y[correct].bincount(minlength=self.classes).double() / counts).cpu()
+        precision = _average_precisions(probability, y, counts).cpu()
+        return Scores(
             accuracy=float(correct.double().mean()),
             macro_accuracy=float(by_class.nanmean()),
             mean_average_precision=float(precision.nanmean()),
@@ -196,4 +209,3 @@ class Answers:
             class_accuracy=by_class,
             average_precision=precision,
         )
-        return scores, confusion

@@ -70,7 +70,7 @@ def hardest_table(result: Result) -> Table:
 def confusions_table(result: Result) -> Table:
     """Return the most frequent confusions."""
     names = list(map(_class, result.classes))
-    rows = [[names[i], names[j], f"{number:,}"] for i, j, number in result.of.found.confusions()[:TOP]]
+    rows = [[names[i], names[j], f"{number:,}"] for i, j, number in result.of.found.confusions[:TOP]]
     return _table(["true class", "predicted", "examples"], rows, names=[0, 1])
 
 
@@ -134,7 +134,7 @@ def _tables(result: Result) -> Iterator[Table]:
     found = result.of.found
     yield totals_table(result)
     yield hardest_table(result)
-    if found.confusions():
+    if found.confusions:
         yield confusions_table(result)
     if len(found.unimodal) > 1:
         yield leads_table(result)

@@ -76,7 +76,7 @@ def _against(result: Result) -> dict[str, Any] | None:
 
 def _confusions(result: Result) -> list[dict[str, Any]]:
     names = result.classes
-    return [{"true": names[i], "predicted": names[j], "count": n} for i, j, n in result.of.found.confusions()]
+    return [{"true": names[i], "predicted": names[j], "count": n} for i, j, n in result.of.found.confusions]
 
 
 def document(result: Result) -> dict[str, Any]:
