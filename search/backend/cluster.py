@@ -20,6 +20,7 @@ import search.backend.environment  # isort: skip # noqa: F401, it must set the e
 import ray
 from ray.exceptions import RayError
 
+from search.backend.limits import RAY_BYTES, address_space_fault, open_files_fault
 from search.backend.node_check import ClusterError, check_nodes, living_nodes, mark_folders
 from search.backend.private_ray import private_folder, require_token
 from search.backend.ray_health import watch_cluster, watch_local_ray
@@ -103,11 +104,15 @@ def local_ray(cpus: int | None = None, gpus: int | None = None) -> Iterator[None
 
     Args:
         cpus, gpus: numbers that Ray schedules; None means what this process may use.
+
+    Raises:
+        ClusterError: if limits of the shell are too low for Ray.
     """
     _quiet()
     if ray.is_initialized():
         yield
         return
+    _require_limits()
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *_own_folders()])
     require_token()
     ray.init(  # workers inherit the environment; a runtime_env would cost 1 s per worker
@@ -123,6 +128,11 @@ def local_ray(cpus: int | None = None, gpus: int | None = None) -> Iterator[None
     )
     with _shut_down_after(watch_local_ray()):
         yield
+
+
+def _require_limits() -> None:
+    if fault := address_space_fault(RAY_BYTES) or open_files_fault():
+        raise ClusterError(fault)
 
 
 @contextmanager

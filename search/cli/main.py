@@ -23,6 +23,7 @@ import click
 
 import search.backend.environment  # noqa: F401, sets what Ray reads on import; must precede the user's modules
 from search.backend.interrupt import stop_signals
+from search.backend.limits import COMMAND_BYTES, address_space_fault
 from search.cli.completion import assignments, runs
 from search.cli.errors import Command, Group, command_line, typed_file
 from search.cli.terminal import loading, open_streams, say, tell_errors
@@ -81,6 +82,9 @@ def _exit_codes(*more: str, keeps: str = SAVED) -> Iterator[str]:
     logging.getLogger("datasets.store.cache").setLevel(logging.INFO)  # announces long downloads
     for number in stop_signals():
         signal.signal(number, _interrupt)
+    if fault := address_space_fault(COMMAND_BYTES):  # torch would abort
+        say(fault)
+        sys.exit(MISTAKE)
     go_on = command_line(*more)
     try:
         with loading():  # torch, Ray and MLflow

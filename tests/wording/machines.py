@@ -11,6 +11,8 @@ import pytest
 from ogmge.config import TrialConfig
 from search.backend.autopack import FULL, NO_GPU
 from search.backend.cluster import ray_for
+from search.backend.limits import open_files_fault
+from search.backend.node_check import ClusterError
 from search.backend.resources import Peak, Resources, trials_at_once, trials_on_gpu
 from search.backend.step_cost import Cost
 from search.backend.throughput import Measurement, Packing, format_packings, on_a_gpu, on_cpus
@@ -57,6 +59,16 @@ def no_storage(*_: object, **__: object) -> None:
         pass
 
 
+def little_address_space(*_: object) -> tuple[int, int]:
+    return 2_048_000_000, 2_048_000_000
+
+
+def few_files(*_: object, **__: object) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("resource.getrlimit", lambda _: (256, 256))
+        raise ClusterError(open_files_fault())
+
+
 def no_mlflow(*_: object, **__: object) -> None:
     connect(f"http://{UNREACHABLE}", Path("runs"), "demo")
 
@@ -90,6 +102,20 @@ MACHINES: list[tuple[str, str, str, str, Callable[..., object]]] = [
         "",
         "search.commands.search.search",
         no_mlflow,
+    ),
+    (
+        "Too little address space",
+        "python -m search check mine.yaml",
+        "The shell has run `ulimit -v 2000000`.",
+        "resource.getrlimit",
+        little_address_space,
+    ),
+    (
+        "Too few open files for Ray",
+        "run_search.py mine.yaml",
+        "The shell has run `ulimit -n 256`.",
+        "search.commands.search.search",
+        few_files,
     ),
 ]
 
