@@ -6,12 +6,17 @@ import inspect
 import pkgutil
 import sys
 from collections.abc import Mapping
-from typing import Any
+from contextlib import suppress
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_type_hints
 
 
 class DatasetError(RuntimeError):
     """Data that are missing, not prepared or invalid. The message is shown to the user."""
 
+
+Location = Annotated[str, "path or URI"]  # type of an option that names a file or folder
 
 BUILT_IN: dict[str, str] = {  # name -> class, imported on first use
     "digits": "datasets.publishers.digits:Digits",
@@ -64,5 +69,21 @@ def _opens_without_arguments(kind: type) -> bool:
 def options(section: Mapping[str, Any]) -> Any:
     """Return the options in an experiment's `dataset` section, as an instance of their class."""
     name = section["name"]
+    kind = find(name)
     own = section if name in BUILT_IN else {key: value for key, value in section.items() if key != "name"}
-    return find(name)(**own)
+    paths = {key: Path(own[key]) for key in _options_of_type(kind, Path) if isinstance(own.get(key), str)}
+    return kind(**{**own, **paths})
+
+
+def path_options(kind: type) -> set[str]:
+    """Return the options of a class that name files or folders: those of type `Path` or `Location`."""
+    return _options_of_type(kind, Path) | _options_of_type(kind, Location)
+
+
+def _options_of_type(kind: type, wanted: Any) -> set[str]:
+    """Return the options of a class that are annotated with a type, alone or in a union."""
+    with suppress(NameError, TypeError, AttributeError):  # an annotation that does not evaluate says nothing
+        signature = kind if is_dataclass(kind) else vars(kind).get("__init__")
+        hints = get_type_hints(signature, include_extras=True)
+        return {name for name, hint in hints.items() if wanted in (hint, *get_args(hint))}
+    return set()

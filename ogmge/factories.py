@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import os
 import pkgutil
 import sys
+import sysconfig
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ogmge.config import ENCODER_NAMES, FUSION_NAMES, TrialConfig
+
+PYTHON = tuple(Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "platstdlib", "purelib", "platlib"))
 
 
 def import_factory(name: str) -> Callable[..., Any]:
@@ -20,12 +25,31 @@ def import_factory(name: str) -> Callable[..., Any]:
         ImportError, AttributeError: if it does not exist.
     """
     _refuse_standard(name, name.partition(":")[0])
-    factory = pkgutil.resolve_name(name)
+    try:
+        factory = pkgutil.resolve_name(name)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"{error}{searched()}", name=error.name) from error
     if not callable(factory):
         raise ValueError(f"{name} is not callable")
     if inspect.isroutine(factory) or inspect.isclass(factory):
         _refuse_standard(name, factory.__module__ or "builtins")  # another module may import it: `mine:os.system`
     return factory  # type: ignore[no-any-return]
+
+
+def own_folders() -> list[str]:
+    """Return the folders of `sys.path` without Python's own and those of installed packages."""
+    folders = dict.fromkeys(path or os.getcwd() for path in sys.path)
+    return [folder for folder in folders if not is_installed(folder)]
+
+
+def is_installed(path: str) -> bool:
+    """Return True for Python's own modules, also zipped ones, and for modules in site-packages."""
+    return path.endswith(".zip") or any(map(Path(path).resolve().is_relative_to, PYTHON))
+
+
+def searched() -> str:
+    """Return a clause that names the folders in which Python looks for a module."""
+    return f"; searched in {', '.join(own_folders())} and the installed packages"
 
 
 def _refuse_standard(name: str, module: str) -> None:

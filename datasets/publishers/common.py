@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from datasets.index import build
 from datasets.index.clips import Index, Source
+from datasets.registry import Location
 from datasets.store.settings import (
     COUNT,
     DEFAULT_LIMITS,
@@ -51,8 +52,8 @@ class VideoOptions(ABC):
     __pydantic_config__: ClassVar[dict[str, object]] = {"extra": "forbid", "strict": True}
 
     name: str
-    source: str
-    store: str
+    source: Location
+    store: Location
     frames: int = field(default=3, metadata=COUNT)
     stored_frames: int = field(default=10, metadata=COUNT)
     max_quarantined: float = field(default=DEFAULT_LIMITS.max_quarantined, metadata=SHARE)

@@ -10,6 +10,7 @@ import ray
 import torch
 from ray.exceptions import RayTaskError
 
+from ogmge.fit import Data
 from search.backend.costs import costs_of
 from search.backend.device import device_for
 from search.backend.resources import (
@@ -24,6 +25,7 @@ from search.backend.resources import (
 from search.backend.step_cost import Cost
 from search.backend.throughput import Crew, Packing, best_packing, climb, format_packings, on_a_gpu, on_cpus
 from search.experiment.mistakes import UserError
+from search.experiment.own_code import search_first
 from search.experiment.schema import Experiment, ResourceRequest
 from search.run.open_data import open_data
 
@@ -130,12 +132,18 @@ def _decide_on_gpu(experiment: Experiment, nodes: Sequence[Mapping[str, float]])
             "Ray sees a GPU, but torch sees none in Ray's worker: install a build of torch for this GPU, or set "
             "`search.resources.gpu=0`"
         )
-    return pack_gpu(experiment, costs_of(experiment, open_data(experiment.dataset), torch.device("cuda")), nodes)
+    return pack_gpu(experiment, costs_of(experiment, _open(experiment), torch.device("cuda")), nodes)
 
 
 def _decide_on_cpus(experiment: Experiment, cpus: int) -> PackingDecision:
     """Run in a worker that has all cores of a node."""
-    return pack_cpus(experiment, costs_of(experiment, open_data(experiment.dataset), device_for(1, 0)), cpus)
+    return pack_cpus(experiment, costs_of(experiment, _open(experiment), device_for(1, 0)), cpus)
+
+
+def _open(experiment: Experiment) -> Data:
+    """Open the experiment's data in a worker."""
+    search_first(experiment.modules)
+    return open_data(experiment.dataset)
 
 
 def resources_for(experiment: Experiment, nodes: Sequence[Mapping[str, float]]) -> PackingDecision:

@@ -7,7 +7,6 @@ import logging
 import os
 import socket
 import sys
-import sysconfig
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
@@ -20,16 +19,14 @@ import search.backend.environment  # isort: skip # noqa: F401, it must set the e
 import ray
 from ray.exceptions import RayError
 
+from ogmge.factories import is_installed, own_folders
 from search.backend.limits import RAY_BYTES, address_space_fault, open_files_fault
 from search.backend.node_check import ClusterError, check_nodes, living_nodes, mark_folders
 from search.backend.private_ray import private_folder, require_token
 from search.backend.ray_health import watch_cluster, watch_local_ray
-from search.experiment.own_code import named_factories
+from search.experiment.own_code import OURS, ROOT, named_factories, top_level
 from search.experiment.schema import Experiment
 
-ROOT = Path(__file__).resolve().parents[2]
-OURS = ("ogmge", "datasets", "search")
-PYTHON = tuple(Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "platstdlib", "purelib", "platlib"))
 OBJECT_STORE_BYTES = 256 * 2**20  # we store nothing in it
 PROBE_S = 5.0
 
@@ -113,7 +110,7 @@ def local_ray(cpus: int | None = None, gpus: int | None = None) -> Iterator[None
         yield
         return
     _require_limits()
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *_own_folders()])
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *own_folders()])
     require_token()
     ray.init(  # workers inherit the environment; a runtime_env would cost 1 s per worker
         address="local",  # otherwise Ray joins an instance that is already running
@@ -172,17 +169,6 @@ def _runtime_env(modules: Collection[str]) -> dict[str, Any]:
     return {"py_modules": [*ours, *_modules_to_send(modules)], "env_vars": variables}
 
 
-def _own_folders() -> list[str]:
-    """Return the folders of `sys.path` without Python's own and those of installed packages."""
-    folders = dict.fromkeys(path or os.getcwd() for path in sys.path)
-    return [folder for folder in folders if not _is_installed(folder)]
-
-
-def _is_installed(path: str) -> bool:
-    """Return True for Python's own modules, also zipped ones, and for modules in site-packages."""
-    return path.endswith(".zip") or any(map(Path(path).resolve().is_relative_to, PYTHON))
-
-
 def _quiet() -> None:
     for name in ("ray", "ray.tune", "ray.train", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -214,16 +200,26 @@ def own_modules(experiment: Experiment, *, data: bool = True) -> set[str]:
     """
     dataset = experiment.dataset["name"] if data else ""
     names = {*named_factories(experiment), *([dataset] if ":" in dataset else [])}
-    return {name.partition(":")[0].partition(".")[0] for name in names} - set(OURS)
+    return set(top_level(names))
 
 
 def _modules_to_send(modules: Collection[str]) -> list[ModuleType]:
-    """Import the modules and return those that are not installed; installed ones are on every node."""
+    """Import the modules; return them and those beside them that they import, without what every node has installed."""
     try:
         imported = [importlib.import_module(name) for name in sorted(modules)]
     except ImportError as error:
         raise ClusterError(f"cannot import a module that the experiment names ({error})") from error
-    return [module for module in imported if not _is_installed(_source(module))]
+    own = [module for module in imported if not is_installed(_source(module))]
+    folders = {Path(_source(module)).parent for module in own} - {ROOT}
+    beside = [module for name, module in sys.modules.items() if _is_in(module, name, folders)]
+    return [*dict.fromkeys([*own, *beside])]
+
+
+def _is_in(module: ModuleType, name: str, folders: Collection[Path]) -> bool:
+    """Return whether a top-level module is in one of the folders."""
+    file = Path(getattr(module, "__file__", None) or "")
+    place = file.parent if file.name == "__init__.py" else file
+    return "." not in name and name != "__main__" and place.parent in folders
 
 
 def _source(module: ModuleType) -> str:

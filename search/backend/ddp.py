@@ -28,6 +28,7 @@ from ogmge.trainer import NonFiniteLoss
 from search.backend.cluster import nodes
 from search.backend.mailbox import Mailbox
 from search.backend.resources import ResourceError, Resources, trials_at_once
+from search.experiment.own_code import search_first
 from search.run.checkpoints import Storage
 from search.run.folder import FolderError
 from search.run.open_data import open_data
@@ -54,6 +55,7 @@ class Job:
         here: folder that the dataset's relative paths start from; None if it has no relative paths.
         folder: absolute path of the folder for checkpoints, used if `storage` is None.
         storage: storage for checkpoints at a URI.
+        modules: see `Experiment`.
     """
 
     trial: TrialConfig
@@ -64,6 +66,7 @@ class Job:
     here: Path | None
     folder: Path
     storage: Storage | None
+    modules: tuple[str, ...] = ()
 
     def data(self) -> fit.Data:
         """Open the data set."""
@@ -124,6 +127,7 @@ def _loop(config: dict[str, Any]) -> None:
 def _train(job: Job, resources: Resources, mailbox: Any) -> None:
     context = get_context()
     ranks = Ranks(context.get_world_rank(), context.get_world_size())
+    search_first(job.modules)
     if job.here is not None:
         os.chdir(job.here)
     torch.set_num_threads(max(1, int(resources.cpu)))

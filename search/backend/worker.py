@@ -21,6 +21,7 @@ from search.backend.notices import collect_notices
 from search.backend.prefix_store import PrefixStore
 from search.backend.prefix_worker import Prefixes
 from search.backend.probe_worker import Probes
+from search.experiment.own_code import search_first
 from search.experiment.space import trial_from
 from search.run.checkpoints import Storage
 from search.run.disk import FULL
@@ -39,6 +40,7 @@ class Setup:
         storage: storage of the trials' checkpoints.
         probe_every: number of epochs between linear probes, whose accuracies are added to the metrics (`probe/NAME`);
             the last epoch is always probed. None turns probes off.
+        modules: see `Experiment`; nodes that lack these folders use the modules that are sent.
     """
 
     dataset: dict[str, Any]
@@ -47,6 +49,7 @@ class Setup:
     here: Path | None
     storage: Storage
     probe_every: int | None = None
+    modules: tuple[str, ...] = ()
 
 
 @functools.lru_cache(maxsize=1)
@@ -86,6 +89,7 @@ def _run(config: dict[str, Any], setup: Setup, tell: Callable[[dict[str, Any]], 
 
 
 def _train(config: dict[str, Any], setup: Setup, tell: Callable[[dict[str, Any]], None]) -> None:
+    search_first(setup.modules)
     if setup.here is not None:
         os.chdir(setup.here)  # workers on other nodes start in a different folder
     trial, prefixes = trial_from(config["trial"]), Prefixes(PrefixStore(setup.storage), config["sharing"])

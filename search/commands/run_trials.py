@@ -75,7 +75,8 @@ def train_all(
     """
     experiment = tuner.experiment
     dataset, here = everywhere(experiment.dataset)
-    setup = Setup(dataset, experiment.search.objective, folder.tune.resolve(), here, storage, probe_every)
+    tune, objective, modules = folder.tune.resolve(), experiment.search.objective, experiment.modules
+    setup = Setup(dataset, objective, tune, here, storage, probe_every, modules)
     with (
         notes_at_the_end(console),
         engine(experiment, dataset, here, storage.where) if tuner.remaining_trials else nullcontext(),

@@ -132,7 +132,8 @@ def _job(experiment: Experiment, folder: RunFolder, how: How, data: fit.Data) ->
     dataset, here = everywhere(experiment.dataset)
     objective = None if how.all_data else experiment.search.objective
     epochs = _epochs(experiment, how)
-    return Job(trial, dataset, objective, epochs, how.all_data, here, folder.path.resolve(), None)
+    place = folder.path.resolve()
+    return Job(trial, dataset, objective, epochs, how.all_data, here, place, None, experiment.modules)
 
 
 def _epochs(experiment: Experiment, how: How) -> int | None:

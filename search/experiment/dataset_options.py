@@ -13,6 +13,7 @@ from pydantic import PydanticUndefinedAnnotation, PydanticUserError
 
 from datasets import registry
 from datasets.store.remote import has_secret
+from ogmge.factories import searched
 from search.experiment.messages import Fault, format_setting, hint, nearest, validate
 
 SECRET = (
@@ -44,7 +45,8 @@ def _find(name: Any) -> type:
     try:
         return registry.find(name)
     except LookupError as error:
-        raise LookupError(f"must be {error}, but got {name!r}{hint(name, list(registry.BUILT_IN))}") from error
+        where = searched() if isinstance(error.__cause__, ModuleNotFoundError) else ""
+        raise LookupError(f"must be {error}, but got {name!r}{hint(name, list(registry.BUILT_IN))}{where}") from error
 
 
 def _options(kind: type, own: dict[str, Any]) -> tuple[dict[str, Any], list[Fault]]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from search.experiment.checks import disagreements
 from search.experiment.dataset_options import dataset_faults
 from search.experiment.messages import Fault, validate
-from search.experiment.own_code import code_in, is_own
+from search.experiment.own_code import code_in, hidden_modules, is_own, module_folders, search_first
+from search.experiment.paths import absolute, base_folder, change_paths
 from search.experiment.schema import Experiment, ExperimentError, for_training
-from search.experiment.yaml_source import Document, DocumentError, format_path, override, read
+from search.experiment.yaml_source import Document, DocumentError, Place, format_path, override, read
 
 
 def check(document: Document, *, only_trial: bool = False) -> Experiment:
@@ -50,25 +52,74 @@ def load(path: Path, assignments: Sequence[str] = (), *, only_trial: bool = Fals
 
     With `only_trial`, what only a search uses is ignored; see `check`.
 
-    Modules that the file names are imported from what is installed, then from the file's folder and the working folder.
-    An experiment file is therefore code. A user names it knowingly, but not the copy in the folder of a run: the copy
-    of another user may not name code, and nothing is imported from its folder.
+    Relative paths are relative to the file's folder, those of the pairs to the working folder. Modules that the file
+    names are imported from the folders of `modules`, then from the file's folder, the working folder, and what is
+    installed; the experiment's `modules` names the folders that hold them. An experiment file is therefore code. A user
+    names it knowingly, but not the copy in the folder of a run: the copy of another user may not name code, and nothing
+    is imported from its folder. A file of another user never says where modules are.
 
     Raises:
-        ExperimentError: if the file is unreadable or invalid, see `check`; or if it is another user's copy and names
-            code.
+        ExperimentError: if the file is unreadable or invalid, see `check`; or if it is another user's and names code,
+            and is a copy or says where modules are.
     """
     document = read_unchecked(path)
-    is_foreign = path.name == "experiment.yaml" and not is_own(path)
-    if is_foreign and (named := code_in(document.value)):
-        raise ExperimentError(str(path), [_foreign(path, named)])
-    folders = [os.getcwd()] if is_foreign else [str(path.resolve().parent), os.getcwd()]
-    sys.path += [folder for folder in folders if folder not in sys.path]
+    is_foreign = not is_own(path)
+    if is_foreign:
+        _forget_modules(document, path)
+    base = base_folder(document.value, path)
     try:
         override(document, assignments)
     except DocumentError as error:
         raise ExperimentError(str(path), str(error).splitlines()) from error
-    return check(document, only_trial=only_trial)
+    beside = [] if is_foreign and _is_copy_name(path) else [str(path.resolve().parent)]
+    names = _find_modules(document, [*_module_folders(document, base), *beside, os.getcwd()])
+    change_paths(document.value, partial(_resolve, document, base))
+    experiment = check(document, only_trial=only_trial)
+    modules = dict.fromkeys([*experiment.modules, *module_folders(names)])
+    return experiment.model_copy(update={"modules": tuple(modules)})
+
+
+def _resolve(document: Document, base: Path, place: Place, path: str) -> str:
+    """Return a path of a document as an absolute path."""
+    return absolute(path, Path.cwd() if document.line(place) == 0 else base)
+
+
+def _module_folders(document: Document, base: Path) -> list[str]:
+    """Make the folders in `modules` absolute; return those that are text."""
+    given = document.value.get("modules")
+    if not isinstance(given, list):
+        return []
+    for number, folder in enumerate(given):
+        if isinstance(folder, str):
+            given[number] = _resolve(document, base, ("modules", number), os.path.expanduser(folder))
+    return [folder for folder in given if isinstance(folder, str)]
+
+
+def _find_modules(document: Document, folders: Sequence[str]) -> list[str]:
+    """Search the folders first for modules that a document names; return the names of its code.
+
+    Raises:
+        ExperimentError: if a module in these folders is hidden by another one of the same name.
+    """
+    names = code_in(document.value)
+    if names:
+        search_first(folders)
+    elif folders[-1] not in sys.path:
+        sys.path.append(folders[-1])  # the working folder, for code that the command line trusts
+    if hidden := hidden_modules(names, folders):
+        raise ExperimentError(document.source, hidden)
+    return names
+
+
+def _forget_modules(document: Document, path: Path) -> None:
+    """Remove `modules` from the file of another user.
+
+    Raises:
+        ExperimentError: if the file names code, and is the copy of a run or says where the code is.
+    """
+    named, modules = code_in(document.value), document.value.pop("modules", None)
+    if named and (modules or _is_copy_name(path)):
+        raise ExperimentError(str(path), [_foreign(path, named)])
 
 
 def read_unchecked(path: Path) -> Document:
@@ -85,15 +136,20 @@ def read_unchecked(path: Path) -> Document:
 
 
 def _foreign(path: Path, named: Sequence[str]) -> str:
+    copied = path.parent if _is_copy_name(path) else "the file"
     return (
         f"{path} belongs to another user and names code that would be imported: {', '.join(named)}. If you trust this "
-        f"code, copy {path.parent} to a folder of your own, and its modules to your working folder"
+        f"code, copy {copied} to a folder of your own, and its modules to your working folder"
     )
+
+
+def _is_copy_name(path: Path) -> bool:
+    return path.name == "experiment.yaml"
 
 
 def _is_copy(path: Path) -> bool:
     """Return whether a file is the copy of an experiment in the folder of a run, which no user has written."""
-    return path.name == "experiment.yaml" and any((path.parent / name).exists() for name in ("run.json", "tune"))
+    return _is_copy_name(path) and any((path.parent / name).exists() for name in ("run.json", "tune"))
 
 
 def _corrupt(path: Path, sentences: Sequence[str]) -> str:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from ogmge.factories import is_installed
 from search.experiment.schema import Experiment
 
 NAME = re.compile(r"(?!torchvision:)[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+ROOT = Path(__file__).resolve().parents[2]
+OURS = ("ogmge", "datasets", "search")
 ROOT_USER = 0
 MODEL_PATHS = ("encoder", "fusion")  # paths of a trial, or prefixes of paths, that name code
 
@@ -45,3 +51,54 @@ def code_in(values: Mapping[str, Any]) -> list[str]:
 def is_own(path: Path) -> bool:
     """Return whether a file belongs to the user of this process, or to the superuser."""
     return not hasattr(os, "geteuid") or path.stat().st_uid in (os.geteuid(), ROOT_USER)
+
+
+def search_first(folders: Collection[str]) -> None:
+    """Let Python look for modules in these folders first, after the project's own, which they must not replace."""
+    first = list(dict.fromkeys([str(ROOT), *folders]))
+    sys.path[:] = [*first, *(folder for folder in sys.path if folder not in first)]
+
+
+def top_level(names: Collection[str]) -> list[str]:
+    """Return the top-level modules of custom code, without the project's own.
+
+    >>> top_level(["mine.nets:small", "mine.data:Clips", "datasets.publishers.ave:AVE"])
+    ['mine']
+    """
+    tops = dict.fromkeys(name.partition(":")[0].partition(".")[0] for name in names)
+    return [name for name in tops if name not in OURS]
+
+
+def module_folders(names: Collection[str]) -> list[str]:
+    """Return the folders that hold the modules of custom code, without the project's and those of installed packages.
+
+    Nothing is imported; a module that is missing has no folder.
+    """
+    found = [_file(_spec(name)) for name in top_level(names)]
+    folders = dict.fromkeys(str(file.parent) for file in found if file is not None)
+    return [folder for folder in folders if folder != str(ROOT) and not is_installed(folder)]
+
+
+def hidden_modules(names: Collection[str], folders: Sequence[str]) -> list[str]:
+    """Return a sentence for each module in these folders in whose place Python uses another one of the same name."""
+    sentences = []
+    for name in top_level(names):
+        wanted, used = _file(PathFinder.find_spec(name, folders)), _file(_spec(name))
+        if None not in (wanted, used) and wanted != used:
+            sentences.append(f"the module {name!r} at {wanted} is hidden by the one at {used}: rename one of them")
+    return sentences
+
+
+def _spec(module: str) -> ModuleSpec | None:
+    try:
+        return find_spec(module)
+    except ValueError:  # a module that was not imported in the usual way, such as `__main__`
+        return None
+
+
+def _file(spec: ModuleSpec | None) -> Path | None:
+    """Return the file of a module, or the folder of a package; None if it has neither."""
+    if spec is None or spec.origin is None or not spec.has_location:
+        return None
+    file = Path(spec.origin).resolve()
+    return file.parent if spec.submodule_search_locations else file

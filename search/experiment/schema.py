@@ -320,6 +320,9 @@ class Experiment(_Section):
     confirm: Confirm | None = None
     """If given, the search ends with a confirmation; null leaves it to `python -m search confirm`."""
     tracking: Tracking = Tracking()
+    modules: tuple[str, ...] = ()
+    """Folders in which the modules of your own code are searched first. Files that the program writes name the folders
+    in which it found them."""
     origin: Provenance | None = None
     """Written by `python -m search export`; do not edit."""
 

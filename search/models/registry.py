@@ -16,7 +16,8 @@ from datasets.store.remote import redact
 from ogmge import inference
 from ogmge.fit import BEST
 from ogmge.inference import TrainedModel
-from search.backend.cluster import ROOT, sources
+from search.backend.cluster import sources
+from search.experiment.own_code import ROOT
 from search.tracking.client import TrackingError, store_uri, versions
 
 if TYPE_CHECKING:

@@ -19,8 +19,13 @@ _HEAD = """\
 
 This page lists every key of an experiment file: the values it takes, its default and its meaning. Keys are written as
 dotted paths, as on the command line: `run_search.py FILE search.trials=64 trial.optimizer.lr=0.1`.
-`package.module:factory` and `package.module:Class` name your own code, which is imported from the installed packages,
-the folder of the experiment file, or the working folder.
+`package.module:factory` and `package.module:Class` name your own code. Its modules are searched in the folders of
+`modules`, then in the folder of the experiment file, in the working folder, and in the installed packages.
+
+Relative paths in a file are relative to the folder of that file, and those on the command line to the working folder.
+An option of your own data set is a path if the class annotates it as `pathlib.Path`. Files that the program writes
+(`runs/NAME/experiment.yaml`, `best.yaml`) name the same files: by relative paths if both are in the working folder, so
+that a project can be moved as a whole, else by absolute paths.
 
 An editor with a YAML language server completes and checks the keys as you type, if the first line of the file names
 the schema. The path is relative to the file; a URL works, too:

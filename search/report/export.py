@@ -16,7 +16,8 @@ from search.experiment.arms import ARMS, Arm
 from search.experiment.formatting import format_value
 from search.experiment.load import load
 from search.experiment.mistakes import UserError
-from search.experiment.schema import Experiment, Provenance, as_values, to_yaml
+from search.experiment.paths import experiment_yaml
+from search.experiment.schema import Experiment, Provenance, as_values
 from search.experiment.space import with_changes
 from search.report.table import trained_seconds
 from search.run.best import bests, front_of, winner
@@ -117,7 +118,7 @@ def best_experiment(experiment: Experiment, found: Choice, fingerprint: str, pla
     del values["space"], values["confirm"]
     values["search"] = asdict(objective)  # it selects the best epoch
     train = train_command(place)
-    return f"# {_headline(origin, found)}\n# Train it: {train}\n" + to_yaml(values)
+    return f"# {_headline(origin, found)}\n# Train it: {train}\n" + experiment_yaml(values, place)
 
 
 def _origin(experiment: Experiment, found: Choice, fingerprint: str) -> Provenance:

@@ -20,7 +20,9 @@ from ogmge.fit import BEST, LAST
 from search.experiment.formatting import flat
 from search.experiment.messages import differences, hint
 from search.experiment.mistakes import UserError
-from search.experiment.schema import USED_BY_TRAINING, Experiment, Search, as_values, to_yaml
+from search.experiment.paths import absolute, base_folder, change_paths, experiment_yaml
+from search.experiment.schema import USED_BY_TRAINING, Experiment, Search, as_values
+from search.experiment.yaml_source import Place
 from search.run.disk import DiskFailure, explain_errors, require_writable
 from search.run.version import VERSION, read_values
 
@@ -34,6 +36,7 @@ MAY_CHANGE = (  # keys that may change on resume
     "search.address",
     "search.share_prefixes",
     "search.prefixes.max_gb",
+    "modules",
 )
 Kind = Literal["search", "training"]
 SUFFIX: dict[Kind, str] = {"search": "2", "training": "plain"}  # of the name to suggest if a name is taken
@@ -153,7 +156,7 @@ def differences_from(
     Raises:
         FolderError: if the file is corrupt.
     """
-    now = flat(as_values(experiment))
+    now = _flat(as_values(experiment), Path.cwd())
     before = {**_defaults_since(now), **_read_flat(path)}
     may = set(MAY_CHANGE).difference(also)
 
@@ -177,10 +180,25 @@ def _defaults_since(now: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in defaults.items() if key in now}
 
 
+def _flat(values: dict[str, Any], base: Path) -> dict[str, Any]:
+    """Flatten the values of a file whose relative paths start from `base`; paths become relative to the working folder.
+
+    Messages cut long values, so that absolute paths could look the same.
+    """
+
+    def shorten(_: Place, path: str) -> str:
+        whole = absolute(path, base)
+        return os.path.relpath(whole) if Path(whole).is_relative_to(Path.cwd()) else whole
+
+    change_paths(values, shorten)
+    return flat(values)
+
+
 def _read_flat(path: Path) -> dict[str, Any]:
     try:
-        return flat(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, UnicodeDecodeError, AttributeError) as error:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return _flat(values, base_folder(values, path))
+    except (yaml.YAMLError, UnicodeDecodeError, AttributeError, TypeError) as error:
         raise FolderError(
             f"{path} is corrupt; cannot verify that this is the same experiment: if you know that it is, delete the "
             "file and repeat this command"
@@ -367,7 +385,7 @@ def claim_folder(folder: RunFolder, experiment: Experiment, *, resume: bool, kin
     with explain_errors():
         folder.path.mkdir(parents=True, exist_ok=True)
     with lock_folder(folder):
-        write(folder.experiment, to_yaml(as_values(experiment)))
+        write(folder.experiment, experiment_yaml(as_values(experiment), folder.experiment))
         try:
             yield
         except BaseException as error:

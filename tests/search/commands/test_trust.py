@@ -15,6 +15,7 @@ import pytest
 from ogmge import checkpoint
 from ogmge.config import Modulation, TrialConfig
 from ogmge.model import build_model
+from search.experiment.load import load
 from tests.support import ROOT
 from tests.support.searches import command, search
 from tests.support.tells import tells
@@ -111,6 +112,51 @@ def test_nothing_is_imported_from_the_folder_of_another_users_run(here, of_anoth
     (of_another_user / "strange_too.py").write_text(STRANGE)
     command("report", "theirs")
     assert str(of_another_user.resolve()) not in sys.path
+
+
+EVIL = "modules: [{there}]\n"
+
+
+@pytest.fixture
+def evil(here: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A stranger's file, whose `modules` names a folder with a module that leaves a file when it is imported."""
+    there = tmp_path_factory.mktemp("evil")
+    (there / "evil.py").write_text(STRANGE)
+    (here / "best.yaml").write_text(KNOWN.replace("ENCODER", "'evil:net'") + EVIL.format(there=there))
+    monkeypatch.setattr("search.experiment.own_code.ROOT_USER", -1)
+    monkeypatch.setattr("os.geteuid", lambda: OTHER_USER)
+    return there
+
+
+@pytest.mark.parametrize("words", [["train", "best.yaml"], ["check", "best.yaml"]], ids=lambda words: words[0])
+def test_a_strangers_file_does_not_say_where_modules_are(here, evil, words):
+    result = command(*words)
+    assert result.exit_code == 2
+    tells(result.output, "best.yaml belongs to another user", "evil:net")
+    assert not (here / "imported").exists()
+    assert str(evil) not in sys.path
+
+
+def test_a_strangers_folder_is_not_searched_for_the_users_modules(here, evil):
+    path = here / "best.yaml"
+    digits = re.sub("dataset: .*", "dataset: {name: digits}", path.read_text())
+    path.write_text(digits.replace("'evil:net'", "small_conv"))
+    result = command("train", "best.yaml", "trial.encoder=evil:net")
+    assert result.exit_code == 2
+    tells(result.output, "evil:net", "No module named 'evil'")
+    assert load(path).modules == ()
+    assert not (here / "imported").exists()
+    assert str(evil) not in sys.path
+
+
+def test_a_file_of_ones_own_says_where_modules_are(here, evil, monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    result = command("train", "best.yaml", "--no-test")
+    assert result.exit_code == 0, result.output
+    assert (here / "imported").exists()
+    sys.modules.pop("evil")
 
 
 def test_a_run_of_ones_own_names_what_it_trusts(here):

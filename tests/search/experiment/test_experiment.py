@@ -24,6 +24,7 @@ from datasets.registry import BUILT_IN
 from ogmge.config import Schedule, TrialConfig
 from search.experiment import messages
 from search.experiment.load import check, load
+from search.experiment.paths import experiment_yaml
 from search.experiment.schema import Experiment, ExperimentError, as_values, to_yaml
 from search.experiment.yaml_source import Document, Place, override, parse
 from tests.support import ROOT
@@ -333,13 +334,15 @@ ROUND = [
 
 
 @pytest.mark.parametrize("text", [DEMO.read_text(encoding="utf-8"), *ROUND], ids=lambda text: text.split("\n")[2][:60])
-def test_an_experiment_that_is_written_out_is_the_same_when_read_again(text, tmp_path):
-    first = checked(text)
+def test_an_experiment_that_is_written_out_is_the_same_when_read_again(text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "first.yaml").write_text(text, encoding="utf-8")
+    first = load(tmp_path / "first.yaml")
     path = tmp_path / "experiment.yaml"
-    path.write_text(to_yaml(as_values(first)), encoding="utf-8")
+    path.write_text(experiment_yaml(as_values(first), path), encoding="utf-8")
     again = load(path)
     assert again == first
-    assert to_yaml(as_values(again)) == path.read_text(encoding="utf-8")
+    assert experiment_yaml(as_values(again), path) == path.read_text(encoding="utf-8")
 
 
 @settings(deadline=None)
@@ -350,7 +353,7 @@ def test_any_name_is_the_same_when_read_again(name):
 
 def test_every_default_is_written_out():
     values = yaml.safe_load(to_yaml(as_values(checked(HEAD))))
-    assert list(values) == ["name", "dataset", "trial", "space", "search", "confirm", "tracking", "origin"]
+    assert list(values) == ["name", "dataset", "trial", "space", "search", "confirm", "tracking", "modules", "origin"]
     assert set(values["trial"]) == {f.name for f in dataclasses.fields(TrialConfig)}
     assert values["trial"]["modulation"]["alpha"] == 0.1
     assert values["dataset"]["tones_per_image"] == 2
@@ -361,7 +364,7 @@ def test_every_default_is_written_out():
 
 FUSIONS = ("concat, sum, film, gated", "package.module:factory")
 SAMPLERS = ("tpe, random, grid, qmc, gp, cmaes or nsga2",)
-SECTIONS = "name, dataset, trial, space, search, confirm, tracking, origin"
+SECTIONS = "name, dataset, trial, space, search, confirm, tracking, modules, origin"
 
 DOZEN = """\
 name: ../x

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -27,15 +28,16 @@ from tests.support.tells import tells
 from tests.wording.laid_out import confirmed, searched, trained
 
 
-def written(asked: Experiment, best: Best) -> str:
-    return best_experiment(asked, Choice(best.trial, best.metrics), "f1n9e2", Path("runs/demo/best.yaml"))
+def written(asked: Experiment, best: Best, place: Path = Path("runs/demo/best.yaml")) -> str:
+    return best_experiment(asked, Choice(best.trial, best.metrics), "f1n9e2", place)
 
 
 def exported(asked: Experiment, best: Best) -> Experiment:
     """The best as it comes out of its file."""
     with TemporaryDirectory() as folder:
-        write(Path(folder) / "best.yaml", written(asked, best))
-        return load(Path(folder) / "best.yaml")
+        place = Path(folder) / "best.yaml"
+        write(place, written(asked, best, place))
+        return load(place)
 
 
 OPTIONS = [
@@ -78,15 +80,21 @@ def test_numbers_come_through_to_the_last_bit(alpha, lr, start):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"weights": "1e3"},
-        {"weights": 'no: #1, [it\'s] "so"'},
-        {"weights": "naïve/größe.pt"},
+        {"weights": "DEFAULT"},
         {"encoder": {"audio": "small_conv", "visual": "my.models:make"}},
         {"schedule.milestones": [1, 2]},
         {"weights": None},
     ],
 )
 def test_texts_and_lists_come_through(changes):
+    assert exported(experiment(), best_with(changes)).trial == with_changes(experiment().trial, changes)
+
+
+@pytest.mark.parametrize("name", ["1e3", 'no: #1, [it\'s] "so"', "naïve/größe.pt", "../outside.pt"])
+def test_paths_come_through(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    changes = {"weights": os.path.abspath(name)}
     assert exported(experiment(), best_with(changes)).trial == with_changes(experiment().trial, changes)
 
 
