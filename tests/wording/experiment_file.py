@@ -158,6 +158,13 @@ def entries() -> Iterator[Entry]:
     yield commanded("Several errors at once", COMMAND, file=SEVERAL)
     yield commanded("An error in the file and one on the command line", f"{COMMAND} search.trials=x", file=BOUNDS[0][1])
 
+    yield commanded(
+        "A module that another one of the same name hides",
+        COMMAND,
+        lambda: Path("tests.py").touch(),
+        file="name: mine\ndataset: {name: 'tests:Clips'}\n",
+        given="`tests.py` lies beside the file.",
+    )
     yield commanded("An experiment file that does not exist", COMMAND)
     yield commanded(
         "An experiment file that is not in UTF-8",
