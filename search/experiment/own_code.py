@@ -83,7 +83,8 @@ def hidden_modules(names: Collection[str], folders: Sequence[str]) -> list[str]:
     """Return a sentence for each module in these folders in whose place Python uses another one of the same name."""
     sentences = []
     for name in top_level(names):
-        wanted, used = _file(PathFinder.find_spec(name, folders)), _file(_spec(name))
+        there, used = PathFinder.find_spec(name, folders), _file(_spec(name))
+        wanted = _file(there) if there is not None and there.has_location else None  # else a folder without modules
         if None not in (wanted, used) and wanted != used:
             sentences.append(f"the module {name!r} at {wanted} is hidden by the one at {used}: rename one of them")
     return sentences
@@ -98,7 +99,8 @@ def _spec(module: str) -> ModuleSpec | None:
 
 def _file(spec: ModuleSpec | None) -> Path | None:
     """Return the file of a module, or the folder of a package; None if it has neither."""
-    if spec is None or spec.origin is None or not spec.has_location:
+    if spec is None:
         return None
-    file = Path(spec.origin).resolve()
-    return file.parent if spec.submodule_search_locations else file
+    if spec.submodule_search_locations:
+        return Path(next(iter(spec.submodule_search_locations))).resolve()
+    return Path(spec.origin).resolve() if spec.has_location and spec.origin else None

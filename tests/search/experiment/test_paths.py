@@ -205,10 +205,12 @@ def test_a_factory_is_found_without_an_import(project, module):
     assert loaded.modules == (str(project / "exp"),)
 
 
-def test_a_package_of_ones_own_is_found_by_its_folder(project):
+@pytest.mark.parametrize("files", [["__init__.py"], []], ids=["package", "namespace"])
+def test_a_package_of_ones_own_is_found_by_its_folder(project, files):
     package = project / "exp" / "lib" / (name := next(NAMES))
     package.mkdir(parents=True)
-    (package / "__init__.py").touch()
+    for file in files:
+        (package / file).touch()
     (package / "data.py").write_text(MODULE)
     lines = [f"dataset: {{name: '{name}.data:Clips', root: .}}", "modules: [lib]"]
     assert load(write(project, *lines)).modules == (str(project / "exp" / "lib"),)
