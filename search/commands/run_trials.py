@@ -23,8 +23,8 @@ from search.console.notes import notes_at_the_end, print_note
 from search.console.progress import Progress, View
 from search.experiment.schema import Experiment
 from search.run.checkpoints import Storage
-from search.run.folder import RunFolder, write
-from search.run.journal import TrialRecord
+from search.run.folder import FolderError, RunFolder, write
+from search.run.journal import TrialRecord, has_events
 from search.run.open_data import store_of
 from search.tracking.tracker import SearchTracker
 from search.tuner.prefixes.sharing import Sharing
@@ -72,6 +72,7 @@ def train_all(
 
     Raises:
         ClusterError, ResourceError, TrackingError: if the cluster, the resources or MLflow are not available.
+        FolderError: if the folder was deleted while trials ran.
     """
     experiment = tuner.experiment
     dataset, here = everywhere(experiment.dataset)
@@ -92,8 +93,22 @@ def train_all(
             tuner.callbacks.append(progress)
             run(tuner, setup, levels, at_once, announce_stop=progress.announce_stop)
             tuner.close()
+        _check_journal(tuner, folder)
         if tuner.complete:
             PrefixStore(storage).clear()
+
+
+def _check_journal(tuner: Tuner, folder: RunFolder) -> None:
+    """Raise if the journal of a halted search is lost.
+
+    Raises:
+        FolderError: if it is.
+    """
+    if tuner.halted and tuner.record.trials and not has_events(folder.journal):
+        raise FolderError(
+            f"{folder.path} was deleted while its trials ran, with the journal, so they cannot be resumed: delete what "
+            "is left of the folder and repeat the command without --resume"
+        )
 
 
 def _sharing(tuner: Tuner, storage: Storage, resources: Resources, fingerprint: str) -> Sharing:

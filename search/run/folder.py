@@ -10,11 +10,13 @@ import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
+from datasets.index.list_files import count
 from datasets.store.lock import lock_file
 from ogmge.fit import BEST, LAST
 from search.experiment.formatting import flat
@@ -24,6 +26,7 @@ from search.experiment.paths import absolute, base_folder, change_paths, experim
 from search.experiment.schema import USED_BY_TRAINING, Experiment, Search, as_values
 from search.experiment.yaml_source import Place
 from search.run.disk import DiskFailure, explain_errors, require_writable
+from search.run.journal import read
 from search.run.version import VERSION, read_values
 
 MAY_CHANGE = (  # keys that may change on resume
@@ -213,14 +216,17 @@ def _check_kind(folder: RunFolder, name: str, kind: Kind) -> None:
         )
 
 
-def _check_new(folder: RunFolder, name: str) -> None:
+def _check_new(folder: RunFolder, experiment: Experiment, kind: Kind) -> None:
+    _check_kind(folder, experiment.name, kind)
     if folder.path.exists() and any(p.name != ".lock" for p in folder.path.iterdir()):
         raise FolderError(
-            f"{folder.path} already exists: continue it with --resume, or choose another name (name={name}-2)"
+            f"{folder.path} already exists: continue it with --resume, or choose another name "
+            f"(name={experiment.name}-2)"
         )
 
 
 def _check_resumed(folder: RunFolder, experiment: Experiment, kind: Kind) -> None:
+    _check_kind(folder, experiment.name, kind)
     require_readable(folder)
     if not (folder.experiment.exists() or folder.has_progress):
         raise FolderError(f"there is nothing to resume in {folder.path}: start without --resume")
@@ -228,6 +234,17 @@ def _check_resumed(folder: RunFolder, experiment: Experiment, kind: Kind) -> Non
         raise FolderError(
             f"a resumed run must keep the settings in {folder.experiment}, but {'; '.join(different)}: "
             "restore them, or choose another name"
+        )
+    _check_trials(folder, experiment.search.trials)
+
+
+def _check_trials(folder: RunFolder, wanted: int) -> None:
+    """Check that the number of trials was not lowered below the number of those that have begun."""
+    before = _read_flat(folder.experiment).get("search.trials", 0) if folder.experiment.exists() else 0
+    if wanted < before and wanted < (begun := len(read(folder.journal).trials)):
+        raise FolderError(
+            f"`search.trials` is {wanted}, but {count(begun, 'trial')} of {folder.path} have begun: set it to {begun} "
+            "or more"
         )
 
 
@@ -377,14 +394,12 @@ def claim_folder(folder: RunFolder, experiment: Experiment, *, resume: bool, kin
         PlaceError: if the folder or a file in it cannot be written.
     """
     check_writable(folder)
-    _check_kind(folder, experiment.name, kind)
-    if resume:
-        _check_resumed(folder, experiment, kind)
-    else:
-        _check_new(folder, experiment.name)
+    check = partial(_check_resumed if resume else _check_new, folder, experiment, kind)
+    check()
     with explain_errors():
         folder.path.mkdir(parents=True, exist_ok=True)
     with lock_folder(folder):
+        check()  # another process may have worked here in the meantime
         write(folder.experiment, experiment_yaml(as_values(experiment), folder.experiment))
         try:
             yield

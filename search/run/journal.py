@@ -317,10 +317,14 @@ class Journal:
         """Write an event to the operating system, so that no event is lost if the process is killed.
 
         Raises:
-            OSError: if the event cannot be written; the files are then unchanged.
+            OSError: if the event cannot be written; the files are then unchanged. FileNotFoundError if the journal was
+                deleted: what is written to its open file would be lost.
         """
         line = _line(event)
-        end = os.fstat(self._files[0].fileno()).st_size
+        there = os.fstat(self._files[0].fileno())
+        end = there.st_size
+        if not there.st_nlink:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         try:
             for file in self._files:
                 if file.write(line) < len(line):

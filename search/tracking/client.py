@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import logging
 import os
@@ -15,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from datasets.store.lock import lock_file
 from search.experiment.formatting import flat
 from search.experiment.mistakes import UserError
 from search.run.disk import explain_errors, require_writable
@@ -61,8 +61,7 @@ def connect(uri: str | None, runs: Path, name: str) -> tuple[MlflowClient, str]:
     _prepare_folder(runs, has_store=uri is None)
     artifacts = None if uri else (runs / "mlartifacts").resolve().as_uri()
     try:
-        with (runs / ".mlflow.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # two searches that start together must not both create the database
+        with lock_file(_lock(store_uri(uri, runs), runs)):  # searches that start together must not all create tables
             client = mlflow.MlflowClient(store_uri(uri, runs))
             return client, _open_experiment(client, name, artifacts)
     except Exception as error:  # MLflow raises its own, requests', sqlalchemy's …
@@ -84,6 +83,15 @@ def _check_database(file: Path) -> None:
     """Raise if a file exists and cannot be written. It is not opened, which would drop SQLite's locks on it."""
     if os.path.lexists(file) and not os.access(file, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
+
+
+def _lock(uri: str, runs: Path) -> Path:
+    """Return the file to lock while a store is opened: next to an SQLite database, which may not be in `runs`."""
+    from sqlalchemy import make_url
+
+    database = make_url(uri).database if uri.startswith("sqlite") else None
+    store = Path(database) if database else runs / "mlflow"
+    return store.with_name(f".{store.stem}.lock")
 
 
 def _open_experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:

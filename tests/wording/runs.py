@@ -54,6 +54,7 @@ SEARCHES: list[tuple[str, str, str, Callable[[], object]]] = [
     ("A training that should be resumed as a search", GO_ON, "`runs/demo` is a training.", OF_ONE),
     ("Nothing to resume", GO_ON, "", nothing),
     ("A resumed search with different settings", f"{GO_ON} trial.epochs=5 space.fusion=[sum]", "", searched),
+    ("A resumed search with fewer trials than have begun", f"{GO_ON} search.trials=2", "", searched),
     ("A resumed search whose data have changed", GO_ON, "The data had 50 samples when the search began.", ON_50),
     ("A resumed search with a corrupt experiment", GO_ON, "`experiment.yaml` is truncated.", damaged_experiment),
     ("A resumed search with a corrupt identity", GO_ON, "`run.json` is incomplete.", damaged_identity),

@@ -9,6 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -162,6 +163,37 @@ def test_a_resume_may_ask_for_more_trials_or_other_resources_and_writes_that_dow
         pass
 
 
+def suggested(folder: RunFolder, trials: int) -> None:
+    """Leave a search that has begun some trials."""
+    with claim_folder(folder, experiment(), resume=False):
+        journal = Journal(folder.journal)
+        for number in range(trials):
+            suggestion = {"number": number, "arm": "baseline", "internal": {}, "changes": {}}
+            journal.append({"event": "suggested", "version": 4, **suggestion})
+        journal.close()
+
+
+@pytest.mark.parametrize(("wanted", "is_refused"), [(2, True), (5, True), (6, False), (7, False), (30, False)])
+def test_a_resume_cannot_ask_for_fewer_trials_than_have_begun(folder, wanted, is_refused):
+    suggested(folder, 6)  # of 14
+    before, changed = content(folder), experiment(f"search.trials={wanted}")
+    if is_refused:
+        with pytest.raises(FolderError) as error, claim_folder(folder, changed, resume=True):
+            pass
+        tells(error.value, f"`search.trials` is {wanted}", f"6 trials of {folder.path}", "set it to 6")
+        assert content(folder) == before
+    else:
+        with claim_folder(folder, changed, resume=True):
+            assert load(folder.experiment) == changed
+
+
+def test_a_plan_that_was_shorter_than_its_trials_can_be_resumed(folder):
+    """The arms of an older program's trials can make a plan longer than `search.trials`."""
+    suggested(folder, 15)
+    with claim_folder(folder, experiment(), resume=True):
+        pass
+
+
 def fail(folder: RunFolder, error: type[BaseException], files: dict[str, str], *, resume: bool = False) -> None:
     """Leave these files in a run, then fail."""
     with claim_folder(folder, experiment(), resume=resume):
@@ -221,6 +253,32 @@ def test_a_second_process_is_refused_until_the_first_has_ended_even_by_a_kill(fo
         holder.kill()
     with claim_folder(folder, experiment(), resume=True):
         pass
+
+
+def test_of_searches_that_begin_under_one_name_at_the_same_moment_only_one_does(folder):
+    """Each is done before the last one gives up waiting for the lock."""
+    together, won, lost = threading.Barrier(8), [], []
+
+    def compete(number: int) -> None:
+        together.wait()
+        try:
+            with claim_folder(folder, experiment(), resume=False):
+                (folder.tune).mkdir()
+                folder.journal.write_text(str(number))
+            won.append(number)
+        except FolderError as error:
+            lost.append(str(error))
+
+    threads = [threading.Thread(target=compete, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(won) == 1
+    assert folder.journal.read_text() == str(won[0])
+    assert len(lost) == 7
+    for sentence in lost:
+        tells(sentence, folder.path)
 
 
 def test_a_run_is_found_by_its_name_or_its_folder(tmp_path, monkeypatch):

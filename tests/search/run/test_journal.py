@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -227,6 +228,17 @@ def test_an_event_that_does_not_fit_on_the_disk_is_not_there_in_part(tmp_path):
     assert refused == list(range(2, 9)) == list(range(len(path.read_text().splitlines()), 9))
     assert path.read_bytes().endswith(b"\n")
     assert path.with_name("journal.copy.jsonl").read_bytes() == path.read_bytes()
+
+
+def test_an_event_is_not_written_to_a_journal_that_was_deleted(tmp_path):
+    """What is written to its open file would be lost."""
+    path = tmp_path / "tune" / "journal.jsonl"
+    journal = Journal(path)
+    journal.append(suggested(0))
+    shutil.rmtree(path.parent)
+    with pytest.raises(FileNotFoundError):
+        journal.append(suggested(1))
+    assert not path.exists()
 
 
 def test_what_journals_of_version_2_call_otherwise_means_the_same():

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Container, Mapping
@@ -32,6 +34,7 @@ from search.tracking.tracker import SearchTracker
 from search.tuner.search_policy import SearchPolicy
 from search.tuner.tuner import Tuner
 from tests.search.tuner.test_tuner import experiment, metrics_of, simulate
+from tests.support import ROOT
 from tests.support.tells import tells
 
 TRIALS = "search.trials=8"
@@ -44,6 +47,45 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     connect(None, folder, "first")
     return folder
+
+
+CONNECT = """
+import sys
+from pathlib import Path
+import mlflow
+from search.tracking.client import connect
+
+print("ready", flush=True)
+sys.stdin.readline()
+client, experiment = connect(sys.argv[1], Path(sys.argv[2]), "shared")
+client.create_run(experiment)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.longer
+def test_searches_that_begin_at_the_same_moment_in_different_folders_can_share_a_new_database(tmp_path):
+    """Each would create the tables that the others are creating."""
+    uri = f"sqlite:///{tmp_path / 'shared.db'}"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", CONNECT, uri, str(tmp_path / name / "runs")],
+            cwd=ROOT,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for name in ("one", "two", "three")
+    ]
+    assert [process.stdout.readline() for process in processes] == ["ready\n"] * 3
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    errors = [process.communicate(timeout=300)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], errors
+    client = MlflowClient(uri)
+    assert len(client.search_runs([client.get_experiment_by_name("shared").experiment_id])) == 3
 
 
 @pytest.fixture(autouse=True)
