@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
 from ogmge.config import TrialConfig
+from search.backend.code_version import ROOT, digest
 from search.backend.resources import Resources
 from search.experiment.schema import Experiment
 from search.tracking.client import versions
 
-ROOT = Path(__file__).resolve().parents[2]
 TRAINS = ("ogmge", "datasets")  # our packages that affect the result of a training
 
 
@@ -23,11 +22,7 @@ def code(own: Iterable[str]) -> str:
     Args:
         own: files or folders of the user's own modules.
     """
-    digest = hashlib.blake2b(digest_size=16)
-    for place in [*(ROOT / name for name in TRAINS), *map(Path, own)]:
-        for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
-            digest.update(f"{file.relative_to(place.parent)}\n".encode() + file.read_bytes())
-    return digest.hexdigest()
+    return digest([*(ROOT / name for name in TRAINS), *map(Path, own)])
 
 
 def context_of(experiment: Experiment, fingerprint: str, resources: Resources, own: Iterable[str]) -> str:

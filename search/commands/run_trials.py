@@ -14,6 +14,7 @@ from rich.console import Console
 from datasets.store.remote import is_uri
 from search.backend.autopack import PackingDecision, resources_for
 from search.backend.cluster import nodes, own_modules, ray_for, sources
+from search.backend.code_version import code_note, code_version
 from search.backend.prefix_context import context_of
 from search.backend.prefix_store import PrefixStore
 from search.backend.resources import Resources, requested_resources, resource_levels, trials_at_once
@@ -78,6 +79,9 @@ def train_all(
     dataset, here = everywhere(experiment.dataset)
     tune, objective, modules = folder.tune.resolve(), experiment.search.objective, experiment.modules
     setup = Setup(dataset, objective, tune, here, storage, probe_every, modules)
+    tuner.code = code_version(sources(own_modules(experiment)))
+    if tuner.remaining_trials and (note := code_note(tuner.record.code, tuner.code)):
+        print_note(console, note)
     with (
         notes_at_the_end(console),
         engine(experiment, dataset, here, storage.where) if tuner.remaining_trials else nullcontext(),
@@ -93,12 +97,12 @@ def train_all(
             tuner.callbacks.append(progress)
             run(tuner, setup, levels, at_once, announce_stop=progress.announce_stop)
             tuner.close()
-        _check_journal(tuner, folder)
+        check_journal(tuner, folder)
         if tuner.complete:
             PrefixStore(storage).clear()
 
 
-def _check_journal(tuner: Tuner, folder: RunFolder) -> None:
+def check_journal(tuner: Tuner, folder: RunFolder) -> None:
     """Raise if the journal of a halted search is lost.
 
     Raises:

@@ -118,6 +118,7 @@ class SearchRecord:
         moments: resources spent until each point in time, in order.
         cut_short: number -> limit of the budget that stopped the trial, for trials that continue once there is more.
         earlier: trials of earlier searches, from which the samplers learn.
+        code: version of the code of the last trial that began; empty if that is not recorded.
     """
 
     def __init__(self) -> None:
@@ -126,6 +127,7 @@ class SearchRecord:
         self.moments: list[Moment] = []
         self.cut_short: dict[int, Reason] = {}
         self.earlier: list[TrialRecord] = []
+        self.code: dict[str, str] = {}
 
     def apply(self, event: dict[str, Any]) -> None:
         """Apply one event. An epoch that is already known changes nothing."""
@@ -145,6 +147,7 @@ class SearchRecord:
 
     def _start(self, trial: TrialRecord, event: dict[str, Any]) -> None:
         trial.status = "running"
+        self.code = event.get("code", self.code)
 
     def _report(self, trial: TrialRecord, event: dict[str, Any]) -> None:
         metrics = event["metrics"]

@@ -46,6 +46,7 @@ class Tuner:
         record: state of all trials so far.
         halted: reason why no trials run for now (the disk is full), or None.
         callbacks: receivers of every event from now on.
+        code: version of the code that trains, written to the journal with the first trial that begins with it.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Tuner:
         self._clock, self._began = clock, clock() - self.record.spent.wall_seconds
         self._journal = journal
         self.callbacks: list[Callback] = []
+        self.code: dict[str, str] = {}
         self.halted: str | None = None
         self._troubled: set[str] = set()
         self._reopen()
@@ -168,7 +170,8 @@ class Tuner:
 
     def record_start(self, number: int) -> None:
         """Record that a worker has started or restarted a trial."""
-        if self._record({"event": "started", "number": number}):
+        changed = {"code": self.code} if self.code != self.record.code else {}
+        if self._record({"event": "started", "number": number, **changed}):
             self._tell(lambda callback: callback.on_start(self.record.trials[number]))
 
     def record_epoch(self, number: int, metrics: dict[str, float], gpu: float = 0.0) -> Reason | None:

@@ -10,13 +10,20 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+from rich.console import Console
 
+from search.backend.code_version import code_note
 from search.commands.confirm import Outcome as Confirmed
+from search.commands.run_trials import check_journal
 from search.commands.search import Outcome
+from search.console.notes import print_note
 from search.run.disk import resumable
 from search.run.folder import RunFolder
+from search.tuner.tuner import Tuner
 from tests.wording.catalogue import Chapter, Entry, commanded, nothing
 from tests.wording.laid_out import FINISHED, NOTHING, SEARCH, TRIAL, Trials, confirmed, searched, trained
 
@@ -115,6 +122,19 @@ def failing_disk(*_: object, **__: object) -> Outcome:
         raise OSError(errno.EIO, os.strerror(errno.EIO), "runs/demo/tune/packing.json")
 
 
+def deleted(*_: object, **__: object) -> Outcome:
+    halted = cast(Tuner, SimpleNamespace(halted=FULL, record=SimpleNamespace(trials={0: None})))
+    check_journal(halted, RunFolder(Path("runs/demo")))
+    return DONE
+
+
+def with_other_code(experiment: object, runs: object, console: Console, **_: object) -> Outcome:
+    before = {"code": "1f", "program": "0.1.0", "commit": "a1b2c3d", "module.mine": "3c", "version.torch": "2.14.0"}
+    now = {"code": "2e", "program": "0.1.0", "commit": "d4e5f6a, with changes", "module.mine": "4d"}
+    print_note(console, str(code_note(before, {**now, "version.torch": "2.15.0"})))
+    return DONE
+
+
 def ends_as(outcome: Outcome) -> Callable[..., Outcome]:
     return lambda *_, **__: outcome
 
@@ -133,6 +153,8 @@ ENDS: list[tuple[str, str, Callable[..., Outcome]]] = [
     ),
     ("The disk is full before a search starts", "", no_room),
     ("The disk fails while a search runs", "", failing_disk),
+    ("The folder of a search is deleted while it runs", "", deleted),
+    ("A search is resumed with other code", "", with_other_code),
     (
         "A confirmation fails",
         "",

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,6 +20,7 @@ from pathlib import Path
 import pytest
 import ray
 from click.testing import CliRunner
+from mlflow import MlflowClient
 from pyarrow import fs
 
 from datasets import registry
@@ -34,6 +36,7 @@ from search.run.folder import RunFolder
 from search.run.journal import read
 from tests.search.commands.test_prepare_and_check import SMALL
 from tests.support import ROOT, media_trees
+from tests.support.searches import own, start
 from tests.support.tells import tells
 
 DEMO = ROOT / "experiments" / "demo.yaml"
@@ -307,6 +310,40 @@ def test_a_cluster_prepares_a_store_and_searches_a_copy_of_it_with_all_nodes(two
     run = Remote(s3(f"runs/{(tmp_path / 'runs' / 'vggsound' / 'storage').read_text()}"))
     kept = {f"{trial}/{file}": run.exists(f"{trial}/{file}") for trial in ("0000", "0001") for file in KEPT}
     assert kept == {"0000/best.pt": True, "0000/last.pt": False, "0001/best.pt": True, "0001/last.pt": False}
+
+
+@pytest.mark.slow
+@pytest.mark.longer
+def test_two_searches_share_a_cluster_and_a_database(two_nodes, tmp_path):
+    """They begin at the same moment; each has all of its trials in its own run in MLflow."""
+    uri = f"sqlite:///{tmp_path / 'shared.db'}"
+    words = [f"search.address={two_nodes}", f"tracking.uri={uri}", "search.resources={cpu: 1, gpu: 0}"]
+    processes = {}
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        own("Logged", tmp_path / name)
+        shutil.copy(ROOT / "tests" / "support" / "own_data.py", tmp_path / name / "vectors.py")  # sent to the nodes
+        arguments = [
+            str(ROOT / "run_search.py"),
+            "own.yaml",
+            f"name={name}",
+            "dataset={name: 'vectors:Logged'}",
+            *words,
+        ]
+        processes[name] = start(tmp_path / name, *arguments)
+    for name, process in processes.items():
+        output, _ = process.communicate(timeout=500)
+        assert process.returncode == 0, output
+        assert "locked" not in output
+        client = MlflowClient(uri)
+        runs = client.search_runs([client.get_experiment_by_name(name).experiment_id])
+        (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+        trials = [run for run in runs if run is not parent]
+        assert {run.data.tags["mlflow.parentRunId"] for run in trials} == {parent.info.run_id}
+        assert sorted(run.data.tags["trial"] for run in trials) == ["0", "1", "2", "3"]
+        assert {run.info.status for run in runs} == {"FINISHED"}
+        for run in trials:
+            assert [m.step for m in client.get_metric_history(run.info.run_id, "val/loss")] == [0, 1, 2]
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -123,6 +124,78 @@ def test_a_search_whose_ray_dies_ends_with_a_sentence_and_is_resumed(here, name)
     resumed = search(*SLOW, "--resume")
     assert resumed.exit_code == 0, resumed.output
     check_resumed(here)
+
+
+SHORT = ["own.yaml", "dataset.seconds=0.2", "search.resources={cpu: 1, gpu: 0}"]
+
+
+@pytest.mark.slow
+@pytest.mark.longer
+def test_a_trial_whose_worker_is_stopped_waits_and_is_repeated_once_that_is_killed(here):
+    """The other trials go on, and end before."""
+    process = start(here, RUN, *SHORT)
+    wait_for_epochs(here, process, 2)
+    family = psutil.Process(process.pid).children(recursive=True)
+    stopped, *_ = [child for child in family if child.name().startswith("ray::ImplicitFunc")]
+    stopped.suspend()
+    journal = here / "runs" / "own" / "tune" / "journal.jsonl"
+    wait_for(process, lambda: read(journal).over_count == 3)
+    stopped.kill()
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    assert [trial.status for trial in read(journal)] == ["finished"] * 4
+    for trial in read(journal):
+        assert [epoch["epoch"] for epoch in trial.epochs] == [0, 1, 2]
+
+
+@pytest.mark.slow
+@pytest.mark.longer
+def test_a_trial_whose_folder_is_deleted_goes_on_and_begins_again_if_that_happens_before_a_resume(here):
+    tune = here / "runs" / "own" / "tune"
+    process = start(here, RUN, *SLOW)
+    wait_for_epochs(here, process, 2)
+    shutil.rmtree(tune / "0000")
+    wait_for_epochs(here, process, 6)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, output
+    for trial in read(tune / "journal.jsonl"):
+        if not trial.is_over:
+            shutil.rmtree(tune / f"{trial.number:04d}", ignore_errors=True)
+    resumed = search(*SLOW, "--resume")
+    assert resumed.exit_code == 0, resumed.output
+    check_resumed(here)
+
+
+@pytest.mark.slow
+def test_a_search_whose_folder_is_deleted_ends_with_a_sentence_and_can_begin_again(here):
+    process = start(here, RUN, *SLOW)
+    wait_for_epochs(here, process, 2)
+    shutil.rmtree(here / "runs" / "own", ignore_errors=True)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 2, output
+    tells(output.splitlines()[-1], "runs/own was deleted", "without --resume")
+    assert not (here / "runs" / "own").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.longer
+def test_a_search_that_is_resumed_with_other_code_says_what_has_changed(here):
+    (here / "mine.py").write_text("from tests.support.own_data import Vectors as Clips\n")
+    words = ["own.yaml", "dataset={name: 'mine:Clips'}", ONE_WORKER]
+    outputs = []
+    for trials in (2, 3, 4):
+        resumed = [] if trials == 2 else ["--resume"]
+        process = start(here, RUN, *words, f"search.trials={trials}", *resumed)
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, output
+        outputs.append("the code has changed" in output)
+        if trials == 2:
+            with (here / "mine.py").open("a") as module:
+                module.write("CHANGED = True\n")
+        else:
+            assert ("your module mine." in output) is (trials == 3)
+    assert outputs == [False, True, False]
 
 
 def alive(pid: int) -> bool:
