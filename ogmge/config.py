@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, Literal, get_args
 
+from ogmge import components
+
 Method = Literal["none", "ogm", "ogm_ge"]
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -65,11 +67,15 @@ def _bounds(config: Any) -> Iterator[_Rule]:
         yield its.name, holds and math.isfinite(value), _words(its)
 
 
-def _check(config: Any, *rules: _Rule) -> None:
-    """Raise `ConfigError` if a field is out of bounds or breaks a rule; the rule's text takes precedence."""
+def _check(config: Any, *rules: _Rule, more: Sequence[Problem] = ()) -> None:
+    """Raise `ConfigError` if a field is out of bounds or breaks a rule, or if there are `more` problems.
+
+    The text of a rule takes precedence over that of a bound.
+    """
     broken = {name: expected for name, holds, expected in (*_bounds(config), *rules) if not holds}
-    if broken:
-        raise ConfigError([Problem(name, broken[name], got) for name, got in vars(config).items() if name in broken])
+    problems = [Problem(name, broken[name], got) for name, got in vars(config).items() if name in broken]
+    if problems or more:
+        raise ConfigError([*problems, *more])
 
 
 @dataclass(frozen=True)
@@ -194,14 +200,15 @@ class TrialConfig:
         batch_size: number of samples per optimizer step, over all processes and micro-batches.
         accumulate: number of micro-batches per optimizer step. Their gradients are summed before the step.
         encoder: encoder that computes the features of a modality: `resnet18`, `small_conv`, `mlp`, `torchvision:NAME`,
-            `package.module:factory`, or a mapping with one of these for each modality.
+            `package.module:factory`, `{name: package.module:factory}` with keyword arguments of the factory, or a
+            mapping with one of these for each modality.
         weights: initial weights of the encoders. Null initialises them randomly; otherwise the name of torchvision
             weights (`DEFAULT`, `IMAGENET1K_V1`), the path of a state dict, or a mapping with one of these for each
             modality.
         modalities: names of the modalities to train on; null for all modalities of the data. A single modality has
             nothing to be balanced against: set `modulation.method` to `none`.
-        fusion: head that computes the logits from all features: `concat`, `sum`, `film`, `gated` or
-            `package.module:factory`.
+        fusion: head that computes the logits from all features: `concat`, `sum`, `film`, `gated`,
+            `package.module:factory`, or `{name: package.module:factory}` with keyword arguments of the factory.
         precision: numeric precision: `fp32`, or autocast to `bf16` or `fp16` (`fp16` with a gradient scaler).
         deterministic: whether to use deterministic algorithms. PyTorch warns of operators that have none. They are
             slower on a GPU and make no difference on a CPU.
@@ -217,10 +224,10 @@ class TrialConfig:
     epochs: int = field(default=100, metadata={"minimum": 1})
     batch_size: int = field(default=64, metadata={"minimum": 1})
     accumulate: int = field(default=1, metadata={"minimum": 1})
-    encoder: str | dict[str, str] = "resnet18"
+    encoder: str | dict[str, Any] = "resnet18"
     weights: str | dict[str, str | None] | None = None
     modalities: tuple[str, ...] | None = None
-    fusion: str = "concat"
+    fusion: str | dict[str, Any] = "concat"
     modulation: Modulation = field(default_factory=Modulation)
     optimizer: Optimizer = field(default_factory=Optimizer)
     schedule: Schedule = field(default_factory=Schedule)
@@ -229,23 +236,25 @@ class TrialConfig:
     seed: int = field(default=0, metadata={"minimum": 0})
 
     def __post_init__(self) -> None:
-        encoders = self.encoder.values() if isinstance(self.encoder, dict) else [self.encoder]
-        own, chosen = "package.module:factory", self.modalities
+        chosen = self.modalities
         _check(
             self,
-            (
-                "encoder",
-                all(name in ENCODER_NAMES or ":" in name for name in encoders),
-                f"{', '.join(ENCODER_NAMES)}, torchvision:NAME or {own}",
-            ),
             (
                 "modalities",
                 chosen is None or 0 < len(chosen) == len(set(chosen)),
                 "null, or at least one name, each only once",
             ),
-            ("fusion", self.fusion in FUSION_NAMES or ":" in self.fusion, f"{', '.join(FUSION_NAMES)} or {own}"),
             ("accumulate", self.accumulate <= max(1, self.batch_size), f"from 1 to `batch_size` ({self.batch_size})"),
+            more=_component_problems(self),
         )
+
+
+def _component_problems(config: TrialConfig) -> list[Problem]:
+    """Return a problem for each encoder or fusion that is unknown, or that is no text and no mapping with a name."""
+    known = {"encoder": (*ENCODER_NAMES, "torchvision:NAME"), "fusion": FUSION_NAMES}
+    given = components.places(config.encoder, config.fusion)
+    expected = {path: components.problem(value, known[path[0]]) for path, value in given.items()}
+    return [Problem(".".join(path), text, given[path]) for path, text in expected.items() if text]
 
 
 def config_from(values: Mapping[str, Any]) -> TrialConfig:

@@ -2,7 +2,7 @@
 
 An encoder factory takes the shape of one sample, without the batch, and returns a module. The shape is `[C, H, W]` for
 a spectrogram or an image, `[T, C, H, W]` for T frames, `[D]` for a vector. A custom factory is named as
-`package.module:factory`.
+`package.module:factory`, and may take keyword arguments: `{name: package.module:factory, width: 64}`.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import torch
 from torch import Tensor, nn
 
+from ogmge import components
+from ogmge.components import Component
 from ogmge.config import ConfigError, Problem
-from ogmge.factories import import_factory
+from ogmge.factories import call_factory
 
 Factory = Callable[[tuple[int, ...]], nn.Module]
 
@@ -195,10 +198,11 @@ def mlp(shape: tuple[int, ...]) -> nn.Module:
 ENCODERS: dict[str, Factory] = {"small_conv": small_conv, "mlp": mlp}
 
 
-def _build(name: str, weights: str | None, shape: tuple[int, ...]) -> nn.Module:
+def _build(component: Component, weights: str | None, shape: tuple[int, ...]) -> nn.Module:
+    name = component.name
     if name == "resnet18" or name.startswith("torchvision:"):
         return from_torchvision(name.removeprefix("torchvision:"), shape, weights)
-    encoder = ENCODERS[name](shape) if name in ENCODERS else import_factory(name)(shape)
+    encoder = ENCODERS[name](shape) if name in ENCODERS else call_factory(component, shape)
     if not isinstance(encoder, nn.Module):
         raise ValueError(f"{name} must return a torch.nn.Module, but returned {type(encoder).__name__}")
     if weights is not None:
@@ -206,11 +210,14 @@ def _build(name: str, weights: str | None, shape: tuple[int, ...]) -> nn.Module:
     return encoder
 
 
-def build_encoder(name: str, shape: tuple[int, ...], weights: str | None = None) -> tuple[nn.Module, int]:
+def build_encoder(
+    value: str | Mapping[str, Any], shape: tuple[int, ...], weights: str | None = None
+) -> tuple[nn.Module, int]:
     """Return an encoder and the width D of its features, which is measured on two samples of zeros.
 
     Args:
-        name: `resnet18`, `small_conv`, `mlp`, `torchvision:NAME` or `package.module:factory`.
+        value: `resnet18`, `small_conv`, `mlp`, `torchvision:NAME`, `package.module:factory`, or a mapping with the
+            latter as `name` and keyword arguments.
         shape: shape of one sample.
         weights: name of torchvision weights, path of a state dict, or None for random initial weights.
 
@@ -219,25 +226,24 @@ def build_encoder(name: str, shape: tuple[int, ...], weights: str | None = None)
             features are not [B, D].
     """
     try:
-        encoder = _build(name, weights, shape)
+        encoder = _build(components.parse(value), weights, shape)
         training = encoder.training
         with torch.no_grad():
             features = encoder.eval()(torch.zeros(2, *shape))
         encoder.train(training)
     except Exception as error:  # a custom factory may raise any exception
         raise ConfigError(
-            [Problem("encoder", f"an encoder for samples of shape {list(shape)} ({error})", name)]
+            [Problem("encoder", f"an encoder for samples of shape {list(shape)} ({error})", value)]
         ) from error
     if features.ndim != 2 or features.shape[0] != 2:
-        raise ConfigError(
-            [Problem("encoder", "an encoder that returns features [B, D]", f"{name}: {list(features.shape)}")]
-        )
+        got = f"{components.parse(value)}: {list(features.shape)}"
+        raise ConfigError([Problem("encoder", "an encoder that returns features [B, D]", got)])
     return encoder, features.shape[1]
 
 
 def per_modality(
-    value: str | Mapping[str, str | None] | None, names: tuple[str, ...], every: tuple[str, ...], path: str
-) -> dict[str, str | None]:
+    value: str | Mapping[str, Any] | None, names: tuple[str, ...], every: tuple[str, ...], path: str
+) -> dict[str, Any]:
     """Expand a value for all modalities, or a mapping with a value for each, to a dict with a value for each.
 
     Args:

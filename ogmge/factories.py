@@ -1,4 +1,5 @@
-"""Custom encoders and fusions, named as `package.module:factory`: their import, and which of them a trial names."""
+"""Custom encoders and fusions, named as `package.module:factory`: their import, their arguments, and which a trial
+names."""
 
 from __future__ import annotations
 
@@ -8,12 +9,17 @@ import pkgutil
 import sys
 import sysconfig
 from collections.abc import Callable
+from inspect import Parameter
 from pathlib import Path
 from typing import Any
 
+from ogmge import components
+from ogmge.components import Component
 from ogmge.config import ENCODER_NAMES, FUSION_NAMES, TrialConfig
 
 PYTHON = tuple(Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "platstdlib", "purelib", "platlib"))
+ENCODER_TAKES = ("shape",)  # what an encoder's factory is called with, before its keyword arguments
+FUSION_TAKES = ("dims", "classes")  # and a fusion's
 
 
 def import_factory(name: str) -> Callable[..., Any]:
@@ -57,8 +63,62 @@ def _refuse_standard(name: str, module: str) -> None:
         raise ValueError(f"{name} is part of Python's standard library, which has neither encoders nor fusions")
 
 
+def is_custom(name: str) -> bool:
+    """Return whether a name is neither built in nor torchvision's."""
+    return name not in (*ENCODER_NAMES, *FUSION_NAMES) and not name.startswith("torchvision:")
+
+
 def custom_factories(config: TrialConfig) -> list[str]:
     """Return the names in a trial that are neither built in nor torchvision's, in the order of their appearance."""
-    encoders = config.encoder.values() if isinstance(config.encoder, dict) else [config.encoder]
-    named = [name for name in encoders if name not in ENCODER_NAMES and not name.startswith("torchvision:")]
-    return list(dict.fromkeys([*named, *([config.fusion] if config.fusion not in FUSION_NAMES else [])]))
+    given = components.places(config.encoder, config.fusion).values()
+    return list(dict.fromkeys(filter(is_custom, (components.parse(value).name for value in given))))
+
+
+def call_factory(component: Component, *positional: Any) -> Any:
+    """Import a custom factory and return what it makes of the positional and the component's keyword arguments.
+
+    Raises:
+        ValueError: if its signature does not allow these arguments; the message lists what it accepts.
+        Exception: whatever the import or the factory raises.
+    """
+    factory = import_factory(component.name)
+    if (signature := _signature(factory)) is not None:
+        try:
+            signature.bind(*positional, **component.arguments)
+        except TypeError as error:
+            accepts = describe(accepted(factory, len(positional)))
+            raise ValueError(f"{error}: {component.name} accepts {accepts}") from error
+    return factory(*positional, **component.arguments)
+
+
+def _signature(factory: Callable[..., Any]) -> inspect.Signature | None:
+    """Return a signature, with annotations as objects where they can be evaluated; None for a callable in C."""
+    try:
+        return inspect.signature(factory, eval_str=True)
+    except (ValueError, TypeError):
+        return None
+    except Exception:  # an annotation may be any expression: names that only type checkers import, for example
+        return inspect.signature(factory)
+
+
+def accepted(factory: Callable[..., Any], positional: int) -> list[Parameter] | None:
+    """Return the keyword arguments that a factory accepts after its positional ones; None if it does not tell.
+
+    One of the kind `VAR_KEYWORD` stands for any others.
+    """
+    if (signature := _signature(factory)) is None:
+        return None
+    every = list(signature.parameters.values())
+    fixed = [each for each in every if each.kind in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)]
+    taken = [*fixed[:positional], *(each for each in every if each.kind is Parameter.VAR_POSITIONAL)]
+    return [each for each in every if each not in taken and each.kind is not Parameter.POSITIONAL_ONLY]
+
+
+def describe(parameters: list[Parameter] | None) -> str:
+    """Return the keyword arguments that a factory accepts as text.
+
+    >>> def net(shape, width: int = 64, *, act="relu"): ...
+    >>> describe(accepted(net, 1)), describe([])
+    ("width: int = 64, act='relu'", 'no arguments')
+    """
+    return ", ".join(map(str, parameters or [])) or "no arguments"

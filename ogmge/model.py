@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ogmge import components
+from ogmge.components import Component
 from ogmge.config import ConfigError, Problem, TrialConfig, select_modalities
 from ogmge.encoders import build_encoder, initialise, per_modality
-from ogmge.factories import import_factory
+from ogmge.factories import call_factory
 from ogmge.fusion import FUSIONS
 from ogmge.unimodal import FeatureMeans, unimodal_logits
 
@@ -44,26 +47,35 @@ def _seed(seed: int, part: str) -> int:
     return int.from_bytes(hashlib.blake2b(f"{seed}/{part}".encode(), digest_size=8).digest()) >> 1
 
 
-def _build_head(name: str, dims: dict[str, int], classes: int) -> nn.Module:
+def _build_head(component: Component, dims: dict[str, int], classes: int) -> nn.Module:
+    name = component.name
     if name not in FUSIONS:
-        return _build_own_head(name, dims, classes)
+        return _build_own_head(component, dims, classes)
     if len(dims) < 2 and name in ("film", "gated"):
         raise ConfigError([Problem("fusion", "concat or sum for one modality", name)])
     return initialise(FUSIONS[name](dims, classes))
 
 
-def _build_own_head(name: str, dims: dict[str, int], classes: int) -> nn.Module:
+def _build_own_head(component: Component, dims: dict[str, int], classes: int) -> nn.Module:
     try:
-        head: nn.Module = import_factory(name)(dims, classes)
+        head: nn.Module = call_factory(component, dims, classes)
         with torch.no_grad():
             logits = head.eval()({u: torch.zeros(2, dim) for u, dim in dims.items()})
     except Exception as error:  # a custom factory may raise any exception
-        raise ConfigError([Problem("fusion", f"a factory (dims, classes) -> module ({error})", name)]) from error
+        expected = f"a factory (dims, classes) -> module ({error})"
+        raise ConfigError([Problem("fusion", expected, str(component))]) from error
     if tuple(logits.shape) != (2, classes):
         raise ConfigError(
-            [Problem("fusion", f"a head that returns logits [B, {classes}]", f"{name}: {list(logits.shape)}")]
+            [Problem("fusion", f"a head that returns logits [B, {classes}]", f"{component}: {list(logits.shape)}")]
         )
     return head.train()
+
+
+def _encoders(config: TrialConfig, names: tuple[str, ...], every: tuple[str, ...]) -> dict[str, Any]:
+    """Return the encoder of each modality, as in the configuration."""
+    if components.is_component(config.encoder):
+        return dict.fromkeys(names, config.encoder)
+    return per_modality(config.encoder, names, every, "encoder")
 
 
 def build_model(config: TrialConfig, shapes: Mapping[str, tuple[int, ...]], classes: int) -> MultimodalClassifier:
@@ -83,13 +95,13 @@ def build_model(config: TrialConfig, shapes: Mapping[str, tuple[int, ...]], clas
             selected modalities are invalid (`select_modalities`).
     """
     taken, every = select_modalities(config, shapes), tuple(shapes)
-    kinds = per_modality(config.encoder, tuple(taken), every, "encoder")
+    kinds = _encoders(config, tuple(taken), every)
     weights = per_modality(config.weights, tuple(taken), every, "weights")
     encoders: dict[str, nn.Module] = {}
     dims: dict[str, int] = {}
     with torch.random.fork_rng(devices=[]):
         for name, shape in taken.items():
             torch.manual_seed(_seed(config.seed, f"encoder/{name}"))
-            encoders[name], dims[name] = build_encoder(str(kinds[name]), tuple(shape), weights[name])
+            encoders[name], dims[name] = build_encoder(kinds[name], tuple(shape), weights[name])
         torch.manual_seed(_seed(config.seed, "head"))
-        return MultimodalClassifier(encoders, _build_head(config.fusion, dims, classes))
+        return MultimodalClassifier(encoders, _build_head(components.parse(config.fusion), dims, classes))

@@ -16,6 +16,7 @@ from rich.console import Console
 from datasets.index.list_files import count
 from datasets.registry import DatasetError
 from ogmge import fit, inference
+from ogmge.components import parse
 from ogmge.fit import BEST
 from search.backend import ddp
 from search.backend.cluster import nodes, own_modules
@@ -351,7 +352,7 @@ def _about(experiment: Experiment, summary: str) -> str:
     """Return the description of the model for the registry."""
     trial, origin = experiment.trial, experiment.origin
     parts = [
-        f"Trained on `{experiment.dataset['name']}`: fusion `{trial.fusion}`, `{trial.modulation.method}`.",
+        f"Trained on `{experiment.dataset['name']}`: fusion `{parse(trial.fusion)}`, `{trial.modulation.method}`.",
         summary,
     ]
     if origin is not None:

@@ -11,6 +11,7 @@ from ogmge.config import TrialConfig
 from search.experiment import space as spaces
 from search.experiment.arms import ARMS, arm_of
 from search.experiment.dimensions import METHOD, START, Choice, Dimension, Interval
+from search.experiment.factory_arguments import argument_faults, choice_faults
 from search.experiment.first import first_faults
 from search.experiment.messages import Fault, format_setting, nearest
 from search.experiment.rungs import longest_trial, rungs_of
@@ -22,7 +23,8 @@ WITHOUT_MEMORY: tuple[SamplerName, ...] = ("random", "grid", "qmc")  # samplers 
 
 def disagreements(experiment: Experiment) -> list[Fault]:
     """Return the contradictions in an experiment whose parts are each valid."""
-    faults = [*_space_faults(experiment.space, experiment.trial), *first_faults(experiment)]
+    arguments = [(("trial", *path), text) for path, text in argument_faults(experiment.trial)]
+    faults = [*arguments, *_space_faults(experiment.space, experiment.trial), *first_faults(experiment)]
     faults = faults or [
         *_rung_faults(experiment),
         *_epoch_budget_faults(experiment),
@@ -48,6 +50,8 @@ def _entry_faults(path: str, entry: spaces.Entry, trial: TrialConfig) -> list[Fa
 def _whole_space_faults(space: dict[str, spaces.Entry], trial: TrialConfig) -> list[Fault]:
     if clashes := spaces.clashes(space, trial):
         return [(("space", path), f"must be {text}") for path, text in clashes]
+    if arguments := choice_faults(space, trial):
+        return [(("space", *path), text) for path, text in arguments]
     if not spaces.methods(space, trial):
         return [(("space", METHOD), "has no method for the modulated arm: expected `ogm`, `ogm_ge` or both")]
     if not spaces.windows(space, trial):

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from ogmge.config import TrialConfig
 from search.experiment import space as spaces
 from search.experiment.dimensions import START, Changes, as_key
+from search.experiment.factory_arguments import argument_faults
 from search.experiment.messages import Fault, format_setting, nearest, validate
 from search.experiment.schema import Experiment
 
@@ -39,6 +40,9 @@ def _problems(trial: TrialConfig, changes: Changes) -> Iterator[tuple[str, str]]
     sound = {path: value for path, value in changes.items() if path in known}
     config, faults = validate(TrialConfig, spaces.merge(trial, sound))
     yield from ((".".join(map(str, path)), text) for path, text in faults)
+    if not faults:
+        own = dict(argument_faults(trial))
+        yield from ((".".join(map(str, path)), text) for path, text in argument_faults(config) if path not in own)
     if not faults and config.modulation.start >= config.epochs:
         yield START, f"must be below {config.epochs}, the entry's number of epochs, but got {config.modulation.start}"
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ogmge.components import is_component, parse
 from search.experiment.dimensions import END, METHOD, START, Range
 from search.experiment.space import Entry
 
@@ -15,12 +16,16 @@ def text(value: Any) -> str:
 
     >>> text(0.217543), text(["audio", "visual"]), text("sum"), text(None), text([1, 2])
     ('0.218', 'audio,visual', 'sum', 'null', '[1, 2]')
+    >>> text({"name": "mine:net", "width": 64})
+    'mine:net(width=64)'
     """
+    if is_component(value):
+        return str(parse(value))
     if isinstance(value, float):
         return f"{value:.3g}"
     if isinstance(value, list | tuple) and {*map(type, value)} == {str}:
         return ",".join(value)
-    return value if isinstance(value, str) else json.dumps(value)
+    return json.dumps(value)
 
 
 def label(changes: Mapping[str, Any], separator: str = " ") -> str:
@@ -31,15 +36,15 @@ def label(changes: Mapping[str, Any], separator: str = " ") -> str:
     'fusion=sum lr=0.01 method=ogm alpha=0.218 window=2-7'
     >>> label({"fusion": "sum", "modulation.method": "none"})
     'fusion=sum'
-    >>> label({"modalities": ["audio"]})
-    'modalities=audio'
+    >>> label({"modalities": ["audio"], "encoder.audio": "mlp", "encoder.visual.width": 64})
+    'modalities=audio audio=mlp visual.width=64'
     """
     shown = dict(changes)
     end = shown.pop(END, None)
     if shown.get(METHOD) == "none":
         del shown[METHOD]
     words = [
-        f"window={value}-{end}" if path == START else f"{path.rpartition('.')[2]}={text(value)}"
+        f"window={value}-{end}" if path == START else f"{path.partition('.')[2] or path}={text(value)}"
         for path, value in shown.items()
     ]
     return separator.join(words) or "as written"

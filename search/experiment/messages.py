@@ -119,12 +119,17 @@ def _errors(error: ValidationError) -> Iterator[_Error]:
         cause = item.get("ctx", {}).get("error")
         if isinstance(cause, ConfigError):
             for problem in cause.problems:
-                place, expected = (*item["loc"], problem.path), {"expected": problem.expected}
+                place, expected = (*item["loc"], *_split(problem.path)), {"expected": problem.expected}
                 yield {"type": "config_error", "loc": place, "ctx": expected, "input": problem.got}
         elif item["type"] in ("literal_error", "enum"):
             yield {**item, "ctx": {"expected": item["ctx"]["expected"].replace("'", "")}}
         else:
             yield dict(item)
+
+
+def _split(path: str) -> Place:
+    """Split `encoder.audio`, the path of a problem; the name of a modality may contain a dot."""
+    return tuple(path.split(".", maxsplit=1))
 
 
 def _expectation(errors: Iterable[_Error]) -> str:

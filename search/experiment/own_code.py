@@ -12,8 +12,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from ogmge import components
 from ogmge.factories import is_installed
 from search.experiment.schema import Experiment
+from search.experiment.space import extremes, merge
 
 NAME = re.compile(r"(?!torchvision:)[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,9 +26,12 @@ MODEL_PATHS = ("encoder", "fusion")  # paths of a trial, or prefixes of paths, t
 
 def named_factories(experiment: Experiment) -> set[str]:
     """Return the custom encoders and fusions that an experiment names in its trial, space and first configurations."""
-    trial, changes = experiment.trial, [experiment.space, *experiment.search.first]
-    others = [value for each in changes for path, value in each.items() if path.startswith(MODEL_PATHS)]
-    return set(filter(NAME.fullmatch, strings([trial.fusion, trial.encoder, others])))
+    trial, space = experiment.trial, experiment.space
+    searched = [{path: value} for path, entry in space.items() for value in extremes(entry).values()]
+    variants = [{}, *searched, *experiment.search.first]
+    every = [merge(trial, {k: v for k, v in changes.items() if k.startswith(MODEL_PATHS)}) for changes in variants]
+    given = [value for each in every for value in components.places(each["encoder"], each["fusion"]).values()]
+    return set(filter(NAME.fullmatch, (components.parse(value).name for value in given)))
 
 
 def strings(value: Any) -> Iterator[str]:

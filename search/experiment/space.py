@@ -129,7 +129,7 @@ def _range_problem(entry: Range, integer: bool) -> str | None:
 def _entry_problem(trial: TrialConfig, path: str, entry: Entry) -> str | None:
     if isinstance(entry, list):
         return None if entry else "a list of at least one choice, but it is empty"
-    if isinstance(_existing(trial, path), str | tuple | bool):
+    if isinstance(_existing(trial, path), str | tuple | list | bool):
         return "a list of choices: only numbers have ranges"
     return _range_problem(entry, _integer(trial, path))
 
@@ -138,7 +138,7 @@ def entry_problems(trial: TrialConfig, path: str, entry: Entry) -> list[tuple[tu
     """Return the problems of one entry of the space: (path below the entry, what was expected)."""
     if problem := _entry_problem(trial, path, entry):
         return [((), problem)]
-    values = _extremes(entry)
+    values = extremes(entry)
     expected = {key: text for key, value in values.items() if (text := _requirement(trial, path, value))}
     return [
         ((key,), f"{text}, but got {format_setting(values[key])}{suggestion(text, values[key])}")
@@ -150,7 +150,7 @@ def clashes(space: Mapping[str, Entry], trial: TrialConfig) -> list[tuple[str, s
     """Return where two valid entries allow values that are invalid together: (path, what was expected)."""
     found: dict[str, str] = {}
     for one, other in _COUPLED:
-        firsts, seconds = (_extremes(space.get(path, [])).values() for path in (one, other))
+        firsts, seconds = (extremes(space.get(path, [])).values() for path in (one, other))
         for first, second in itertools.product(firsts, seconds):
             try:
                 with_changes(trial, {one: first, other: second})
@@ -160,7 +160,7 @@ def clashes(space: Mapping[str, Entry], trial: TrialConfig) -> list[tuple[str, s
     return list(found.items())
 
 
-def _extremes(entry: Entry) -> dict[str | int, Any]:
+def extremes(entry: Entry) -> dict[str | int, Any]:
     """Return the ends of a range by name, or all choices by index."""
     return {"low": entry.low, "high": entry.high} if isinstance(entry, Range) else dict(enumerate(entry))
 
@@ -177,7 +177,7 @@ def fewest_epochs(space: Mapping[str, Entry], trial: TrialConfig) -> int:
 
 def _epochs(space: Mapping[str, Entry], trial: TrialConfig) -> tuple[int, int]:
     """Return the fewest and the most epochs that a trial of the space can have."""
-    values = _extremes(space.get("epochs", [trial.epochs])).values()
+    values = extremes(space.get("epochs", [trial.epochs])).values()
     return int(min(values)), int(max(values))
 
 

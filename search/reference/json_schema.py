@@ -20,8 +20,7 @@ from search.reference.docstrings import arguments, flow, summary
 from search.reference.members import Schema, members
 
 _OWN = {"type": "string", "pattern": ":"}
-_NAMES = {"encoder": ENCODER_NAMES, "fusion": FUSION_NAMES}
-_MODALITIES = ("encoder", "weights")  # keys that may be mappings, whose parts can be searched separately
+_INSIDE = r"^(encoder|fusion)\..+$"  # the encoder of a modality, or an argument of a custom factory
 _DEFS = "#/$defs/"
 
 
@@ -67,12 +66,20 @@ def _of(kind: type) -> tuple[Schema, Schema]:
     return found, found.pop("$defs", {})
 
 
-def _allow_names(value: Schema, names: tuple[str, ...]) -> None:
-    """Restrict a text to some names or the user's own `module:object`; in a mapping, restrict each value."""
-    for member in value.get("anyOf", [value]):
-        text = member.get("additionalProperties", member)
-        del text["type"]
-        text["anyOf"] = [{"enum": list(names)}, _OWN | {"title": "package.module:factory"}]
+def _component(names: tuple[str, ...]) -> list[Schema]:
+    """Return the alternatives of an encoder or a fusion: a built-in name, a custom factory, or one with arguments."""
+    own = _OWN | {"title": "package.module:factory"}
+    given = {"type": "object", "title": "{name: package.module:factory, …}", "properties": {"name": own}}
+    return [{"enum": list(names)}, own, given | {"required": ["name"]}]
+
+
+def _allow_components(trial: Schema) -> None:
+    """Restrict the encoder and the fusion of a trial; each modality may have its own encoder."""
+    one: Schema = {"anyOf": _component(ENCODER_NAMES)}
+    each = {"type": "object", "not": {"required": ["name"]}, "additionalProperties": one}
+    trial["encoder"]["anyOf"] = [*_component(ENCODER_NAMES), each]
+    trial["fusion"]["anyOf"] = _component(FUSION_NAMES)
+    trial["fusion"].pop("type", None)
 
 
 def _dataset(described: str) -> tuple[Schema, Schema]:
@@ -108,9 +115,11 @@ def _space(described: str, trial: str, definitions: Schema) -> Schema:
     interval, _ = _of(Range)
     properties: Schema = {}
     for path, place, value in _searchable(definitions[trial.removeprefix(_DEFS)], definitions, trial):
-        ranges = [_range(interval, place, number["type"]) for number in _numbers(value)]
+        ranges = [_range(interval, {"$ref": place}, number["type"]) for number in _numbers(value)]
         properties[path] = {"description": value["description"], "anyOf": [_choices({"$ref": place}), *ranges]}
-    parts = {rf"^{path}\.[^.]+$": _of_one(definitions, path, trial) for path in _MODALITIES}
+    said = "The encoder of one modality, or an argument of a custom factory, if `trial` has it."
+    part = {"description": said, "anyOf": [_choices({}), _range(interval, {"type": "number"}, "number")]}
+    parts = {_INSIDE: part, r"^weights\.[^.]+$": _of_one(definitions, "weights", trial)}
     return {
         "description": described,
         "type": "object",
@@ -131,12 +140,12 @@ def _choices(items: Schema) -> Schema:
     return {"type": "array", "items": items, "minItems": 1}
 
 
-def _range(interval: Schema, place: str, kind: str) -> Schema:
+def _range(interval: Schema, number: Schema, kind: str) -> Schema:
     said = {key: {"description": value["description"]} for key, value in interval["properties"].items()}
     step = {"anyOf": [{"type": kind, "exclusiveMinimum": 0}, {"type": "null"}], "default": None}
     properties = {
-        "low": {"$ref": place} | said["low"],
-        "high": {"$ref": place} | said["high"],
+        "low": number | said["low"],
+        "high": number | said["high"],
         "step": step | said["step"],
         "log": interval["properties"]["log"],
     }
@@ -154,8 +163,7 @@ def experiment_schema() -> Schema:
     root, definitions = _of(Experiment)
     properties = root["properties"]
     trial = properties["trial"]["$ref"]
-    for key, names in _NAMES.items():
-        _allow_names(definitions[trial.removeprefix(_DEFS)]["properties"][key], names)
+    _allow_components(definitions[trial.removeprefix(_DEFS)]["properties"])
     properties["dataset"], more = _dataset(properties["dataset"]["description"])
     properties["space"] = _space(properties["space"]["description"], trial, definitions)
     definitions.pop(Range.__name__)

@@ -83,8 +83,12 @@ def _keys(path: str, schema: Schema, *without: str) -> tuple[Key, ...]:
 
 
 def _definition(root: Schema, schema: Schema) -> Schema | None:
-    """Return the schema of the section that a key contains; None if it contains none."""
-    return next((member for member in members(schema, root["$defs"]) if "properties" in member), None)
+    """Return the schema of the section that a key contains; None if it contains none.
+
+    A mapping without a description is a value, not a section.
+    """
+    found = members(schema, root["$defs"])
+    return next((member for member in found if {"properties", "description"} <= member.keys()), None)
 
 
 def _sections(root: Schema, schema: Schema, path: str, said: str, level: int = 2) -> Iterator[Section]:
@@ -118,8 +122,10 @@ def _space(schema: Schema) -> Section:
     said = [
         schema["description"],
         f"Keys that take a list of choices: {join_words(others, 'and')}; also `encoder.NAME` and `weights.NAME`, if "
-        "`trial` has an encoder or weights for each modality.",
-        f"Keys that take a list of choices, or a range with the keys below: {join_words(numbers, 'and')}.",
+        "`trial` has an encoder or weights for each modality, and `encoder.NAME.ARGUMENT` and `fusion.ARGUMENT`, if "
+        "`trial` gives a factory this argument.",
+        f"Keys that take a list of choices, or a range with the keys below: {join_words(numbers, 'and')}; also "
+        "arguments that are numbers.",
     ]
     return Section(2, "`space`", "\n\n".join(said), _keys("space.PATH.", interval | {"properties": properties}))
 

@@ -25,7 +25,11 @@ def _number(schema: Schema) -> str:
 
 
 def _scalar(schema: Schema, others: list[str]) -> str:
-    return f"`{schema['title']}`" if "title" in schema else _number(schema)
+    return _title(schema) if "title" in schema else _number(schema)
+
+
+def _title(schema: Schema) -> str:
+    return f"`{schema['title']}`"
 
 
 def _list(schema: Schema, others: list[str]) -> str:
@@ -38,6 +42,8 @@ def _list(schema: Schema, others: list[str]) -> str:
 
 
 def _mapping(schema: Schema, others: list[str]) -> str:
+    if "title" in schema:
+        return _title(schema)
     if "additionalProperties" not in schema:
         return "mapping of dotted paths to values"
     values = _words(schema["additionalProperties"])

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ogmge.components import parse
 from search.experiment.formatting import label
 from search.experiment.schema import Experiment
 from search.experiment.space import with_changes
@@ -246,7 +247,7 @@ class TrialRuns:
             "trial": str(trial.number),
             "arm": trial.arm,
             **({} if trial.source is None else {"source": trial.source.value}),
-            "fusion": config.fusion,
+            "fusion": parse(config.fusion).name,
             "method": config.modulation.method,
             **self._kind.own,
             **self._kind.tags(trial),

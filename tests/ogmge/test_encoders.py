@@ -293,9 +293,10 @@ def test_an_unknown_name_is_refused_and_the_choices_are_listed(path, value, choi
     with pytest.raises(ConfigError) as error:
         TrialConfig(**{path: value})
     [problem] = error.value.problems
-    assert (problem.path, problem.got) == (path, value)
+    wrong = ("encoder.visual", "cnn") if isinstance(value, dict) else (path, value)
+    assert (problem.path, problem.got) == wrong
     tells(problem.expected, *choices)
-    tells(error.value, f"`{path}`", repr(problem.got))
+    tells(error.value, f"`{wrong[0]}`", repr(problem.got))
 
 
 def test_every_name_that_a_config_takes_is_there():

@@ -65,6 +65,14 @@ def test_what_is_around_a_training_is_part_of_it() -> None:
     assert not set(keys(TrialConfig(), "these data")) & set(keys(TrialConfig(), "those data"))
 
 
+def test_the_arguments_of_a_factory_are_part_of_a_prefix_and_a_plain_name_has_the_key_that_it_had() -> None:
+    plain, one, other = "mine:net", {"name": "mine:net", "width": 3}, {"name": "mine:net", "width": 4}
+    values = [*(TrialConfig(encoder=e) for e in (plain, one, other)), *(TrialConfig(fusion=f) for f in (one, other))]
+    assert len({keys(config)[0] for config in values}) == len(values)
+    assert keys(values[0])[0] == "5dc3d9bb4ffbcd6c1b004e91c77bd30a"
+    assert keys(values[1])[0] == keys(TrialConfig(encoder={"width": 3, "name": "mine:net"}))[0]
+
+
 def test_cosine_schedules_of_different_lengths_share_nothing_but_their_first_rate() -> None:
     one = TrialConfig(epochs=10, schedule=Schedule("cosine"))
     assert common(one, replace(one, epochs=20)) == 1

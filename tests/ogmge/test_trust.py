@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import sys
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from ogmge import checkpoint, inference
 from ogmge.checkpoint import CheckpointError
@@ -103,3 +106,59 @@ def test_a_shape_is_positive_whole_numbers(here, shape):
 )
 def test_what_is_built_in_needs_no_trust(encoder, fusion, names):
     assert custom_factories(TrialConfig(encoder=encoder, fusion=fusion)) == names
+
+
+ARGUMENTS = """\
+from torch import nn
+def net(shape, width: "no such type" = 4):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, width))
+"""
+
+
+@pytest.mark.parametrize("by_modality", [True, False])
+def test_a_checkpoint_has_the_arguments_of_its_factories(here, by_modality):
+    (here / "strange.py").write_text(ARGUMENTS)
+    net = {"name": "strange:net", "width": 7}
+    encoder = {"left": net, "right": "mlp"} if by_modality else net
+    config = TrialConfig(encoder=encoder, modulation=Modulation(method="none"))
+    assert custom_factories(config) == ["strange:net"]
+    weights = build_model(config, SHAPES, 2).state_dict()
+    with pytest.raises(CheckpointError):
+        inference.load(save(encoder, **weights))
+    loaded = inference.load(Path("best.pt"), trusted=["strange:net"])
+    assert loaded.config == config
+    assert loaded.model.encoders["left"][1].out_features == 7
+
+
+@pytest.mark.parametrize(
+    "odd", [torch.zeros(2), {1, 2}, OrderedDict(a=1), {3: 1}, math.nan, [b"x"], {"a": {"b": torch.float32}}], ids=repr
+)
+def test_arguments_in_a_checkpoint_that_no_file_can_hold_are_refused(here, odd):
+    with pytest.raises(ConfigError) as error:
+        TrialConfig(encoder={"name": "strange:net", "width": odd})
+    tells(error.value, "`encoder`", "width is not")
+    config = asdict(TrialConfig()) | {"encoder": {"name": "strange:net", "width": odd}}
+    checkpoint.save({"config": config, "shapes": SHAPES, "classes": ["a"], "model": {}, "metrics": {}}, Path("best.pt"))
+    with pytest.raises(CheckpointError) as error:
+        inference.load(Path("best.pt"), trusted=["strange:net"])
+    tells(error.value, "best.pt")
+    assert not (here / "imported").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "facts"),
+    [({"wdth": 3}, ["'wdth'"]), ({"shape": 3}, ["'shape'"]), ({"width": 3, "depth": 1}, ["'depth'"])],
+)
+def test_arguments_that_a_factory_does_not_take_are_told_with_those_that_it_does(here, arguments, facts):
+    (here / "strange.py").write_text(ARGUMENTS)
+    config = TrialConfig(encoder={"name": "strange:net", **arguments}, modulation=Modulation(method="none"))
+    with pytest.raises(ConfigError) as error:
+        build_model(config, SHAPES, 2)
+    tells(error.value, *facts, "strange:net accepts width: 'no such type' = 4")
+
+
+def test_a_head_without_an_argument_that_it_needs_is_told_which_it_takes(here):
+    (here / "strange.py").write_text("def head(dims, classes, hidden, *, drop=0.0): ...")
+    with pytest.raises(ConfigError) as error:
+        build_model(TrialConfig(fusion="strange:head", encoder="mlp"), SHAPES, 2)
+    tells(error.value, "`fusion`", "'hidden'", "strange:head accepts hidden, drop=0.0")

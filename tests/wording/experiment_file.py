@@ -80,6 +80,21 @@ SPACE = [
         + "space: {optimizer.lr: {low: 1e-3, high: 1}}\n"
         + "search: {sampler: cmaes, metric: [val/accuracy, val/loss], mode: [max, min]}\n",
     ),
+    (
+        "Arguments that a factory does not accept",
+        HEAD
+        + "trial:\n  encoder: {name: 'tests.wording.own:wide', widht: 64, act: tanh}\n"
+        + "  fusion: {name: 'tests.wording.own:deep_head'}\n",
+    ),
+    ("Arguments of a built-in fusion", HEAD + "trial: {fusion: {name: film, hidden: 32}}\n"),
+    ("Arguments without a factory", HEAD + "trial: {fusion: {hidden: 32}}\n"),
+    (
+        "Choices that do not fit the arguments",
+        HEAD
+        + "trial: {fusion: {name: 'tests.wording.own:deep_head', hidden: 32}}\n"
+        + "space:\n  fusion.name: ['tests.wording.own:deep_head', 'tests.wording.own:narrow_head']\n"
+        + "  modulation.alpha: [0.1, 0.5]\n",
+    ),
     ("Nothing to search", HEAD + "trial: {epochs: 3}\n"),
 ]
 

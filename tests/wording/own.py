@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -93,6 +93,14 @@ def no_module(shape: tuple[int, ...]) -> str:
 
 def not_flat(shape: tuple[int, ...]) -> nn.Module:
     return nn.Identity()
+
+
+def wide(shape: tuple[int, ...], width: int = 32, *, act: Literal["relu", "gelu"] = "relu") -> nn.Module:
+    return nn.Flatten()
+
+
+def deep_head(dims: Mapping[str, int], classes: int, hidden: int) -> nn.Module:
+    return Narrow()
 
 
 def narrow_head(dims: Mapping[str, int], classes: int) -> nn.Module:

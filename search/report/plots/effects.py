@@ -10,9 +10,11 @@ from typing import Any
 import plotly.graph_objects as go
 
 from datasets.index.list_files import count
+from ogmge.components import parse
 from search.experiment.arms import Arm
 from search.experiment.dimensions import END, METHOD, START
 from search.experiment.formatting import label, text
+from search.experiment.space import with_changes
 from search.report.facts import Facts
 from search.report.plots.axes import axis_type, better_half, setting_axis
 from search.report.plots.plot import COLOURS, KINDS, Plot, Scale, columns, escape, make_figure
@@ -68,7 +70,7 @@ def alpha(facts: Facts) -> Plot | None:
     modulated = _by_arm(facts).get("modulated")
     if ALPHA not in facts.experiment.space or not modulated:
         return None
-    kinds = group_by(modulated, lambda trial: trial.changes.get("fusion", facts.experiment.trial.fusion))
+    kinds = group_by(modulated, lambda trial: _fusion(facts, trial))
     traces = [_kind(facts, place, name, kinds[name]) for place, name in enumerate(sorted(kinds))]
     axis = setting_axis(facts.experiment.space[ALPHA], "alpha")
     shown = _result_axis(facts, modulated)
@@ -83,6 +85,12 @@ def _result_axis(facts: Facts, trials: Sequence[TrialRecord]) -> dict[str, Any]:
     scale = Scale(facts.metric)
     shown = better_half(scale, results(trials), facts.experiment.search.objective.mode)
     return {"title": scale.title, **({"range": shown} if shown else {})}
+
+
+def _fusion(facts: Facts, trial: TrialRecord) -> str:
+    """Return the name of a trial's fusion."""
+    name: str = parse(with_changes(facts.experiment.trial, trial.changes).fusion).name
+    return name
 
 
 def _kind(facts: Facts, place: int, name: str, trials: Sequence[TrialRecord]) -> go.Scatter:

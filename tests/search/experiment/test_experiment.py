@@ -623,7 +623,7 @@ def test_what_an_experiment_needs_is_named(text, found):
         ("{modulation: {start: x, end: 3}}", ["modulation.start"]),
         ("{modulation: {alpha: -1, start: -1}, epochs: 0}", ["modulation.alpha", "modulation.start", "epochs"]),
         ("{optimizer: {lr: 0, momentum: 2, nam: sgd}}", ["optimizer.nam", "optimizer.lr", "optimizer.momentum"]),
-        ("{encoder: {a: 1, b: [2], c: nope}}", ["encoder.a", "encoder.b", "encoder"]),
+        ("{encoder: {a: 1, b: [2], c: nope}}", ["encoder.a", "encoder.b", "encoder.c"]),
     ],
 )
 def test_a_mistake_hides_no_other_and_brings_no_other_with_it(trial, paths):

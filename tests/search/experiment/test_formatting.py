@@ -15,7 +15,7 @@ from search.experiment.formatting import duration, flat, format_value, label, mo
 
 
 def test_the_examples_in_the_documentation_hold():
-    assert doctest.testmod(formatting) == (0, 13)
+    assert doctest.testmod(formatting) == (0, 14)
 
 
 @pytest.mark.parametrize(
