@@ -10,7 +10,7 @@ import json
 import threading
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -213,9 +213,17 @@ class Store:
             found.append(blob)
         return found
 
-    def verify(self) -> list[str]:
-        """Read the whole store and return a sentence for each file that differs from what was written."""
-        return list(filter(None, map(self._verify_shard, range(len(self.manifest.shards)))))
+    def verify(self, progress: Callable[[int], None] = lambda done: None) -> list[str]:
+        """Read the whole store and return a sentence for each file that differs from what was written.
+
+        Args:
+            progress: function called with the number of shards read, after each of them.
+        """
+        wrong: list[str] = []
+        for number in range(len(self.manifest.shards)):
+            wrong += filter(None, [self._verify_shard(number)])
+            progress(number + 1)
+        return wrong
 
     def _verify_shard(self, number: int) -> str:
         shard = self.manifest.shards[number]

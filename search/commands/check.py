@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -78,8 +79,8 @@ def _numbers(counts: Counter[Any], label: str) -> list[str]:
     return [f"{counts[label, split]:,}" for split in SPLITS]
 
 
-def store_lines(options: Any) -> tuple[list[str], bool]:
-    """Return the lines about the store, and whether it is complete.
+def store_lines(options: Any, console: Console) -> tuple[list[str], bool]:
+    """Return the lines about the store, and whether it is complete; show a bar while its files are read.
 
     Raises:
         StoreError: if there is no store, or it cannot be opened.
@@ -91,8 +92,16 @@ def store_lines(options: Any) -> tuple[list[str], bool]:
         f"{count(len(manifest.shards), 'shard')}, {len(manifest.quarantine):,} quarantined",
         *reasons(manifest.quarantine),
     ]
-    wrong = store.verify()
+    with _bar(console) as bar:
+        task = bar.add_task("reading the store", total=len(manifest.shards))
+        wrong = store.verify(lambda done: bar.update(task, completed=done))
     return lines + wrong, not wrong
+
+
+def _bar(console: Console) -> Progress:
+    """Return a progress bar that disappears when it is finished."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True)
 
 
 def check(experiment: Experiment, sheets: Path, console: Console, words: Sequence[str] = ()) -> bool:
@@ -143,11 +152,13 @@ def _memory_line(data: Data) -> str:
 
 def _is_prepared(options: Any, console: Console, words: Sequence[str]) -> bool:
     """Print what the publisher's files and the store contain; return whether the store is complete."""
-    index = options.index()
+    with _bar(console) as bar:
+        bar.add_task("reading the list and looking for its files", total=None)
+        index = options.index()
     print_line(console, "\n".join(index_lines(index)))
     console.print(class_table(index))
     try:
-        lines, is_whole = store_lines(options)
+        lines, is_whole = store_lines(options, console)
     except StoreError as error:
         console.print(Text(name_file(str(error), words), style="yellow"), soft_wrap=True)
         return False
