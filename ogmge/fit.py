@@ -15,6 +15,7 @@ import torch
 
 from ogmge import checkpoint
 from ogmge.config import TrialConfig
+from ogmge.devices import kept_rng
 from ogmge.distributed import ALONE, Ranks, part
 from ogmge.inference import TrainedModel
 from ogmge.metrics import Answers
@@ -193,7 +194,7 @@ class _Run:
         trainer, data = self.trainer, self.data
         shapes = {name: data.shapes[name] for name in trainer.names}
         model = TrainedModel(trainer.model.eval(), trainer.config, shapes, list(data.classes), dict(metrics))
-        with torch.random.fork_rng([trainer.device] if trainer.device.type == "cuda" else []):
+        with kept_rng(trainer.device):
             return measure(model)
 
     def _best(self, metrics: dict[str, float], before: float | None) -> float | None:

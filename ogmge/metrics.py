@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ogmge.devices import widest_float
 from ogmge.distributed import ALONE, Ranks
 from ogmge.modulation import ModulationStats
 
@@ -36,7 +37,7 @@ class Tally:
     def __init__(self, names: tuple[str, ...], device: torch.device, ranks: Ranks = ALONE) -> None:
         self.names, self._ranks = names, ranks
         self._samples = 0
-        self._loss = torch.zeros((), dtype=torch.float64, device=device)
+        self._loss = torch.zeros((), dtype=widest_float(device), device=device)
         self._correct: list[Tensor] = []  # each [1 + M, B]
         self._targets: list[Tensor] = []  # each [B]
 
@@ -67,9 +68,9 @@ class Tally:
         """
         if not self._correct:
             raise ValueError(f"cannot compute {prefix} metrics: there is no batch")
-        right = torch.cat(self._correct, dim=1).double().sum(dim=1)
-        samples = self._loss.new_tensor([self._samples])
-        sums = self._ranks.sum(torch.cat([samples, self._loss[None], right]))
+        right = torch.cat(self._correct, dim=1).sum(dim=1).to(self._loss.dtype)
+        samples = torch.full_like(self._loss, self._samples)
+        sums = self._ranks.sum(torch.cat([samples[None], self._loss[None], right]))
         loss, fused, *unimodal = (sums[1:] / sums[0]).tolist()
         accuracies = {f"{prefix}/accuracy/{name}": value for name, value in zip(self.names, unimodal, strict=True)}
         return {f"{prefix}/loss": loss, f"{prefix}/accuracy": fused, **accuracies}
@@ -81,7 +82,7 @@ class ModulationTally:
     def __init__(self, names: tuple[str, ...], device: torch.device) -> None:
         self.names = names
         self._steps = 0
-        self._sums = torch.zeros(2, len(names), dtype=torch.float64, device=device)
+        self._sums = torch.zeros(2, len(names), dtype=widest_float(device), device=device)
 
     def add(self, stats: ModulationStats) -> None:
         self._steps += 1

@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
 from ogmge.config import TrialConfig
+from ogmge.devices import get_rng_states, set_rng_states
 from ogmge.distributed import ALONE, Ranks, weight
 from ogmge.metrics import Answers, ModulationTally, Tally
 from ogmge.model import MultimodalClassifier
@@ -193,15 +194,12 @@ class Trainer:
 
         It contains the weights, optimizer, scaler, modulator and each process's random number generators.
         """
-        rng = {"cpu": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            rng["cuda"] = torch.cuda.get_rng_state(self.device)
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "modulator": self.modulator.state_dict(),
-            "rng": self.ranks.each(rng),
+            "rng": self.ranks.each(get_rng_states(self.device)),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -211,7 +209,4 @@ class Trainer:
         self.modulator.load_state_dict(state["modulator"])
         if self.ranks.rank >= len(state["rng"]):
             return  # fewer processes saved the state: keep the generators as seeded at the start
-        rng = state["rng"][self.ranks.rank]
-        torch.set_rng_state(rng["cpu"].cpu())
-        if self.device.type == "cuda" and "cuda" in rng:
-            torch.cuda.set_rng_state(rng["cuda"].cpu(), self.device)
+        set_rng_states(self.device, state["rng"][self.ranks.rank])

@@ -22,6 +22,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from ogmge.devices import kept_rng, widest_float
+
 Head = Callable[[dict[str, Tensor]], Tensor]
 
 MOMENTUM = 0.1  # weight of a new batch in the running means
@@ -136,7 +138,7 @@ def _means_of(head: Head) -> FeatureMeans:
 def _in_eval_mode(module: nn.Module | None, device: torch.device) -> Iterator[None]:
     """Switch to eval mode, then restore each module's mode and the random number generators."""
     modes = {m: m.training for m in (module.modules() if module is not None else ())}
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with kept_rng(device):
         try:
             for m in modes:
                 m.training = False
@@ -209,7 +211,9 @@ def _constants(modalities: int, device: torch.device) -> tuple[Tensor, Tensor]:
         terms[frozenset()][u] += 1 / modalities
         terms[frozenset(everyone)][u] -= 1.0
     sets = [[u in present for u in everyone] for present in terms]
-    return torch.tensor(sets, device=device), torch.tensor(list(terms.values()), dtype=torch.float64, device=device)
+    return torch.tensor(sets, device=device), torch.tensor(
+        list(terms.values()), dtype=widest_float(device), device=device
+    )
 
 
 def _main_effects(

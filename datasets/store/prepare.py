@@ -130,7 +130,7 @@ def processes(count: int | None = None) -> Parallel:
     def parallel(function: Callable[[Task], ShardResult], tasks: Sequence[Task]) -> Iterator[ShardResult]:
         context = multiprocessing.get_context("spawn")
         alive, end = context.Pipe(duplex=False)
-        workers = min(count or len(os.sched_getaffinity(0)), max(1, len(tasks)))
+        workers = min(count or _own_cpus(), max(1, len(tasks)))
         pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent, initargs=(alive,))
         try:
             yield from _results(pool, function, tasks, 2 * workers)
@@ -140,6 +140,11 @@ def processes(count: int | None = None) -> Parallel:
             alive.close()
 
     return parallel
+
+
+def _own_cpus() -> int:
+    """Return the number of CPUs that this process may use; macOS cannot limit them."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _results(

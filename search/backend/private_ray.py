@@ -10,7 +10,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-SOCKET_BYTES = 107  # longest path of a socket on Linux
+SOCKET_BYTES = 103  # longest path of a socket on macOS; 107 on Linux
 RAY_BYTES = 68  # what Ray appends to its folder for the paths of its sockets
 NAME_BYTES = 20  # length of `/ogmge-XXXXXXXX/ray`
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from typing import Any, Literal
 
@@ -263,13 +265,21 @@ class Crew:
             return None
 
     def _start_member(self) -> None:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["torch", __name__])  # torch is preloaded even if this module cannot be imported
+        context = _context()
         ours, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(theirs, self._dataset, self._trial), daemon=True)
         process.start()
         theirs.close()
         self._members.append((process, ours))
+
+
+def _context() -> SpawnContext | ForkServerContext:
+    """Return how processes start: forked from a server, but not on macOS, whose libraries do not survive a fork."""
+    if sys.platform == "darwin":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", __name__])  # torch is preloaded even if this module cannot be imported
+    return context
 
 
 def _ask_all(team: Sequence[Connection], request: Prepare | Measure) -> list[Done]:

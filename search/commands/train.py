@@ -17,6 +17,7 @@ from datasets.index.list_files import count
 from datasets.registry import DatasetError
 from ogmge import fit, inference
 from ogmge.components import parse
+from ogmge.devices import best_device
 from ogmge.fit import BEST
 from search.backend import ddp
 from search.backend.cluster import nodes, own_modules
@@ -237,7 +238,7 @@ def _run_here(job: Job, data: fit.Data, report: fit.Report) -> None:
             partial(_keep_and_report, keep, report),
             folder=folder,
             objective=job.objective,
-            device=default_device(),
+            device=best_device(),
             epochs=job.epochs,
         )
 
