@@ -26,12 +26,13 @@ from search.backend.interrupt import stop_signals
 from search.backend.limits import COMMAND_BYTES, address_space_fault
 from search.cli.completion import assignments, runs
 from search.cli.errors import Command, Group, command_line, typed_file
-from search.cli.terminal import loading, open_streams, say, tell_errors
+from search.cli.terminal import escape_output, loading, open_streams, say, tell_errors
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 open_streams()
+escape_output()
 RUNS = Path("runs")
 _MODEL = runs(RUNS, "best.pt")
 PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"

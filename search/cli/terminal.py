@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
 import click
+
+from search.experiment.escaping import escape_controls
 
 ERASE = "\r\x1b[2K"  # go to the start of the line and clear it
 
@@ -24,6 +26,42 @@ def open_streams() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
             setattr(sys, name, os.fdopen(number, mode, closefd=False))
+
+
+class _Escaped:
+    """Stream that shows control characters in what is written to it as escapes.
+
+    Attributes:
+        rich_proxied_file: stream that rich's consoles write to instead, see `search.console.screen.Screen`.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = self.rich_proxied_file = stream
+
+    def write(self, text: str) -> int:
+        self._stream.write(escape_controls(text))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def escape_output() -> None:
+    """Show control characters in everything that is printed from now on as escapes, whoever prints it.
+
+    A name in a file could otherwise command the terminal.
+    """
+    for name in ("stdout", "stderr"):
+        setattr(sys, name, _Escaped(getattr(sys, name)))
+
+
+def _inner(stream: TextIO) -> TextIO:
+    """Return the stream to which control sequences of our own can be written."""
+    return getattr(stream, "rich_proxied_file", stream)
 
 
 def say(text: str, hang: str = "") -> None:
@@ -63,6 +101,10 @@ class _Watched:
     def __init__(self, stream: TextIO, before: Callable[[], None]) -> None:
         self._stream, self._before = stream, before
 
+    @property
+    def rich_proxied_file(self) -> _Watched:
+        return _Watched(_inner(self._stream), self._before)
+
     def write(self, text: str) -> int:
         self._before()
         return self._stream.write(text)
@@ -93,7 +135,7 @@ def loading() -> Iterator[None]:
         for name, stream in streams.items():
             if getattr(sys, name) is watched[name]:  # not redirected since
                 setattr(sys, name, stream)
-        _write(streams["stderr"], ERASE)
+        _write(_inner(streams["stderr"]), ERASE)
 
     # kept until the end: `print` only borrows its stream, which must outlive the first text
     watched = {name: _Watched(stream, erase) for name, stream in streams.items()}

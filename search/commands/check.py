@@ -22,6 +22,7 @@ from datasets.store.cache import local_store
 from datasets.store.store import StoreError, reasons
 from ogmge.fit import Data
 from search.console.notes import print_line
+from search.experiment.escaping import escape_line
 from search.experiment.mistakes import name_file
 from search.experiment.schema import Experiment
 from search.run.open_data import open_data
@@ -31,7 +32,8 @@ SMALLEST_CLASSES = 10
 
 
 def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f" … and {len(names) - SHOWN:,} more" if len(names) > SHOWN else "")
+    more = f" … and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return ", ".join(map(escape_line, names[:SHOWN])) + more
 
 
 def index_lines(index: Index) -> list[str]:
@@ -66,7 +68,7 @@ def class_table(index: Index) -> Table:
         table.add_column(split, justify="right")
     shown = order if len(order) <= 2 * SMALLEST_CLASSES else order[:SMALLEST_CLASSES]
     for label in shown:
-        table.add_row(Text(label), *_numbers(counts, label))
+        table.add_row(Text(escape_line(label)), *_numbers(counts, label))
     if len(shown) < len(order):
         most = f"{totals[order[-1]]:,}"
         table.add_row(Text(f"… and {len(order) - len(shown)} more classes; the largest has {most}"), "", "", "")
@@ -160,7 +162,7 @@ def _is_prepared(options: Any, console: Console, words: Sequence[str]) -> bool:
     try:
         lines, is_whole = store_lines(options, console)
     except StoreError as error:
-        console.print(Text(name_file(str(error), words), style="yellow"), soft_wrap=True)
+        print_line(console, name_file(str(error), words), "yellow")
         return False
     print_line(console, "\n".join(lines))
     return is_whole

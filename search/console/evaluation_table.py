@@ -13,6 +13,7 @@ from datasets.index.list_files import count
 from ogmge.evaluation import Scores, rank_classes
 from search.console.notes import print_line, print_note, print_paragraph
 from search.console.tables import add_row, plain_table
+from search.experiment.escaping import escape_line
 from search.experiment.formatting import format_difference, format_value, percent
 from search.models.evaluation import ModelEvaluation, Result
 
@@ -34,7 +35,7 @@ def _class(name: str) -> str:
     >>> _class("dog"), _class("8")
     ('dog', 'class 8')
     """
-    return f"class {name}" if name.isdecimal() else name
+    return f"class {name}" if name.isdecimal() else escape_line(name)
 
 
 def _views(which: ModelEvaluation) -> list[str]:

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.text import Text
 
 from search.backend.notices import collect_notices
+from search.console.tables import shown
 from search.console.wrapping import wrap, wrap_message
 
 if TYPE_CHECKING:  # a command that only prints notes need not load the samplers
@@ -25,7 +25,7 @@ def print_note(console: Console, text: str) -> None:
 
 def print_line(console: Console, text: str, style: str = "") -> None:
     """Print a text as written: no markup, no wrapping."""
-    console.print(Text(text, style=style), soft_wrap=True)
+    console.print(shown(text, style), soft_wrap=True)
 
 
 def print_paragraph(console: Console, text: str, style: str = "") -> None:

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from datasets.index.list_files import count
 from search.backend.interrupt import write_stopping
+from search.console.notes import print_line
 from search.console.tables import DetailTable
 from search.console.wrapping import wrap
 from search.experiment.formatting import duration, format_value, label, modalities, modalities_in, percent
@@ -140,7 +141,7 @@ class Progress:
 
     def _say(self, line: str) -> None:
         self._said = time.monotonic()
-        self._console.print(Text(line), soft_wrap=True)
+        print_line(self._console, line)
 
     # ---- the live table ----
 

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from search.console.wrapping import NO_BREAK, wrap
+from search.experiment.escaping import escape_controls
 
 ANY_WIDTH = 10_000
 
@@ -37,7 +38,12 @@ def plain_table(headings: Sequence[str], *, names: Collection[int] = (), right: 
 def add_row(table: Table, cells: Sequence[str], style: str = "") -> None:
     """Add a row of texts, shown without markup; the first, a name, is grey."""
     name, *others = cells
-    table.add_row(Text(name, style="dim"), *map(Text, others), style=style or None)
+    table.add_row(shown(name, "dim"), *map(shown, others), style=style or None)
+
+
+def shown(text: str, style: str = "") -> Text:
+    """Return a text as a cell: no markup, and control characters as escapes, which rich's own `Text` would drop."""
+    return Text(escape_controls(text), style)
 
 
 def fits(console: Console, table: Table) -> bool:
@@ -102,7 +108,7 @@ class DetailTable:
 
     def _aligned(self, width: int) -> Iterator[str]:
         """Yield the lines without their details: the headings, then the rows."""
-        cells = [row[:-1] for row in (self.headings, *self.rows)]
+        cells = [list(map(escape_controls, row[:-1])) for row in (self.headings, *self.rows)]
         widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
         gap = self.gap if sum(widths) + len(self.gap) * len(widths) <= width else " "
         for row in cells:

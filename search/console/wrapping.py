@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import textwrap
 
+from search.experiment.escaping import escape_controls
+
 NO_BREAK = "\N{NO-BREAK SPACE}"
 # spaces without a line break: 82.4 ± 0.9 %, 2.0 points, p = 0.031, 2 h 02 min
 GLUE = re.compile(
@@ -32,7 +34,7 @@ def wrap(text: str, width: int, indent: str = "", *, hang: str = "", fold: bool 
     (['82.4 ± 0.9 %', 'of all'], ['batch_size=16', 'epochs=20'])
     """
     wrapper = textwrap.TextWrapper(width, indent, indent + hang, break_long_words=fold, break_on_hyphens=False)
-    lines = wrapper.wrap(glue(text))
+    lines = wrapper.wrap(glue(escape_controls(text)))
     return [line.replace(NO_BREAK, " ") for line in lines]
 
 
@@ -42,5 +44,5 @@ def wrap_message(text: str, width: int, hang: str = "") -> str:
     >>> wrap_message("Resume with:\\n  uv run search", 8)
     'Resume\\nwith:\\n  uv run search'
     """
-    lines = text.splitlines()
+    lines = escape_controls(text).split("\n")
     return "\n".join("\n".join([line] if line[:1] in ("", " ") else wrap(line, width, hang=hang)) for line in lines)

@@ -70,7 +70,7 @@ def load(path: Path, assignments: Sequence[str] = (), *, only_trial: bool = Fals
     try:
         override(document, assignments)
     except DocumentError as error:
-        raise ExperimentError(str(path), str(error).splitlines()) from error
+        raise ExperimentError(str(path), str(error).split("\n")) from error
     beside = [] if is_foreign and _is_copy_name(path) else [str(path.resolve().parent)]
     names = _find_modules(document, [*_module_folders(document, base), *beside, os.getcwd()])
     change_paths(document.value, partial(_resolve, document, base))
@@ -131,7 +131,7 @@ def read_unchecked(path: Path) -> Document:
     try:
         return read(path)
     except DocumentError as error:
-        sentences = str(error).splitlines()
+        sentences = str(error).split("\n")
         raise ExperimentError(str(path), [_corrupt(path, sentences)] if _is_copy(path) else sentences) from error
 
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from search.experiment.escaping import escape_line
+
 Place = tuple[str | int, ...]
 
 COMMAND_LINE = "command line"  # source of what is set there
@@ -98,7 +100,7 @@ def format_path(path: Place) -> str:
     >>> format_path(("space", "optimizer.lr", 2))
     'space.optimizer.lr[2]'
     """
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{escape_line(part)}" for part in path).removeprefix(".")
 
 
 @dataclass

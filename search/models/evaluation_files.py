@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Iterable, Mapping
@@ -14,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from ogmge.evaluation import BINS, Scores, rank_classes
+from search.experiment.escaping import csv_table
 from search.models.evaluation import ModelEvaluation, Result
 from search.run.folder import write
 
@@ -103,11 +102,7 @@ def document(result: Result) -> dict[str, Any]:
 
 
 def _table(columns: Mapping[str, Iterable[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
-    return text.getvalue()
+    return csv_table([*columns], zip(*columns.values(), strict=True))
 
 
 def _columns(name: str, fused: Tensor, unimodal: Mapping[str, Tensor]) -> dict[str, list[float | str]]:

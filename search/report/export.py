@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from itertools import chain
@@ -13,6 +11,7 @@ from typing import Any
 from datasets.index.list_files import count
 from ogmge.fit import Objective
 from search.experiment.arms import ARMS, Arm
+from search.experiment.escaping import csv_table
 from search.experiment.formatting import format_value
 from search.experiment.load import load
 from search.experiment.mistakes import UserError
@@ -181,11 +180,8 @@ def trials_table(experiment: Experiment, record: SearchRecord) -> str:
     rows = [_row(trial, objectives[0].metric, front) for trial in record]
     columns = dict.fromkeys(chain(*rows))
     columns.pop("reason", None)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [*columns, "reason"], restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    names = [*columns, "reason"]
+    return csv_table(names, ([row.get(name, "") for name in names] for row in rows))
 
 
 def _row(trial: TrialRecord, metric: str, front: Collection[int] | None) -> dict[str, Any]:
@@ -202,7 +198,7 @@ def _row(trial: TrialRecord, metric: str, front: Collection[int] | None) -> dict
         **{key: value for key, value in best.items() if key not in ("epoch", "best", "inherited")},
         **({} if front is None else {"pareto_front": "yes" if trial.number in front else "no"}),
         "seconds": round(trained_seconds(trial), 3),
-        "reason": "\n".join(str(trial.reason or "").splitlines()),  # csv leaves a bare carriage return unquoted
+        "reason": str(trial.reason or ""),
     }
 
 

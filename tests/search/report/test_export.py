@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import os
+import re
+import unicodedata
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -172,14 +174,21 @@ def test_how_long_a_trial_was_to_train_and_how_long_it_did_are_told_apart():
     assert (row["epochs"], row["epochs_trained"]) == ("8", "1")
 
 
+def read_cell(cell: str) -> str:
+    """Return the text in a cell after checking that neither a spreadsheet nor a terminal runs it."""
+    assert not cell.startswith(("=", "@", "+", "-", "\t", "\n")) or re.fullmatch(r"[+-][\d.]+", cell)
+    assert not any(unicodedata.category(c) in ("Cc", "Cs") for c in cell if c not in "\n\t")
+    return cell.replace("'", "").encode("latin-1", "backslashreplace").decode("unicode_escape")
+
+
 @settings(deadline=None)
-@given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")), min_size=1, max_size=5))
+@given(st.lists(st.text(st.characters(exclude_characters="\\'")), min_size=1, max_size=5))
 def test_any_reason_stays_in_its_cell(reasons):
     record = SearchRecord()
     for number, reason in enumerate(reasons):
         record.trials[number] = TrialRecord(number, "baseline", {}, {"fusion": "sum"}, "failed", [], failure(reason))
     rows = rows_of(experiment(), record)
-    assert [row["reason"] for row in rows] == ["\n".join(reason.splitlines()) for reason in reasons]
+    assert list(map(read_cell, (row["reason"] for row in rows))) == reasons
     assert {(row["fusion"], row["status"], len(row)) for row in rows} == {("sum", "failed", len(rows[0]))}
 
 
