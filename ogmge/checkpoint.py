@@ -51,6 +51,8 @@ def save(state: dict[str, Any], path: Path) -> None:
 
 def _read(path: Path) -> Any:
     """Return the content of a file after verifying its checksums, which torch does not do."""
+    if path.exists() and not path.is_file():  # a pipe would block
+        raise OSError(f"{path} is not a regular file")
     with zipfile.ZipFile(path) as archive:
         if (damaged := archive.testzip()) is not None:
             raise zipfile.BadZipFile(f"the checksum of {damaged} is wrong")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
@@ -87,15 +88,37 @@ def start(config: TrialConfig, data: Data, device: torch.device, ranks: Ranks = 
     return Trainer(build_model(config, data.shapes, len(data.classes)), config, device, ranks)
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    """Load a checkpoint; return None if it is missing or corrupt."""
+def _read(path: Path, config: TrialConfig) -> dict[str, Any] | None:
+    """Load the state of a run; return None if it is missing, corrupt or of another run."""
     if not path.exists():
         return None
     try:
-        return checkpoint.load(path)
+        state = checkpoint.load(path)
+        _check_state(state, path, config)
     except checkpoint.CheckpointError as error:
         log.warning("%s; the trial restarts from epoch 0", error)
         return None
+    return state
+
+
+def _check_state(state: Mapping[str, Any], path: Path, config: TrialConfig) -> None:
+    if not isinstance(state.get("trainer"), dict) or not isinstance(state.get("history"), list):
+        raise checkpoint.CheckpointError(f"{path} does not contain the state of a training")
+    if not _agrees(state.get("config", {}), _settings(config)):
+        raise checkpoint.CheckpointError(f"{path} belongs to a trial with other settings")
+
+
+def _settings(config: TrialConfig) -> dict[str, Any]:
+    """Return the settings that tell a run's state from that of other runs; a file of weights may have moved."""
+    values: dict[str, Any] = json.loads(json.dumps(asdict(config)))
+    return {key: value for key, value in values.items() if key != "weights"}
+
+
+def _agrees(before: Any, now: Any) -> bool:
+    """Return whether two settings are equal, except for keys that only one version of this program knows."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        return all(_agrees(before[key], now[key]) for key in before.keys() & now.keys())
+    return bool(before == now)
 
 
 # ---- runs that share a prefix ----
@@ -107,7 +130,9 @@ def prefix_state(folder: Path) -> dict[str, Any]:
     Raises:
         checkpoint.CheckpointError: if a checkpoint is missing or corrupt.
     """
-    return {"last": checkpoint.load(folder / LAST), "best": checkpoint.load(folder / BEST)}
+    last = checkpoint.load(folder / LAST)
+    last.pop("config", None)  # that of one of the runs that share the prefix
+    return {"last": last, "best": checkpoint.load(folder / BEST)}
 
 
 def inherit(state: Mapping[str, Any], config: TrialConfig, folder: Path) -> int:
@@ -128,7 +153,8 @@ def inherit(state: Mapping[str, Any], config: TrialConfig, folder: Path) -> int:
     """
     epochs = len(state["last"]["history"])
     checkpoint.save({**state["best"], "config": asdict(config)}, folder / BEST)
-    checkpoint.save({**state["last"], "inherited": epochs}, folder / LAST)  # written last: it marks both as complete
+    last = {**state["last"], "inherited": epochs, "config": _settings(config)}
+    checkpoint.save(last, folder / LAST)  # written last: it marks both as complete
     return epochs
 
 
@@ -150,7 +176,7 @@ class _Run:
         self.measure = measure
         self.history: list[dict[str, float]] = []
         self.inherited = 0  # number of epochs that another run trained
-        state = trainer.ranks.first(_read(folder / LAST) if trainer.ranks.rank == 0 else None)
+        state = trainer.ranks.first(_read(folder / LAST, trainer.config) if trainer.ranks.rank == 0 else None)
         if state is not None:
             trainer.load_state_dict(state["trainer"])
             self.history, self.inherited = state["history"], state.get("inherited", 0)
@@ -176,7 +202,15 @@ class _Run:
         if best is not None:
             metrics["best"] = best
         self.history.append(metrics)
-        self._save({"trainer": self.trainer.state_dict(), "history": self.history, "inherited": self.inherited}, LAST)
+        self._save(
+            {
+                "trainer": self.trainer.state_dict(),
+                "history": self.history,
+                "inherited": self.inherited,
+                "config": _settings(self.trainer.config),
+            },
+            LAST,
+        )
         return metrics
 
     def _validate(self, objective: Objective, metrics: dict[str, float]) -> Answers:

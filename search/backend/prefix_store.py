@@ -19,6 +19,12 @@ log = logging.getLogger(__name__)
 FOLDER, SUFFIX = "prefixes", ".pt"
 
 
+def _of_key(key: str, state: dict[str, Any]) -> dict[str, Any]:
+    if state.pop("key", None) != key:
+        raise checkpoint.CheckpointError(f"the file of prefix {key} contains another one")
+    return state
+
+
 @dataclass(frozen=True)
 class PrefixStore:
     """Stored prefixes by key.
@@ -36,7 +42,7 @@ class PrefixStore:
         try:
             with TemporaryDirectory() as folder:
                 path = self.storage.remote.fetch(self._name(key), Path(folder, "copy"))
-                return checkpoint.load(path) if path.exists() else None
+                return _of_key(key, checkpoint.load(path)) if path.exists() else None
         except (checkpoint.CheckpointError, RemoteError, OSError) as error:
             log.warning("%s; its epochs will be trained again", error)
             self.drop(key)
@@ -45,7 +51,7 @@ class PrefixStore:
     def put(self, key: str, state: dict[str, Any]) -> int | None:
         """Store a prefix; return its size in bytes, or None if it cannot be written. Called in a worker."""
         try:
-            return self.storage.remote.add(self._name(key), partial(checkpoint.save, state))
+            return self.storage.remote.add(self._name(key), partial(checkpoint.save, {**state, "key": key}))
         except (RemoteError, OSError) as error:
             log.warning("%s; other trials will have to train these epochs themselves", error)
             return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -125,6 +126,53 @@ def test_a_damaged_checkpoint_starts_the_trial_again_and_says_so(tmp_path, caplo
         assert run(CONFIG, tmp_path) == whole
     [warning] = caplog.messages
     tells(warning, last)
+
+
+def another_trials(path: Path) -> None:
+    run(replace(CONFIG, optimizer=Optimizer(lr=0.02)), path.parent / "other", 1)
+    (path.parent / "other" / "last.pt").replace(path)
+
+
+def not_a_state(path: Path) -> None:
+    checkpoint.save({"trainer": {}, "history": None}, path)
+
+
+def its_best(path: Path) -> None:
+    path.with_name("best.pt").replace(path)
+
+
+def a_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize("put", [another_trials, not_a_state, its_best, a_pipe])
+def test_a_file_that_is_not_the_state_of_this_trial_starts_it_again(tmp_path, caplog, put):
+    """Without a check, the other trial's results would count as this one's."""
+    expected = run(CONFIG, tmp_path / "whole")
+    run(CONFIG, tmp_path / "trial", 1)
+    path = tmp_path / "trial" / "last.pt"
+    put(path)
+    with caplog.at_level(logging.WARNING):
+        assert run(CONFIG, tmp_path / "trial") == expected
+    [told] = caplog.messages
+    tells(told, path, "restarts from epoch 0")
+    weights = [checkpoint.load(tmp_path / name / "best.pt") for name in ("whole", "trial")]
+    assert same(weights[0]["model"], weights[1]["model"])
+
+
+def test_a_state_of_an_older_version_continues(tmp_path, caplog):
+    """It has no settings, or lacks some of today's."""
+    run(CONFIG, tmp_path, 1)
+    state = checkpoint.load(tmp_path / "last.pt")
+    del state["config"]["optimizer"]["lr"]
+    checkpoint.save(state, tmp_path / "last.pt")
+    assert not caplog.messages
+    assert len(run(CONFIG, tmp_path)) == CONFIG.epochs
+    del state["config"]
+    checkpoint.save(state, tmp_path / "last.pt")
+    assert len(run(CONFIG, tmp_path)) == CONFIG.epochs
+    assert not caplog.messages
 
 
 @pytest.mark.parametrize(

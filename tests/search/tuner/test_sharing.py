@@ -474,6 +474,17 @@ def test_a_damaged_prefix_is_dropped_and_trained_again(stored, caplog) -> None:
     assert store.get("key") is not None  # stored again
 
 
+def test_another_prefix_under_a_key_is_dropped_and_trained_again(stored, caplog) -> None:
+    asked, store, folder = stored
+    (folder / "prefixes" / "key.pt").rename(folder / "prefixes" / "wanted.pt")
+    with caplog.at_level(logging.WARNING):
+        said = trained(asked, {"modulation.start": 2}, folder / "2", {"inherits": ("wanted",), "leaves": {}}, store)
+    assert not any("inherited" in metrics for metrics in said)
+    [warning] = caplog.messages
+    tells(warning, "wanted", "another")
+    assert not store.sizes()
+
+
 def test_the_first_of_two_that_leave_the_same_stays(stored) -> None:
     asked, store, folder = stored
     before = (folder / "prefixes" / "key.pt").stat()
