@@ -24,6 +24,7 @@ from datasets.index.list_files import count
 from datasets.registry import DatasetError
 from datasets.store import shards
 from datasets.store.lock import lock_folder
+from datasets.store.records import read_record
 from datasets.store.settings import DEFAULT_LIMITS, Audio, Limits, Settings, stored_settings
 from datasets.store.shards import Shard, ShardResult, Task, make_shard
 from datasets.store.store import MANIFEST, VERSION, Manifest, Store, StoreError, differences, reasons
@@ -235,10 +236,10 @@ def _read_plan(folder: Path) -> dict[str, Any]:
     """Return the plan of a folder; empty if it has none."""
     path = folder / PLAN
     try:
-        plan = json.loads(path.read_bytes())
+        plan = json.loads(read_record(path))
     except FileNotFoundError:
         return {}
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise StoreError(
             f"{path} is corrupt ({error}): delete this file and prepare again; intact shards are kept"
         ) from error

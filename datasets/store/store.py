@@ -19,6 +19,7 @@ from typing import Any
 
 from datasets.registry import DatasetError
 from datasets.store import shards
+from datasets.store.records import fault_of, read_record
 from datasets.store.settings import Settings, stored_settings
 from datasets.store.shards import Shard
 
@@ -93,9 +94,11 @@ class Manifest:
             StoreError: if the manifest is missing or corrupt, or has another format version.
         """
         try:
-            return cls.parse((folder / MANIFEST).read_bytes(), str(folder / MANIFEST))
+            return cls.parse(read_record(folder / MANIFEST), str(folder / MANIFEST))
         except FileNotFoundError:
             raise no_store_error(str(folder)) from None
+        except OSError as error:
+            raise StoreError(f"{folder / MANIFEST} {fault_of(error)}: {REMEDY}") from error
 
     @classmethod
     def parse(cls, content: bytes, path: str) -> tuple[Manifest, str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from datasets.store.records import read_record
 from datasets.store.remote import is_uri
 from search.backend.autopack import PackingDecision, resources_for
 from search.backend.cluster import nodes, own_modules, ray_for, sources
@@ -174,12 +175,19 @@ def trial_resources(experiment: Experiment, folder: RunFolder, there: Sequence[M
     if requested_resources(request, there) is not None:
         return resources_for(experiment, there)
     asked = [[request.cpu, request.gpu], *([node.get("CPU", 0), node.get("GPU", 0)] for node in there)]
-    if folder.packing.exists():
-        kept = json.loads(folder.packing.read_text(encoding="utf-8"))
-        if kept["asked"] == asked:
-            given = kept.get("resources") or kept["room"]  # name in older versions
-            return PackingDecision(Resources(**given), kept["note"])
+    if (before := _earlier_packing(folder, asked)) is not None:
+        return before
     decision = resources_for(experiment, there)
     kept = {"asked": asked, "resources": asdict(decision.resources), "note": decision.note}
     write(folder.packing, json.dumps(kept) + "\n")
     return decision
+
+
+def _earlier_packing(folder: RunFolder, asked: object) -> PackingDecision | None:
+    """Return the packing that was measured for the same request and nodes; None if there is none, or it is corrupt."""
+    with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
+        kept = json.loads(read_record(folder.packing))
+        if kept["asked"] == asked:
+            given = kept.get("resources") or kept["room"]  # name in older versions
+            return PackingDecision(Resources(**given), str(kept["note"]))
+    return None

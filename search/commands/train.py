@@ -15,6 +15,7 @@ from rich.console import Console
 
 from datasets.index.list_files import count
 from datasets.registry import DatasetError
+from datasets.store.records import fault_of, read_record
 from ogmge import fit, inference
 from ogmge.components import parse
 from ogmge.devices import best_device
@@ -164,12 +165,28 @@ def _check_same_job(folder: RunFolder, job: Job) -> str:
     """Check that a resumed run has the same options as before; return these options as text for its folder."""
     path = folder.training
     asked = {"all_data": job.all_data, "epochs": job.epochs}
-    if path.exists() and (before := json.loads(path.read_text(encoding="utf-8"))) != asked:
+    if path.exists() and (before := _read_job(path)) != asked:
         raise FolderError(
             f"a resumed run keeps its options: expected {_options(before)}, but got {_options(asked)}; repeat the "
             "original options, or choose another name"
         )
     return json.dumps(asked) + "\n"
+
+
+def _read_job(path: Path) -> dict[str, Any]:
+    """Return the stored options of a training.
+
+    Raises:
+        FolderError: if the file is corrupt.
+    """
+    try:
+        values = json.loads(read_record(path))
+        return {"all_data": bool(values["all_data"]), "epochs": values["epochs"]}
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise FolderError(
+            f"{path} {fault_of(error)}; cannot verify that the options are the same: if you know that they are, delete "
+            "the file and repeat this command"
+        ) from error
 
 
 def _options(job: Mapping[str, Any]) -> str:

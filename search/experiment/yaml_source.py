@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from datasets.store.records import require_regular
 from search.experiment.escaping import escape_line
 
 Place = tuple[str | int, ...]
@@ -269,6 +270,8 @@ def read(path: Path) -> Document:
         DocumentError: if the file is unreadable, or as in `parse`.
     """
     try:
+        if path.parts[:2] != ("/", "dev"):  # where the shell puts the pipe of `<(…)`; any other would block
+            require_regular(path)
         return parse(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise DocumentError(f"cannot read {path}: {error.strerror}{_meant(path)}") from error

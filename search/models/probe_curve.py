@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from datasets.store.records import fault_of
 from search.experiment.arms import Arm
 from search.experiment.mistakes import UserError
 from search.experiment.space import with_changes
@@ -183,7 +184,7 @@ def read_curves(folder: RunFolder) -> ProbeCurves | None:
         return None
     try:
         return _CURVES.validate_json(json.dumps(read_values(path)))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OSError) as error:
         raise ProbeCurveError(
-            f"{path} is corrupt; write it again with `uv run python -m search probe {folder.path.name} --curve`"
+            f"{path} {fault_of(error)}; write it again with `uv run python -m search probe {folder.path.name} --curve`"
         ) from error

@@ -48,7 +48,7 @@ def _claim(folder: Path, config: TrialConfig, data: fit.Data, objective: fit.Obj
     note = folder / "training.json"
     about = {"trial": asdict(config), "objective": asdict(objective), "fingerprint": fingerprint_of(data)}
     wanted = json.dumps(about, sort_keys=True)
-    if (folder / LAST).exists() and (not note.exists() or note.read_text(encoding="utf-8") != wanted):
+    if (folder / LAST).exists() and (not note.exists() or note.read_text(encoding="utf-8", errors="replace") != wanted):
         raise ModelError(f"{folder} holds a training with other settings or data: delete it or move it away")
     folder.mkdir(parents=True, exist_ok=True)
     write(note, wanted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import shutil
 import tempfile
@@ -10,10 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from datasets.store.records import fault_of, read_record
 from datasets.store.remote import Remote, local_folder, whereabouts
 from ogmge.fit import BEST, LAST
 from search.experiment.schema import Experiment
-from search.run.folder import RunFolder, trial_folder, write
+from search.run.folder import FolderError, RunFolder, trial_folder, write
 
 KEPT = (BEST, LAST)  # saved in this order, so that the best is never older than the state to resume from
 
@@ -103,7 +105,25 @@ def storage_of(experiment: Experiment, folder: RunFolder) -> Storage:
         return Storage(str(folder.tune.resolve()))
     if not folder.storage.exists():
         write(folder.storage, f"{experiment.name}-{secrets.token_hex(4)}")
-    return Storage(whereabouts(where), folder.storage.read_text(encoding="utf-8"))
+    return Storage(whereabouts(where), _read_name(folder.storage))
+
+
+def _read_name(path: Path) -> str:
+    """Return the name of a run's folder in its storage.
+
+    Raises:
+        FolderError: if the file is corrupt.
+    """
+    try:
+        name = read_record(path).decode()
+        if not re.fullmatch(r"[^/\s]+-[0-9a-f]{8}", name):
+            raise ValueError(name)
+    except (OSError, ValueError) as error:
+        raise FolderError(
+            f"{path} {fault_of(error)}; cannot find the run's checkpoints: write the name of their folder in "
+            "`search.storage` into it (NAME-, then 8 hexadecimal digits)"
+        ) from error
+    return name
 
 
 def _stamp(file: Path) -> tuple[int, int] | None:

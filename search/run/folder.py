@@ -18,6 +18,7 @@ import yaml
 
 from datasets.index.list_files import count
 from datasets.store.lock import lock_file
+from datasets.store.records import fault_of, read_record
 from ogmge.fit import BEST, LAST
 from search.experiment.formatting import flat
 from search.experiment.messages import differences, hint
@@ -199,12 +200,12 @@ def _flat(values: dict[str, Any], base: Path) -> dict[str, Any]:
 
 def _read_flat(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.safe_load(read_record(path).decode())
         return _flat(values, base_folder(values, path))
-    except (yaml.YAMLError, UnicodeDecodeError, AttributeError, TypeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, AttributeError, TypeError, OSError) as error:
         raise FolderError(
-            f"{path} is corrupt; cannot verify that this is the same experiment: if you know that it is, delete the "
-            "file and repeat this command"
+            f"{path} {fault_of(error)}; cannot verify that this is the same experiment: if you know that it is, delete "
+            "the file and repeat this command"
         ) from error
 
 
@@ -327,10 +328,10 @@ def _read_identity(folder: RunFolder) -> Identity:
     try:
         values = read_values(folder.identity)
         return Identity(str(values["run"]), str(values["fingerprint"]))
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, OSError) as error:
         raise FolderError(
-            f"{folder.identity} is corrupt; cannot verify that the data are the same: if you know that they are, "
-            "delete the file and repeat this command"
+            f"{folder.identity} {fault_of(error)}; cannot verify that the data are the same: if you know that they "
+            "are, delete the file and repeat this command"
         ) from error
 
 

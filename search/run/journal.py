@@ -15,11 +15,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from datasets.store.records import fault_of, require_regular
 from search.experiment.arms import Arm
+from search.experiment.mistakes import UserError
 from search.experiment.sources import Source
 from search.run.budget import Spent
 from search.run.causes import Cause, Reason, reason_of
-from search.run.version import FIRST, in_todays_words, version_of
+from search.run.event_check import fault_in_journal, fault_in_trial, is_surplus
+from search.run.version import FIRST, VERSION, VersionError, in_todays_words, version_of
 
 log = logging.getLogger(__name__)
 
@@ -109,6 +112,10 @@ def is_round(epochs: int) -> bool:
     return epochs % (1 << max(0, epochs.bit_length() - 7)) == 0
 
 
+class JournalError(UserError):
+    """Journal that cannot be read, or that no search can have written; the message says where and what to do."""
+
+
 class SearchRecord:
     """State of a search: all its trials, as rebuilt from the events so far.
 
@@ -119,6 +126,7 @@ class SearchRecord:
         cut_short: number -> limit of the budget that stopped the trial, for trials that continue once there is more.
         earlier: trials of earlier searches, from which the samplers learn.
         code: version of the code of the last trial that began; empty if that is not recorded.
+        broken: number -> an impossible event, for trials whose later events do not count until they are reopened.
     """
 
     def __init__(self) -> None:
@@ -128,16 +136,45 @@ class SearchRecord:
         self.cut_short: dict[int, Reason] = {}
         self.earlier: list[TrialRecord] = []
         self.code: dict[str, str] = {}
+        self.broken: dict[int, str] = {}
 
     def apply(self, event: dict[str, Any]) -> None:
-        """Apply one event. An epoch that is already known changes nothing."""
+        """Apply one event. An epoch that is already known changes nothing, nor does an event after a trial's end."""
         self.spent.wall_seconds = event.get("wall_seconds", self.spent.wall_seconds)
         if event["event"] == "suggested":
             self._suggest(event)
         elif event["event"] == "learned":
             self.earlier = [TrialRecord(**values) for values in event["trials"]]
-        else:
-            _EVENTS[event["event"]](self, self.trials[event["number"]], event)
+        elif not is_surplus(trial := self.trials[event["number"]], event):
+            _EVENTS[event["event"]](self, trial, event)
+
+    def replay(self, event: dict[str, Any], line: int) -> None:
+        """Apply an event of a file, unless its trial is broken or breaks by it.
+
+        Raises:
+            JournalError, VersionError: if no search can have written the event, or a newer program did.
+        """
+        try:
+            if fault := fault_in_journal(self.trials, event):
+                raise JournalError(fault)
+            if self._is_sound(event, line):
+                self.apply(event)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise JournalError(f"the event is incomplete ({type(error).__name__}: {error})") from error
+
+    def _is_sound(self, event: dict[str, Any], line: int) -> bool:
+        """Return whether an event can have happened; note its trial as broken if it cannot."""
+        number = event.get("number")
+        if number is None or event["event"] == "suggested":
+            return True
+        if event["event"] == "reopened":
+            self.broken.pop(number, None)
+        trial = self.trials[number]
+        if number in self.broken or is_surplus(trial, event):
+            return False
+        if fault := fault_in_trial(trial, event):
+            self.broken[number] = f"line {line}: {fault}"
+        return number not in self.broken
 
     def _suggest(self, event: dict[str, Any]) -> None:
         number = event["number"]
@@ -232,15 +269,61 @@ def _sound(path: Path) -> tuple[list[dict[str, Any]], int]:
     """Return a file's events up to its first corrupt line, and their size in bytes."""
     events: list[dict[str, Any]] = []
     size = 0
-    if path.exists():
-        with path.open("rb") as file:
-            for line in file:
-                event = _event(line)
-                if event is None:
-                    break
-                events.append(event)
-                size += len(line)
+    for line in _lines(path):
+        event = _event(line)
+        if event is None:
+            break
+        events.append(event)
+        size += len(line)
     return events, size
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a file; nothing if it does not exist.
+
+    Raises:
+        JournalError: if the file cannot be read.
+    """
+    try:
+        with require_regular(path).open("rb") as file:
+            yield from file
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        [other] = set(_files(_original(path))) - {path}
+        raise JournalError(
+            f"{path} {fault_of(error)}: make it readable, or move it away and repeat this command, which then uses "
+            f"{other}"
+        ) from error
+
+
+def _replay(events: list[dict[str, Any]], path: Path) -> SearchRecord:
+    """Return the record that the events of a file lead to.
+
+    Raises:
+        JournalError, VersionError: if no search can have written them, or a newer program did.
+    """
+    record = SearchRecord()
+    for line, event in enumerate(events, 1):
+        try:
+            record.replay(event, line)
+        except JournalError as error:
+            files = " and ".join(map(str, _files(_original(path))))
+            raise JournalError(
+                f"{path}, line {line}: {error}, so this is not the journal of one search. Restore the file, or delete "
+                f"this line and all after it in {files}; what they record is then trained again"
+            ) from error
+        except VersionError as error:
+            raise VersionError(
+                f"{path}, line {line}, has {error}, but this program reads versions up to {VERSION}: use the version "
+                "of the program that wrote it, or a newer one"
+            ) from error
+    return record
+
+
+def _original(path: Path) -> Path:
+    """Return the path of a journal, given that or its copy's."""
+    return path.with_name(path.name.replace(f".copy{path.suffix}", path.suffix))
 
 
 def _files(path: Path) -> tuple[Path, Path]:
@@ -254,19 +337,12 @@ def read(path: Path) -> SearchRecord:
     Args:
         path: path of the journal; if it does not exist, the record is empty.
     """
-    record = SearchRecord()
-    for event in max((_sound(file)[0] for file in _files(path)), key=len):
-        record.apply(event)
-    return record
+    return _replay(max([_sound(file)[0] for file in _files(path)], key=len), path)
 
 
 def has_events(path: Path) -> bool:
     """Return whether a journal or its copy holds an event."""
-    for file in filter(Path.exists, _files(path)):
-        with file.open("rb") as lines:
-            if _event(lines.readline()) is not None:
-                return True
-    return False
+    return any(_event(next(_lines(file), b"")) is not None for file in _files(path))
 
 
 class Journal:
@@ -276,11 +352,17 @@ class Journal:
     The copy is worth the second write: the journal is the only record of what may be days of GPU time, and one bad
     sector or stray edit would lose all events after it.
 
+    A trial with an impossible event, such as an epoch that skips another, is reopened.
+
     If both files are corrupt, everything after the damage is dropped. If this loses more than one incomplete line, the
     file is saved as `NAME.damaged`.
 
     Args:
         path: path of the journal, created with its folder if it is missing; the copy lies next to it.
+
+    Raises:
+        JournalError: if a file cannot be read, or no search can have written it.
+        VersionError: if a newer program wrote it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -290,9 +372,7 @@ class Journal:
         found = {file: _sound(file) for file in files}
         source = max(files, key=lambda file: len(found[file][0]))  # the first on ties
         events, size = found[source]
-        self._record = SearchRecord()
-        for event in events:
-            self._record.apply(event)
+        self._record = _replay(events, source)
         self._mend(path, found[path][1], source)
         for file in files:
             if found[file][1] != size:
@@ -300,6 +380,15 @@ class Journal:
         self._files = [file.open("ab", buffering=0) for file in files]
         for handle in self._files:
             handle.truncate(size)
+        self._reopen_broken()
+
+    def _reopen_broken(self) -> None:
+        """Let trials with impossible events continue from their last checkpoint, or start again without one."""
+        for number, fault in list(self._record.broken.items()):
+            log.warning("%s, %s: trial %d is trained again from its last checkpoint", self.path, fault, number)
+            event = {"event": "reopened", "number": number}
+            self.append(event)
+            self._record.replay(event, 0)
 
     @staticmethod
     def _mend(path: Path, sound: int, source: Path) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from datasets.store.records import read_record
 from search.experiment.mistakes import UserError
 
 VERSION = 4
@@ -37,7 +38,7 @@ def read_values(path: Path) -> dict[str, Any]:
         VersionError: if a newer program wrote the file.
         OSError, ValueError: if the file is missing or corrupt.
     """
-    values = json.loads(path.read_text(encoding="utf-8"))
+    values = json.loads(read_record(path))
     if not isinstance(values, dict):
         raise ValueError(f"{path}: expected an object, but got {values!r}")
     if version_of(values) > VERSION:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datasets.store.lock import lock_file
+from datasets.store.records import read_record
 from search.experiment.formatting import flat
 from search.experiment.mistakes import UserError
 from search.run.disk import explain_errors, require_writable
@@ -111,7 +112,8 @@ def keep_run_id(folder: Path, **ids: str) -> None:
 def read_run_id(folder: Path) -> str | None:
     """Return the MLflow id of the search or training in a folder; None if it is unknown."""
     with suppress(OSError, ValueError, TypeError, AttributeError, StopIteration):
-        return str(next(iter(json.loads((folder / ID_FILE).read_text(encoding="utf-8")).values())))
+        found = next(iter(json.loads(read_record(folder / ID_FILE)).values()))
+        return found if isinstance(found, str) else None
     return None
 
 

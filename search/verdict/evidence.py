@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from datasets.store.records import fault_of
 from search.experiment.arms import ARMS, Arm
 from search.experiment.mistakes import UserError
 from search.run.folder import write
@@ -155,9 +156,9 @@ def read_evidence(path: Path) -> Evidence | None:
         return None
     try:
         return _EVIDENCE.validate_python(_nest(read_values(path)))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise EvidenceError(
-            f"{path} is corrupt; write it again with:\n  uv run python -m search confirm {path.parent.name}"
+            f"{path} {fault_of(error)}; write it again with:\n  uv run python -m search confirm {path.parent.name}"
         ) from error
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from datasets.index.list_files import count
+from datasets.store.records import fault_of, read_record
 from search.experiment.arms import Arm
 from search.run.folder import FolderError, write
 
@@ -74,11 +75,11 @@ def read_plan(path: Path) -> Plan | None:
     if not path.exists():
         return None
     try:
-        return _PLAN.validate_json(path.read_bytes())
-    except ValueError as error:
+        return _PLAN.validate_json(read_record(path))
+    except (ValueError, OSError) as error:
         raise FolderError(
-            f"{path} is corrupt, so the number of planned seeds is unknown: move {path.parent} away to start the "
-            "confirmation again"
+            f"{path} {fault_of(error)}, so the number of planned seeds is unknown: move {path.parent} away to start "
+            "the confirmation again"
         ) from error
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from datasets.store.records import fault_of, read_record
 from ogmge.config import TrialConfig
 from search.experiment.formatting import flat
 from search.experiment.messages import differences
@@ -67,10 +68,10 @@ def claim_probes(folder: RunFolder, configs: Mapping[str, TrialConfig], every: i
 
 def _read(path: Path) -> ProbePlan:
     try:
-        return _PLAN.validate_json(path.read_bytes())
+        return _PLAN.validate_json(read_record(path))
     except (OSError, ValueError) as error:
         raise FolderError(
-            f"{path} is corrupt or missing; cannot verify that the trainings are the same: move {path.parent} away to "
+            f"{path} {fault_of(error)}; cannot verify that the trainings are the same: move {path.parent} away to "
             "start again"
         ) from error
 

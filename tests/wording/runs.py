@@ -23,11 +23,13 @@ from search.commands.search import Outcome
 from search.console.notes import print_note
 from search.run.disk import resumable
 from search.run.folder import RunFolder
+from search.run.journal import Journal
 from search.tuner.tuner import Tuner
 from tests.wording.catalogue import Chapter, Entry, commanded, nothing
 from tests.wording.laid_out import FINISHED, NOTHING, SEARCH, TRIAL, Trials, confirmed, searched, trained
 
 GO_ON = "run_search.py mine.yaml --resume"
+EXPORT = "python -m search export demo"
 
 
 def damaged_experiment() -> None:
@@ -38,6 +40,25 @@ def damaged_experiment() -> None:
 def damaged_identity() -> None:
     searched()
     Path("runs/demo/run.json").write_text("{}", encoding="utf-8")
+
+
+def folder_for_identity() -> None:
+    searched()
+    Path("runs/demo/run.json").unlink()
+    Path("runs/demo/run.json").mkdir()
+
+
+def folder_for_journal() -> None:
+    searched()
+    Path("runs/demo/tune/journal.jsonl").unlink()
+    Path("runs/demo/tune/journal.jsonl").mkdir()
+
+
+def with_event(**event: object) -> None:
+    searched()
+    journal = Journal(RunFolder(Path("runs/demo")).journal)
+    journal.append(event)
+    journal.close()
 
 
 def on_other_data(lay: Callable[[], object], name: str) -> None:
@@ -65,6 +86,11 @@ SEARCHES: list[tuple[str, str, str, Callable[[], object]]] = [
     ("A resumed search whose data have changed", GO_ON, "The data had 50 samples when the search began.", ON_50),
     ("A resumed search with a corrupt experiment", GO_ON, "`experiment.yaml` is truncated.", damaged_experiment),
     ("A resumed search with a corrupt identity", GO_ON, "`run.json` is incomplete.", damaged_identity),
+    ("A resumed search with a folder for its identity", GO_ON, "`run.json` is a folder.", folder_for_identity),
+    ("An export with a folder for the journal", EXPORT, "`journal.jsonl` is a folder.", folder_for_journal),
+    ("A journal with an unknown event", EXPORT, "", partial(with_event, event="paused", number=0)),
+    ("A journal with an unknown trial", EXPORT, "", partial(with_event, event="started", number=99)),
+    ("A journal of a newer program", EXPORT, "", partial(with_event, event="suggested", number=9, version=99)),
 ]
 
 LEARN = "run_search.py mine.yaml name=next"
@@ -168,7 +194,6 @@ ENDS: list[tuple[str, str, Callable[..., Outcome]]] = [
 ENDLESS = "python -m search confirm demo --sequential"
 CONFIRM = "python -m search confirm demo"
 CURVE = "python -m search probe demo --curve"
-EXPORT = "python -m search export demo"
 BASELINE = [trial for trial in FINISHED if trial[0] == "baseline"]
 RUNNING = [*FINISHED[:3], ("baseline", (1, 0), [0.4], "running", "")]
 

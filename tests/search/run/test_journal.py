@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import resource
 import shutil
 from dataclasses import asdict
@@ -13,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.run.causes import Cause, Reason
-from search.run.journal import Journal, SearchRecord, TrialRecord
-from search.run.version import VERSION
+from search.run.journal import Journal, JournalError, SearchRecord, TrialRecord
+from search.run.journal import read as read_only
+from search.run.version import VERSION, VersionError
 from tests.support.tells import tells
 
 
@@ -239,6 +241,88 @@ def test_an_event_is_not_written_to_a_journal_that_was_deleted(tmp_path):
     with pytest.raises(FileNotFoundError):
         journal.append(suggested(1))
     assert not path.exists()
+
+
+# ---- events that cannot have happened ----
+
+GAP = {"event": "reported", "number": 0, "metrics": epoch(5)}
+ON = [{"event": "started", "number": 0}, *({"event": "reported", "number": 0, "metrics": epoch(n)} for n in (1, 2))]
+
+
+@pytest.mark.parametrize(
+    ("event", "facts"),
+    [
+        ({"event": "finished", "number": 0}, ["'finished'", "unknown"]),
+        ({"number": 0}, ["None", "unknown"]),
+        ({"event": ["started"], "number": 0}, ["unknown"]),
+        ({"event": "started", "number": 7}, ["trial 7", "never suggested"]),
+        ({"event": "started"}, ["trial None", "never suggested"]),
+        ({"event": "ended", "number": [0], "status": "finished", "reason": ""}, ["trial [0]", "never suggested"]),
+        (suggested(0) | {"arm": "baseline"}, ["trial 0", "a second time"]),
+        (suggested(2) | {"arm": "other"}, ["trial 2", "baseline or modulated", "'other'"]),
+        (suggested(2) | {"number": -1}, ["-1"]),
+        ({"event": "suggested", "number": 2, "arm": "baseline"}, ["incomplete", "internal"]),
+        ({"event": "ended", "number": 0}, ["incomplete", "reason"]),
+        ({"event": "learned", "trials": [{"number": 1}]}, ["incomplete"]),
+    ],
+)
+def test_a_file_that_no_search_can_have_written_is_refused_by_line(tmp_path, event, facts):
+    path = tmp_path / "journal.jsonl"
+    write(path, [*EVENTS[:3], event, *EVENTS[3:]])
+    before = path.read_bytes()
+    for open_it in (Journal, read_only):
+        with pytest.raises(JournalError) as found:
+            open_it(path)
+        tells(found.value, f"{path}, line 4:", *facts, "delete this line", path, tmp_path / "journal.copy.jsonl")
+    assert path.read_bytes() == before
+
+
+def test_an_event_of_a_newer_program_is_refused(tmp_path):
+    write(tmp_path / "journal.jsonl", [suggested(0) | {"version": VERSION + 1}])
+    with pytest.raises(VersionError) as found:
+        Journal(tmp_path / "journal.jsonl")
+    tells(found.value, tmp_path / "journal.jsonl", "line 1", f"version {VERSION + 1}", VERSION, "newer")
+
+
+@pytest.mark.parametrize(
+    ("event", "facts"),
+    [
+        (GAP, ["epoch 5", "epoch 1"]),
+        ({**GAP, "metrics": epoch(1, best="high")}, ["`best`", "'high'", "number"]),
+        ({**GAP, "metrics": epoch(1, best=float("nan"))}, ["`best`", "finite"]),
+        ({**GAP, "metrics": epoch(1) | {"val/loss": None}}, ["`val/loss`", "None"]),
+        ({**GAP, "metrics": epoch(1) | {"epoch": -1}}, ["epoch -1"]),
+        ({**GAP, "metrics": [1]}, ["no metrics"]),
+    ],
+)
+def test_a_trial_with_an_impossible_event_is_trained_again_and_the_others_stand(tmp_path, caplog, event, facts):
+    path = tmp_path / "journal.jsonl"
+    write(path, [*EVENTS[:3], event, *EVENTS[3:]])
+    assert read_only(path).trials[0].status == "running"  # a reader changes nothing
+    with caplog.at_level(logging.WARNING):
+        journal = Journal(path)
+    [told] = caplog.messages
+    tells(told, path, "line 4", *facts, "trial 0")
+    first, second = journal.replay()
+    assert (first.status, len(first.epochs), second.status) == ("waiting", 1, "failed")
+    for done in (*ON, EVENTS[-1]):
+        journal.append(done)
+    journal.close()
+    with caplog.at_level(logging.WARNING):
+        again = Journal(path)
+    assert len(caplog.messages) == 1  # it is not broken any more
+    assert (again.replay().trials[0].status, len(again.replay().trials[0].epochs)) == ("finished", 3)
+    again.close()
+
+
+@pytest.mark.parametrize("event", [*ON, EVENTS[-1], {"event": "out_of_memory", "number": 0}, GAP])
+def test_after_the_end_of_a_trial_nothing_happens_to_it(tmp_path, caplog, event):
+    path = tmp_path / "journal.jsonl"
+    write(path, EVENTS)
+    before = plain(read_only(path))
+    write(path, [event])
+    assert plain(read_only(path)) == before
+    assert not caplog.messages
 
 
 def test_what_journals_of_version_2_call_otherwise_means_the_same():
