@@ -2,22 +2,9 @@
 
 from __future__ import annotations
 
-import errno
-import os
 from pathlib import Path
 
-
-def require_regular(path: Path) -> Path:
-    """Return the path after a check that it is a file or missing: a pipe would block, and a device need not end.
-
-    Raises:
-        OSError: if it is a folder, a pipe or a device.
-    """
-    if path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
-    return path
+from datasets.index.regular_file import open_regular
 
 
 def read_record(path: Path) -> bytes:
@@ -26,7 +13,8 @@ def read_record(path: Path) -> bytes:
     Raises:
         OSError: if it is missing, unreadable, or no regular file.
     """
-    return require_regular(path).read_bytes()
+    with open_regular(path) as file:
+        return file.read()
 
 
 def fault_of(error: Exception) -> str:

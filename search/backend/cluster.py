@@ -211,13 +211,13 @@ def _modules_to_send(modules: Collection[str]) -> list[ModuleType]:
         raise ClusterError(f"cannot import a module that the experiment names ({error})") from error
     own = [module for module in imported if not is_installed(_source(module))]
     folders = {Path(_source(module)).parent for module in own} - {ROOT}
-    beside = [module for name, module in sys.modules.items() if _is_in(module, name, folders)]
+    beside = [module for name, module in list(sys.modules.items()) if _is_in(module, name, folders)]
     return [*dict.fromkeys([*own, *beside])]
 
 
 def _is_in(module: ModuleType, name: str, folders: Collection[Path]) -> bool:
     """Return whether a top-level module is in one of the folders."""
-    file = Path(getattr(module, "__file__", None) or "")
+    file = Path(vars(module).get("__file__") or "")  # not an attribute, which would load modules that load lazily
     place = file.parent if file.name == "__init__.py" else file
     return "." not in name and name != "__main__" and place.parent in folders
 

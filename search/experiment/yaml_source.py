@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from datasets.store.records import require_regular
+from datasets.store.records import read_record
 from search.experiment.escaping import escape_line
 
 Place = tuple[str | int, ...]
@@ -270,9 +270,9 @@ def read(path: Path) -> Document:
         DocumentError: if the file is unreadable, or as in `parse`.
     """
     try:
-        if path.parts[:2] != ("/", "dev"):  # where the shell puts the pipe of `<(…)`; any other would block
-            require_regular(path)
-        return parse(path.read_text(encoding="utf-8"), str(path))
+        is_piped = path.parts[:2] == ("/", "dev")  # where the shell puts the pipe of `<(…)`; any other would block
+        content = path.read_bytes() if is_piped else read_record(path)
+        return parse(content.decode().replace("\r\n", "\n").replace("\r", "\n"), str(path))
     except OSError as error:
         raise DocumentError(f"cannot read {path}: {error.strerror}{_meant(path)}") from error
     except UnicodeDecodeError as error:

@@ -19,7 +19,7 @@ from search.report.plots import effects, seed_pairs
 from search.report.plots.curves import curves
 from search.report.plots.importance import FEWEST, importance, shares_by_arm
 from search.report.plots.modalities import by_modality
-from search.report.plots.pairs import contour
+from search.report.plots.two_settings import contour
 from search.report.plots.parallel import parallel
 from search.report.plots.probes import by_encoder
 from search.report.plots.selection import searches_window, windows

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from datasets.store.records import fault_of, require_regular
+from datasets.index.regular_file import open_regular
+from datasets.store.records import fault_of
 from search.experiment.arms import Arm
 from search.experiment.mistakes import UserError
 from search.experiment.sources import Source
@@ -279,15 +280,15 @@ def _sound(path: Path) -> tuple[list[dict[str, Any]], int]:
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    """Yield the lines of a file; nothing if it does not exist.
+    """Yield the lines of a file; nothing if it does not exist, nor if a file stands where its folder should be.
 
     Raises:
         JournalError: if the file cannot be read.
     """
     try:
-        with require_regular(path).open("rb") as file:
+        with open_regular(path) as file:
             yield from file
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
         [other] = set(_files(_original(path))) - {path}

@@ -15,7 +15,7 @@ from search.report.facts import gather
 from search.report.plots import effects
 from search.report.plots.axes import better_half, ticks
 from search.report.plots.curves import curves
-from search.report.plots.pairs import contour
+from search.report.plots.two_settings import contour
 from search.report.plots.parallel import parallel
 from search.report.plots.plot import Scale
 from search.report.plots.selection import trials_with_result
