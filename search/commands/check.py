@@ -103,7 +103,7 @@ def store_lines(options: Any, console: Console) -> tuple[list[str], bool]:
 def _bar(console: Console) -> Progress:
     """Return a progress bar that disappears when it is finished."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True)
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def check(experiment: Experiment, sheets: Path, console: Console, words: Sequence[str] = ()) -> bool:

@@ -32,7 +32,7 @@ from search.run import best as answer
 from search.run.checkpoints import storage_of
 from search.run.disk import resumable
 from search.run.earlier import read_earlier
-from search.run.folder import RunFolder, claim_folder, identify, write
+from search.run.folder import RunFolder, check_writable, claim_folder, identify, write
 from search.run.journal import Journal, has_events
 from search.run.open_data import fingerprint_of
 from search.tracking.tracker import SearchTracker
@@ -81,6 +81,7 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
     folder = RunFolder(runs / experiment.name)
     data, notes = check_search(experiment)
     fingerprint = fingerprint_of(data)
+    check_writable(folder)
     earlier = [] if has_events(folder.journal) else read_earlier(experiment, runs, fingerprint)
     for note in [*notes, *map(str, earlier)]:
         print_note(console, note)

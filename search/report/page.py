@@ -19,10 +19,10 @@ from search.report.plots import effects, seed_pairs
 from search.report.plots.curves import curves
 from search.report.plots.importance import FEWEST, importance, shares_by_arm
 from search.report.plots.modalities import by_modality
-from search.report.plots.two_settings import contour
 from search.report.plots.parallel import parallel
 from search.report.plots.probes import by_encoder
 from search.report.plots.selection import searches_window, windows
+from search.report.plots.two_settings import contour
 from search.run.disk import explain_errors
 from search.run.folder import RunFolder, write
 

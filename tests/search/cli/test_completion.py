@@ -112,4 +112,5 @@ def test_every_key_of_the_experiment_file_is_offered():
     searched = {f"space.{path}" for path in schema["properties"]["space"]["properties"]}
     found = assignments(click.Context(main), main.params[0], "")
     assert len(found) == len(set(found))
-    assert set(found) == {f"{key}=" for key in (keys - ranges) | searched}
+    named = {"trial.encoder.name", "trial.fusion.name"}  # of a factory with arguments
+    assert set(found) == {f"{key}=" for key in (keys - ranges) | searched | named}

@@ -368,7 +368,7 @@ WIDER = "dataset={name: tests.support.own_data:WithTest, shapes: {left: [8], rig
 BEST = "runs/modulated/best.pt"
 MISTAKES = [
     (nothing, ["nothere"], ["'nothere'", "runs/", "modulated, plain"]),
-    (nothing, ["runs/modulated/last.pt"], ["runs/modulated/last.pt", "'config'", "best.pt"]),
+    (nothing, ["runs/modulated/last.pt"], ["runs/modulated/last.pt", "'shapes'", "best.pt"]),
     (nothing, ["modulated.yaml", "--data", "plain.yaml"], ["modulated.yaml", "checkpoint"]),
     (nothing, ["runs"], ["runs", "best.pt", "folder", "checkpoint"]),
     (a_search, ["modulated"], ["runs/modulated is a search", "runs/modulated/tune/0001/best.pt, the best trial"]),
@@ -413,5 +413,5 @@ def test_a_reading_that_cannot_be_put_on_record_is_none(place):
     (place / "runs" / "modulated" / "test_readings.jsonl").mkdir()
     result = evaluate("modulated")
     assert result.exit_code == 2
-    tells(result.stderr, "runs/modulated/test_readings.jsonl", "Is a directory")
+    tells(result.stderr, "runs/modulated/test_readings.jsonl", "a folder instead of a file")
     assert not list(place.rglob("evaluation.json"))

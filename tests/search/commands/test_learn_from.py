@@ -41,7 +41,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("learn_from", "facts"),
     [
-        ("[nothing, b, a, ./runs/a]", [("'nothing'", "a"), ("b", "itself"), ("./runs/a", "same search")]),
+        (
+            "[nothing, b, a, ./runs/a]",
+            [("'nothing'", "a"), ("b", "itself"), ("runs/a are the same search", "keep only one")],
+        ),
         ("[a, a]", [('["a", "a"]',)]),
         ("a", [("a list", "'a'")]),
     ],

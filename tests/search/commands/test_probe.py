@@ -330,7 +330,7 @@ KNOWN = "alone, left, modulated, plain, untested"
         (stray, ["stray.pt"], ["stray.pt", "experiment.yaml", "--data FILE"]),
         (cut, ["plain"], ["runs/plain/best.pt", "checkpoint", "zip file"]),
         (of_another_version, ["plain"], ["runs/plain/best.pt", "version 99", 1]),
-        (of_no_model, ["plain"], ["runs/plain/best.pt", "'config'"]),
+        (of_no_model, ["plain"], ["runs/plain/best.pt", "'shapes'"]),
         (trained_on(classes=["x", "y", "z"]), ["plain"], ["runs/plain/best.pt", "x, y, z", "a, b, c"]),
         (
             trained_on(shapes={"left": [6], "right": [5]}),

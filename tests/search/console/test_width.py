@@ -179,10 +179,10 @@ def scores(*right: float) -> Scores:
 
 @pytest.mark.parametrize("names", [("audio", "visual"), ("audio", "text", "visual")])
 def test_of_an_evaluation_no_cell_is_folded(names):
-    confusion = torch.tensor([[5, 12345, 0], [0, 5, 3], [1, 0, 5]])
+    counts, confused = torch.tensor([12350, 8, 6]), [(0, 1, 12345), (1, 2, 3), (2, 0, 1)]
     alone = {name: scores(*torch.eye(3)[number].tolist()) for number, name in enumerate(names)}
-    this = Evaluation(confusion.sum(dim=1), scores(1.0, 0.0, 1.0), alone, confusion)
-    other = Evaluation(confusion.sum(dim=1), scores(0.0, 1.0, 1.0), dict.fromkeys(names, scores(1, 0, 0)), confusion)
+    this = Evaluation(counts, scores(1.0, 0.0, 1.0), alone, confused)
+    other = Evaluation(counts, scores(0.0, 1.0, 1.0), dict.fromkeys(names, scores(1, 0, 0)), confused)
     shown = Result(ModelEvaluation(None, this), ModelEvaluation(None, other), "test", CLASSES, {}, "", None, [])
     for table_of in (
         evaluated.totals_table,
@@ -197,13 +197,13 @@ def test_of_an_evaluation_no_cell_is_folded(names):
 
 
 def test_classes_that_are_numbers_are_called_classes_and_modalities_alone_in_every_table():
-    confusion = torch.tensor([[5, 2, 0], [0, 5, 3], [1, 0, 5]])
+    counts, confused = torch.tensor([7, 8, 6]), [(1, 2, 3), (0, 1, 2), (2, 0, 1)]
     alone = {"audio": scores(1, 0, 0), "visual": scores(0, 1, 1)}
-    this = Evaluation(confusion.sum(dim=1), scores(1.0, 0.0, 1.0), alone, confusion)
-    other = Evaluation(confusion.sum(dim=1), scores(0.0, 1.0, 1.0), dict.fromkeys(alone, scores(1, 1, 1)), confusion)
+    this = Evaluation(counts, scores(1.0, 0.0, 1.0), alone, confused)
+    other = Evaluation(counts, scores(0.0, 1.0, 1.0), dict.fromkeys(alone, scores(1, 1, 1)), confused)
     classes = ["8", "dog", "10"]
     shown = Result(ModelEvaluation(None, this), ModelEvaluation(None, other), "test", classes, {}, "", None, [])
-    hardest, confused, leads, changes = (
+    hardest, confusions, leads, changes = (
         " ".join(cells_of(table(shown)))
         for table in (
             evaluated.hardest_table,
@@ -212,7 +212,7 @@ def test_classes_that_are_numbers_are_called_classes_and_modalities_alone_in_eve
             evaluated.changes_table,
         )
     )
-    for text in (hardest, confused):
+    for text in (hardest, confusions):
         tells(text, "class 8", "class 10", "dog")
     assert "class dog" not in hardest
     tells(leads, "audio alone", "visual alone", "class 8 +100.0", "dog +100.0")

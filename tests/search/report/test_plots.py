@@ -15,10 +15,10 @@ from search.report.facts import gather
 from search.report.plots import effects
 from search.report.plots.axes import better_half, ticks
 from search.report.plots.curves import curves
-from search.report.plots.two_settings import contour
 from search.report.plots.parallel import parallel
 from search.report.plots.plot import Scale
 from search.report.plots.selection import trials_with_result
+from search.report.plots.two_settings import contour
 from search.run.folder import RunFolder
 from tests.search.report.test_report import page, run_in
 from tests.support.tells import tells

@@ -65,6 +65,7 @@ def other_list(path: Path) -> None:
 def secret(path: Path) -> None:
     path.write_text("{}\n")
     path.chmod(0)
+    path.parent.chmod(0o777)  # for a command that also writes there
 
 
 UNREADABLE = (folder, pipe, secret)
