@@ -15,9 +15,12 @@ def main() -> None:
         where = found.origin if found else "nowhere"
         print(f"the package `datasets` was found at {where}, but must come from {ROOT / 'datasets'}", file=sys.stderr)
         sys.exit(2)
-    from search.cli.main import search_command
+    from search.cli.requirements import checked_requirements
 
-    search_command(prog_name="run_search.py", complete_var="_SEARCH_COMPLETE")
+    with checked_requirements(sys.argv[0]):
+        from search.cli.main import search_command
+
+        search_command(prog_name="run_search.py", complete_var="_SEARCH_COMPLETE")
 
 
 if __name__ == "__main__":

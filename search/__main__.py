@@ -1,5 +1,8 @@
 """Entry point of `python -m search`."""
 
-from search.cli.main import main
+from search.cli.requirements import checked_requirements
 
-main(prog_name="python -m search", complete_var="_SEARCH_COMPLETE")
+with checked_requirements("python -m search"):
+    from search.cli.main import main
+
+    main(prog_name="python -m search", complete_var="_SEARCH_COMPLETE")
