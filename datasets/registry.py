@@ -47,6 +47,8 @@ def find(name: str) -> type[Any]:
         found = pkgutil.resolve_name(where)
     except (ImportError, AttributeError, ValueError) as error:
         raise LookupError(f"a class that can be imported ({error})") from error
+    except Exception as error:  # a module may raise any exception when it is imported
+        raise LookupError(f"a class that can be imported ({type(error).__name__}: {error})") from error
     if not isinstance(found, type):
         raise LookupError(f"a class ({name} is of type {type(found).__name__})")
     if not _opens_without_arguments(found):

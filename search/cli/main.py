@@ -96,8 +96,22 @@ def _exit_codes(*more: str, keeps: str = SAVED) -> Iterator[str]:
     except _mistakes() as error:  # evaluated late: two of these modules import torch
         _tell(error)
         sys.exit(MISTAKE)
-    except OSError as error:
+    except Exception as error:
+        _refuse_own_code(error)
+        if not isinstance(error, OSError):
+            raise
         _tell_of_disk(error, go_on)
+
+
+def _refuse_own_code(error: Exception) -> None:
+    """Exit with a message if the user's own code raised the error."""
+    from search.experiment.own_errors import describe, own_lines
+    from search.run.disk import FULL
+
+    is_full = isinstance(error, OSError) and error.errno in FULL
+    if not is_full and own_lines(error):
+        say(f"your own code raised {describe(error)}\nCorrect it and repeat the command")
+        sys.exit(MISTAKE)
 
 
 def _tell_of_disk(error: OSError, go_on: str) -> NoReturn:

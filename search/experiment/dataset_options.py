@@ -15,6 +15,7 @@ from datasets import registry
 from datasets.store.remote import has_secret
 from ogmge.factories import searched
 from search.experiment.messages import Fault, format_setting, hint, nearest, validate
+from search.experiment.own_errors import own_lines
 
 SECRET = (
     "must not contain a password or key, which would be stored with the run: set it where the libraries look for it "
@@ -32,6 +33,9 @@ def dataset_faults(options: Any) -> tuple[dict[str, Any], list[Fault]]:
     except LookupError as error:
         return options, [(("dataset", "name"), str(error))]
     own = {key: value for key, value in options.items() if key != "name" or name in registry.BUILT_IN}
+    if "name" not in own and (_parameters(kind) or {}).get("name"):
+        text = f"names the class, but {name} also has a required parameter `name`: rename that parameter"
+        return options, [(("dataset", "name"), text)]
     values, faults = _options(kind, own)
     faults += [((key,), SECRET) for key, value in own.items() if isinstance(value, str) and has_secret(value)]
     full = {"name": name} | values | {"name": name}
@@ -45,8 +49,10 @@ def _find(name: Any) -> type:
     try:
         return registry.find(name)
     except LookupError as error:
+        lines = own_lines(error.__cause__) if error.__cause__ else ""
         where = searched() if isinstance(error.__cause__, ModuleNotFoundError) else ""
-        raise LookupError(f"must be {error}, but got {name!r}{hint(name, list(registry.BUILT_IN))}{where}") from error
+        got = f"{name!r}{hint(name, list(registry.BUILT_IN))}{where}"
+        raise LookupError(f"must be {error}, but got {got}{lines and chr(10)}{lines}") from error
 
 
 def _options(kind: type, own: dict[str, Any]) -> tuple[dict[str, Any], list[Fault]]:

@@ -43,7 +43,8 @@ def check(document: Document, *, only_trial: bool = False) -> Experiment:
 
 def _error(document: Document, faults: list[Fault]) -> ExperimentError:
     in_order = sorted(faults, key=lambda fault: document.line(fault[0]) or 0)
-    sentences = [f"`{format_path(path)}` {text} ({document.where(path)})" for path, text in in_order]
+    parts = [(path, *text.partition("\n")) for path, text in in_order]  # lines of code follow the sentence
+    sentences = [f"`{format_path(path)}` {said} ({document.where(path)}){end}{code}" for path, said, end, code in parts]
     return ExperimentError(document.source, sentences)
 
 

@@ -1,0 +1,54 @@
+"""Errors that a user's own code raises: a sentence and the lines of the user's own files."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT
+from tests.support.tells import tells
+
+MINE = """\
+class Clips:
+    shapes = {"audio": (6,), "visual": (4,)}
+    classes = ("cat", "dog")
+    def open(self):
+        return find_clip(17)
+def find_clip(number):
+    return {}[number]
+class Named:
+    def __init__(self, name): ...
+    def open(self): ...
+"""
+MODULES = {"mine": MINE, "unwritten": "class Clips:\n    def open(:\n", "unlucky": "LABELS = {}['first']\n"}
+
+
+def run(here: Path, name: str) -> subprocess.CompletedProcess[str]:
+    """Dry-run a search on a class of the modules, in their folder."""
+    for module, text in MODULES.items():
+        (here / f"{module}.py").write_text(text)
+    space = "space: {optimizer.lr: [1e-3, 1e-2]}"
+    (here / "e.yaml").write_text(f"name: e\ndataset: {{name: '{name}'}}\n{space}\n")
+    words = [sys.executable, ROOT / "run_search.py", "e.yaml", "--dry-run"]
+    return subprocess.run(words, cwd=here, capture_output=True, text=True, env={**os.environ, "COLUMNS": "200"})
+
+
+@pytest.mark.parametrize(
+    ("name", "facts"),
+    [
+        ("mine:Clips", ("KeyError: 17", 'mine.py", line 5, in open', 'mine.py", line 7, in find_clip')),
+        ("unwritten:Clips", ("dataset.name", "SyntaxError", 'unwritten.py", line 2', "e.yaml, line 2")),
+        ("unlucky:Clips", ("dataset.name", "KeyError: 'first'", 'unlucky.py", line 1', "e.yaml, line 2")),
+        ("mine:Named", ("dataset.name", "`name`", "rename", "e.yaml, line 2")),
+    ],
+)
+def test_an_error_in_the_users_code_shows_the_users_lines_alone(tmp_path, name, facts):
+    ended = run(tmp_path, name)
+    assert ended.returncode == 2, ended.stderr
+    tells(ended.stderr, *facts)
+    assert "Traceback" not in ended.stderr
+    assert str(ROOT / "search") not in ended.stderr
