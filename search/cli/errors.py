@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from search.cli.authors_flags import explain
 from search.cli.terminal import fit
 
 
@@ -73,7 +74,10 @@ class Command(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            raise _with_choices(error, _options(self, ctx)) from None
+            there = _options(self, ctx)
+            if said := explain(ctx.meta[WORDS], there):
+                raise click.UsageError(said, ctx) from None
+            raise _with_choices(error, there) from None
 
 
 class Group(Command, click.Group):

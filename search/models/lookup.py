@@ -24,7 +24,7 @@ from search.experiment.own_code import is_own, named_factories
 from search.experiment.schema import Experiment, ExperimentError
 from search.models.registry import find_model_file
 from search.run.best import bests, winner
-from search.run.folder import UNKNOWN, RunFolder, fingerprint_in
+from search.run.folder import SUFFIXES, UNKNOWN, RunFolder, fingerprint_in
 from search.run.journal import read
 from search.verdict.seeds import split_options
 
@@ -108,6 +108,11 @@ def checkpoint_of(model: str, runs: Path) -> Path:
     file = next(filter(Path.is_file, files), None)
     if file is None:
         raise ModelError(_explain_missing(model, places, runs))
+    if file.suffix in SUFFIXES:
+        raise ModelError(
+            f"expected a model, but {file} is an experiment file: train it, then give the name of that training, "
+            f"which is the `name` in the file\n  uv run python -m search train {file}"
+        )
     return file
 
 

@@ -45,6 +45,7 @@ MAY_CHANGE = (  # keys that may change on resume
 Kind = Literal["search", "training"]
 SUFFIX: dict[Kind, str] = {"search": "2", "training": "plain"}  # of the name to suggest if a name is taken
 UNKNOWN = "unknown"  # fingerprint of data that have none
+SUFFIXES = (".yaml", ".yml")  # of experiment files
 LOCK_WAIT_S = 0.4  # `at_work` holds the lock of a folder for a moment
 
 
@@ -426,4 +427,16 @@ def find(run: str, runs: Path) -> Path:
             return candidate
     there = sorted(p.parent.name for p in runs.glob("*/experiment.yaml"))
     known = f"found {', '.join(there)}" if there else "there are no runs yet"
+    if (file := Path(run)).is_file() and file.suffix in SUFFIXES:
+        raise FolderError(f"expected a run, but {run} is an experiment file{_run_meant(file, runs)}: {known}")
     raise FolderError(f"no run called {run!r} under {runs}/: {known}{hint(run, there)}")
+
+
+def _run_meant(file: Path, runs: Path) -> str:
+    """Return which run a user means by an experiment file: the one that it lies in, or the one of its `name`."""
+    folder = file.parent
+    with suppress(OSError, ValueError, LookupError, TypeError, yaml.YAMLError):
+        folder = folder if RunFolder(folder).experiment.exists() else runs / yaml.safe_load(file.read_text())["name"]
+    if RunFolder(folder).experiment.exists():
+        return f"; did you mean the run `{folder.name}`?"
+    return f", which no search has run yet; start one with `uv run run_search.py {file}`"

@@ -1,0 +1,71 @@
+"""What a newcomer types: an experiment file where a run or model is meant, and the options of the authors' code."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from search.cli.authors_flags import FLAGS
+from tests.support import ROOT
+from tests.support.searches import command
+from tests.support.tells import tells
+
+DOCS = (ROOT / "docs" / "authors_flags.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folder with the files of the search `x`, and an experiment file of it and of another one."""
+    (tmp_path / "runs" / "x").mkdir(parents=True)
+    for file, name in {
+        "runs/x/best.yaml": "x-best",
+        "runs/x/experiment.yaml": "x",
+        "mine.yaml": "x",
+        "y.yaml": "y",
+    }.items():
+        (tmp_path / file).write_text(f"name: {name}\ndataset: {{name: digits}}\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["evaluate", "probe"])
+@pytest.mark.parametrize("file", ["runs/x/best.yaml", "mine.yaml"])
+def test_an_experiment_file_in_place_of_a_model_is_to_be_trained_first(here, name, file):
+    result = command(name, file)
+    assert result.exit_code == 2
+    tells(result.output, file, f"uv run python -m search train {file}", "`name`")
+
+
+@pytest.mark.parametrize("name", ["confirm", "report", "export"])
+@pytest.mark.parametrize("file", ["runs/x/best.yaml", "runs/x/experiment.yaml", "mine.yaml"])
+def test_an_experiment_file_in_place_of_a_run_names_the_run(here, name, file):
+    result = command(name, file)
+    assert result.exit_code == 2
+    tells(result.output, file, "did you mean the run `x`?")
+
+
+def test_an_experiment_file_that_was_never_searched_is_to_be_searched(here):
+    result = command("confirm", "y.yaml")
+    assert result.exit_code == 2
+    tells(result.output, "uv run run_search.py y.yaml")
+
+
+@pytest.mark.parametrize("name", ["train", "prepare"])
+def test_the_authors_options_are_all_answered_with_their_keys(name):
+    result = command(name, "x.yaml", "--alpha", "0.8", "--fusion_method=sum", "--modulation_starts", "0")
+    assert result.exit_code == 2
+    tells(result.output, "trial.modulation.alpha", "trial.fusion", "trial.modulation.start", "docs/authors_flags.md")
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+def test_a_flags_key_is_that_of_the_docs(flag):
+    row = next(line for line in DOCS.splitlines() if line.startswith("|") and f"`{flag}`" in line)
+    if key := FLAGS[flag]:
+        assert f"`{key}" in row or f"`.{key.rpartition('.')[2]}`" in row or key.rpartition(".")[2] in row
+
+
+def test_every_flag_of_the_docs_is_known():
+    rows = [line.split("|")[1] for line in DOCS.splitlines() if line.startswith("|")]
+    assert {flag for row in rows for flag in re.findall(r"`(--\w+)`", row)} == {*FLAGS}
