@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ogmge import components
 from ogmge.components import Component
 from ogmge.config import ConfigError, Problem
-from ogmge.factories import call_factory
+from ogmge.factories import call_factory, say_error
 
 Factory = Callable[[tuple[int, ...]], nn.Module]
 
@@ -110,16 +110,20 @@ def _remove_classifier(model: nn.Module) -> str:
     return names[-1]
 
 
+class WeightsError(ValueError):
+    """Initial weights that are not available, or do not fit the encoder."""
+
+
 def _load(model: nn.Module, path: Path, skipped: tuple[str, ...] = ()) -> None:
     """Load a state dict from a file, except keys that start with one of the prefixes in `skipped`."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # on corrupt bytes the unpickler may raise any exception
-        raise ValueError(f"{path} cannot be read as a state dict: {error}") from error
+        raise WeightsError(f"{path} cannot be read as a state dict: {error}") from error
     keys = model.load_state_dict({k: v for k, v in state.items() if not k.startswith(skipped)}, strict=False)
     if any(keys):
         missing, unexpected = keys
-        raise ValueError(
+        raise WeightsError(
             f"{path} does not match the encoder: missing keys: {len(missing)} ({', '.join(missing[:3])}), "
             f"unexpected keys: {len(unexpected)} ({', '.join(unexpected[:3])})"
         )
@@ -133,9 +137,8 @@ def _torchvision_model(name: str, weights: str | None) -> nn.Module:
     try:
         model: nn.Module = torchvision.models.get_model(name, weights=weights)
     except (KeyError, ValueError, URLError) as error:
-        raise ValueError(
-            f"the weights {weights!r} are neither a file nor available from torchvision: {error}"
-        ) from error
+        there = ", ".join(each.name for each in torchvision.models.get_model_weights(name))
+        raise WeightsError(f"there is no such file, and torchvision offers {there}: {error}") from error
     return model
 
 
@@ -231,9 +234,11 @@ def build_encoder(
         with torch.no_grad():
             features = encoder.eval()(torch.zeros(2, *shape))
         encoder.train(training)
+    except WeightsError as error:
+        raise ConfigError([Problem("weights", f"initial weights for {name} ({error})", weights)]) from error
     except Exception as error:  # a custom factory may raise any exception
         raise ConfigError(
-            [Problem("encoder", f"an encoder for samples of shape {list(shape)} ({error})", value)]
+            [Problem("encoder", f"an encoder for samples of shape {list(shape)} ({say_error(error)})", value)]
         ) from error
     if features.ndim != 2 or features.shape[0] != 2:
         got = f"{components.parse(value)}: {list(features.shape)}"
@@ -258,7 +263,8 @@ def per_modality(
     if not isinstance(value, Mapping):
         return dict.fromkeys(names, value)
     if not set(names) <= set(value) <= set(every):
-        expected = f"a mapping with the modalities {', '.join(names)}{_others(names, every)}"
+        random = " (null: random weights)" if path == "weights" else ""
+        expected = f"a mapping with the modalities {', '.join(names)}{_others(names, every)}{random}"
         raise ConfigError([Problem(path, expected, dict(value))])
     return {name: value[name] for name in names}
 

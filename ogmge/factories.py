@@ -68,6 +68,11 @@ def is_custom(name: str) -> bool:
     return name not in (*ENCODER_NAMES, *FUSION_NAMES) and not name.startswith("torchvision:")
 
 
+def say_error(error: Exception) -> str:
+    """Return the text of an error, with its type if the text is no sentence, as that of a `KeyError` is not."""
+    return f"{type(error).__name__}: {error}" if isinstance(error, LookupError) or not str(error) else str(error)
+
+
 def custom_factories(config: TrialConfig) -> list[str]:
     """Return the names in a trial that are neither built in nor torchvision's, in the order of their appearance."""
     given = components.places(config.encoder, config.fusion).values()

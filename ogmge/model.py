@@ -13,7 +13,7 @@ from ogmge import components
 from ogmge.components import Component
 from ogmge.config import ConfigError, Problem, TrialConfig, select_modalities
 from ogmge.encoders import build_encoder, initialise, per_modality
-from ogmge.factories import call_factory
+from ogmge.factories import call_factory, say_error
 from ogmge.fusion import FUSIONS
 from ogmge.unimodal import FeatureMeans, unimodal_logits
 
@@ -62,7 +62,7 @@ def _build_own_head(component: Component, dims: dict[str, int], classes: int) ->
         with torch.no_grad():
             logits = head.eval()({u: torch.zeros(2, dim) for u, dim in dims.items()})
     except Exception as error:  # a custom factory may raise any exception
-        expected = f"a factory (dims, classes) -> module ({error})"
+        expected = f"a factory (dims, classes) -> module ({say_error(error)})"
         raise ConfigError([Problem("fusion", expected, str(component))]) from error
     if tuple(logits.shape) != (2, classes):
         raise ConfigError(

@@ -15,6 +15,7 @@ from search.experiment.arms import ARMS
 from search.experiment.dimensions import METHOD, Changes
 from search.experiment.formatting import label
 from search.experiment.messages import format_setting
+from search.experiment.own_errors import own_lines
 from search.experiment.placement import place
 from search.experiment.schema import Experiment, ExperimentError
 from search.experiment.sources import opening_notes
@@ -84,8 +85,9 @@ def _find_problems(experiment: Experiment, changes: Changes, data: fit.Data) -> 
     try:
         fit.start(config, data, torch.device("cpu"))
     except ConfigError as error:
+        lines = own_lines(error.__cause__) if error.__cause__ else ""
         return [
-            f"`{_key(experiment, changes, p)}` must be {p.expected}, but got {format_setting(p.got)}"
+            f"`{_key(experiment, changes, p)}` must be {p.expected}, but got {format_setting(p.got)}\n{lines}".rstrip()
             for p in error.problems
         ]
     except ValueError as error:

@@ -239,7 +239,7 @@ def test_weights_that_cannot_be_read_are_named(tmp_path, name, write):
     path = str(tmp_path / "w.pt") if write is not None else "NOWHERE"
     with pytest.raises(ConfigError) as error:
         build_encoder(name, (3, 32, 32), path)
-    assert [(problem.path, problem.got) for problem in error.value.problems] == [("encoder", name)]
+    assert [(problem.path, problem.got) for problem in error.value.problems] == [("weights", path)]
     tells(error.value, path)
 
 

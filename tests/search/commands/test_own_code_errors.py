@@ -20,6 +20,13 @@ class Clips:
         return find_clip(17)
 def find_clip(number):
     return {}[number]
+class Found(Clips):
+    def open(self):
+        return self
+def net(shape):
+    return find_clip(17)
+def head(dims, classes):
+    return find_clip(17)
 class Named:
     def __init__(self, name): ...
     def open(self): ...
@@ -27,12 +34,12 @@ class Named:
 MODULES = {"mine": MINE, "unwritten": "class Clips:\n    def open(:\n", "unlucky": "LABELS = {}['first']\n"}
 
 
-def run(here: Path, name: str) -> subprocess.CompletedProcess[str]:
+def run(here: Path, name: str, more: str = "") -> subprocess.CompletedProcess[str]:
     """Dry-run a search on a class of the modules, in their folder."""
     for module, text in MODULES.items():
         (here / f"{module}.py").write_text(text)
     space = "space: {optimizer.lr: [1e-3, 1e-2]}"
-    (here / "e.yaml").write_text(f"name: e\ndataset: {{name: '{name}'}}\n{space}\n")
+    (here / "e.yaml").write_text(f"name: e\ndataset: {{name: '{name}'}}\n{space}\n{more}\n")
     words = [sys.executable, ROOT / "run_search.py", "e.yaml", "--dry-run"]
     return subprocess.run(words, cwd=here, capture_output=True, text=True, env={**os.environ, "COLUMNS": "200"})
 
@@ -52,3 +59,13 @@ def test_an_error_in_the_users_code_shows_the_users_lines_alone(tmp_path, name, 
     tells(ended.stderr, *facts)
     assert "Traceback" not in ended.stderr
     assert str(ROOT / "search") not in ended.stderr
+
+
+@pytest.mark.parametrize(("key", "name"), [("encoder", "net"), ("fusion", "head")])
+def test_an_error_in_a_factory_shows_the_users_lines_alone(tmp_path, key, name):
+    encoder = "" if key == "encoder" else "encoder: mlp, "
+    ended = run(tmp_path, "mine:Found", f"trial: {{{encoder}{key}: 'mine:{name}', modulation: {{parameters: all}}}}")
+    assert ended.returncode == 2, ended.stderr
+    tells(ended.stderr, f"trial.{key}", "KeyError: 17", f"in {name}", 'mine.py", line 7, in find_clip')
+    assert "Traceback" not in ended.stderr
+    assert str(ROOT / "ogmge") not in ended.stderr
