@@ -72,7 +72,11 @@ def suggestion(expected: str, value: Any) -> str:
     '; did you mean `tpe`?'
     >>> suggestion("concat, film or package.module:factory", "sum")
     ''
+    >>> suggestion("a list of choices or a range", "sum,film")
+    '; did you mean `[sum, film]`?'
     """
+    if "a list" in expected and isinstance(value, str) and "," in value:
+        return f"; did you mean `[{', '.join(part.strip() for part in value.split(','))}]`?"
     words = [word for word in re.split(r", | or ", expected) if re.fullmatch(r"\w+", word)]
     return hint(value, words) if isinstance(value, str) else ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import re
 import textwrap
@@ -17,6 +18,7 @@ from search.experiment.escaping import escape_line
 
 Place = tuple[str | int, ...]
 
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # first bytes of such a file
 COMMAND_LINE = "command line"  # source of what is set there
 BEST = "best.yaml"  # of a run's folder
 MOST_VALUES, DEEPEST = 100_000, 50  # more than any experiment has: an alias contains itself, or aliases multiply
@@ -277,7 +279,8 @@ def read(path: Path) -> Document:
         raise DocumentError(f"cannot read {path}: {error.strerror}{_meant(path)}") from error
     except UnicodeDecodeError as error:
         line, byte = error.object[: error.start].count(b"\n") + 1, error.object[error.start]
-        said = f"cannot read {path}: expected text in UTF-8, but line {line} has the byte 0x{byte:02x}"
+        got = "the file is in UTF-16" if error.object[:2] in UTF_16 else f"line {line} has the byte 0x{byte:02x}"
+        said = f"cannot read {path}: expected text in UTF-8, but {got}"
         raise DocumentError(f"{said}; save the file as UTF-8") from error
 
 

@@ -52,6 +52,7 @@ BOUNDS = [
 SPACE = [
     ("A misspelt path in the space", HEAD + "space: {optimizer.lrr: [1e-3, 1e-2]}\n"),
     ("A whole section in the space", HEAD + "space: {optimizer: [sgd, adam]}\n"),
+    ("A list without brackets in the space", HEAD + "space: {fusion: 'concat,sum'}\n"),
     ("A single value as an entry of the space", HEAD + "space: {fusion: concat}\n"),
     ("An invalid choice in the space", HEAD + "space: {fusion: [concat, summ]}\n"),
     ("A range without its end", HEAD + "space: {modulation.alpha: {low: 0.05}}\n"),
@@ -186,6 +187,12 @@ def entries() -> Iterator[Entry]:
         COMMAND,
         lambda: Path("mine.yaml").write_bytes("name: größer\n".encode("latin-1")),
         given="`mine.yaml` is encoded in Latin-1.",
+    )
+    yield commanded(
+        "An experiment file in UTF-16",
+        COMMAND,
+        lambda: Path("mine.yaml").write_bytes("name: mine\n".encode("utf-16")),
+        given="`mine.yaml` is encoded in UTF-16.",
     )
 
 

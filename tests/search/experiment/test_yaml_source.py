@@ -520,3 +520,9 @@ def test_a_section_that_is_set_is_searched_no_more_nor_what_is_below_it(assignme
     document = parse("space: {fusion: [1], optimizer.lr: [1], optimizer.name: [1], optimizers.lr: [1]}", "f.yaml")
     override(document, [assignment])
     assert sorted(document.value["space"]) == left
+
+
+def test_a_file_in_utf_16_is_called_that(tmp_path):
+    (tmp_path / "mine.yaml").write_bytes("name: mine\n".encode("utf-16"))
+    with pytest.raises(DocumentError, match="UTF-16"):
+        read(tmp_path / "mine.yaml")
