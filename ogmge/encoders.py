@@ -235,7 +235,9 @@ def build_encoder(
             features = encoder.eval()(torch.zeros(2, *shape))
         encoder.train(training)
     except WeightsError as error:
-        raise ConfigError([Problem("weights", f"initial weights for {name} ({error})", weights)]) from error
+        raise ConfigError(
+            [Problem("weights", f"initial weights for {components.parse(value).name} ({error})", weights)]
+        ) from error
     except Exception as error:  # a custom factory may raise any exception
         raise ConfigError(
             [Problem("encoder", f"an encoder for samples of shape {list(shape)} ({say_error(error)})", value)]

@@ -54,6 +54,10 @@ def entries() -> Iterator[Entry]:
     for title, line in LINES:
         yield commanded(title, line, runs)
     yield commanded("A run, before there are any runs", "python -m search confirm demo")
+    words = "--dataset CREMAD --train --alpha 0.8 --fusion_method=sum"
+    yield commanded("Options of the authors' code", f"run_search.py {words}")
+    yield commanded("An experiment file in place of a run", "python -m search confirm mine.yaml", file=FILE)
+    yield commanded("An experiment file in place of a model", "python -m search evaluate mine.yaml", file=FILE)
     for title, words in SET:
         yield commanded(title, f"run_search.py mine.yaml {words}", file=FILE)
 
