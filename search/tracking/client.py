@@ -59,6 +59,7 @@ def connect(uri: str | None, runs: Path, name: str) -> tuple[MlflowClient, str]:
 
     for noisy in ("mlflow", "alembic", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)  # we report their errors ourselves
+    _require_folder(uri)
     _prepare_folder(runs, has_store=uri is None)
     artifacts = None if uri else (runs / "mlartifacts").resolve().as_uri()
     try:
@@ -93,6 +94,13 @@ def _lock(uri: str, runs: Path) -> Path:
     database = make_url(uri).database if uri.startswith("sqlite") else None
     store = Path(database) if database else runs / "mlflow"
     return store.with_name(f".{store.stem}.lock")
+
+
+def _require_folder(uri: str | None) -> None:
+    """Check that the folder of an SQLite database exists: MLflow would try for minutes to open the database."""
+    folder = Path((uri or "").removeprefix("sqlite:///")).parent
+    if (uri or "").startswith("sqlite:///") and not folder.is_dir():
+        raise TrackingError(f"`tracking.uri` is {uri}, but there is no folder {folder}: create it, or change the URI")
 
 
 def _open_experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:

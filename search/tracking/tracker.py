@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,16 +77,17 @@ class SearchTracker:
         self._system = SystemMetrics(uri, wanted=experiment.tracking.system_metrics)
         self._connection: Future[Connection] = Future()
         self._runs, self._files = Outbox("mlflow"), Outbox("mlflow-files")
-        self._runs.submit("connection", self._connect)
+        self._runs.submit("import", _import_mlflow)
 
     # ---- called by the search ----
 
     def wait_until_connected(self) -> None:
-        """Wait for the connection to MLflow.
+        """Connect to MLflow, where nothing is created before: a search that is refused must not leave a trace.
 
         Raises:
             TrackingError: if it fails.
         """
+        self._runs.submit("connection", self._connect)
         self._connection.result()
 
     def on_start(self, trial: TrialRecord) -> None:
@@ -121,6 +123,8 @@ class SearchTracker:
     # ---- runs on the threads ----
 
     def _connect(self) -> None:
+        if self._connection.done():
+            return
         try:
             self._connection.set_result(self._find_runs())
         except Exception as error:
@@ -153,6 +157,7 @@ class SearchTracker:
         return Connection(client, maker, search, trials)
 
     def _align(self, trial: TrialRecord) -> None:
+        self._connect()
         there, ended = self._connection.result(), trial.is_over
         search = there.search.align()
         self._system.start(search)
@@ -161,10 +166,13 @@ class SearchTracker:
             self._files.submit(trial.number, partial(_send_weights, there.client, run_id, self._weights, trial.number))
 
     def _interrupt(self) -> None:
-        self._connection.result().trials.interrupt(self._record)
+        if self._connection.done():
+            self._connection.result().trials.interrupt(self._record)
 
     def _end(self, status: str, files: list[Path], results: Results) -> None:
         """End the search's run, if it was created."""
+        if not self._connection.done():
+            return
         there = self._connection.result()
         run_id = there.search.run_id
         if run_id is None:
@@ -175,7 +183,13 @@ class SearchTracker:
         there.search.end(status, results)
 
     def _tidy(self) -> None:
-        self._connection.result().maker.tidy()
+        if self._connection.done():
+            self._connection.result().maker.tidy()
+
+
+def _import_mlflow() -> None:
+    """Import MLflow, which takes seconds, while Ray starts."""
+    import_module("mlflow")
 
 
 def _describe_lack(what: str, errors: Sequence[Exception | None]) -> list[str]:

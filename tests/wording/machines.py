@@ -73,6 +73,10 @@ def no_mlflow(*_: object, **__: object) -> None:
     connect(f"http://{UNREACHABLE}", Path("runs"), "demo")
 
 
+def no_folder(*_: object, **__: object) -> None:
+    connect("sqlite:////data/mlflow.db", Path("runs"), "demo")
+
+
 MACHINES: list[tuple[str, str, str, str, Callable[..., object]]] = [
     (
         "Cores and a GPU that no single node has",
@@ -116,6 +120,13 @@ MACHINES: list[tuple[str, str, str, str, Callable[..., object]]] = [
         "The shell has run `ulimit -n 256`.",
         "search.commands.search.search",
         few_files,
+    ),
+    (
+        "A database in a folder that does not exist",
+        "run_search.py mine.yaml tracking.uri=sqlite:////data/mlflow.db",
+        "",
+        "search.commands.search.search",
+        no_folder,
     ),
 ]
 

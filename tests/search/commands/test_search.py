@@ -256,3 +256,28 @@ def test_a_mistake_gets_a_sentence_and_leaves_nothing_behind(ray_instance, tmp_p
     tells(result.stderr, *facts)
     assert "Traceback" not in result.output
     assert not (tmp_path / "runs" / "demo").exists()
+
+
+REFUSED = {
+    "wrong key": ["own.yaml", "search.trials=0"],
+    "no file": ["missing.yaml"],
+    "no data": ["own.yaml", "dataset={name: tests.support.own_data:NotPrepared}"],
+    "taken name": ["own.yaml", "name=taken"],
+    "nothing to resume": ["own.yaml", "--resume"],
+    "too many CPUs": ["own.yaml", "search.resources={cpu: 500, gpu: 0}"],
+    "no server": ["own.yaml", "tracking.uri=http://127.0.0.1:1"],
+    "no folder for the database": ["own.yaml", "tracking.uri=sqlite:////missing/mlflow.db"],
+}
+
+
+@pytest.mark.parametrize("arguments", REFUSED.values(), ids=REFUSED)
+def test_a_refused_search_leaves_nothing_in_mlflow(ray_instance, tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("search.tracking.outbox.AGAIN_AFTER_S", 0.0)
+    own("Vectors", tmp_path)
+    (tmp_path / "runs" / "taken").mkdir(parents=True)
+    (tmp_path / "runs" / "taken" / "mine.txt").touch()
+    refused = search(*arguments)
+    assert refused.exit_code == 2, refused.output
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")} - {"runs/.mlflow.lock"}
+    assert left == {"own.yaml", "runs", "runs/taken", "runs/taken/mine.txt"}
