@@ -50,6 +50,7 @@ RAY = (  # these share one Ray and one finished search, which take half a minute
     "search/commands/test_train_processes.py",
     "search/backend/test_worker.py",
     "search/backend/test_private_ray.py",
+    "search/tuner/test_optuna_log.py",
 )
 RANKS = ("ogmge/test_distributed.py", "ogmge/test_fit_distributed.py")  # these share two processes
 TOGETHER = dict.fromkeys(RAY, "ray") | dict.fromkeys(RANKS, "ranks")

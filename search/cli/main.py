@@ -252,26 +252,43 @@ def confirm(run: str, assignments: tuple[str, ...], seeds: int | None, sequentia
 _OUTPUT = click.Path(dir_okay=False, path_type=Path)
 
 
-@main.command(short_help="Write the best configuration of a search to a file.")
+@main.command(short_help="Write the best configuration, or all trials for Optuna, to a file.")
 @_run
 @click.option(
     "-o",
     "--output",
     type=_OUTPUT,
-    default=Path("best.yaml"),
-    help="File to write.  [default: best.yaml in the current folder]",
+    help="File to write.  [default: best.yaml in the current folder; with --optuna, optuna.log in the run's folder]",
 )
 @click.option("--trial", type=click.IntRange(min=0), help="Number of the trial to export instead of the best.")
-def export(run: str, output: Path, trial: int | None) -> None:
+@click.option("--optuna", is_flag=True, help="Write all trials as two Optuna studies instead, one for each arm.")
+def export(run: str, output: Path | None, trial: int | None, optuna: bool) -> None:
     """Write the best configuration of RUN as an experiment file that is ready to train.
 
     After a confirmation this is the better of the two confirmed configurations, otherwise the best of the search.
+
+    --optuna writes both arms as Optuna studies instead, for tools such as optuna-dashboard. This also works while RUN
+    is still running. docs/optuna.md explains what is in them.
+
+    \b
+        python -m search export demo
+        python -m search export demo --trial 7 -o seven.yaml
+        python -m search export demo --optuna
     """
+    if optuna and trial is not None:
+        raise click.UsageError("remove --trial: --optuna writes all trials")
     with _exit_codes():
-        from search.report.export import export_run
+        from search.report.export import export_run, export_studies
         from search.run.folder import find
 
-        click.echo(export_run(find(run, RUNS), output, trial))
+        folder = find(run, RUNS)
+        if optuna:
+            click.echo(export_studies(folder, output))
+            place = output or folder / "optuna.log"
+            click.echo(f"\nnext:  uvx optuna-dashboard {shlex.quote(str(place))}")
+            return
+        output = output or Path("best.yaml")
+        click.echo(export_run(folder, output, trial))
         click.echo(f"\nnext:  uv run python -m search train {shlex.quote(str(output))}")
 
 

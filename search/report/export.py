@@ -1,4 +1,4 @@
-"""Exports of a search: the best configuration as an experiment file, and all trials as a table."""
+"""Exports of a search: the best configuration as an experiment file, and all trials as a table or as studies."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ from search.report.table import trained_seconds
 from search.run.best import bests, front_of, winner
 from search.run.disk import explain_errors
 from search.run.folder import RunFolder, fingerprint_in, lock_folder, require_search, write
-from search.run.journal import Journal, SearchRecord, TrialRecord
+from search.run.journal import Journal, SearchRecord, TrialRecord, read
 from search.tracking.client import versions
+from search.tuner.optuna_log import study_name, write_optuna_log
 from search.verdict.evidence import Evidence, read_evidence
 from search.verdict.next_step import train_command
 from search.verdict.seeds import SEED, SPLIT_SEED, fresh_seeds, redraws, split_options, used_seeds
@@ -222,6 +223,32 @@ def export_run(path: Path, output: Path, number: int | None) -> str:
     with explain_errors():
         write(output, text)
     return _written_line(output, _origin(experiment, found, ""), found)
+
+
+def export_studies(path: Path, output: Path | None) -> str:
+    """Write both studies of the run in a folder for Optuna's tools, even while it is running; return a line about it.
+
+    Args:
+        path: folder of the run.
+        output: file to write; None means `optuna.log` in the run's folder.
+
+    Raises:
+        FolderError: if there is no search in the folder.
+        ExportError: if the file cannot be written.
+    """
+    folder = RunFolder(path)
+    experiment = load(folder.experiment)
+    require_search(folder)
+    record, evidence, output = read(folder.journal), read_evidence(folder.verdict), output or folder.optuna
+    about = {"run": experiment.name, "data": fingerprint_in(folder)}
+    about |= {} if evidence is None else {"verdict": evidence.verdict.word}
+    try:
+        written = write_optuna_log(experiment, record, output, about)
+    except OSError as error:
+        raise ExportError(f"{output} cannot be written: {error.strerror}") from error
+    studies = " and ".join(f"{study_name(experiment, arm)} ({count(written[arm], 'trial')})" for arm in reversed(ARMS))
+    left = len(record.trials) - written.total()
+    return f"wrote {output}: studies {studies}" + (f"; {count(left, 'unfinished trial')} omitted" if left else "")
 
 
 def _written_line(output: Path, origin: Provenance, found: Choice) -> str:

@@ -89,6 +89,7 @@ class RunFolder:
     trials = _Place("trials.csv")
     verdict = _Place("verdict.json")
     report = _Place("report.html")
+    optuna = _Place("optuna.log")  # both studies, see `search.tuner.optuna_log`
     readings = _Place("test_readings.jsonl")  # one line per reading of the test split
 
     @property

@@ -74,6 +74,8 @@ TESTED: dict[str, Run | By | Not] = {
     f"{SEARCH} experiments/demo.yaml": Run(DEMO, f"search.trials=2 trial.epochs=1 confirm.seeds=2 '{ONE_WORKER}'"),
     f"{COMMANDS} confirm demo": Run(DEMO),
     f"{COMMANDS} confirm demo --test": Run(DEMO),
+    f"{COMMANDS} export demo --optuna": Run(DEMO),
+    "uvx optuna-dashboard runs/demo/optuna.log": Not("it downloads a package; test_optuna_log.py reads the file"),
     f"{COMMANDS} export demo -o best.yaml": Run(DEMO),
     f"{COMMANDS} train runs/demo/best.yaml": Run(DEMO),
     f"{COMMANDS} evaluate demo-best": Run(DEMO),
