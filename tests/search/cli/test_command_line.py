@@ -40,7 +40,7 @@ def asked(*words: str) -> Result:
         (["search", "confirm", "demo", "--seed", "3"], ("'--seed'", "'--seeds'")),
         (["search", "ui", "demo", "--port", "99999999"], ("'--port'", "99999999", "0<=x<=65535")),
         (["search", "ui", "demo", "--port", "65536"], ("'--port'", "65536", "0<=x<=65535")),
-        (["search", "export", "demo", "-x"], ("'-x'", "--output, --trial, --help")),
+        (["search", "export", "demo", "-x"], ("'-x'", "--output, --trial, --optuna, --help")),
         (["search", "probe", "demo", "--split", "tset"], ("'--split'", "'tset'", "'validation', 'test'")),
         (["run_search.py", "x.yaml", "--dry"], ("'--dry'", "'--dry-run'")),
         (["run_search.py", "x.yaml", "--xyz"], ("'--xyz'", "--resume, --dry-run, --version, --help")),
