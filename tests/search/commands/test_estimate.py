@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.forecast import RECORD
 from ogmge import fit
 from ogmge.config import TrialConfig
 from ogmge.fit import Objective
@@ -228,8 +230,24 @@ def test_the_reckoning():
     assert sure.mlflow_bytes[0] - found.mlflow_bytes[0] == 6 * RUN_BYTES + 60 * 8 * 280
 
 
+def test_the_wall_time_of_the_demo_holds_for_its_own_record(monkeypatch):
+    """`python -m benchmarks.forecast` wrote what a dry run measured, and how long the demo then took."""
+    there = json.loads(RECORD.read_text())
+    measured = {name: cost(seconds) for name, seconds in there["epoch_seconds"].items()}
+    monkeypatch.setattr(estimate, "costs_of", lambda *_: measured)
+    monkeypatch.setattr(estimate, "crowding_of", lambda *_: there["crowding"])
+    monkeypatch.setattr(estimate, "worker_start_seconds", lambda: there["start_seconds"])
+    monkeypatch.setattr(estimate, "trials_at_once", lambda *_: there["at_once"])
+    most, expected = estimate.forecast(load(Path(DEMO)), open_data({"name": "digits"})).wall_seconds
+    assert expected < most
+    assert there["seconds"] <= most
+    assert there["seconds"] == pytest.approx(expected, rel=0.25)
+
+
 def test_without_early_stopping_all_is_expected(monkeypatch):
     monkeypatch.setattr(estimate, "costs_of", lambda *_: {"a": cost()})
+    monkeypatch.setattr(estimate, "crowding_of", lambda *_: 1.0)
+    monkeypatch.setattr(estimate, "worker_start_seconds", lambda: 1.0)
     found = estimate.forecast(load(Path(DEMO), ["search.scheduler.name=none"]), Vectors())
     assert found.epochs_expected == found.epochs_at_most == 288
     stopped = estimate.forecast(load(Path(DEMO)), Vectors())
