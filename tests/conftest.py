@@ -91,6 +91,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: place.get(item.path, len(LONGEST)))
 
 
+MODULE_PATH: list[str] = []
+
+
+def pytest_collection_finish() -> None:
+    MODULE_PATH[:] = sys.path
+
+
+@pytest.fixture(autouse=True)
+def own_module_path() -> Iterator[None]:
+    """Forget the folders that commands put first for a user's modules, also those of fixtures that several tests share:
+    a command is a process of its own."""
+    sys.path[:] = MODULE_PATH
+    yield
+    sys.path[:] = MODULE_PATH
+
+
 @pytest.fixture(scope="session", autouse=True)
 def hurried_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Let MLflow's SQLite skip disk syncs, and run MLflow's fifty migrations of an empty database only once.

@@ -21,6 +21,7 @@ IMAGE = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)\)")
 EXECUTED = {  # page -> its number of Python examples, and the test files that execute them
     "README.md": (1, "docs/test_readme"),
     "docs/mlflow.md": (2, "docs/test_commands"),
+    "docs/optuna.md": (1, "search/tuner/test_optuna_log"),
     "docs/own_data.md": (2, "docs/test_readme"),
     "docs/plugin.md": (8, "docs/test_examples", "docs/test_plugin"),
 }

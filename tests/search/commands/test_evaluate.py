@@ -369,7 +369,7 @@ BEST = "runs/modulated/best.pt"
 MISTAKES = [
     (nothing, ["nothere"], ["'nothere'", "runs/", "modulated, plain"]),
     (nothing, ["runs/modulated/last.pt"], ["runs/modulated/last.pt", "'shapes'", "best.pt"]),
-    (nothing, ["modulated.yaml", "--data", "plain.yaml"], ["modulated.yaml", "checkpoint"]),
+    (nothing, ["modulated.yaml", "--data", "plain.yaml"], ["modulated.yaml", "an experiment file", "train it"]),
     (nothing, ["runs"], ["runs", "best.pt", "folder", "checkpoint"]),
     (a_search, ["modulated"], ["runs/modulated is a search", "runs/modulated/tune/0001/best.pt, the best trial"]),
     (without_its_models, ["modulated"], ["runs/modulated is a search", "runs/modulated/tune/NUMBER/best.pt"]),

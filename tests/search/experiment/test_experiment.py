@@ -632,7 +632,7 @@ def test_a_mistake_hides_no_other_and_brings_no_other_with_it(trial, paths):
 
 
 def test_what_is_like_one_of_the_choices_is_answered_with_it():
-    assert doctest.testmod(messages) == (0, 5)
+    assert doctest.testmod(messages) == (0, 6)
 
 
 @pytest.mark.parametrize(
@@ -695,7 +695,7 @@ def test_a_mistake_on_the_command_line_is_placed_there(tmp_path):
     ("content", "assignments", "found"),
     [
         (None, [], [(os.strerror(errno.ENOENT), "x.yaml")]),
-        (b"\xff\xfe", [], [("UTF-8", "0xff", "x.yaml")]),
+        (b"\xff\xfe", [], [("UTF-8", "UTF-16", "x.yaml")]),
         (b"a: [", [], [("x.yaml, line 1",)]),
         (b"a: 1\na: 2\nb: 1\nb: 2", [], [("`a`", 1, 2, "x.yaml"), ("`b`", 3, 4, "x.yaml")]),
         (HEAD.encode(), ["epochs"], [("key=value", "'epochs'", "command line")]),

@@ -12,6 +12,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from search.experiment.arms import ARMS
 from search.run.journal import read
+from tests.support.pages import blocks
 from tests.support.searches import command
 
 
@@ -51,6 +52,16 @@ def test_settings_have_the_distributions_of_the_space(exported):
     assert found["fusion"] == CategoricalDistribution(["concat", "sum"])
     assert found["optimizer.lr"] == CategoricalDistribution([1e-3, 1e-2])
     assert isinstance(found["modulation.start"], IntDistribution)
+
+
+def test_the_example_of_the_page_opens_a_study(searched, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(searched[0])
+    path = tmp_path / "optuna.log"
+    assert command("export", "own", "--optuna", "-o", str(path)).exit_code == 0
+    [code] = blocks("docs/optuna.md", "python")
+    example = code.replace("runs/demo/optuna.log", str(path)).replace("demo-modulated", "own-modulated")
+    exec(compile(example, "docs/optuna.md", "exec"), {})
+    assert "optimizer.lr" in capsys.readouterr().out
 
 
 def test_all_trials_are_exported_or_one(searched, monkeypatch):
