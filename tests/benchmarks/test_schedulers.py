@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import doctest
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable
 
 import pytest
 
-from benchmarks import curves, replay
+from benchmarks import curves
 from benchmarks.curves import Curve, demo
 from benchmarks.replay import (
     Configuration,
@@ -29,10 +28,6 @@ from search.tuner.pruners.asha import Asha
 from search.tuner.pruners.peers import LearningCurve
 from search.tuner.pruners.pruner import NoPruning
 from search.tuner.study import ArmStudy
-
-
-def test_the_examples_in_the_documentation_hold():
-    assert doctest.testmod(replay) == (0, 2)
 
 
 def trial(*values: float, arm: str = "baseline", opens: int | None = None, others: float = 0.0) -> Configuration:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import gc
 import itertools
 import math
@@ -393,7 +392,3 @@ def test_what_is_wrong_is_named(call, facts):
     with pytest.raises(ValueError) as error:  # noqa: PT011, the facts identify it
         call()
     tells(error.value, *facts)
-
-
-def test_the_examples_in_the_documentation_hold():
-    assert doctest.testmod(unimodal) == (0, 3)

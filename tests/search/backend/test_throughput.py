@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import multiprocessing
 import os
 import re
@@ -16,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ogmge.config import Modulation, TrialConfig
-from search.backend import resources as packing
 from search.backend import throughput
 from search.backend.resources import Resources
 from search.backend.throughput import (
@@ -48,11 +46,6 @@ class Quick(Vectors):
 def measured(*rates: float | None) -> list[Measurement]:
     """Return measurements of 1, 2, 4, … trials per GPU."""
     return [Measurement(Packing(2**n, Resources(1, 1 / 2**n)), rate) for n, rate in enumerate(rates)]
-
-
-def test_the_examples_are_right():
-    for module in (throughput, packing):
-        assert doctest.testmod(module).failed == 0
 
 
 # ---- which packings are tried ----

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import itertools
 import random
 from collections.abc import Sequence
@@ -12,16 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.dry_run import forecast
 from search.dry_run.forecast import expected_epochs
 from search.experiment.rungs import rung_epochs
 from search.tuner.pruners.asha import Asha
 from search.tuner.pruners.peers import LearningCurve
 from search.tuner.pruners.pruner import NoPruning
-
-
-def test_the_examples_in_the_documentation_hold():
-    assert doctest.testmod(forecast) == (0, 3)
 
 
 def epochs_of(goodness: Sequence[float], epochs: int, scheduler: Asha, at_once: int = 1) -> int:

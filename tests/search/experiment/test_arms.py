@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import math
 from fractions import Fraction
 
@@ -10,7 +9,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from search.experiment import arms
 from search.experiment.arms import ARMS, arm_of, plan
 
 INF = math.inf
@@ -18,10 +16,6 @@ FREE = {"baseline": INF, "modulated": INF}
 
 _shares = st.floats(0, 1, exclude_min=True, exclude_max=True)
 _capacities = st.sampled_from([0, 1, 2, 5, INF])
-
-
-def test_the_examples_in_the_documentation_hold():
-    assert doctest.testmod(arms) == (0, 3)
 
 
 @given(st.integers(1, 999), st.integers(0, 300))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import datetime
-import doctest
 import errno
 import os
 import re
@@ -631,10 +630,6 @@ def test_a_mistake_hides_no_other_and_brings_no_other_with_it(trial, paths):
     assert sorted(keys_in(sentence)[0] for sentence in found) == sorted(f"trial.{path}" for path in paths)
 
 
-def test_what_is_like_one_of_the_choices_is_answered_with_it():
-    assert doctest.testmod(messages) == (0, 6)
-
-
 @pytest.mark.parametrize(
     ("name", "known", "meant"),
     [
@@ -696,6 +691,7 @@ def test_a_mistake_on_the_command_line_is_placed_there(tmp_path):
     [
         (None, [], [(os.strerror(errno.ENOENT), "x.yaml")]),
         (b"\xff\xfe", [], [("UTF-8", "UTF-16", "x.yaml")]),
+        (b"a: \xff", [], [("UTF-8", "0xff", "x.yaml")]),
         (b"a: [", [], [("x.yaml, line 1",)]),
         (b"a: 1\na: 2\nb: 1\nb: 2", [], [("`a`", 1, 2, "x.yaml"), ("`b`", 3, 4, "x.yaml")]),
         (HEAD.encode(), ["epochs"], [("key=value", "'epochs'", "command line")]),

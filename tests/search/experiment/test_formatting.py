@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import doctest
 import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.experiment import formatting
 from search.experiment.dimensions import END, METHOD, START
 from search.experiment.formatting import duration, flat, format_value, label, modalities, percent
-
-
-def test_the_examples_in_the_documentation_hold():
-    assert doctest.testmod(formatting) == (0, 14)
 
 
 @pytest.mark.parametrize(

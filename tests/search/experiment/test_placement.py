@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import json
 from typing import Any
 
@@ -10,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.experiment import placement
 from search.experiment.arms import ARMS, Arm
 from search.experiment.dimensions import END, METHOD, START, Changes, Choice, Dimension, Interval, Range, Window
 from search.experiment.load import check
@@ -41,10 +39,6 @@ def experiment(*assignments: str) -> Experiment:
     document = parse(SPACE, "f.yaml")
     override(document, assignments)
     return check(document)
-
-
-def test_the_examples_in_the_documentation_hold():
-    assert doctest.testmod(placement) == (0, 2)
 
 
 # ---- a space's own configurations ----

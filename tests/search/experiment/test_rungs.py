@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import doctest
-
 import pytest
 
-from search.experiment import rungs as module
 from search.experiment.rungs import rung_epochs
-
-
-def test_the_examples_in_the_documentation_hold():
-    assert doctest.testmod(module) == (0, 1)
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import doctest
-
 import pytest
 
-from search.experiment import sources
 from search.experiment.arms import ARMS
 from search.experiment.dimensions import END, METHOD, START, Changes
 from search.experiment.sources import Source, opening_notes, openings
@@ -18,10 +15,6 @@ from tests.support.tells import tells
 RECIPE = {"fusion": "concat", "optimizer.lr": 0.01, "modulation.alpha": 0.5, METHOD: "ogm", START: 2, END: 11}
 BASELINE = {"fusion": "concat", "optimizer.lr": 0.01, METHOD: "none"}
 SUM = {"fusion": "sum", "optimizer.lr": 0.1}
-
-
-def test_the_example_in_the_documentation_holds():
-    assert doctest.testmod(sources) == (0, 1)
 
 
 def opened(arm: str, *first: str) -> list[tuple[Source, bool, Changes]]:

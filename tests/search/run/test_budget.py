@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import io
 import re
 
@@ -14,7 +13,6 @@ from rich.console import Console
 from search.console.summary import format_stop, print_summary
 from search.experiment.arms import ARMS
 from search.experiment.schema import Budget, ExperimentError, as_values
-from search.run import budget
 from search.run.best import best_of
 from search.run.budget import Spent, reserve, stop_reason
 from search.run.causes import Cause, Reason, reason_of
@@ -27,10 +25,6 @@ from tests.search.tuner.test_study import created_studies
 from tests.search.tuner.test_tuner import check_whole, events, experiment, opened, results, simulate
 from tests.support.searches import children, own, search
 from tests.support.tells import tells
-
-
-def test_the_examples_in_the_documentation_hold():
-    assert doctest.testmod(budget) == (0, 5)
 
 
 def spends(reason: Reason | None, limit: str, aside: float | None = None) -> None:

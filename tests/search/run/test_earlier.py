@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import doctest
 import io
 import json
 import shutil
@@ -22,7 +21,6 @@ from search.experiment.schema import Experiment, ExperimentError, as_values, to_
 from search.experiment.sources import Source
 from search.experiment.space import with_changes
 from search.report import export
-from search.run import earlier
 from search.run.best import best_of, effort_of, has_result
 from search.run.earlier import EarlierError, EarlierRun, read_earlier
 from search.run.folder import UNKNOWN, RunFolder, identify, write
@@ -91,10 +89,6 @@ def runs(finished, tmp_path) -> Path:
 def trials_of(folder: Path) -> list[TrialRecord]:
     """Return the trials that have a result."""
     return [trial for trial in read(RunFolder(folder).journal) if has_result(trial)]
-
-
-def test_the_example_in_the_documentation_holds():
-    assert doctest.testmod(earlier) == (0, 1)
 
 
 # ---- which trials ----

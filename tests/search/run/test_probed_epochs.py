@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import doctest
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.run import probed_epochs
 from search.run.probed_epochs import default_interval, is_probed
-
-
-def test_the_examples_in_the_documentation_hold():
-    assert doctest.testmod(probed_epochs) == (0, 2)
 
 
 @given(st.integers(1, 2000))

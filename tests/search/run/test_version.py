@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import doctest
 import json
 
 import pytest
 
-from search.run import version
 from search.run.folder import RunFolder, require_readable
 from search.run.version import VERSION, VersionError, read_values
 from tests.support.tells import tells
-
-
-def test_the_example_in_the_documentation_holds():
-    assert doctest.testmod(version) == (0, 1)
 
 
 @pytest.mark.parametrize("text", ["{}", f'{{"version": {VERSION}}}', '{"version": "9"}', "[1]", "", None])

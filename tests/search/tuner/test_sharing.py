@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import doctest
 import io
 import logging
 import re
@@ -35,7 +34,6 @@ from search.run.checkpoints import Storage
 from search.run.journal import Journal, TrialRecord
 from search.tracking.curve import Curve
 from search.tuner.prefixes import siblings as related
-from search.tuner.prefixes import tree
 from search.tuner.prefixes.sharing import Sharing
 from search.tuner.prefixes.siblings import continuous_paths, siblings
 from search.tuner.prefixes.tree import branch_points, branches
@@ -354,10 +352,6 @@ def test_a_space_too_large_to_look_through_still_shares_what_comes_before_window
 def test_prefixes_end_where_others_branch_off(own: str, others: list[str], points: dict[int, str]) -> None:
     prefixes, *rest = ({key: epochs for epochs, key in enumerate(keys, start=1)} for keys in (own, *others))
     assert branch_points(prefixes, rest) == points
-
-
-def test_the_examples_in_the_documentation_hold() -> None:
-    assert doctest.testmod(tree).failed == 0
 
 
 class Claim(Machine):

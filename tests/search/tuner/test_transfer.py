@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import hashlib
 import json
 from collections import Counter
@@ -275,10 +274,6 @@ def test_a_resumed_search_goes_on_as_the_uninterrupted_one(name, stops):
 
 
 # ---- the rule ----
-
-
-def test_the_examples():
-    assert doctest.testmod(transfer).failed == 0
 
 
 @given(st.floats(0, 1), st.integers(0, 200))

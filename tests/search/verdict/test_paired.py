@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import itertools
 import math
 import statistics
@@ -30,11 +29,6 @@ from search.verdict.paired import (
     t_interval,
 )
 from tests.support.tells import tells
-
-
-def test_the_examples_in_the_documentation_hold():
-    assert doctest.testmod(module) == (0, 2)
-
 
 values = st.integers(0, 1000).map(lambda correct: correct / 1000)  # accuracies on 1,000 examples
 pairs = st.lists(st.tuples(values, values), min_size=2, max_size=15)
