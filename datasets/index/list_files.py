@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from datasets.index.regular_file import open_regular
+from datasets.index.regular_file import read_regular
 from datasets.registry import DatasetError
 
 T = TypeVar("T")
@@ -23,8 +24,7 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
         DatasetError: if the file does not exist or is not UTF-8.
     """
     try:
-        with open_regular(path) as file:
-            content = file.read()
+        content = read_regular(path)
     except OSError as error:
         raise DatasetError(f"{path}: the list file cannot be read ({error.strerror})") from error
     content = content.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
@@ -130,26 +130,30 @@ def read_columns(path: Path, columns: Sequence[str], parse: Callable[[Mapping[st
     Raises:
         DatasetError: if the file is missing or empty, a column is missing, or rows are broken.
     """
-    names: list[str] = []
-
-    def parse_cells(row: list[str]) -> T | None:
-        if not names:
-            names.extend(row)
-            absent = [c for c in columns if c not in names]
-            if absent:
-                raise DatasetError(
-                    f"{path}: expected a header row with the columns {', '.join(columns)}, but got "
-                    f"{_format_line(','.join(row))}: no {', '.join(absent)}"
-                )
-            return None
-        check_cells(row, len(names))
-        return parse(dict(zip(names, row, strict=True)))
-
-    found = read(path, parse_cells, expected="one cell per column of the header row")
-    rows = [row for row in found[1:] if row is not None]
-    if not rows:
+    rows = list(lines(path))
+    names = next(iter(parse_rows(rows[:1], _split_at_commas, partial(_describe_line, path))), [])
+    if absent := [column for column in columns if column not in names]:
+        raise DatasetError(
+            f"{path}: expected a header row with the columns {', '.join(columns)}, but got "
+            f"{_format_line(','.join(names))}: no {', '.join(absent)}"
+        )
+    if not rows[1:]:
         raise DatasetError(f"{path}: expected rows below the header row, but the file has none")
-    return rows
+    return parse_rows(rows[1:], lambda line: parse(_name_cells(line, names)), partial(_describe_line, path))
+
+
+def _split_at_commas(line: str) -> list[str]:
+    return cells(line, ",")
+
+
+def _name_cells(line: str, names: Sequence[str]) -> dict[str, str]:
+    row = _split_at_commas(line)
+    check_cells(row, len(names), ", one for each column of the header row")
+    return dict(zip(names, row, strict=True))
+
+
+def _describe_line(path: Path, number: int, line: str) -> str:
+    return f"{path}, line {number} ({_format_line(line)})"
 
 
 def _format_line(line: str) -> str:

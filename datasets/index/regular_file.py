@@ -1,4 +1,4 @@
-"""Regular files: reading a pipe, a socket or a device can block for ever, or never end."""
+"""Reading of regular files: reading a pipe, a socket or a device can block for ever, or never end."""
 
 from __future__ import annotations
 
@@ -32,6 +32,25 @@ def open_regular(path: Path) -> BinaryIO:
     if kind != stat.S_IFREG:
         raise IrregularFile(errno.EINVAL, f"{KINDS[kind]} instead of a file", str(path))
     return open(path, "rb", opener=_open_without_waiting)
+
+
+def read_regular(path: Path) -> bytes:
+    """Return the content of a regular file.
+
+    Raises:
+        OSError: if it is missing, unreadable, or no regular file.
+    """
+    with open_regular(path) as file:
+        return file.read()
+
+
+def fault_of(error: Exception) -> str:
+    """Return what is wrong with a file, given the error on reading it: a phrase that follows its path.
+
+    >>> fault_of(PermissionError(13, "Permission denied", "x")), fault_of(KeyError("seeds"))
+    ('cannot be read (Permission denied)', 'is corrupt')
+    """
+    return f"cannot be read ({error.strerror or error})" if isinstance(error, OSError) else "is corrupt"
 
 
 def _open_without_waiting(path: str, flags: int) -> int:

@@ -14,6 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from operator import attrgetter
 from pathlib import Path
@@ -21,10 +22,10 @@ from typing import Any, Protocol
 
 from datasets.index.clips import SPLITS, Clip, Index
 from datasets.index.list_files import count
+from datasets.index.regular_file import read_regular
 from datasets.registry import DatasetError
 from datasets.store import shards
 from datasets.store.lock import lock_folder
-from datasets.store.records import read_record
 from datasets.store.settings import DEFAULT_LIMITS, Audio, Limits, Settings, stored_settings
 from datasets.store.shards import Shard, ShardResult, Task, make_shard
 from datasets.store.store import MANIFEST, VERSION, Manifest, Store, StoreError, differences, reasons
@@ -114,7 +115,8 @@ def prepare(
         with _writing(folder, PLAN):
             if not before:
                 shards.write(folder / PLAN, json.dumps(plan, indent=1, ensure_ascii=False).encode())
-        tasks = _tasks(index, settings, limits, folder, size, _key(plan))
+        make_task = partial(Task, folder.resolve(), key=_key(plan), settings=dict(settings), limits=limits)
+        tasks = _tasks(index, size, make_task)
         tally = _Tally(folder, len(index.clips), limits.max_quarantined, progress or (lambda done, total, lost: None))
         results = _make_all(tasks, parallel or processes(), tally)
         manifest = _manifest(name, index, settings, _key(plan), [result.shard for result in results if result.shard])
@@ -236,7 +238,7 @@ def _read_plan(folder: Path) -> dict[str, Any]:
     """Return the plan of a folder; empty if it has none."""
     path = folder / PLAN
     try:
-        plan = json.loads(read_record(path))
+        plan = json.loads(read_regular(path))
     except FileNotFoundError:
         return {}
     except (ValueError, OSError) as error:
@@ -307,13 +309,14 @@ def _class_ids(index: Index) -> dict[str, int]:
     return {name: i for i, name in enumerate(index.classes)}
 
 
-def _tasks(index: Index, settings: Settings, limits: Limits, folder: Path, size: int, key: str) -> list[Task]:
+def _tasks(index: Index, size: int, make_task: Callable[..., Task]) -> list[Task]:
+    """Return a task for each shard of `size` clips; `make_task` takes its number, its clips and their class ids."""
     ids = _class_ids(index)
     tasks = []
     for number, first in enumerate(range(0, len(index.clips), size)):
         clips = index.clips[first : first + size]
         labels = tuple(ids[clip.label] for clip in clips)
-        tasks.append(Task(folder.resolve(), number, key, clips, labels, dict(settings), limits))
+        tasks.append(make_task(number=number, clips=clips, labels=labels))
     return tasks
 
 

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from datasets.index.clips import Clip
+from datasets.index.regular_file import read_regular
 from datasets.store.decoder import OUT_OF_MEMORY, UNREADABLE, decode_clip
 from datasets.store.encode import Unusable
 from datasets.store.file_state import state_of
-from datasets.store.records import read_record
 from datasets.store.settings import DEFAULT_LIMITS, Audio, Frames, Limits
 
 BATCH_BYTES = 32 * 2**20  # blobs per record batch; a process holds this in memory twice
@@ -135,7 +135,7 @@ def _states(task: Task, shard: Shard) -> dict[str, str | None]:
 def read_shard(done: Path) -> Shard | None:
     """Return the shard that a JSON file describes, or None if one of the two files is missing or corrupt."""
     try:
-        values = {key: value for key, value in json.loads(read_record(done)).items() if key != TRIED}
+        values = {key: value for key, value in json.loads(read_regular(done)).items() if key != TRIED}
         shard = Shard(**{**values, "quarantined": tuple((i, reason) for i, reason in values["quarantined"])})
         arrow = done.with_name(shard.file)
         whole = arrow.stat().st_size == shard.bytes and digest(arrow) == shard.sha256

@@ -17,9 +17,9 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from datasets.index.regular_file import fault_of, read_regular
 from datasets.registry import DatasetError
 from datasets.store import shards
-from datasets.store.records import fault_of, read_record
 from datasets.store.settings import Settings, stored_settings
 from datasets.store.shards import Shard
 
@@ -94,7 +94,7 @@ class Manifest:
             StoreError: if the manifest is missing or corrupt, or has another format version.
         """
         try:
-            return cls.parse(read_record(folder / MANIFEST), str(folder / MANIFEST))
+            return cls.parse(read_regular(folder / MANIFEST), str(folder / MANIFEST))
         except FileNotFoundError:
             raise no_store_error(str(folder)) from None
         except OSError as error:

@@ -24,7 +24,8 @@ from search.backend.limits import RAY_BYTES, address_space_fault, open_files_fau
 from search.backend.node_check import ClusterError, check_nodes, living_nodes, mark_folders
 from search.backend.private_ray import private_folder, require_token
 from search.backend.ray_health import watch_cluster, watch_local_ray
-from search.experiment.own_code import OURS, ROOT, named_factories, top_level
+from search.experiment.own_code import named_factories, top_level
+from search.experiment.program import PACKAGES, ROOT
 from search.experiment.schema import Experiment
 
 OBJECT_STORE_BYTES = 256 * 2**20  # we store nothing in it
@@ -164,7 +165,7 @@ def cluster(address: str, modules: Collection[str] | None = None) -> Iterator[No
 
 def _runtime_env(modules: Collection[str]) -> dict[str, Any]:
     """Return the environment of a cluster's workers: our code, the user's modules and some variables."""
-    ours = [str(ROOT / name) for name in OURS]
+    ours = [str(ROOT / name) for name in PACKAGES]
     variables = {key: value for key, value in os.environ.items() if key.startswith(("RAY_CHDIR", "TUNE_", "OGMGE_"))}
     return {"py_modules": [*ours, *_modules_to_send(modules)], "env_vars": variables}
 

@@ -8,10 +8,9 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from search.experiment.program import PACKAGES, ROOT
 from search.tracking.client import versions
 
-ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("ogmge", "datasets", "search")
 CODE, VERSION, COMMIT, MODULE = "code", "program", "commit", "module"  # keys; a module's is followed by its name
 GIT_S = 10.0
 

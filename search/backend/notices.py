@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-OURS = ("search", "ogmge", "datasets")
+from search.experiment.program import PACKAGES
 
 
 class Notices(logging.Handler):
@@ -17,7 +17,7 @@ class Notices(logging.Handler):
         self._texts: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.name.partition(".")[0] in OURS or record.levelno >= logging.ERROR:
+        if record.name.partition(".")[0] in PACKAGES or record.levelno >= logging.ERROR:
             error = record.exc_info[1] if record.exc_info else None
             cause = "" if error is None else f" ({type(error).__name__}: {error})"
             self._texts.append(f"{record.getMessage()}{cause}")

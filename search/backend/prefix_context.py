@@ -8,8 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ogmge.config import TrialConfig
-from search.backend.code_version import ROOT, digest
+from search.backend.code_version import digest
 from search.backend.resources import Resources
+from search.experiment.program import ROOT
 from search.experiment.schema import Experiment
 from search.tracking.client import versions
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import click
 
+from search.experiment.program import ROOT
 from search.reference.members import Schema, choices, members
 
-SCHEMA = Path(__file__).resolve().parents[2] / "docs" / "experiment.schema.json"
+SCHEMA = ROOT / "docs" / "experiment.schema.json"
 
 Offer = Callable[[click.Context, click.Parameter, str], list[str]]
 

@@ -27,6 +27,7 @@ from search.backend.limits import COMMAND_BYTES, address_space_fault
 from search.cli.completion import assignments, runs
 from search.cli.errors import Command, Group, command_line, typed_file
 from search.cli.terminal import escape_output, loading, open_streams, say, tell_errors
+from search.experiment.program import ROOT
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,7 +36,6 @@ open_streams()
 escape_output()
 RUNS = Path("runs")
 _MODEL = runs(RUNS, "best.pt")
-PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 SAVED = "completed work is saved. Resume with:"
 
@@ -137,7 +137,7 @@ _resumable = click.option("--resume", is_flag=True, help="Continue the stopped r
 
 def _version(context: click.Context, _: click.Parameter, asked: bool) -> None:
     if asked and not context.resilient_parsing:
-        project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         click.echo(f"{project['name']} {project['version']}")
         context.exit()
 

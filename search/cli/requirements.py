@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from search.experiment.program import PACKAGES, ROOT
+
 OLDEST = (3, 11)
-OURS = ("search", "ogmge", "datasets")
 MISTAKE = 2  # exit code
 
 
@@ -31,7 +31,7 @@ def checked_requirements(program: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         package = str(error.name).partition(".")[0]
-        if package in OURS:
+        if package in PACKAGES:
             raise
         _refuse(f"the package {package} is not installed in {sys.executable}", program)
 

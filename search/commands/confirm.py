@@ -240,7 +240,7 @@ def confirm(searched: SearchSummary, console: Console, ask: Ask, *, limited: boo
             )
         )
         print_verdict(console, policy, evidence.verdict, evidence.test, tuner.record.spent.wall_seconds, step)
-        print_files(console, folder, experiment, step, found=True, unwritten=ending.unwritten)
+        print_files(console, folder, experiment, step, ending.unwritten)
     for missing in ending.lacks:
         print_note(console, missing)
     failure = None if evidence else failure_of(tuner) or "no pair of trainings finished with a result"

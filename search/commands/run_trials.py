@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from datasets.store.records import read_record
+from datasets.index.regular_file import read_regular
 from datasets.store.remote import is_uri
 from search.backend.autopack import PackingDecision, resources_for
 from search.backend.cluster import nodes, own_modules, ray_for, sources
@@ -186,7 +186,7 @@ def trial_resources(experiment: Experiment, folder: RunFolder, there: Sequence[M
 def _earlier_packing(folder: RunFolder, asked: object) -> PackingDecision | None:
     """Return the packing that was measured for the same request and nodes; None if there is none, or it is corrupt."""
     with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
-        kept = json.loads(read_record(folder.packing))
+        kept = json.loads(read_regular(folder.packing))
         if kept["asked"] == asked:
             given = kept.get("resources") or kept["room"]  # name in older versions
             return PackingDecision(Resources(**given), str(kept["note"]))

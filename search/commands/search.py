@@ -119,7 +119,7 @@ def search(experiment: Experiment, runs: Path, console: Console, *, resume: bool
             searched = SearchSummary(experiment, folder, identity, data, tuner.record)
             return replace(outcome, confirmed=confirm(searched, console, Ask(), limited=True))
         if outcome.complete:
-            print_files(console, folder, experiment, step, found=bool(best), unwritten=ending.unwritten)
+            print_files(console, folder, experiment, step, [*ending.unwritten, *([] if best else [folder.best])])
         return outcome
 
 

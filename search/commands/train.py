@@ -14,8 +14,8 @@ import torch
 from rich.console import Console
 
 from datasets.index.list_files import count
+from datasets.index.regular_file import fault_of, read_regular
 from datasets.registry import DatasetError
-from datasets.store.records import fault_of, read_record
 from ogmge import fit, inference
 from ogmge.components import parse
 from ogmge.devices import best_device
@@ -180,7 +180,7 @@ def _read_job(path: Path) -> dict[str, Any]:
         FolderError: if the file is corrupt.
     """
     try:
-        values = json.loads(read_record(path))
+        values = json.loads(read_regular(path))
         return {"all_data": bool(values["all_data"]), "epochs": values["epochs"]}
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise FolderError(

@@ -234,9 +234,7 @@ def print_files(
     folder: RunFolder,
     experiment: Experiment,
     step: NextStep | None = None,
-    *,
-    found: bool,
-    unwritten: Collection[Path] = (),
+    missing: Collection[Path] = (),
 ) -> None:
     """Print the paths of the files, and other commands to run next.
 
@@ -245,8 +243,7 @@ def print_files(
         folder: folder of the run.
         experiment: experiment that was searched.
         step: next step that was printed; its command is not repeated.
-        found: whether there is a best configuration.
-        unwritten: files that could not be written, which are not listed.
+        missing: files that are missing or out of date, which are not listed.
     """
     tracking = experiment.tracking.uri or str(folder.path.parent / "mlflow.db")
     files = {
@@ -261,7 +258,7 @@ def print_files(
     }
     commands = [train_command(folder.best), ui_command(folder)]
     absent = [file for file in (folder.verdict, folder.report) if not file.exists()]
-    missing = {*unwritten, *absent, *([] if found else [folder.best])}
+    missing = {*missing, *absent}
     files = {name: place for name, place in files.items() if place not in missing}
     if folder.best in missing:
         del commands[0]

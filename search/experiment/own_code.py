@@ -14,12 +14,11 @@ from typing import Any
 
 from ogmge import components
 from ogmge.factories import is_installed
+from search.experiment.program import PACKAGES, ROOT
 from search.experiment.schema import Experiment
 from search.experiment.space import extremes, merge
 
 NAME = re.compile(r"(?!torchvision:)[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
-ROOT = Path(__file__).resolve().parents[2]
-OURS = ("ogmge", "datasets", "search")
 ROOT_USER = 0
 MODEL_PATHS = ("encoder", "fusion")  # paths of a trial, or prefixes of paths, that name code
 
@@ -71,7 +70,7 @@ def top_level(names: Collection[str]) -> list[str]:
     ['mine']
     """
     tops = dict.fromkeys(name.partition(":")[0].partition(".")[0] for name in names)
-    return [name for name in tops if name not in OURS]
+    return [name for name in tops if name not in PACKAGES]
 
 
 def module_folders(names: Collection[str]) -> list[str]:

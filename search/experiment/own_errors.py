@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import sysconfig
 import traceback
-from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parents[2]
-OURS = tuple(f"{PROJECT / name}{os.sep}" for name in ("search", "ogmge", "datasets"))
-LIBRARIES = ("<frozen ", "<string>", *(f"{folder}{os.sep}" for folder in {*sysconfig.get_paths().values()}))
+from ogmge.factories import is_installed
+from search.experiment.program import PACKAGES, ROOT
+
+OURS = (*(f"{ROOT / name}{os.sep}" for name in PACKAGES), str(ROOT / "run_search.py"))
+WITHOUT_FILE = ("<frozen ", "<string>")  # code of Python itself, and code that a library makes
 
 
 def own_lines(error: BaseException) -> str:
@@ -18,8 +18,8 @@ def own_lines(error: BaseException) -> str:
     What libraries raise counts for the file that called them.
     """
     told = traceback.TracebackException.from_exception(error)
-    told.stack = traceback.StackSummary.from_list([f for f in told.stack if not f.filename.startswith(LIBRARIES)])
-    frames = [frame for frame in told.stack if not _is_ours(frame.filename)]
+    told.stack = traceback.StackSummary.from_list([f for f in told.stack if not _is_library(f.filename)])
+    frames = [frame for frame in told.stack if not frame.filename.startswith(OURS)]
     syntax = [*told.format_exception_only()][:-1] if isinstance(error, SyntaxError) else []
     if not syntax and not (frames and frames[-1] is told.stack[-1]):
         return ""
@@ -32,5 +32,5 @@ def describe(error: BaseException) -> str:
     return f"{said}\n{own_lines(error)}".rstrip()
 
 
-def _is_ours(filename: str) -> bool:
-    return filename.startswith(OURS) or filename == str(PROJECT / "run_search.py")
+def _is_library(filename: str) -> bool:
+    return filename.startswith(WITHOUT_FILE) or is_installed(filename)

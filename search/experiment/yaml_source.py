@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from datasets.store.records import read_record
+from datasets.index.regular_file import read_regular
 from search.experiment.escaping import escape_line
 
 Place = tuple[str | int, ...]
@@ -273,7 +273,7 @@ def read(path: Path) -> Document:
     """
     try:
         is_piped = path.parts[:2] == ("/", "dev")  # where the shell puts the pipe of `<(…)`; any other would block
-        content = path.read_bytes() if is_piped else read_record(path)
+        content = path.read_bytes() if is_piped else read_regular(path)
         return parse(content.decode().replace("\r\n", "\n").replace("\r", "\n"), str(path))
     except OSError as error:
         raise DocumentError(f"cannot read {path}: {error.strerror}{_meant(path)}") from error

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from datasets.store.records import fault_of
+from datasets.index.regular_file import fault_of
 from search.experiment.arms import Arm
 from search.experiment.mistakes import UserError
 from search.experiment.space import with_changes

@@ -17,7 +17,7 @@ from ogmge import inference
 from ogmge.fit import BEST
 from ogmge.inference import TrainedModel
 from search.backend.cluster import sources
-from search.experiment.own_code import ROOT
+from search.experiment.program import ROOT
 from search.tracking.client import TrackingError, store_uri, versions
 
 if TYPE_CHECKING:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from search.experiment.program import ROOT
 from search.reference.json_schema import experiment_schema
 from search.reference.keys import page
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+DOCS = ROOT / "docs"
 
 
 def generate() -> dict[Path, str]:

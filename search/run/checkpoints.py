@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.store.records import fault_of, read_record
+from datasets.index.regular_file import fault_of, read_regular
 from datasets.store.remote import Remote, local_folder, whereabouts
 from ogmge.fit import BEST, LAST
 from search.experiment.schema import Experiment
@@ -115,7 +115,7 @@ def _read_name(path: Path) -> str:
         FolderError: if the file is corrupt.
     """
     try:
-        name = read_record(path).decode()
+        name = read_regular(path).decode()
         if not re.fullmatch(r"[^/\s]+-[0-9a-f]{8}", name):
             raise ValueError(name)
     except (OSError, ValueError) as error:

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Container, Mapping
+from typing import Any
 
 from search.experiment.arms import ARMS
 from search.run.version import VERSION, VersionError, version_of
 
-if TYPE_CHECKING:
-    from search.run.journal import TrialRecord
-
-OF_TRIALS = ("started", "reported", "reopened", "out_of_memory", "crowded", "ended")
 OF_RUNNING = ("started", "reported", "out_of_memory", "crowded", "ended")
+OF_TRIALS = (*OF_RUNNING, "reopened")
 
 
-def fault_in_journal(trials: Mapping[int, TrialRecord], event: Mapping[str, Any]) -> str | None:
+def fault_in_journal(trials: Container[int], event: Mapping[str, Any]) -> str | None:
     """Return why no search can have written an event, or None.
 
     Args:
-        trials: trials so far, by number.
+        trials: numbers of the trials so far.
         event: next event.
 
     Raises:
@@ -38,7 +35,7 @@ def fault_in_journal(trials: Mapping[int, TrialRecord], event: Mapping[str, Any]
     return None if _is_count(number) and number in trials else f"trial {number!r} was never suggested"
 
 
-def _fault_in_suggestion(trials: Mapping[int, TrialRecord], event: Mapping[str, Any]) -> str | None:
+def _fault_in_suggestion(trials: Container[int], event: Mapping[str, Any]) -> str | None:
     number, arm = event.get("number"), event.get("arm")
     if not _is_count(number):
         return f"{number!r} is no number of a trial"
@@ -49,13 +46,8 @@ def _fault_in_suggestion(trials: Mapping[int, TrialRecord], event: Mapping[str, 
     return None
 
 
-def is_surplus(trial: TrialRecord, event: Mapping[str, Any]) -> bool:
-    """Return whether an event comes after the end of its trial; the first end counts."""
-    return trial.is_over and event["event"] in OF_RUNNING
-
-
-def fault_in_trial(trial: TrialRecord, event: Mapping[str, Any]) -> str | None:
-    """Return why an event cannot have happened to its trial, or None."""
+def fault_in_trial(epochs: int, event: Mapping[str, Any]) -> str | None:
+    """Return why an event cannot have happened to a trial of so many epochs, or None."""
     if event["event"] != "reported":
         return None
     metrics = event.get("metrics")
@@ -66,9 +58,9 @@ def fault_in_trial(trial: TrialRecord, event: Mapping[str, Any]) -> str | None:
             return f"`{name}` is {value!r} instead of a number"
     if not math.isfinite(metrics.get("best", math.nan)):
         return f"`best` is {metrics.get('best')!r} instead of a finite number"
-    if (epoch := metrics.get("epoch")) in range(len(trial.epochs) + 1):
+    if (epoch := metrics.get("epoch")) in range(epochs + 1):
         return None
-    return f"epoch {epoch} comes instead of epoch {len(trial.epochs)}"
+    return f"epoch {epoch} comes instead of epoch {epochs}"
 
 
 def _is_count(value: Any) -> bool:

@@ -17,8 +17,8 @@ from typing import Any, Literal
 import yaml
 
 from datasets.index.list_files import count
+from datasets.index.regular_file import fault_of, read_regular
 from datasets.store.lock import lock_file
-from datasets.store.records import fault_of, read_record
 from ogmge.fit import BEST, LAST
 from search.experiment.formatting import flat
 from search.experiment.messages import differences, hint
@@ -202,7 +202,7 @@ def _flat(values: dict[str, Any], base: Path) -> dict[str, Any]:
 
 def _read_flat(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(read_record(path).decode())
+        values = yaml.safe_load(read_regular(path).decode())
         return _flat(values, base_folder(values, path))
     except (yaml.YAMLError, UnicodeDecodeError, AttributeError, TypeError, OSError) as error:
         raise FolderError(
@@ -429,15 +429,21 @@ def find(run: str, runs: Path) -> Path:
     there = sorted(p.parent.name for p in runs.glob("*/experiment.yaml"))
     known = f"found {', '.join(there)}" if there else "there are no runs yet"
     if (file := Path(run)).is_file() and file.suffix in SUFFIXES:
-        raise FolderError(f"expected a run, but {run} is an experiment file{_run_meant(file, runs)}: {known}")
+        raise FolderError(f"expected a run, but {run} is an experiment file{_run_meant(file, runs, known)}")
     raise FolderError(f"no run called {run!r} under {runs}/: {known}{hint(run, there)}")
 
 
-def _run_meant(file: Path, runs: Path) -> str:
-    """Return which run a user means by an experiment file: the one that it lies in, or the one of its `name`."""
+def _run_meant(file: Path, runs: Path, known: str) -> str:
+    """Return which run a user means by an experiment file: the one that it lies in, or the one of its `name`.
+
+    Args:
+        file: experiment file.
+        runs: folder of all runs.
+        known: list of the runs, for a file without one.
+    """
     folder = file.parent
     with suppress(OSError, ValueError, LookupError, TypeError, yaml.YAMLError):
         folder = folder if RunFolder(folder).experiment.exists() else runs / yaml.safe_load(file.read_text())["name"]
     if RunFolder(folder).experiment.exists():
         return f"; did you mean the run `{folder.name}`?"
-    return f", which no search has run yet; start one with `uv run run_search.py {file}`"
+    return f" without a run ({known}): start a search with `uv run run_search.py {file}`"

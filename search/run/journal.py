@@ -15,14 +15,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from datasets.index.regular_file import open_regular
-from datasets.store.records import fault_of
+from datasets.index.regular_file import fault_of, open_regular
 from search.experiment.arms import Arm
 from search.experiment.mistakes import UserError
 from search.experiment.sources import Source
 from search.run.budget import Spent
 from search.run.causes import Cause, Reason, reason_of
-from search.run.event_check import fault_in_journal, fault_in_trial, is_surplus
+from search.run.event_check import OF_RUNNING, fault_in_journal, fault_in_trial
 from search.run.version import FIRST, VERSION, VersionError, in_todays_words, version_of
 
 log = logging.getLogger(__name__)
@@ -146,7 +145,7 @@ class SearchRecord:
             self._suggest(event)
         elif event["event"] == "learned":
             self.earlier = [TrialRecord(**values) for values in event["trials"]]
-        elif not is_surplus(trial := self.trials[event["number"]], event):
+        elif not _is_surplus(trial := self.trials[event["number"]], event):
             _EVENTS[event["event"]](self, trial, event)
 
     def replay(self, event: dict[str, Any], line: int) -> None:
@@ -171,9 +170,9 @@ class SearchRecord:
         if event["event"] == "reopened":
             self.broken.pop(number, None)
         trial = self.trials[number]
-        if number in self.broken or is_surplus(trial, event):
+        if number in self.broken or _is_surplus(trial, event):
             return False
-        if fault := fault_in_trial(trial, event):
+        if fault := fault_in_trial(len(trial.epochs), event):
             self.broken[number] = f"line {line}: {fault}"
         return number not in self.broken
 
@@ -247,6 +246,11 @@ _EVENTS = {
     "crowded": SearchRecord._run_out_of_memory,  # in journals of version 1 and 2
     "ended": SearchRecord._end,
 }
+
+
+def _is_surplus(trial: TrialRecord, event: dict[str, Any]) -> bool:
+    """Return whether an event comes after the end of its trial; the first end counts."""
+    return trial.is_over and event["event"] in OF_RUNNING
 
 
 def _line(event: dict[str, Any]) -> bytes:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from datasets.index.regular_file import read_regular
 from datasets.registry import DatasetError
-from datasets.store.records import read_record
 from ogmge.trainer import Batch
 from search.run.folder import RunFolder
 
@@ -85,7 +85,7 @@ def readings(folder: RunFolder) -> list[dict[str, str]]:
     if not folder.readings.exists():
         return []
     found = []
-    for text in read_record(folder.readings).decode(errors="replace").splitlines():
+    for text in read_regular(folder.readings).decode(errors="replace").splitlines():
         try:
             line = json.loads(text)
             found.append({"time": str(line["time"]), "reason": str(line["reason"])})

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from datasets.store.records import read_record
+from datasets.index.regular_file import read_regular
 from search.experiment.mistakes import UserError
 
 VERSION = 4
@@ -38,7 +38,7 @@ def read_values(path: Path) -> dict[str, Any]:
         VersionError: if a newer program wrote the file.
         OSError, ValueError: if the file is missing or corrupt.
     """
-    values = json.loads(read_record(path))
+    values = json.loads(read_regular(path))
     if not isinstance(values, dict):
         raise ValueError(f"{path}: expected an object, but got {values!r}")
     if version_of(values) > VERSION:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from datasets.store.records import fault_of
+from datasets.index.regular_file import fault_of
 from search.experiment.arms import ARMS, Arm
 from search.experiment.mistakes import UserError
 from search.run.folder import write

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from datasets.index.list_files import count
-from datasets.store.records import fault_of, read_record
+from datasets.index.regular_file import fault_of, read_regular
 from search.experiment.arms import Arm
 from search.run.folder import FolderError, write
 
@@ -75,7 +75,7 @@ def read_plan(path: Path) -> Plan | None:
     if not path.exists():
         return None
     try:
-        return _PLAN.validate_json(read_record(path))
+        return _PLAN.validate_json(read_regular(path))
     except (ValueError, OSError) as error:
         raise FolderError(
             f"{path} {fault_of(error)}, so the number of planned seeds is unknown: move {path.parent} away to start "

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from datasets.store.records import fault_of, read_record
+from datasets.index.regular_file import fault_of, read_regular
 from ogmge.config import TrialConfig
 from search.experiment.formatting import flat
 from search.experiment.messages import differences
@@ -68,7 +68,7 @@ def claim_probes(folder: RunFolder, configs: Mapping[str, TrialConfig], every: i
 
 def _read(path: Path) -> ProbePlan:
     try:
-        return _PLAN.validate_json(read_record(path))
+        return _PLAN.validate_json(read_regular(path))
     except (OSError, ValueError) as error:
         raise FolderError(
             f"{path} {fault_of(error)}; cannot verify that the trainings are the same: move {path.parent} away to "

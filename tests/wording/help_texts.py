@@ -6,7 +6,8 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
 
-from search.cli.main import PROJECT, main
+from search.cli.main import main
+from search.experiment.program import ROOT
 from tests.wording.catalogue import Chapter, Entry, commanded
 
 
@@ -15,7 +16,7 @@ def entries() -> Iterator[Entry]:
     yield commanded("All other commands", "python -m search --help")
     for name in sorted(main.commands):
         yield commanded(f"The command `{name}`", f"python -m search {name} --help")
-    version = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]["version"]
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     found = commanded("The version", "python -m search --version")
     yield replace(found, printed=found.printed.replace(version, "<version>"))
 

@@ -149,7 +149,7 @@ def summary(trials: Trials, interval: Interval | None, *assignments: str, verdic
         folder = RunFolder(Path("runs/demo"))
         step = after_search(folder, best)
         print_summary(console, tuner, best, interval, 173.0, step)
-        print_files(console, folder, tuner.experiment, step, found=bool(best))
+        print_files(console, folder, tuner.experiment, step, [] if best else [folder.best])
 
     return on_screen(draw)
 

@@ -13,7 +13,10 @@ import pytest
 from tests.support import ROOT
 from tests.support.tells import tells
 
-FIRST_FILES = ("run_search.py", "search/__init__.py", "search/__main__.py", "search/cli/__init__.py")
+FIRST_FILES = (
+    *("run_search.py", "search/__init__.py", "search/__main__.py", "search/cli/__init__.py"),
+    *("search/cli/requirements.py", "search/experiment/__init__.py", "search/experiment/program.py"),
+)
 PROGRAMS = [["run_search.py", "x.yaml"], ["-m", "search", "confirm", "a b"]]
 OLD = "import runpy, sys; sys.version_info = (3, 10, 4); sys.version = '3.10.4 (main)'; sys.argv = sys.argv[1:]; "
 START = {"run_search.py": "runpy.run_path('run_search.py', run_name='__main__')", "-m": "runpy.run_module('search')"}
@@ -38,7 +41,7 @@ def test_an_old_python_is_told_which_one_is_expected(words):
     tells(refusal("-c", start, *words[-1:]), "3.11", "3.10.4", "uv run")
 
 
-@pytest.mark.parametrize("file", [*FIRST_FILES, "search/cli/requirements.py"])
+@pytest.mark.parametrize("file", FIRST_FILES)
 def test_what_is_read_before_that_check_is_syntax_of_older_pythons(file):
     ast.parse((ROOT / file).read_text(encoding="utf-8"), feature_version=(3, 7))
 
