@@ -279,17 +279,13 @@ def export(run: str, output: Path | None, trial: int | None, optuna: bool) -> No
         raise click.UsageError("remove --trial: --optuna writes all trials")
     with _exit_codes():
         from search.report.export import export_run, export_studies
-        from search.run.folder import find
+        from search.run.folder import RunFolder, find
 
         folder = find(run, RUNS)
-        if optuna:
-            click.echo(export_studies(folder, output))
-            place = output or folder / "optuna.log"
-            click.echo(f"\nnext:  uvx optuna-dashboard {shlex.quote(str(place))}")
-            return
-        output = output or Path("best.yaml")
-        click.echo(export_run(folder, output, trial))
-        click.echo(f"\nnext:  uv run python -m search train {shlex.quote(str(output))}")
+        file = output or (RunFolder(folder).optuna if optuna else Path("best.yaml"))
+        click.echo(export_studies(folder, file) if optuna else export_run(folder, file, trial))
+        following = "uvx optuna-dashboard" if optuna else "uv run python -m search train"
+        click.echo(f"\nnext:  {following} {shlex.quote(str(file))}")
 
 
 @main.command(short_help="Train one configuration and register the model.")

@@ -225,12 +225,12 @@ def export_run(path: Path, output: Path, number: int | None) -> str:
     return _written_line(output, _origin(experiment, found, ""), found)
 
 
-def export_studies(path: Path, output: Path | None) -> str:
+def export_studies(path: Path, output: Path) -> str:
     """Write both studies of the run in a folder for Optuna's tools, even while it is running; return a line about it.
 
     Args:
         path: folder of the run.
-        output: file to write; None means `optuna.log` in the run's folder.
+        output: file to write.
 
     Raises:
         FolderError: if there is no search in the folder.
@@ -239,7 +239,7 @@ def export_studies(path: Path, output: Path | None) -> str:
     folder = RunFolder(path)
     experiment = load(folder.experiment)
     require_search(folder)
-    record, evidence, output = read(folder.journal), read_evidence(folder.verdict), output or folder.optuna
+    record, evidence = read(folder.journal), read_evidence(folder.verdict)
     about = {"run": experiment.name, "data": fingerprint_in(folder)}
     about |= {} if evidence is None else {"verdict": evidence.verdict.word}
     try:

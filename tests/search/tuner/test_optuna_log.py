@@ -12,7 +12,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from search.experiment.arms import ARMS
 from search.run.journal import read
-from tests.support.pages import blocks
+from tests.support.pages import block
 from tests.support.searches import command
 
 
@@ -54,13 +54,12 @@ def test_settings_have_the_distributions_of_the_space(exported):
     assert isinstance(found["modulation.start"], IntDistribution)
 
 
-def test_the_example_of_the_page_opens_a_study(searched, monkeypatch, tmp_path, capsys):
+def test_the_example_of_the_page_prints_the_best_settings(searched, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(searched[0])
-    path = tmp_path / "optuna.log"
+    path = tmp_path / "studies.log"
     assert command("export", "own", "--optuna", "-o", str(path)).exit_code == 0
-    [code] = blocks("docs/optuna.md", "python")
-    example = code.replace("runs/demo/optuna.log", str(path)).replace("demo-modulated", "own-modulated")
-    exec(compile(example, "docs/optuna.md", "exec"), {})
+    code = block("docs/optuna.md", "python", "load_study")
+    exec(code.replace("runs/demo/optuna.log", str(path)).replace("demo-", "own-"), {})
     assert "optimizer.lr" in capsys.readouterr().out
 
 
