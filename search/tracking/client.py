@@ -59,7 +59,8 @@ def connect(uri: str | None, runs: Path, name: str) -> tuple[MlflowClient, str]:
 
     for noisy in ("mlflow", "alembic", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)  # we report their errors ourselves
-    _require_folder(uri)
+    if uri is not None:
+        _require_folder(uri)
     _prepare_folder(runs, has_store=uri is None)
     artifacts = None if uri else (runs / "mlartifacts").resolve().as_uri()
     try:
@@ -89,18 +90,25 @@ def _check_database(file: Path) -> None:
 
 def _lock(uri: str, runs: Path) -> Path:
     """Return the file to lock while a store is opened: next to an SQLite database, which may not be in `runs`."""
-    from sqlalchemy import make_url
-
-    database = make_url(uri).database if uri.startswith("sqlite") else None
-    store = Path(database) if database else runs / "mlflow"
+    store = _sqlite_file(uri) or runs / "mlflow"
     return store.with_name(f".{store.stem}.lock")
 
 
-def _require_folder(uri: str | None) -> None:
+def _require_folder(uri: str) -> None:
     """Check that the folder of an SQLite database exists: MLflow would try for minutes to open the database."""
-    folder = Path((uri or "").removeprefix("sqlite:///")).parent
-    if (uri or "").startswith("sqlite:///") and not folder.is_dir():
-        raise TrackingError(f"`tracking.uri` is {uri}, but there is no folder {folder}: create it, or change the URI")
+    file = _sqlite_file(uri)
+    if file is not None and not file.parent.is_dir():
+        raise TrackingError(
+            f"`tracking.uri` is {uri}, but there is no folder {file.parent}: create it, or change the URI"
+        )
+
+
+def _sqlite_file(uri: str) -> Path | None:
+    """Return the file of an SQLite database; None for any other store."""
+    from sqlalchemy import make_url
+
+    database = make_url(uri).database if uri.startswith("sqlite") else None
+    return Path(database) if database else None
 
 
 def _open_experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:

@@ -50,8 +50,10 @@ def forbidden(folder: Path) -> Iterator[None]:
     if os.geteuid():
         mode = folder.stat().st_mode
         folder.chmod(0o555)
-        yield
-        folder.chmod(mode)
+        try:
+            yield
+        finally:
+            folder.chmod(mode)
         return
     _as_root("chattr", "+i", folder)
     try:
