@@ -25,7 +25,7 @@ from search.experiment.schema import Experiment
 from search.models.evaluation import ModelEvaluation, Result, Split
 from search.models.evaluation_files import FILES, write_files
 from search.models.lookup import Model, ModelError, checkpoint_of, default_device, load, run_of
-from search.run.disk import FULL, PlaceError, explain_errors, require_writable
+from search.run.disk import FULL, PlaceError, explain_errors, require_own_links, require_writable
 from search.run.folder import UNKNOWN, require_unchanged
 from search.run.open_data import fingerprint_of, open_data
 from search.run.test_log import read_test, record, tell_earlier
@@ -174,6 +174,7 @@ def _prepare_folder(folder: Path) -> Path:
     """Create the folder if it is missing, before any data are read, and return it."""
     with _explain_unwritable():
         folder.mkdir(parents=True, exist_ok=True)
+        require_own_links(folder)
         require_writable(folder, *(folder / name for name in FILES))
     return folder
 

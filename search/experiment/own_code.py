@@ -52,9 +52,9 @@ def code_in(values: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(filter(NAME.fullmatch, named)))
 
 
-def is_own(path: Path) -> bool:
-    """Return whether a file belongs to the user of this process, or to the superuser."""
-    return not hasattr(os, "geteuid") or path.stat().st_uid in (os.geteuid(), ROOT_USER)
+def is_own(path: Path, *, follow: bool = True) -> bool:
+    """Return whether a file, or a link that is not followed, belongs to this process's user or to the superuser."""
+    return not hasattr(os, "geteuid") or path.stat(follow_symlinks=follow).st_uid in (os.geteuid(), ROOT_USER)
 
 
 def search_first(folders: Collection[str]) -> None:

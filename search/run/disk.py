@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from search.experiment.mistakes import UserError
+from search.experiment.own_code import is_own
 
 FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk is full, or the user's quota is used up
 OTHER_PLACE = "choose another place"
@@ -102,6 +103,24 @@ def require_writable(folder: Path, *files: Path) -> None:
             _create_temporary_file(folder)
     except PlaceError as error:
         problems += error.sentences
+    if problems:
+        raise PlaceError(*problems)
+
+
+def require_own_links(*folders: Path) -> None:
+    """Check that no link in these folders belongs to another user: what is written through it would change any file.
+
+    Links of this user and of the superuser are followed, such as one to a larger disk.
+
+    Raises:
+        PlaceError: if there is one; all are listed.
+    """
+    links = [path for folder in folders if folder.is_dir() for path in sorted(folder.iterdir()) if path.is_symlink()]
+    problems = [
+        f"cannot use {link}: it is a link of another user to {os.readlink(link)}: delete it"
+        for link in links
+        if not is_own(link, follow=False)
+    ]
     if problems:
         raise PlaceError(*problems)
 

@@ -26,7 +26,7 @@ from search.experiment.mistakes import UserError
 from search.experiment.paths import absolute, base_folder, change_paths, experiment_yaml
 from search.experiment.schema import USED_BY_TRAINING, Experiment, Search, as_values
 from search.experiment.yaml_source import Place
-from search.run.disk import DiskFailure, explain_errors, require_writable
+from search.run.disk import DiskFailure, explain_errors, require_own_links, require_writable
 from search.run.journal import read
 from search.run.version import VERSION, read_values
 
@@ -139,7 +139,9 @@ def write(path: Path, text: str) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        temporary.unlink(missing_ok=True)  # whatever another user put there: a link would be followed
+        with temporary.open("x", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
         temporary.replace(path)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
@@ -352,6 +354,7 @@ def lock_folder(folder: RunFolder) -> Iterator[None]:
         FolderError: if another process holds the lock.
         PlaceError: if the lock cannot be written.
     """
+    require_own_links(folder.path)
     with ExitStack() as stack:
         try:
             with explain_errors():
@@ -377,10 +380,11 @@ def check_writable(folder: RunFolder) -> None:
     """Check that all files of a run can be written, and those of its confirmation and probe curves.
 
     Raises:
-        PlaceError: if they cannot.
+        PlaceError: if they cannot, or a link of another user leads elsewhere.
     """
     require_writable(folder.path, *folder.files)
     for own in (folder, folder.confirmation, folder.probe_curve):
+        require_own_links(own.path, own.tune)
         require_writable(own.tune, own.journal)
 
 

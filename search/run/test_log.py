@@ -10,6 +10,7 @@ from typing import Any
 from datasets.index.regular_file import read_regular
 from datasets.registry import DatasetError
 from ogmge.trainer import Batch
+from search.run.disk import require_own_links
 from search.run.folder import RunFolder
 
 
@@ -42,6 +43,7 @@ def read_test(
         DatasetError: if the data have no test split.
     """
     check_test(data)
+    require_own_links(folder.path)
     tell_earlier(folder, note)
     batches = data.test(batch_size=batch_size, reason=f"{folder.path.name}: {reason}")
     line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "reason": reason}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,10 +16,13 @@ from pathlib import Path
 
 import pytest
 
+from datasets import registry
 from search.experiment.load import load
 from search.experiment.schema import as_values, to_yaml
+from search.run.disk import PlaceError
 from search.run.folder import FolderError, RunFolder, claim_folder, find, require_search, write
 from search.run.journal import Journal
+from search.run.test_log import read_test
 from tests.search.tuner.test_tuner import experiment
 from tests.support import ROOT
 from tests.support.tells import tells
@@ -281,6 +286,46 @@ def test_of_searches_that_begin_under_one_name_at_the_same_moment_only_one_does(
         tells(sentence, folder.path)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [".lock", ".training", "test_readings.jsonl", "tune", "tune/journal.copy.jsonl", "tune/0000", "confirm/tune/0001"],
+)
+def test_nothing_is_written_through_a_link_of_another_user(folder, tmp_path, monkeypatch, name):
+    begin(folder)
+    target = tmp_path / "precious"
+    target.write_text("precious")
+    link = folder.path / name
+    shutil.rmtree(link, ignore_errors=True)
+    link.unlink(missing_ok=True)
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(target)
+    monkeypatch.setattr("search.experiment.own_code.ROOT_USER", -1)
+    monkeypatch.setattr("os.geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(PlaceError) as error, claim_folder(folder, experiment(), resume=True):
+        Journal(folder.journal).close()
+    tells(error.value, link, "a link of another user", target, "delete it")
+    assert target.read_text() == "precious"
+
+
+def test_a_link_of_ones_own_is_followed(folder, tmp_path):
+    begin(folder)
+    folder.tune.rename(tmp_path / "large disk")
+    folder.tune.symlink_to(tmp_path / "large disk")
+    with claim_folder(folder, experiment(), resume=True):
+        assert folder.journal.is_file()
+
+
+def test_a_reading_of_the_test_split_is_not_logged_through_a_link_of_another_user(folder, tmp_path, monkeypatch):
+    begin(folder)
+    folder.readings.symlink_to(tmp_path / "precious")
+    monkeypatch.setattr("search.experiment.own_code.ROOT_USER", -1)
+    monkeypatch.setattr("os.geteuid", lambda: os.getuid() + 1)
+    data = registry.options({"name": "digits"}).open()
+    with pytest.raises(PlaceError, match="a link of another user"):
+        read_test(data, folder, "a test", 8, print)
+    assert not (tmp_path / "precious").exists()
+
+
 def test_a_run_is_found_by_its_name_or_its_folder(tmp_path, monkeypatch):
     runs = tmp_path / "runs"
     for name in ("one", "two"):
@@ -313,6 +358,14 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(tmp_path):
     assert error.value.errno == errno.EFBIG
     assert path.read_text() == "été\n"
     assert [p.name for p in tmp_path.iterdir()] == ["trials.csv"]
+
+
+def test_a_link_in_the_place_of_the_temporary_file_is_not_followed(tmp_path):
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / f".file.{os.getpid()}").symlink_to(tmp_path / "precious")
+    write(tmp_path / "file", "new")
+    assert (tmp_path / "precious").read_text() == "precious"
+    assert (tmp_path / "file").read_text() == "new"
 
 
 def test_what_no_text_can_hold_is_written_in_its_place(tmp_path):
