@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from datasets.index.clips import SPLITS, Clip, Index
+from datasets.index.json_text import parse_json
 from datasets.index.list_files import count
 from datasets.index.regular_file import read_regular
 from datasets.registry import DatasetError
@@ -238,7 +239,7 @@ def _read_plan(folder: Path) -> dict[str, Any]:
     """Return the plan of a folder; empty if it has none."""
     path = folder / PLAN
     try:
-        plan = json.loads(read_regular(path))
+        plan = parse_json(read_regular(path))
     except FileNotFoundError:
         return {}
     except (ValueError, OSError) as error:

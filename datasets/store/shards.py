@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from datasets.index.clips import Clip
+from datasets.index.json_text import parse_json
 from datasets.index.regular_file import read_regular
 from datasets.store.decoder import OUT_OF_MEMORY, UNREADABLE, decode_clip
 from datasets.store.encode import Unusable
@@ -121,7 +122,7 @@ def _reason(error: OSError) -> str:
 
 def _is_to_try_again(task: Task, shard: Shard, done: Path) -> bool:
     """Return whether a quarantined clip may be usable now, because its files or the limits have changed."""
-    tried = json.loads(done.read_bytes()).get(TRIED, {})
+    tried = parse_json(done.read_bytes()).get(TRIED, {})
     changed = (state is not None and state != tried.get(id, state) for id, state in _states(task, shard).items())
     return shard.is_to_try_again or any(changed)
 
@@ -135,7 +136,7 @@ def _states(task: Task, shard: Shard) -> dict[str, str | None]:
 def read_shard(done: Path) -> Shard | None:
     """Return the shard that a JSON file describes, or None if one of the two files is missing or corrupt."""
     try:
-        values = {key: value for key, value in json.loads(read_regular(done)).items() if key != TRIED}
+        values = {key: value for key, value in parse_json(read_regular(done)).items() if key != TRIED}
         shard = Shard(**{**values, "quarantined": tuple((i, reason) for i, reason in values["quarantined"])})
         arrow = done.with_name(shard.file)
         whole = arrow.stat().st_size == shard.bytes and digest(arrow) == shard.sha256

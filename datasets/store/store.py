@@ -17,6 +17,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from datasets.index.json_text import parse_json
 from datasets.index.regular_file import fault_of, read_regular
 from datasets.registry import DatasetError
 from datasets.store import shards
@@ -104,7 +105,7 @@ class Manifest:
     def parse(cls, content: bytes, path: str) -> tuple[Manifest, str]:
         """Parse the content of a manifest; see `read`."""
         try:
-            whole = json.loads(content)
+            whole = parse_json(content)
             values = whole["manifest"]
             if values["version"] != VERSION:
                 raise StoreError(

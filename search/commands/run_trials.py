@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
+from datasets.index.json_text import parse_json
 from datasets.index.regular_file import read_regular
 from datasets.store.remote import is_uri
 from search.backend.autopack import PackingDecision, resources_for
@@ -186,7 +187,7 @@ def trial_resources(experiment: Experiment, folder: RunFolder, there: Sequence[M
 def _earlier_packing(folder: RunFolder, asked: object) -> PackingDecision | None:
     """Return the packing that was measured for the same request and nodes; None if there is none, or it is corrupt."""
     with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
-        kept = json.loads(read_regular(folder.packing))
+        kept = parse_json(read_regular(folder.packing))
         if kept["asked"] == asked:
             given = kept.get("resources") or kept["room"]  # name in older versions
             return PackingDecision(Resources(**given), str(kept["note"]))

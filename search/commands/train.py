@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from datasets.index.json_text import parse_json
 from datasets.index.list_files import count
 from datasets.index.regular_file import fault_of, read_regular
 from datasets.registry import DatasetError
@@ -180,7 +181,7 @@ def _read_job(path: Path) -> dict[str, Any]:
         FolderError: if the file is corrupt.
     """
     try:
-        values = json.loads(read_regular(path))
+        values = parse_json(read_regular(path))
         return {"all_data": bool(values["all_data"]), "epochs": values["epochs"]}
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise FolderError(

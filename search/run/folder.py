@@ -206,7 +206,7 @@ def _read_flat(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(read_regular(path).decode())
         return _flat(values, base_folder(values, path))
-    except (yaml.YAMLError, UnicodeDecodeError, AttributeError, TypeError, OSError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, AttributeError, TypeError, OSError, RecursionError) as error:
         raise FolderError(
             f"{path} {fault_of(error)}; cannot verify that this is the same experiment: if you know that it is, delete "
             "the file and repeat this command"

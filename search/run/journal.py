@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from datasets.index.json_text import parse_json
 from datasets.index.regular_file import fault_of, open_regular
 from search.experiment.arms import Arm
 from search.experiment.mistakes import UserError
@@ -261,7 +262,7 @@ def _line(event: dict[str, Any]) -> bytes:
 def _event(line: bytes) -> dict[str, Any] | None:
     """Return the event in a line, or None if the line is corrupt."""
     try:
-        event = json.loads(line)
+        event = parse_json(line)
     except ValueError:
         return None
     if not isinstance(event, dict) or "crc" not in event:

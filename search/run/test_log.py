@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from datasets.index.json_text import parse_json
 from datasets.index.regular_file import read_regular
 from datasets.registry import DatasetError
 from ogmge.trainer import Batch
@@ -89,7 +90,7 @@ def readings(folder: RunFolder) -> list[dict[str, str]]:
     found = []
     for text in read_regular(folder.readings).decode(errors="replace").splitlines():
         try:
-            line = json.loads(text)
+            line = parse_json(text)
             found.append({"time": str(line["time"]), "reason": str(line["reason"])})
         except (ValueError, KeyError, TypeError):
             found.append({"time": "time unknown", "reason": "corrupt log entry"})

@@ -9,11 +9,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from datasets.index.json_text import parse_json
 from datasets.index.regular_file import read_regular
 from search.experiment.mistakes import UserError
 
@@ -38,7 +38,7 @@ def read_values(path: Path) -> dict[str, Any]:
         VersionError: if a newer program wrote the file.
         OSError, ValueError: if the file is missing or corrupt.
     """
-    values = json.loads(read_regular(path))
+    values = parse_json(read_regular(path))
     if not isinstance(values, dict):
         raise ValueError(f"{path}: expected an object, but got {values!r}")
     if version_of(values) > VERSION:

@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from datasets.index.json_text import parse_json
 from datasets.index.regular_file import read_regular
 from datasets.store.lock import lock_file
 from search.experiment.formatting import flat
@@ -128,7 +129,7 @@ def keep_run_id(folder: Path, **ids: str) -> None:
 def read_run_id(folder: Path) -> str | None:
     """Return the MLflow id of the search or training in a folder; None if it is unknown."""
     with suppress(OSError, ValueError, TypeError, AttributeError, StopIteration):
-        found = next(iter(json.loads(read_regular(folder / ID_FILE)).values()))
+        found = next(iter(parse_json(read_regular(folder / ID_FILE)).values()))
         return found if isinstance(found, str) else None
     return None
 

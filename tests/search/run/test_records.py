@@ -62,6 +62,10 @@ def other_list(path: Path) -> None:
     path.write_text("[1, 2]\n")
 
 
+def nested(path: Path) -> None:
+    path.write_text("[" * 100_000)
+
+
 def secret(path: Path) -> None:
     path.write_text("{}\n")
     path.chmod(0)
@@ -69,7 +73,7 @@ def secret(path: Path) -> None:
 
 
 UNREADABLE = (folder, pipe, secret)
-DAMAGED = (empty, garbage, other_json, other_list)
+DAMAGED = (empty, garbage, other_json, other_list, nested)
 
 
 def resume(run: RunFolder) -> None:
