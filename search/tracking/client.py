@@ -184,7 +184,7 @@ class Maker:
     """
 
     def __init__(self, client: MlflowClient, experiment_id: str) -> None:
-        self._client, self._experiment_id = client, experiment_id
+        self._client, self.experiment_id = client, experiment_id
         self._doubtful: dict[str, str | None] = {}  # filter of a run -> id of the run that counts
 
     def make(self, same: str, name: str, tags: Mapping[str, str], start_time: int | None = None) -> str:
@@ -196,7 +196,7 @@ class Maker:
         """
         found = next(self.find(same), None) if same in self._doubtful else None
         try:
-            run = found or self._client.create_run(self._experiment_id, start_time, dict(tags), name)
+            run = found or self._client.create_run(self.experiment_id, start_time, dict(tags), name)
         except Exception:
             self._doubtful[same] = None
             raise
@@ -210,7 +210,7 @@ class Maker:
         token = None
         while True:
             page = self._client.search_runs(
-                [self._experiment_id], same, order_by=["attributes.start_time"], page_token=token
+                [self.experiment_id], same, order_by=["attributes.start_time"], page_token=token
             )
             yield from page
             token = page.token

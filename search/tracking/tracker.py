@@ -23,6 +23,7 @@ from search.run.folder import Identity, RunFolder
 from search.run.journal import SearchRecord, TrialRecord
 from search.tracking import outbox
 from search.tracking.client import Maker, TrackingError, TrainingData, connect, store_uri, versions
+from search.tracking.lists import save_view
 from search.tracking.outbox import Outbox
 from search.tracking.system import SystemMetrics
 from search.tracking.trial_runs import RUN_ID, TRIALS, Kind, Ledger, Results, SearchRun, TrialRuns
@@ -145,6 +146,7 @@ class SearchTracker:
     def _find_runs_once(self) -> Connection:
         experiment = self._experiment
         client, experiment_id = connect(experiment.tracking.uri, self._folder.parent, experiment.name)
+        save_view(client, experiment_id)
         maker = Maker(client, experiment_id)
         ledger = Ledger(client, maker, self._tags, self._data)
         search = SearchRun(

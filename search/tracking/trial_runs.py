@@ -18,6 +18,7 @@ from search.experiment.space import with_changes
 from search.run.journal import SearchRecord, TrialRecord
 from search.tracking.client import INTERRUPTED, Maker, TrainingData, keep_run_id, parameters, read_run_id
 from search.tracking.curve import EPOCHS, WALL_HOURS, Curve
+from search.tracking.lists import DESCRIPTION, VERDICT, set_outcome
 from search.tracking.run_writer import RUNNING, TAG_LENGTH, RunWriter, Values, milliseconds
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 RUN_ID = "run.id"  # tag: id of the folder
-DESCRIPTION = "mlflow.note.content"  # tag: Markdown that MLflow's page shows
 STATUS = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 
 
@@ -111,7 +111,8 @@ class SearchRun:
         self._ledger, self._folder, self._name = ledger, folder, experiment.name
         self._tags = {**ledger.tags, "kind": "search", DESCRIPTION: description[:TAG_LENGTH]}
         self._params = parameters(experiment.model_dump(mode="json", exclude={"name", "tracking"}))
-        self._curve = Curve(record, experiment.search.objective.mode) if curve else None
+        self._objective = experiment.search.objective
+        self._curve = Curve(record, self._objective.mode) if curve else None
         self._began = milliseconds()
         self._writer: RunWriter | None = None
         self._last, self._values = -1, dict[str, float]()  # of the curve: last step that is written or due
@@ -162,7 +163,14 @@ class SearchRun:
             return
         self._add(self._writer, self._curve.end() if self._curve is not None else {})
         self._writer.add([Values(0, milliseconds(), results.metrics)])
+        self._list(results)
         self._writer.end(status, results.tags)
+
+    def _list(self, results: Results) -> None:
+        """Show a new verdict in the list of experiments."""
+        if VERDICT in results.tags:
+            maker, metric = self._ledger.maker, self._objective.metric
+            set_outcome(self._ledger.client, maker.experiment_id, metric, results.tags[VERDICT], results.metrics)
 
     def _add(self, writer: RunWriter, points: Mapping[int, Mapping[str, float]]) -> None:
         now = milliseconds()

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from search.tracking.client import read_run_id, store_uri
+from search.tracking.lists import VIEW, VIEW_KEY
 
 HOST = "127.0.0.1"
 START_S = 120
@@ -31,16 +32,21 @@ def _free_port(wanted: int) -> int:
     raise OSError(f"no free port on {HOST}")
 
 
-def page(folder: Path, uri: str, port: int) -> str:
-    """Return the address of the run's own page, which shows its results, or of all runs if it has none yet."""
+def pages(folder: Path, uri: str, port: int) -> list[str]:
+    """Return the addresses of the run's own page, which shows its results, and of the list of searches with verdicts.
+
+    If the run is not in MLflow yet, this is the front page alone.
+    """
     import mlflow
 
     base = f"http://{HOST}:{port}/"
     run_id = read_run_id(folder)
     if run_id is None:
-        return base
-    run = mlflow.MlflowClient(uri).get_run(run_id)
-    return f"{base}#/experiments/{run.info.experiment_id}/runs/{run_id}"
+        return [base]
+    client = mlflow.MlflowClient(uri)
+    experiment = client.get_experiment(client.get_run(run_id).info.experiment_id)
+    runs = f"{base}#/experiments/{experiment.experiment_id}/runs"
+    return [f"{runs}/{run_id}", *([f"{runs}?viewStateShareKey={VIEW_KEY}"] if VIEW in experiment.tags else [])]
 
 
 def _wait_for(server: subprocess.Popen[bytes], port: int) -> bool:
@@ -80,7 +86,8 @@ def serve(folder: Path, runs: Path, uri: str | None, port: int, tell: Callable[[
         if not _wait_for(server, port):
             tell(f"MLflow's server did not start. To see why, run:\n{' '.join(command)}")
             return 1
-        tell(page(folder, store, port))
+        for address in pages(folder, store, port):
+            tell(address)
         tell("Press Ctrl-C to stop.")
         server.wait()
         return server.returncode
