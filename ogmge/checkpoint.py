@@ -54,6 +54,8 @@ def _read(path: Path) -> Any:
     if path.exists() and not path.is_file():  # a pipe would block
         raise OSError(f"{path} is not a regular file")
     with zipfile.ZipFile(path) as archive:
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            raise zipfile.BadZipFile("it is compressed, as torch's files never are")  # a small file could fill memory
         if (damaged := archive.testzip()) is not None:
             raise zipfile.BadZipFile(f"the checksum of {damaged} is wrong")
     return torch.load(path, map_location="cpu", weights_only=True)

@@ -54,6 +54,10 @@ class Shard:
         """True if a file could not be read or memory was short: a disk was not mounted, for example."""
         return any(reason.startswith(TRY_AGAIN) for _, reason in self.quarantined)
 
+    def __post_init__(self) -> None:
+        if Path(self.file).name != self.file:
+            raise ValueError(f"the file {self.file!r} of a shard is not in the store's folder")
+
 
 @dataclass(frozen=True)
 class Task:

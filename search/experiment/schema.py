@@ -299,7 +299,7 @@ def _safe_name(name: str) -> str:
     if not re.fullmatch(_NAME, name):
         raise ValueError(
             "expected at most 100 letters, digits, dots, dashes and underscores, the first a letter or digit, but got "
-            f"{name!r}"
+            f"{format_setting(name)}"
         )
     return name
 

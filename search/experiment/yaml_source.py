@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from datasets.index.regular_file import read_regular
+from datasets.index.regular_file import open_regular
 from search.experiment.escaping import escape_line
 
 Place = tuple[str | int, ...]
@@ -21,6 +21,8 @@ Place = tuple[str | int, ...]
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # first bytes of such a file
 COMMAND_LINE = "command line"  # source of what is set there
 BEST = "best.yaml"  # of a run's folder
+PIPES = (("/", "dev", "fd"), ("/", "dev", "stdin"))  # where the shell puts `<(…)`; any other pipe would block
+MOST_BYTES = 10_000_000
 MOST_VALUES, DEEPEST = 100_000, 50  # more than any experiment has: an alias contains itself, or aliases multiply
 
 
@@ -272,8 +274,11 @@ def read(path: Path) -> Document:
         DocumentError: if the file is unreadable, or as in `parse`.
     """
     try:
-        is_piped = path.parts[:2] == ("/", "dev")  # where the shell puts the pipe of `<(…)`; any other would block
-        content = path.read_bytes() if is_piped else read_regular(path)
+        is_piped = path.parts[:3] in PIPES
+        with path.open("rb") if is_piped else open_regular(path) as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise DocumentError(f"cannot read {path}: an experiment file has at most {MOST_BYTES // 10**6} MB")
         return parse(content.decode().replace("\r\n", "\n").replace("\r", "\n"), str(path))
     except OSError as error:
         raise DocumentError(f"cannot read {path}: {error.strerror}{_meant(path)}") from error

@@ -272,6 +272,12 @@ def changed(folder: Path, **values: object) -> None:
     path.write_text(json.dumps(whole))
 
 
+def outside(folder: Path) -> dict[str, object]:
+    """The first shard, with a file outside the folder."""
+    first = json.loads((folder / MANIFEST).read_bytes())["manifest"]["shards"][0]
+    return {**first, "file": "../../x.arrow"}
+
+
 @pytest.mark.parametrize(
     ("damage", "facts"),
     [
@@ -282,6 +288,7 @@ def changed(folder: Path, **values: object) -> None:
         (lambda f: changed(f, version=2), ["version 2", "version 1"]),
         (lambda f: changed(f, classes=["x", "y", "z"]), ["corrupt", "fingerprint"]),
         (lambda f: changed(f, colour="red"), ["corrupt", "TypeError"]),
+        (lambda f: changed(f, shards=[outside(f)]), ["corrupt", "'../../x.arrow'", "not in the store's folder"]),
     ],
 )
 def test_a_manifest_that_cannot_be_used_is_told(copied, damage, facts):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,14 @@ def test_a_truncated_file_is_refused(written, tmp_path, share):
     raw, path = written.read_bytes(), tmp_path / "cut.pt"
     path.write_bytes(raw[: int(share * len(raw))])
     assert refused(path).__cause__ is not None  # why it cannot be read
+
+
+def test_a_compressed_file_is_refused_before_it_fills_the_memory(written, tmp_path):
+    path = tmp_path / "bomb.pt"
+    with zipfile.ZipFile(written) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name in source.namelist():
+            packed.writestr(name, source.read(name))
+    assert "compressed" in str(refused(path))
 
 
 @settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -315,6 +315,8 @@ def test_the_name_or_folder_of_a_run_is_answered_with_its_files(tmp_path, monkey
         ("torch.pt", b"PK\x03\x04\x00\x00\x80\x02", ["UTF-8", "0x80", "line 1"]),
         ("zeros.bin", bytes(100), ["text", "#x00"]),
         ("list.yaml", b"- a", ["mapping", "list"]),
+        ("long.yaml", b"a: " + bytes(10_000_000), ["at most 10 MB"]),
+        ("/dev/zero", None, ["a device instead of a file"]),
     ],
 )
 def test_a_file_that_cannot_be_read_is_named(tmp_path, name, content, facts):
