@@ -1,7 +1,7 @@
 """Whether a dry run's wall time holds: `python -m benchmarks.forecast [FILE] [KEY=VALUE …]`.
 
 It makes the dry run's forecast, runs the search as a command of its own in an empty folder, and prints both times. For
-the demo (the default), it then writes `benchmarks/forecast.json`, from which a test makes the same forecast again. The
+XX
 goal: "at most" holds. Run it on a machine with nothing else to do.
 """
 
