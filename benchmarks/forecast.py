@@ -1,8 +1,8 @@
 """Whether a dry run's wall time holds: `python -m benchmarks.forecast [FILE] [KEY=VALUE …]`.
 
 It makes the dry run's forecast, runs the search as a command of its own in an empty folder, and prints both times. For
-the demo (the default), it then writes what was measured to `benchmarks/forecast.json`. The goal: "at most" holds. Run it
-on a machine with nothing else to do.
+the demo (the default), it then writes what was measured to `benchmarks/forecast.json`. The goal: "at most" holds. Run
+it on a machine with nothing else to do.
 """
 
 from __future__ import annotations
