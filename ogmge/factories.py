@@ -17,7 +17,8 @@ from ogmge import components
 from ogmge.components import Component
 from ogmge.config import ENCODER_NAMES, FUSION_NAMES, TrialConfig
 
-PYTHON = tuple(Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "platstdlib", "purelib", "platlib"))
+INSTALLED = ("stdlib", "platstdlib", "purelib", "platlib", "scripts")  # kinds of folders that no user's module is in
+PYTHON = tuple(Path(sysconfig.get_path(kind)).resolve() for kind in INSTALLED)
 ENCODER_TAKES = ("shape",)  # what an encoder's factory is called with, before its keyword arguments
 FUSION_TAKES = ("dims", "classes")  # and a fusion's
 
