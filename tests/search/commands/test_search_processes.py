@@ -22,6 +22,7 @@ from tests.support.tells import tells
 
 RUN = str(ROOT / "run_search.py")
 SLOW = ["own.yaml", *STOPPING, "dataset.seconds=0.2", ONE_WORKER]
+SLOWER = ["own.yaml", *STOPPING, "dataset.seconds=1", ONE_WORKER]  # outlasts several looks at Ray's processes
 
 
 @pytest.fixture
@@ -111,7 +112,7 @@ def test_ctrl_c_a_second_time_stops_at_once(here):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["raylet", pytest.param("gcs_server", marks=pytest.mark.longer)])
 def test_a_search_whose_ray_dies_ends_with_a_sentence_and_is_resumed(here, name):
-    process = start(here, RUN, *SLOW)
+    process = start(here, RUN, *SLOWER)
     wait_for_epochs(here, process, 3)
     family = psutil.Process(process.pid).children(recursive=True)
     next(child for child in family if child.name() == name).kill()
@@ -121,7 +122,7 @@ def test_a_search_whose_ray_dies_ends_with_a_sentence_and_is_resumed(here, name)
     tells(last, "Ray has stopped working", f"`{name}`", "--resume")
     psutil.wait_procs(family, timeout=30)
     assert [child for child in family if child.is_running() and child.status() != psutil.STATUS_ZOMBIE] == []
-    resumed = search(*SLOW, "--resume")
+    resumed = search(*SLOWER, "--resume")
     assert resumed.exit_code == 0, resumed.output
     check_resumed(here)
 
