@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
-import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from search.experiment.program import PACKAGES, ROOT
+from search.experiment.program import PACKAGES, ROOT, project
 from search.tracking.client import versions
 
 CODE, VERSION, COMMIT, MODULE = "code", "program", "commit", "module"  # keys; a module's is followed by its name
@@ -30,8 +29,7 @@ def code_version(own: Iterable[str]) -> dict[str, str]:
     Args:
         own: files or folders of the user's own modules.
     """
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    program = {CODE: digest(ROOT / name for name in PACKAGES), VERSION: project["version"], COMMIT: _commit()}
+    program = {CODE: digest(ROOT / name for name in PACKAGES), VERSION: project()["version"], COMMIT: _commit()}
     modules = {f"{MODULE}.{Path(place).stem}": digest([Path(place)]) for place in own}
     return {**program, **modules, **versions()}
 

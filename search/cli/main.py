@@ -10,7 +10,6 @@ import re
 import shlex
 import signal
 import sys
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -27,7 +26,7 @@ from search.backend.limits import COMMAND_BYTES, address_space_fault
 from search.cli.completion import assignments, runs
 from search.cli.errors import Command, Group, command_line, typed_file
 from search.cli.terminal import escape_output, loading, open_streams, say, tell_errors
-from search.experiment.program import ROOT
+from search.experiment.program import project
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -137,8 +136,8 @@ _resumable = click.option("--resume", is_flag=True, help="Continue the stopped r
 
 def _version(context: click.Context, _: click.Parameter, asked: bool) -> None:
     if asked and not context.resilient_parsing:
-        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-        click.echo(f"{project['name']} {project['version']}")
+        found = project()
+        click.echo(f"{found['name']} {found['version']}")
         context.exit()
 
 

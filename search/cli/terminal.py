@@ -51,7 +51,7 @@ class _Escaped:
 
 
 def escape_output() -> None:
-    """Show control characters in everything that is printed from now on as escapes, whoever prints it.
+    """Show control characters in everything that is printed from now on as escapes, also in what libraries print.
 
     A name in a file could otherwise command the terminal.
     """

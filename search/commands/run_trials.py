@@ -81,9 +81,10 @@ def train_all(
     dataset, here = everywhere(experiment.dataset)
     tune, objective, modules = folder.tune.resolve(), experiment.search.objective, experiment.modules
     setup = Setup(dataset, objective, tune, here, storage, probe_every, modules)
-    tuner.code = code_version(sources(own_modules(experiment)))
-    if tuner.remaining_trials and (note := code_note(tuner.record.code, tuner.code)):
-        print_note(console, note)
+    if tuner.remaining_trials:
+        tuner.code = code_version(sources(own_modules(experiment)))
+        if note := code_note(tuner.record.code, tuner.code):
+            print_note(console, note)
     with (
         notes_at_the_end(console),
         engine(experiment, dataset, here, storage.where) if tuner.remaining_trials else nullcontext(),

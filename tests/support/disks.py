@@ -46,7 +46,7 @@ def read_only(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def forbidden(folder: Path) -> Iterator[None]:
-    """Let nobody change a folder, not even root."""
+    """Forbid all changes to a folder, also to root."""
     if os.geteuid():
         mode = folder.stat().st_mode
         folder.chmod(0o555)

@@ -168,7 +168,7 @@ class Filling(Drawn):
 
 @dataclass(frozen=True)
 class Forbidding(Drawn):
-    """Lets nobody write to a folder from the second epoch on, until the file `allowed` exists; needs root."""
+    """Forbids writing to a folder from the second epoch on, until the file `allowed` exists; needs root."""
 
     folder: str = ""
     allowed: str = ""

@@ -242,7 +242,7 @@ def unusable() -> None:
 
 
 def without_decoder() -> None:
-    """Replace the first video by a pipe, and the codec of the second by one that nobody knows."""
+    """Replace the first video by a pipe, and the codec of the second by an unknown one."""
     first, second, *_ = sorted(Path("VGGSound").glob("*.mp4"))
     first.unlink()
     os.mkfifo(first)

@@ -28,7 +28,7 @@ TREES = 64
 def shares_by_arm(facts: Facts) -> dict[Arm, dict[str, float]]:
     """Return the share of the variance between an arm's trials that each part of the space explains.
 
-    Only finished trials count, as the others have no final result. An arm with too few of them is left out. Source:
+    Only finished trials count, as the others have no final result. An arm with too few of them is omitted. Source:
     Hutter, Hoos, Leyton-Brown, *An Efficient Approach for Assessing Hyperparameter Importance*, ICML 2014.
     """
     return {arm: shares for arm, trials in _finished(facts).items() if (shares := _shares(trials))}

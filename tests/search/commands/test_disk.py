@@ -53,11 +53,13 @@ IS_FILE, IS_FOLDER, IS_LINK = "is a file, but must be a folder", "is a folder, b
 RO, FORBIDDEN = "Read-only file system", "" if os.geteuid() else "Operation not permitted"
 
 PLACES: list[tuple[list[str], Fault, str, str, str]] = [  # command, fault, where it is, path and reason that are told
-    (SEARCH, FILE, "runs", "runs", IS_FILE),
-    (SEARCH, BROKEN, "runs", "runs", f"{IS_LINK} /proc/nowhere"),
+    *((command, *place) for command in (SEARCH, TRAIN) for place in (
+        (FILE, "runs", "runs", IS_FILE),
+        (BROKEN, "runs", "runs", f"{IS_LINK} /proc/nowhere"),
+        (read_only, "runs", "runs/new", RO),
+        (forbidden, "runs", "runs/new", FORBIDDEN),
+    )),
     (SEARCH, ENDLESS, "runs", "runs", IS_LINK),
-    (SEARCH, read_only, "runs", "runs/new", RO),
-    (SEARCH, forbidden, "runs", "runs/new", FORBIDDEN),
     (SEARCH, FILE, "runs/new", "runs/new", IS_FILE),
     (SEARCH, BROKEN, "runs/new", "runs/new", IS_LINK),
     (RESUME, read_only, "runs/own", "runs/own", RO),
@@ -67,10 +69,6 @@ PLACES: list[tuple[list[str], Fault, str, str, str]] = [  # command, fault, wher
     *((RESUME, FOLDER, f"runs/own/{name}", f"runs/own/{name}", IS_FOLDER) for name in (
         ".lock", "experiment.yaml", "run.json", "best.yaml", "trials.csv", "report.html", "tune/journal.jsonl",
     )),
-    (TRAIN, FILE, "runs", "runs", IS_FILE),
-    (TRAIN, BROKEN, "runs", "runs", IS_LINK),
-    (TRAIN, read_only, "runs", "runs/new", RO),
-    (TRAIN, forbidden, "runs", "runs/new", FORBIDDEN),
     (TRAIN, FOLDER, "runs/mlflow.db", "runs/mlflow.db", IS_FOLDER),
     (TRAIN, BROKEN, "runs/mlflow.db", "runs/mlflow.db", IS_LINK),
     (TRAIN, forbidden, "runs/mlflow.db", "runs/mlflow.db", "Permission denied"),
@@ -191,7 +189,7 @@ def test_a_model_that_cannot_be_registered_on_a_full_disk_is_not_listed(disk):
 
 @pytest.fixture
 def frozen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], str]]:
-    """Yield a function from a folder to the options of a data set that lets nobody write to it."""
+    """Yield a function from a folder to the options of a data set that forbids writing to it."""
     monkeypatch.chdir(tmp_path)
     with forbidden(tmp_path):
         pass  # skips where this is not possible
