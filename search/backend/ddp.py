@@ -29,6 +29,7 @@ from search.backend.cluster import nodes
 from search.backend.mailbox import Mailbox
 from search.backend.resources import ResourceError, Resources, trials_at_once
 from search.experiment.own_code import search_first
+from search.experiment.own_errors import describe
 from search.run.checkpoints import Storage
 from search.run.folder import FolderError
 from search.run.open_data import open_data
@@ -120,7 +121,7 @@ def _loop(config: dict[str, Any]) -> None:
         ray.get(mailbox.fail.remote(str(error)))
     except Exception as error:  # only in this one; the others wait for it and end with it
         if not _is_peer_loss(error):
-            ray.get(mailbox.fail.remote(f"{type(error).__name__}: {error}"))
+            ray.get(mailbox.fail.remote(describe(error)))
         raise
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import os
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from search.backend.prefix_store import PrefixStore
 from search.backend.prefix_worker import Prefixes
 from search.backend.probe_worker import Probes
 from search.experiment.own_code import search_first
+from search.experiment.own_errors import describe
 from search.experiment.space import trial_from
 from search.run.checkpoints import Storage
 from search.run.disk import FULL
@@ -121,7 +121,6 @@ def _ending(error: Exception) -> dict[str, Any]:
         return {"halt": str(error)}
     if isinstance(error, checkpoint.WriteError) or (isinstance(error, OSError) and error.errno in FULL):
         return {"halt": f"{error.strerror}: {error.filename}"}
-    reason = f"{type(error).__name__}: {error}"
     if is_out_of_memory(error):
-        return {"out_of_memory": reason}
-    return {"failure": reason, "traceback": "".join(traceback.format_exception(error))}
+        return {"out_of_memory": f"{type(error).__name__}: {error}"}
+    return {"failure": describe(error)}

@@ -12,6 +12,7 @@ import click
 
 from search.cli.authors_flags import explain
 from search.cli.terminal import fit
+from search.experiment.start_command import start_from_here
 
 
 def _with_choices(error: click.UsageError, there: Iterable[str]) -> click.UsageError:
@@ -49,7 +50,8 @@ def command_line(*more: str, without: str | None = None) -> str:
     """
     context = click.get_current_context()
     words = [word for word in context.meta[WORDS] if word != without]
-    return shlex.join(["uv", "run", *context.command_path.split(), *words, *(m for m in more if m not in words)])
+    again = ["uv", "run", *context.command_path.split(), *words, *(m for m in more if m not in words)]
+    return start_from_here(shlex.join(again))
 
 
 def typed_file() -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any, TextIO
 import click
 
 from search.experiment.escaping import escape_controls
+from search.experiment.start_command import start_from_here
 
 ERASE = "\r\x1b[2K"  # go to the start of the line and clear it
 
@@ -70,12 +71,13 @@ def say(text: str, hang: str = "") -> None:
 
 
 def fit(text: str, hang: str = "") -> str:
-    """Wrap a message at words to the width of stderr, if that is a terminal.
+    """Wrap a message at words to the width of stderr, if that is a terminal; its commands work in the working folder.
 
     Args:
         text: message. Its indented lines are commands and stay whole.
         hang: indent of all lines but the first.
     """
+    text = start_from_here(text)
     if not sys.stderr.isatty():
         return text
     from rich.console import Console

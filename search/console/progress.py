@@ -132,7 +132,8 @@ class Progress:
     def on_end(self, trial: TrialRecord) -> None:
         """Print a line if there is no live table."""
         if self._live is None:
-            what = WORDS[trial.status] + (f" ({trial.reason})" if trial.status == "failed" else "")
+            why = str(trial.reason or "").partition("\n")[0]  # without the lines of the user's code
+            what = WORDS[trial.status] + (f" ({why})" if trial.status == "failed" else "")
             ended, epochs = self._tuner.record.over_count, count(len(trial.epochs), "epoch")
             self._say(
                 f"[{ended}/{self._tuner.policy.total}] {self._view.title(trial)}: "

@@ -20,6 +20,7 @@ from search.console.summary import (
 from search.experiment.arms import ARMS, Arm
 from search.experiment.formatting import duration, format_difference, label, of_space, percent
 from search.experiment.sources import format_sources
+from search.experiment.start_command import start_from_here
 from search.models.probe_curve import describe_lines
 from search.report.facts import ClassChange, Facts
 from search.run.best import front_of
@@ -220,7 +221,7 @@ def commands(facts: Facts) -> list[tuple[str, str]]:
     every = [
         (facts.folder.best.exists(), "train the best configuration", train_command(facts.folder.best)),
         (True, "see every metric of every epoch", ui_command(facts.folder)),
-        (True, "repeat the search", shlex.join(again)),
+        (True, "repeat the search", start_from_here(shlex.join(again))),
     ]
     given = next_step(facts).command
     return [(what, command) for possible, what, command in every if possible and command != given]

@@ -24,7 +24,7 @@ class Cause(StrEnum):
     MEDIAN = "median"
     """of, epochs; peers: a key of `PEERS`."""
     ERROR = "error"
-    """text: the exception."""
+    """text: the exception, followed by the lines of the user's own files that raised it."""
     OUT_OF_MEMORY = "out_of_memory"
     """resources: the last ones tried; text: the exception."""
     WORKER_DIED = "worker_died"

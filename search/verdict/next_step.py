@@ -11,6 +11,7 @@ from pathlib import Path
 from datasets.index.list_files import count
 from search.experiment.arms import ARMS, Arm
 from search.experiment.schema import Experiment
+from search.experiment.start_command import start_from_here
 from search.run.budget import Spent
 from search.run.folder import RunFolder
 from search.run.journal import TrialRecord
@@ -46,7 +47,7 @@ class NextStep:
 
 def command_line(command: str, *words: str) -> str:
     """Return the command line of `python -m search COMMAND`, for the user to run."""
-    return shlex.join(["uv", "run", "python", "-m", "search", command, *words])
+    return start_from_here(shlex.join(["uv", "run", "python", "-m", "search", command, *words]))
 
 
 def _run(folder: RunFolder) -> str:
@@ -78,7 +79,8 @@ def resume_command(folder: RunFolder, *assignments: str) -> str | None:
     """Return the command that resumes a search; None if the run is not where that command would look for it."""
     if folder.path.parent != RUNS:
         return None
-    return shlex.join(["uv", "run", "run_search.py", str(folder.experiment), "--resume", *assignments])
+    again = shlex.join(["uv", "run", "run_search.py", str(folder.experiment), "--resume", *assignments])
+    return start_from_here(again)
 
 
 # ---- after a search ----

@@ -69,3 +69,48 @@ def test_an_error_in_a_factory_shows_the_users_lines_alone(tmp_path, key, name):
     tells(ended.stderr, f"trial.{key}", "KeyError: 17", f"in {name}", 'mine.py", line 7, in find_clip')
     assert "Traceback" not in ended.stderr
     assert str(ROOT / "ogmge") not in ended.stderr
+
+
+WORKER = """\
+import torch
+class Clips:
+    shapes = {"audio": (6,), "visual": (4,)}
+    classes = ("cat", "dog")
+    def open(self):
+        return self
+    def train(self, *, batch_size, seed, epoch):
+        if epoch:
+            find_clip(17)
+        yield {name: torch.ones(4, *shape) for name, shape in self.shapes.items()}, torch.tensor([0, 1, 0, 1])
+    def validation(self, *, batch_size):
+        yield from self.train(batch_size=4, seed=0, epoch=0)
+def find_clip(number):
+    return {}[number]
+"""
+IN_A_WORKER = """\
+name: e
+dataset: {name: 'worker:Clips'}
+trial: {epochs: 2, encoder: mlp, modulation: {end: 1, parameters: all}}
+space: {optimizer.lr: [1e-3, 1e-2]}
+search: {trials: 2, resources: {cpu: 1}}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.longer
+@pytest.mark.parametrize(
+    "words",
+    [["run_search.py", "e.yaml"], ["-m", "search", "train", "e.yaml", "--workers", "2"]],
+    ids=["search", "train"],
+)
+def test_an_error_in_a_worker_shows_the_users_lines_alone(tmp_path, words):
+    (tmp_path / "worker.py").write_text(WORKER)
+    (tmp_path / "e.yaml").write_text(IN_A_WORKER)
+    program = [str(ROOT / word) if word == "run_search.py" else word for word in words]
+    environment = {**os.environ, "COLUMNS": "200", "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run([sys.executable, *program], cwd=tmp_path, capture_output=True, text=True, env=environment)
+    assert ended.returncode == 1, ended.stderr
+    tells(ended.stderr, "KeyError: 17", 'worker.py", line 9, in train', 'worker.py", line 14, in find_clip')
+    assert "Traceback" not in ended.stderr
+    assert str(ROOT / "search") not in ended.stderr
+    assert ended.stdout.count("find_clip(17)") == 0  # a trial's line stays one line

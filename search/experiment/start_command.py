@@ -1,0 +1,26 @@
+"""Start of the commands that are printed, for the folder in which the user copies them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+from search.experiment.program import ROOT
+
+PROGRAMS = {ROOT / "run_search.py", ROOT / "search" / "__main__.py"}
+SHORT = re.compile(r"\buv run (run_search\.py|python -m search)(?![\w.])")
+
+
+def start_from_here(text: str) -> str:
+    """Return a text whose commands, written as in the folder of the clone, work in the working folder.
+
+    Nothing changes in the clone, or if another program has imported this one.
+    """
+    if Path.cwd() == ROOT or Path(sys.argv[0]).resolve() not in PROGRAMS:
+        return text
+    root, script = shlex.quote(str(ROOT)), shlex.quote(str(ROOT / "run_search.py"))
+    search = f"uv run --project {root} {script}"
+    other = f"PYTHONPATH={root} uv run --project {root} python -m search"
+    return SHORT.sub(lambda found: search if found[1] == "run_search.py" else other, text)

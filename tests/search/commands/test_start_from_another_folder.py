@@ -1,0 +1,50 @@
+"""Commands that are printed in another folder than the clone start there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT
+from tests.support.tells import tells
+
+FILE = "name: own\ndataset: {name: digits}\nspace: {optimizer.lr: [1e-3, 1e-2]}\n"
+SEARCH = f"uv run --project {ROOT} {ROOT}/run_search.py"
+OTHER = f"PYTHONPATH={ROOT} uv run --project {ROOT} python -m search"
+
+
+def run(line: str, here: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command line in a shell, with this Python in the place of `uv run`, which would look for packages."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    found = re.sub(r"\buv run --project \S+ (python )?", f"{shlex.quote(sys.executable)} ", line)
+    return subprocess.run(found, shell=True, cwd=here, capture_output=True, text=True, env=environment)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("typed", "code", "printed"),
+    [
+        (f"{OTHER} check own.yaml", 0, f"{SEARCH} own.yaml"),
+        (f"{OTHER} report own.yaml", 2, f"{SEARCH} own.yaml"),
+        (f"{OTHER} evaluate own.yaml", 2, f"{OTHER} train own.yaml"),
+        (f"{SEARCH} own.yaml search.trials=0", 2, None),
+    ],
+)
+def test_a_printed_command_starts_in_another_folder(tmp_path, typed, code, printed):
+    (tmp_path / "own.yaml").write_text(FILE)
+    ended = run(typed, tmp_path)
+    assert ended.returncode == code, ended.stderr
+    if printed:
+        tells(ended.stdout + ended.stderr, printed)
+        assert "No module" not in run(f"{printed} --help", tmp_path).stderr
+
+
+def test_in_the_clone_commands_are_short():
+    ended = run(f"{OTHER} report experiments/demo.yaml", ROOT)
+    tells(ended.stderr, "uv run run_search.py experiments/demo.yaml")
