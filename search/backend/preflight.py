@@ -20,6 +20,7 @@ from search.experiment.placement import place
 from search.experiment.schema import Experiment, ExperimentError
 from search.experiment.sources import opening_notes
 from search.experiment.space import methods, with_changes
+from search.run.batch_check import check_batches
 from search.run.open_data import open_data
 
 # paths or prefixes of paths: each modality may have its own encoder (`encoder.audio`)
@@ -118,8 +119,10 @@ def check_models(experiment: Experiment, data: fit.Data) -> list[str]:
     """Build each kind of model that the experiment asks for; return notes for the user.
 
     Raises:
+        DataError: if the data set of a user yields what no model can be trained on.
         ExperimentError: if a model cannot be built, or these data do not have the searched metric.
     """
+    check_batches(data, experiment.trial.batch_size)
     problems = _metric_problems(experiment, data)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

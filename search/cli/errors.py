@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -38,6 +39,7 @@ def _wrapped() -> Iterator[None]:
         raise click.UsageError(said.removeprefix("Error: "), error.ctx) from None
 
 
+SUFFIXES = (".yaml", ".yml")  # of experiment files
 WORDS = f"{__name__}.words"
 
 
@@ -79,7 +81,33 @@ class Command(click.Command):
             there = _options(self, ctx)
             if said := explain(ctx.meta[WORDS], there):
                 raise click.UsageError(said, ctx) from None
+            if "." in error.option_name:
+                raise click.UsageError(
+                    f"{error.option_name} is no option: keys are written without dashes, as `trial.epochs=2`", ctx
+                ) from None
             raise _with_choices(error, there) from None
+
+
+def refuse_command(word: str, others: Sequence[str], commands: Collection[str]) -> None:
+    """Raise a usage error if the FILE of `run_search.py` is the name of another command, and no file.
+
+    Args:
+        word: word in the place of FILE.
+        others: words that follow.
+        commands: names of the commands of `python -m search`.
+    """
+    if word in commands and not Path(word).exists():
+        meant = shlex.join(["uv", "run", "python", "-m", "search", word, *others])
+        raise click.UsageError(start_from_here(f"expected an experiment file, but {word} is a command: `{meant}`"))
+
+
+def _search_meant(words: Sequence[str]) -> str | None:
+    """Return the command of a search if that is meant by an unknown command: `search` or an experiment file."""
+    word, *more = words
+    rest = more if word == "search" else words
+    if word == "search" or Path(word).suffix in SUFFIXES:
+        return start_from_here(shlex.join(["uv", "run", "run_search.py", *(rest or ["FILE"])]))
+    return None
 
 
 class Group(Command, click.Group):
@@ -93,4 +121,6 @@ class Group(Command, click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
+            if meant := _search_meant(args):
+                raise click.UsageError(f"{error.format_message()} A search is started by: `{meant}`", ctx) from None
             raise _with_choices(error, self.list_commands(ctx)) from None

@@ -24,7 +24,7 @@ import search.backend.environment  # noqa: F401, sets what Ray reads on import; 
 from search.backend.interrupt import stop_signals
 from search.backend.limits import COMMAND_BYTES, address_space_fault
 from search.cli.completion import assignments, runs
-from search.cli.errors import Command, Group, command_line, typed_file
+from search.cli.errors import Command, Group, command_line, refuse_command, typed_file
 from search.cli.terminal import escape_output, loading, open_streams, say, tell_errors
 from search.experiment.program import project
 from search.experiment.start_command import start_from_here
@@ -171,6 +171,7 @@ def search_command(file: Path, assignments: tuple[str, ...], resume: bool, dry_r
 
     Exit codes: 0 success, 1 the search failed, 2 invalid input, 130 interrupted.
     """
+    refuse_command(str(file), assignments, main.commands)
     if dry_run and resume:
         raise click.UsageError("--dry-run estimates a whole search and cannot be combined with --resume")
     if dry_run:

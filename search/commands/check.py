@@ -26,6 +26,7 @@ from search.experiment.escaping import escape_line
 from search.experiment.mistakes import name_file
 from search.experiment.schema import Experiment
 from search.experiment.start_command import start_from_here
+from search.run.batch_check import check_batches
 from search.run.open_data import open_data
 
 SHOWN = 5  # ids listed per finding
@@ -120,12 +121,14 @@ def check(experiment: Experiment, sheets: Path, console: Console, words: Sequenc
         Whether the data set can be trained on.
 
     Raises:
+        DataError: if the data set of a user yields what no model can be trained on.
         DatasetError: if the publisher's files or lists are invalid.
     """
     options = registry.options(experiment.dataset)
     if hasattr(options, "index") and not _is_prepared(options, console, words):
         return False
     data = open_data(experiment.dataset)
+    check_batches(data, experiment.trial.batch_size)
     path = sheets / f"{experiment.name}.png"
     x, y = next(iter(data.validation(batch_size=100)))
     write_sheet(*choose_samples(x, y), data.classes, path)

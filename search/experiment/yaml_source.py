@@ -18,6 +18,9 @@ from search.experiment.escaping import escape_line
 
 Place = tuple[str | int, ...]
 
+ARCHIVE = b"PK"  # first bytes of a checkpoint
+ENDINGS = (".yaml", ".yml")
+MOST_FILES = 3  # to suggest
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # first bytes of such a file
 COMMAND_LINE = "command line"  # source of what is set there
 BEST = "best.yaml"  # of a run's folder
@@ -286,14 +289,29 @@ def read(path: Path) -> Document:
         line, byte = error.object[: error.start].count(b"\n") + 1, error.object[error.start]
         got = "the file is in UTF-16" if error.object[:2] in UTF_16 else f"line {line} has the byte 0x{byte:02x}"
         said = f"cannot read {path}: expected text in UTF-8, but {got}"
+        if error.object[:2] == ARCHIVE:
+            raise DocumentError(f"{said}: it is a checkpoint or another archive{_meant(path.parent)}") from error
         raise DocumentError(f"{said}; save the file as UTF-8") from error
 
 
 def _meant(path: Path) -> str:
-    """Return "; did you mean experiments/demo.yaml?" if the path is the name or folder of a run that has such files."""
+    """Return "; did you mean demo.yaml?" if such files are in the path's folder, or have a name like the path's."""
+    there = [str(file) for file in (_files_in(path) if path.is_dir() else _files_like(path)) if file.is_file()]
+    return f"; did you mean {' or '.join(dict.fromkeys(there))}?" if there else ""
+
+
+def _files_in(folder: Path) -> list[Path]:
+    """Return the best configuration of a run's folder, and the first experiment files of any other folder."""
+    if (folder / BEST).is_file():
+        return [folder / BEST]
+    return sorted(file for ending in ENDINGS for file in folder.glob(f"*{ending}"))[:MOST_FILES]
+
+
+def _files_like(path: Path) -> list[Path]:
+    """Return where a file may be that was named without its folder or ending, with another ending, or by its run."""
+    spelt = [path.with_name(name + ending) for name in (path.name, path.stem) for ending in ENDINGS]
     named = [Path("experiments", path.name), Path("experiments", f"{path.name}.yaml"), Path("runs", path.name, BEST)]
-    there = [str(file) for file in ([path / BEST] if path.is_dir() else named) if file.is_file()]
-    return f"; did you mean {' or '.join(there)}?" if there else ""
+    return [*(file for file in spelt if path.suffix in ("", *ENDINGS)), *named] if path.name else named
 
 
 def _override_path(key: str) -> Place:

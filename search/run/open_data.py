@@ -8,6 +8,7 @@ from typing import Any
 from datasets import registry
 from datasets.store.remote import whereabouts
 from ogmge.fit import Data
+from search.run.batch_check import check_members
 from search.run.folder import UNKNOWN
 
 
@@ -16,8 +17,10 @@ def open_data(section: Mapping[str, Any]) -> Data:
 
     Raises:
         datasets.registry.DatasetError: if the data are missing or not prepared.
+        DataError: if what is opened is no data set.
     """
     data: Data = registry.options(section).open()
+    check_members(data)
     return data
 
 

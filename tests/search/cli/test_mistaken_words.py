@@ -6,10 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from search.cli.authors_flags import FLAGS
 from tests.support import ROOT
-from tests.support.searches import command
+from tests.support.searches import command, search
 from tests.support.tells import tells
 
 DOCS = (ROOT / "docs" / "authors_flags.md").read_text(encoding="utf-8")
@@ -50,6 +51,54 @@ def test_an_experiment_file_that_was_never_searched_is_to_be_searched(here):
     result = command("confirm", "y.yaml")
     assert result.exit_code == 2
     tells(result.output, "uv run run_search.py y.yaml")
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["search", "y.yaml"], "uv run run_search.py y.yaml"),
+        (["search"], "uv run run_search.py FILE"),
+        (["y.yaml", "trial.epochs=2"], "uv run run_search.py y.yaml trial.epochs=2"),
+    ],
+)
+def test_a_search_typed_as_another_command_is_told_its_own(here, words, meant):
+    result = command(*words)
+    assert result.exit_code == 2
+    tells(result.output, f"`{meant}`")
+
+
+@pytest.mark.parametrize("words", [["confirm", "x"], ["train", "y.yaml"]])
+def test_another_command_typed_as_a_search_is_told_its_own(here, words):
+    result = search(*words)
+    assert result.exit_code == 2
+    tells(result.output, words[0], f"`uv run python -m search {' '.join(words)}`")
+
+
+def test_a_key_typed_as_an_option_is_written_without_dashes(here):
+    result = search("y.yaml", "--trial.epochs=3")
+    assert result.exit_code == 2
+    tells(result.output, "--trial.epochs", "without dashes", "`trial.epochs=2`")
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("y", "y.yaml"),
+        ("y.yml", "y.yaml"),
+        ("x", "runs/x/best.yaml"),
+        ("y.yam", None),
+        (".", "mine.yaml or y.yaml"),
+        ("runs/x", "runs/x/best.yaml"),
+        ("runs", None),
+        ("runs/x/best.pt", "runs/x/best.yaml"),
+    ],
+)
+def test_a_file_named_almost_right_is_suggested(here, typed, meant):
+    torch.save({}, here / "runs" / "x" / "best.pt")
+    result = command("train", typed)
+    assert result.exit_code == 2
+    tells(result.output, f"cannot read {typed}", *([f"did you mean {meant}?"] if meant else []))
+    assert ("did you mean" in result.output) is bool(meant)
 
 
 @pytest.mark.parametrize("name", ["train", "prepare"])

@@ -312,7 +312,7 @@ def test_the_name_or_folder_of_a_run_is_answered_with_its_files(tmp_path, monkey
         ("missing/too.yaml", None, [os.strerror(errno.ENOENT)]),
         (".", None, ["a folder instead of a file"]),
         ("latin1.yaml", b"a: gr\xf6\xdfer", ["UTF-8", "0xf6", "line 1"]),
-        ("torch.pt", b"PK\x03\x04\x00\x00\x80\x02", ["UTF-8", "0x80", "line 1"]),
+        ("torch.pt", b"PK\x03\x04\x00\x00\x80\x02", ["UTF-8", "0x80", "line 1", "checkpoint"]),
         ("zeros.bin", bytes(100), ["text", "#x00"]),
         ("list.yaml", b"- a", ["mapping", "list"]),
         ("long.yaml", b"a: " + bytes(10_000_000), ["at most 10 MB"]),
