@@ -9,6 +9,7 @@ from pathlib import Path
 
 from search.experiment.program import ROOT
 
+NAMES = ("run_search.py", "search")  # in the folder of the clone
 PROGRAMS = {ROOT / "run_search.py", ROOT / "search" / "__main__.py"}
 SHORT = re.compile(r"\buv run (run_search\.py|python -m search)(?![\w.])")
 
@@ -16,9 +17,9 @@ SHORT = re.compile(r"\buv run (run_search\.py|python -m search)(?![\w.])")
 def start_from_here(text: str) -> str:
     """Return a text whose commands, written as in the folder of the clone, work in the working folder.
 
-    Nothing changes in the clone, or if another program has imported this one.
+    Nothing changes in the clone, in a folder that links to its programs, or if another program has imported this one.
     """
-    if Path.cwd() == ROOT or Path(sys.argv[0]).resolve() not in PROGRAMS:
+    if all(Path(name).resolve() == ROOT / name for name in NAMES) or Path(sys.argv[0]).resolve() not in PROGRAMS:
         return text
     root, script = shlex.quote(str(ROOT)), shlex.quote(str(ROOT / "run_search.py"))
     search = f"uv run --project {root} {script}"

@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, Page
 from rich.console import Console
 from rich.text import Text
 
+from search.experiment.start_command import NAMES
 from tests.support import ROOT
 from tests.support.browsers import chromium
 from tests.support.served import served
@@ -62,6 +63,8 @@ def photograph_run(run: Path, images: Path) -> None:
 def main(overrides: Sequence[str], images: Path = IMAGES) -> None:
     """Run the demo with some overrides and make every picture of it."""
     with TemporaryDirectory() as folder:
+        for name in NAMES:  # the commands in the pictures are those of the clone
+            (Path(folder) / name).symlink_to(ROOT / name)
         command = [sys.executable, str(ROOT / "run_search.py"), str(ROOT / "experiments/demo.yaml"), *overrides]
         written = run_in_terminal(command, Path(folder))
         counts = [tuple(map(int, found)) for found in re.findall(r"(\d+) of (\d+) trials ended", written)]

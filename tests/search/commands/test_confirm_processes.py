@@ -18,6 +18,7 @@ from search.tracking.client import INTERRUPTED
 from tests.search.commands.test_confirm import journal_of, verdict_in
 from tests.support import ROOT
 from tests.support.searches import ONE_WORKER, children, command, own, search, start, wait_for
+from tests.support.start_commands import OTHER, SEARCH
 from tests.support.tells import tells
 
 pytestmark = pytest.mark.slow
@@ -105,7 +106,7 @@ def test_one_that_is_interrupted_and_then_killed_trains_again_what_it_was_at_whe
     assert process.returncode == 130, output
     *_, told, last = [line for line in output.splitlines() if line]
     tells(told, "interrupted", "Resume with:")
-    assert last.strip() == f"uv run python -m search {shlex.join(CONFIRM)}"
+    assert last.strip() == f"{OTHER} {shlex.join(CONFIRM)}"
     interrupted = trainings(here)
     assert not all(trial.is_over for trial in interrupted)
     assert not (here / "runs" / "own" / "verdict.json").exists()
@@ -139,7 +140,7 @@ def test_one_at_the_end_of_a_search_goes_on_with_the_search_s_command(ray_instan
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 130, output
-    go_on = f"uv run run_search.py {shlex.join([*SEARCHED, 'confirm.seeds=2', '--resume'])}"
+    go_on = f"{SEARCH} {shlex.join([*SEARCHED, 'confirm.seeds=2', '--resume'])}"
     *_, told, last = output.splitlines()
     tells(told, "interrupted", "Resume with:")
     assert last.strip() == go_on

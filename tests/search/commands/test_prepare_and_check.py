@@ -27,6 +27,7 @@ from search.cli.main import main
 from search.experiment.load import load
 from tests.support import ROOT, media_trees
 from tests.support.searches import ONE_WORKER, said, search
+from tests.support.start_commands import OTHER
 from tests.support.tells import tells
 
 TREES: dict[str, Callable[..., dict[str, object]]] = {
@@ -207,7 +208,7 @@ def test_an_interrupted_prepare_goes_on_and_says_how(ray_instance, tmp_path, mon
     output, _ = process.communicate(timeout=180)
     assert process.returncode in (0, 130), output  # it may have ended already
     if process.returncode == 130:
-        tells(output, f"uv run {shlex.join(['python', *command[1:]])}")
+        tells(output, f"{OTHER} {shlex.join(command[3:])}")
         assert "Traceback" not in output
     there = len(list(tmp_path.rglob("shard-*.json")))
     result = run("prepare", "vggsound", *given)

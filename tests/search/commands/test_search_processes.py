@@ -18,6 +18,7 @@ from search.run.journal import read
 from search.tracking.client import INTERRUPTED
 from tests.support import ROOT
 from tests.support.searches import ONE_WORKER, STOPPING, children, own, search, start, wait_for
+from tests.support.start_commands import SEARCH
 from tests.support.tells import tells
 
 RUN = str(ROOT / "run_search.py")
@@ -69,7 +70,7 @@ def test_a_search_that_is_interrupted_says_how_to_go_on_and_does_even_where_that
     (stopping,) = [line for line in middle if not re.match(r"\[\d/6\] ", line)]  # and no output of Ray
     tells(stopping, "stopping", "Ctrl-C")
     tells(told, "interrupted", "Resume with:")
-    assert last.strip() == f"uv run run_search.py {shlex.join(SLOW)} --resume"
+    assert last.strip() == f"{SEARCH} {shlex.join(SLOW)} --resume"
     parent, trials, _ = children(here, "own")
     assert parent.info.status == "KILLED"
     assert INTERRUPTED in {run.data.tags.get("stop_reason") for run in trials}

@@ -12,11 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.support import ROOT
+from tests.support.start_commands import OTHER, SEARCH
 from tests.support.tells import tells
 
 FILE = "name: own\ndataset: {name: digits}\nspace: {optimizer.lr: [1e-3, 1e-2]}\n"
-SEARCH = f"uv run --project {ROOT} {ROOT}/run_search.py"
-OTHER = f"PYTHONPATH={ROOT} uv run --project {ROOT} python -m search"
 
 
 def run(line: str, here: Path) -> subprocess.CompletedProcess[str]:
@@ -45,6 +44,9 @@ def test_a_printed_command_starts_in_another_folder(tmp_path, typed, code, print
         assert "No module" not in run(f"{printed} --help", tmp_path).stderr
 
 
-def test_in_the_clone_commands_are_short():
-    ended = run(f"{OTHER} report experiments/demo.yaml", ROOT)
-    tells(ended.stderr, "uv run run_search.py experiments/demo.yaml")
+def test_where_the_programs_are_commands_are_short(tmp_path):
+    (tmp_path / "own.yaml").write_text(FILE)
+    for name in ("run_search.py", "search"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    tells(run(f"{OTHER} report own.yaml", tmp_path).stderr, "`uv run run_search.py own.yaml`")
+    tells(run(f"{OTHER} report experiments/demo.yaml", ROOT).stderr, "`uv run run_search.py experiments/demo.yaml`")
