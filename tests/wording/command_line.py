@@ -29,6 +29,10 @@ LINES = [
     ("A misspelt run", "python -m search export dmo"),
     ("A run that does not exist", "python -m search ui cremad"),
     ("A misspelt model", "python -m search evaluate palin"),
+    ("A search as another command", "python -m search search mine.yaml"),
+    ("Another command as a search", "run_search.py confirm demo"),
+    ("A key as an option", "run_search.py mine.yaml --trial.epochs=3"),
+    ("A run's folder as an experiment file", "run_search.py runs/plain"),
 ]
 
 SET = [
@@ -58,6 +62,8 @@ def entries() -> Iterator[Entry]:
     yield commanded("Options of the authors' code", f"run_search.py {words}")
     yield commanded("An experiment file in place of a run", "python -m search confirm mine.yaml", file=FILE)
     yield commanded("An experiment file in place of a model", "python -m search evaluate mine.yaml", file=FILE)
+    yield commanded("An experiment file without its ending", "run_search.py mine", file=FILE)
+    yield commanded("The folder of an experiment file", "run_search.py .", file=FILE)
     for title, words in SET:
         yield commanded(title, f"run_search.py mine.yaml {words}", file=FILE)
 

@@ -167,6 +167,15 @@ search:
 trakcing: {}
 """
 
+WRONG_DATA = """\
+import torch
+from datasets import InMemory, Split
+class Clips:
+    def open(self):
+        x = {"audio": torch.zeros(4, 6).numpy(), "visual": torch.full((4, 5), torch.nan)}
+        return InMemory(("cat", "dog"), Split(x, torch.zeros(4)), Split(x, torch.tensor([0, 1, 2, 0])), "1")
+"""
+
 
 def entries() -> Iterator[Entry]:
     for title, file in [*SYNTAX, *UNKNOWN, *TYPES, *BOUNDS, *SPACE, *SEARCH, *DATA_SETS]:
@@ -180,6 +189,13 @@ def entries() -> Iterator[Entry]:
         lambda: Path("tests.py").touch(),
         file="name: mine\ndataset: {name: 'tests:Clips'}\n",
         given="`tests.py` lies beside the file.",
+    )
+    yield commanded(
+        "A data set with arrays and labels that no model can train on",
+        COMMAND,
+        lambda: Path("wrong_data.py").write_text(WRONG_DATA, encoding="utf-8"),
+        file="name: mine\ndataset: {name: 'wrong_data:Clips'}\nspace: {fusion: [concat, sum]}\n",
+        given=f"`wrong_data.py` lies beside the file:\n\n```python\n{WRONG_DATA}```",
     )
     yield commanded("An experiment file that does not exist", COMMAND)
     yield commanded(
