@@ -23,6 +23,10 @@ def find_clip(number):
 class Found(Clips):
     def open(self):
         return self
+    def validation(self, **how):
+        import torch
+        yield {"audio": torch.zeros(2, 6), "visual": torch.zeros(2, 4)}, torch.tensor([0, 1])
+    train = validation
 def net(shape):
     return find_clip(17)
 def head(dims, classes):
