@@ -9,6 +9,7 @@ from dataclasses import astuple
 
 import torch
 
+from datasets.loader.in_memory import InMemory
 from ogmge import fit
 from ogmge.config import ConfigError, Problem
 from search.experiment.arms import ARMS
@@ -122,7 +123,8 @@ def check_models(experiment: Experiment, data: fit.Data) -> list[str]:
         DataError: if the data set of a user yields what no model can be trained on.
         ExperimentError: if a model cannot be built, or these data do not have the searched metric.
     """
-    check_batches(data, experiment.trial.batch_size)
+    if isinstance(data, InMemory):  # batches of other data are read where they are trained on, and by `check`
+        check_batches(data, experiment.trial.batch_size)
     problems = _metric_problems(experiment, data)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
