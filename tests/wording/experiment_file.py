@@ -170,6 +170,8 @@ trakcing: {}
 WRONG_DATA = """\
 import torch
 from datasets import InMemory, Split
+
+
 class Clips:
     def open(self):
         x = {"audio": torch.zeros(4, 6).numpy(), "visual": torch.full((4, 5), torch.nan)}

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from datasets import registry
 from search.experiment.load import load
 from search.experiment.paths import experiment_yaml
 from search.experiment.schema import ExperimentError, as_values
@@ -24,7 +25,7 @@ class Clips:
     note: str = "as/written"
     other: Path | None = None
     def open(self):
-        return self
+        ...
 """
 NAMES = iter(f"mine_{number}" for number in range(100))
 
@@ -125,10 +126,8 @@ def test_options_of_a_class_of_ones_own_are_paths_if_it_says_so(project, module)
 
 
 def test_a_class_of_ones_own_is_given_a_path(project, module):
-    from search.run.open_data import open_data
-
-    data = open_data(load(write(project, f"dataset: {{name: '{module}:Clips', root: data}}")).dataset)
-    assert data.root == project / "exp" / "data"
+    options = registry.options(load(write(project, f"dataset: {{name: '{module}:Clips', root: data}}")).dataset)
+    assert options.root == project / "exp" / "data"
 
 
 @pytest.mark.parametrize("lines", [lines for lines, *_ in CASES], ids=lambda lines: str(lines[-1])[:40])
