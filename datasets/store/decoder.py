@@ -20,8 +20,10 @@ from multiprocessing.connection import Connection
 from queue import SimpleQueue
 
 from datasets.index.clips import Clip, Source
-from datasets.store.encode import Unusable, audio, frames
+from datasets.store.frames import frames
 from datasets.store.settings import Audio, Frames, Limits, Settings
+from datasets.store.sound import audio
+from datasets.store.source_file import Unusable
 
 Blobs = dict[str, list[bytes]]  # modality -> what is stored of a clip
 Job = tuple[Clip, Settings, Limits]

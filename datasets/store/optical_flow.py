@@ -13,17 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.index.clips import Source
-from datasets.store.encode import (
-    Pixels,
-    Unusable,
-    decode_frames,
-    encode,
-    even_positions,
-    list_images,
-    load_small,
-    pixels,
-)
+from datasets.store.frames import decode_frames, even_positions
+from datasets.store.jpeg import Pixels, encode, list_images, load_small, pixels
 from datasets.store.settings import DEFAULT_LIMITS, Limits
+from datasets.store.source_file import Unusable
 
 BOUND_PX = 20.0
 

@@ -20,9 +20,9 @@ from datasets.index.clips import Clip
 from datasets.index.json_text import parse_json
 from datasets.index.regular_file import read_regular
 from datasets.store.decoder import OUT_OF_MEMORY, UNREADABLE, decode_clip
-from datasets.store.encode import Unusable
 from datasets.store.file_state import state_of
 from datasets.store.settings import DEFAULT_LIMITS, Audio, Frames, Limits
+from datasets.store.source_file import Unusable
 
 BATCH_BYTES = 32 * 2**20  # blobs per record batch; a process holds this in memory twice
 TEMPORARY = ".part"

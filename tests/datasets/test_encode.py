@@ -16,9 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datasets.index.clips import Source
-from datasets.store.encode import Unusable, audio, encode, even_positions, frames
+from datasets.store.frames import even_positions, frames
+from datasets.store.jpeg import encode
 from datasets.store.optical_flow import flow
 from datasets.store.settings import Limits
+from datasets.store.sound import audio
+from datasets.store.source_file import Unusable
 from tests.support.films import (
     chirp,
     film_frames,

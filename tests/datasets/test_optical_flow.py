@@ -9,8 +9,8 @@ import pytest
 import simplejpeg
 
 from datasets.index.clips import Source
-from datasets.store.encode import Unusable
 from datasets.store.optical_flow import flow, to_grey
+from datasets.store.source_file import Unusable
 from tests.support.films import jpegs, moving, numbered, texture, write
 
 

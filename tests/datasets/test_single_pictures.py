@@ -14,7 +14,7 @@ from PIL import Image
 from datasets.index.clips import Source
 from datasets.loader.transforms import MEAN, STD
 from datasets.publishers.table import Table
-from datasets.store.encode import frames
+from datasets.store.frames import frames
 from datasets.store.prepare import prepare, processes
 from tests.support import ROOT
 from tests.support.films import wav

@@ -20,9 +20,10 @@ from hypothesis import strategies as st
 
 from datasets.index.clips import Clip, Index, Source
 from datasets.store import shards
-from datasets.store.encode import audio, frames
+from datasets.store.frames import frames
 from datasets.store.prepare import prepare
 from datasets.store.settings import Audio, Frames, Limits, stored_settings
+from datasets.store.sound import audio
 from datasets.store.store import MANIFEST, Manifest, Store, StoreError
 from tests.support.films import chirp, moving, write
 from tests.support.tells import tells

@@ -1,0 +1,121 @@
+"""Sound of a clip: mono audio of 16 bits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.index.clips import Source
+from datasets.store.container import (
+    CUT_SHORT,
+    audio_stream,
+    declared_seconds,
+    decode,
+    limit,
+    open_media,
+    start,
+    time_of,
+)
+from datasets.store.settings import DEFAULT_LIMITS, Limits
+from datasets.store.source_file import Unusable
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.stream import Stream
+
+Samples = NDArray[np.float32]  # [samples], in [-1, 1]
+
+SHORTEST_S = 0.1  # minimum length of audio
+FULL_SCALE = 32768  # of 16-bit samples
+
+
+def audio(source: Source, sample_rate_hz: int, stored_seconds: float, limits: Limits = DEFAULT_LIMITS) -> bytes:
+    """Return a clip's audio: mono, int16 little endian, from `begin_s` on, at most `stored_seconds` long.
+
+    Its length is that of the clip, to the sample: padding from an AAC encoder is removed, missing audio is silence.
+
+    Raises:
+        Unusable: if there is no audio, or it cannot be decoded or is too short.
+        OSError: if the file cannot be read.
+    """
+    with open_media(source.paths[0], limits) as container:
+        stream = audio_stream(container)
+        wanted = limit(source, stored_seconds)
+        declared = declared_seconds(container, stream)
+        wave, rate = _wave(container, stream, source.begin_s, wanted)
+    there = len(wave) / rate
+    expected = min(wanted, declared - source.begin_s) if declared else there
+    if there < CUT_SHORT * expected:
+        raise Unusable(f"cannot be decoded: truncated, {there:.1f} s of {expected:.1f} s of audio")
+    if min(there, expected) < SHORTEST_S:
+        raise Unusable(f"too short: {there:.2f} s of audio from {source.begin_s:g} s on")
+    length = round((expected if stream.duration is not None else min(expected, there)) * sample_rate_hz)
+    fitted = np.zeros(length, np.float32)
+    resampled = _resample(wave, rate, sample_rate_hz)[:length]
+    fitted[: len(resampled)] = resampled
+    return np.clip(np.rint(fitted * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype("<i2").tobytes()
+
+
+def _wave(container: InputContainer, stream: Stream, begin: float, wanted: float) -> tuple[Samples, int]:
+    """Return up to `wanted` seconds of mono samples from `begin` on, and their sample rate.
+
+    If the stream begins later, silence comes first.
+
+    Raises:
+        Unusable: if the stream is empty, cannot be decoded, or begins after the wanted part.
+    """
+    parts, shift, rate = _parts(container, stream, begin, begin + wanted)
+    if not rate:
+        raise Unusable("no sound: the audio track cannot be decoded or is empty")
+    if shift >= wanted * rate:  # would be silence of any length
+        raise Unusable(f"no sound: it begins {shift / rate:,.1f} s after the clip, which is {wanted:g} s long")
+    wave = np.concatenate([np.zeros(max(shift, 0), np.float32), *parts])[max(-shift, 0) :]
+    return (wave[: round(wanted * rate)] if np.isfinite(wanted) else wave), rate
+
+
+def _parts(container: InputContainer, stream: Stream, begin: float, end: float) -> tuple[list[Samples], int, int]:
+    """Return mono samples, how many samples after `begin` they begin, and the sample rate (0: no samples).
+
+    There is one array per frame. Frames that end before `begin`, or begin after `end`, are not kept.
+    """
+    parts: list[Samples] = []
+    first, shift, rate, done = 0.0, 0, 0, 0
+    for frame in decode(container, stream, begin):
+        if not rate:
+            first, rate = time_of(frame) - start(container), frame.sample_rate
+            shift = round((first - begin) * rate) if np.isfinite(first) else 0
+        elif frame.sample_rate != rate:
+            raise Unusable(f"cannot be decoded: the sample rate changes from {rate} to {frame.sample_rate} Hz")
+        done += frame.samples
+        if parts or shift + frame.samples > 0:
+            parts.append(_mix_to_mono(frame.to_ndarray(), len(frame.layout.channels), frame.format.is_planar))
+        else:
+            shift += frame.samples
+        if first + done / rate >= end:
+            break
+    return parts, shift, rate
+
+
+def _mix_to_mono(values: NDArray[Any], channels: int, planar: bool) -> Samples:
+    """Return the mean over channels of FFmpeg's samples, [channels, samples] or interleaved [1, samples x channels]."""
+    shaped = values if planar else values.reshape(-1, channels).T
+    mixed = shaped.astype(np.float64).mean(axis=0)
+    if values.dtype == np.uint8:
+        mixed = (mixed - 128) / 128
+    elif values.dtype.kind == "i":
+        mixed = mixed / -float(np.iinfo(values.dtype).min)
+    return np.asarray(mixed, np.float32)
+
+
+def _resample(wave: Samples, rate: int, wanted_rate: int) -> Samples:
+    """Resample with soxr, as `librosa.resample` does, without importing librosa (2 s and 200 MB per process).
+
+    This is four times as fast as FFmpeg's default, with aliases below -138 dB instead of -16 dB.
+    """
+    if rate == wanted_rate:
+        return wave
+    import soxr
+
+    return np.asarray(soxr.resample(wave, rate, wanted_rate, quality="soxr_hq"), np.float32)
