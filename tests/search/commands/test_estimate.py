@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.forecast import RECORD
 from ogmge import fit
 from ogmge.config import TrialConfig
 from ogmge.fit import Objective
@@ -226,6 +228,20 @@ def test_the_reckoning():
     assert sure.wall_seconds[0] == SLACK * (3.0 * 160 / 2 + 2 * 15)
     assert sure.checkpoint_bytes[0] - found.checkpoint_bytes[0] == 6 * 8
     assert sure.mlflow_bytes[0] - found.mlflow_bytes[0] == 6 * RUN_BYTES + 60 * 8 * 280
+
+
+def test_the_wall_time_of_the_demo_holds_for_its_own_record(monkeypatch):
+    """`python -m benchmarks.forecast` wrote what a dry run measured, and how long the demo then took."""
+    there = json.loads(RECORD.read_text())
+    measured = {name: cost(seconds) for name, seconds in there["epoch_seconds"].items()}
+    monkeypatch.setattr(estimate, "costs_of", lambda *_: measured)
+    monkeypatch.setattr(estimate, "crowding_of", lambda *_: there["crowding"])
+    monkeypatch.setattr(estimate, "worker_start_seconds", lambda: there["start_seconds"])
+    monkeypatch.setattr(estimate, "trials_at_once", lambda *_: there["at_once"])
+    most, expected = estimate.forecast(load(Path(DEMO)), open_data({"name": "digits"})).wall_seconds
+    assert expected < most
+    assert there["seconds"] <= most
+    assert there["seconds"] == pytest.approx(expected, rel=0.25)
 
 
 def test_without_early_stopping_all_is_expected(monkeypatch):
