@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ogmge.config import Modulation
+from ogmge.noise import scale_and_add_noise
 
 # Optimizers that divide each gradient by a running estimate of its size, which cancels any constant factor.
 ADAPTIVE = {"Adam", "AdamW", "Adamax", "NAdam", "RAdam", "SparseAdam", "Adagrad", "Adadelta", "RMSprop", "Rprop"}
@@ -90,40 +91,6 @@ class ModulationStats:
     coefficient: Tensor
 
 
-def _standard_deviation(tensors: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
-    """Return the population standard deviation of each tensor, as scalars on the device.
-
-    The number of operator calls does not grow with the number of tensors. The sum of a tensor is computed from norms:
-    the 1-norm minus twice the 1-norm of its negative part. A second pass measures the deviation from the mean, which
-    avoids cancellation.
-    """
-    negative = torch._foreach_clamp_max(tensors, 0.0)
-    total = torch.stack(torch._foreach_norm(tensors, 1, dtype=dtype))
-    below = torch.stack(torch._foreach_norm(negative, 1, dtype=dtype))
-    del negative
-    sizes = [t.numel() for t in tensors]
-    mean = torch.sub(total, below, alpha=2.0).unbind()
-    mean = torch._foreach_div(mean, [float(n) for n in sizes])
-    centred = torch._foreach_sub(tensors, mean)
-    return list(torch._foreach_div(torch._foreach_norm(centred, 2, dtype=dtype), [n**0.5 for n in sizes]))
-
-
-def _noise(tensors: list[Tensor], seed: int) -> list[Tensor]:
-    """Draw h ~ N(0, sigma^2) for each tensor, sigma being the standard deviation of that tensor.
-
-    The paper (eq. 12) writes N(0, Sigma_sgd); one sigma per tensor is what the authors' code uses.
-    """
-    dtype = torch.float64 if tensors[0].dtype == torch.float64 else torch.float32
-    generator = torch.Generator(device=tensors[0].device).manual_seed(seed)
-    sizes = [t.numel() for t in tensors]
-    flat = torch.randn(sum(sizes), generator=generator, device=tensors[0].device, dtype=dtype)
-    noise = [part.view(t.shape) for part, t in zip(flat.split(sizes), tensors, strict=True)]
-    # A CPU sums sequentially: in single precision, a sum of millions of equal numbers is off by about 1 %.
-    exact = torch.float64 if flat.device.type == "cpu" else dtype
-    torch._foreach_mul_(noise, _standard_deviation(tensors, exact))
-    return noise
-
-
 def _parameters_to_modulate(name: str, encoder: nn.Module, which: str) -> list[nn.Parameter]:
     dimensions, advice = PARAMETERS[which]
     chosen = [p for p in encoder.parameters() if p.ndim in dimensions]
@@ -177,6 +144,17 @@ def _unwrap(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
     while isinstance(inner := getattr(optimizer, "optimizer", None), torch.optim.Optimizer):
         optimizer = inner
     return optimizer
+
+
+def _group_alike(groups: list[list[Tensor]], k: Tensor) -> list[list[tuple[list[Tensor], Tensor]]]:
+    """Return each encoder's tensors with its coefficient, those of one device and dtype together."""
+    alike: defaultdict[tuple[torch.device, torch.dtype], dict[int, list[Tensor]]] = defaultdict(dict)
+    for index, tensors in enumerate(groups):
+        for tensor in tensors:
+            alike[tensor.device, tensor.dtype].setdefault(index, []).append(tensor)
+    return [
+        [(tensors, k[index].to(device)) for index, tensors in those.items()] for (device, _), those in alike.items()
+    ]
 
 
 class Modulator:
@@ -332,19 +310,12 @@ class Modulator:
 
     def _edit(self, groups: list[list[Tensor]], k: Tensor, step: int) -> None:
         """Compute g <- k_u g (+ h) in place for the tensors of each encoder."""
-        noise = self._draw_noise(groups, step) if self.modulation.method == "ogm_ge" else []
-        for index, tensors in enumerate(groups):
-            if tensors:
-                torch._foreach_mul_(tensors, k[index].to(tensors[0].device))
-        for tensors, h in noise:
-            torch._foreach_add_(tensors, h)
-
-    def _draw_noise(self, groups: list[list[Tensor]], step: int) -> list[tuple[list[Tensor], list[Tensor]]]:
-        """Return all tensors grouped by device and type, each group with its noise; called before they are scaled."""
-        alike: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
-        for tensor in chain.from_iterable(groups):
-            alike.setdefault((tensor.device, tensor.dtype), []).append(tensor)
-        return [(ts, _noise(ts, self._noise_seed(step, index))) for index, ts in enumerate(alike.values())]
+        for index, alike in enumerate(_group_alike(groups, k)):
+            if self.modulation.method == "ogm_ge":
+                scale_and_add_noise(alike, self._noise_seed(step, index))
+                continue
+            for tensors, coefficient in alike:
+                torch._foreach_mul_(tensors, coefficient)
 
     def _noise_seed(self, step: int, index: int) -> int:
         digest = hashlib.blake2b(f"{self._seed}/{step}/{index}".encode(), digest_size=8).digest()

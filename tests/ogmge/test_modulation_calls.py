@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ogmge import Modulation, Modulator, unimodal_logits
+from ogmge import Modulation, Modulator, noise, unimodal_logits
 from ogmge.config import Modulation as ModulationConfig
 from ogmge.config import TrialConfig
 from ogmge.encoders import build_encoder
@@ -50,6 +50,12 @@ class Count(TorchDispatchMode):
 
     def total(self) -> int:
         return sum(self.calls.values()) - self.calls["view"]
+
+
+@pytest.fixture(autouse=True)
+def _gpu(monkeypatch):
+    """Draw the noise as on a GPU; on a CPU, reading a number waits for nothing."""
+    monkeypatch.setattr(noise, "_is_piecewise", lambda tensor: False)
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,22 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from ogmge import Modulation, Modulator
+from ogmge import Modulation, Modulator, noise
 
 NAMES = ("audio", "visual")
 Y = torch.zeros(1, dtype=torch.int64)
+PIECEWISE = pytest.mark.parametrize("way", ["piece by piece"], indirect=True)
 AUDIO_LEADS = {"audio": torch.tensor([[9.0, 0.0]]), "visual": torch.tensor([[0.0, 0.0]])}
 GONE = 100.0  # an alpha at which the leader's coefficient is exactly 0, so its gradient becomes pure noise
+
+
+@pytest.fixture(scope="module", params=["piece by piece", "at once"], autouse=True)
+def way(request):
+    """Draw the noise as on a CPU, and as on a GPU."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "at once":
+            patch.setattr(noise, "_is_piecewise", lambda tensor: False)
+        yield request.param
 
 
 class Step:
@@ -68,15 +78,16 @@ def test_the_deviation_is_that_of_the_gradient_before_scaling(values, size, mean
 def test_the_deviation_is_the_populations_not_the_samples():
     """For two numbers the two deviations differ by a factor of the square root of 2."""
     step = Step(2)
-    noise = torch.cat([step(torch.tensor([-3.0, 3.0]))[0] for _ in range(2000)])
-    assert float(noise.square().mean().sqrt()) == pytest.approx(3.0, rel=0.06)
+    drawn = torch.cat([step(torch.tensor([-3.0, 3.0]))[0] for _ in range(2000)])
+    assert float(drawn.square().mean().sqrt()) == pytest.approx(3.0, rel=0.06)
 
 
+@PIECEWISE  # a GPU sums in the form of a tree
 @pytest.mark.parametrize("mean", [0.1, 12345.678, -3.0])
 def test_a_large_constant_gradient_gets_no_noise_to_speak_of(mean):
     """A sum of two million numbers in single precision is off by 1 %."""
-    noise, _ = Step(512 * 512 * 9)(torch.full((512 * 512 * 9,), mean))
-    assert float(noise.abs().max()) < 1e-5 * abs(mean)
+    drawn, _ = Step(512 * 512 * 9)(torch.full((512 * 512 * 9,), mean))
+    assert float(drawn.abs().max()) < 1e-5 * abs(mean)
 
 
 def test_each_tensor_has_a_deviation_of_its_own():
@@ -96,11 +107,11 @@ def test_noise_is_gaussian_around_zero_for_every_modality_also_where_the_coeffic
     sigma = statistics.pstdev(gradient.tolist())
     leader, other = Step(size)(gradient)
     drawn = {"leader": leader, "other": other - gradient}
-    for noise in drawn.values():
-        assert abs(float(noise.mean())) < 4 * sigma / size**0.5
-        assert float(noise.std()) == pytest.approx(sigma, rel=0.01)
+    for h in drawn.values():
+        assert abs(float(h.mean())) < 4 * sigma / size**0.5
+        assert float(h.std()) == pytest.approx(sigma, rel=0.01)
         for bound, share in ((1, 0.6827), (2, 0.9545), (3, 0.9973)):
-            assert float((noise.abs() < bound * sigma).float().mean()) == pytest.approx(share, abs=0.005)
+            assert float((h.abs() < bound * sigma).float().mean()) == pytest.approx(share, abs=0.005)
     correlation = float(torch.corrcoef(torch.stack(list(drawn.values())))[0, 1])
     assert abs(correlation) < 4 / size**0.5  # the modalities draw different noise
 
@@ -161,3 +172,48 @@ def test_gradients_of_several_precisions_each_get_noise_of_their_own_precision()
     assert (half.dtype, double.dtype) == (torch.bfloat16, torch.float64)
     assert not torch.equal(half.flatten(), torch.linspace(-1, 1, 9).bfloat16())
     assert not torch.equal(double, double.float().double())
+
+
+@PIECEWISE
+@pytest.mark.parametrize("scale", [1e-22, 1e-3, 1e20])
+@pytest.mark.parametrize("mean", [0.0, 0.5, 30.0])
+def test_the_deviation_is_exact_in_the_whole_range(scale, mean):
+    gradient = (torch.randn(3 * noise.ROW + 5, generator=torch.Generator().manual_seed(0)) + mean) * scale
+    assert noise.standard_deviation(gradient) == pytest.approx(float(gradient.double().std(correction=0)), rel=1e-6)
+
+
+@PIECEWISE
+def test_the_bits_do_not_depend_on_the_number_of_threads():
+    gradient = torch.randn(2_000_003, generator=torch.Generator().manual_seed(0)) + 0.1
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3, 5):
+            torch.set_num_threads(threads)
+            edited = gradient.clone()
+            noise.scale_and_add_noise([([edited], torch.tensor(0.3))], seed=0)
+            found.append((noise.standard_deviation(gradient), edited))
+    finally:
+        torch.set_num_threads(before)
+    assert all(deviation == found[0][0] and torch.equal(edited, found[0][1]) for deviation, edited in found)
+
+
+def channels_last(tensor: Tensor) -> Tensor:
+    return tensor.to(memory_format=torch.channels_last)
+
+
+@PIECEWISE
+@pytest.mark.parametrize(
+    "arrange",
+    [
+        channels_last,
+        lambda t: torch.stack([t, t], dim=-1)[..., 0],  # with gaps
+        lambda t: t.transpose(0, 1).clone().transpose(0, 1),
+    ],
+    ids=["channels last", "gaps", "transposed"],
+)
+def test_the_noise_does_not_depend_on_how_a_gradient_lies_in_memory_but_for_its_order(arrange):
+    gradient = torch.randn(600, 500, 1, 2)
+    plain, arranged = gradient.clone(), arrange(gradient)
+    for tensor in (plain, arranged):
+        noise.scale_and_add_noise([([tensor], torch.tensor(1.0))], seed=0)
+    assert torch.allclose((arranged - gradient).flatten().sort()[0], (plain - gradient).flatten().sort()[0], atol=1e-6)
