@@ -12,6 +12,7 @@ from pathlib import Path
 
 from datasets.index.clips import SPLITS, Clip, Index, Source, SplitName
 from datasets.index.list_files import SHOWN, count, raise_errors
+from datasets.index.one_file import one_file_each
 from datasets.registry import DatasetError
 
 VIDEOS = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".flv")
@@ -31,13 +32,18 @@ class Row:
     end_s: float | None = None
 
 
+def expand(option: str) -> Path:
+    """Return the path of an option, with `~` and `~user` expanded; in lists, `~` is a character like any other."""
+    return Path(os.path.expanduser(option))
+
+
 def folder(path: str, holds: str, option: str = "source") -> Path:
     """Return the folder that an option names.
 
     Raises:
         DatasetError: if there is no such folder.
     """
-    found = Path(path).expanduser().absolute()  # workers may have another home folder
+    found = expand(path).absolute()  # workers may have another home folder
     if not found.is_dir():
         raise DatasetError(f"`dataset.{option}` must be the folder that holds {holds}, but there is no folder {found}")
     return found
@@ -49,7 +55,7 @@ def list_file(source: Path, name: str, option: str) -> Path:
     Raises:
         DatasetError: if there is no such file.
     """
-    found = source / Path(name).expanduser()
+    found = source / expand(name)
     if not found.is_file():
         raise DatasetError(f"{found}: list file not found; put it there, or set `dataset.{option}` to its location")
     return found
@@ -86,18 +92,20 @@ def youtube_start(stem: str, numbers: int) -> tuple[str, int] | None:
     return (parts[1], int(parts[2])) if parts else None
 
 
-def youtube_finder(top: Path, numbers: int) -> Callable[[Row], dict[str, Source] | None]:
-    """Return a function that finds the video of a row with the id `{id}_{start}`.
+def youtube_finder(top: Path, numbers: int) -> tuple[Callable[[Row], dict[str, Source] | None], list[str]]:
+    """Return a function that finds the video of a row with the id `{id}_{start}`, and notes on the videos.
 
     Args:
         top: folder of the videos.
         numbers: number of numbers at the end of a file's name: 1 for `{id}_{start}`, 2 for `{id}_{start}_{end}`.
     """
-    videos: dict[tuple[str, int] | None, Path] = {}
-    for path in walk(top):
-        videos.setdefault(youtube_start(path.stem, numbers), path)
-    videos.pop(None, None)
-    return lambda row: audiovisual(videos.get(youtube_start(row.id, 1)))
+    videos, notes = one_file_each(walk(top), lambda path: youtube_start(path.stem, numbers), top)
+
+    def find(row: Row) -> dict[str, Source] | None:
+        key = youtube_start(row.id, 1)
+        return audiovisual(videos.get(key)) if key else None
+
+    return find, notes
 
 
 def audiovisual(video: Path | None, begin_s: float = 0.0, end_s: float | None = None) -> dict[str, Source] | None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Literal
 
 from datasets.index import build, list_files
 from datasets.index.clips import Index, Source, SplitName
+from datasets.index.one_file import one_file_each
 from datasets.publishers.common import VideoOptions
 from datasets.store.settings import COUNT, LENGTH, Audio, Settings
 
@@ -41,12 +43,12 @@ class AVE(VideoOptions):
         source = build.folder(self.source, "AVE's lists and videos")
         annotated = self._rows(source, "Annotations.txt", "train")
         rows = [row for name, split in SETS.items() for row in self._rows(source, name, split)]
-        videos = {path.stem: path for path in build.walk(source)}
+        videos, notes = one_file_each(build.walk(source), attrgetter("stem"), source, ["AVE"])
 
         def find(row: build.Row) -> dict[str, Source] | None:
             return build.audiovisual(videos.get(row.id), row.begin_s, row.end_s)
 
-        return self.gather(rows, find, {row.label for row in annotated}, source, expected_rows=ROWS)
+        return self.gather(rows, find, {row.label for row in annotated}, source, expected_rows=ROWS, notes=notes)
 
     def _rows(self, source: Path, name: str, split: SplitName) -> list[build.Row]:
         def parse(cells: list[str]) -> build.Row:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 from typing import Literal
 
 from datasets.index import build, list_files, splits
 from datasets.index.clips import Index, Source, SplitName
+from datasets.index.one_file import one_file_each
 from datasets.publishers.common import HoldOutOptions
 from datasets.store.settings import COUNT, PART, Audio, Settings
 
@@ -24,7 +27,8 @@ class CremaD(HoldOutOptions):
     """Options of CREMA-D.
 
     Args:
-        source: folder with `AudioWAV` (or `AudioMP3`), `VideoFlash` and `processedResults`.
+        source: folder with `AudioWAV` (or `AudioMP3`), `VideoFlash` and `processedResults`. Of several files of one
+            clip, the one in the first of these folders is used.
         train_list: the OGM-GE authors' CSV file of training clips, with rows `id,EMOTION`; a path relative to `source`,
             or absolute. In their lists all speakers are in both splits; without lists, whole speakers form the test
             split.
@@ -54,8 +58,10 @@ class CremaD(HoldOutOptions):
                 found.
         """
         source = build.folder(self.source, "CREMA-D's AudioWAV and VideoFlash")
-        videos = {path.stem: path for path in build.walk(source)}
-        audio = {path.stem: path for suffix in (".mp3", ".wav") for path in build.walk(source, (suffix,))}
+        stem = attrgetter("stem")
+        videos, on_videos = one_file_each(build.walk(source), stem, source, ["VideoFlash"])
+        sounds = chain(build.walk(source, (".wav",)), build.walk(source, (".mp3",)))
+        audio, on_audio = one_file_each(sounds, stem, source, ["AudioWAV", "AudioMP3"])
         build.check_not_lfs([*videos.values()])
         build.check_not_lfs([*audio.values()])
         rows, notes = self._rows(source, sorted(set(videos) | set(audio)))
@@ -65,7 +71,7 @@ class CremaD(HoldOutOptions):
                 return None
             return {"audio": Source("audio", (audio[row.id],)), "visual": Source("video", (videos[row.id],))}
 
-        return self.gather(rows, find, EMOTIONS, source, expected_rows=ROWS, notes=notes)
+        return self.gather(rows, find, EMOTIONS, source, expected_rows=ROWS, notes=[*notes, *on_videos, *on_audio])
 
     def _rows(self, source: Path, there: Sequence[str]) -> tuple[list[build.Row], list[str]]:
         """Return the rows with their splits, and notes on the list and the split."""

@@ -11,6 +11,7 @@ from typing import Literal
 
 from datasets.index import build, list_files
 from datasets.index.clips import Index, Source, SplitName
+from datasets.index.one_file import one_file_each
 from datasets.publishers.common import HoldOutOptions
 from datasets.store.settings import PART, Settings
 
@@ -62,7 +63,7 @@ class UCF101(HoldOutOptions):
         return files.add_notes(self.gather(rows, files.find, names, source, expected_rows=ROWS))
 
     def _list(self, source: Path, name: str) -> Path:
-        return build.list_file(source / Path(self.list_folder).expanduser(), name, "list_folder")
+        return build.list_file(source / build.expand(self.list_folder), name, "list_folder")
 
     def settings(self) -> Settings:
         """Return settings for images and flow; most of the videos have no sound."""
@@ -73,10 +74,11 @@ class _Files:
     """Videos and folders by name, in lower case: `v_HandStandPushups_…` belongs to the class HandstandPushups."""
 
     def __init__(self, source: Path, videos: str, images: str, flow: str) -> None:
-        top, given = (source / Path(name).expanduser() for name in (videos, flow))
-        files = {path.stem.casefold(): path for path in build.walk(top, (".avi",))}
-        folders = _folders(source / Path(images).expanduser())
-        u, v = _folders(given / "u"), _folders(given / "v")
+        top, given = (source / build.expand(name) for name in (videos, flow))
+        files, on_videos = one_file_each(build.walk(top, (".avi",)), lambda path: path.stem.casefold(), top)
+        folders, on_images = _folders(source / build.expand(images))
+        (u, on_u), (v, on_v) = _folders(given / "u"), _folders(given / "v")
+        self.notes = [*on_videos, *on_images, *on_u, *on_v]
         self.visual = {name: Source("video", (path,)) for name, path in files.items()}
         self.visual |= {name: Source("images", (path,)) for name, path in folders.items()}
         self.flow = {name: Source("flow", (path,)) for name, path in files.items()}
@@ -90,7 +92,7 @@ class _Files:
         return {"visual": visual, "flow": flow} if visual and flow else None
 
     def add_notes(self, index: Index) -> Index:
-        """Return the index with notes on where the flow comes from."""
+        """Return the index with notes on the files, and on where the flow comes from."""
         computed = sum(len(clip.sources["flow"].paths) == 1 for clip in index.clips)
         notes = [f"flow: {list_files.count(len(index.clips) - computed, 'clip')} from files, {computed:,} computed"]
         if self.without_flow:
@@ -98,13 +100,12 @@ class _Files:
                 f"clips missing because they have images, but neither flow (u and v) nor a video to compute it from: "
                 f"{self.without_flow:,}"
             )
-        return replace(index, notes=(*index.notes, *notes))
+        return replace(index, notes=(*index.notes, *self.notes, *notes))
 
 
-def _folders(top: Path) -> Mapping[str, Path]:
-    if not top.is_dir():
-        return {}
-    return {path.name.casefold(): path for path in sorted(top.iterdir()) if path.is_dir()}
+def _folders(top: Path) -> tuple[dict[str, Path], list[str]]:
+    folders = sorted(path for path in top.iterdir() if path.is_dir()) if top.is_dir() else []
+    return one_file_each(folders, lambda path: path.name.casefold(), top)
 
 
 def _row(cells: list[str], split: SplitName, numbers: Mapping[int, str]) -> build.Row:

@@ -37,8 +37,8 @@ class VGGSound(HoldOutOptions):
         )
         classes = {row.label for row in rows}
         notes = [f"the list names {len(classes)} of {CLASSES} classes"] if len(classes) != CLASSES else []
-        find = build.youtube_finder(source, numbers=1)
-        return self.gather(rows, find, classes, source, expected_rows=ROWS, notes=notes)
+        find, on_videos = build.youtube_finder(source, numbers=1)
+        return self.gather(rows, find, classes, source, expected_rows=ROWS, notes=[*notes, *on_videos])
 
     def settings(self) -> Settings:
         """Return settings for 129 x 626 log spectrograms: five seconds of audio at 16 kHz."""

@@ -613,3 +613,43 @@ def test_a_hundred_foreign_labels_are_one_error(tmp_path):
     *shown, rest = str(error.value).splitlines()
     assert len(shown) == 20
     tells(rest, 80)
+
+
+def beside(path: Path, other: Path) -> Path:
+    """Put another file, with other content, of the same id."""
+    other.parent.mkdir(parents=True, exist_ok=True)
+    other.write_bytes(path.read_bytes() + b" ")
+    return other
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "other", "is_noted"),
+    [
+        ("cremad", "VideoFlash/1001_IEO_ANG_HI.flv", "VideoMP4_cropped/1001_IEO_ANG_HI.mp4", True),
+        ("cremad", "VideoFlash/1001_IEO_ANG_HI.flv", "A/1001_IEO_ANG_HI.avi", True),
+        ("cremad", "AudioWAV/1001_IEO_ANG_HI.wav", "Z/1001_IEO_ANG_HI.wav", True),
+        ("cremad", "AudioWAV/1001_IEO_ANG_HI.wav", "AudioMP3/1001_IEO_ANG_HI.mp3", False),  # the publisher has both
+        ("ave", "AVE/-0_aB_00_4x.mp4", "0/-0_aB_00_4x.mp4", True),
+        ("ave", "AVE/-0_aB_00_4x.mp4", "Z/-0_aB_00_4x.mkv", True),
+        ("vggsound", "vggsound_00/-0_aB_00_4x_000000.mp4", "z/-0_aB_00_4x_0.mp4", True),
+        ("kinetics_sounds", "train/bowling/-0_aB_00_4x_000000_000010.mp4", "z/-0_aB_00_4x_000000_000012.mp4", True),
+        ("ucf101", "UCF-101/Archery/v_Archery_g08_c01.avi", "UCF-101/Z/V_archery_g08_c01.avi", True),
+        ("ucf101", "tvl1_flow/u/v_Archery_g08_c01", "tvl1_flow/u/v_archery_g08_c01", True),
+    ],
+)
+def test_of_two_files_of_one_id_the_publishers_own_counts_and_both_are_named(tmp_path, name, file, other, is_noted):
+    sizes = {"cremad": {"actors": 2}, "ucf101": {"groups": 2, "clips": 1}}
+    options = getattr(media_trees, name)(tmp_path, **sizes.get(name, {"train": 1, "test": 1}))
+    source = Path(str(options["source"]))
+    before = find(name)(**options).index()
+    if (source / file).is_dir():
+        shutil.copytree(source / file, source / other)
+    else:
+        beside(source / file, source / other)
+    after = find(name)(**options).index()
+    assert after.clips == before.clips
+    assert any(source / file in s.paths for clip in after.clips for s in clip.sources.values())
+    notes = [note for note in after.notes if Path(other).name in note]
+    assert len(notes) == is_noted
+    for note in notes:
+        tells(note, 1, source / file, source / other)
