@@ -1,60 +1,22 @@
-"""Publishers' list files: text with one sample per line. Errors name every broken row."""
+"""Publishers' list files: text with one sample per row. Errors name every broken row."""
 
 from __future__ import annotations
 
-import csv
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
-from datasets.index.regular_file import read_regular
+from datasets.index.text_rows import TextRow, read_rows
 from datasets.registry import DatasetError
 
 T = TypeVar("T")
 RowT = TypeVar("RowT")
 
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 SHOWN = 20  # maximum number of broken rows named in one error
-
-
-def lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the lines that are not blank with their numbers from 1, without byte order mark and line ends.
-
-    Raises:
-        DatasetError: if the file does not exist or is not UTF-8.
-    """
-    try:
-        content = read_regular(path)
-    except OSError as error:
-        raise DatasetError(f"{path}: the list file cannot be read ({error.strerror})") from error
-    content = content.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    for number, raw in enumerate(content.split(b"\n"), start=1):
-        try:
-            line = raw.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise DatasetError(
-                f"{path}, line {number}: expected text in UTF-8, but got the byte 0x{raw[error.start]:02x}; "
-                f"save the file as UTF-8"
-            ) from error
-        if line.strip():
-            yield number, line
-
-
-def cells(line: str, separator: str) -> list[str]:
-    """Split a line into cells without surrounding space; only comma-separated lines may have quotes.
-
-    >>> cells('a1B, 30 ,"child speech, kid speaking",train', ",")
-    ['a1B', '30', 'child speech, kid speaking', 'train']
-
-    Raises:
-        ValueError: if the quotes are unbalanced.
-    """
-    if separator != ",":
-        return [cell.strip() for cell in line.split(separator)]
-    try:
-        return [cell.strip() for cell in next(csv.reader([line.strip()], strict=True, skipinitialspace=True))]
-    except csv.Error as error:
-        raise ValueError(f"its quotes are unbalanced ({error})") from error
 
 
 def read(
@@ -77,17 +39,24 @@ def read(
     Raises:
         DatasetError: if the file is missing or empty, or rows are broken; the message names the first 20.
     """
-    rows = list(lines(path))
-    if rows and is_header(rows[0][1].split(separator), header):
-        del rows[0]
+    rows = read_rows(path, separator)
+    first = next(rows, None)
+    if first is not None and not is_header(first.cells, header):
+        rows = chain([first], rows)
     found = parse_rows(
-        rows,
-        lambda line: parse(cells(line, separator)),
-        lambda number, line: f"{path}, line {number}: expected {expected}, but got {_format_line(line)}",
+        ((row.number, row) for row in rows),
+        lambda row: parse(_strip_cells(row)),
+        lambda number, row: f"{path}, line {number}: expected {expected}, but got {_format_line(row.text)}",
     )
     if not found:
         raise DatasetError(f"{path}: expected rows of {expected}, but the file has none")
     return found
+
+
+def first_cells(path: Path) -> list[str]:
+    """Return the cells of a comma-separated file's first row; an empty list if it has none."""
+    row = next(read_rows(path), None)
+    return row.cells if row else []
 
 
 def parse_rows(
@@ -124,36 +93,81 @@ def read_columns(path: Path, columns: Sequence[str], parse: Callable[[Mapping[st
 
     Args:
         path: the list file.
-        columns: required columns; `parse` gets all columns of the file.
+        columns: columns that `parse` gets.
         parse: function that returns a row's value, or raises ValueError with what is wrong.
 
     Raises:
-        DatasetError: if the file is missing or empty, a column is missing, or rows are broken.
+        DatasetError: if the file is missing or empty, a column is missing or there are two of its name, or rows are
+            broken.
     """
-    rows = list(lines(path))
-    names = next(iter(parse_rows(rows[:1], _split_at_commas, partial(_describe_line, path))), [])
-    if absent := [column for column in columns if column not in names]:
-        raise DatasetError(
-            f"{path}: expected a header row with the columns {', '.join(columns)}, but got "
-            f"{_format_line(','.join(names))}: no {', '.join(absent)}"
-        )
-    if not rows[1:]:
+    rows = read_rows(path)
+    describe = partial(_describe_row, path)
+    header = next(rows, TextRow(1, "", []))
+    names = [header.text] if header.fault and _separator_advice([header.text], columns) else _names(header, describe)
+    places = find_columns(path, names, columns, "a header row with the columns")
+    pick = partial(_pick_cells, dict(zip(columns, places, strict=True)), len(names))
+    found = parse_rows(((row.number, row) for row in rows), lambda row: parse(pick(row)), describe)
+    if not found:
         raise DatasetError(f"{path}: expected rows below the header row, but the file has none")
-    return parse_rows(rows[1:], lambda line: parse(_name_cells(line, names)), partial(_describe_line, path))
+    return found
 
 
-def _split_at_commas(line: str) -> list[str]:
-    return cells(line, ",")
+def _names(header: TextRow, describe: Callable[[int, TextRow], str]) -> list[str]:
+    return parse_rows([(header.number, header)], _strip_cells, describe)[0]
 
 
-def _name_cells(line: str, names: Sequence[str]) -> dict[str, str]:
-    row = _split_at_commas(line)
-    check_cells(row, len(names), ", one for each column of the header row")
-    return dict(zip(names, row, strict=True))
+def find_columns(path: Path, names: Sequence[str], columns: Sequence[str], expected: str) -> list[int]:
+    """Return the place of each of `columns` in the `names` of a file's columns.
+
+    Raises:
+        DatasetError: if a column is missing, or several have its name up to case and surrounding space.
+    """
+    places = defaultdict(list)
+    for place, name in enumerate(names):
+        places[name.strip()].append(place)
+    if absent := [column for column in columns if column not in places]:
+        raise DatasetError(
+            f"{path}: expected {expected} {', '.join(columns)}, but got {_format_line(','.join(names))}: "
+            f"no {', '.join(absent)}{_separator_advice(names, columns)}"
+        )
+    raise_errors([f"{path}: {fault}" for column in columns for fault in _ambiguity(column, places, columns)])
+    return [places[column][0] for column in columns]
 
 
-def _describe_line(path: Path, number: int, line: str) -> str:
-    return f"{path}, line {number} ({_format_line(line)})"
+def _ambiguity(column: str, places: Mapping[str, list[int]], columns: Sequence[str]) -> Iterator[str]:
+    """Yield a sentence if several columns could be meant; names that differ in case may all be asked for."""
+    alike = [name for name in places if name.casefold() == column.casefold()]
+    found = sorted(place + 1 for name in alike for place in places[name])
+    if len(found) > len(set(alike) & set(columns)):
+        named = f" (spelt {', '.join(alike)})" if len(alike) > 1 else ""
+        numbers = ", ".join(map(str, found[:-1])) + f" and {found[-1]}"
+        yield f"expected one column {column}, but columns {numbers} have that name{named}; rename all but one"
+
+
+def _separator_advice(names: Sequence[str], columns: Sequence[str]) -> str:
+    """Return a clause if the columns are there once another separator divides the header row."""
+    for separator, called in SEPARATORS.items():
+        if set(columns) <= {cell.strip('" ') for name in names for cell in name.split(separator)}:
+            return f"; its cells are separated by {called}: separate them by commas"
+    return ""
+
+
+def _strip_cells(row: TextRow) -> list[str]:
+    if row.fault:
+        raise ValueError(row.fault)
+    return [cell.strip() for cell in row.cells]
+
+
+def _pick_cells(places: Mapping[str, int], number: int, row: TextRow) -> dict[str, str]:
+    cells = row.cells
+    if row.fault:
+        raise ValueError(row.fault)
+    check_cells(cells, number, ", one for each column of the header row")
+    return {column: cells[place].strip() for column, place in places.items()}
+
+
+def _describe_row(path: Path, number: int, row: TextRow) -> str:
+    return f"{path}, line {number} ({_format_line(row.text)})"
 
 
 def _format_line(line: str) -> str:

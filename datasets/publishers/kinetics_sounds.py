@@ -95,8 +95,7 @@ class KineticsSounds(HoldOutOptions):
 
 
 def _read_list(path: Path, split: SplitName, classes: Sequence[str]) -> list[build.Row]:
-    first = next((line for _, line in list_files.lines(path)), "")
-    if list_files.is_header(first.split(","), {"label", "youtube_id"}):
+    if list_files.is_header(list_files.first_cells(path), {"label", "youtube_id"}):
         return list_files.read_columns(path, COLUMNS, lambda row: _kinetics_row(row, split))
     return list_files.read(path, lambda cells: _authors_row(cells, split, classes), expected="id_start,10,class")
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from sys import intern
+from typing import Literal
 
-from datasets.index import build, list_files
-from datasets.index.clips import Index, Source, SplitName
-from datasets.index.regular_file import open_regular
+from datasets.index import build, list_files, parquet_rows
+from datasets.index.build import expand
+from datasets.index.clips import Index, SplitName
 from datasets.publishers.common import HoldOutOptions
+from datasets.publishers.table_files import Files, TableFiles
 from datasets.registry import DatasetError
 from datasets.store.settings import COUNT, LENGTH, Audio, Frames, Settings
 
@@ -23,7 +24,7 @@ SPLIT: dict[str, SplitName] = {
 }  # fmt: skip
 KINDS: dict[str, Literal["audio", "video"]] = {"audio": "audio", "visual": "video"}
 
-Files = Mapping[str, Source]  # modality -> its source
+Find = Callable[[tuple[str, ...], float, float | None], Files | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +32,8 @@ class Table(HoldOutOptions):
     """Options of a table.
 
     Args:
-        source: the table, `.csv` (with a header row) or `.parquet`; paths in it are absolute, or relative to its
-            folder.
+        source: the table, a CSV file with a header row (commas, UTF-8) or a Parquet file; paths in it are absolute, or
+            relative to its folder.
         allow_outside: whether files may lie outside the table's folder (absolute paths and `..`); links in the folder
             are always followed.
         video: column of videos with sound; if null, `audio`, `visual` or both are set instead.
@@ -86,61 +87,44 @@ class Table(HoldOutOptions):
             DatasetError: if the table or a column is missing, rows are broken, no file is found, a label is not a
                 class, or the splits do not match `validation_fraction`.
         """
-        path = Path(self.source).expanduser().absolute()
+        path = expand(self.source).absolute()
         columns = [self.label, self.split, *self._columns.values(), self.group, self.id, self.begin, self.end]
         wanted = list(dict.fromkeys(filter(None, columns)))
-        read = _read_parquet if path.suffix == ".parquet" else list_files.read_columns
-        rows = read(path, wanted, partial(self._row, self._find_place(path.parent)))
-        listed = [row for row, _ in rows]
+        read = parquet_rows.read_columns if parquet_rows.is_parquet(path) else list_files.read_columns
+        kinds = {modality: KINDS[modality] for modality in self._columns}
+        find = TableFiles(path.parent, kinds, allow_outside=self.allow_outside).find
+        files: dict[str, Files | None] = {}
+        listed = read(path, wanted, partial(self._row, find, files))
         self._check_validation(path, {row.split for row in listed})
-        files = {row.id: found for row, found in reversed(rows)}  # the first row of an id counts
+        classes = set(self.classes) or {row.label for row in listed}
+        return self.gather(listed, lambda row: files[row.id], classes, path)
 
-        def find(row: build.Row) -> Files | None:
-            sources = {modality: _resolve(source) for modality, source in files[row.id].items()}
-            return sources if all(source.paths[0].exists() for source in sources.values()) else None
-
-        return self.gather(listed, find, set(self.classes) or {row.label for row in listed}, path)
-
-    @property
+    @cached_property
     def _columns(self) -> dict[str, str]:
         """Column of paths of each modality."""
         columns = {"audio": self.video or self.audio, "visual": self.video or self.visual}
         return {modality: column for modality, column in columns.items() if column is not None}
 
-    def _find_place(self, folder: Path) -> Callable[[str], Path]:
-        """Return a function from a cell to the path of its file."""
-        if self.allow_outside:
-            return folder.joinpath
-        tops = {str(folder), str(folder.resolve())}  # either may be written in the table
-        starts = tuple(top.rstrip("/") + "/" for top in tops)
+    @cached_property
+    def _needed(self) -> tuple[str, ...]:
+        """Columns that must have a value in every row."""
+        return tuple(dict.fromkeys(filter(None, (self.label, *self._columns.values(), self.id))))
 
-        def place(cell: str) -> Path:
-            path = os.path.normpath(folder / cell)
-            if not path.startswith(starts):
-                raise ValueError(
-                    f"{cell} lies outside the table's folder; if you trust the table, set `dataset.allow_outside: true`"
-                )
-            return Path(path)
-
-        return place
-
-    def _row(self, place: Callable[[str], Path], row: Mapping[str, str]) -> tuple[build.Row, Files]:
-        """Return a row with its files."""
+    def _row(self, find: Find, files: dict[str, Files | None], row: Mapping[str, str]) -> build.Row:
+        """Return a row; put its files into `files`, unless an earlier row has its id."""
         self._check_cells(row)
         split = SPLIT.get(row[self.split].casefold())
         if split is None:
             raise ValueError(f"the split must be train, validation or test, but is {row[self.split]!r}")
         begin_s, end_s = self._part(row)
-        files = {
-            modality: Source(KINDS[modality], (place(row[column]),), begin_s, end_s)
-            for modality, column in self._columns.items()
-        }
-        group = _cell(row, self.group) or None
-        return build.Row(self._id(row, begin_s), row[self.label], split, group, begin_s, end_s), files
+        found = find(tuple(row[column] for column in self._columns.values()), begin_s, end_s)
+        id_ = self._id(row, begin_s)
+        files.setdefault(id_, found)
+        group = _cell(row, self.group)
+        return build.Row(id_, intern(row[self.label]), split, intern(group) if group else None, begin_s, end_s)
 
     def _check_cells(self, row: Mapping[str, str]) -> None:
-        needed = filter(None, (self.label, *self._columns.values(), self.id))
-        empty = [column for column in dict.fromkeys(needed) if not row[column]]
+        empty = [column for column in self._needed if not row[column]]
         if empty:
             raise ValueError(f"no value in column {', '.join(empty)}")
 
@@ -189,39 +173,3 @@ class Table(HoldOutOptions):
 def _cell(row: Mapping[str, str], column: str | None) -> str:
     """Return a cell's text, empty if there is no such column."""
     return row[column] if column else ""
-
-
-def _read_parquet(
-    path: Path, columns: list[str], parse: Callable[[Mapping[str, str]], tuple[build.Row, Files]]
-) -> list[tuple[build.Row, Files]]:
-    """Return `parse` of each row, whose values are text as in `list_files.read_columns`."""
-    rows = [
-        {column: "" if value is None else str(value).strip() for column, value in values.items()}
-        for values in _parquet_rows(path, columns)
-    ]
-    if not rows:
-        raise DatasetError(f"{path}: expected rows, but the file has none")
-    return list_files.parse_rows(enumerate(rows, start=1), parse, lambda number, _: f"{path}, row {number}")
-
-
-def _parquet_rows(path: Path, columns: list[str]) -> list[dict[str, Any]]:
-    import pyarrow
-    from pyarrow import parquet
-
-    try:
-        with open_regular(path) as file:
-            names = parquet.read_schema(file).names
-        absent = [column for column in columns if column not in names]
-        if absent:
-            raise DatasetError(f"{path}: expected the columns {', '.join(columns)}, but it lacks {', '.join(absent)}")
-        rows: list[dict[str, Any]] = parquet.read_table(path, columns=columns).to_pylist()
-    except (OSError, pyarrow.ArrowException) as error:
-        raise DatasetError(f"{path}: expected a Parquet file, but it cannot be read ({error})") from error
-    return rows
-
-
-def _resolve(source: Source) -> Source:
-    """Return a source of images in place of a video whose path is a folder."""
-    if source.kind == "video" and source.paths[0].is_dir():
-        return Source("images", source.paths)
-    return source

@@ -11,7 +11,9 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from datasets.publishers.vggsound import VGGSound
 from datasets.store.prepare import prepare
@@ -97,6 +99,12 @@ def not_fetched(rows: Sequence[str]) -> None:
     cremad(["", "FileName"], rows[0])
 
 
+def two_videos(rows: Sequence[str]) -> None:
+    for emotion in media_trees.EMOTIONS:
+        for folder, suffix in (("VideoFlash", "flv"), ("Cropped", "flv"), ("AudioWAV", "wav")):
+            put(f"CREMA-D/{folder}/1001_IEO_{emotion}_HI.{suffix}")
+
+
 def kinetics(rows: Sequence[str]) -> None:
     for name in ("train.csv", "validate.csv", "test.csv"):
         put(f"kinetics/{name}", *rows)
@@ -132,6 +140,13 @@ PUBLISHERS: list[tuple[str, str, Lay, str, Sequence[str]]] = [
         not_fetched,
         "CREMA-D/VideoFlash/1001_IEO_HAP_HI.flv",
         ["version https://git-lfs.github.com/spec/v1"],
+    ),
+    (
+        "Two videos of one id",
+        file("cremad", "CREMA-D"),
+        two_videos,
+        "CREMA-D/Cropped/1001_IEO_HAP_HI.flv",
+        ["another video than that in VideoFlash"],
     ),
     (
         "A misspelt class of Kinetics",
@@ -205,6 +220,23 @@ TABLES: list[tuple[str, str, Sequence[str]]] = [
         [ROW, "../../etc/passwd,cat,train,0,10", "/etc/passwd,cat,train,0,10"],
     ),
 ]
+
+
+OTHER_TABLES: list[tuple[str, Sequence[str]]] = [
+    ("A table with two columns of one name", ["film,label,split,Label", "a.mp4,cat,train,dog"]),
+    ("A table with semicolons", ["film;label;split", "a.mp4;cat;train"]),
+    ("A table with paths of Windows", [HEAD, "clips\\a.mp4,cat,train,0,10", "C:/clips/a.mp4,cat,train,0,10"]),
+]
+
+
+def in_utf_16() -> None:
+    Path("clips.csv").write_bytes(f"{HEAD}\n{ROW}\n".encode("utf-16"))
+
+
+def parquet_table(**columns: list[object]) -> None:
+    """Write a table of one row; `columns` replace its own."""
+    rows = {"film": ["a.mp4"], "label": ["cat"], "split": ["train"], **columns}
+    parquet.write_table(pyarrow.table(rows), "clips.parquet")
 
 
 # ---- preparing, and the prepared store ----
@@ -343,6 +375,32 @@ def entries() -> Iterator[Entry]:
     for title, options, rows in TABLES:
         given = shown("clips.csv", [HEAD, *rows])
         yield commanded(title, CHECK, partial(table, rows), file=file("table", "clips.csv", options), given=given)
+    for title, rows in OTHER_TABLES:
+        given = shown("clips.csv", rows)
+        yield commanded(
+            title, CHECK, partial(put, "clips.csv", *rows), file=file("table", "clips.csv", COLUMNS), given=given
+        )
+    yield commanded(
+        "A table in UTF-16",
+        CHECK,
+        in_utf_16,
+        file=file("table", "clips.csv", COLUMNS),
+        given="The table is encoded in UTF-16.",
+    )
+    yield commanded(
+        "A Parquet table with a column of lists",
+        CHECK,
+        partial(parquet_table, film=[["a.mp4"]]),
+        file=file("table", "clips.parquet", COLUMNS),
+        given="The column `film` of `clips.parquet` holds lists.",
+    )
+    yield commanded(
+        "A Parquet table with bytes that are not text",
+        CHECK,
+        partial(parquet_table, label=[b"\xff"]),
+        file=file("table", "clips.parquet", COLUMNS),
+        given="The column `label` of `clips.parquet` holds the byte 0xff.",
+    )
     yield commanded(
         "A `.parquet` file that is not Parquet",
         CHECK,
