@@ -8,6 +8,7 @@ a spectrogram or an image, `[T, C, H, W]` for T frames, `[D]` for a vector. A cu
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -158,11 +159,11 @@ def from_torchvision(name: str, shape: tuple[int, ...], weights: str | None = No
             do not have the shape of images.
     """
     channels = _channels(shape, f"torchvision:{name}")
-    is_file = weights is not None and Path(weights).expanduser().exists()
+    is_file = weights is not None and Path(os.path.expanduser(weights)).exists()
     model = _torchvision_model(name, None if is_file else weights)
     classifier = _remove_classifier(model)
     if is_file:
-        _load(model, Path(str(weights)).expanduser(), skipped=(f"{classifier}.",))
+        _load(model, Path(os.path.expanduser(str(weights))), skipped=(f"{classifier}.",))
     _first_convolution(model, channels)
     if weights is None:
         initialise(model)
@@ -209,7 +210,7 @@ def _build(component: Component, weights: str | None, shape: tuple[int, ...]) ->
     if not isinstance(encoder, nn.Module):
         raise ValueError(f"{name} must return a torch.nn.Module, but returned {type(encoder).__name__}")
     if weights is not None:
-        _load(encoder, Path(weights).expanduser())
+        _load(encoder, Path(os.path.expanduser(weights)))
     return encoder
 
 

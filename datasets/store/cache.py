@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 def home() -> Path:
     """Return the folder of this machine's copies: $OGMGE_STORES, else one in the user's cache."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.environ.get(FOLDER) or f"{cache}/ogmge/stores").expanduser().absolute()
+    return Path(os.path.expanduser(os.environ.get(FOLDER) or f"{cache}/ogmge/stores")).absolute()
 
 
 def local_store(store: str) -> Store:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ def _folder(experiment: Experiment, store: str) -> Path:
         RemoteError: if the URI is not accessible.
     """
     if not is_uri(store):
-        return Path(store).expanduser()
+        return Path(os.path.expanduser(store))
     if experiment.search.address != "local":
         copy = f"""python -c "from pyarrow import fs; fs.copy_files('FOLDER', '{store}')\""""
         raise ExperimentError(

@@ -15,6 +15,7 @@ from pyarrow import parquet
 from datasets.index.clips import Clip
 from datasets.publishers.table import Table
 from datasets.registry import DatasetError
+from datasets.store.store import StoreError
 from tests.support.tells import tells
 
 NAMES = ("a.mp4", "b.mp4", "c.mp4")
@@ -334,3 +335,10 @@ def test_an_option_that_names_no_user_is_a_missing_file(folder, source, monkeypa
     (folder / source).parent.mkdir(exist_ok=True)
     (folder / source).write_text(f"film,label,split\n{folder / 'a.mp4'},x,train\n")
     assert len(clips(Path(source), allow_outside=True)) == 1
+
+
+def test_a_store_that_names_no_user_is_not_prepared(folder):
+    path = as_csv(folder, "film,label,split\na.mp4,x,train\n")
+    with pytest.raises(StoreError) as caught:
+        Table(source=str(path), store="~nobody_at_all/store", video="film").open()
+    tells(caught.value, "~nobody_at_all/store")
