@@ -121,15 +121,26 @@ class Overlaps:
 
 def find_overlaps(entries: Iterable[Placed]) -> Overlaps:
     """Return the ids and groups of `entries` that are in several splits."""
-    ids: defaultdict[str, set[SplitName]] = defaultdict(set)
-    groups: defaultdict[str, set[SplitName]] = defaultdict(set)
+    ids, groups = _Splits(), _Splits()
     for entry in entries:
-        ids[entry.id].add(entry.split)
+        ids.add(entry.id, entry.split)
         if entry.group is not None:
-            groups[entry.group].add(entry.split)
-    return Overlaps(_in_several(ids), _in_several(groups))
+            groups.add(entry.group, entry.split)
+    return Overlaps(ids.several(), groups.several())
 
 
-def _in_several(splits: Mapping[str, set[SplitName]]) -> dict[str, tuple[SplitName, ...]]:
-    several = sorted(name for name, found in splits.items() if len(found) > 1)
-    return {name: tuple(sorted(splits[name], key=SPLITS.index)) for name in several}
+class _Splits:
+    """Splits of each name. A set of them takes 200 bytes, so names in one split have none."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, SplitName] = {}
+        self._several: defaultdict[str, set[SplitName]] = defaultdict(set)
+
+    def add(self, name: str, split: SplitName) -> None:
+        first = self._first.setdefault(name, split)
+        if first != split:
+            self._several[name].update((first, split))
+
+    def several(self) -> dict[str, tuple[SplitName, ...]]:
+        """Return the names in several splits, sorted, with their splits."""
+        return {name: tuple(sorted(found, key=SPLITS.index)) for name, found in sorted(self._several.items())}

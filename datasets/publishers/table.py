@@ -13,7 +13,7 @@ from datasets.index import build, list_files, parquet_rows
 from datasets.index.build import expand
 from datasets.index.clips import Index, SplitName
 from datasets.publishers.common import HoldOutOptions
-from datasets.publishers.table_files import Files, TableFiles
+from datasets.publishers.table_files import RowFiles, TableFiles
 from datasets.registry import DatasetError
 from datasets.store.settings import COUNT, LENGTH, Audio, Frames, Settings
 
@@ -24,7 +24,7 @@ SPLIT: dict[str, SplitName] = {
 }  # fmt: skip
 KINDS: dict[str, Literal["audio", "video"]] = {"audio": "audio", "visual": "video"}
 
-Find = Callable[[tuple[str, ...], float, float | None], Files | None]
+Find = Callable[[tuple[str, ...], float, float | None], RowFiles | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ class Table(HoldOutOptions):
         read = parquet_rows.read_columns if parquet_rows.is_parquet(path) else list_files.read_columns
         kinds = {modality: KINDS[modality] for modality in self._columns}
         find = TableFiles(path.parent, kinds, allow_outside=self.allow_outside).find
-        files: dict[str, Files | None] = {}
+        files: dict[str, RowFiles | None] = {}
         listed = read(path, wanted, partial(self._row, find, files))
         self._check_validation(path, {row.split for row in listed})
         classes = set(self.classes) or {row.label for row in listed}
@@ -110,7 +110,7 @@ class Table(HoldOutOptions):
         """Columns that must have a value in every row."""
         return tuple(dict.fromkeys(filter(None, (self.label, *self._columns.values(), self.id))))
 
-    def _row(self, find: Find, files: dict[str, Files | None], row: Mapping[str, str]) -> build.Row:
+    def _row(self, find: Find, files: dict[str, RowFiles | None], row: Mapping[str, str]) -> build.Row:
         """Return a row; put its files into `files`, unless an earlier row has its id."""
         self._check_cells(row)
         split = SPLIT.get(row[self.split].casefold())
@@ -130,7 +130,8 @@ class Table(HoldOutOptions):
 
     def _part(self, row: Mapping[str, str]) -> tuple[float, float | None]:
         """Return the seconds at which a clip begins and ends; an end of None is the end of its files."""
-        begin_s = list_files.seconds(_cell(row, self.begin) or "0", "the begin")
+        begin = _cell(row, self.begin)
+        begin_s = list_files.seconds(begin, "the begin") if begin else 0.0
         end = _cell(row, self.end)
         end_s = list_files.seconds(end, "the end") if end else None
         if end_s is not None and end_s <= begin_s:

@@ -6,13 +6,14 @@ import csv
 import datetime
 import decimal
 import gzip
+import pickle
 from pathlib import Path
 
 import pyarrow
 import pytest
 from pyarrow import parquet
 
-from datasets.index.clips import Clip
+from datasets.index.clips import Clip, Source
 from datasets.publishers.table import Table
 from datasets.registry import DatasetError
 from datasets.store.store import StoreError
@@ -342,3 +343,17 @@ def test_a_store_that_names_no_user_is_not_prepared(folder):
     with pytest.raises(StoreError) as caught:
         Table(source=str(path), store="~nobody_at_all/store", video="film").open()
     tells(caught.value, "~nobody_at_all/store")
+
+
+def test_the_sources_of_a_row_are_a_mapping_that_workers_get(folder):
+    path = as_csv(folder, "film,label,split,from\na.mp4,x,train,0.5\n")
+    (clip,) = clips(path, begin="from")
+    made = {
+        "audio": Source("audio", (folder / "a.mp4",), 0.5),
+        "visual": Source("video", (folder / "a.mp4",), 0.5),
+    }
+    assert clip.sources == made
+    assert list(clip.sources) == list(made)
+    assert "flow" not in clip.sources
+    assert pickle.loads(pickle.dumps(clip)) == clip
+    assert repr(clip.sources) == repr(made)
