@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from datasets.index.clips import SPLITS, Clip, Index, Source, SplitName
 from datasets.index.list_files import SHOWN, count, raise_errors
@@ -30,6 +31,9 @@ class Row:
     group: str | None = None
     begin_s: float = 0.0
     end_s: float | None = None
+
+
+RowT = TypeVar("RowT", bound=Row)
 
 
 def expand(option: str) -> Path:
@@ -119,8 +123,8 @@ def audiovisual(video: Path | None, begin_s: float = 0.0, end_s: float | None = 
 
 
 def gather(
-    listed: Sequence[Row],
-    find: Callable[[Row], Mapping[str, Source] | None],
+    listed: Sequence[RowT],
+    find: Callable[[RowT], Mapping[str, Source] | None],
     *,
     classes: Collection[str],
     where: Path,
@@ -158,7 +162,7 @@ def gather(
 
 
 def _find_clips(
-    rows: Sequence[Row], find: Callable[[Row], Mapping[str, Source] | None]
+    rows: Sequence[RowT], find: Callable[[RowT], Mapping[str, Source] | None]
 ) -> tuple[list[Clip], list[str]]:
     """Return the clips whose files exist, and the ids of the others."""
     clips: list[Clip] = []
@@ -172,9 +176,9 @@ def _find_clips(
     return clips, missing
 
 
-def drop_repeats(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
+def drop_repeats(rows: Sequence[RowT]) -> tuple[list[RowT], list[str]]:
     """Return the first row of each id, and notes on the rows that repeat an id."""
-    first: dict[str, Row] = {}
+    first: dict[str, RowT] = {}
     repeats: defaultdict[str, list[str]] = defaultdict(list)
     for row in rows:
         for how in _repeats(first.setdefault(row.id, row), row):

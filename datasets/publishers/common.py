@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from datasets.index import build
 from datasets.index.clips import Index, Source
@@ -26,7 +26,8 @@ from datasets.store.settings import (
 if TYPE_CHECKING:
     from datasets.loader.loader import StoreData
 
-Finder = Callable[[build.Row], Mapping[str, Source] | None]  # row -> its files, or None if any is missing
+RowT = TypeVar("RowT", bound=build.Row)
+Finder = Callable[[RowT], Mapping[str, Source] | None]  # row -> its files, or None if any is missing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +101,7 @@ class VideoOptions(ABC):
         return {"held_out_fraction": None}
 
     def gather(
-        self, rows: Sequence[build.Row], find: Finder, classes: Collection[str], where: Path, **known: Any
+        self, rows: Sequence[RowT], find: Finder[RowT], classes: Collection[str], where: Path, **known: Any
     ) -> Index:
         """Call `datasets.index.build.gather` with this data set's `allow_empty_classes`."""
         allowed = self.allow_empty_classes

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from operator import attrgetter
 from pathlib import Path
 from sys import intern
 from typing import Literal
@@ -25,6 +26,13 @@ SPLIT: dict[str, SplitName] = {
 KINDS: dict[str, Literal["audio", "video"]] = {"audio": "audio", "visual": "video"}
 
 Find = Callable[[tuple[str, ...], float, float | None], RowFiles | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Row(build.Row):
+    """Row with its files, or None if any is missing."""
+
+    files: RowFiles | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,11 +101,10 @@ class Table(HoldOutOptions):
         read = parquet_rows.read_columns if parquet_rows.is_parquet(path) else list_files.read_columns
         kinds = {modality: KINDS[modality] for modality in self._columns}
         find = TableFiles(path.parent, kinds, allow_outside=self.allow_outside).find
-        files: dict[str, RowFiles | None] = {}
-        listed = read(path, wanted, partial(self._row, find, files))
+        listed = read(path, wanted, partial(self._row, find))
         self._check_validation(path, {row.split for row in listed})
         classes = set(self.classes) or {row.label for row in listed}
-        return self.gather(listed, lambda row: files[row.id], classes, path)
+        return self.gather(listed, attrgetter("files"), classes, path)
 
     @cached_property
     def _columns(self) -> dict[str, str]:
@@ -110,18 +117,17 @@ class Table(HoldOutOptions):
         """Columns that must have a value in every row."""
         return tuple(dict.fromkeys(filter(None, (self.label, *self._columns.values(), self.id))))
 
-    def _row(self, find: Find, files: dict[str, RowFiles | None], row: Mapping[str, str]) -> build.Row:
-        """Return a row; put its files into `files`, unless an earlier row has its id."""
+    def _row(self, find: Find, row: Mapping[str, str]) -> _Row:
+        """Return a row with its files."""
         self._check_cells(row)
         split = SPLIT.get(row[self.split].casefold())
         if split is None:
             raise ValueError(f"the split must be train, validation or test, but is {row[self.split]!r}")
         begin_s, end_s = self._part(row)
         found = find(tuple(row[column] for column in self._columns.values()), begin_s, end_s)
-        id_ = self._id(row, begin_s)
-        files.setdefault(id_, found)
         group = _cell(row, self.group)
-        return build.Row(id_, intern(row[self.label]), split, intern(group) if group else None, begin_s, end_s)
+        group_ = intern(group) if group else None
+        return _Row(self._id(row, begin_s), intern(row[self.label]), split, group_, begin_s, end_s, found)
 
     def _check_cells(self, row: Mapping[str, str]) -> None:
         empty = [column for column in self._needed if not row[column]]
