@@ -45,7 +45,7 @@ def read(
         rows = chain([first], rows)
     found = parse_rows(
         ((row.number, row) for row in rows),
-        lambda row: parse(_strip_cells(row)),
+        lambda row: parse(_divided(_strip_cells(row), separator)),
         lambda number, row: f"{path}, line {number}: expected {expected}, but got {_format_line(row.text)}",
     )
     if not found:
@@ -150,6 +150,14 @@ def _separator_advice(names: Sequence[str], columns: Sequence[str]) -> str:
         if set(columns) <= {cell.strip('" ') for name in names for cell in name.split(separator)}:
             return f"; its cells are separated by {called}: separate them by commas"
     return ""
+
+
+def _divided(cells: list[str], separator: str) -> list[str]:
+    """Return the cells; raise ValueError if another separator than the comma divides them."""
+    found = [called for other, called in SEPARATORS.items() if other in cells[0]]
+    if separator == "," and len(cells) == 1 and found:
+        raise ValueError(f"its cells are separated by {found[0]}: separate them by commas")
+    return cells
 
 
 def _strip_cells(row: TextRow) -> list[str]:

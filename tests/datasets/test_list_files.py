@@ -127,3 +127,16 @@ def test_what_is_no_whole_number_is_refused(text):
 @pytest.mark.parametrize("text", ["30", "000030", "30.0", "3e1"])
 def test_a_whole_number_is_written_in_many_ways(text):
     assert list_files.whole_number(text, "the start") == 30
+
+
+@pytest.mark.parametrize(("separator", "called"), [(";", "semicolons"), ("\t", "tabs")])
+def test_another_separator_is_named_in_each_row(tmp_path, separator, called):
+    first, second = error(tmp_path / "list.csv", f"a{separator}b\n\nc{separator}d\n".encode()).splitlines()
+    tells(first, "line 1", called, "commas")
+    tells(second, "line 3", called, "commas")
+
+
+def test_a_list_may_have_line_breaks_in_quotes(tmp_path):
+    path = tmp_path / "list.csv"
+    path.write_bytes(b'name,label\r\nx,"one\r\ntwo"\r\ny,z\r\n')
+    assert list_files.read(path, pair, expected="a,b", header={"name"}) == [("x", "one\r\ntwo"), ("y", "z")]

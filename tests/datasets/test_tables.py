@@ -16,7 +16,7 @@ from pyarrow import parquet
 from datasets.index.clips import Clip, Source
 from datasets.publishers.table import Table
 from datasets.registry import DatasetError
-from datasets.store.store import StoreError
+from datasets.store.remote import local_folder, whereabouts
 from tests.support.tells import tells
 
 NAMES = ("a.mp4", "b.mp4", "c.mp4")
@@ -338,11 +338,10 @@ def test_an_option_that_names_no_user_is_a_missing_file(folder, source, monkeypa
     assert len(clips(Path(source), allow_outside=True)) == 1
 
 
-def test_a_store_that_names_no_user_is_not_prepared(folder):
-    path = as_csv(folder, "film,label,split\na.mp4,x,train\n")
-    with pytest.raises(StoreError) as caught:
-        Table(source=str(path), store="~nobody_at_all/store", video="film").open()
-    tells(caught.value, "~nobody_at_all/store")
+def test_a_store_that_names_no_user_is_a_folder_of_that_name(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert whereabouts("~nobody_at_all/store") == str(folder / "~nobody_at_all/store")
+    assert local_folder("~nobody_at_all/store") == Path("~nobody_at_all/store")
 
 
 def test_the_sources_of_a_row_are_a_mapping_that_workers_get(folder):
