@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
 from datasets.index.clips import Source
-from datasets.store.container import (
-    CUT_SHORT,
-    declared_seconds,
-    decode,
-    limit,
-    open_media,
-    packets,
-    start,
-    time_of,
-    video_stream,
-)
+from datasets.store.container import decode, format_name, is_picture, open_media, time_of
+from datasets.store.extent import Extent, check_whole, measure
 from datasets.store.jpeg import encode, list_images, load_small, pixels
+from datasets.store.part import CLOSE_S, frames_of_part
 from datasets.store.settings import DEFAULT_LIMITS, Limits
 from datasets.store.source_file import Unusable
+from datasets.store.streams import video_stream
 
 if TYPE_CHECKING:
     from av.container import InputContainer
-    from av.stream import Stream
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
+
+AHEAD = 8  # frames of an AVI file that are kept to sort their times; more than an encoder reorders
 
 
 def frames(
@@ -79,17 +75,29 @@ def decode_frames(
         Unusable: if the part has no frames, or they cannot be decoded.
     """
     with open_media(source.paths[0], limits) as container:
-        times = _times(container, source, limits)
-    positions = choose(len(times))
-    due = [times[position] - 1e-6 for position in positions]
+        extent = _measure_video(container, limits)
+        until = float("inf") if is_picture(container) else extent.shown_until
+    part = frames_of_part(extent.times, source, until)
+    positions = choose(len(part))
+    due = [extent.times[part[position]] - CLOSE_S for position in positions]
     given = 0
     with open_media(source.paths[0], limits) as container:
         stream = video_stream(container, limits)
-        for place, frame in _due_frames(container, stream, source.begin_s, due):
+        for place, frame in _due_frames(container, stream, extent.begin, due):
             given += 1
             yield positions[place], frame
     if 2 * given < len(positions):
         raise Unusable(f"cannot be decoded: only {given} of {len(positions)} frames")
+
+
+def _measure_video(container: InputContainer, limits: Limits) -> Extent:
+    """Return the extent of the pictures; nothing is decoded."""
+    stream = video_stream(container, limits)
+    extent = measure(container, stream)
+    if not extent.times:
+        raise Unusable("no picture: the file has no video frames")
+    check_whole(container, stream, extent)
+    return extent
 
 
 def _due_frames(
@@ -97,8 +105,9 @@ def _due_frames(
 ) -> Iterator[tuple[int, VideoFrame]]:
     """Yield the first frame at or after each time, with the index of the last time that it is the first for."""
     done = 0
-    for frame in decode(container, stream, begin):
-        reached = bisect_right(due, time_of(frame) - start(container))
+    ahead = AHEAD if format_name(container) == "avi" else 0
+    for time, frame in _in_order(decode(container, stream, min(due, default=0.0)), ahead):
+        reached = bisect_right(due, time - begin)
         if reached > done:
             done = reached
             yield done - 1, frame
@@ -106,32 +115,18 @@ def _due_frames(
             return
 
 
-def _times(container: InputContainer, source: Source, limits: Limits) -> list[float]:
-    """Return the time of each frame in a part of a video, in seconds from the file's begin; nothing is decoded."""
-    stream = video_stream(container, limits)
-    times = _packet_times(container, stream)
-    if not times:
-        raise Unusable("no picture: the file has no video frames")
-    _check_whole(container, stream, times)
-    end = source.begin_s + limit(source)
-    part = times[bisect_left(times, source.begin_s - 1e-6) : bisect_left(times, end)]
-    if not part:
-        raise Unusable(f"too short: it ends at {times[-1]:.1f} s, but the clip begins at {source.begin_s:g} s")
-    return part
+def _in_order(decoded: Iterator[VideoFrame], ahead: int) -> Iterator[tuple[float, VideoFrame]]:
+    """Yield frames with their times, in rising order.
 
-
-def _packet_times(container: InputContainer, stream: Stream) -> list[float]:
-    """Return the time of each frame of a video stream, in seconds from the file's begin."""
-    return sorted(
-        float(packet.pts * packet.time_base) - start(container)
-        for packet in packets(container, stream)
-        if packet.pts is not None
-    )
-
-
-def _check_whole(container: InputContainer, stream: Stream, times: Sequence[float]) -> None:
-    if stream.frames and len(times) < CUT_SHORT * stream.frames:
-        raise Unusable(f"cannot be decoded: truncated, {len(times)} of {stream.frames} frames")
-    declared = declared_seconds(container, stream)
-    if declared and times[-1] < CUT_SHORT * declared - 1.0:
-        raise Unusable(f"cannot be decoded: truncated, {times[-1]:.1f} s of {declared:.1f} s of video")
+    AVI files number their packets. Decoded frames come in the order in which they are shown, but carry these numbers;
+    `ahead` frames are kept to sort them.
+    """
+    waiting: deque[VideoFrame] = deque()
+    times: list[float] = []
+    for frame in decoded:
+        waiting.append(frame)
+        heappush(times, time_of(frame))
+        if len(waiting) > ahead:
+            yield heappop(times), waiting.popleft()
+    for frame in waiting:
+        yield heappop(times), frame

@@ -8,18 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.index.clips import Source
-from datasets.store.container import (
-    CUT_SHORT,
-    audio_stream,
-    declared_seconds,
-    decode,
-    limit,
-    open_media,
-    start,
-    time_of,
-)
+from datasets.store.container import decode, open_media, time_of
+from datasets.store.declared_size import CUT_SHORT
+from datasets.store.extent import check_whole, declared_end, measure
+from datasets.store.part import part_length
 from datasets.store.settings import DEFAULT_LIMITS, Limits
 from datasets.store.source_file import Unusable
+from datasets.store.streams import audio_stream, start
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -34,7 +29,8 @@ FULL_SCALE = 32768  # of 16-bit samples
 def audio(source: Source, sample_rate_hz: int, stored_seconds: float, limits: Limits = DEFAULT_LIMITS) -> bytes:
     """Return a clip's audio: mono, int16 little endian, from `begin_s` on, at most `stored_seconds` long.
 
-    Its length is that of the clip, to the sample: padding from an AAC encoder is removed, missing audio is silence.
+    Its length is that of the clip's part of the audio track. If the file declares it, it is exact: padding from an AAC
+    encoder is removed, missing audio is silence.
 
     Raises:
         Unusable: if there is no audio, or it cannot be decoded or is too short.
@@ -42,20 +38,29 @@ def audio(source: Source, sample_rate_hz: int, stored_seconds: float, limits: Li
     """
     with open_media(source.paths[0], limits) as container:
         stream = audio_stream(container)
-        wanted = limit(source, stored_seconds)
-        declared = declared_seconds(container, stream)
+        wanted = part_length(source, stored_seconds)
+        declared = declared_end(container, stream)
         wave, rate = _wave(container, stream, source.begin_s, wanted)
     there = len(wave) / rate
-    expected = min(wanted, declared - source.begin_s) if declared else there
+    expected = there if declared is None else min(wanted, declared - source.begin_s)
+    if declared is None and there < wanted:
+        _check_whole(source, limits)
     if there < CUT_SHORT * expected:
         raise Unusable(f"cannot be decoded: truncated, {there:.1f} s of {expected:.1f} s of audio")
     if min(there, expected) < SHORTEST_S:
         raise Unusable(f"too short: {there:.2f} s of audio from {source.begin_s:g} s on")
-    length = round((expected if stream.duration is not None else min(expected, there)) * sample_rate_hz)
+    length = round(expected * sample_rate_hz)
     fitted = np.zeros(length, np.float32)
     resampled = _resample(wave, rate, sample_rate_hz)[:length]
     fitted[: len(resampled)] = resampled
     return np.clip(np.rint(fitted * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype("<i2").tobytes()
+
+
+def _check_whole(source: Source, limits: Limits) -> None:
+    """Check that a file whose sound ends before the clip is not truncated."""
+    with open_media(source.paths[0], limits) as container:
+        stream = audio_stream(container)
+        check_whole(container, stream, measure(container, stream))
 
 
 def _wave(container: InputContainer, stream: Stream, begin: float, wanted: float) -> tuple[Samples, int]:

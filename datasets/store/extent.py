@@ -1,0 +1,96 @@
+"""Extent of a track: where its packets begin and end, compared with what the file declares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datasets.store.container import format_name, packets
+from datasets.store.declared_size import CUT_SHORT, has_its_end
+from datasets.store.source_file import Unusable
+from datasets.store.streams import start
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.stream import Stream
+
+# Containers that declare the length of each track, and those that declare one length for all tracks. The others declare
+# none: FFmpeg then guesses it.
+EACH_TRACK = {"mov", "wav", "w64", "aiff", "au", "flac", "tta", "wv"}
+ALL_TRACKS = {"matroska", "avi", "flv"}
+
+
+@dataclass(frozen=True)
+class Extent:
+    """Extent of a track and its file, in seconds from the begin of the file.
+
+    Args:
+        begin: time that the track's packets and frames give for the begin of the file.
+        times: begin of each packet of the track, sorted.
+        end: end of the track's last packet.
+        shown_until: end of the last packet of sound or pictures.
+        file_end: end of the last packet of any track, subtitles included.
+    """
+
+    begin: float
+    times: list[float]
+    end: float
+    shown_until: float
+    file_end: float
+
+
+def declared_end(container: InputContainer, stream: Stream) -> float | None:
+    """Return the second at which a track ends, from the begin of the file, or None if the file does not declare it."""
+    if format_name(container) not in EACH_TRACK or not stream.duration or stream.time_base is None:
+        return None
+    return float((stream.duration + (stream.start_time or 0)) * stream.time_base) - start(container)
+
+
+def measure(container: InputContainer, stream: Stream) -> Extent:
+    """Return the extent of a track from the packets of its file; nothing is decoded.
+
+    Packets that an edit list discards do not count.
+    """
+    begin = start(container)
+    spans: dict[int, list[tuple[float, float]]] = {one.index: [] for one in container.streams}
+    delay = 0.0
+    for packet in packets(container):
+        at = packet.pts if packet.pts is not None else packet.dts
+        if at is None or packet.is_discard:
+            continue
+        track = spans.setdefault(packet.stream.index, [])
+        if not track and packet.stream.index == stream.index:
+            delay = _delay(container, packet)
+        track.append((float(at * packet.time_base) - begin, float((packet.duration or 0) * packet.time_base)))
+    ends = {index: max((at + length for at, length in track), default=0.0) for index, track in spans.items()}
+    kinds = {one.index: one.type for one in container.streams}
+    shown = [end for index, end in ends.items() if kinds[index] in {"audio", "video"}]
+    times = sorted(at - delay for at, _ in spans[stream.index])
+    return Extent(begin + delay, times, ends[stream.index] - delay, max(shown) - delay, max(ends.values()))
+
+
+def _delay(container: InputContainer, first: Packet[Any]) -> float:
+    """Return by how many seconds FFmpeg delays the frames of an AVI file, so that they come after their decoding."""
+    if format_name(container) != "avi" or first.pts is None or first.dts is None:
+        return 0.0
+    return float((first.pts - first.dts) * first.time_base)
+
+
+def check_whole(container: InputContainer, stream: Stream, extent: Extent) -> None:
+    """Check that a track is as long as it declares.
+
+    If the container declares one length for all tracks, the longest track counts, unless the file's bytes prove that
+    nothing is missing.
+
+    Raises:
+        Unusable: if the end of the track is missing.
+    """
+    name, reached, declared = format_name(container), extent.end, declared_end(container, stream)
+    if name in ALL_TRACKS and container.duration:
+        reached, declared = extent.file_end, container.duration / 1e6 - start(container)
+    if declared is None or reached >= CUT_SHORT * declared:
+        return
+    if name in EACH_TRACK or not has_its_end(Path(container.name.removeprefix("file:"))):
+        raise Unusable(f"cannot be decoded: truncated, {reached:.1f} s of {declared:.1f} s of {stream.type}")
