@@ -30,6 +30,9 @@ def check_declared_size(file: BinaryIO) -> None:
     packet = _ts_packet_size(head)
     if packet and size % packet:
         raise Unusable(f"cannot be decoded: truncated, the last packet has {size % packet} of {packet} bytes")
+    missing = _missing_of_fragment(file, size) if head[4:8] == b"ftyp" else 0
+    if missing:
+        raise Unusable(f"cannot be decoded: truncated, {missing:,} bytes of the last fragment are missing")
 
 
 def has_its_end(path: Path) -> bool:
@@ -85,3 +88,21 @@ def _ends_with_tag(file: BinaryIO, size: int) -> bool:
     tag = int.from_bytes(file.read(4), "big")
     file.seek(max(size - 4 - tag, 0))
     return tag > 11 and int.from_bytes(file.read(4)[1:], "big") == tag - 11
+
+
+def _missing_of_fragment(file: BinaryIO, size: int) -> int:
+    """Return how many bytes are missing of the last fragment of an MPEG-4 file; 0 if it is not fragmented."""
+    at, is_fragmented = 0, False
+    while at + 8 <= size:
+        file.seek(at)
+        box = file.read(16)
+        length, kind = int.from_bytes(box[:4], "big"), box[4:8]
+        if length == 1:
+            length = int.from_bytes(box[8:], "big")
+        is_fragmented |= kind == b"moof"
+        at += length
+        if at > size:
+            return at - size if is_fragmented and kind in {b"moof", b"mdat"} else 0
+        if length < 8:  # to the end of the file
+            return 0
+    return 0

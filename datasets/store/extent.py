@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # Containers that declare the length of each track, and those that declare one length for all tracks. The others declare
 # none: FFmpeg then guesses it.
 EACH_TRACK = {"mov", "wav", "w64", "aiff", "au", "flac", "tta", "wv"}
-ALL_TRACKS = {"matroska", "avi", "flv"}
+ALL_TRACKS = {"matroska", "avi", "flv", "mov"}
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Extent:
     Args:
         begin: time that the track's packets and frames give for the begin of the file.
         times: begin of each packet of the track, sorted.
+        keys: those of them at which decoding can begin.
         end: end of the track's last packet.
         shown_until: end of the last packet of sound or pictures.
         file_end: end of the last packet of any track, subtitles included.
@@ -36,6 +37,7 @@ class Extent:
 
     begin: float
     times: list[float]
+    keys: list[float]
     end: float
     shown_until: float
     file_end: float
@@ -43,9 +45,15 @@ class Extent:
 
 def declared_end(container: InputContainer, stream: Stream) -> float | None:
     """Return the second at which a track ends, from the begin of the file, or None if the file does not declare it."""
-    if format_name(container) not in EACH_TRACK or not stream.duration or stream.time_base is None:
+    if not _declares_each(container, stream) or not stream.duration or stream.time_base is None:
         return None
     return float((stream.duration + (stream.start_time or 0)) * stream.time_base) - start(container)
+
+
+def _declares_each(container: InputContainer, stream: Stream) -> bool:
+    """Return whether a file declares the length of a track; a fragmented MPEG-4 file declares that of all tracks."""
+    name = format_name(container)
+    return name in EACH_TRACK and (name != "mov" or stream.frames > 0)
 
 
 def measure(container: InputContainer, stream: Stream) -> Extent:
@@ -54,21 +62,25 @@ def measure(container: InputContainer, stream: Stream) -> Extent:
     Packets that an edit list discards do not count.
     """
     begin = start(container)
-    spans: dict[int, list[tuple[float, float]]] = {one.index: [] for one in container.streams}
-    delay = 0.0
+    times: list[float] = []
+    keys: list[float] = []
+    ends: dict[str, float] = {}
     for packet in packets(container):
         at = packet.pts if packet.pts is not None else packet.dts
         if at is None or packet.is_discard:
             continue
-        track = spans.setdefault(packet.stream.index, [])
-        if not track and packet.stream.index == stream.index:
-            delay = _delay(container, packet)
-        track.append((float(at * packet.time_base) - begin, float((packet.duration or 0) * packet.time_base)))
-    ends = {index: max((at + length for at, length in track), default=0.0) for index, track in spans.items()}
-    kinds = {one.index: one.type for one in container.streams}
-    shown = [end for index, end in ends.items() if kinds[index] in {"audio", "video"}]
-    times = sorted(at - delay for at, _ in spans[stream.index])
-    return Extent(begin + delay, times, ends[stream.index] - delay, max(shown) - delay, max(ends.values()))
+        is_own = packet.stream.index == stream.index
+        if is_own and not times:
+            begin += _delay(container, packet)
+        time = float(at * packet.time_base) - begin
+        end = time + float((packet.duration or 0) * packet.time_base)
+        for which in (packet.stream.type, "own" if is_own else "file"):
+            ends[which] = max(end, ends.get(which, 0.0))
+        if is_own:
+            times.append(time)
+            keys += [time] if packet.is_keyframe else []
+    own, shown = ends.get("own", 0.0), max(ends.get("audio", 0.0), ends.get("video", 0.0))
+    return Extent(begin, sorted(times), sorted(keys), own, shown, max(ends.values(), default=0.0))
 
 
 def _delay(container: InputContainer, first: Packet[Any]) -> float:
@@ -87,10 +99,10 @@ def check_whole(container: InputContainer, stream: Stream, extent: Extent) -> No
     Raises:
         Unusable: if the end of the track is missing.
     """
-    name, reached, declared = format_name(container), extent.end, declared_end(container, stream)
-    if name in ALL_TRACKS and container.duration:
+    reached, declared = extent.end, declared_end(container, stream)
+    if declared is None and format_name(container) in ALL_TRACKS and container.duration:
         reached, declared = extent.file_end, container.duration / 1e6 - start(container)
     if declared is None or reached >= CUT_SHORT * declared:
         return
-    if name in EACH_TRACK or not has_its_end(Path(container.name.removeprefix("file:"))):
+    if _declares_each(container, stream) or not has_its_end(Path(container.name.removeprefix("file:"))):
         raise Unusable(f"cannot be decoded: truncated, {reached:.1f} s of {declared:.1f} s of {stream.type}")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
+WITHOUT_KEYS = {"mpegts", "mpeg"}  # containers that do not say where decoding can begin; FFmpeg seeks to any frame
 AHEAD = 8  # frames of an AVI file that are kept to sort their times; more than an encoder reorders
 
 
@@ -83,7 +84,7 @@ def decode_frames(
     given = 0
     with open_media(source.paths[0], limits) as container:
         stream = video_stream(container, limits)
-        for place, frame in _due_frames(container, stream, extent.begin, due):
+        for place, frame in _due_frames(container, stream, extent, due):
             given += 1
             yield positions[place], frame
     if 2 * given < len(positions):
@@ -101,13 +102,16 @@ def _measure_video(container: InputContainer, limits: Limits) -> Extent:
 
 
 def _due_frames(
-    container: InputContainer, stream: VideoStream, begin: float, due: Sequence[float]
+    container: InputContainer, stream: VideoStream, extent: Extent, due: Sequence[float]
 ) -> Iterator[tuple[int, VideoFrame]]:
     """Yield the first frame at or after each time, with the index of the last time that it is the first for."""
     done = 0
-    ahead = AHEAD if format_name(container) == "avi" else 0
-    for time, frame in _in_order(decode(container, stream, min(due, default=0.0)), ahead):
-        reached = bisect_right(due, time - begin)
+    name, begin = format_name(container), min(due, default=0.0)
+    if name in WITHOUT_KEYS:
+        begin = max((key for key in extent.keys if key <= begin + CLOSE_S), default=0.0)
+    decoded = decode(container, stream, begin)
+    for time, frame in _in_order(decoded, AHEAD if name == "avi" else 0):
+        reached = bisect_right(due, time - extent.begin)
         if reached > done:
             done = reached
             yield done - 1, frame
