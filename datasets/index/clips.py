@@ -21,12 +21,19 @@ class Source:
             them from a video.
         paths: the file or folder; for `flow`, two folders (u, v) or one video.
         begin_s, end_s: the part of the file that is the clip, in seconds; `end_s` None is the end of the file.
+        timed_by: file whose sound lasts as long as a folder's images; with it, a part of the folder can be taken.
     """
 
     kind: Literal["video", "audio", "images", "flow"]
     paths: tuple[Path, ...]
     begin_s: float = 0.0
     end_s: float | None = None
+    timed_by: Path | None = None
+
+    @property
+    def is_part(self) -> bool:
+        """Whether the clip is a part of its files."""
+        return self.begin_s > 0 or self.end_s is not None
 
 
 @dataclass(frozen=True, slots=True)

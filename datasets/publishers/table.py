@@ -51,7 +51,8 @@ class Table(HoldOutOptions):
         split: column of splits: train, validation (or val, valid, dev) or test.
         group: column of groups (a speaker, a video cut into clips) that are held out as a whole.
         id: column of unique ids; by default a clip's id is the path of its video or audio file in the table.
-        begin: column of the second at which a clip begins, if clips are parts of files.
+        begin: column of the second at which a clip begins, if clips are parts of files; of a folder of images, the part
+            has its share, as long as the sound in `audio` lasts.
         end: column of the second at which a clip ends.
         classes: names of all classes; by default those in the table.
         validation_fraction: share of each class's training clips that is held out; required if no row has the split

@@ -15,6 +15,12 @@ from datasets.index.clips import Source
 RECENT = 4096  # files to remember: rows of one file often follow each other
 WINDOWS = re.compile(r"[A-Za-z]:[\\/]|.*\\")  # beginning of a path with a drive letter or a backslash
 
+UNTIMED = (
+    "a part of a folder of images cannot be cut, because nothing tells how long the images last; name the column of "
+    "their sounds in `dataset.audio`, or give each part a folder of its own and remove `dataset.begin` and "
+    "`dataset.end`"
+)
+
 Kinds = tuple[tuple[str, Literal["audio", "video", "images"]], ...]  # modality, kind of its source
 
 
@@ -39,8 +45,13 @@ class RowFiles(Mapping[str, Source]):
     def __getitem__(self, modality: str) -> Source:
         for (name, kind), cell in zip(self._kinds, self._cells, strict=True):
             if name == modality:
-                return Source(kind, (Path(self._path(cell)),), self._begin_s, self._end_s)
+                return self._source(kind, cell)
         raise KeyError(modality)
+
+    def _source(self, kind: Literal["audio", "video", "images"], cell: str) -> Source:
+        part = self._begin_s, self._end_s
+        timed_by = self["audio"].paths[0] if kind == "images" and "audio" in list(self) else None
+        return Source(kind, (Path(self._path(cell)),), *part, timed_by)
 
     def __iter__(self) -> Iterator[str]:
         return (name for name, _ in self._kinds)
@@ -80,7 +91,7 @@ class TableFiles:
             begin_s, end_s: the part of the files, in seconds; an end of None is the end of the files.
 
         Raises:
-            ValueError: if a path leaves the folder, or is written as on Windows.
+            ValueError: if a path leaves the folder or is written as on Windows, or a folder of images has no length.
         """
         folders = [self._is_folder(cell) for cell in cells]
         if None in folders:
@@ -91,6 +102,8 @@ class TableFiles:
                 (modality, "images" if is_folder and kind == "video" else kind)
                 for (modality, kind), is_folder in zip(kinds, folders, strict=True)
             )
+            if "audio" not in dict(kinds) and (begin_s > 0 or end_s is not None):
+                raise ValueError(UNTIMED)
         return RowFiles(self._path, cells, self._kinds.setdefault(kinds, kinds), begin_s, end_s)
 
     def _path(self, cell: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from datasets.index.clips import Source
 from datasets.store.container import decode, format_name, is_picture, open_media, time_of
 from datasets.store.extent import Extent, check_whole, measure
+from datasets.store.folder_part import images_of_part
 from datasets.store.jpeg import encode, list_images, load_small, pixels
 from datasets.store.part import CLOSE_S, frames_of_part
 from datasets.store.settings import DEFAULT_LIMITS, Limits
@@ -29,7 +30,7 @@ AHEAD = 8  # frames of an AVI file that are kept to sort their times; more than 
 def frames(
     source: Source, per_clip: int, short_side: int, quality: int, limits: Limits = DEFAULT_LIMITS
 ) -> list[bytes]:
-    """Return colour JPEGs, evenly spaced over part of a video (`video`) or over a folder's JPEG files (`images`).
+    """Return colour JPEGs, evenly spaced over part of a video (`video`) or of a folder's JPEG files (`images`).
 
     JPEG files that are small enough are not encoded again.
 
@@ -38,7 +39,7 @@ def frames(
         OSError: if a file cannot be read.
     """
     if source.kind == "images":
-        files = list_images(source.paths[0])
+        files = images_of_part(list_images(source.paths[0]), source, limits)
         chosen = [files[i] for i in even_positions(len(files), per_clip)]
         return [load_small(file, short_side, quality, limits, grey=False) for file in chosen]
     shots = decode_frames(source, lambda there: even_positions(there, per_clip), limits)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.index.clips import Source
+from datasets.store.folder_part import images_of_part
 from datasets.store.frames import decode_frames, even_positions
 from datasets.store.jpeg import Pixels, encode, list_images, load_small, pixels
 from datasets.store.settings import DEFAULT_LIMITS, Limits
@@ -30,7 +31,7 @@ def flow(source: Source, per_clip: int, short_side: int, quality: int, limits: L
     """
     if len(source.paths) == 1:
         return [encode(image, quality) for image in _compute(source, per_clip, short_side, limits)]
-    pairs = _pairs(*source.paths)
+    pairs = images_of_part(_pairs(*source.paths), source, limits)
     chosen = [file for i in even_positions(len(pairs), per_clip) for file in pairs[i]]
     return [load_small(file, short_side, quality, limits, grey=True) for file in chosen]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from pyarrow import parquet
 from datasets.publishers.vggsound import VGGSound
 from datasets.store.prepare import prepare
 from tests.support import media_trees
+from tests.support.tracks import Pictures, Sine, write_tracks
 from tests.wording.catalogue import Chapter, Entry, commanded, nothing
 
 CHECK, PREPARE = "python -m search check mine.yaml", "python -m search prepare mine.yaml"
@@ -193,6 +194,7 @@ def table(rows: Sequence[str]) -> None:
     put("clips.csv", HEAD, *rows)
     for name in ("a", "b", "c"):
         put(f"{name}.mp4")
+    put("images/1.jpg")
 
 
 WRONG = [
@@ -218,6 +220,11 @@ TABLES: list[tuple[str, str, Sequence[str]]] = [
         "A table with paths that leave its folder",
         f"{COLUMNS}, validation_fraction: 0.1",
         [ROW, "../../etc/passwd,cat,train,0,10", "/etc/passwd,cat,train,0,10"],
+    ),
+    (
+        "Parts of a folder of images, without a sound that tells its length",
+        "visual: film, begin: from, end: to, validation_fraction: 0.1",
+        [ROW, "images,cat,train,0,10", "images,dog,train,10,20"],
     ),
 ]
 
@@ -281,6 +288,12 @@ def without_decoder() -> None:
     second.write_bytes(second.read_bytes().replace(b"avc1", b"xvc1").replace(b"mp4a", b"xp4a"))
 
 
+def truncated(name: str, options: Mapping[str, str]) -> None:
+    """Replace the first video by a file of another kind, of which the end is missing."""
+    whole = write_tracks(Path(name), (Pictures(), Sine()), dict(options))
+    sorted(Path("VGGSound").glob("*.mp4"))[0].write_bytes(whole.read_bytes()[:-1000])
+
+
 def without_shard() -> None:
     Path("store/shard-00000.arrow").unlink()
 
@@ -320,11 +333,16 @@ SECRET = CAN.replace("store: store", "store: 's3://me:secret@bucket/vggsound'")
 FROM_A_CLUSTER = CAN.replace("store: store", "store: 's3://bucket/vggsound'") + "search: {address: '10.0.0.1:6379'}\n"
 SEARCHED = FEWER_FRAMES + "space: {fusion: [concat, sum]}\n"
 
+ONE_IS_TRUNCATED = "The end of one of nine videos is missing."
+FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+
 VIDEOS_ALONE: list[tuple[str, str, str, str, Callable[[], None]]] = [
     ("Videos are prepared", PREPARE, CAN, "", nothing),
     ("Unusable videos", PREPARE, CAN, "Four of nine videos are unusable.", unusable),
     ("Unusable videos, within the limit", PREPARE, ALLOWED, "Four of nine videos are unusable.", unusable),
     ("A pipe, and a video without a decoder", PREPARE, ALLOWED, "Two of nine videos are unusable.", without_decoder),
+    ("A truncated MPEG-TS file", PREPARE, ALLOWED, ONE_IS_TRUNCATED, partial(truncated, "a.ts", {})),
+    ("A truncated fragmented file", PREPARE, ALLOWED, ONE_IS_TRUNCATED, partial(truncated, "a.mp4", FRAGMENTED)),
     ("Frames larger than the limit", PREPARE, TINY, "", nothing),
     ("A file at the path of the store", PREPARE, CAN, "`store` is a file.", file_at_the_store),
     ("A store with an unknown kind of URI", PREPARE, UNKNOWN, "", nothing),
