@@ -30,6 +30,7 @@ class Extent:
         begin: time that the track's packets and frames give for the begin of the file.
         times: begin of each packet of the track, sorted.
         keys: those of them at which decoding can begin.
+        is_unordered: whether the packets carry the times of their decoding, though frames are shown in another order.
         end: end of the track's last packet.
         shown_until: end of the last packet of sound or pictures.
         file_end: end of the last packet of any track, subtitles included.
@@ -38,6 +39,7 @@ class Extent:
     begin: float
     times: list[float]
     keys: list[float]
+    is_unordered: bool
     end: float
     shown_until: float
     file_end: float
@@ -80,7 +82,9 @@ def measure(container: InputContainer, stream: Stream) -> Extent:
             times.append(time)
             keys += [time] if packet.is_keyframe else []
     own, shown = ends.get("own", 0.0), max(ends.get("audio", 0.0), ends.get("video", 0.0))
-    return Extent(begin, sorted(times), sorted(keys), own, shown, max(ends.values(), default=0.0))
+    in_order = sorted(times)
+    is_unordered = times == in_order and getattr(stream.codec_context, "has_b_frames", False)
+    return Extent(begin, in_order, sorted(keys), is_unordered, own, shown, max(ends.values(), default=0.0))
 
 
 def _delay(container: InputContainer, first: Packet[Any]) -> float:

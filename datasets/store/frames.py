@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 WITHOUT_KEYS = {"mpegts", "mpeg"}  # containers that do not say where decoding can begin; FFmpeg seeks to any frame
-AHEAD = 8  # frames of an AVI file that are kept to sort their times; more than an encoder reorders
+AHEAD = 8  # frames that are kept to sort their times; more than an encoder reorders
 
 
 def frames(
@@ -107,11 +107,11 @@ def _due_frames(
 ) -> Iterator[tuple[int, VideoFrame]]:
     """Yield the first frame at or after each time, with the index of the last time that it is the first for."""
     done = 0
-    name, begin = format_name(container), min(due, default=0.0)
-    if name in WITHOUT_KEYS:
+    begin = min(due, default=0.0)
+    if format_name(container) in WITHOUT_KEYS:
         begin = max((key for key in extent.keys if key <= begin + CLOSE_S), default=0.0)
     decoded = decode(container, stream, begin)
-    for time, frame in _in_order(decoded, AHEAD if name == "avi" else 0):
+    for time, frame in _in_order(decoded, AHEAD if extent.is_unordered else 0):
         reached = bisect_right(due, time - extent.begin)
         if reached > done:
             done = reached
@@ -123,8 +123,8 @@ def _due_frames(
 def _in_order(decoded: Iterator[VideoFrame], ahead: int) -> Iterator[tuple[float, VideoFrame]]:
     """Yield frames with their times, in rising order.
 
-    AVI files number their packets. Decoded frames come in the order in which they are shown, but carry these numbers;
-    `ahead` frames are kept to sort them.
+    Packets of AVI files, and of files copied from them, carry the times of their decoding. Decoded frames come in the
+    order in which they are shown, but carry these times; `ahead` frames are kept to sort them.
     """
     waiting: deque[VideoFrame] = deque()
     times: list[float] = []

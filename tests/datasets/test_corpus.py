@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from av.stream import Disposition
@@ -278,7 +279,7 @@ def misplaced(part: np.ndarray, whole: np.ndarray, at: int) -> int:
     return abs(int(lags[np.argmin(errors)]))
 
 
-@pytest.mark.parametrize("film", [*CONTAINERS[:7], *ORDERS[:4]], ids=lambda film: film.name)
+@pytest.mark.parametrize("film", [*CONTAINERS[:7], *ORDERS[:4], *LENGTHS[:2]], ids=lambda film: film.name)
 def test_a_part_is_that_of_the_whole_file(tmp_path, film):
     """Frames of an AVI file are one late; WebM and FLV files give times of sound in whole milliseconds."""
     path = make(film, tmp_path)
@@ -306,6 +307,20 @@ def test_a_part_before_the_first_picture_has_none(tmp_path):
 def test_a_single_picture_is_shown_at_any_time(tmp_path):
     path = write_tracks(tmp_path / "a.png", (Pictures("png", "rgb24", times_ms=(0,), first=7),))
     assert shown(path, 30, 35) == [7]
+
+
+def test_frames_whose_times_are_those_of_their_decoding_are_all_shown(tmp_path):
+    """An AVI file with B-frames, and an MPEG-4 file whose packets were copied from it."""
+    avi = write_tracks(tmp_path / "a.avi", (Pictures(options=B_FRAMES),))
+    with av.open(str(avi)) as old, av.open(str(tmp_path / "a.mp4"), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for packet in old.demux(video=0):
+            if packet.dts is not None:
+                packet.pts, packet.stream = packet.dts, stream
+                new.mux(packet)
+    for path in (avi, tmp_path / "a.mp4"):
+        assert np.abs(np.array(shown(path)) - np.arange(20)).max() <= 1
+        assert np.abs(np.array(shown(path, 0.5, 1.5)) - np.arange(5, 15)).max() <= 1
 
 
 def test_flow_is_computed_from_the_best_track(tmp_path):
