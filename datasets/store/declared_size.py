@@ -48,7 +48,7 @@ def has_its_end(path: Path) -> bool:
         if head.startswith(b"FLV"):
             return _ends_with_tag(file, size)
     declared = _declared_size(head)
-    return declared is not None and size >= declared and any(tail)
+    return declared is not None and declared <= size < declared + TAIL and any(tail)
 
 
 def _declared_size(head: bytes) -> int | None:

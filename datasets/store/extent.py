@@ -67,6 +67,7 @@ def measure(container: InputContainer, stream: Stream) -> Extent:
     times: list[float] = []
     keys: list[float] = []
     ends: dict[str, float] = {}
+    units = {one.index: float(one.time_base) for one in container.streams if one.time_base}
     for packet in packets(container):
         at = packet.pts if packet.pts is not None else packet.dts
         if at is None or packet.is_discard:
@@ -74,8 +75,9 @@ def measure(container: InputContainer, stream: Stream) -> Extent:
         is_own = packet.stream.index == stream.index
         if is_own and not times:
             begin += _delay(container, packet)
-        time = float(at * packet.time_base) - begin
-        end = time + float((packet.duration or 0) * packet.time_base)
+        unit = units.get(packet.stream.index) or float(packet.time_base)
+        time = at * unit - begin
+        end = time + (packet.duration or 0) * unit
         for which in (packet.stream.type, "own" if is_own else "file"):
             ends[which] = max(end, ends.get(which, 0.0))
         if is_own:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -205,6 +206,18 @@ def test_a_whole_file_has_all_its_frames_seconds_and_level(tmp_path, film):
         assert np.abs(silence[: -RATE // 10]).max(initial=0) < 0.01
         inner = rest[RATE // 10 : -RATE // 10]
         assert np.sqrt(np.mean(inner**2)) == pytest.approx(film.amplitude / np.sqrt(2), rel=0.05)
+
+
+def test_what_an_edit_list_leaves_out_is_no_part_of_the_film(tmp_path):
+    """A phone trims a film by its edit list alone: all packets stay in the file."""
+    path = write_tracks(tmp_path / "a.mp4", (V, A))
+    content = bytearray(path.read_bytes())
+    for at in (found.start() for found in re.finditer(b"elst", content)):
+        length = slice(at + 12, at + 16)  # of the only entry, in milliseconds
+        content[length] = (int.from_bytes(content[length], "big") // 2).to_bytes(4, "big")
+    path.write_bytes(content)
+    assert np.abs(np.array(shown(path)) - np.arange(10)).max() <= 1
+    assert len(heard(path)) == RATE
 
 
 FAST = {"movflags": "faststart"}
