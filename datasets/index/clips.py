@@ -17,7 +17,7 @@ class Source:
 
     Args:
         kind: `video` takes the frames of a video, `audio` the audio of a file (also a video's sound track), `images`
-            the JPEG files of a folder. `flow` takes the horizontal and vertical flow images of two folders, or computes
+            the pictures of a folder. `flow` takes the horizontal and vertical flow images of two folders, or computes
             them from a video.
         paths: the file or folder; for `flow`, two folders (u, v) or one video.
         begin_s, end_s: the part of the file that is the clip, in seconds; `end_s` None is the end of the file.

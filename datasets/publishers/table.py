@@ -46,7 +46,7 @@ class Table(HoldOutOptions):
             are always followed.
         video: column of videos with sound; if null, `audio`, `visual` or both are set instead.
         audio: column of audio files, or of videos whose sound track is used.
-        visual: column of videos, of single pictures (JPEG or PNG files), or of folders of JPEG files.
+        visual: column of videos, of single pictures (JPEG, PNG, WebP, BMP or TIFF files), or of folders of pictures.
         label: column of class names.
         split: column of splits: train, validation (or val, valid, dev) or test.
         group: column of groups (a speaker, a video cut into clips) that are held out as a whole.

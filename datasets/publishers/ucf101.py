@@ -32,8 +32,8 @@ class UCF101(HoldOutOptions):
         list_folder: folder with `classInd.txt`, `trainlist0N.txt` and `testlist0N.txt`; as for the next three, a path
             relative to `source`, or absolute.
         films: folder with the videos, directly in it or in subfolders; optional if frames and flow are given as JPEGs.
-        pictures: folder with JPEG files that replace the frames of the videos; optional.
-        flow: folder with JPEG files of flow; optional, without it flow is computed from the videos.
+        pictures: folder with pictures (JPEG files, for example) that replace the frames of the videos; optional.
+        flow: folder with pictures of flow; optional, without it flow is computed from the videos.
         frames: number of frames that the model sees of each clip, both of images and of flow.
         validation_fraction: share of each class's training clips that is held out, in whole groups (videos cut from one
             recording).

@@ -6,13 +6,14 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from heapq import heappop, heappush
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasets.index.clips import Source
 from datasets.store.container import decode, format_name, is_picture, open_media, time_of
 from datasets.store.extent import Extent, check_whole, measure
 from datasets.store.folder_part import images_of_part
-from datasets.store.jpeg import encode, list_images, load_small, pixels
+from datasets.store.jpeg import PICTURES, encode, list_images, load_picture, pixels
 from datasets.store.part import CLOSE_S, frames_of_part
 from datasets.store.settings import DEFAULT_LIMITS, Limits
 from datasets.store.source_file import Unusable
@@ -30,20 +31,28 @@ AHEAD = 8  # frames that are kept to sort their times; more than an encoder reor
 def frames(
     source: Source, per_clip: int, short_side: int, quality: int, limits: Limits = DEFAULT_LIMITS
 ) -> list[bytes]:
-    """Return colour JPEGs, evenly spaced over part of a video (`video`) or of a folder's JPEG files (`images`).
+    """Return colour JPEGs, evenly spaced over part of a video (`video`) or of a folder's pictures (`images`).
 
-    JPEG files that are small enough are not encoded again.
+    A `video` may also be a single picture. JPEG files that are small enough and upright are not encoded again.
 
     Raises:
         Unusable: if there are no frames, or they cannot be decoded.
         OSError: if a file cannot be read.
     """
-    if source.kind == "images":
-        files = images_of_part(list_images(source.paths[0]), source, limits)
+    if pictures := _pictures(source):
+        files = images_of_part(pictures, source, limits)
         chosen = [files[i] for i in even_positions(len(files), per_clip)]
-        return [load_small(file, short_side, quality, limits, grey=False) for file in chosen]
+        return [load_picture(file, short_side, quality, limits, grey=False) for file in chosen]
     shots = decode_frames(source, lambda there: even_positions(there, per_clip), limits)
     return [encode(pixels(shot, short_side, "rgb24"), quality) for _, shot in shots]
+
+
+def _pictures(source: Source) -> list[Path]:
+    """Return the pictures of a folder, or a single picture; none if the source is a video."""
+    path = source.paths[0]
+    if source.kind == "images":
+        return list_images(path)
+    return [path] if path.suffix.lower() in PICTURES else []
 
 
 def even_positions(there: int, wanted: int) -> list[int]:

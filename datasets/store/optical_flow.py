@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from datasets.index.clips import Source
 from datasets.store.folder_part import images_of_part
 from datasets.store.frames import decode_frames, even_positions
-from datasets.store.jpeg import Pixels, encode, list_images, load_small, pixels
+from datasets.store.jpeg import Pixels, encode, list_images, load_picture, pixels
 from datasets.store.settings import DEFAULT_LIMITS, Limits
 from datasets.store.source_file import Unusable
 
@@ -33,7 +33,7 @@ def flow(source: Source, per_clip: int, short_side: int, quality: int, limits: L
         return [encode(image, quality) for image in _compute(source, per_clip, short_side, limits)]
     pairs = images_of_part(_pairs(*source.paths), source, limits)
     chosen = [file for i in even_positions(len(pairs), per_clip) for file in pairs[i]]
-    return [load_small(file, short_side, quality, limits, grey=True) for file in chosen]
+    return [load_picture(file, short_side, quality, limits, grey=True) for file in chosen]
 
 
 def to_grey(displacement: NDArray[np.float32]) -> Pixels:
