@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from datasets.index.clips import SPLITS, Clip, Index, Source, SplitName
+from datasets.index.hidden import hidden_note, is_hidden
 from datasets.index.list_files import SHOWN, count, raise_errors
 from datasets.index.one_file import one_file_each
 from datasets.registry import DatasetError
 
 VIDEOS = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".flv")
 AS_BEFORE, CHANGED = "with the same label", {"label": "with a different label", "split": "in a different split"}
+GIT = ".git"  # start of the names of Git's files
 POINTER = b"version https://git-lfs"  # first bytes of a file that Git LFS has not fetched yet
 
 
@@ -65,16 +67,22 @@ def list_file(source: Path, name: str, option: str) -> Path:
     return found
 
 
-def walk(top: Path, suffixes: Collection[str] = VIDEOS) -> Iterator[Path]:
-    """Yield the files with these suffixes in `top` and its subfolders, sorted; links are followed once each."""
-    for where, names in _walk_folders(top):
+def walk(top: Path, hidden: set[str], suffixes: Collection[str] = VIDEOS) -> Iterator[Path]:
+    """Yield the files with these suffixes in `top` and its subfolders, sorted; links are followed once each.
+
+    Args:
+        top: folder to search.
+        hidden: set to which the paths of hidden files and folders are added, except Git's; they are skipped.
+        suffixes: endings, in lower case.
+    """
+    for where, names in _walk_folders(top, hidden):
         for name in sorted(names):
             if os.path.splitext(name)[1].lower() in suffixes:
                 yield Path(where, name)
 
 
-def _walk_folders(top: Path) -> Iterator[tuple[str, list[str]]]:
-    """Yield each folder that is not hidden, and the names of its files."""
+def _walk_folders(top: Path, hidden: set[str]) -> Iterator[tuple[str, list[str]]]:
+    """Yield each folder and the names of its files, without hidden ones."""
     seen: set[str] = set()
     for where, folders, names in os.walk(top, followlinks=True):
         real = os.path.realpath(where)
@@ -82,8 +90,9 @@ def _walk_folders(top: Path) -> Iterator[tuple[str, list[str]]]:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(f for f in folders if not f.startswith("."))
-        yield where, names
+        hidden.update(os.path.join(where, n) for n in (*folders, *names) if is_hidden(n) and not n.startswith(GIT))
+        folders[:] = sorted(f for f in folders if not is_hidden(f))
+        yield where, [n for n in names if not is_hidden(n)]
 
 
 def youtube_start(stem: str, numbers: int) -> tuple[str, int] | None:
@@ -96,14 +105,17 @@ def youtube_start(stem: str, numbers: int) -> tuple[str, int] | None:
     return (parts[1], int(parts[2])) if parts else None
 
 
-def youtube_finder(top: Path, numbers: int) -> tuple[Callable[[Row], dict[str, Source] | None], list[str]]:
+def youtube_finder(
+    top: Path, numbers: int, hidden: set[str]
+) -> tuple[Callable[[Row], dict[str, Source] | None], list[str]]:
     """Return a function that finds the video of a row with the id `{id}_{start}`, and notes on the videos.
 
     Args:
         top: folder of the videos.
         numbers: number of numbers at the end of a file's name: 1 for `{id}_{start}`, 2 for `{id}_{start}_{end}`.
+        hidden: set to which the paths of hidden files are added.
     """
-    videos, notes = one_file_each(walk(top), lambda path: youtube_start(path.stem, numbers), top)
+    videos, notes = one_file_each(walk(top, hidden), lambda path: youtube_start(path.stem, numbers), top)
 
     def find(row: Row) -> dict[str, Source] | None:
         key = youtube_start(row.id, 1)
@@ -130,6 +142,7 @@ def gather(
     where: Path,
     expected_rows: int | None = None,
     notes: Sequence[str] = (),
+    hidden: Collection[str] = (),
     allow_empty_classes: bool = False,
 ) -> Index:
     """Return the index of the listed clips whose files exist.
@@ -141,6 +154,7 @@ def gather(
         where: folder that is searched, for errors.
         expected_rows: known number of rows in the publisher's list.
         notes: notes to put before those made here.
+        hidden: paths of the hidden files that were skipped.
         allow_empty_classes: whether classes may have no clips.
 
     Raises:
@@ -157,7 +171,8 @@ def gather(
     empty = sorted(set(classes) - {clip.label for clip in clips})
     if empty and not allow_empty_classes:
         raise _empty_error(empty, Counter(row.label for row in rows), where)
-    said = (*notes, *repeats, *_surprises(len(listed), expected_rows, empty))
+    skipped = [hidden_note([os.path.basename(path) for path in hidden])] if hidden else []
+    said = (*notes, *skipped, *repeats, *_surprises(len(listed), expected_rows, empty))
     return Index(tuple(sorted(classes)), tuple(clips), tuple(missing), said, len(listed), expected_rows)
 
 

@@ -43,12 +43,14 @@ class AVE(VideoOptions):
         source = build.folder(self.source, "AVE's lists and videos")
         annotated = self._rows(source, "Annotations.txt", "train")
         rows = [row for name, split in SETS.items() for row in self._rows(source, name, split)]
-        videos, notes = one_file_each(build.walk(source), attrgetter("stem"), source, ["AVE"])
+        hidden: set[str] = set()
+        videos, notes = one_file_each(build.walk(source, hidden), attrgetter("stem"), source, ["AVE"])
 
         def find(row: build.Row) -> dict[str, Source] | None:
             return build.audiovisual(videos.get(row.id), row.begin_s, row.end_s)
 
-        return self.gather(rows, find, {row.label for row in annotated}, source, expected_rows=ROWS, notes=notes)
+        classes = {row.label for row in annotated}
+        return self.gather(rows, find, classes, source, expected_rows=ROWS, notes=notes, hidden=hidden)
 
     def _rows(self, source: Path, name: str, split: SplitName) -> list[build.Row]:
         def parse(cells: list[str]) -> build.Row:

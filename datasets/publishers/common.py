@@ -15,6 +15,7 @@ from datasets.store.settings import (
     COUNT,
     DEFAULT_LIMITS,
     LENGTH,
+    LEVEL,
     PART,
     SHARE,
     Frames,
@@ -44,6 +45,8 @@ class VideoOptions(ABC):
             quarantined.
         clip_timeout_s: longest time that `prepare` may take to decode one clip, in seconds; slower clips are
             quarantined.
+        silence_dbfs: highest peak level at which the audio of a clip counts as silent, in dB relative to full scale;
+            silent clips are quarantined, or none if null.
         allow_empty_classes: whether to continue if a class has no clips.
 
     Raises:
@@ -60,6 +63,7 @@ class VideoOptions(ABC):
     max_quarantined: float = field(default=DEFAULT_LIMITS.max_quarantined, metadata=SHARE)
     max_megapixels: float = field(default=DEFAULT_LIMITS.max_megapixels, metadata=LENGTH)
     clip_timeout_s: float = field(default=DEFAULT_LIMITS.clip_timeout_s, metadata=LENGTH)
+    silence_dbfs: float | None = field(default=DEFAULT_LIMITS.silence_dbfs, metadata=LEVEL)
     allow_empty_classes: bool = False
 
     def __post_init__(self) -> None:
@@ -89,7 +93,7 @@ class VideoOptions(ABC):
     @property
     def limits(self) -> Limits:
         """Limits of the preparation."""
-        return Limits(self.max_megapixels, self.clip_timeout_s, self.max_quarantined)
+        return Limits(self.max_megapixels, self.clip_timeout_s, self.max_quarantined, self.silence_dbfs)
 
     @property
     def images(self) -> Frames:

@@ -58,9 +58,9 @@ class CremaD(HoldOutOptions):
                 found.
         """
         source = build.folder(self.source, "CREMA-D's AudioWAV and VideoFlash")
-        stem = attrgetter("stem")
-        videos, on_videos = one_file_each(build.walk(source), stem, source, ["VideoFlash"])
-        sounds = chain(build.walk(source, (".wav",)), build.walk(source, (".mp3",)))
+        stem, hidden = attrgetter("stem"), set[str]()
+        videos, on_videos = one_file_each(build.walk(source, hidden), stem, source, ["VideoFlash"])
+        sounds = chain(build.walk(source, hidden, (".wav",)), build.walk(source, hidden, (".mp3",)))
         audio, on_audio = one_file_each(sounds, stem, source, ["AudioWAV", "AudioMP3"])
         build.check_not_lfs([*videos.values()])
         build.check_not_lfs([*audio.values()])
@@ -71,7 +71,8 @@ class CremaD(HoldOutOptions):
                 return None
             return {"audio": Source("audio", (audio[row.id],)), "visual": Source("video", (videos[row.id],))}
 
-        return self.gather(rows, find, EMOTIONS, source, expected_rows=ROWS, notes=[*notes, *on_videos, *on_audio])
+        notes += [*on_videos, *on_audio]
+        return self.gather(rows, find, EMOTIONS, source, expected_rows=ROWS, notes=notes, hidden=hidden)
 
     def _rows(self, source: Path, there: Sequence[str]) -> tuple[list[build.Row], list[str]]:
         """Return the rows with their splits, and notes on the list and the split."""

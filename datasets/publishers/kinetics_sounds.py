@@ -68,8 +68,9 @@ class KineticsSounds(HoldOutOptions):
         rows = [row for row in listed if row.label in self.classes]
         labels = {row.label for row in listed}
         _check_known(set(classes) - labels, labels.difference(classes), source)
-        find, notes = build.youtube_finder(source, numbers=2)
-        return self.gather(rows, find, classes, source, notes=notes)
+        hidden: set[str] = set()
+        find, notes = build.youtube_finder(source, 2, hidden)
+        return self.gather(rows, find, classes, source, notes=notes, hidden=hidden)
 
     def _rows(self, source: Path, classes: Sequence[str]) -> list[build.Row]:
         """Return the rows of all lists, including those of other classes."""

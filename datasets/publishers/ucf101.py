@@ -60,7 +60,7 @@ class UCF101(HoldOutOptions):
             rows += list_files.read(path, parse, expected=expected, separator=" ")
         files = _Files(source, self.films, self.pictures, self.flow)
         names = [name for _, name in classes]
-        return files.add_notes(self.gather(rows, files.find, names, source, expected_rows=ROWS))
+        return files.add_notes(self.gather(rows, files.find, names, source, expected_rows=ROWS, hidden=files.hidden))
 
     def _list(self, source: Path, name: str) -> Path:
         return build.list_file(source / build.expand(self.list_folder), name, "list_folder")
@@ -75,7 +75,10 @@ class _Files:
 
     def __init__(self, source: Path, videos: str, images: str, flow: str) -> None:
         top, given = (source / build.expand(name) for name in (videos, flow))
-        files, on_videos = one_file_each(build.walk(top, (".avi",)), lambda path: path.stem.casefold(), top)
+        self.hidden: set[str] = set()
+        files, on_videos = one_file_each(
+            build.walk(top, self.hidden, (".avi",)), lambda path: path.stem.casefold(), top
+        )
         folders, on_images = _folders(source / build.expand(images))
         (u, on_u), (v, on_v) = _folders(given / "u"), _folders(given / "v")
         self.notes = [*on_videos, *on_images, *on_u, *on_v]

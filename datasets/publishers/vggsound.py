@@ -37,8 +37,10 @@ class VGGSound(HoldOutOptions):
         )
         classes = {row.label for row in rows}
         notes = [f"the list names {len(classes)} of {CLASSES} classes"] if len(classes) != CLASSES else []
-        find, on_videos = build.youtube_finder(source, numbers=1)
-        return self.gather(rows, find, classes, source, expected_rows=ROWS, notes=[*notes, *on_videos])
+        hidden: set[str] = set()
+        find, on_videos = build.youtube_finder(source, 1, hidden)
+        notes += on_videos
+        return self.gather(rows, find, classes, source, expected_rows=ROWS, notes=notes, hidden=hidden)
 
     def settings(self) -> Settings:
         """Return settings for 129 x 626 log spectrograms: five seconds of audio at 16 kHz."""

@@ -12,8 +12,10 @@ import signal
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -23,9 +25,8 @@ from datasets.index.clips import Clip, Source
 from datasets.store.frames import frames
 from datasets.store.settings import Audio, Frames, Limits, Settings
 from datasets.store.sound import audio
-from datasets.store.source_file import Unusable
+from datasets.store.source_file import ClipWarning, Unusable
 
-Blobs = dict[str, list[bytes]]  # modality -> what is stored of a clip
 Job = tuple[Clip, Settings, Limits]
 
 UNREADABLE = "cannot be read"  # starts of reasons that another try may not have
@@ -33,8 +34,21 @@ OUT_OF_MEMORY = "out of memory"
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # by the decoder, which ends with its parent
 
 
-def decode_clip(clip: Clip, settings: Settings, limits: Limits) -> Blobs:
-    """Return what is stored of a clip, by modality, from this process's decoder.
+@dataclass(frozen=True)
+class Decoded:
+    """What is stored of a clip.
+
+    Args:
+        blobs: modality -> JPEGs or audio.
+        warnings: texts of the warnings (`ClipWarning`) given on the way.
+    """
+
+    blobs: dict[str, list[bytes]]
+    warnings: tuple[str, ...] = ()
+
+
+def decode_clip(clip: Clip, settings: Settings, limits: Limits) -> Decoded:
+    """Return what is stored of a clip, from this process's decoder.
 
     Raises:
         Unusable: if the clip cannot be read or decoded, whatever the cause.
@@ -58,8 +72,8 @@ class _Decoder:
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection | None = None
 
-    def decode(self, job: Job) -> Blobs:
-        """Return a clip's blobs, or raise `Unusable`."""
+    def decode(self, job: Job) -> Decoded:
+        """Return what is stored of a clip, or raise `Unusable`."""
         pipe = self._pipe or self._start()
         try:
             pipe.send(job)
@@ -71,7 +85,7 @@ class _Decoder:
             raise
         if isinstance(answer, Unusable):
             raise answer
-        found: Blobs = answer
+        found: Decoded = answer
         return found
 
     def _start(self) -> Connection:
@@ -136,10 +150,14 @@ def _receive(pipe: Connection, put: Callable[[Job], None]) -> None:
     os._exit(0)
 
 
-def _answer(clip: Clip, settings: Settings, limits: Limits) -> Blobs | Unusable:
+def _answer(clip: Clip, settings: Settings, limits: Limits) -> Decoded | Unusable:
     signal.setitimer(signal.ITIMER_REAL, limits.clip_timeout_s)
     try:
-        return {modality: _encode(clip.sources[modality], how, limits) for modality, how in settings.items()}
+        with warnings.catch_warnings(record=True) as given:
+            warnings.simplefilter("always")
+            blobs = {modality: _encode(clip.sources[modality], how, limits) for modality, how in settings.items()}
+        texts = (str(one.message) for one in given if issubclass(one.category, ClipWarning))
+        return Decoded(blobs, tuple(dict.fromkeys(texts)))
     except Unusable as reason:
         return reason
     except MemoryError:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets.index.hidden import hidden_note, is_hidden
 from datasets.store.container import decode, open_media
 from datasets.store.orientation import UPRIGHT, Turn, turn_of_frame, turn_of_picture
 from datasets.store.settings import Limits
-from datasets.store.source_file import Unusable, check_size, open_file
+from datasets.store.source_file import ClipWarning, Unusable, check_size, open_file
 from datasets.store.streams import video_stream
 
 if TYPE_CHECKING:
@@ -41,8 +43,11 @@ def encode(image: Pixels, quality: int) -> bytes:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Return the pictures of a folder, sorted by the numbers in their names."""
-    files = [f for f in folder.iterdir() if f.suffix.lower() in PICTURES]
+    """Return the pictures of a folder, sorted by the numbers in their names; warn if files are hidden."""
+    found = list(folder.iterdir())
+    if hidden := [f.name for f in found if is_hidden(f.name)]:
+        warnings.warn(hidden_note(hidden), ClipWarning, stacklevel=2)
+    files = [f for f in found if f.suffix.lower() in PICTURES and not is_hidden(f.name)]
     if not files:
         raise Unusable("no picture: the folder has no JPEG or PNG files")
     return sorted(files, key=_numbers)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.connection import Connection
 from operator import attrgetter
@@ -29,7 +29,7 @@ from datasets.store import shards
 from datasets.store.lock import lock_folder
 from datasets.store.settings import DEFAULT_LIMITS, Audio, Limits, Settings, stored_settings
 from datasets.store.shards import Shard, ShardResult, Task, make_shard
-from datasets.store.store import MANIFEST, VERSION, Manifest, Store, StoreError, differences, reasons
+from datasets.store.store import MANIFEST, VERSION, Manifest, Store, StoreError, differences, reasons, warning_notes
 
 Progress = Callable[[int, int, int], None]  # number of clips done, of all clips, of quarantined clips
 
@@ -67,12 +67,14 @@ class Report:
         quarantined: pairs (id, reason) of the clips that are not in it.
         seconds: wall time.
         skipped_shards: number of shards that already existed.
+        notes: notes on clips that were stored with a warning.
     """
 
     clips: int
     quarantined: tuple[tuple[str, str], ...]
     seconds: float
     skipped_shards: int
+    notes: tuple[str, ...] = ()
 
 
 def prepare(
@@ -120,12 +122,14 @@ def prepare(
         tasks = _tasks(index, size, make_task)
         tally = _Tally(folder, len(index.clips), limits.max_quarantined, progress or (lambda done, total, lost: None))
         results = _make_all(tasks, parallel or processes(), tally)
+        notes = tuple(warning_notes([pair for result in results for pair in result.warned]))
+        index = replace(index, notes=(*index.notes, *notes))
         manifest = _manifest(name, index, settings, _key(plan), [result.shard for result in results if result.shard])
         with _writing(folder, MANIFEST):
             if not _is_written(manifest, folder):
                 manifest.write(folder)
     skipped = sum(result.skipped for result in results)
-    return Report(len(manifest.clips), manifest.quarantine, time.monotonic() - begin, skipped)
+    return Report(len(manifest.clips), manifest.quarantine, time.monotonic() - begin, skipped, notes)
 
 
 def processes(count: int | None = None) -> Parallel:

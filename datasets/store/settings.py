@@ -12,6 +12,7 @@ COUNT = {"minimum": 1}
 LENGTH = {"exclusiveMinimum": 0}
 SHARE = {"minimum": 0, "maximum": 1}
 PART = {"exclusiveMinimum": 0, "exclusiveMaximum": 1}
+LEVEL = {"exclusiveMaximum": 0}
 
 _COMPARISONS = {
     "minimum": (operator.ge, "at least"),
@@ -108,11 +109,13 @@ class Limits:
         max_megapixels: largest size of an image or a video frame, in millions of pixels.
         clip_timeout_s: longest time that decoding a clip may take, in seconds.
         max_quarantined: largest share of the clips that may be unusable.
+        silence_dbfs: highest level at which audio counts as silent, in dB relative to full scale; None never does.
     """
 
     max_megapixels: float = 100.0
     clip_timeout_s: float = 600.0
     max_quarantined: float = 0.05
+    silence_dbfs: float | None = -80.0  # three steps of 16 bits: what is below is rounding noise
 
     @property
     def max_pixels(self) -> int:

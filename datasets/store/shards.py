@@ -27,6 +27,8 @@ from datasets.store.source_file import Unusable
 BATCH_BYTES = 32 * 2**20  # blobs per record batch; a process holds this in memory twice
 TEMPORARY = ".part"
 TRIED = "tried"  # key of the states of the quarantined clips' files
+WARNED = "warned"  # key of the warnings, if there are any
+BESIDES = {TRIED, WARNED}  # keys that are not of a `Shard`
 TRY_AGAIN = (UNREADABLE, OUT_OF_MEMORY)  # starts of reasons that do not lie in the file
 
 
@@ -92,6 +94,7 @@ class ShardResult:
         shard: the shard, or None.
         skipped: whether the shard already existed.
         error: reason why there is no shard, or None.
+        warned: pairs (id, warning) of the stored clips.
     """
 
     number: int
@@ -99,6 +102,7 @@ class ShardResult:
     shard: Shard | None
     skipped: bool = False
     error: str = ""
+    warned: tuple[tuple[str, str], ...] = ()
 
 
 def make_shard(task: Task) -> ShardResult:
@@ -111,13 +115,14 @@ def make_shard(task: Task) -> ShardResult:
         shard = read_shard(done)
         skipped = shard is not None and shard.key == task.key and not _is_to_try_again(task, shard, done)
         if not skipped:
-            shard = _write(task, done.with_suffix(".arrow"))
-            content = {**asdict(shard), TRIED: _states(task, shard)}
+            shard, warned = _write(task, done.with_suffix(".arrow"))
+            content = {**asdict(shard), TRIED: _states(task, shard), **({WARNED: warned} if warned else {})}
             write(done, json.dumps(content, indent=1, ensure_ascii=False).encode())
     except OSError as error:
         reason = f"{_reason(error)} ({error.filename})" if error.filename else _reason(error)
         return ShardResult(task.number, len(task.clips), None, error=f"{done.stem}: {reason}")
-    return ShardResult(task.number, len(task.clips), shard, skipped)
+    warned = [(id, text) for id, text in parse_json(done.read_bytes()).get(WARNED, ())]
+    return ShardResult(task.number, len(task.clips), shard, skipped, warned=tuple(warned))
 
 
 def _reason(error: OSError) -> str:
@@ -134,13 +139,13 @@ def _is_to_try_again(task: Task, shard: Shard, done: Path) -> bool:
 def _states(task: Task, shard: Shard) -> dict[str, str | None]:
     """Return the state of the files of each quarantined clip, by id."""
     clips = {clip.id: clip for clip in task.clips}
-    return {id: state_of(clips[id], task.limits) for id, _ in shard.quarantined}
+    return {id: state_of(clips[id], task.limits, reason) for id, reason in shard.quarantined}
 
 
 def read_shard(done: Path) -> Shard | None:
     """Return the shard that a JSON file describes, or None if one of the two files is missing or corrupt."""
     try:
-        values = {key: value for key, value in parse_json(read_regular(done)).items() if key != TRIED}
+        values = {key: value for key, value in parse_json(read_regular(done)).items() if key not in BESIDES}
         shard = Shard(**{**values, "quarantined": tuple((i, reason) for i, reason in values["quarantined"])})
         arrow = done.with_name(shard.file)
         whole = arrow.stat().st_size == shard.bytes and digest(arrow) == shard.sha256
@@ -191,8 +196,10 @@ def _sync(folder: Path) -> None:
         os.close(handle)
 
 
-def _write(task: Task, path: Path) -> Shard:
+def _write(task: Task, path: Path) -> tuple[Shard, list[tuple[str, str]]]:
+    """Write a shard's file; return its description, and the warnings on its clips."""
     quarantined: list[tuple[str, str]] = []
+    warned: list[tuple[str, str]] = []
     rows = 0
 
     def fill(file: IO[bytes]) -> None:
@@ -201,13 +208,13 @@ def _write(task: Task, path: Path) -> Shard:
 
         schema = _schema(task)
         with pa.ipc.new_file(file, schema, options=pa.ipc.IpcWriteOptions(use_threads=False)) as out:
-            for batch in _batches(task, quarantined):
+            for batch in _batches(task, quarantined, warned):
                 rows += len(batch)
                 columns = [pa.array([row[field.name] for row in batch], field.type) for field in schema]
                 out.write_batch(pa.record_batch(columns, schema=schema))
 
     replace(path, fill)
-    return Shard(path.name, task.key, path.stat().st_size, digest(path), rows, tuple(quarantined))
+    return Shard(path.name, task.key, path.stat().st_size, digest(path), rows, tuple(quarantined)), warned
 
 
 def _schema(task: Task) -> Any:
@@ -219,18 +226,21 @@ def _schema(task: Task) -> Any:
     return pa.schema(columns, metadata={"key": task.key, "shard": str(task.number)})
 
 
-def _batches(task: Task, quarantined: list[tuple[str, str]]) -> Iterator[list[dict[str, Any]]]:
-    """Yield batches of rows (column -> value); unusable clips are added to `quarantined`."""
+def _batches(
+    task: Task, quarantined: list[tuple[str, str]], warned: list[tuple[str, str]]
+) -> Iterator[list[dict[str, Any]]]:
+    """Yield batches of rows (column -> value); add unusable clips to `quarantined`, and warnings to `warned`."""
     batch: list[dict[str, Any]] = []
     held = 0
     for clip, label in zip(task.clips, task.labels, strict=True):
         try:
-            blobs = decode_clip(clip, task.settings, task.limits)
+            decoded = decode_clip(clip, task.settings, task.limits)
         except Unusable as reason:
             quarantined.append((clip.id, str(reason)))
             continue
-        batch.append(_row(clip, label, blobs))
-        held += sum(map(len, chain.from_iterable(blobs.values())))
+        warned += [(clip.id, text) for text in decoded.warnings]
+        batch.append(_row(clip, label, decoded.blobs))
+        held += sum(map(len, chain.from_iterable(decoded.blobs.values())))
         if held >= BATCH_BYTES:
             yield batch
             batch, held = [], 0

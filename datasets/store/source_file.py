@@ -16,6 +16,13 @@ class Unusable(Exception):
     """Clip that cannot be used. Its reason begins with fixed words ("no sound: …"), by which reasons are counted."""
 
 
+class ClipWarning(UserWarning):
+    """Warning about a clip that is stored. Its text begins with fixed words ("hidden files are skipped: …").
+
+    Warnings are counted by these words, for the notes of a preparation.
+    """
+
+
 @contextmanager
 def open_file(path: Path, name: str = "") -> Iterator[BinaryIO]:
     """Open a file that holds something: every file of a clip is opened here first.

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets.index.json_text import parse_json
+from datasets.index.list_files import count
 from datasets.index.regular_file import fault_of, read_regular
 from datasets.registry import DatasetError
 from datasets.store import shards
@@ -58,7 +59,7 @@ class Manifest:
         shards: shards in order.
         clips: tuples (id, class id, split, group) of the stored clips, shard after shard.
         missing: number of clips in the publisher's list without files.
-        notes: notes on the list for the user.
+        notes: notes on the list, and on what was stored with a warning, for the user.
         version: version of this format.
     """
 
@@ -343,10 +344,26 @@ def _setting_differences(
             yield f"{folder} was prepared with `{option}` = {was} for {modality}, but the experiment asks for {now}"
 
 
+def warning_notes(warned: Sequence[tuple[str, str]]) -> list[str]:
+    """Return a note for each kind of warning, from pairs (id, warning): what, in how many clips, an example.
+
+    >>> warning_notes([("a", "hidden files are skipped: 2 files"), ("b", "hidden files are skipped: 3 files")])
+    ['hidden files are skipped in 2 clips, e.g. a: 2 files']
+    """
+    kinds: dict[str, dict[str, str]] = {}
+    for id, text in warned:
+        kind, _, details = text.partition(": ")
+        kinds.setdefault(kind, {}).setdefault(id, details)
+    return [
+        f"{kind} in {count(len(clips), 'clip')}, e.g. {': '.join(next(iter(clips.items())))}"
+        for kind, clips in kinds.items()
+    ]
+
+
 def reasons(quarantined: Sequence[tuple[str, str]]) -> list[str]:
     """Return a table of the reasons for quarantine: how often, the first words of the reason, an example."""
     kinds = Counter(reason.partition(":")[0] for _, reason in quarantined)
     example = {reason.partition(":")[0]: (id, reason) for id, reason in reversed(quarantined)}
     return [
-        f"{count:>8,}  {kind:<18}  e.g. {example[kind][0]}: {example[kind][1]}" for kind, count in kinds.most_common()
+        f"{times:>8,}  {kind:<18}  e.g. {example[kind][0]}: {example[kind][1]}" for kind, times in kinds.most_common()
     ]

@@ -83,8 +83,13 @@ def _numbers(counts: Counter[Any], label: str) -> list[str]:
     return [f"{counts[label, split]:,}" for split in SPLITS]
 
 
-def store_lines(options: Any, console: Console) -> tuple[list[str], bool]:
+def store_lines(options: Any, known: Sequence[str], console: Console) -> tuple[list[str], bool]:
     """Return the lines about the store, and whether it is complete; show a bar while its files are read.
+
+    Args:
+        options: options of the data set.
+        known: notes that are already printed.
+        console: console of the bar.
 
     Raises:
         StoreError: if there is no store, or it cannot be opened.
@@ -95,6 +100,7 @@ def store_lines(options: Any, console: Console) -> tuple[list[str], bool]:
         f"store: {store.origin or store.folder}, {count(len(manifest.clips), 'clip')} in "
         f"{count(len(manifest.shards), 'shard')}, {len(manifest.quarantine):,} quarantined",
         *reasons(manifest.quarantine),
+        *(f"note of the preparation: {note}" for note in manifest.notes if note not in known),
     ]
     with _bar(console) as bar:
         task = bar.add_task("reading the store", total=len(manifest.shards))
@@ -164,7 +170,7 @@ def _is_prepared(options: Any, console: Console, words: Sequence[str]) -> bool:
     print_line(console, "\n".join(index_lines(index)))
     console.print(class_table(index))
     try:
-        lines, is_whole = store_lines(options, console)
+        lines, is_whole = store_lines(options, index.notes, console)
     except StoreError as error:
         print_line(console, name_file(str(error), words), "yellow")
         return False

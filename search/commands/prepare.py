@@ -119,3 +119,5 @@ def _say(report: Report, folder: Path, console: Console) -> None:
         clips = count(len(report.quarantined), "clip")
         console.print(Text(f"{clips} quarantined (listed in manifest.json):"), soft_wrap=True)
         print_line(console, "\n".join(reasons(report.quarantined)))
+    for note in report.notes:
+        print_note(console, note)

@@ -304,7 +304,7 @@ def _files_in(folder: Path) -> list[Path]:
     """Return the best configuration of a run's folder, and the first experiment files of any other folder."""
     if (folder / BEST).is_file():
         return [folder / BEST]
-    return sorted(file for ending in ENDINGS for file in folder.glob(f"*{ending}"))[:MOST_FILES]
+    return sorted(file for ending in ENDINGS for file in folder.glob(f"[!.]*{ending}"))[:MOST_FILES]
 
 
 def _files_like(path: Path) -> list[Path]:

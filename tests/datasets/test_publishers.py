@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -204,7 +205,10 @@ def test_what_lies_about_is_no_film(vggsound):
         (source / name).parent.mkdir(exist_ok=True)
         (source / name).write_bytes(b"")
     (source / "loop").symlink_to(source, target_is_directory=True)
-    assert reader.index() == whole
+    index = reader.index()
+    (skipped,) = set(index.notes) - set(whole.notes)
+    assert skipped == "hidden files are skipped: 2 files (._-0_aB_00_4x_000000.mp4, .trash)"
+    assert replace(index, notes=whole.notes) == whole
 
 
 def test_the_list_may_lie_elsewhere_and_films_behind_a_link(vggsound, tmp_path):

@@ -11,13 +11,14 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import pyarrow
 import pytest
 from pyarrow import parquet
 
 from datasets.publishers.vggsound import VGGSound
 from datasets.store.prepare import prepare
-from tests.support import media_trees
+from tests.support import films, media_trees
 from tests.support.tracks import Pictures, Sine, write_tracks
 from tests.wording.catalogue import Chapter, Entry, commanded, nothing
 
@@ -280,6 +281,21 @@ def unusable() -> None:
     fourth.write_text("<html>Video unavailable</html>")
 
 
+def from_a_mac() -> None:
+    """Put beside the videos what macOS writes."""
+    for video in sorted(Path("VGGSound").glob("*.mp4")):
+        video.with_name(f"._{video.name}").write_bytes(b"\0\5\x16\7")
+    Path("VGGSound/.DS_Store").touch()
+
+
+def of_odd_levels() -> None:
+    """Make the first video silent, and give the second float samples at the scale of integers."""
+    first, second, *_ = sorted(Path("VGGSound").glob("*.mp4"))
+    films.write(first, films.moving(10, 48, 64), np.zeros((1, 44100)))
+    loud = films.write(second.with_suffix(".mkv"), films.moving(10, 48, 64), LOUD, codecs=("mpeg4", "pcm_f32le"))
+    loud.replace(second)
+
+
 def without_decoder() -> None:
     """Replace the first video by a pipe, and the codec of the second by an unknown one."""
     first, second, *_ = sorted(Path("VGGSound").glob("*.mp4"))
@@ -326,6 +342,7 @@ def file_at_the_store() -> None:
 
 CAN = file("vggsound", "VGGSound")
 FEWER_FRAMES = file("vggsound", "VGGSound", "stored_frames: 5")
+LOUD = 32768 * films.chirp(1.0, 44100)
 ALLOWED = file("vggsound", "VGGSound", "max_quarantined: 0.5")
 TINY = file("vggsound", "VGGSound", "max_quarantined: 1.0", "max_megapixels: 0.001")
 UNKNOWN = CAN.replace("store: store", "store: 'cloud://bucket/vggsound'")
@@ -340,6 +357,14 @@ VIDEOS_ALONE: list[tuple[str, str, str, str, Callable[[], None]]] = [
     ("Videos are prepared", PREPARE, CAN, "", nothing),
     ("Unusable videos", PREPARE, CAN, "Four of nine videos are unusable.", unusable),
     ("Unusable videos, within the limit", PREPARE, ALLOWED, "Four of nine videos are unusable.", unusable),
+    (
+        "Silent audio, and audio beyond full scale",
+        PREPARE,
+        ALLOWED,
+        "Two of nine videos have odd levels.",
+        of_odd_levels,
+    ),
+    ("Hidden files among the videos", CHECK, CAN, "macOS left a `._` file for each video.", from_a_mac),
     ("A pipe, and a video without a decoder", PREPARE, ALLOWED, "Two of nine videos are unusable.", without_decoder),
     ("A truncated MPEG-TS file", PREPARE, ALLOWED, ONE_IS_TRUNCATED, partial(truncated, "a.ts", {})),
     ("A truncated fragmented file", PREPARE, ALLOWED, ONE_IS_TRUNCATED, partial(truncated, "a.mp4", FRAGMENTED)),

@@ -283,6 +283,9 @@ def test_a_file_is_read_as_utf8(tmp_path):
     assert (document.value, document.source) == ({"name": "größer"}, str(path))
 
 
+HIDDEN = "experiments/._demo.yaml"  # which macOS leaves on some disks
+
+
 @pytest.mark.parametrize(
     ("asked", "meant"),
     [
@@ -291,12 +294,13 @@ def test_a_file_is_read_as_utf8(tmp_path):
         ("other", "runs/other/best.yaml"),
         ("runs/other", "runs/other/best.yaml"),
         ("runs/empty", None),
+        ("experiments", "experiments/demo.yaml"),
         ("xyz", None),
     ],
 )
 def test_the_name_or_folder_of_a_run_is_answered_with_its_files(tmp_path, monkeypatch, asked, meant):
     monkeypatch.chdir(tmp_path)
-    for path in ("experiments/demo.yaml", "runs/demo/best.yaml", "runs/other/best.yaml", "runs/empty/run.json"):
+    for path in ("experiments/demo.yaml", "runs/demo/best.yaml", "runs/other/best.yaml", "runs/empty/run.json", HIDDEN):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).touch()
     with pytest.raises(DocumentError) as refused:
