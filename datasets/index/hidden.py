@@ -1,4 +1,4 @@
-"""Hidden files, and those that macOS and Windows leave in folders: they are no data."""
+"""Hidden files, and those that operating systems and network disks leave in folders: they are no data."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from collections.abc import Collection
 
 from datasets.index.list_files import count
 
-SYSTEM = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "$recycle.bin", "system volume information"}
+SYSTEM = {
+    "__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information",
+    "@eadir", "#recycle", "lost+found",
+}  # fmt: skip
 SHOWN = 3  # names in a note
 
 

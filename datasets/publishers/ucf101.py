@@ -35,6 +35,7 @@ class UCF101(HoldOutOptions):
         pictures: folder with pictures (JPEG files, for example) that replace the frames of the videos; optional.
         flow: folder with pictures of flow; optional, without it flow is computed from the videos.
         frames: number of frames that the model sees of each clip, both of images and of flow.
+        silence_dbfs: no effect, because the audio of these videos is not stored.
         validation_fraction: share of each class's training clips that is held out, in whole groups (videos cut from one
             recording).
         split_seed: seed that selects the training groups to hold out.

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from datasets.index.build import walk
 from datasets.index.clips import Clip, Index, Source
+from datasets.index.hidden import is_hidden
 from datasets.registry import BUILT_IN, find
 from datasets.store.prepare import prepare, processes
 from datasets.store.settings import Frames, Limits
@@ -43,6 +45,25 @@ def test_hidden_files_beside_a_publishers_are_skipped_and_counted(tmp_path, name
     assert index.clips == before.clips
     (note,) = set(index.notes) - set(before.notes)
     tells(note, f"hidden files are skipped: {left} files (")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("._a.jpg", True), (".Spotlight-V100", True), (".nfs0001", True), ("Thumbs.db", True), ("THUMBS.DB", True),
+        ("Desktop.ini", True), ("__MACOSX", True), ("@eaDir", True), ("#recycle", True), ("lost+found", True),
+        ("_a.jpg", False), ("a..jpg", False), ("thumbs.db.jpg", False), ("macosx", False), ("~take1.mp4", False),
+    ],
+)  # fmt: skip
+def test_names_that_are_hidden(name, expected):
+    assert is_hidden(name) == expected
+
+
+def test_a_hidden_folder_that_is_named_by_the_user_is_searched(tmp_path):
+    top = tmp_path / ".data"
+    top.mkdir()
+    (top / "a.mp4").touch()
+    assert [*walk(top, set())] == [top / "a.mp4"]
 
 
 def test_each_publisher_is_tried():

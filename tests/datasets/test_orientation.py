@@ -68,6 +68,13 @@ def test_a_picture_is_stored_as_people_see_it(tmp_path, kind, ending, tag):
     assert (jpeg == file.read_bytes()) == (ending == "jpg" and tag == 1)
 
 
+@pytest.mark.parametrize("tag", [1, 3, 6, 8])
+def test_a_picture_with_the_ending_of_a_video_is_turned(tmp_path, tag):
+    file = picture(tmp_path / "1.jpg", tag).rename(tmp_path / "1.mp4")
+    [jpeg] = frames(Source("video", (file,)), 1, 256, 90)
+    assert shows(jpeg, SEEN)
+
+
 def test_a_large_picture_is_turned_and_shrunk(tmp_path):
     file = picture(tmp_path / "1.jpg", 6)
     [jpeg] = frames(Source("video", (file,)), 1, 60, 90)
