@@ -20,15 +20,16 @@ import ray
 from ray.exceptions import RayError
 
 from ogmge.factories import is_installed, own_folders
+from search.backend.interrupt import keep_handlers
 from search.backend.limits import RAY_BYTES, address_space_fault, open_files_fault
 from search.backend.node_check import ClusterError, check_nodes, living_nodes, mark_folders
-from search.backend.private_ray import private_folder, require_token
+from search.backend.private_ray import require_token
 from search.backend.ray_health import watch_cluster, watch_local_ray
+from search.backend.ray_start import start_ray
 from search.experiment.own_code import named_factories, top_level
 from search.experiment.program import PACKAGES, ROOT
 from search.experiment.schema import Experiment
 
-OBJECT_STORE_BYTES = 256 * 2**20  # we store nothing in it
 PROBE_S = 5.0
 
 
@@ -105,6 +106,7 @@ def local_ray(cpus: int | None = None, gpus: int | None = None) -> Iterator[None
 
     Raises:
         ClusterError: if limits of the shell are too low for Ray.
+        RayStartError: if Ray does not start.
     """
     _quiet()
     if ray.is_initialized():
@@ -113,17 +115,7 @@ def local_ray(cpus: int | None = None, gpus: int | None = None) -> Iterator[None
     _require_limits()
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *own_folders()])
     require_token()
-    ray.init(  # workers inherit the environment; a runtime_env would cost 1 s per worker
-        address="local",  # otherwise Ray joins an instance that is already running
-        num_cpus=own_cpus() if cpus is None else cpus,
-        num_gpus=gpus,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.CRITICAL,
-        object_store_memory=OBJECT_STORE_BYTES,
-        _node_ip_address="127.0.0.1",
-        _temp_dir=str(private_folder() / "ray"),  # Ray opens this one to all users, but not the one around it
-    )
+    start_ray(own_cpus() if cpus is None else cpus, gpus)
     with _shut_down_after(watch_local_ray()):
         yield
 
@@ -152,7 +144,8 @@ def cluster(address: str, modules: Collection[str] | None = None) -> Iterator[No
     _probe(address)
     sent = {} if modules is None else _runtime_env(modules)
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, runtime_env=sent)
+        with keep_handlers():
+            ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, runtime_env=sent)
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         raise ClusterError(
             f"cannot join the Ray cluster at {address} ({str(error).splitlines()[0]}): start this command on one of "

@@ -21,8 +21,8 @@ def private_folder() -> Path:
 
     Ray's own, /tmp/ray, is the same for all users, and its logs can be read by all of them.
     """
-    usual = tempfile.gettempdir()
-    fits = len(usual) + NAME_BYTES + RAY_BYTES <= SOCKET_BYTES
+    usual = os.path.abspath(tempfile.gettempdir())
+    fits = len(os.fsencode(usual)) + NAME_BYTES + RAY_BYTES <= SOCKET_BYTES
     folder = Path(tempfile.mkdtemp(prefix="ogmge-", dir=usual if fits else "/tmp"))
     atexit.register(_delete, folder, os.getpid())
     return folder

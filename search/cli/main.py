@@ -8,20 +8,18 @@ from __future__ import annotations
 import logging
 import re
 import shlex
-import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from operator import methodcaller
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Literal, NoReturn, get_args
 
 import click
 
 import search.backend.environment  # noqa: F401, sets what Ray reads on import; must precede the user's modules
-from search.backend.interrupt import stop_signals
+from search.backend.interrupt import INTERRUPTED, interruptible
 from search.backend.limits import COMMAND_BYTES, address_space_fault
 from search.cli.completion import assignments, runs
 from search.cli.errors import Command, Group, command_line, refuse_command, typed_file
@@ -32,12 +30,16 @@ from search.experiment.start_command import start_from_here
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from search.experiment.schema import Experiment
+
 open_streams()
 escape_output()
 RUNS = Path("runs")
 _MODEL = runs(RUNS, "best.pt")
-DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, MISTAKE = 0, 1, 2
+RUN = f"{__name__}.run"  # key of the run's folder in the context
 SAVED = "completed work is saved. Resume with:"
+NOTHING = "nothing was trained or kept. Repeat with:"
 
 
 def _fail(text: str) -> NoReturn:
@@ -67,10 +69,6 @@ def _tell(error: Exception) -> None:
     tell_errors(heading, [name_file(sentence, typed_file()) for sentence in sentences])
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
 @contextmanager
 def _exit_codes(*more: str, keeps: str = SAVED) -> Iterator[str]:
     """Print user errors as sentences, turn every outcome into an exit code, and yield the command that resumes.
@@ -81,26 +79,42 @@ def _exit_codes(*more: str, keeps: str = SAVED) -> Iterator[str]:
     """
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     logging.getLogger("datasets.store.cache").setLevel(logging.INFO)  # announces long downloads
-    for number in stop_signals():
-        signal.signal(number, _interrupt)
     if fault := address_space_fault(COMMAND_BYTES):  # torch would abort
         say(fault)
         sys.exit(MISTAKE)
     go_on = command_line(*more)
     try:
-        with loading():  # torch, Ray and MLflow
+        with interruptible(), loading():  # torch, Ray and MLflow
             yield go_on
     except KeyboardInterrupt:
+        if more and not _has_kept():
+            keeps, go_on = NOTHING, command_line()
         say(f"\ninterrupted; {keeps}\n  {go_on}")
         sys.exit(INTERRUPTED)
     except _mistakes() as error:  # evaluated late: two of these modules import torch
         _tell(error)
-        sys.exit(MISTAKE)
+        sys.exit(getattr(error, "exit_code", MISTAKE))
     except Exception as error:
         _refuse_own_code(error)
         if not isinstance(error, OSError):
             raise
         _tell_of_disk(error, go_on)
+
+
+def _load(file: Path, assignments: tuple[str, ...], *, only_trial: bool = False) -> Experiment:
+    """Load the experiment of a run that can be resumed, and remember the run's folder."""
+    from search.experiment.load import load
+
+    experiment = load(file, assignments, only_trial=only_trial)
+    click.get_current_context().meta[RUN] = RUNS / experiment.name
+    return experiment
+
+
+def _has_kept() -> bool:
+    """Return whether the current command can be resumed with --resume."""
+    context = click.get_current_context()
+    run = context.meta.get(RUN)
+    return bool(context.params["resume"]) if run is None else (run / "experiment.yaml").exists()
 
 
 def _refuse_own_code(error: Exception) -> None:
@@ -179,9 +193,8 @@ def search_command(file: Path, assignments: tuple[str, ...], resume: bool, dry_r
         return
     with _exit_codes("--resume") as go_on:
         from search.commands.search import search
-        from search.experiment.load import load
 
-        outcome = search(load(file, assignments), RUNS, _console(), resume=resume)
+        outcome = search(_load(file, assignments), RUNS, _console(), resume=resume)
         failure = None if outcome.has_answer else f"the search failed: {outcome.failure}"
         _end(outcome.halted, outcome.complete, failure, go_on)
         if (sure := outcome.confirmed) is not None:
@@ -329,12 +342,11 @@ def train(
         from ogmge.trainer import NonFiniteLoss
         from search.backend.ddp import TrainingFailed
         from search.commands import train as final
-        from search.experiment.load import load
 
         changed = [key for key, _, _ in map(methodcaller("partition", "="), assignments) if re.match(r"trial\b", key)]
         how = final.How(resume, workers, all_data, epochs, not no_test, set(changed) <= {"trial.seed"})
         try:
-            final.train(load(file, assignments, only_trial=True), RUNS, _console(), how)
+            final.train(_load(file, assignments, only_trial=True), RUNS, _console(), how)
         except (NonFiniteLoss, NonFiniteMetric, TrainingFailed) as error:
             _fail(str(error))
 

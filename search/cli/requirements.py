@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from search.backend.interrupt import handle_imports
 from search.experiment.program import PACKAGES, ROOT
 
 OLDEST = (3, 11)
@@ -24,6 +25,7 @@ def checked_requirements(program: str) -> Iterator[None]:
     Args:
         program: words that start the program, such as "run_search.py".
     """
+    handle_imports()
     try:
         if sys.version_info < OLDEST:
             wanted, found = ".".join(map(str, OLDEST)), sys.version.split()[0]

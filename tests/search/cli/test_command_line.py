@@ -165,8 +165,9 @@ INTERRUPTED = [  # what is typed, what it calls, the words to add for resuming
 @pytest.mark.parametrize(("words", "called", "more"), INTERRUPTED)
 def test_an_interruption_names_what_was_typed(tmp_path, monkeypatch, words, called, more):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "runs" / "demo").mkdir(parents=True)
-    for path in ("mine.yaml", "runs/demo/experiment.yaml"):
+    for name in ("demo", "mine"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+    for path in ("mine.yaml", "runs/demo/experiment.yaml", "runs/mine/experiment.yaml"):
         (tmp_path / path).write_text("name: mine\ndataset: {name: digits}\nspace: {fusion: [concat, sum]}\n")
 
     def interrupt(*_: object, **__: object) -> None:
