@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # TensorBoard and CSV logging are slow
@@ -17,3 +18,7 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 # Makes a local Ray listen on this machine only: with this setting Ray keeps 127.0.0.1, otherwise it replaces it by the
 # network address. Existing clusters can still be joined.
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+try:
+    Path.home()
+except RuntimeError:  # no HOME, and a user without an entry in the list of users, as in some containers
+    os.environ["HOME"] = "/"  # as containers set it; Ray looks for the home folder on import

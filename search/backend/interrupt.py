@@ -19,6 +19,7 @@ STOPPING = "\nstopping: each trial finishes its current epoch. Ctrl-C again stop
 RESUME = "Resume a search with --resume, a confirmation with the same command\n"
 NOW = f"\nstopped at once; completed work is saved. {RESUME}"
 NOTHING_STARTED = "\ninterrupted; nothing was started\n"
+before_end: list[Callable[[], None]] = []  # called by `end_now`, which skips what `atexit` has registered
 
 
 def stop_signals() -> list[signal.Signals]:
@@ -41,6 +42,8 @@ def end_now(text: str, code: int = INTERRUPTED) -> None:
     Ray's processes end with their driver, and the journal is always complete.
     """
     os.write(2, f"{SHOW_CURSOR if os.isatty(2) else ''}{text}".encode())
+    for clean_up in before_end:
+        clean_up()
     os._exit(code)
 
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 
 import psutil
 
-from search.backend.interrupt import RESUME, SHOW_CURSOR
+from search.backend.interrupt import INTERRUPTED, RESUME, end_now, request
 
 EVERY_S = 3.0
 UNREACHABLE = 5  # checks in a row
 OURS = ("raylet", "gcs_server")  # processes of a Ray that this process has started
 FAILED = 1  # exit code
+SIGNAL_S = 2.0  # for a signal to this process that came together with those to Ray's
+FINISH_S = 5.0  # for this process to end by itself after a signal
 
 
 @contextmanager
@@ -73,7 +74,7 @@ def _watch(check: Callable[[], str | None]) -> Iterator[None]:
 
     def watch() -> None:
         while not done.wait(EVERY_S):
-            if reason := check():
+            if (reason := check()) and not _is_ending(done):
                 _end(reason)
 
     thread = threading.Thread(target=watch, name="ray health", daemon=True)
@@ -85,13 +86,21 @@ def _watch(check: Callable[[], str | None]) -> Iterator[None]:
         thread.join()
 
 
+def _is_ending(done: threading.Event) -> bool:
+    """Return whether this process ends by itself after a signal, which may have ended Ray's processes too."""
+    done.wait(SIGNAL_S)
+    return done.wait(FINISH_S) if request.is_made else done.is_set()
+
+
 def _end(reason: str) -> None:
     """End this process and its children at once: calls to a Ray that has died never return."""
-    text = (
-        f"\nRay has stopped working: {reason}. The cause may be a lack of memory, or another process that ended it. "
-        f"Completed work is saved. {RESUME}"
-    )
-    os.write(2, f"{SHOW_CURSOR if os.isatty(2) else ''}{text}".encode())
     for child in psutil.Process().children(recursive=True):
-        child.kill()
-    os._exit(FAILED)
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
+    if request.is_made:
+        end_now(f"\ninterrupted, and Ray was ended too; completed work is saved. {RESUME}", INTERRUPTED)
+    end_now(
+        f"\nRay has stopped working: {reason}. The cause may be a lack of memory, or another process that ended it. "
+        f"Completed work is saved. {RESUME}",
+        FAILED,
+    )

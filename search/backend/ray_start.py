@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import search.backend.environment  # isort: skip # noqa: F401, it must set the environment before Ray is imported
@@ -16,8 +19,35 @@ from search.backend.private_ray import private_folder
 from search.experiment.mistakes import UserError
 
 ATTEMPTS = 2
+SHARED_MEMORY = "/dev/shm"
 OBJECT_STORE_BYTES = 256 * 2**20  # we store nothing in it
 ENDS_S = 5.0  # time for a killed process to end
+
+
+_is_starting = False
+
+
+def _leave_group() -> None:
+    if _is_starting:
+        os.setpgid(0, 0)
+
+
+os.register_at_fork(after_in_child=_leave_group)
+
+
+@contextmanager
+def _own_groups() -> Iterator[None]:
+    """Put the processes that Ray starts in the block into process groups of their own.
+
+    Otherwise they get the signals that `timeout`, a shell or a lost connection sends to this process's group, and
+    trials cannot end their epoch.
+    """
+    global _is_starting
+    _is_starting = True
+    try:
+        yield
+    finally:
+        _is_starting = False
 
 
 class RayStartError(UserError):
@@ -43,10 +73,20 @@ def start_ray(cpus: int, gpus: int | None) -> None:
         "log_to_driver": False,
         "logging_level": logging.CRITICAL,
         "object_store_memory": OBJECT_STORE_BYTES,
+        "_plasma_directory": _object_store_folder(),
         "_node_ip_address": "127.0.0.1",
         "_temp_dir": str(private_folder() / "ray"),  # Ray opens this one to all users, but not the one around it
     }
     _attempt(lambda: _start(options), ATTEMPTS)
+
+
+def _object_store_folder() -> str | None:
+    """Return a folder for Ray's object store if /dev/shm is missing or read-only; None means Ray's choice.
+
+    If /dev/shm is too small, Ray itself uses its temporary folder.
+    """
+    has_shared_memory = not sys.platform.startswith("linux") or os.access(SHARED_MEMORY, os.W_OK | os.X_OK)
+    return None if has_shared_memory else str(private_folder())
 
 
 def _attempt(start: Callable[[], None], attempts: int) -> None:
@@ -67,7 +107,7 @@ def _start(options: dict[str, Any]) -> None:
     """Start Ray; if that fails, end the processes that it has started."""
     earlier = set(psutil.Process().children())
     try:
-        with keep_handlers():
+        with keep_handlers(), _own_groups():
             ray.init(**options)  # workers inherit the environment; a runtime_env would cost 1 s per worker
     except BaseException:
         ray.shutdown()

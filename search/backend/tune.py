@@ -157,6 +157,8 @@ class _Workers(tune.Callback):
         self._tuner.record_start(trial.config["number"])
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        if self._interrupt.asked:  # the signal may have ended the worker too; the trial continues on resume
+            return
         error = trial.get_error()
         text = str(error or "no known reason").strip().splitlines()[0]
         if isinstance(error, OutOfMemoryError):  # Ray killed it to protect the node

@@ -1,6 +1,6 @@
 """Commands of `run_search.py` and `python -m search`: options, help texts, errors and exit codes.
 
-Exit codes: 0 success, 1 the search or training failed, 2 invalid input, 130 interrupted.
+Exit codes: 0 success, 1 the search or training failed, 2 invalid input, 75 Ray did not start, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ def search_command(file: Path, assignments: tuple[str, ...], resume: bool, dry_r
     Results go to runs/NAME: report.html, best.yaml, trials.csv, and experiment.yaml with every default. MLflow has the
     metrics of each epoch (`python -m search ui NAME`). Ctrl-C stops; --resume continues at the interrupted epoch.
 
-    Exit codes: 0 success, 1 the search failed, 2 invalid input, 130 interrupted.
+    Exit codes: 0 success, 1 the search failed, 2 invalid input, 75 Ray did not start, 130 interrupted.
     """
     refuse_command(str(file), assignments, main.commands)
     if dry_run and resume:
