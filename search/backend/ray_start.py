@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import search.backend.environment  # isort: skip # noqa: F401, it must set the environment before Ray is imported
@@ -77,7 +78,7 @@ def start_ray(cpus: int, gpus: int | None) -> None:
         "_node_ip_address": "127.0.0.1",
         "_temp_dir": str(private_folder() / "ray"),  # Ray opens this one to all users, but not the one around it
     }
-    _attempt(lambda: _start(options), ATTEMPTS)
+    start_with_retry(partial(_start, options))
 
 
 def _object_store_folder() -> str | None:
@@ -89,18 +90,23 @@ def _object_store_folder() -> str | None:
     return None if has_shared_memory else str(private_folder())
 
 
-def _attempt(start: Callable[[], None], attempts: int) -> None:
-    try:
-        start()
-    except Exception as error:
-        if attempts > 1:
-            _attempt(start, attempts - 1)
+def start_with_retry(start: Callable[[], None]) -> None:
+    """Call a function that starts Ray, again if it fails.
+
+    Raises:
+        RayStartError: if the last attempt fails too.
+    """
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            start()
             return
-        reason = next(iter(str(error).splitlines()), "") or repr(error)
-        raise RayStartError(
-            f"Ray did not start on this machine, in {ATTEMPTS} attempts ({reason}): the machine may be overloaded, or "
-            "lack memory or disk space. Repeat the command"
-        ) from error
+        except Exception as error:
+            if attempt == ATTEMPTS:
+                reason = next(iter(str(error).splitlines()), "") or repr(error)
+                raise RayStartError(
+                    f"Ray did not start on this machine, in {ATTEMPTS} attempts ({reason}): the machine may be "
+                    "overloaded, or lack memory or disk space. Repeat the command"
+                ) from error
 
 
 def _start(options: dict[str, Any]) -> None:
