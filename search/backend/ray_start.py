@@ -102,7 +102,7 @@ def start_with_retry(start: Callable[[], None]) -> None:
             return
         except Exception as error:
             if attempt == ATTEMPTS:
-                reason = next(iter(str(error).splitlines()), "") or repr(error)
+                reason = next(iter(str(error).splitlines()), "").rstrip(".") or repr(error)
                 raise RayStartError(
                     f"Ray did not start on this machine, in {ATTEMPTS} attempts ({reason}): the machine may be "
                     "overloaded, or lack memory or disk space. Repeat the command"

@@ -13,6 +13,8 @@ from search.backend.autopack import FULL, NO_GPU
 from search.backend.cluster import ray_for
 from search.backend.limits import open_files_fault
 from search.backend.node_check import ClusterError
+from search.backend.private_ray import private_folder
+from search.backend.ray_start import start_with_retry
 from search.backend.resources import Peak, Resources, trials_at_once, trials_on_gpu
 from search.backend.step_cost import Cost
 from search.backend.throughput import Measurement, Packing, format_packings, on_a_gpu, on_cpus
@@ -69,6 +71,20 @@ def few_files(*_: object, **__: object) -> None:
         raise ClusterError(open_files_fault())
 
 
+def ray_fails(*_: object, **__: object) -> None:
+    def start() -> None:
+        raise RuntimeError("The current node timed out during startup.")
+
+    start_with_retry(start)
+
+
+def no_temporary_folder(*_: object, **__: object) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tempfile.tempdir", "/scratch/jobs/1234567/tmp")
+        patch.setattr("search.backend.private_ray.SHORT", ("/proc",))
+        private_folder.__wrapped__()
+
+
 def no_mlflow(*_: object, **__: object) -> None:
     connect(f"http://{UNREACHABLE}", Path("runs"), "demo")
 
@@ -120,6 +136,14 @@ MACHINES: list[tuple[str, str, str, str, Callable[..., object]]] = [
         "The shell has run `ulimit -n 256`.",
         "search.commands.search.search",
         few_files,
+    ),
+    ("Ray does not start", "run_search.py mine.yaml", "", "search.commands.search.search", ray_fails),
+    (
+        "No folder for Ray's temporary files",
+        "run_search.py mine.yaml",
+        "TMPDIR is long, and no other place is writable.",
+        "search.commands.search.search",
+        no_temporary_folder,
     ),
     (
         "A database in a folder that does not exist",

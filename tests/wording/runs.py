@@ -21,6 +21,7 @@ from search.commands.confirm import Outcome as Confirmed
 from search.commands.run_trials import check_journal
 from search.commands.search import Outcome
 from search.console.notes import print_note
+from search.experiment.schema import Experiment
 from search.run.disk import resumable
 from search.run.folder import RunFolder
 from search.run.journal import Journal
@@ -135,7 +136,13 @@ NO_PAIR = "trial 1: RuntimeError: CUDA error: device-side assert triggered"
 DONE = Outcome(complete=True, has_answer=True, failure=None, halted=None)
 
 
-def interrupted(*_: object, **__: object) -> Outcome:
+def interrupted(given: Experiment, runs: Path, *_: object, **__: object) -> Outcome:
+    (runs / given.name).mkdir(parents=True)
+    (runs / given.name / "experiment.yaml").touch()
+    raise KeyboardInterrupt
+
+
+def interrupted_early(*_: object, **__: object) -> Outcome:
     raise KeyboardInterrupt
 
 
@@ -167,6 +174,7 @@ def ends_as(outcome: Outcome) -> Callable[..., Outcome]:
 
 ENDS: list[tuple[str, str, Callable[..., Outcome]]] = [
     ("A search is interrupted", "The user presses Ctrl-C.", interrupted),
+    ("A search is interrupted before its first trial", "The user presses Ctrl-C.", interrupted_early),
     (
         "All trials of a search fail",
         "The learning rate is 10.",
