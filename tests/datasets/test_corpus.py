@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -214,10 +215,20 @@ def test_what_an_edit_list_leaves_out_is_no_part_of_the_film(tmp_path):
     content = bytearray(path.read_bytes())
     for at in (found.start() for found in re.finditer(b"elst", content)):
         length = slice(at + 12, at + 16)  # of the only entry, in milliseconds
-        content[length] = (int.from_bytes(content[length], "big") // 2).to_bytes(4, "big")
+        content[length] = (int.from_bytes(content[length], "big") // 4).to_bytes(4, "big")
     path.write_bytes(content)
-    assert np.abs(np.array(shown(path)) - np.arange(10)).max() <= 1
-    assert len(heard(path)) == RATE
+    assert np.abs(np.array(shown(path)) - np.arange(5)).max() <= 1
+    assert len(heard(path)) == RATE // 2
+
+
+def test_a_last_frame_that_stays_on_screen_ends_no_matroska_file_early(tmp_path):
+    """The file declares 9 s, but not how long the last frame is shown; its bytes prove that nothing is missing."""
+    path = write_tracks(tmp_path / "a.mkv", (V,))
+    content = bytearray(path.read_bytes())
+    at = content.index(b"\x44\x89\x88") + 3  # the element Duration, eight bytes
+    content[at : at + 8] = struct.pack(">d", 9000.0)
+    path.write_bytes(content)
+    assert len(shown(path)) == 20
 
 
 FAST = {"movflags": "faststart"}
