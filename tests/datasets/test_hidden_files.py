@@ -12,7 +12,7 @@ from datasets.index.build import walk
 from datasets.index.clips import Clip, Index, Source
 from datasets.index.hidden import is_hidden
 from datasets.registry import BUILT_IN, find
-from datasets.store.prepare import prepare, processes
+from datasets.store.prepare import prepare
 from datasets.store.settings import Frames, Limits
 from datasets.store.store import Manifest
 from tests.support import media_trees
@@ -82,7 +82,7 @@ def test_hidden_files_among_pictures_are_skipped_and_counted_in_a_note(tmp_path)
     settings = {"visual": Frames(per_clip=4), "flow": Frames(per_clip=4)}
 
     def run(folder: Path):
-        return prepare("pictures", index, settings, folder, parallel=processes(1), limits=Limits(max_quarantined=1.0))
+        return prepare("pictures", index, settings, folder, parallel=map, limits=Limits(max_quarantined=1.0))
 
     plain = run(tmp_path / "plain")
     leave(paths[0])
@@ -104,8 +104,8 @@ def test_a_folder_of_hidden_files_has_no_picture(tmp_path):
     (folder / "frame000001.jpg").unlink()
     index = Index(("x",), (Clip("a", "x", "train", None, {"visual": Source("images", (folder,))}),))
     limits, settings = Limits(max_quarantined=1.0), {"visual": Frames(per_clip=1)}
-    report = prepare("pictures", index, settings, tmp_path / "store", parallel=processes(1), limits=limits)
+    report = prepare("pictures", index, settings, tmp_path / "store", parallel=map, limits=limits)
     assert report.quarantined[0][1] == "no picture: the folder has no JPEG or PNG files"
     (folder / ".DS_Store").write_bytes(b"changed")  # concerns no picture
-    again = prepare("pictures", index, settings, tmp_path / "store", parallel=processes(1), limits=limits)
+    again = prepare("pictures", index, settings, tmp_path / "store", parallel=map, limits=limits)
     assert again.skipped_shards == 1

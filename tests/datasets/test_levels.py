@@ -13,7 +13,7 @@ import pytest
 
 from datasets.index.clips import Clip, Index, Source
 from datasets.publishers.table import Table
-from datasets.store.prepare import Report, prepare, processes
+from datasets.store.prepare import Report, prepare
 from datasets.store.settings import Audio, Limits
 from datasets.store.sound import audio
 from datasets.store.source_file import ClipWarning, Unusable
@@ -138,7 +138,7 @@ def of(paths: list[Path]) -> Index:
 
 
 def run(index: Index, folder: Path, limits: Limits = ANY) -> Report:
-    return prepare("sounds", index, SETTINGS, folder, limits=limits, parallel=processes(1), clips_per_shard=1)
+    return prepare("sounds", index, SETTINGS, folder, limits=limits, parallel=map, clips_per_shard=1)
 
 
 @pytest.fixture
