@@ -25,7 +25,6 @@ from search.console.notes import print_line
 from search.experiment.escaping import escape_line
 from search.experiment.mistakes import name_file
 from search.experiment.schema import Experiment
-from search.experiment.start_command import start_from_here
 from search.run.batch_check import check_batches
 from search.run.open_data import open_data
 
@@ -142,7 +141,7 @@ def check(experiment: Experiment, sheets: Path, console: Console, words: Sequenc
     shapes = ", ".join(f"{modality} {list(shape)}" for modality, shape in data.shapes.items())
     print_line(console, f"model input: {shapes}; {count(len(data.classes), 'class')}\nsample images: {path}")
     command = "run_search.py FILE" if experiment.space else "python -m search train FILE"
-    print_line(console, start_from_here(f"\nnext:  uv run {name_file(command, words)}"))
+    print_line(console, f"\nnext:  uv run {name_file(command, words)}")
     return True
 
 

@@ -12,25 +12,26 @@ from rich.console import Console
 from search.backend.notices import collect_notices
 from search.console.tables import shown
 from search.console.wrapping import wrap, wrap_message
+from search.experiment.start_command import start_from_here
 
 if TYPE_CHECKING:  # a command that only prints notes need not load the samplers
     from search.verdict.next_step import NextStep
 
 
 def print_note(console: Console, text: str) -> None:
-    """Print a note: wrapped on a terminal, a line elsewhere."""
-    said = f"note: {text}"
+    """Print a note: wrapped on a terminal, a line elsewhere; its commands work in the working folder."""
+    said = start_from_here(f"note: {text}")
     print_line(console, wrap_message(said, console.width) if console.is_terminal else said, "yellow")
 
 
 def print_line(console: Console, text: str, style: str = "") -> None:
-    """Print a text as written: no markup, no wrapping."""
-    console.print(shown(text, style), soft_wrap=True)
+    """Print a text as written: no markup, no wrapping. Its commands work in the working folder."""
+    console.print(shown(start_from_here(text), style), soft_wrap=True)
 
 
 def print_paragraph(console: Console, text: str, style: str = "") -> None:
     """Print a paragraph, wrapped to the screen; a number stays with its unit."""
-    for line in wrap(text, console.width):
+    for line in wrap(start_from_here(text), console.width):
         print_line(console, line, style)
 
 

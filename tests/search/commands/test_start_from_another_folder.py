@@ -15,6 +15,7 @@ from tests.support import ROOT
 from tests.support.start_commands import OTHER, SEARCH
 from tests.support.tells import tells
 
+TABLE = "name: own\ndataset: {name: table, source: clips.csv, store: store, audio: sound, validation_fraction: 0.5}\n"
 FILE = "name: own\ndataset: {name: digits}\nspace: {optimizer.lr: [1e-3, 1e-2]}\n"
 
 
@@ -30,6 +31,7 @@ def run(line: str, here: Path) -> subprocess.CompletedProcess[str]:
     ("typed", "code", "printed"),
     [
         (f"{OTHER} check own.yaml", 0, f"{SEARCH} own.yaml"),
+        (f"{OTHER} check table.yaml", 1, f"{OTHER} prepare table.yaml"),
         (f"{OTHER} report own.yaml", 2, f"{SEARCH} own.yaml"),
         (f"{OTHER} evaluate own.yaml", 2, f"{OTHER} train own.yaml"),
         (f"{SEARCH} own.yaml search.trials=0", 2, None),
@@ -37,6 +39,10 @@ def run(line: str, here: Path) -> subprocess.CompletedProcess[str]:
 )
 def test_a_printed_command_starts_in_another_folder(tmp_path, typed, code, printed):
     (tmp_path / "own.yaml").write_text(FILE)
+    (tmp_path / "table.yaml").write_text(TABLE)
+    (tmp_path / "clips.csv").write_text("sound,label,split\na.wav,cat,train\nb.wav,dog,train\n")
+    for name in ("a.wav", "b.wav"):
+        (tmp_path / name).touch()
     ended = run(typed, tmp_path)
     assert ended.returncode == code, ended.stderr
     if printed:
