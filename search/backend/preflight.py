@@ -20,7 +20,7 @@ from search.experiment.own_errors import own_lines
 from search.experiment.placement import place
 from search.experiment.schema import Experiment, ExperimentError
 from search.experiment.sources import opening_notes
-from search.experiment.space import methods, with_changes
+from search.experiment.space import methods, step_notes, with_changes
 from search.run.batch_check import check_batches
 from search.run.open_data import open_data
 
@@ -113,7 +113,8 @@ def check_search(experiment: Experiment) -> tuple[fit.Data, list[str]]:
             ],
         )
     data = open_data(experiment.dataset)
-    return data, [*check_models(experiment, data), *opening_notes(experiment)]
+    steps = step_notes(experiment.space, experiment.trial)
+    return data, [*check_models(experiment, data), *steps, *opening_notes(experiment)]
 
 
 def check_models(experiment: Experiment, data: fit.Data) -> list[str]:

@@ -39,8 +39,9 @@ class Range(BaseModel):
     high: int | float
     """Largest value to try; above `low`."""
     step: int | float | None = Field(default=None, gt=0)
-    """Distance between successive values, counted from `low`. null allows every value in the range; for whole numbers,
-    every whole number."""
+    """Distance between successive values, counted from `low`. Every sampler tries exactly these values, with the
+    decimals as written. The largest is the last that is not above `high`; a note says so if it is not `high` itself.
+    null allows every value in the range; for whole numbers, every whole number."""
     log: bool = False
     """Whether to sample on a logarithmic scale, with as many trials between 1 and 10 as between 10 and 100. Requires
     `low` above 0, and no `step`."""
@@ -110,9 +111,18 @@ class Interval:
         low, high, width = (Decimal(str(v)) for v in (self.range.low, self.range.high, self._step))
         return float((high - low) // width + 1)  # with floats, 0.3 // 0.1 would be 2.0
 
+    @property
+    def largest(self) -> float:
+        """Largest value that is tried: below `high` if the step does not lead to it."""
+        last: float = self.range.high if self._step is None else self.at(int(self.count) - 1)[self.path]
+        return last
+
     def decode(self, internal: Internal) -> Changes:
-        value = internal[self.path]
-        return {self.path: value} if self._step is None else self.at(self._place(value))  # 0.1 + 2 * 0.1 is 0.3
+        return {self.path: self.exact(internal[self.path])}
+
+    def exact(self, value: float) -> Any:
+        """Return a sampled value with the decimals of the range: floats give 0.1 + 2 * 0.1 = 0.30000000000000004."""
+        return value if self._step is None else self.at(self._place(value))[self.path]
 
     def _place(self, value: float) -> int:
         """Return the index of the nearest value of a range with a step."""

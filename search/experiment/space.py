@@ -104,6 +104,18 @@ def _integer(trial: TrialConfig, path: str) -> bool:
 _OTHER_END: dict[str, Changes] = {START: {END: sys.maxsize}, END: {START: 0}}
 
 
+def step_notes(space: Mapping[str, Entry], trial: TrialConfig) -> list[str]:
+    """Return a note for each range whose step does not lead to its end, which is therefore never tried."""
+    ranges = {path: entry for path, entry in space.items() if isinstance(entry, Range)}
+    intervals = [Interval(path, entry, _integer(trial, path)) for path, entry in ranges.items()]
+    return [
+        f"`space.{i.path}.high` is {i.range.high}, but steps of {i.range.step} from {i.range.low} lead to {i.largest}, "
+        f"the largest value that is tried; to remove this note, set `high` to {i.largest}"
+        for i in intervals
+        if i.largest != i.range.high
+    ]
+
+
 def _requirement(trial: TrialConfig, path: str, value: Any) -> str | None:
     """Return None if `value` is valid at `path`, otherwise what was expected.
 

@@ -13,8 +13,10 @@ import math
 import random as chance
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.samplers import (
     BaseSampler,
     CmaEsSampler,
@@ -28,7 +30,7 @@ from optuna.samplers import (
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from threadpoolctl import threadpool_limits
 
-from search.experiment.dimensions import Dimension, Internal
+from search.experiment.dimensions import Dimension, Internal, Interval
 from search.experiment.schema import SamplerName
 from search.tuner.distributions import Distributions
 
@@ -126,6 +128,46 @@ def _by_generations(history: StudyHistory, study: optuna.Study, sizes: Iterable[
             trial.system_attrs.update(notes)
         study.add_trials(generation)
     return fixed_sampler(asked.params)
+
+
+class ExactSampler(BaseSampler):
+    """Sampler that gives the values of ranges with a step as they are written: 0.3, where Optuna adds up to
+    0.30000000000000004.
+
+    Args:
+        rest: sampler that draws the values.
+        dimensions: dimensions of the space.
+    """
+
+    def __init__(self, rest: BaseSampler, dimensions: Sequence[Dimension]) -> None:
+        self._rest = rest
+        self._intervals = {each.path: each for each in dimensions if isinstance(each, Interval)}
+
+    def reseed_rng(self) -> None:
+        self._rest.reseed_rng()
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> Distributions:
+        return self._rest.infer_relative_search_space(study, trial)
+
+    def sample_relative(self, study: optuna.Study, trial: FrozenTrial, search_space: Distributions) -> Internal:
+        drawn = self._rest.sample_relative(study, trial, search_space)
+        return {name: self._exact(name, value) for name, value in drawn.items()}
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return self._exact(param_name, self._rest.sample_independent(study, trial, param_name, param_distribution))
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        self._rest.before_trial(study, trial)
+
+    def after_trial(
+        self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
+        self._rest.after_trial(study, trial, state, values)
+
+    def _exact(self, name: str, value: Any) -> Any:
+        return self._intervals[name].exact(value) if name in self._intervals else value
 
 
 def fixed_sampler(params: Internal) -> BaseSampler:

@@ -23,6 +23,7 @@ from search.run.journal import TrialRecord
 from search.tuner.distributions import Distributions, distributions
 from search.tuner.samplers import (
     SAMPLERS,
+    ExactSampler,
     StudyHistory,
     fixed_sampler,
     partly_fixed_sampler,
@@ -139,7 +140,7 @@ class ArmStudy:
                 f"the {self._arm} arm's space is exhausted: all {self.capacity:g} configurations have been tried"
             )
         for attempt in itertools.count():
-            self._study.sampler = self._sampler(number, attempt, fixed or {})
+            self._study.sampler = ExactSampler(self._sampler(number, attempt, fixed or {}), self._dimensions)
             trial = self._study.ask(self._distributions)
             if self._is_new(trial.params):
                 break

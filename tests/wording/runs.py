@@ -77,11 +77,13 @@ def locked(held: ExitStack, lay: Callable[[], object], name: str) -> None:
 
 ON_50 = partial(on_other_data, searched, "demo")
 OF_ONE = partial(trained, "demo")
+ODD_STEP = "'space.optimizer.momentum={low: 0.1, high: 0.95, step: 0.2}'"
 SEARCHES: list[tuple[str, str, str, Callable[[], object]]] = [
     ("A search that exists already", "run_search.py mine.yaml", "`runs/demo` is a search.", searched),
     ("A search with the name of a training", "run_search.py mine.yaml", "`runs/demo` is a training.", OF_ONE),
     ("A training that should be resumed as a search", GO_ON, "`runs/demo` is a training.", OF_ONE),
     ("Nothing to resume", GO_ON, "", nothing),
+    ("A step that does not lead to the end of its range", f"{GO_ON} {ODD_STEP}", "", nothing),
     ("A resumed search with different settings", f"{GO_ON} trial.epochs=5 space.fusion=[sum]", "", searched),
     ("A resumed search with fewer trials than have begun", f"{GO_ON} search.trials=2", "", searched),
     ("A resumed search whose data have changed", GO_ON, "The data had 50 samples when the search began.", ON_50),

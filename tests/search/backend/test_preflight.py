@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from datasets.loader.in_memory import InMemory, Split
-from search.backend.preflight import check_models, metric_names
+from search.backend.preflight import check_models, check_search, metric_names
 from search.experiment.load import check
 from search.experiment.schema import Experiment, ExperimentError
 from search.experiment.yaml_source import override, parse
@@ -20,6 +20,30 @@ dataset: {name: digits}
 trial: {epochs: 3, encoder: small_conv, modulation: {end: 2}}
 space: {fusion: [concat, sum], modulation.method: [ogm, ogm_ge]}
 """
+
+
+def notes_of(*assignments: str) -> list[str]:
+    return check_search(experiment("trial.encoder=small_conv", *assignments))[1]
+
+
+@pytest.mark.parametrize(
+    ("entry", "facts"),
+    [
+        (
+            "optimizer.momentum={low: 0.1, high: 0.75, step: 0.2}",
+            ["`space.optimizer.momentum.high`", "0.75", "to 0.7,"],
+        ),
+        ("optimizer.momentum={low: 0.1, high: 0.7, step: 0.2}", None),
+        ("optimizer.momentum={low: 0.1, high: 0.7}", None),
+        ("batch_size={low: 16, high: 70, step: 16}", ["`space.batch_size.high`", "70", "to 64,"]),
+        ("modulation.end={low: 0, high: 2}", None),
+        ("modulation.start={low: 0, high: 1, step: 2}", ["`space.modulation.start.high`", "to 0,"]),
+    ],
+)
+def test_a_step_that_does_not_lead_to_the_end_of_its_range_is_noted(entry, facts):
+    notes = [note for note in notes_of(f"space.{entry}") if ".high`" in note]
+    for note, told in zip(notes, [facts] if facts else [], strict=True):
+        tells(note, *told)
 
 
 def data(**shapes: tuple[int, ...]) -> InMemory:

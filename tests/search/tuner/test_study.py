@@ -273,6 +273,24 @@ def test_a_space_is_used_up_to_its_last_configuration_and_no_further(name, arm):
         tells(error.value, arm, f"{study.capacity:g} configurations")
 
 
+@sampler
+@each_arm
+@pytest.mark.filterwarnings("ignore:The distribution is specified by")  # the step does not divide a range
+def test_values_of_a_range_with_a_step_have_the_decimals_as_written(name, arm):
+    steps = {"optimizer.momentum": (0.1, 0.75, 0.2), "optimizer.weight_decay": (1e-5, 1e-4, 1e-5)}
+    space = ", ".join(
+        f"{path}: {{low: {low}, high: {high}, step: {step}}}" for path, (low, high, step) in steps.items()
+    )
+    study = ArmStudy(experiment(f"space={{{space}, modulation.method: [ogm]}}", f"search.sampler={name}"), arm)
+    allowed = {
+        "optimizer.momentum": {0.1, 0.3, 0.5, 0.7},
+        "optimizer.weight_decay": {float(f"{n}e-5") for n in range(1, 11)},
+    }
+    for record in run(study, arm, [("finished", 0.5)] * 25):
+        for path, values in allowed.items():
+            assert record.internal[path] == record.changes[path] in values
+
+
 def test_the_last_configuration_of_a_large_space_is_found():
     """Random draws alone would have to hit one in hundreds."""
     space = "space={batch_size: {low: 1, high: 300}, modulation.method: [ogm]}"
