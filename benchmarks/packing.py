@@ -30,9 +30,10 @@ from torch import Tensor
 
 from benchmarks import step
 from datasets.loader.prefetch import prefetch
+from ogmge.batches import Batch
 from ogmge.config import Modulation, Optimizer, TrialConfig
 from ogmge.model import build_model
-from ogmge.trainer import Batch, Trainer
+from ogmge.trainer import Trainer
 
 CLASSES = 6
 FASTER, COSTS = 3.0, 1.05  # the goals

@@ -20,9 +20,10 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from benchmarks.step import timed
+from ogmge.batches import Batch
 from ogmge.config import Modulation, Precision, TrialConfig
 from ogmge.model import build_model
-from ogmge.trainer import Batch, Trainer
+from ogmge.trainer import Trainer
 
 CLASSES = 10
 DEMO = {"audio": (1, 32, 32), "visual": (3, 32, 32)}

@@ -197,8 +197,11 @@ class TrialConfig:
 
     Args:
         epochs: number of passes over the training set.
-        batch_size: number of samples per optimizer step, over all processes and micro-batches.
-        accumulate: number of micro-batches per optimizer step. Their gradients are summed before the step.
+        batch_size: number of samples per optimizer step, over all processes and micro-batches. A model whose batch norm
+            sees one value per sample needs at least 2, per process on a CPU; a smaller last batch of an epoch is
+            skipped.
+        accumulate: number of micro-batches per optimizer step. Their gradients are summed before the step. If the model
+            needs at least 2 samples (see `batch_size`), so does each micro-batch, and there may be fewer.
         encoder: encoder that computes the features of a modality: `resnet18`, `small_conv`, `mlp`, `torchvision:NAME`,
             `package.module:factory`, `{name: package.module:factory}` with keyword arguments of the factory, or a
             mapping with one of these for each modality.

@@ -74,7 +74,10 @@ def part_of(samples: int, ranks: Ranks) -> slice:
 
 @runtime_checkable
 class Divisible(Protocol):
-    """Data that can load a part of each batch without loading the rest."""
+    """Data that can load a part of each batch without loading the rest.
+
+    Each training batch must have two samples or more per process: the model may have a batch norm that needs them.
+    """
 
     def part(self, rank: int, world: int) -> Any:
         """Return the same data with each batch reduced to the part of one of `world` processes (`part_of`)."""
@@ -86,10 +89,11 @@ class Part:
     Args:
         data: data; see `ogmge.fit.Data`.
         ranks: rank of the process.
+        smallest: smallest training batch; smaller ones are skipped, by all processes alike.
     """
 
-    def __init__(self, data: Any, ranks: Ranks) -> None:
-        self._data, self._ranks = data, ranks
+    def __init__(self, data: Any, ranks: Ranks, smallest: int = 1) -> None:
+        self._data, self._ranks, self._smallest = data, ranks, smallest
 
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
@@ -102,8 +106,9 @@ class Part:
         return classes
 
     def train(self, *, batch_size: int, seed: int, epoch: int) -> Iterator[Batch]:
-        """Yield this process's part of each training batch."""
-        return self._cut(self._data.train(batch_size=batch_size, seed=seed, epoch=epoch))
+        """Yield this process's part of each training batch that is large enough."""
+        batches = self._data.train(batch_size=batch_size, seed=seed, epoch=epoch)
+        return self._cut(batch for batch in batches if len(batch[1]) >= self._smallest)
 
     def validation(self, *, batch_size: int) -> Iterator[Batch]:
         """Yield this process's part of each validation batch, which may be empty."""
@@ -115,11 +120,18 @@ class Part:
             yield {name: value[mine] for name, value in x.items()}, y[mine]
 
 
-def part(data: Any, ranks: Ranks) -> Any:
-    """Return this process's part of the data; the data themselves if there is one process."""
+def part(data: Any, ranks: Ranks, smallest: int = 1) -> Any:
+    """Return this process's part of the data; the data themselves if there is one process.
+
+    Args:
+        data: data; see `ogmge.fit.Data`.
+        ranks: rank of the process.
+        smallest: smallest training batch over all processes. Smaller ones are skipped, but not those of `Divisible`
+            data, which must not have any.
+    """
     if ranks.alone:
         return data
-    return data.part(ranks.rank, ranks.world) if isinstance(data, Divisible) else Part(data, ranks)
+    return data.part(ranks.rank, ranks.world) if isinstance(data, Divisible) else Part(data, ranks, smallest)
 
 
 def weight(samples: int, ranks: Ranks, device: torch.device) -> Tensor | float:

@@ -15,13 +15,14 @@ from typing import Any, Literal, Protocol
 import torch
 
 from ogmge import checkpoint
+from ogmge.batches import Batch
 from ogmge.config import TrialConfig
 from ogmge.devices import kept_rng
 from ogmge.distributed import ALONE, Ranks, part
 from ogmge.inference import TrainedModel
 from ogmge.metrics import Answers
 from ogmge.model import build_model
-from ogmge.trainer import Batch, Trainer
+from ogmge.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
@@ -301,8 +302,8 @@ def train(
         NonFiniteMetric: if the validation loss or the objective's metric is infinite or NaN.
         OSError: if a checkpoint cannot be written.
     """
-    data = part(data, ranks)
-    _complete(_Run(_trainer(config, data, device, ranks), data, objective, folder), report, epochs)
+    trainer = _trainer(config, data, device, ranks)
+    _complete(_Run(trainer, part(data, ranks, trainer.smallest_batch), objective, folder), report, epochs)
 
 
 def train_and_measure(

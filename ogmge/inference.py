@@ -11,11 +11,12 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ogmge import checkpoint
+from ogmge.batches import Batch, to_device
 from ogmge.config import ConfigError, TrialConfig, config_from, select_modalities
 from ogmge.factories import custom_factories
 from ogmge.metrics import Tally
 from ogmge.model import MultimodalClassifier, build_model
-from ogmge.trainer import AUTOCAST, Batch
+from ogmge.trainer import AUTOCAST
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class TrainedModel:
             x: modality -> samples [B, *shape], on the model's device.
         """
         with self._autocast(x):
-            fused, features = self.model({name: x[name] for name in self.names})
+            fused, features = self.model({name: x[name].float() for name in self.names})
             unimodal = self.model.unimodal_logits(features)
         return fused.float(), {name: value.float() for name, value in unimodal.items()}
 
@@ -61,7 +62,7 @@ class TrainedModel:
             x: modality -> samples [B, *shape], on the model's device.
         """
         with self._autocast(x):
-            found = {name: encoder(x[name]) for name, encoder in self.model.encoders.items()}
+            found = {name: encoder(x[name].float()) for name, encoder in self.model.encoders.items()}
         return {name: value.float() for name, value in found.items()}
 
     def _autocast(self, x: Mapping[str, Tensor]) -> torch.autocast:
@@ -92,8 +93,8 @@ def tally_all(models: Sequence[TrainedModel], batches: Iterable[Batch], device: 
         device: device of the models.
     """
     tallies = [Tally(model.names, device) for model in models]
-    for x, y in batches:
-        there, target = {name: value.to(device) for name, value in x.items()}, y.to(device)
+    for batch in batches:
+        there, target = to_device(batch, device)
         for model, tally in zip(models, tallies, strict=True):
             fused, unimodal = model.logits(there)
             tally.add(cross_entropy(fused, target), fused, unimodal, target)

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from ogmge.batches import Batch, to_device
 from ogmge.fit import Data
 from ogmge.inference import TrainedModel
 from ogmge.optimizer import eager
-from ogmge.trainer import Batch
 
 WEIGHT_DECAYS = (10.0, 1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 HELD_OUT = 5  # one in five training samples is held out to choose the weight decay
@@ -108,9 +108,9 @@ def _compute_features(
     models: Sequence[TrainedModel], batches: Iterable[Batch], device: torch.device
 ) -> Iterator[tuple[list[dict[str, Tensor]], Tensor]]:
     """Yield the features of each model and the class ids, batch by batch."""
-    for x, y in batches:
-        there = {name: value.to(device) for name, value in x.items()}
-        yield [model.features(there) for model in models], y.to(device)
+    for batch in batches:
+        there, y = to_device(batch, device)
+        yield [model.features(there) for model in models], y
 
 
 def _concatenate(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -36,14 +36,14 @@ class Tally:
 
     def __init__(self, names: tuple[str, ...], device: torch.device, ranks: Ranks = ALONE) -> None:
         self.names, self._ranks = names, ranks
-        self._samples = 0
+        self.samples = 0  # of this process
         self._loss = torch.zeros((), dtype=widest_float(device), device=device)
         self._correct: list[Tensor] = []  # each [1 + M, B]
         self._targets: list[Tensor] = []  # each [B]
 
     def add(self, loss: Tensor, logits: Tensor, unimodal: Mapping[str, Tensor], y: Tensor) -> None:
         """Add a batch: mean loss [], fused logits [B, K], name -> unimodal logits [B, K], class ids [B]."""
-        self._samples += y.shape[0]
+        self.samples += y.shape[0]
         if len(y):  # the mean loss of an empty batch is NaN
             self._loss += loss.detach() * y.shape[0]
         each = torch.stack([logits.detach(), *(unimodal[name] for name in self.names)])
@@ -69,7 +69,7 @@ class Tally:
         if not self._correct:
             raise ValueError(f"cannot compute {prefix} metrics: there is no batch")
         right = torch.cat(self._correct, dim=1).sum(dim=1).to(self._loss.dtype)
-        samples = torch.full_like(self._loss, self._samples)
+        samples = torch.full_like(self._loss, self.samples)
         sums = self._ranks.sum(torch.cat([samples[None], self._loss[None], right]))
         loss, fused, *unimodal = (sums[1:] / sums[0]).tolist()
         accuracies = {f"{prefix}/accuracy/{name}": value for name, value in zip(self.names, unimodal, strict=True)}

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ogmge import components
+from ogmge.batch_norm import smallest_batch, watch_batch_norm
 from ogmge.components import Component
 from ogmge.config import ConfigError, Problem, TrialConfig, select_modalities
 from ogmge.encoders import build_encoder, initialise, per_modality
@@ -24,10 +25,12 @@ class MultimodalClassifier(nn.Module):
     Args:
         encoders: name -> module from samples [B, *shape] to features [B, D_u].
         head: module from a dict of features to logits [B, K].
+        smallest_batch: smallest number of samples that the model can be trained on; see `ogmge.batch_norm`.
     """
 
-    def __init__(self, encoders: Mapping[str, nn.Module], head: nn.Module) -> None:
+    def __init__(self, encoders: Mapping[str, nn.Module], head: nn.Module, smallest_batch: int = 1) -> None:
         super().__init__()
+        self.smallest_batch = smallest_batch
         self.encoders = nn.ModuleDict(dict(encoders))
         self.head = head
         self.means = FeatureMeans()
@@ -99,9 +102,10 @@ def build_model(config: TrialConfig, shapes: Mapping[str, tuple[int, ...]], clas
     weights = per_modality(config.weights, tuple(taken), every, "weights")
     encoders: dict[str, nn.Module] = {}
     dims: dict[str, int] = {}
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), watch_batch_norm() as watched:
         for name, shape in taken.items():
             torch.manual_seed(_seed(config.seed, f"encoder/{name}"))
             encoders[name], dims[name] = build_encoder(kinds[name], tuple(shape), weights[name])
         torch.manual_seed(_seed(config.seed, "head"))
-        return MultimodalClassifier(encoders, _build_head(components.parse(config.fusion), dims, classes))
+        head = _build_head(components.parse(config.fusion), dims, classes)
+    return MultimodalClassifier(encoders, head, smallest_batch(watched))

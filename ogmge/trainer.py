@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
+from ogmge.batches import Batch, micro_batches, to_device
 from ogmge.config import TrialConfig
 from ogmge.devices import get_rng_states, set_rng_states
 from ogmge.distributed import ALONE, Ranks, weight
@@ -20,7 +21,6 @@ from ogmge.model import MultimodalClassifier
 from ogmge.modulation import Modulator
 from ogmge.optimizer import build_optimizer
 
-Batch = tuple[Mapping[str, Tensor], Tensor]
 NEVER = 2**31 - 1  # number of a step that is never reached
 
 AUTOCAST = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -35,13 +35,6 @@ class NonFiniteLoss(RuntimeError):
             f"the loss is not finite at epoch {epoch}, step {step} (learning rate {learning_rate:g}): "
             "lower the learning rate, or check the data for corrupt samples"
         )
-
-
-def _micro_batches(x: Mapping[str, Tensor], y: Tensor, parts: int) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
-    """Split a batch into `parts` micro-batches of nearly equal size, or one per sample if there are fewer samples."""
-    parts = min(parts, len(y))
-    for index in torch.arange(len(y), device=y.device).tensor_split(parts) if parts > 1 else (slice(None),):
-        yield {name: value[index] for name, value in x.items()}, y[index]
 
 
 def _whole(parts: list[Tensor]) -> Tensor:
@@ -88,7 +81,7 @@ class Trainer:
         """
         if self.ranks.alone:
             return self.model
-        if self.device.type == "cuda":
+        if self._is_synchronised:
             nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
         return DistributedDataParallel(self.model)
 
@@ -101,16 +94,30 @@ class Trainer:
 
     def _on_device(self, batches: Iterable[Batch]) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
         for x, y in batches:
-            yield (
-                {name: x[name].to(self.device, non_blocking=True) for name in self.names},
-                y.to(self.device, non_blocking=True),
-            )
+            yield to_device(({name: x[name] for name in self.names}, y), self.device)
+
+    @property
+    def smallest_batch(self) -> int:
+        """Smallest training batch, over all processes: each of them needs a sample, or two if the model's batch norm
+        does (`MultimodalClassifier.smallest_batch`). On GPUs, batch norm sees the samples of all processes."""
+        world, needed = self.ranks.world, self.model.smallest_batch
+        return max(world, needed) if self._is_synchronised else world * needed
+
+    @property
+    def _is_synchronised(self) -> bool:
+        """Whether batch norm uses the statistics of all processes."""
+        return not self.ranks.alone and self.device.type == "cuda"
+
+    def _large_enough(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """Yield the batches that are large enough; `ogmge.distributed.part` has skipped the others' parts."""
+        return (batch for batch in batches if not self.ranks.alone or len(batch[1]) >= self.smallest_batch)
 
     def train_epoch(self, batches: Iterable[Batch], epoch: int) -> dict[str, float]:
         """Train for one epoch and return its metrics.
 
         The metrics are `train/loss`, `train/accuracy`, `train/accuracy/NAME`, `ratio/NAME`, `coefficient/NAME` and
-        `learning_rate`.
+        `learning_rate`. A batch that is smaller than `smallest_batch` is skipped: it makes no step and counts in no
+        metric.
 
         Args:
             batches: pairs of samples, modality -> [B, *shape], and class ids [B].
@@ -118,7 +125,7 @@ class Trainer:
 
         Raises:
             NonFiniteLoss: if the loss of a step is infinite or NaN; raised at the end of the epoch.
-            ValueError: if there is no batch.
+            ValueError: if there is no batch that is large enough.
         """
         rate = self.learning_rate(epoch)
         for group in self.optimizer.param_groups:
@@ -126,9 +133,13 @@ class Trainer:
         self.model.train()
         tally, modulation = Tally(self.names, self.device, self.ranks), ModulationTally(self.names, self.device)
         first_bad = torch.full((), NEVER, device=self.device)
-        for step, (x, y) in enumerate(self._on_device(batches)):
+        for step, (x, y) in enumerate(self._on_device(self._large_enough(batches))):
             finite = self._step(x, y, epoch, tally, modulation)
             first_bad = torch.where((first_bad == NEVER) & ~finite, step, first_bad)
+        if not tally.samples:
+            raise ValueError(
+                f"cannot compute train metrics: there is no batch of {self.smallest_batch} samples or more"
+            )
         metrics = tally.result("train")
         if (bad := int(self.ranks.least(first_bad))) < NEVER:
             raise NonFiniteLoss(epoch, bad, rate)
@@ -138,8 +149,9 @@ class Trainer:
         """Make one optimizer step; return whether its loss is finite, as bool [] on the device."""
         self.optimizer.zero_grad(set_to_none=True)
         share, done = weight(len(y), self.ranks, self.device), 0
+        smallest = 1 if self._is_synchronised else self.model.smallest_batch
         losses, outputs, seen = [], [], []
-        for part, target in _micro_batches(x, y, self.config.accumulate):
+        for part, target in micro_batches(x, y, self.config.accumulate, smallest):
             done += len(target)
             with self._together(last=done == len(y)):
                 with self._autocast():

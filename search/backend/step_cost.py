@@ -13,8 +13,8 @@ from tempfile import TemporaryDirectory
 import torch
 
 from ogmge import fit
+from ogmge.batches import Batch
 from ogmge.config import TrialConfig
-from ogmge.trainer import Batch
 
 STEPS, SECONDS = 16, 1.5  # limits of a timed pass, whichever comes first
 COUNT_SECONDS = 20.0

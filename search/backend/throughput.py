@@ -18,8 +18,9 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Literal
 
 from ogmge import fit
+from ogmge.batches import Batch
 from ogmge.config import TrialConfig
-from ogmge.trainer import Batch, NonFiniteLoss, Trainer
+from ogmge.trainer import NonFiniteLoss, Trainer
 from search.backend.device import device_for
 from search.backend.resources import Resources, share
 from search.run.open_data import open_data

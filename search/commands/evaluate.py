@@ -14,9 +14,9 @@ from rich.console import Console
 from torch import Tensor
 
 from datasets.registry import DatasetError
+from ogmge.batches import Batch, to_device
 from ogmge.evaluation import Answers, Unscorable
 from ogmge.fit import Data
-from ogmge.trainer import Batch
 from search.console.evaluation_table import print_result
 from search.console.notes import print_note
 from search.experiment.load import load as load_experiment
@@ -244,8 +244,7 @@ def _evaluate_all(
 
 def _answer(models: Sequence[Model], answers: Sequence[Answers], x: Mapping[str, Tensor], y: Tensor) -> None:
     """Add each model's outputs for a batch."""
-    device = default_device()
-    there, target = {name: value.to(device) for name, value in x.items()}, y.to(device)
+    there, target = to_device((x, y), default_device())
     for model, own in zip(models, answers, strict=True):
         own.add(*model.trained.logits(there), target)
 

@@ -13,10 +13,10 @@ import torch
 from rich.console import Console
 
 from datasets.registry import DatasetError
+from ogmge.batches import Batch
 from ogmge.fit import BEST, Data
 from ogmge.inference import TrainedModel
 from ogmge.linear_probe import Right, extract_features, fit_probes, right
-from ogmge.trainer import Batch
 from search.console.notes import print_line, print_note
 from search.console.probe_table import table
 from search.experiment.load import load as load_experiment

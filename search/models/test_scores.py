@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from ogmge import inference
-from ogmge.trainer import Batch
+from ogmge.batches import Batch
 from search.experiment.arms import Arm
 from search.verdict.evidence import ArmScores, Difference, TestScores
 from search.verdict.paired import t_interval

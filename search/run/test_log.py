@@ -10,7 +10,7 @@ from typing import Any
 from datasets.index.json_text import parse_json
 from datasets.index.regular_file import read_regular
 from datasets.registry import DatasetError
-from ogmge.trainer import Batch
+from ogmge.batches import Batch
 from search.run.disk import require_own_links
 from search.run.folder import RunFolder
 

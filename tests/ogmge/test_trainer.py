@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from ogmge.batches import Batch
 from ogmge.config import Modulation, Optimizer, Schedule, TrialConfig
 from ogmge.fit import train
 from ogmge.model import build_model
-from ogmge.trainer import Batch, NonFiniteLoss, Trainer
+from ogmge.trainer import NonFiniteLoss, Trainer
 from tests.support.own_data import Vectors
 from tests.support.tells import tells
 
