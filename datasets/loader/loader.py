@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -133,6 +133,11 @@ class StoreData:
         Batches are cut as by `torch.tensor_split`.
         """
         return StoreData(self.host, self.splits, self.device, self.workers, rank=rank, world=world)
+
+    def on_cpu(self) -> StoreData:
+        """Return the same data as batches in main memory, made without touching a GPU."""
+        host = replace(self.host, crops=True, pinned=False)
+        return StoreData(host, self.splits, torch.device("cpu"), self.workers, rank=self.rank, world=self.world)
 
     def all_for_training(self) -> StoreData:
         """Return data with the validation clips added to the training split and an empty validation split."""

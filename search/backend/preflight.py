@@ -1,17 +1,17 @@
-"""Checks before the first worker starts: every kind of model is built once."""
+"""Checks before the first worker starts: every kind of model is built, and trained for one step on real samples."""
 
 from __future__ import annotations
 
 import itertools
 import warnings
 from collections.abc import Iterator
-from dataclasses import astuple
+from dataclasses import astuple, dataclass, field, replace
 
 import torch
 
-from datasets.loader.in_memory import InMemory
-from ogmge import fit
-from ogmge.config import ConfigError, Problem
+from ogmge import components, fit
+from ogmge.config import ConfigError, Problem, TrialConfig
+from search.backend.first_step import step_problem, without_traces
 from search.experiment.arms import ARMS
 from search.experiment.dimensions import METHOD, Changes
 from search.experiment.formatting import label
@@ -20,8 +20,8 @@ from search.experiment.own_errors import own_lines
 from search.experiment.placement import place
 from search.experiment.schema import Experiment, ExperimentError
 from search.experiment.sources import opening_notes
-from search.experiment.space import methods, step_notes, with_changes
-from search.run.batch_check import check_batches
+from search.experiment.space import extremes, methods, step_notes, with_changes
+from search.run.batch_check import Batches, check_batches
 from search.run.open_data import open_data
 
 # paths or prefixes of paths: each modality may have its own encoder (`encoder.audio`)
@@ -78,14 +78,61 @@ def _variants(experiment: Experiment) -> Iterator[Changes]:
         yield place(experiment, changes, arm).whole
 
 
-def _find_problems(experiment: Experiment, changes: Changes, data: fit.Data) -> list[str]:
+@dataclass
+class _Models:
+    """The models of an experiment, each kind of which is built once and trained for a step.
+
+    Args:
+        data: data of the experiment.
+        batches: first batch of each split.
+        tried: what distinguishes the models that have been trained for a step.
+        smallest_batch: smallest batch that all models so far can be trained on.
+    """
+
+    data: fit.Data
+    batches: Batches
+    tried: set[str] = field(default_factory=set)
+    smallest_batch: int = 1
+
+    def find_problem(self, config: TrialConfig) -> str | None:
+        """Build a model, and train one of its kind for a step; return what fails in that step.
+
+        The step has full precision, because the CPU may lack an operator in the trial's own.
+        """
+        trainer = fit.start(replace(config, precision="fp32"), self.data, torch.device("cpu"))
+        self.smallest_batch = max(self.smallest_batch, trainer.smallest_batch)
+        kind = repr((config.encoder, config.weights, config.modalities, config.fusion))
+        if kind in self.tried:
+            return None
+        self.tried.add(kind)
+        return step_problem(trainer, self.batches)
+
+
+def _batch_size_problems(experiment: Experiment, smallest: int) -> list[str]:
+    """Return a sentence for each batch size that is too small for the batch norm of a model."""
+    sizes = {"trial.batch_size": experiment.trial.batch_size}
+    if "batch_size" in experiment.space:
+        entry = experiment.space["batch_size"]
+        ends = extremes(entry).items()
+        sizes = {f"space.batch_size.{key}" if key == "low" else "space.batch_size": size for key, size in ends}
+        sizes |= {"space.batch_size": min(size for _, size in ends)} if isinstance(entry, list) else {}
+    for number, first in enumerate(experiment.search.first):
+        sizes[f"search.first[{number}].batch_size"] = first.get("batch_size", smallest)
+    return [
+        f"`{key}` must be at least {smallest}, because a batch norm of the model sees one value per sample, but got {n}"
+        for key, n in sizes.items()
+        if n < smallest
+    ]
+
+
+def _find_problems(experiment: Experiment, changes: Changes, models: _Models) -> list[str]:
     """Build the model of one kind of trial; return a sentence for each problem."""
     try:
         config = with_changes(experiment.trial, changes)
     except ValueError as error:
         return [f"`space`: {label(changes)} is not a valid trial ({error})"]
     try:
-        fit.start(config, data, torch.device("cpu"))
+        problem = models.find_problem(config)
     except ConfigError as error:
         lines = own_lines(error.__cause__) if error.__cause__ else ""
         return [
@@ -94,7 +141,14 @@ def _find_problems(experiment: Experiment, changes: Changes, data: fit.Data) -> 
         ]
     except ValueError as error:
         return [f"`trial.modulation`: {error}"]
-    return []
+    return [f"the model{_of(config)} cannot be trained: {problem}"] if problem else []
+
+
+def _of(config: TrialConfig) -> str:
+    """Return what the model of a trial consists of, as a clause."""
+    parts = components.places(config.encoder, config.fusion)
+    named = (f"`{'.'.join(path)}` {components.parse(value)}" for path, value in parts.items())
+    return f" ({', '.join(named)})"
 
 
 def check_search(experiment: Experiment) -> tuple[fit.Data, list[str]]:
@@ -118,19 +172,21 @@ def check_search(experiment: Experiment) -> tuple[fit.Data, list[str]]:
 
 
 def check_models(experiment: Experiment, data: fit.Data) -> list[str]:
-    """Build each kind of model that the experiment asks for; return notes for the user.
+    """Build each kind of model that the experiment asks for, and train it for a step; return notes for the user.
+
+    Data in memory are checked as a whole; of other data, one batch per split is read. Random states do not change.
 
     Raises:
         DataError: if the data set of a user yields what no model can be trained on.
         ExperimentError: if a model cannot be built, or these data do not have the searched metric.
     """
-    if isinstance(data, InMemory):  # batches of other data are read where they are trained on, and by `check`
-        check_batches(data, experiment.trial.batch_size)
-    problems = _metric_problems(experiment, data)
-    with warnings.catch_warnings(record=True) as caught:
+    with warnings.catch_warnings(record=True) as caught, without_traces():
         warnings.simplefilter("always")
+        models = _Models(data, check_batches(data, experiment.trial.batch_size))
+        problems = _metric_problems(experiment, data)
         for changes in _variants(experiment):
-            problems += _find_problems(experiment, changes, data)
+            problems += _find_problems(experiment, changes, models)
+        problems += _batch_size_problems(experiment, models.smallest_batch)
     if problems:
         raise ExperimentError(experiment.name, list(dict.fromkeys(problems)))
     return list(dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning)))

@@ -21,7 +21,8 @@ from datasets.loader.loader import StoreData
 from datasets.store.cache import local_store
 from datasets.store.store import StoreError, reasons
 from ogmge.fit import Data
-from search.console.notes import print_line
+from search.backend.preflight import check_models
+from search.console.notes import print_line, print_note
 from search.experiment.escaping import escape_line
 from search.experiment.mistakes import name_file
 from search.experiment.schema import Experiment
@@ -128,18 +129,21 @@ def check(experiment: Experiment, sheets: Path, console: Console, words: Sequenc
     Raises:
         DataError: if the data set of a user yields what no model can be trained on.
         DatasetError: if the publisher's files or lists are invalid.
+        ExperimentError: if a model cannot be built for the data, or cannot be trained on them.
     """
     options = registry.options(experiment.dataset)
     if hasattr(options, "index") and not _is_prepared(options, console, words):
         return False
     data = open_data(experiment.dataset)
-    check_batches(data, experiment.trial.batch_size)
+    check_batches(data, experiment.trial.batch_size)  # before a picture is made of them
     path = sheets / f"{experiment.name}.png"
     x, y = next(iter(data.validation(batch_size=100)))
     write_sheet(*choose_samples(x, y), data.classes, path)
     print_line(console, _splits_line(data) if isinstance(data, StoreData) else _memory_line(data))
     shapes = ", ".join(f"{modality} {list(shape)}" for modality, shape in data.shapes.items())
     print_line(console, f"model input: {shapes}; {count(len(data.classes), 'class')}\nsample images: {path}")
+    for note in check_models(experiment, data):
+        print_note(console, note)
     command = "run_search.py FILE" if experiment.space else "python -m search train FILE"
     print_line(console, f"\nnext:  uv run {name_file(command, words)}")
     return True

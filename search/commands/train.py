@@ -21,6 +21,7 @@ from ogmge import fit, inference
 from ogmge.components import parse
 from ogmge.devices import best_device
 from ogmge.fit import BEST
+from ogmge.model import build_model
 from search.backend import ddp
 from search.backend.cluster import nodes, own_modules
 from search.backend.ddp import Job
@@ -128,16 +129,29 @@ def _job(experiment: Experiment, folder: RunFolder, how: How, data: fit.Data) ->
             "--all-data does not work with this data set: its class has no method `all_for_training()`, which returns "
             "the data with the validation samples among the training samples"
         )
-    if (how.workers or 1) > trial.batch_size:
-        raise ExperimentError(
-            experiment.name,
-            [f"`trial.batch_size` must be at least --workers ({how.workers}), but got {trial.batch_size}"],
-        )
+    _check_parts(experiment, data, how.workers or 1)
     dataset, here = everywhere(experiment.dataset)
     objective = None if how.all_data else experiment.search.objective
     epochs = _epochs(experiment, how)
     place = folder.path.resolve()
     return Job(trial, dataset, objective, epochs, how.all_data, here, place, None, experiment.modules)
+
+
+def _check_parts(experiment: Experiment, data: fit.Data, workers: int) -> None:
+    """Raise ExperimentError if a process would get too small a part of each batch."""
+    trial = experiment.trial
+    if workers == 1:
+        return
+    smallest, why = workers, f"--workers ({workers})"
+    if experiment.search.address == "local" and torch.cuda.device_count() < workers:
+        each = build_model(trial, data.shapes, len(data.classes)).smallest_batch
+        smallest *= each
+        if each > 1:
+            why = f"{smallest}, as the model's batch norm needs {each} for each of the --workers ({workers})"
+    if trial.batch_size < smallest:
+        raise ExperimentError(
+            experiment.name, [f"`trial.batch_size` must be at least {why}, but got {trial.batch_size}"]
+        )
 
 
 def _epochs(experiment: Experiment, how: How) -> int | None:

@@ -8,8 +8,8 @@ from typing import Any
 from datasets import registry
 from datasets.store.remote import whereabouts
 from ogmge.fit import Data
-from search.run.batch_check import check_members
 from search.run.folder import UNKNOWN
+from search.run.member_check import check_members
 
 
 def open_data(section: Mapping[str, Any]) -> Data:

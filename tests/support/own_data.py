@@ -181,16 +181,17 @@ class Forbidding(Drawn):
 
 @dataclass(frozen=True)
 class Endless(Vectors):
-    """Takes ten minutes per epoch and notes its process in `marker`; no time once the note says "over"."""
+    """Takes ten minutes for its second batch and notes its process in `marker`; no time once the note says "over"."""
 
     marker: str = ""
 
     def train(self, *, batch_size: int, seed: int, epoch: int) -> Iterator[Batch]:
-        note = Path(self.marker)
+        batches, note = super().train(batch_size=batch_size, seed=seed, epoch=epoch), Path(self.marker)
+        yield next(batches)
         if not (note.exists() and note.read_text() == "over"):
             note.write_text(str(os.getpid()))
             time.sleep(600)
-        yield from super().train(batch_size=batch_size, seed=seed, epoch=epoch)
+        yield from batches
 
 
 @dataclass(frozen=True)
@@ -209,9 +210,10 @@ class Unplugged(Vectors):
 
 @dataclass(frozen=True)
 class Broken(Vectors):
-    """Fails when it is read."""
+    """Fails when its second batch is read."""
 
     def train(self, *, batch_size: int, seed: int, epoch: int) -> Iterator[Batch]:
+        yield next(super().train(batch_size=batch_size, seed=seed, epoch=epoch))
         raise OSError("clip 17 is damaged")
 
 
@@ -252,11 +254,13 @@ class Interrupted(Drawn):
 
 @dataclass(frozen=True)
 class Together(Drawn):
-    """Makes each training process register in `readers/` and wait until `processes` have registered."""
+    """Makes each training process register in `readers/`, after a batch, and wait until `processes` have registered."""
 
     processes: int = 2
 
     def train(self, *, batch_size: int, seed: int, epoch: int) -> Iterator[Batch]:
+        batches = super().train(batch_size=batch_size, seed=seed, epoch=epoch)
+        yield next(batches)
         readers = Path("readers")
         readers.mkdir(exist_ok=True)
         (readers / str(os.getpid())).touch()
@@ -265,7 +269,7 @@ class Together(Drawn):
             if time.monotonic() > until:
                 raise TimeoutError(f"{self.processes} processes do not train at the same time")
             time.sleep(0.05)
-        yield from super().train(batch_size=batch_size, seed=seed, epoch=epoch)
+        yield from batches
 
 
 class NotPrepared:

@@ -179,6 +179,30 @@ class Clips:
 """
 
 
+OWN_TRIAL = "trial: {encoder: mlp, modulation: {parameters: all}}\nspace: {optimizer.lr: [1e-3, 1e-2]}\n"
+OWN_DATA = [
+    ("Labels that are floats, one-hot or counted from 1", "Labels"),
+    ("Samples that are no tensors, or no numbers", "Samples"),
+    ("Samples that float32 cannot hold", "TooLarge"),
+    ("Data whose `train` raises an error, and whose `validation` yields no batch", "Unreadable"),
+    ("Data in memory that are no splits", "NoSplits"),
+    ("Data with wrong `shapes` and `classes`", "Members"),
+    ("Data with a list in place of a method", "NoMethod"),
+]
+OWN_MODELS = [
+    ("An encoder that fails on real samples", "trial.encoder=tests.wording.own_faults:Fussy"),
+    ("An encoder whose features are NaN", "trial.encoder=tests.wording.own_faults:Undefined"),
+    (
+        "A batch size that is too small for a batch norm",
+        "trial.encoder=tests.wording.own_faults:Normed trial.batch_size=1",
+    ),
+    (
+        "A choice of batch sizes, one of which is too small",
+        "trial.encoder=tests.wording.own_faults:Normed space.batch_size=[1,8]",
+    ),
+]
+
+
 def entries() -> Iterator[Entry]:
     for title, file in [*SYNTAX, *UNKNOWN, *TYPES, *BOUNDS, *SPACE, *SEARCH, *DATA_SETS]:
         yield commanded(title, COMMAND, file=file)
@@ -199,6 +223,16 @@ def entries() -> Iterator[Entry]:
         file="name: mine\ndataset: {name: 'wrong_data:Clips'}\nspace: {fusion: [concat, sum]}\n",
         given=f"`wrong_data.py` lies beside the file:\n\n```python\n{WRONG_DATA}```",
     )
+    for title, kind in OWN_DATA:
+        yield commanded(
+            title, COMMAND, file=f"name: mine\ndataset: {{name: 'tests.wording.own_faults:{kind}'}}\n{OWN_TRIAL}"
+        )
+    for title, changes in OWN_MODELS:
+        yield commanded(
+            title,
+            f"{COMMAND} {changes}",
+            file=f"name: mine\ndataset: {{name: 'tests.wording.own:Vectors'}}\n{OWN_TRIAL}",
+        )
     yield commanded("An experiment file that does not exist", COMMAND)
     yield commanded(
         "An experiment file that is not in UTF-8",
