@@ -74,7 +74,8 @@ def train_all(
         probe_every: see `Setup`.
 
     Raises:
-        ClusterError, ResourceError, TrackingError: if the cluster, the resources or MLflow are not available.
+        ClusterError, ResourceError: if the cluster or the resources are not available.
+        TrackingError: if MLflow is not available, and nothing is trained yet.
         FolderError: if the folder was deleted while trials ran.
     """
     experiment = tuner.experiment
@@ -90,7 +91,8 @@ def train_all(
         engine(experiment, dataset, here, storage.where) if tuner.remaining_trials else nullcontext(),
     ):
         levels, at_once = _levels(experiment, folder, console) if tuner.remaining_trials else ([], 0)
-        tracker.wait_until_connected()
+        if lack := tracker.wait_until_connected():
+            print_note(console, lack)
         tuner.callbacks += [tracker, _StateCleaner(storage)]
         if levels and experiment.search.share_prefixes:
             tuner.share(_sharing(tuner, storage, levels[0], fingerprint))

@@ -7,24 +7,29 @@ import json
 import logging
 import os
 import platform
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+import shlex
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from datasets.index.json_text import parse_json
 from datasets.index.regular_file import read_regular
 from datasets.store.lock import lock_file
+from datasets.store.remote import redact
 from search.experiment.formatting import flat
 from search.experiment.mistakes import UserError
 from search.run.disk import explain_errors, require_writable
 from search.run.folder import write
+from search.tracking.names import as_text
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import DatasetInput, Run
+    from mlflow.entities import DatasetInput
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # otherwise printed whenever a run ends
@@ -32,21 +37,37 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # a retry could c
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 EMPTY_BYTES, RUN_BYTES, VALUE_BYTES = 950_000, 10_000, 280  # in SQLite, measured on the demo with MLflow 3.17.2
-PARAMETER_LENGTH = 6000  # MLflow's limit
-NAME_LENGTH, DIGEST_LENGTH = 500, 36  # MLflow's limits for a data set
+DATASET_LENGTH, DIGEST_LENGTH, SOURCE_LENGTH = 500, 36, 65_535  # MLflow's limits for a data set
 TRAINING_PAGE = {"mlflow.experimentKind": "custom_model_development"}  # otherwise MLflow opens its page for chats
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "mlflow", "numpy")
 INTERRUPTED = "interrupted: the search can be resumed"  # a run's `stop_reason`
+OTHER_VERSION = "out-of-date database schema"  # in MLflow's error, for newer ones too
 ID_FILE = "mlflow.json"  # in the run's folder: id of its run in MLflow
 
 
 class TrackingError(UserError):
     """MLflow's store cannot be reached or written to."""
 
+    @classmethod
+    def of(cls, error: Exception) -> UserError:
+        """Return an error of the user as it is, and any other one, of MLflow, requests, sqlalchemy …, as this one."""
+        return error if isinstance(error, UserError) else cls(f"MLflow failed: {error}")
+
 
 def store_uri(uri: str | None, runs: Path) -> str:
-    """Return the tracking URI: the experiment's own, or SQLite in the folder of all runs."""
-    return uri or f"sqlite:///{(runs / 'mlflow.db').resolve()}"
+    """Return the tracking URI: the experiment's own, or SQLite in the folder of all runs.
+
+    In a folder whose name has a meaning in URIs, the whole path is quoted. Its slashes are quoted too, because MLflow
+    creates the folders that it reads from the URI without decoding them.
+
+    >>> store_uri(None, Path("/data/runs")), store_uri(None, Path("/data/50%25/runs"))
+    ('sqlite:////data/runs/mlflow.db', 'sqlite:///%2Fdata%2F50%2525%2Fruns%2Fmlflow.db')
+    """
+    if uri:
+        return uri
+    file = (runs / "mlflow.db").resolve()
+    plain = f"sqlite:///{file}"
+    return plain if _sqlite_file(plain) == file else f"sqlite:///{quote(str(file), safe='')}"
 
 
 def connect(uri: str | None, runs: Path, name: str) -> tuple[MlflowClient, str]:
@@ -58,19 +79,55 @@ def connect(uri: str | None, runs: Path, name: str) -> tuple[MlflowClient, str]:
     """
     import mlflow
 
-    for noisy in ("mlflow", "alembic", "urllib3"):
-        logging.getLogger(noisy).setLevel(logging.CRITICAL)  # we report their errors ourselves
+    quiet()
     if uri is not None:
         _require_folder(uri)
     _prepare_folder(runs, has_store=uri is None)
-    artifacts = None if uri else (runs / "mlartifacts").resolve().as_uri()
+    store, artifacts = store_uri(uri, runs), _artifacts(uri, runs)
     try:
-        with lock_file(_lock(store_uri(uri, runs), runs)):  # searches that start together must not all create tables
-            client = mlflow.MlflowClient(store_uri(uri, runs))
+        with lock_file(_lock(store, runs)):  # searches that start together must not all create tables
+            _require_database(store)
+            if artifacts is not None:
+                _create_tables(store, artifacts)
+            client = mlflow.MlflowClient(store)
             return client, _open_experiment(client, name, artifacts)
     except Exception as error:  # MLflow raises its own, requests', sqlalchemy's …
-        reason = (str(error) or repr(error)).splitlines()[0]
-        raise TrackingError(f"cannot use MLflow at {store_uri(uri, runs)}: {reason}") from error
+        raise TrackingError(f"cannot use MLflow at {redact(store)}: {_reason(error, store)}") from error
+
+
+def quiet() -> None:
+    """Silence MLflow and its libraries: we report their errors ourselves."""
+    for noisy in ("mlflow", "alembic", "urllib3"):
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
+
+
+def _reason(error: Exception, store: str) -> str:
+    """Return the first line of an error; for a database of another version of MLflow, also how to fix it."""
+    line = (str(error) or repr(error)).splitlines()[0]
+    if OTHER_VERSION not in line:
+        return line
+    upgrade = shlex.join(["mlflow", "db", "upgrade", redact(store)])
+    return (
+        "the database was written by another version of MLflow; if by an older one, back it up and run "
+        f"`{upgrade}`, otherwise install the newer version, or choose another database with `tracking.uri`"
+    )
+
+
+def _artifacts(uri: str | None, runs: Path) -> str | None:
+    """Return the URI of the folder for artifacts; None if MLflow's server chooses it."""
+    from mlflow.store.db.db_types import DATABASE_ENGINES
+
+    if uri is None:
+        return (runs / "mlartifacts").resolve().as_uri()
+    is_database = uri.partition(":")[0].partition("+")[0] in DATABASE_ENGINES
+    return Path("mlruns").resolve().as_uri() if is_database else None  # as MLflow, which does not quote it
+
+
+def _create_tables(store: str, artifacts: str) -> None:
+    """Create the tables of a new database. MLflow itself would paste the working folder into SQL, quotes and all."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    SqlAlchemyStore(store, artifacts)
 
 
 def _prepare_folder(runs: Path, *, has_store: bool) -> None:
@@ -102,6 +159,14 @@ def _require_folder(uri: str) -> None:
         raise TrackingError(
             f"`tracking.uri` is {uri}, but there is no folder {file.parent}: create it, or change the URI"
         )
+
+
+def _require_database(uri: str) -> None:
+    """Raise sqlite3.DatabaseError if a file is no SQLite database: MLflow would try for minutes to open it."""
+    file = _sqlite_file(uri)
+    if file is not None and file.is_file():
+        with closing(sqlite3.connect(file)) as database, suppress(sqlite3.OperationalError):  # as when it is locked
+            database.execute("PRAGMA schema_version")
 
 
 def _sqlite_file(uri: str) -> Path | None:
@@ -145,8 +210,7 @@ def versions() -> dict[str, str]:
 
 def parameters(values: Mapping[str, Any]) -> dict[str, str]:
     """Return nested values as MLflow's parameters, by dotted path."""
-    texts = {key: v if isinstance(v, str) else json.dumps(v) for key, v in flat(values).items()}
-    return {key: text[:PARAMETER_LENGTH] for key, text in texts.items()}
+    return {key: v if isinstance(v, str) else json.dumps(v) for key, v in flat(values).items()}
 
 
 @dataclass(frozen=True)
@@ -170,56 +234,7 @@ class TrainingData:
         """Return the data set as MLflow's page lists it."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        name, digest = str(self.dataset["name"])[:NAME_LENGTH], self.fingerprint[:DIGEST_LENGTH]
-        found = Dataset(name, digest, "local", json.dumps(dict(self.dataset), default=str))
+        name, digest = as_text(str(self.dataset["name"]), DATASET_LENGTH), self.fingerprint[:DIGEST_LENGTH]
+        source = as_text(json.dumps(dict(self.dataset), default=str), SOURCE_LENGTH)
+        found = Dataset(name, digest, "local", source)
         return DatasetInput(found, [InputTag("mlflow.data.context", "training")])
-
-
-class Maker:
-    """Creator of runs without duplicates: a failed call may have created a run, if only its answer was lost.
-
-    Args:
-        client: MLflow's client.
-        experiment_id: id of the experiment that the runs belong to.
-    """
-
-    def __init__(self, client: MlflowClient, experiment_id: str) -> None:
-        self._client, self.experiment_id = client, experiment_id
-        self._doubtful: dict[str, str | None] = {}  # filter of a run -> id of the run that counts
-
-    def make(self, same: str, name: str, tags: Mapping[str, str], start_time: int | None = None) -> str:
-        """Create a run, unless an earlier call already did, and return its id.
-
-        Args:
-            same: filter that finds this run and no other.
-            name, tags, start_time: properties of the run.
-        """
-        found = next(self.find(same), None) if same in self._doubtful else None
-        try:
-            run = found or self._client.create_run(self.experiment_id, start_time, dict(tags), name)
-        except Exception:
-            self._doubtful[same] = None
-            raise
-        run_id = str(run.info.run_id)
-        if same in self._doubtful:
-            self._doubtful[same] = run_id
-        return run_id
-
-    def find(self, same: str) -> Iterator[Run]:
-        """Yield all runs that a filter finds, the oldest first."""
-        token = None
-        while True:
-            page = self._client.search_runs(
-                [self.experiment_id], same, order_by=["attributes.start_time"], page_token=token
-            )
-            yield from page
-            token = page.token
-            if not token:
-                return
-
-    def tidy(self) -> None:
-        """Delete duplicate runs, created by calls whose answers were lost."""
-        for same, counts in self._doubtful.items():
-            for run in self.find(same) if counts else ():
-                if run.info.run_id != counts:
-                    self._client.delete_run(run.info.run_id)

@@ -10,13 +10,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from search.tracking.client import INTERRUPTED, TrainingData
+from search.tracking.names import PARAMETER_LENGTH, as_name, as_tags, as_text
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
 ENTRIES_A_CALL = 1000  # MLflow's limit for metrics, parameters and tags together
-TAG_LENGTH = 5000  # MLflow's limit
 REASONS = ("stop_reason", "error")  # tags of an ended run
 RUNNING = "RUNNING"
 NO_TAGS: Mapping[str, str] = MappingProxyType({})
@@ -129,9 +129,9 @@ class RunWriter:
         first = self._due[: max(1, room // max((len(v.metrics) for v in self._due), default=1))]
         self._client.log_batch(
             self.run_id,
-            metrics=[Metric(key, value, v.time, v.step) for v in first for key, value in v.metrics.items()],
-            params=list(starmap(Param, self._params.items())),
-            tags=list(starmap(RunTag, tags.items())),
+            metrics=[Metric(as_name(key), value, v.time, v.step) for v in first for key, value in v.metrics.items()],
+            params=[Param(as_name(key), as_text(value, PARAMETER_LENGTH)) for key, value in self._params.items()],
+            tags=list(starmap(RunTag, as_tags(tags).items())),
         )
         del self._due[: len(first)]
         self._params = {}

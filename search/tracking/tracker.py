@@ -22,8 +22,9 @@ from search.experiment.schema import Experiment
 from search.run.folder import Identity, RunFolder
 from search.run.journal import SearchRecord, TrialRecord
 from search.tracking import outbox
-from search.tracking.client import Maker, TrackingError, TrainingData, connect, store_uri, versions
+from search.tracking.client import TrackingError, TrainingData, connect, store_uri, versions
 from search.tracking.lists import save_view
+from search.tracking.maker import Maker
 from search.tracking.outbox import Outbox
 from search.tracking.system import SystemMetrics
 from search.tracking.trial_runs import RUN_ID, TRIALS, Kind, Ledger, Results, SearchRun, TrialRuns
@@ -76,20 +77,29 @@ class SearchTracker:
         self._tags = {RUN_ID: identity.run, **self._data.tags, **versions()}
         uri = store_uri(experiment.tracking.uri, self._folder.parent)
         self._system = SystemMetrics(uri, wanted=experiment.tracking.system_metrics)
-        self._connection: Future[Connection] = Future()
+        self._connection: Connection | None = None
         self._runs, self._files = Outbox("mlflow"), Outbox("mlflow-files")
         self._runs.submit("import", _import_mlflow)
 
     # ---- called by the search ----
 
-    def wait_until_connected(self) -> None:
+    def wait_until_connected(self) -> str | None:
         """Connect to MLflow, where nothing is created before: a search that is refused must not leave a trace.
 
+        Returns:
+            A sentence about the failure if a resumed search continues without MLflow; None if MLflow is connected.
+
         Raises:
-            TrackingError: if it fails.
+            UserError: if it fails, and nothing is trained yet.
         """
-        self._runs.submit("connection", self._connect)
-        self._connection.result()
+        outcome: Future[UserError | None] = Future()
+        self._runs.submit("connection", partial(self._try_to_connect, outcome))
+        error = outcome.result()
+        if error is None:
+            return None
+        if not self._record.trials:
+            raise error
+        return f"{error}; this continues without MLflow, and what it lacks is saved on disk"
 
     def on_start(self, trial: TrialRecord) -> None:
         self.on_report(trial)
@@ -119,31 +129,31 @@ class SearchTracker:
         lacks += _describe_lack(count(len(unsent), "file"), unsent)
         if not self._record.trials or not lacks:
             return None
-        return f"MLflow still lacks {' and '.join(lacks)}; it is saved on disk, and {self._kind.again} delivers it"
+        later = "tries again" if any(map(_is_refusal, [*runs, *unsent])) else "delivers it"
+        return f"MLflow still lacks {' and '.join(lacks)}; it is saved on disk, and {self._kind.again} {later}"
 
     # ---- runs on the threads ----
 
-    def _connect(self) -> None:
-        if self._connection.done():
-            return
-        try:
-            self._connection.set_result(self._find_runs())
-        except Exception as error:
-            known = isinstance(error, UserError)
-            self._connection.set_exception(error if known else TrackingError(f"MLflow failed: {error}"))
-
-    def _find_runs(self) -> Connection:
+    def _try_to_connect(self, outcome: Future[UserError | None]) -> None:
+        """Connect, and set the error of the last attempt, or None."""
         attempts = CONNECT_ATTEMPTS if str(self._experiment.tracking.uri).startswith("http") else 1
         while True:
             try:
-                return self._find_runs_once()
-            except Exception:
+                self._connect()
+            except Exception as error:  # MLflow raises its own, requests', sqlalchemy's …
                 attempts -= 1
                 if not attempts:
-                    raise
+                    return outcome.set_result(TrackingError.of(error))
+            else:
+                return outcome.set_result(None)
             time.sleep(outbox.AGAIN_AFTER_S)
 
-    def _find_runs_once(self) -> Connection:
+    def _connect(self) -> Connection:
+        if self._connection is None:
+            self._connection = self._find_runs()
+        return self._connection
+
+    def _find_runs(self) -> Connection:
         experiment = self._experiment
         client, experiment_id = connect(experiment.tracking.uri, self._folder.parent, experiment.name)
         save_view(client, experiment_id)
@@ -153,14 +163,13 @@ class SearchTracker:
             ledger, experiment, self._record, self._folder, description=self._description, curve=self._kind.curve
         )
         trials = TrialRuns(ledger, experiment, self._kind)
-        parent = search.find()
-        if parent is not None:
-            trials.find(parent, self._record.trials)
+        search.find()
+        if self._record.trials:
+            trials.find(self._record.trials)
         return Connection(client, maker, search, trials)
 
     def _align(self, trial: TrialRecord) -> None:
-        self._connect()
-        there, ended = self._connection.result(), trial.is_over
+        there, ended = self._connect(), trial.is_over
         search = there.search.align()
         self._system.start(search)
         run_id = there.trials.align(trial, search)
@@ -168,14 +177,14 @@ class SearchTracker:
             self._files.submit(trial.number, partial(_send_weights, there.client, run_id, self._weights, trial.number))
 
     def _interrupt(self) -> None:
-        if self._connection.done():
-            self._connection.result().trials.interrupt(self._record)
+        if self._connection is not None:
+            self._connection.trials.interrupt(self._record)
 
     def _end(self, status: str, files: list[Path], results: Results) -> None:
         """End the search's run, if it was created."""
-        if not self._connection.done():
+        if self._connection is None:
             return
-        there = self._connection.result()
+        there = self._connection
         run_id = there.search.run_id
         if run_id is None:
             return
@@ -185,13 +194,18 @@ class SearchTracker:
         there.search.end(status, results)
 
     def _tidy(self) -> None:
-        if self._connection.done():
-            self._connection.result().maker.tidy()
+        if self._connection is not None:
+            self._connection.maker.tidy()
 
 
 def _import_mlflow() -> None:
     """Import MLflow, which takes seconds, while Ray starts."""
     import_module("mlflow")
+
+
+def _is_refusal(error: Exception | None) -> bool:
+    """Return whether MLflow may refuse the same call again."""
+    return getattr(error, "error_code", None) == "INVALID_PARAMETER_VALUE"
 
 
 def _describe_lack(what: str, errors: Sequence[Exception | None]) -> list[str]:

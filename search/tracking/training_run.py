@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,6 +13,7 @@ from ogmge.fit import BEST
 from search.experiment.schema import Experiment
 from search.tracking.client import (
     INTERRUPTED,
+    TrackingError,
     TrainingData,
     connect,
     keep_run_id,
@@ -20,7 +22,8 @@ from search.tracking.client import (
     store_uri,
     versions,
 )
-from search.tracking.run_writer import TAG_LENGTH, RunWriter, Values, milliseconds
+from search.tracking.maker import Maker, find_run
+from search.tracking.run_writer import RunWriter, Values, milliseconds
 from search.tracking.system import SystemMetrics
 
 if TYPE_CHECKING:
@@ -33,7 +36,7 @@ log = logging.getLogger(__name__)
 class TrainingTracker:
     """Context manager that keeps a run in MLflow in line with the epochs trained so far, and ends it on exit.
 
-    Errors of MLflow never stop the training.
+    Errors of MLflow never stop the training; a resumed one starts even if MLflow cannot be reached.
 
     Args:
         experiment: experiment that the run belongs to.
@@ -45,11 +48,10 @@ class TrainingTracker:
         data: data of the run.
 
     Attributes:
-        run_id: id of the run.
         trouble: reason why MLflow lacks something; None if it lacks nothing.
 
     Raises:
-        TrackingError: if MLflow cannot be reached.
+        UserError: if MLflow cannot be reached, and the training is new.
     """
 
     def __init__(
@@ -63,20 +65,42 @@ class TrainingTracker:
         data: TrainingData,
     ) -> None:
         uri = experiment.tracking.uri
-        self._client, experiment_id = connect(uri, runs, experiment.name)
-        self._folder = folder
+        self._connect = partial(connect, uri, runs, experiment.name)
+        self._title, self._folder, self._params, self._tags, self._data = title, folder, params, tags, data
         self._system = SystemMetrics(store_uri(uri, runs), wanted=experiment.tracking.system_metrics)
+        self._opened: tuple[MlflowClient, RunWriter] | None = None
         self.trouble: Exception | None = None
-        known = _find_run(self._client, folder)
-        run = known or self._client.create_run(experiment_id, tags={**tags, **data.tags, **versions()}, run_name=title)
-        self.run_id = run.info.run_id
-        keep_run_id(folder, run_id=self.run_id)
-        self._writer = RunWriter(self._client, self.run_id, data, parameters(params), known)
-        self._writer.reopen()
-        self._writer.flush()
+        try:
+            self._open()
+        except Exception as error:
+            self.trouble = TrackingError.of(error)
+            if read_run_id(folder) is None:
+                raise self.trouble from error
+
+    @property
+    def run_id(self) -> str:
+        """Id of the run; raises if MLflow could not be reached so far, and still cannot."""
+        return self._open()[1].run_id
+
+    def _open(self) -> tuple[MlflowClient, RunWriter]:
+        """Continue or create the run, once; return MLflow's client and the run's writer."""
+        if self._opened is None:
+            client, experiment_id = self._connect()
+            known = _find_run(client, self._folder)
+            run_id = self._make(client, experiment_id) if known is None else known.info.run_id
+            keep_run_id(self._folder, run_id=run_id)
+            writer = RunWriter(client, run_id, self._data, parameters(self._params), known)
+            writer.reopen()
+            writer.flush()
+            self._opened = client, writer
+            self._system.start(run_id)
+        return self._opened
+
+    def _make(self, client: MlflowClient, experiment_id: str) -> str:
+        tags = {**self._tags, **self._data.tags, **versions()}
+        return Maker(client, experiment_id).make("", self._title, tags)
 
     def __enter__(self) -> Self:
-        self._system.start(self.run_id)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
@@ -85,29 +109,32 @@ class TrainingTracker:
         elif isinstance(error, KeyboardInterrupt):
             self._end("KILLED", {"stop_reason": INTERRUPTED})
         else:
-            self._end("FAILED", {"error": str(error)[:TAG_LENGTH]})
+            self._end("FAILED", {"error": str(error)})
 
     def deliver(self, history: Sequence[Mapping[str, float]]) -> None:
         """Write all epochs that MLflow lacks; after a failure the next call writes them."""
         self.trouble = None
         with self._note_trouble():
-            self._writer.add_epochs(history)
-            self._writer.flush()
+            writer = self._open()[1]
+            writer.add_epochs(history)
+            writer.flush()
 
     def add(self, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
         """Write final metrics and tags."""
         with self._note_trouble():
-            self._writer.add([Values(0, milliseconds(), metrics)])
-            self._writer.flush(tags)
+            writer = self._open()[1]
+            writer.add([Values(0, milliseconds(), metrics)])
+            writer.flush(tags)
 
     def _end(self, status: str, tags: Mapping[str, str]) -> None:
         """Write the final status and the weights."""
         self._system.finish()
         weights = self._folder / BEST
         with self._note_trouble():
+            client, writer = self._open()
             if weights.exists():
-                self._client.log_artifact(self.run_id, str(weights))
-            self._writer.end(status, tags)
+                client.log_artifact(writer.run_id, str(weights))
+            writer.end(status, tags)
 
     @contextmanager
     def _note_trouble(self) -> Iterator[None]:
@@ -120,10 +147,5 @@ class TrainingTracker:
 
 def _find_run(client: MlflowClient, folder: Path) -> Run | None:
     """Return the run of a resumed training; None if the folder or MLflow no longer has it."""
-    from mlflow.exceptions import MlflowException
-
     run_id = read_run_id(folder)
-    if run_id is not None:
-        with suppress(MlflowException):
-            return client.get_run(run_id)
-    return None
+    return None if run_id is None else find_run(client, run_id)

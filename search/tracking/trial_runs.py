@@ -6,7 +6,7 @@ late, again, and by another process.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,16 +16,19 @@ from search.experiment.formatting import label
 from search.experiment.schema import Experiment
 from search.experiment.space import with_changes
 from search.run.journal import SearchRecord, TrialRecord
-from search.tracking.client import INTERRUPTED, Maker, TrainingData, keep_run_id, parameters, read_run_id
+from search.tracking.client import INTERRUPTED, TrainingData, keep_run_id, parameters, read_run_id
 from search.tracking.curve import EPOCHS, WALL_HOURS, Curve
 from search.tracking.lists import DESCRIPTION, VERDICT, set_outcome
-from search.tracking.run_writer import RUNNING, TAG_LENGTH, RunWriter, Values, milliseconds
+from search.tracking.maker import Maker, find_run, restore
+from search.tracking.run_writer import RUNNING, RunWriter, Values, milliseconds
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
 RUN_ID = "run.id"  # tag: id of the folder
+PARENT = "mlflow.parentRunId"  # tag: id of the search's run
+DELETED = "deleted"  # stage of a run that was deleted on MLflow's page
 STATUS = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 
 
@@ -69,6 +72,11 @@ class Ledger:
     tags: Mapping[str, str]
     data: TrainingData
 
+    def find_all(self, same: str) -> Iterator[Run]:
+        """Yield all runs that a filter finds, those that were deleted on MLflow's page last."""
+        yield from self.maker.find(same)
+        yield from self.maker.find(same, deleted=True)
+
     def writer(self, run_id: str, params: Mapping[str, str], known: Run | None = None) -> RunWriter:
         """Return the writer of a run: see `RunWriter`."""
         return RunWriter(self.client, run_id, self.data, params, known)
@@ -83,7 +91,7 @@ class Results:
 
     def with_description(self, text: str | None) -> Results:
         """Return these results with a description in Markdown."""
-        return self if text is None else replace(self, tags={**self.tags, DESCRIPTION: text[:TAG_LENGTH]})
+        return self if text is None else replace(self, tags={**self.tags, DESCRIPTION: text})
 
 
 class SearchRun:
@@ -109,7 +117,7 @@ class SearchRun:
         curve: bool,
     ) -> None:
         self._ledger, self._folder, self._name = ledger, folder, experiment.name
-        self._tags = {**ledger.tags, "kind": "search", DESCRIPTION: description[:TAG_LENGTH]}
+        self._tags = {**ledger.tags, "kind": "search", DESCRIPTION: description}
         self._params = parameters(experiment.model_dump(mode="json", exclude={"name", "tracking"}))
         self._objective = experiment.search.objective
         self._curve = Curve(record, self._objective.mode) if curve else None
@@ -121,25 +129,34 @@ class SearchRun:
     def run_id(self) -> str | None:
         return None if self._writer is None else self._writer.run_id
 
-    def find(self) -> str | None:
-        """Find the run of a resumed search, to continue it; return its id, or None if there is none."""
+    def find(self) -> None:
+        """Find the run of a resumed search, if there is one, to continue it in its experiment."""
         run = self._find()
         if run is None:
-            return None
+            return
+        self._ledger.maker.experiment_id = run.info.experiment_id  # its name may have been changed on MLflow's page
         self._writer = self._ledger.writer(run.info.run_id, self._params, run)
         self._last, self._values = int(run.data.metrics.get(EPOCHS, -1)), dict(run.data.metrics)
-        return self._writer.run_id
 
     def _find(self) -> Run | None:
-        """Return the run by its id in the folder or, if that is missing or corrupt, by the search's tag; or None."""
-        run_id = read_run_id(self._folder)
-        if run_id is not None:
-            return self._ledger.client.get_run(run_id)
+        """Return the run by its id in the folder or, if that is of no use, by the search's tag; or None.
+
+        A run that was deleted on MLflow's page is restored.
+        """
+        if (run := self._kept()) is not None:
+            return run
         same = f"tags.kind = 'search' and tags.`{RUN_ID}` = '{self._tags[RUN_ID]}'"
-        run = next(self._ledger.maker.find(same), None)
+        run = next(self._ledger.find_all(same), None)
         if run is not None:
+            restore(self._ledger.client, run)
             keep_run_id(self._folder, parent_run_id=run.info.run_id)
         return run
+
+    def _kept(self) -> Run | None:
+        """Return the run whose id is in the folder, unless it is gone or belongs to another search."""
+        run_id, own = read_run_id(self._folder), self._tags[RUN_ID]
+        run = None if run_id is None else find_run(self._ledger.client, run_id)
+        return run if run is not None and run.data.tags.get(RUN_ID, own) == own else None
 
     def align(self) -> str:
         """Continue or create the run, write the final points of its curve, and return its id.
@@ -202,26 +219,32 @@ class TrialRuns:
     def __init__(self, ledger: Ledger, experiment: Experiment, kind: Kind) -> None:
         self._ledger, self._experiment, self._kind = ledger, experiment, kind
         self._writers: dict[int, RunWriter] = {}
+        self._parents: dict[int, str] = {}  # number of a trial -> id of the search's run that its own belongs to
 
-    def find(self, parent: str, trials: Mapping[int, TrialRecord]) -> None:
+    def find(self, trials: Mapping[int, TrialRecord]) -> None:
         """Find the runs of a resumed search, and delete duplicates, which a lost answer may have left.
 
+        A run that was deleted on MLflow's page is restored.
+
         Args:
-            parent: id of the search's run.
             trials: trials of the search by number.
         """
-        runs = self._ledger.maker.find(self._children(parent))
-        for run in sorted(runs, key=lambda run: not run.data.params):
+        client = self._ledger.client
+        runs = self._ledger.find_all(self._same())
+        for run in sorted(runs, key=lambda run: (run.info.lifecycle_stage == DELETED, not run.data.params)):
             number = int(run.data.tags["trial"])
-            if number in self._writers:
-                self._ledger.client.delete_run(run.info.run_id)
-            elif number in trials:
+            if number not in self._writers and number in trials:
+                restore(client, run)
                 self._writers[number] = self._ledger.writer(run.info.run_id, self._params(trials[number]), run)
+                self._parents[number] = run.data.tags.get(PARENT, "")
+            elif number in self._writers and run.info.lifecycle_stage != DELETED:
+                client.delete_run(run.info.run_id)
 
     def align(self, trial: TrialRecord, parent: str) -> str:
         """Bring the trial's run in line with its record; return its id."""
         ended = trial.is_over  # read first, because the search continues meanwhile
         writer = self._writers.get(trial.number) or self._make(trial, parent)
+        self._adopt(trial.number, parent)
         if ended and writer.status == STATUS[trial.status]:
             return writer.run_id
         writer.reopen()
@@ -232,6 +255,12 @@ class TrialRuns:
             writer.flush()
         return writer.run_id
 
+    def _adopt(self, number: int, parent: str) -> None:
+        """Make a run a child of the search's run: the search's first one may be gone."""
+        if self._parents[number] != parent:
+            self._ledger.client.set_tag(self._writers[number].run_id, PARENT, parent)
+            self._parents[number] = parent
+
     def interrupt(self, trials: Iterable[TrialRecord]) -> None:
         """End the runs of unfinished trials, which a resume continues."""
         for trial in trials:
@@ -239,8 +268,9 @@ class TrialRuns:
             if writer is not None and not trial.is_over and writer.status == RUNNING:
                 writer.end("KILLED", {"stop_reason": INTERRUPTED})
 
-    def _children(self, parent: str) -> str:
-        tags = {"mlflow.parentRunId": parent, "kind": self._kind.name, **self._kind.own}
+    def _same(self) -> str:
+        """Return the filter that finds the runs of these trainings."""
+        tags = {RUN_ID: self._ledger.tags[RUN_ID], "kind": self._kind.name, **self._kind.own}
         return " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
 
     def _params(self, trial: TrialRecord) -> dict[str, str]:
@@ -250,7 +280,7 @@ class TrialRuns:
         config = with_changes(self._experiment.trial, trial.changes)
         tags = {
             **self._ledger.tags,
-            "mlflow.parentRunId": parent,
+            PARENT: parent,
             "kind": self._kind.name,
             "trial": str(trial.number),
             "arm": trial.arm,
@@ -260,9 +290,10 @@ class TrialRuns:
             **self._kind.own,
             **self._kind.tags(trial),
         }
-        same = f"{self._children(parent)} and tags.trial = '{trial.number}'"
+        same = f"{self._same()} and tags.trial = '{trial.number}'"
         run_id = self._ledger.maker.make(same, self._kind.title(trial), tags)
         self._writers[trial.number] = self._ledger.writer(run_id, self._params(trial))
+        self._parents[trial.number] = parent
         return self._writers[trial.number]
 
 
@@ -273,4 +304,4 @@ def _prefix_tags(trial: TrialRecord) -> dict[str, str]:
 
 def _reason(trial: TrialRecord) -> dict[str, str]:
     name = "error" if trial.status == "failed" else "stop_reason"
-    return {name: str(trial.reason)[:TAG_LENGTH]} if trial.reason else {}
+    return {name: str(trial.reason)} if trial.reason else {}

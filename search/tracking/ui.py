@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -35,7 +36,7 @@ def _free_port(wanted: int) -> int:
 def pages(folder: Path, uri: str, port: int) -> list[str]:
     """Return the addresses of the run's own page, which shows its results, and of the list of searches with verdicts.
 
-    If the run is not in MLflow yet, this is the front page alone.
+    If the run is not in MLflow, this is the front page alone.
     """
     import mlflow
 
@@ -44,7 +45,10 @@ def pages(folder: Path, uri: str, port: int) -> list[str]:
     if run_id is None:
         return [base]
     client = mlflow.MlflowClient(uri)
-    experiment = client.get_experiment(client.get_run(run_id).info.experiment_id)
+    try:
+        experiment = client.get_experiment(client.get_run(run_id).info.experiment_id)
+    except mlflow.MlflowException:  # deleted there, or of another store
+        return [base]
     runs = f"{base}#/experiments/{experiment.experiment_id}/runs"
     return [f"{runs}/{run_id}", *([f"{runs}?viewStateShareKey={VIEW_KEY}"] if VIEW in experiment.tags else [])]
 
@@ -84,7 +88,7 @@ def serve(folder: Path, runs: Path, uri: str | None, port: int, tell: Callable[[
     try:
         tell("starting MLflow …")
         if not _wait_for(server, port):
-            tell(f"MLflow's server did not start. To see why, run:\n{' '.join(command)}")
+            tell(f"MLflow's server did not start. To see why, run:\n{shlex.join(command)}")
             return 1
         for address in pages(folder, store, port):
             tell(address)

@@ -25,8 +25,7 @@ from search.experiment.space import with_changes
 from search.run.causes import failure
 from search.run.folder import Identity, RunFolder
 from search.run.journal import Journal, TrialRecord
-from search.tracking import client as mlflow_store
-from search.tracking import outbox, run_writer
+from search.tracking import names, outbox
 from search.tracking.client import INTERRUPTED, TrackingError, TrainingData, connect, read_run_id, store_uri
 from search.tracking.curve import Curve
 from search.tracking.run_writer import RunWriter
@@ -319,8 +318,8 @@ def test_texts_longer_than_mlflow_takes_are_cut(search):
     search.track()
     assert search.close() is None
     run = stored(search)[1][0]
-    assert run.data.params["weights"] == "w" * mlflow_store.PARAMETER_LENGTH
-    assert run.data.tags["error"] == "é" * run_writer.TAG_LENGTH
+    assert run.data.params["weights"] == "w" * names.PARAMETER_LENGTH
+    assert run.data.tags["error"] == "é" * names.TAG_LENGTH
 
 
 def test_what_comes_at_the_same_time_goes_in_one_call(search, monkeypatch):
@@ -615,13 +614,15 @@ def test_a_run_that_mlflow_refuses_holds_nobody_up(search, monkeypatch):
     """MLflow refuses a metric of the first trial, whose delivery is tried again each time."""
     monkeypatch.setattr(outbox, "AGAIN_AFTER_S", 0.0)
     search.tuner.next()
-    search.tuner.record_epoch(0, {"epoch": 0, "best": 0.5, "no|name": 1.0})
+    search.tuner.record_epoch(0, {"epoch": 0, "best": 0.5, "odd/metric": "no number"})
     search.tuner.record_end(0, "failed", failure("no reason"))
     search.track()
     simulate(search.tuner)
     until(lambda: len(statuses(search)) == 8 and "RUNNING" not in statuses(search)[1:])
     assert statuses(search)[0] == "RUNNING"
-    tells(search.close(), "no|name", "--resume")
+    lack = search.close()
+    tells(lack, "no number", "--resume")
+    assert "delivers" not in lack
 
 
 @pytest.mark.parametrize("answers_to", ["create_run", "log_batch", "set_terminated"])
