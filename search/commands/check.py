@@ -20,6 +20,7 @@ from datasets.loader.contact_sheet import choose_samples, write_sheet
 from datasets.loader.loader import StoreData
 from datasets.store.cache import local_store
 from datasets.store.store import StoreError, reasons
+from ogmge.config import TrialConfig
 from ogmge.fit import Data
 from search.backend.preflight import check_models
 from search.console.notes import print_line, print_note
@@ -142,8 +143,9 @@ def check(experiment: Experiment, sheets: Path, console: Console, words: Sequenc
     print_line(console, _splits_line(data) if isinstance(data, StoreData) else _memory_line(data))
     shapes = ", ".join(f"{modality} {list(shape)}" for modality, shape in data.shapes.items())
     print_line(console, f"model input: {shapes}; {count(len(data.classes), 'class')}\nsample images: {path}")
-    for note in check_models(experiment, data):
-        print_note(console, note)
+    if experiment.space or experiment.trial != TrialConfig():  # else the file only describes data so far
+        for note in check_models(experiment, data):
+            print_note(console, note)
     command = "run_search.py FILE" if experiment.space else "python -m search train FILE"
     print_line(console, f"\nnext:  uv run {name_file(command, words)}")
     return True
