@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -17,6 +17,8 @@ from ogmge.encoders import build_encoder, initialise, per_modality
 from ogmge.factories import call_factory, say_error
 from ogmge.fusion import FUSIONS
 from ogmge.unimodal import FeatureMeans, unimodal_logits
+
+NAME_LENGTH = 60  # characters of a modality's name; with the bytes of UTF-8, it must be the name of a file
 
 
 class MultimodalClassifier(nn.Module):
@@ -81,6 +83,21 @@ def _encoders(config: TrialConfig, names: tuple[str, ...], every: tuple[str, ...
     return per_modality(config.encoder, names, every, "encoder")
 
 
+def _require_usable_names(names: Iterable[str]) -> None:
+    """Raise `ConfigError` for names of modalities that cannot be those of modules and folders, too."""
+    modules = nn.ModuleDict()
+
+    def is_usable(name: str) -> bool:
+        is_taken = hasattr(modules, name) or bool({*"./"} & {*name})
+        return 0 < len(name) <= NAME_LENGTH and name.isprintable() and not is_taken
+
+    if odd := [name for name in names if not is_usable(name)]:
+        need = (
+            f"names of 1 to {NAME_LENGTH} printable characters without `.` and `/`, and not those of PyTorch's methods"
+        )
+        raise ConfigError([Problem("modalities", need, odd)])
+
+
 def build_model(config: TrialConfig, shapes: Mapping[str, tuple[int, ...]], classes: int) -> MultimodalClassifier:
     """Build the model of a trial, with initial weights drawn from `config.seed`.
 
@@ -98,6 +115,7 @@ def build_model(config: TrialConfig, shapes: Mapping[str, tuple[int, ...]], clas
             selected modalities are invalid (`select_modalities`).
     """
     taken, every = select_modalities(config, shapes), tuple(shapes)
+    _require_usable_names(taken)
     kinds = _encoders(config, tuple(taken), every)
     weights = per_modality(config.weights, tuple(taken), every, "weights")
     encoders: dict[str, nn.Module] = {}

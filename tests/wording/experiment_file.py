@@ -202,6 +202,17 @@ OWN_MODELS = [
     ),
 ]
 
+NAMED_DATA = """\
+import torch
+from datasets import InMemory, Split
+
+
+class Clips:
+    def open(self):
+        split = Split({"front.left": torch.rand(4, 6), "type": torch.rand(4, 5)}, torch.tensor([0, 1, 1, 0]))
+        return InMemory(("cat", "dog"), split, split, "1")
+"""
+
 
 def entries() -> Iterator[Entry]:
     for title, file in [*SYNTAX, *UNKNOWN, *TYPES, *BOUNDS, *SPACE, *SEARCH, *DATA_SETS]:
@@ -233,6 +244,13 @@ def entries() -> Iterator[Entry]:
             f"{COMMAND} {changes}",
             file=f"name: mine\ndataset: {{name: 'tests.wording.own:Vectors'}}\n{OWN_TRIAL}",
         )
+    yield commanded(
+        "Modalities with names that modules and folders cannot have",
+        COMMAND,
+        lambda: Path("named_data.py").write_text(NAMED_DATA, encoding="utf-8"),
+        file="name: mine\ndataset: {name: 'named_data:Clips'}\ntrial: {encoder: mlp}\nspace: {fusion: [concat, sum]}\n",
+        given=f"`named_data.py` lies beside the file:\n\n```python\n{NAMED_DATA}```",
+    )
     yield commanded("An experiment file that does not exist", COMMAND)
     yield commanded(
         "An experiment file that is not in UTF-8",
