@@ -14,6 +14,15 @@ PROGRAMS = {ROOT / "run_search.py", ROOT / "search" / "__main__.py"}
 SHORT = re.compile(r"\buv run (run_search\.py|python -m search)(?![\w.])")
 
 
+def as_argument(file: str | Path) -> str:
+    """Return a file as an argument of a command, which must not look like an option.
+
+    >>> as_argument(Path("runs/t/best.yaml")), as_argument("-x/mine.yaml")
+    ('runs/t/best.yaml', './-x/mine.yaml')
+    """
+    return f"./{file}" if str(file).startswith("-") else str(file)
+
+
 def start_from_here(text: str) -> str:
     """Return a text whose commands, written as in the folder of the clone, work in the working folder.
 

@@ -18,7 +18,7 @@ from ogmge.fit import BEST
 from ogmge.inference import TrainedModel
 from search.backend.cluster import sources
 from search.experiment.program import ROOT
-from search.tracking.client import TrackingError, store_uri, versions
+from search.tracking.client import TrackingError, quiet, store_uri, versions
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -106,6 +106,7 @@ def find_model_file(uri: str, runs: Path) -> Path:
     """
     import mlflow
 
+    quiet()
     store = store_uri(os.environ.get("MLFLOW_TRACKING_URI"), runs)
     mlflow.set_tracking_uri(store)
     try:

@@ -11,7 +11,7 @@ from pathlib import Path
 from datasets.index.list_files import count
 from search.experiment.arms import ARMS, Arm
 from search.experiment.schema import Experiment
-from search.experiment.start_command import start_from_here
+from search.experiment.start_command import as_argument, start_from_here
 from search.run.budget import Spent
 from search.run.folder import RunFolder
 from search.run.journal import TrialRecord
@@ -62,7 +62,7 @@ def confirm_command(folder: RunFolder, *more: str) -> str:
 
 def train_command(file: Path) -> str:
     """Return the command that trains a configuration."""
-    return command_line("train", str(file))
+    return command_line("train", as_argument(file))
 
 
 def ui_command(folder: RunFolder) -> str:
