@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -137,8 +138,7 @@ def normalise(images: Tensor, mirrored: Tensor | None, out: Tensor | None = None
     mean, std = (FLOW_MEAN, FLOW_STD) if flow else (MEAN, STD)
     scale, shift = _line(mean, std, images.device)
     if flow and mirrored is not None:
-        across = torch.tensor([-2.0, 0.0], device=images.device)
-        sign = 1 + across * mirrored[..., None]
+        sign = 1 + _constant((-2.0, 0.0), images.device) * mirrored[..., None]
         scale, shift = scale * sign, shift * sign
     floats = images.float() if out is None else out.copy_(images)  # a separate step, which a CPU vectorises
     return floats.mul_(scale[..., None, None]).add_(shift[..., None, None])
@@ -146,8 +146,14 @@ def normalise(images: Tensor, mirrored: Tensor | None, out: Tensor | None = None
 
 def _line(mean: Sequence[float], std: Sequence[float], device: torch.device) -> tuple[Tensor, Tensor]:
     """Return scale and shift of each channel, with scale x level + shift = (level / 255 - mean) / std."""
-    scale = torch.tensor([1 / (255 * s) for s in std], device=device)
-    return scale, torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=device)
+    scale = _constant(tuple(1 / (255 * s) for s in std), device)
+    return scale, _constant(tuple(-m / s for m, s in zip(mean, std, strict=True)), device)
+
+
+@lru_cache(maxsize=16)
+def _constant(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Return a tensor that is made once per device, because the host waits for a GPU when it makes one from values."""
+    return torch.tensor(values, device=device)
 
 
 def part_of_wave(

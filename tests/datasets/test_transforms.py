@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.transforms import v2
 
 from datasets.loader.transforms import (
@@ -138,6 +139,28 @@ def test_weights_of_a_resize_add_up_to_one_within_the_part(there, size, data):
     assert weights.shape == (size, there)
     assert torch.allclose(weights.sum(dim=1), torch.ones(size), atol=1e-5)
     assert weights[:, :begin].abs().sum() + weights[:, begin + length :].abs().sum() == 0
+
+
+class HostValues(TorchDispatchMode):
+    """Count the tensors that are made from values of the host, for which the host waits if they are on a GPU."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func._schema.name.startswith("aten::lift_fresh")
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("channels", [2, 3])
+def test_after_the_first_batch_nothing_waits_for_a_gpu(channels: int):
+    batch, mirrored = torch.zeros(2, channels, 4, 4, dtype=torch.uint8), torch.tensor([True, False])
+    with HostValues() as made:
+        torch.tensor([1.0, 2.0])
+        assert made.count == 1  # such a tensor is seen
+        normalise(batch, mirrored)
+        first = made.count
+        normalise(batch, mirrored)
+    assert made.count == first
 
 
 def test_colours_are_normalised_as_torchvision_does():
