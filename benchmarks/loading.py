@@ -40,6 +40,7 @@ SETTINGS = {
     "visual": Frames(per_clip=10, count=3),
 }
 TRIALS, BATCH = 4, 64
+CPU = torch.device("cpu")
 COPIES = 4  # ids per video, so that batches are full, as in training
 
 
@@ -201,10 +202,8 @@ def trials(folder: Path, count: int, seconds: float) -> list[tuple[int, float, f
     return found
 
 
-def opened(folder: Path, workers: int) -> StoreData:
-    return open_store(
-        str(folder), SETTINGS, held_out_fraction=None, split_seed=0, device=torch.device("cpu"), workers=workers
-    )
+def opened(folder: Path, workers: int, device: torch.device = CPU) -> StoreData:
+    return open_store(str(folder), SETTINGS, held_out_fraction=None, split_seed=0, device=device, workers=workers)
 
 
 def table(found: dict[str, list[tuple[float, float]]]) -> None:

@@ -34,6 +34,7 @@ from ogmge.batches import Batch
 from ogmge.config import Modulation, Optimizer, TrialConfig
 from ogmge.model import build_model
 from ogmge.trainer import Trainer
+from search.backend.device import device_for
 
 CLASSES = 6
 FASTER, COSTS = 3.0, 1.05  # the goals
@@ -52,6 +53,7 @@ class Setting:
         samples: number of samples in the input files.
         cores: number of cores of this machine.
         bf16: whether to use autocast to bf16.
+        encoder: encoder of both modalities.
     """
 
     device: str
@@ -61,11 +63,13 @@ class Setting:
     samples: int
     cores: int
     bf16: bool
+    encoder: str = "resnet18"
 
     @property
     def trial(self) -> TrialConfig:
         return TrialConfig(
             batch_size=self.batch,
+            encoder=self.encoder,
             modulation=Modulation(method="ogm_ge", alpha=0.8),
             optimizer=Optimizer(lr=1e-3, momentum=0.9),
             precision="bf16" if self.bf16 else "fp32",
@@ -111,7 +115,7 @@ class Mapped:
             for part, x in zip(parts, made, strict=True):
                 there = {name: value.to(self.setting.device, non_blocking=True) for name, value in x.items()}
                 there["visual"] = there["visual"].float().mul_(1 / 127.5).sub_(1.0)
-                yield there, part.remainder(CLASSES).to(self.setting.device)
+                yield there, part.remainder(CLASSES).to(self.setting.device, non_blocking=True)
 
 
 # ---- a trial ----
@@ -120,16 +124,18 @@ class Mapped:
 def trial(told: Connection, setting: Setting, folder: Path) -> None:
     """Run the process of one trial.
 
-    For each (cores, seconds) that it receives, it sends None when it is ready, waits for a message, trains for this
-    time, and sends the samples per second.
+    For each (trials, seconds) that it receives, it sends None when it is ready, waits for a message, trains for this
+    time with its part of the cores and of the GPU's memory, and sends what was measured.
     """
-    device = torch.device(setting.device)
-    torch.set_num_threads(1)
+    device = device_for(1, setting.device == "cuda")
     trainer = Trainer(build_model(setting.trial, setting.shapes, CLASSES), setting.trial, device)
     trainer.train_epoch(_some(Mapped(setting, folder, 1), 3, 0.0)[0], 0)
     while (asked := told.recv()) is not None:
-        cores, seconds = asked
-        torch.set_num_threads(cores)
+        trials, seconds = asked
+        cores = max(1, setting.cores // trials)
+        device_for(cores, (setting.device == "cuda") / trials)
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
         data = Mapped(setting, folder, cores)
         trainer.train_epoch(_some(data, 2, 0.0)[0], 0)
         told.send(None)
@@ -137,7 +143,29 @@ def trial(told: Connection, setting: Setting, folder: Path) -> None:
         began = time.perf_counter()
         batches, count = _some(data, 2**31, seconds)
         trainer.train_epoch(batches, 0)  # returns when the device has finished
-        told.send(len(count) * setting.batch / (time.perf_counter() - began))
+        told.send(Measured(len(count) * setting.batch / (time.perf_counter() - began), *_memory(device)))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Speed and memory of one trial, or of all trials of a packing.
+
+    Args:
+        rate: samples per second, of all trials together.
+        peak_bytes: largest memory that a trial's process held on the GPU; 0 on a CPU.
+        used_bytes: memory of the GPU that was in use by all processes; 0 on a CPU.
+    """
+
+    rate: float
+    peak_bytes: int
+    used_bytes: int
+
+
+def _memory(device: torch.device) -> tuple[int, int]:
+    if device.type != "cuda":
+        return 0, 0
+    free, total = torch.cuda.mem_get_info()
+    return torch.cuda.max_memory_reserved(), total - free
 
 
 def _some(data: Mapped, most: int, seconds: float) -> tuple[Iterator[Batch], list[int]]:
@@ -162,16 +190,17 @@ class Trials:
         self.setting, self._folder = setting, folder
         self._members: list[tuple[multiprocessing.process.BaseProcess, Connection]] = []
 
-    def rate(self, trials: int, seconds: float) -> float:
-        """Return the total samples per second of this many trials, each with an equal part of the cores."""
+    def measure(self, trials: int, seconds: float) -> Measured:
+        """Train this many trials at a time, each with an equal part of the cores and of the GPU's memory."""
         while len(self._members) < trials:
             self._start()
         team = [told for _, told in self._members[:trials]]
-        for word in ((max(1, self.setting.cores // trials), seconds), None):
+        for word in ((trials, seconds), None):
             for told in team:
                 told.send(word)
             answers = [told.recv() for told in team]
-        return float(sum(answers))
+        peak, used = max(a.peak_bytes for a in answers), max(a.used_bytes for a in answers)
+        return Measured(sum(answer.rate for answer in answers), peak, used)
 
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
@@ -198,9 +227,14 @@ def packings(setting: Setting, counts: list[int], rounds: int, seconds: float) -
         trials = Trials(setting, Path(name))
         for round_ in range(rounds):
             for count in counts if round_ % 2 == 0 else counts[::-1]:
-                found[count].append(trials.rate(count, seconds))
+                found[count].append(trials.measure(count, seconds).rate)
         trials.end()
     return found
+
+
+def trials_per_hour(rate: float) -> float:
+    """Return the number of trials of CREMA-D, without validation, that a rate in samples per second trains."""
+    return rate * 3600 / (CREMAD_SAMPLES * CREMAD_EPOCHS)
 
 
 def show(found: dict[int, list[float]]) -> None:
@@ -209,7 +243,7 @@ def show(found: dict[int, list[float]]) -> None:
     best = 0.0
     for count, rates in found.items():
         rate, spread = statistics.median(rates), f"{min(rates):.0f}-{max(rates):.0f}"
-        hourly = rate * 3600 / (CREMAD_SAMPLES * CREMAD_EPOCHS)
+        hourly = trials_per_hour(rate)
         ratio = statistics.median(mine / alone for mine, alone in zip(rates, one, strict=True))
         best = max(best, ratio)
         print(f"{count:17}{rate:15.0f}{spread:>16}{hourly:17.2f}{ratio:10.2f}")

@@ -52,27 +52,32 @@ def trainer(
 
 def in_turn(
     ways: dict[str, Callable[[], object]], device: torch.device, rounds: int, steps: int
-) -> dict[str, list[float]]:
-    """Return the seconds per step of each way and round, and print those of the first step."""
+) -> tuple[dict[str, float], dict[str, list[float]]]:
+    """Return the seconds of each way's first step, and those per step of each way and round."""
     names, found = list(ways), {name: list[float]() for name in ways}
     first = {name: timed(ways[name], device) for name in names}
-    print("first step: " + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in first.items()))
     for round_ in range(1 + rounds):
         for name in names[round_ % len(names) :] + names[: round_ % len(names)]:
             seconds = timed(lambda name=name: [ways[name]() for _ in range(steps)], device) / steps  # type: ignore[misc]
             if round_:
                 found[name].append(seconds)
-    return found
+    return first, found
 
 
-def show(title: str, found: dict[str, list[float]]) -> None:
+def ratio(seconds: list[float], base: list[float]) -> float:
+    """Return the median over the rounds of a way's time relative to another one's."""
+    return statistics.median(mine / its for mine, its in zip(seconds, base, strict=True))
+
+
+def show(title: str, measured: tuple[dict[str, float], dict[str, list[float]]]) -> None:
+    first, found = measured
     base = next(iter(found.values()))
-    print(f"\n{title:34}{'ms':>10}{'p10-p90':>20}{'ratio':>8}")
+    print("\nfirst step: " + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in first.items()))
+    print(f"{title:34}{'ms':>10}{'p10-p90':>20}{'ratio':>8}")
     for name, seconds in found.items():
         deciles = statistics.quantiles(seconds, n=10, method="inclusive")
         spread = f"{deciles[0] * 1e3:.1f}-{deciles[-1] * 1e3:.1f}"
-        ratio = statistics.median(mine / its for mine, its in zip(seconds, base, strict=True))
-        print(f"{name:34}{statistics.median(seconds) * 1e3:10.2f}{spread:>20}{ratio:8.3f}")
+        print(f"{name:34}{statistics.median(seconds) * 1e3:10.2f}{spread:>20}{ratio(seconds, base):8.3f}")
 
 
 def validation(model: Trainer, batch: Batch) -> dict[str, Callable[[], object]]:

@@ -131,6 +131,11 @@ def timed(call: Callable[[], object], device: torch.device) -> float:
     return begin.elapsed_time(end) / 1e3
 
 
+def random_batch(setting: Setting) -> tuple[dict[str, Tensor], Tensor]:
+    x = {name: torch.randn(setting.batch, *shape, device=setting.device) for name, shape in setting.shapes.items()}
+    return x, torch.randint(0, CLASSES, (setting.batch,), device=setting.device)
+
+
 def measure(setting: Setting) -> tuple[list[Variant], list[Count]]:
     """Time the variants, alternating after two warm-up steps, and count the calls of one more step."""
     variants = [
@@ -139,8 +144,7 @@ def measure(setting: Setting) -> tuple[list[Variant], list[Count]]:
         Variant("OGM-GE", lambda model: ours(model, "ogm_ge"), setting),
         Variant("OGM-GE, equations", lambda model: straight, setting),
     ]
-    x = {name: torch.randn(setting.batch, *shape, device=setting.device) for name, shape in setting.shapes.items()}
-    y = torch.randint(0, CLASSES, (setting.batch,), device=setting.device)
+    x, y = random_batch(setting)
     for round_ in range(2 + setting.steps):
         for variant in variants[round_ % 4 :] + variants[: round_ % 4]:  # nor is one always after the same other
             seconds = timed(lambda variant=variant: variant.step(x, y), setting.device)  # type: ignore[misc]

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from ray import tune
 
 from datasets.store.remote import RemoteError
 from ogmge import checkpoint, fit
-from search.backend.device import device_for
+from search.backend.device import device_for, is_out_of_memory
 from search.backend.notices import collect_notices
 from search.backend.prefix_store import PrefixStore
 from search.backend.prefix_worker import Prefixes
@@ -55,12 +54,6 @@ class Setup:
 @functools.lru_cache(maxsize=1)
 def _open(options: str) -> fit.Data:
     return open_data(json.loads(options))
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Return True if the error means that a trial ran out of memory, on the GPU or the machine."""
-    cpu = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    return cpu or isinstance(error, torch.OutOfMemoryError | MemoryError)
 
 
 def run_trial(config: dict[str, Any], setup: Setup) -> None:

@@ -95,6 +95,9 @@ TESTED: dict[str, Run | By | Not] = {
     ),
     'uv run python -c "import torch; print(torch.cuda.device_count())"': Run(SHELL),
     # covered by other tests
+    "uv run python -m benchmarks.gpu": By(
+        "benchmarks/test_gpu", "test_without_a_gpu_all_but_the_compiler_runs_on_the_cpu"
+    ),
     f"{SEARCH} mine.yaml": By("docs/test_commands", TABLE),
     f"{SEARCH} mine.yaml --resume": By("search/commands/test_search", "test_more_trials_can_be_asked_for_on_resume"),
     f"{COMMANDS} confirm mine --test": By("docs/test_commands", DEMO),

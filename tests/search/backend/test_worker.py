@@ -10,9 +10,9 @@ import torch
 
 from ogmge.fit import VALIDATION_ACCURACY
 from search.backend import tune
-from search.backend.device import device_for
+from search.backend.device import device_for, is_out_of_memory
 from search.backend.resources import Resources
-from search.backend.worker import Setup, is_out_of_memory
+from search.backend.worker import Setup
 from search.experiment.load import load
 from search.run.checkpoints import Storage
 from search.run.folder import trial_folder
