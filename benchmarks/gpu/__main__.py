@@ -39,14 +39,14 @@ LEAST_S = 3.0  # a measurement does not start with less time
 MEASUREMENTS: dict[str, tuple[Measure, float]] = {  # name -> function, and its longest time in seconds
     "step": (measure_step, 60),
     "precision": (measure_precisions, 60),
-    "deterministic": (measure_same_bits, 60),
+    "deterministic": (measure_same_bits, 90),
     "sigma": (measure_noise_error, 20),
-    "memory": (measure_memory_limit, 40),
+    "memory": (measure_memory_limit, 60),
     "transforms": (measure_features, 30),
     "distributed": (measure_distributed, 45),
     "reading": (measure_reading, 110),
     "sharing": (measure_sharing, 150),
-    "compile": (measure_compile, 120),
+    "compile": (measure_compile, 200),
 }
 
 

@@ -55,12 +55,13 @@ def _store(load: Load, setting: Setting, folder: Path) -> Row:
         data = loading.opened(folder / "store", setting.cores, load.device)
     except ImportError as error:
         return Row(case, status="skipped", reason=f"needs {error.name}")
-    batch_size = min(setting.batch, len(data.splits.train))
+    clips = data.splits.train
+    data.splits = replace(data.splits, train=clips * -(-setting.samples // len(clips)))  # as many batches as above
 
     def read(epoch: int) -> Iterator[Batch]:
-        return data.train(batch_size=batch_size, seed=0, epoch=epoch)
+        return data.train(batch_size=setting.batch, seed=0, epoch=epoch)
 
-    return _row(load, case, replace(setting.trial, batch_size=batch_size), read)
+    return _row(load, case, setting.trial, read)
 
 
 def _row(load: Load, case: str, trial: TrialConfig, read: Read) -> Row:
