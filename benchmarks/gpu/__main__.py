@@ -105,6 +105,11 @@ def device_name(load: Load) -> str:
     return torch.cuda.get_device_name() if load.on_gpu else "CPU"
 
 
+def has_figures(path: Path) -> bool:
+    """Return whether a file has the result of a GPU."""
+    return path.is_file() and bool(json.loads(path.read_text(encoding="utf-8"))["is_gpu"])
+
+
 def format_row(name: str, row: Row) -> str:
     """Return a line of the table."""
     text = ", ".join(f"{key} {_format_value(value)}" for key, value in row.values.items())
@@ -147,11 +152,22 @@ def main() -> None:
     given = parser.parse_args()
     load = load_of(device)
     result = Result(load)
-    print(f"torch {torch.__version__}, {device_name(load)}, {len(os.sched_getaffinity(0))} cores")
-    for name, row in run(given.only or list(MEASUREMENTS), load, given.seconds):
-        result.rows.append((name, row))
+    if not load.on_gpu and has_figures(given.output):
+        parser.error(
+            f"{given.output} has the figures of a GPU, and this machine has none: name another file (--output)"
+        )
+    try:
         result.write(given.output)
-        print(format_row(name, row), flush=True)
+    except OSError as error:
+        parser.error(f"--output {given.output} cannot be written ({error.strerror}): name a file in an existing folder")
+    print(f"torch {torch.__version__}, {device_name(load)}, {len(os.sched_getaffinity(0))} cores")
+    try:
+        for name, row in run(given.only or list(MEASUREMENTS), load, given.seconds):
+            result.rows.append((name, row))
+            result.write(given.output)
+            print(format_row(name, row), flush=True)
+    except KeyboardInterrupt:
+        parser.exit(130, f"interrupted; the rows so far are in {given.output}\n")
     print(f"{result.seconds:.0f} s, written to {given.output}")
     if not load.on_gpu:
         print("NO GPU: small models and inputs on the CPU, which says nothing about GPUs")

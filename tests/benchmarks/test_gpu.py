@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.gpu.__main__ import MEASUREMENTS, OUTPUT, Result, format_row, run
+from benchmarks.gpu.__main__ import MEASUREMENTS, OUTPUT, Result, format_row, has_figures, main, run
 from benchmarks.gpu.process import NO_ROW, Measure, rows_of
 from benchmarks.gpu.rows import Row, load_of
 from benchmarks.gpu.same_bits import differing
@@ -143,6 +143,21 @@ def test_without_time_left_nothing_starts_and_the_rows_say_how_to_run_it() -> No
     tells(found["sharing"].reason, "no time left", "--only sharing")
 
 
+@pytest.mark.parametrize(("file", "word"), [("none/gpu.json", "existing folder"), ("gpu.json", "figures of a GPU")])
+def test_a_file_that_cannot_or_should_not_be_written_is_refused_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], file: str, word: str
+) -> None:
+    (tmp_path / "gpu.json").write_text('{"is_gpu": true}')
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(sys, "argv", ["benchmarks.gpu", "--output", str(tmp_path / file)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    printed = capsys.readouterr()
+    assert (ended.value.code, printed.out) == (2, "")
+    tells(printed.err, "--output", tmp_path / file, word)
+    assert (tmp_path / "gpu.json").read_text() == '{"is_gpu": true}'
+
+
 def test_waits_are_forbidden_in_the_block_only(monkeypatch: pytest.MonkeyPatch) -> None:
     modes: list[str] = []
     monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", modes.append)
@@ -199,6 +214,5 @@ def test_a_line_of_the_table_says_whether_its_goal_is_met() -> None:
 
 @pytest.mark.parametrize("page", ["gpu.md", "performance.md"])
 def test_the_pages_say_that_no_gpu_was_measured_until_one_is(page: str) -> None:
-    has_figures = OUTPUT.exists() and json.loads(OUTPUT.read_text(encoding="utf-8"))["is_gpu"]
     text = " ".join((ROOT / "docs" / page).read_text(encoding="utf-8").split())
-    assert (SENTENCE in text) is not has_figures
+    assert (SENTENCE in text) is not has_figures(OUTPUT)
