@@ -15,9 +15,10 @@ import torch.distributed as dist
 from benchmarks.gpu.rows import CLASSES, Load, Row, Values
 from benchmarks.gpu.same_bits import trial_of
 from benchmarks.step import timed
+from ogmge.batches import Batch
 from ogmge.distributed import ALONE, Ranks
 from ogmge.model import build_model
-from ogmge.trainer import Batch, Trainer
+from ogmge.trainer import Trainer
 
 TOLERANCE = 1e-3  # of the third step's loss: sums in another order
 GOAL = f"the loss is that without DDP, to {TOLERANCE:g}"

@@ -16,9 +16,10 @@ import torch
 from benchmarks.gpu.rows import Load, Row, Values
 from benchmarks.gpu.waits import trainer_waits
 from benchmarks.packing import CLASSES, Mapped, Setting, write_input
+from ogmge.batches import Batch
 from ogmge.config import TrialConfig
 from ogmge.model import build_model
-from ogmge.trainer import Batch, Trainer
+from ogmge.trainer import Trainer
 
 Read = Callable[[int], Iterator[Batch]]  # number of the epoch -> its batches on the device
 SLOWER = 1.05  # times the step on a batch that is there

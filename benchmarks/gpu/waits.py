@@ -11,7 +11,8 @@ from itertools import islice
 
 import torch
 
-from ogmge.trainer import Batch, Trainer
+from ogmge.batches import Batch
+from ogmge.trainer import Trainer
 
 
 @contextmanager
