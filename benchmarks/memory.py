@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.overhead import EPOCHS, ours
 
 if TYPE_CHECKING:
-    from search.run.journal import TrialRecord
+    from search.run.trials import TrialRecord
     from search.tuner.tuner import Tuner
 
 KB = 1024

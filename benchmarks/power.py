@@ -43,7 +43,7 @@ from search.experiment.arms import ARMS
 from search.experiment.dimensions import MODULATION, START, Changes
 from search.experiment.schema import Experiment
 from search.run.best import bests
-from search.run.journal import SearchRecord, TrialRecord
+from search.run.trials import SearchRecord, TrialRecord
 from search.tuner.search_policy import SearchPolicy
 from search.verdict.confirm_policy import ConfirmPolicy, shared_settings
 from search.verdict.decide import Claim

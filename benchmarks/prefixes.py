@@ -24,7 +24,8 @@ from pathlib import Path
 import torch
 
 from ogmge import checkpoint
-from search.run.journal import Journal, SearchRecord, TrialRecord
+from search.run.journal import Journal
+from search.run.trials import SearchRecord, TrialRecord
 
 ROOT = Path(__file__).resolve().parent.parent
 STARTS, ENDS, WHOLE = (0, 10, 20, 30), (40, 50, 60, 80), 100

@@ -23,7 +23,7 @@ from search.experiment.dimensions import END, METHOD, START, Changes
 from search.experiment.schema import Experiment
 from search.experiment.space import with_changes
 from search.run.best import bests
-from search.run.journal import SearchRecord, TrialRecord
+from search.run.trials import SearchRecord, TrialRecord
 from search.tuner.search_policy import SearchPolicy
 from search.verdict.confirm_policy import shared_settings
 

@@ -10,7 +10,8 @@ from typing import Any, Literal, cast
 from benchmarks.replay import side_by_side
 from search.experiment.load import load
 from search.experiment.schema import Experiment
-from search.run.journal import Journal, SearchRecord, TrialRecord
+from search.run.journal import Journal
+from search.run.trials import SearchRecord, TrialRecord
 from search.tuner.search_policy import Policy
 from search.tuner.tuner import Tuner
 

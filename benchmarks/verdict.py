@@ -29,7 +29,7 @@ from benchmarks.estimates import NOMINAL, share, written
 from search.experiment.arms import ARMS, Arm, arm_of
 from search.experiment.load import load
 from search.run.best import best_of
-from search.run.journal import SearchRecord, TrialRecord
+from search.run.trials import SearchRecord, TrialRecord
 from search.tuner.pruners.peers import LearningCurve, Pruner
 from search.tuner.pruners.pruner import pruner_of
 from search.verdict import anytime

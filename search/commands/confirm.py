@@ -40,9 +40,10 @@ from search.run.folder import (
     lock_folder,
     require_search,
 )
-from search.run.journal import Journal, SearchRecord
+from search.run.journal import Journal
 from search.run.open_data import fingerprint_of, open_data
 from search.run.test_log import check_test, read_test, readings
+from search.run.trials import SearchRecord
 from search.tracking.tracker import SearchTracker
 from search.tracking.trial_runs import Kind, Results
 from search.tuner.search_policy import SearchPolicy

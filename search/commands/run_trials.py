@@ -27,8 +27,9 @@ from search.console.progress import Progress, View
 from search.experiment.schema import Experiment
 from search.run.checkpoints import Storage
 from search.run.folder import FolderError, RunFolder, write
-from search.run.journal import TrialRecord, has_events
+from search.run.journal import has_events
 from search.run.open_data import store_of
+from search.run.trials import TrialRecord
 from search.tracking.tracker import SearchTracker
 from search.tuner.prefixes.sharing import Sharing
 from search.tuner.tuner import Tuner

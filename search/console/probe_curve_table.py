@@ -8,7 +8,7 @@ from search.console.progress import View
 from search.console.tables import add_row, plain_table
 from search.experiment.formatting import duration
 from search.models.probe_curve import ROLES, Line, ProbeCurves
-from search.run.journal import TrialRecord
+from search.run.trials import TrialRecord
 from search.tuner.tuner import Tuner
 from search.verdict.probe_policy import probed_of
 from search.verdict.seeds import SEED

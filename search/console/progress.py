@@ -21,7 +21,7 @@ from search.console.wrapping import wrap
 from search.experiment.formatting import duration, format_value, label, modalities, modalities_in, percent
 from search.run.best import bests
 from search.run.budget import remaining
-from search.run.journal import Status, TrialRecord
+from search.run.trials import Status, TrialRecord
 from search.tuner.tuner import Tuner
 
 ENOUGH = 4  # number of ended trials that an estimate of the remaining time needs

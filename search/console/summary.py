@@ -20,7 +20,7 @@ from search.run.best import Best, Effort, Interval, effort_of, front_of
 from search.run.budget import Spent
 from search.run.checkpoints import storage_of
 from search.run.folder import RunFolder
-from search.run.journal import SearchRecord
+from search.run.trials import SearchRecord
 from search.tuner.tuner import Tuner
 from search.verdict.next_step import NextStep, train_command, ui_command
 

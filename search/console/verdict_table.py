@@ -12,7 +12,7 @@ from search.console.tables import add_row, fits, plain_table, print_settings
 from search.experiment.arms import ARMS, Arm
 from search.experiment.formatting import duration, format_value, label
 from search.run.budget import remaining
-from search.run.journal import TrialRecord
+from search.run.trials import TrialRecord
 from search.tuner.tuner import Tuner
 from search.verdict.confirm_policy import ConfirmPolicy
 from search.verdict.decide import Verdict

@@ -6,7 +6,7 @@ import random
 from typing import Literal
 
 from search.experiment.schema import Experiment
-from search.run.journal import TrialRecord
+from search.run.trials import TrialRecord
 from search.tuner.search_policy import SearchPolicy
 
 

@@ -10,7 +10,7 @@ from itertools import chain
 from ogmge.prefix_keys import keys
 from search.experiment.schema import Experiment
 from search.experiment.space import with_changes
-from search.run.journal import TrialRecord
+from search.run.trials import TrialRecord
 from search.tuner.prefixes.siblings import continuous_paths
 from search.tuner.prefixes.tree import Tree
 

@@ -17,8 +17,8 @@ from search.experiment.mistakes import UserError
 from search.experiment.space import with_changes
 from search.run.best import METRIC
 from search.run.folder import RunFolder, write
-from search.run.journal import SearchRecord, TrialRecord
 from search.run.probed_epochs import PREFIX, is_probed
+from search.run.trials import SearchRecord, TrialRecord
 from search.run.version import VERSION, read_values
 from search.verdict.paired import Spread
 from search.verdict.probe_policy import ProbedRole, ProbePolicy, probe_title, probed_of

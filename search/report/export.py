@@ -22,7 +22,8 @@ from search.report.table import trained_seconds
 from search.run.best import bests, front_of, winner
 from search.run.disk import explain_errors
 from search.run.folder import RunFolder, fingerprint_in, lock_folder, require_search, write
-from search.run.journal import Journal, SearchRecord, TrialRecord, read
+from search.run.journal import Journal, read
+from search.run.trials import SearchRecord, TrialRecord
 from search.tracking.client import versions
 from search.tuner.optuna_log import study_name, write_optuna_log
 from search.verdict.evidence import Evidence, read_evidence

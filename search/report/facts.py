@@ -24,8 +24,9 @@ from search.run import best as answer
 from search.run.causes import Reason
 from search.run.checkpoints import storage_of
 from search.run.folder import FolderError, RunFolder, at_work, fingerprint_in, require_search
-from search.run.journal import SearchRecord, read
+from search.run.journal import read
 from search.run.test_log import readings
+from search.run.trials import SearchRecord
 from search.tuner.search_policy import SearchPolicy
 from search.verdict.decide import Verdict
 from search.verdict.evidence import ClassDifference, Evidence, EvidenceError, Pair, read_evidence

@@ -10,7 +10,7 @@ from search.console.summary import SOURCE
 from search.experiment.dimensions import END, START, is_number
 from search.experiment.formatting import duration, format_value, modalities_in, text
 from search.report.facts import Facts
-from search.run.journal import TrialRecord
+from search.run.trials import TrialRecord
 
 WORDS = {
     "waiting": "interrupted",

@@ -15,7 +15,7 @@ from torch import Tensor
 from ogmge import checkpoint
 from ogmge.fit import Objective
 from search.experiment.arms import ARMS, Arm
-from search.run.journal import SearchRecord, TrialRecord
+from search.run.trials import SearchRecord, TrialRecord
 
 METRIC = "val/accuracy"
 

@@ -15,7 +15,8 @@ from search.experiment.schema import Experiment, Search
 from search.experiment.space import with_changes
 from search.run.best import has_result
 from search.run.folder import UNKNOWN, RunFolder, find, fingerprint_in
-from search.run.journal import TrialRecord, read
+from search.run.journal import read
+from search.run.trials import TrialRecord
 
 SEED = "seed"  # path of the setting that may differ
 

@@ -7,10 +7,15 @@ from collections.abc import Container, Mapping
 from typing import Any
 
 from search.experiment.arms import ARMS
+from search.experiment.mistakes import UserError
 from search.run.version import VERSION, VersionError, version_of
 
 OF_RUNNING = ("started", "reported", "out_of_memory", "crowded", "ended")
 OF_TRIALS = (*OF_RUNNING, "reopened")
+
+
+class JournalError(UserError):
+    """Journal that cannot be read, or that no search can have written; the message says where and what to do."""
 
 
 def fault_in_journal(trials: Container[int], event: Mapping[str, Any]) -> str | None:

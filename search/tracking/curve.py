@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from search.run.budget import Spent
-from search.run.journal import Moment, SearchRecord
+from search.run.trials import Moment, SearchRecord
 
 EPOCHS, WALL_HOURS = "spent/epochs", "spent/wall_hours"
 

@@ -20,7 +20,7 @@ from datasets.index.list_files import count
 from search.experiment.mistakes import UserError
 from search.experiment.schema import Experiment
 from search.run.folder import Identity, RunFolder
-from search.run.journal import SearchRecord, TrialRecord
+from search.run.trials import SearchRecord, TrialRecord
 from search.tracking import outbox
 from search.tracking.client import TrackingError, TrainingData, connect, store_uri, versions
 from search.tracking.lists import save_view

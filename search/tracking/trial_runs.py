@@ -15,7 +15,7 @@ from ogmge.components import parse
 from search.experiment.formatting import label
 from search.experiment.schema import Experiment
 from search.experiment.space import with_changes
-from search.run.journal import SearchRecord, TrialRecord
+from search.run.trials import SearchRecord, TrialRecord
 from search.tracking.client import INTERRUPTED, TrainingData, keep_run_id, parameters, read_run_id
 from search.tracking.curve import EPOCHS, WALL_HOURS, Curve
 from search.tracking.lists import DESCRIPTION, VERDICT, set_outcome

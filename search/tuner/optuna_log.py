@@ -27,7 +27,7 @@ from search.experiment.dimensions import END, START, Choice, Dimension, Interval
 from search.experiment.formatting import flat
 from search.experiment.schema import Experiment
 from search.experiment.space import dimensions, merge
-from search.run.journal import SearchRecord, TrialRecord
+from search.run.trials import SearchRecord, TrialRecord
 from search.tuner.distributions import Distributions, distributions
 from search.tuner.study import DIRECTIONS
 

@@ -14,7 +14,7 @@ from search.experiment.sources import Opening, Source, openings
 from search.run.best import has_result
 from search.run.budget import Spent, is_limit_of, reserve, stop_reason
 from search.run.causes import Reason
-from search.run.journal import SearchRecord, TrialRecord
+from search.run.trials import SearchRecord, TrialRecord
 from search.tuner.prefixes.siblings import Sibling, siblings
 from search.tuner.pruners.peers import LearningCurve, Pruner
 from search.tuner.pruners.pruner import pruner_of

@@ -19,7 +19,7 @@ from search.experiment.dimensions import MODULATION, Changes, Dimension, Interna
 from search.experiment.placement import decode
 from search.experiment.schema import Experiment
 from search.experiment.space import dimensions
-from search.run.journal import TrialRecord
+from search.run.trials import TrialRecord
 from search.tuner.distributions import Distributions, distributions
 from search.tuner.samplers import (
     SAMPLERS,

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from ogmge.fit import Objective
 from search.experiment.dimensions import Internal
-from search.run.journal import TrialRecord
+from search.run.trials import TrialRecord
 from search.tuner.study import ArmStudy, shared_part
 
 

@@ -15,7 +15,8 @@ from typing import Any, Protocol
 
 from search.experiment.schema import Experiment
 from search.run.causes import Reason
-from search.run.journal import Journal, SearchRecord, Status, TrialRecord
+from search.run.journal import Journal
+from search.run.trials import SearchRecord, Status, TrialRecord
 from search.run.version import VERSION
 from search.tuner.prefixes.sharing import Order, Sharing
 from search.tuner.search_policy import Policy

@@ -11,7 +11,7 @@ from search.experiment.dimensions import METHOD, MODULATION, Changes
 from search.experiment.schema import Experiment
 from search.run.budget import Spent, stop_reason
 from search.run.causes import Reason
-from search.run.journal import SearchRecord, TrialRecord
+from search.run.trials import SearchRecord, TrialRecord
 from search.tuner.prefixes.siblings import Sibling
 from search.tuner.search_policy import Suggestion
 from search.verdict.pairs import Pairs, Role

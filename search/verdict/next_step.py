@@ -14,7 +14,7 @@ from search.experiment.schema import Experiment
 from search.experiment.start_command import as_argument, start_from_here
 from search.run.budget import Spent
 from search.run.folder import RunFolder
-from search.run.journal import TrialRecord
+from search.run.trials import TrialRecord
 from search.tuner.search_policy import SearchPolicy
 from search.verdict.anytime import half_width
 from search.verdict.decide import Verdict

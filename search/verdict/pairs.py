@@ -8,7 +8,7 @@ from itertools import filterfalse, product
 from typing import Literal
 
 from search.experiment.arms import Arm, other_arm
-from search.run.journal import TrialRecord
+from search.run.trials import TrialRecord
 from search.tuner.pruners.peers import Mode
 from search.verdict.decide import Ablation, Decision, decide, leader
 

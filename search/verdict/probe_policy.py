@@ -12,7 +12,7 @@ from search.experiment.dimensions import METHOD, Changes
 from search.experiment.schema import Experiment
 from search.experiment.space import with_changes
 from search.run.causes import Reason
-from search.run.journal import SearchRecord, TrialRecord
+from search.run.trials import SearchRecord, TrialRecord
 from search.tuner.prefixes.siblings import Sibling
 from search.tuner.search_policy import Suggestion
 from search.verdict.seeds import SEED, split_options

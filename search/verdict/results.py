@@ -17,7 +17,7 @@ from ogmge import checkpoint
 from search.experiment.arms import ARMS, Arm
 from search.experiment.formatting import modalities
 from search.run.best import METRIC, class_accuracy
-from search.run.journal import TrialRecord
+from search.run.trials import TrialRecord
 from search.verdict.confirm_policy import ConfirmPolicy
 from search.verdict.decide import Verdict, leader, verdict
 from search.verdict.evidence import ClassDifference, ConfirmedArm, Evidence, Pair

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 from search.experiment.schema import Experiment
-from search.run.journal import SearchRecord
+from search.run.trials import SearchRecord
 
 SEED = "seed"  # path of the seed in a trial
 SPLIT_SEED = "split_seed"  # option of a data set that holds out the validation split itself

@@ -17,7 +17,7 @@ from benchmarks.replay import Configuration, by_changes
 from benchmarks.simulation import WAYS, demo, seeded
 from search.experiment.arms import ARMS
 from search.experiment.sources import Source
-from search.run.journal import SearchRecord, TrialRecord
+from search.run.trials import SearchRecord, TrialRecord
 
 QUIET = Model(setting=0, seed=0.05, split=1, interaction=0, epoch=0.05)  # only the split matters; almost no noise
 ways = pytest.mark.parametrize("way", WAYS)

@@ -13,7 +13,7 @@ from search.experiment.dimensions import METHOD
 from search.run.budget import Spent
 from search.run.causes import failure
 from search.run.folder import RunFolder
-from search.run.journal import TrialRecord
+from search.run.trials import TrialRecord
 from search.verdict.confirm_policy import ConfirmPolicy, ablation_changes
 from search.verdict.evidence import ArmScores, Difference, TestScores
 from search.verdict.next_step import Confirmed, after_verdict

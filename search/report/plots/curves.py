@@ -14,7 +14,7 @@ from search.report.facts import Facts
 from search.report.plots.axes import better_half
 from search.report.plots.plot import COLOURS, INK, Plot, Scale, columns, escape, make_figure
 from search.report.plots.selection import TRIALS, best_trials, group_by, results, shade_best_window, trials_with_result
-from search.run.journal import TrialRecord
+from search.run.trials import TrialRecord
 
 MOST_POINTS = 20_000  # limit for a plot that a browser draws quickly; above it, curves have fewer points
 FEWEST = 8  # least number of points of a curve, unless it has fewer epochs

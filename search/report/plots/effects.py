@@ -28,7 +28,7 @@ from search.report.plots.selection import (
     window_of,
 )
 from search.report.table import WORDS
-from search.run.journal import TrialRecord
+from search.run.trials import TrialRecord
 
 ALPHA = "modulation.alpha"
 OWN_PLOTS = (ALPHA, METHOD, START, END)

@@ -18,7 +18,7 @@ from search.experiment.dimensions import is_number
 from search.report.facts import Facts
 from search.report.plots.plot import COLOURS, Plot, escape, make_figure
 from search.report.plots.selection import group_by_arm, results, trials_with_result
-from search.run.journal import TrialRecord
+from search.run.trials import TrialRecord
 
 FEWEST = 10  # least number of finished trials of an arm; with fewer, the shares are those of chance
 ENOUGH = 40  # with fewer, the note warns

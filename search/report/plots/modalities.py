@@ -9,7 +9,7 @@ from search.experiment.formatting import modalities
 from search.report.facts import Facts
 from search.report.plots.plot import KINDS, Plot, Scale, escape, make_figure
 from search.report.plots.selection import best_trials, shade_best_window
-from search.run.journal import TrialRecord
+from search.run.trials import TrialRecord
 
 SHOWN = (  # name of the plot, metric (without its modality), title, title of the vertical axis
     ("accuracy", "val/accuracy", "Unimodal accuracy", "val/accuracy (%)"),

@@ -18,7 +18,7 @@ from search.report.facts import Facts
 from search.report.plots.axes import axis_type, ticks
 from search.report.plots.plot import COLOURS, Plot, Scale, columns, escape, make_figure
 from search.report.plots.selection import TRIALS, group_by_arm, results, trials_with_result
-from search.run.journal import TrialRecord
+from search.run.trials import TrialRecord
 
 MOST = 250  # trials of each arm, the best ones: a browser filters and draws them quickly
 ABSENT = -0.15  # height of trials that do not have a setting

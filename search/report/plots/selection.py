@@ -12,7 +12,7 @@ from search.experiment.arms import ARMS, Arm
 from search.experiment.dimensions import END, METHOD, START
 from search.report.facts import Facts
 from search.report.plots.plot import COLOURS
-from search.run.journal import TrialRecord
+from search.run.trials import TrialRecord
 
 TRIALS = "trials"  # `meta` of traces whose points are trials, with their numbers in `customdata`: the page filters them
 

@@ -16,7 +16,7 @@ from search.report.facts import Facts
 from search.report.plots.axes import axis_type, setting_axis
 from search.report.plots.plot import INK, Plot, Scale, Trace, escape, make_figure
 from search.report.plots.selection import TRIALS, group_by_arm, trials_with_result
-from search.run.journal import TrialRecord
+from search.run.trials import TrialRecord
 
 FEWEST = 4  # least number of trials of a surface
 NOTE = "Colour: the result, interpolated between trials. Dots: trials. Far from the dots, the colour says nothing."

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from ogmge.config import TrialConfig
 from ogmge.prefix_keys import keys
 from search.experiment.space import with_changes
-from search.run.journal import TrialRecord
+from search.run.trials import TrialRecord
 from search.tuner.prefixes.tree import Keys, Prefixes, Tree, branch_points, longest_prefix
 from search.tuner.search_policy import Policy
 

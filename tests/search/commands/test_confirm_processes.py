@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from search.run.journal import Journal, TrialRecord
+from search.run.journal import Journal
+from search.run.trials import TrialRecord
 from search.tracking.client import INTERRUPTED
 from tests.search.commands.test_confirm import journal_of, verdict_in
 from tests.support import ROOT

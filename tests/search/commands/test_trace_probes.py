@@ -20,8 +20,9 @@ from search.commands.confirm import SearchSummary, finished_record
 from search.commands.trace_probes import confirmed_seeds
 from search.experiment.load import load
 from search.run.folder import Identity, RunFolder
-from search.run.journal import SearchRecord, read
+from search.run.journal import read
 from search.run.open_data import open_data
+from search.run.trials import SearchRecord
 from search.verdict.plan import Plan, write_plan
 from search.verdict.probe_policy import probed_of
 from tests.search.commands.test_confirm_processes import SEARCHED

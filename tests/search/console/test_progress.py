@@ -17,7 +17,8 @@ from search.console.verdict_table import of_confirmation
 from search.experiment.arms import ARMS
 from search.experiment.formatting import duration
 from search.run.causes import Cause, Reason, failure
-from search.run.journal import Journal, TrialRecord
+from search.run.journal import Journal
+from search.run.trials import TrialRecord
 from search.tuner.search_policy import SearchPolicy
 from search.tuner.tuner import Tuner
 from search.verdict.probe_policy import ProbePolicy

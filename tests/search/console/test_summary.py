@@ -9,7 +9,7 @@ from rich.console import Console
 from search.console.summary import EpochCounts, bests_rows, epochs_line, front_table
 from search.run.best import bests
 from search.run.budget import Spent
-from search.run.journal import SearchRecord, TrialRecord
+from search.run.trials import SearchRecord, TrialRecord
 from tests.search.tuner.test_tuner import experiment
 from tests.support.tells import tells
 

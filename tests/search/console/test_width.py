@@ -29,7 +29,7 @@ from search.models.linear_probe import ALONE, Accuracy, Encoder, Report, Row
 from search.models.probe_curve import Line, ProbeCurves
 from search.run.best import bests
 from search.run.budget import Spent
-from search.run.journal import SearchRecord, TrialRecord
+from search.run.trials import SearchRecord, TrialRecord
 from search.verdict.confirm_policy import ConfirmPolicy
 from search.verdict.decide import Ablation, leader, verdict
 from search.verdict.next_step import NextStep

@@ -23,8 +23,9 @@ from search.models.probe_curve import (
 from search.models.probe_curve_plot import draw_curves
 from search.run.causes import failure
 from search.run.folder import RunFolder
-from search.run.journal import Journal, SearchRecord
+from search.run.journal import Journal
 from search.run.probed_epochs import is_probed
+from search.run.trials import SearchRecord
 from search.run.version import VersionError
 from search.tuner.tuner import Tuner
 from search.verdict.probe_policy import ProbePolicy, probed_of

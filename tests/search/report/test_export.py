@@ -24,7 +24,7 @@ from search.report.export import Choice, best_experiment, export_run, trials_tab
 from search.run.best import Best, best_of
 from search.run.causes import failure
 from search.run.folder import write
-from search.run.journal import SearchRecord, TrialRecord
+from search.run.trials import SearchRecord, TrialRecord
 from tests.search.tuner.test_tuner import experiment, opened, simulate
 from tests.support.tells import tells
 from tests.wording.laid_out import confirmed, searched, trained

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ogmge.fit import Objective
 from search.run.best import Best, Effort, best_of, effort_of, front_of, paired_interval, winner
-from search.run.journal import SearchRecord, TrialRecord
+from search.run.trials import SearchRecord, TrialRecord
 
 
 def record_of(*trials: tuple[str, list[float]], mode: str = "max", arm: str = "baseline") -> SearchRecord:

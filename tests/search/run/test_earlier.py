@@ -24,7 +24,8 @@ from search.report import export
 from search.run.best import best_of, effort_of, has_result
 from search.run.earlier import EarlierError, EarlierRun, read_earlier
 from search.run.folder import UNKNOWN, RunFolder, identify, write
-from search.run.journal import Journal, TrialRecord, has_events, read
+from search.run.journal import Journal, has_events, read
+from search.run.trials import TrialRecord
 from search.run.version import VERSION
 from search.tuner import study as study_module
 from search.tuner.search_policy import SearchPolicy

@@ -14,8 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.run.causes import Cause, Reason
-from search.run.journal import Journal, JournalError, SearchRecord, TrialRecord
+from search.run.event_check import JournalError
+from search.run.journal import Journal
 from search.run.journal import read as read_only
+from search.run.trials import SearchRecord, TrialRecord
 from search.run.version import VERSION, VersionError
 from tests.support.tells import tells
 

@@ -9,7 +9,8 @@ from statistics import fmean
 import pytest
 
 from search.run.best import best_of
-from search.run.journal import Journal, SearchRecord, TrialRecord
+from search.run.journal import Journal
+from search.run.trials import SearchRecord, TrialRecord
 from search.tracking.curve import Curve
 from tests.search.tuner.test_tuner import opened, simulate
 

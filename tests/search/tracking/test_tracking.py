@@ -24,7 +24,8 @@ from search.experiment.schema import Experiment
 from search.experiment.space import with_changes
 from search.run.causes import failure
 from search.run.folder import Identity, RunFolder
-from search.run.journal import Journal, TrialRecord
+from search.run.journal import Journal
+from search.run.trials import TrialRecord
 from search.tracking import names, outbox
 from search.tracking.client import INTERRUPTED, TrackingError, TrainingData, connect, read_run_id, store_uri
 from search.tracking.curve import Curve

@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 from search.experiment.load import check
 from search.experiment.schema import ExperimentError
 from search.experiment.yaml_source import parse
-from search.run.journal import TrialRecord
+from search.run.trials import TrialRecord
 from search.tuner import study as study_module
 from search.tuner.samplers import SAMPLERS, StudyHistory
 from search.tuner.study import ArmStudy

@@ -31,7 +31,8 @@ from search.report.export import trials_table
 from search.run.budget import Spent
 from search.run.causes import failure
 from search.run.checkpoints import Storage
-from search.run.journal import Journal, TrialRecord
+from search.run.journal import Journal
+from search.run.trials import TrialRecord
 from search.tracking.curve import Curve
 from search.tuner.prefixes import siblings as related
 from search.tuner.prefixes.sharing import Sharing

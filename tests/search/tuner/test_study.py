@@ -21,7 +21,8 @@ from search.experiment.load import check
 from search.experiment.schema import Experiment, SamplerName
 from search.experiment.space import with_changes
 from search.experiment.yaml_source import override, parse
-from search.run.journal import Journal, TrialRecord
+from search.run.journal import Journal
+from search.run.trials import TrialRecord
 from search.tuner.search_policy import SearchPolicy
 from search.tuner.study import ArmStudy
 from search.tuner.tuner import Tuner

@@ -17,7 +17,8 @@ from search.experiment.arms import ARMS, other_arm
 from search.experiment.dimensions import METHOD, MODULATION
 from search.experiment.placement import place
 from search.experiment.sources import Source, openings
-from search.run.journal import Journal, TrialRecord
+from search.run.journal import Journal
+from search.run.trials import TrialRecord
 from search.run.version import VERSION
 from search.tuner import transfer
 from search.tuner.search_policy import SearchPolicy

@@ -22,7 +22,8 @@ from search.experiment.load import check
 from search.experiment.schema import Experiment
 from search.experiment.yaml_source import override, parse
 from search.run.causes import Cause, Reason, failure
-from search.run.journal import Journal, SearchRecord, TrialRecord
+from search.run.journal import Journal
+from search.run.trials import SearchRecord, TrialRecord
 from search.tuner.search_policy import SearchPolicy
 from search.tuner.tuner import Tuner
 from tests.search.tuner.test_study import created_studies

@@ -31,7 +31,8 @@ from search.experiment.space import with_changes
 from search.run.budget import Spent
 from search.run.causes import Cause, failure
 from search.run.folder import FolderError
-from search.run.journal import Journal, SearchRecord, TrialRecord
+from search.run.journal import Journal
+from search.run.trials import SearchRecord, TrialRecord
 from search.tuner.tuner import Tuner
 from search.verdict.confirm_policy import ConfirmPolicy, ablation_changes
 from search.verdict.decide import Ablation, Verdict, decide, leader, verdict

@@ -14,7 +14,7 @@ from search.experiment.arms import Arm
 from search.run.budget import Spent
 from search.run.causes import failure
 from search.run.folder import RunFolder
-from search.run.journal import TrialRecord
+from search.run.trials import TrialRecord
 from search.verdict.anytime import log_evidence
 from search.verdict.decide import Ablation, Verdict, verdict
 from search.verdict.evidence import Evidence, Pair
