@@ -134,7 +134,7 @@ class Progress:
         if self._live is None:
             why = str(trial.reason or "").partition("\n")[0]  # without the lines of the user's code
             what = WORDS[trial.status] + (f" ({why})" if trial.status == "failed" else "")
-            ended, epochs = self._tuner.record.over_count, count(len(trial.epochs), "epoch")
+            ended, epochs = self._tuner.ended_trials, count(len(trial.epochs), "epoch")
             self._say(
                 f"[{ended}/{self._tuner.policy.total}] {self._view.title(trial)}: "
                 f"{what} after {epochs}, {self._metric} {format_value(self._metric, trial.best)}"

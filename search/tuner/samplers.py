@@ -25,7 +25,6 @@ from optuna.samplers import (
     PartialFixedSampler,
     QMCSampler,
     RandomSampler,
-    TPESampler,
 )
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from threadpoolctl import threadpool_limits
@@ -33,6 +32,7 @@ from threadpoolctl import threadpool_limits
 from search.experiment.dimensions import Dimension, Internal, Interval
 from search.experiment.schema import SamplerName
 from search.tuner.distributions import Distributions
+from search.tuner.tpe import Leaders, LimitedTPE
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,14 @@ class StudyHistory:
         distributions: distributions of the arm's whole space.
         values: number in the study -> objectives of a trial that has ended with a result.
         startup: number of random trials before the sampler learns; the size of a generation for nsga2.
+        leaders: best trials by the first objective.
     """
 
     study: optuna.Study
     distributions: Distributions
     values: Mapping[int, Sequence[float]]
     startup: int
+    leaders: Leaders
 
     def results(self) -> list[FrozenTrial]:
         """Return the trials that have a result, in order; a stopped trial has the best value that it reached."""
@@ -77,23 +79,12 @@ class StudyHistory:
         return fixed_sampler(study.ask(self.distributions).params)
 
 
-class _FlatTPE(TPESampler):
-    """TPE over the whole of a given space. Optuna's own infers the space from all trials again for each trial."""
-
-    def __init__(self, history: StudyHistory, seed: int) -> None:
-        super().__init__(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=history.startup)
-        self._space = {name: d for name, d in sorted(history.distributions.items()) if not d.single()}
-
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> Distributions:
-        return self._space
-
-
 def random(history: StudyHistory, seed: int) -> BaseSampler:
     return RandomSampler(seed=seed)
 
 
 def tpe(history: StudyHistory, seed: int) -> BaseSampler:
-    sampler = _FlatTPE(history, seed)
+    sampler = LimitedTPE(history.distributions, history.startup, history.leaders, seed)
     return sampler if len(history.study.directions) == 1 else history.ask(sampler)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -19,7 +20,7 @@ from search.tuner.prefixes.siblings import Sibling, siblings
 from search.tuner.pruners.peers import LearningCurve, Pruner
 from search.tuner.pruners.pruner import pruner_of
 from search.tuner.study import ArmStudy
-from search.tuner.transfer import is_due, settings_to_try
+from search.tuner.transfer import Donors, is_due
 
 LEAD = 2  # in multiples of the random trials that a sampler starts with, see benchmarks/power.md
 
@@ -98,8 +99,8 @@ class SearchPolicy:
         outside = {arm: sum(o.internal is None for o in those.values()) for arm, those in self._openings.items()}
         capacity = {arm: study.capacity + outside[arm] for arm, study in self.studies.items()}
         self.arms: list[Arm] = plan(search.trials, search.baseline_share, capacity, self._lead())
-        self._sources: dict[Arm, list[Source | None]] = {arm: [] for arm in ARMS}
-        self._results: dict[Arm, list[TrialRecord]] = {arm: [] for arm in ARMS}
+        self._sources: dict[Arm, Counter[Source | None]] = {arm: Counter() for arm in ARMS}
+        self._results = {arm: Donors(search.objective) for arm in ARMS}
         self._pruner: Pruner = pruner_of(experiment)
         self._runs: dict[int, LearningCurve] = {}
         self._stop_reason: Reason | None = None
@@ -148,7 +149,7 @@ class SearchPolicy:
         return suggestion
 
     def _note_begun(self, arm: Arm, changes: Changes, source: Source | None) -> None:
-        self._sources[arm].append(source)
+        self._sources[arm][source] += 1
         self._openings[arm].pop(as_key(changes), None)
 
     def _opening(self, arm: Arm) -> Opening | None:
@@ -170,15 +171,16 @@ class SearchPolicy:
 
     def _transfer(self, number: int) -> Suggestion | None:
         arm = self.arms[number]
-        study, others = self.studies[arm], self._results[other_arm(arm)]
-        if not self._is_transfer_due(arm) or len(others) < study.startup:
+        study, donors = self.studies[arm], self._results[other_arm(arm)]
+        if not self._is_transfer_due(arm) or len(donors) < study.startup:
             return None
-        shared = settings_to_try(study, others, self._experiment.search.objective)
+        shared = donors.settings_to_try(study)
         return None if shared is None else Suggestion(arm, *study.suggest(number, shared), Source.OTHER_ARM)
 
     def _is_transfer_due(self, arm: Arm) -> bool:
-        sources = [source for source in self._sources[arm] if source not in (Source.RECIPE, Source.FIRST)]
-        return is_due(sources.count(Source.OTHER_ARM), len(sources) + 1, self._experiment.search.transfer)
+        sources = self._sources[arm]
+        trials = sources.total() - sources[Source.RECIPE] - sources[Source.FIRST]
+        return is_due(sources[Source.OTHER_ARM], trials + 1, self._experiment.search.transfer)
 
     def _sample(self, number: int) -> Suggestion:
         arm = self.arms[number]
@@ -186,21 +188,23 @@ class SearchPolicy:
 
     def _note_result(self, trial: TrialRecord) -> None:
         if has_result(trial):
-            self._results[trial.arm].append(trial)
+            self._results[trial.arm].add(trial)
 
     def dataset(self, trial: TrialRecord) -> Mapping[str, Any]:
         return {}
 
     def stop(self, trial: TrialRecord, record: SearchRecord) -> Reason | None:
-        return self._pruner.decide(self._run(trial), map(self._run, record))
+        for new in reversed(record.trials.values()):
+            if new.number in self._runs:
+                break
+            self._runs[new.number] = self._run(new)
+        return self._pruner.decide(self._runs[trial.number], self._runs.values())
 
     def _run(self, trial: TrialRecord) -> LearningCurve:
         """Return what early stopping knows about a trial. A failed trial is known up to its failure."""
-        if trial.number not in self._runs:
-            start = trial.changes.get(START, self._experiment.trial.modulation.start)
-            opens = None if trial.arm == "baseline" else start
-            self._runs[trial.number] = LearningCurve(trial.number, trial.arm, opens, trial.bests)
-        return self._runs[trial.number]
+        start = trial.changes.get(START, self._experiment.trial.modulation.start)
+        opens = None if trial.arm == "baseline" else start
+        return LearningCurve(trial.number, trial.arm, opens, trial.bests)
 
     def tell(self, trial: TrialRecord) -> None:
         self.studies[trial.arm].tell(trial)
@@ -225,7 +229,7 @@ class SearchPolicy:
 
     @property
     def has_more(self) -> bool:
-        return sum(map(len, self._sources.values())) < len(self.arms)
+        return sum(sources.total() for sources in self._sources.values()) < len(self.arms)
 
     def is_determined(self, number: int) -> bool:
         arm = self.arms[number]
@@ -233,7 +237,7 @@ class SearchPolicy:
 
     def _may_transfer(self, arm: Arm) -> bool:
         """Return whether results, now or later, may let the arm's next trial take settings from the other arm."""
-        return self._is_transfer_due(arm) and len(self._sources[other_arm(arm)]) >= self.studies[arm].startup
+        return self._is_transfer_due(arm) and self._sources[other_arm(arm)].total() >= self.studies[arm].startup
 
     def siblings(self, trial: TrialRecord) -> list[Sibling]:
         experiment = self._experiment

@@ -30,6 +30,7 @@ from search.tuner.samplers import (
     random,
     sequence,
 )
+from search.tuner.tpe import Leaders
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -81,7 +82,8 @@ class ArmStudy:
         self._study = optuna.create_study(directions=directions)
         self._values: dict[int, list[float]] = {}  # Optuna's number -> the objectives
         self.startup = max(4, min(10, self._search.trials // 6))
-        self._history = StudyHistory(self._study, self._distributions, self._values, self.startup)
+        self._leaders = Leaders(directions[0])
+        self._history = StudyHistory(self._study, self._distributions, self._values, self.startup, self._leaders)
         self._sequence = self._new_sequence()
         self._ids: dict[int, int] = {}  # trial number -> Optuna's
         self._texts: set[str] = set()  # one per configuration so far
@@ -210,8 +212,11 @@ class ArmStudy:
         self._values[number] = [best[objective.metric] for objective in self._search.objectives]
         if record.status == "finished":
             self._study.tell(number, self._values[number])
+            self._leaders.add(number, self._values[number][0])
         else:
             self._report_epochs(number, record)
+            last = record.epochs[-1]
+            self._leaders.add(number, last["best"], last["epoch"])
             self._study.tell(number, state=TrialState.PRUNED)
 
     def _report_epochs(self, number: int, record: TrialRecord) -> None:

@@ -7,7 +7,7 @@ rule applies to both arms.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from heapq import heappop, heappush
 
 from ogmge.fit import Objective
 from search.experiment.dimensions import Internal
@@ -29,18 +29,39 @@ def is_due(taken: int, trials: int, share: float) -> bool:
     return taken + 1 <= share * trials + 1e-9
 
 
-def settings_to_try(study: ArmStudy, others: Iterable[TrialRecord], objective: Objective) -> Internal | None:
-    """Return the best shared settings of the other arm that leave something to try in this arm, or None.
+class Donors:
+    """Trials of an arm that have ended with a result, whose shared settings the other arm may take.
 
     Args:
-        study: study of the arm that will try them.
-        others: trials of the other arm that have ended with a result.
         objective: objective that ranks these trials.
     """
-    sign = 1 if objective.mode == "max" else -1
-    results = [(sign * trial.best, -trial.number, trial) for trial in others if trial.best is not None]
-    for _, _, trial in sorted(results, reverse=True):
-        shared = shared_part(trial.internal)
-        if shared and study.has_untried(shared):
-            return shared
-    return None
+
+    def __init__(self, objective: Objective) -> None:
+        self._sign = -1 if objective.mode == "max" else 1
+        self._ranked: list[tuple[float, int, Internal]] = []  # a heap, the best first; without those that are used up
+        self._count = 0
+
+    def __len__(self) -> int:
+        """Return the number of trials."""
+        return self._count
+
+    def add(self, trial: TrialRecord) -> None:
+        """Add a trial that has ended with a result."""
+        if trial.best is not None:
+            heappush(self._ranked, (self._sign * trial.best, trial.number, shared_part(trial.internal)))
+        self._count += 1
+
+    def settings_to_try(self, study: ArmStudy) -> Internal | None:
+        """Return the best shared settings that leave something to try in the other arm, or None.
+
+        Settings that leave nothing never will again, so each of them is looked at only once.
+
+        Args:
+            study: study of the other arm.
+        """
+        while self._ranked:
+            shared = self._ranked[0][2]
+            if shared and study.has_untried(shared):
+                return shared
+            heappop(self._ranked)
+        return None

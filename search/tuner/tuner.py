@@ -6,7 +6,6 @@ a tuner opened on an existing journal continues the search.
 
 from __future__ import annotations
 
-import itertools
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -65,9 +64,11 @@ class Tuner:
         policy.learn(self.record.earlier)
         for trial in sorted(self.record, key=attrgetter("number")):  # they may have begun in another order
             policy.restore(trial)
+        self._open = {trial.number for trial in self.record if not trial.is_over}  # begun, but not ended
         self._again = [trial.number for trial in self.record if not trial.is_over]
         self._learned: dict[str, Any] | None = None  # an event to write before the first trial's
         self._drawn: dict[int, TrialRecord] = {}  # suggested, but not handed out yet
+        self._lowest = 0  # no lower number is free for a new trial
         self._sharing: Sharing | None = None
         self._orders: dict[int, Order] = {}
 
@@ -112,7 +113,13 @@ class Tuner:
     @property
     def complete(self) -> bool:
         """Whether every trial of the search has ended; once the budget is spent, every trial that has begun."""
-        return self.record.is_complete(self.policy.total, is_stopped=self.stop_reason is not None)
+        is_stopped = self.stop_reason is not None
+        return not self._open and (self.ended_trials >= self.policy.total or is_stopped)
+
+    @property
+    def ended_trials(self) -> int:
+        """Number of trials that have ended."""
+        return len(self.record.trials) - len(self._open)
 
     @property
     def over(self) -> bool:
@@ -152,7 +159,7 @@ class Tuner:
         number = self._next_number()
         if number >= self.policy.total:
             return False
-        running = self.record.count("running")
+        running = sum(self.record.trials[n].status == "running" for n in self._open)
         most = AHEAD if self.policy.is_determined(number) else max(1, running)
         return len(self._drawn) < most
 
@@ -167,7 +174,9 @@ class Tuner:
 
     def _next_number(self) -> int:
         """Return the number of the next trial to draw."""
-        return next(n for n in itertools.count() if n not in self.record.trials and n not in self._drawn)
+        while self._lowest in self.record.trials or self._lowest in self._drawn:
+            self._lowest += 1
+        return self._lowest
 
     def record_start(self, number: int) -> None:
         """Record that a worker has started or restarted a trial."""
@@ -262,6 +271,10 @@ class Tuner:
             self.halt(f"{error.strerror}: {self._journal.path}")
             return False
         self.record.apply(event)
+        if event["event"] == "suggested":
+            self._open.add(event["number"])
+        elif event["event"] == "ended":
+            self._open.discard(event["number"])
         return True
 
     def _tell(self, call: Callable[[Callback], None]) -> None:

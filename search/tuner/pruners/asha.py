@@ -38,6 +38,8 @@ class Asha:
 
     def bracket(self, number: int) -> int:
         """Return the bracket of trial `number`, drawn from the seed."""
+        if self.brackets == 1:
+            return 0
         digest = hashlib.blake2b(f"{self.seed}/{number}".encode(), digest_size=8).digest()
         weights = [self.reduction_factor**-b for b in range(self.brackets)]
         place = int.from_bytes(digest) / 2**64 * sum(weights)
@@ -48,9 +50,10 @@ class Asha:
         rung = self._due_rung(run)
         if rung is None:
             return None
-        rivals = [
-            r for r in peers(run, runs, rung, self.grace_epochs) if self.bracket(r.number) == self.bracket(run.number)
-        ]
+        rivals = peers(run, runs, rung, self.grace_epochs)
+        if self.brackets > 1:
+            own = self.bracket(run.number)
+            rivals = [rival for rival in rivals if self.bracket(rival.number) == own]
         place, of = 1 + self._count_better(run, rivals), 1 + len(rivals)
         go_on = max(1, of // self.reduction_factor)
         if place <= go_on:

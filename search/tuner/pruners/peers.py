@@ -58,14 +58,10 @@ class Pruner(Protocol):
 
 def peers(run: LearningCurve, runs: Iterable[LearningCurve], rung: int, grace_epochs: int) -> list[LearningCurve]:
     """Return the other runs that `run` is compared with at a rung, as far as they have reached it."""
-    due = run.due(rung, grace_epochs)
-    return [
-        other
-        for other in runs
-        if other.number != run.number
-        and run.has_peer(other, rung)
-        and other.due(rung, grace_epochs) <= min(due, len(other.values))
-    ]
+    due, number = run.due(rung, grace_epochs), run.number
+    arrived = [other for other in runs if len(other.values) >= rung and other.number != number]
+    alike = [other for other in arrived if run.has_peer(other, rung)]
+    return [other for other in alike if other.due(rung, grace_epochs) <= min(due, len(other.values))]
 
 
 def peer_group(run: LearningCurve, trained: int) -> str:

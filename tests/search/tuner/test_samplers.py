@@ -20,6 +20,7 @@ from search.run.trials import TrialRecord
 from search.tuner import study as study_module
 from search.tuner.samplers import SAMPLERS, StudyHistory
 from search.tuner.study import ArmStudy
+from search.tuner.tpe import Leaders
 from tests.search.tuner.test_study import NAMES, changes, created_studies, run, sampled
 from tests.support.tells import tells
 
@@ -261,7 +262,8 @@ def test_what_is_written_again_is_what_the_sampler_wrote_itself(name, sampler, s
         trial = own.ask(space)
         own.tell(trial, (trial.params["x"] - 0.3) ** 2 + trial.params["y"])
     studies = created_studies(monkeypatch)
-    SAMPLERS[name](StudyHistory(own, space, {t.number: t.values for t in own.trials}, startup=5), 2)
+    history = StudyHistory(own, space, {t.number: t.values for t in own.trials}, 5, Leaders(own.direction))
+    SAMPLERS[name](history, 2)
     [again] = studies
     found = again.get_trials(states=[TrialState.COMPLETE])
     assert len(found) > 40 - 7
