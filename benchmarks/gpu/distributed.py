@@ -44,6 +44,7 @@ def measure_distributed(load: Load) -> Iterator[Row]:
     values: Values = {"ms": ms, "ms_without": alone_ms, "ratio": ms / alone_ms, "loss_difference": difference}
     is_met = difference <= TOLERANCE
     yield load.judge(f"{backend}, 1 process", values, GOAL, is_met=is_met)
+    yield from load.omitted("nccl, 1 process")
 
 
 def _train(load: Load, batch: Batch, ranks: Ranks) -> tuple[float, float]:

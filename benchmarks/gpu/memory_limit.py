@@ -37,6 +37,7 @@ def measure_memory_limit(load: Load) -> Iterator[Row]:
         values["differing"] = differing(state_of(folder / "whole"), state_of(folder / "limited"))
     is_met = bool(values["is_recognised"]) and not values["differing"]
     yield load.judge("resumed after a lack of memory", values, GOAL, is_met=is_met)
+    yield from load.omitted("a share of a GPU's memory")
 
 
 def _error_of(call: Callable[[], object]) -> Exception | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -68,6 +69,11 @@ class Load:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of a sample of each modality: CREMA-D's; the demo's on a CPU."""
         return dict(CREMAD if self.on_gpu else DEMO)
+
+    def omitted(self, case: str) -> Iterator[Row]:
+        """Yield a row for a case that a CPU cannot show; nothing on a GPU."""
+        if not self.on_gpu:
+            yield Row(case, status="skipped", reason="needs a GPU")
 
     def samples(self, count: int) -> tuple[dict[str, Tensor], Tensor]:
         """Return random samples in the host's memory, always the same."""
