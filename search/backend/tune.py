@@ -149,9 +149,15 @@ class _Workers(tune.Callback):
 
     def __init__(self, tuner: Tuner, levels: Sequence[Resources], interrupt: Interrupt) -> None:
         self._tuner, self._levels, self._interrupt = tuner, levels, interrupt
+        self._ended: list[Trial] = []
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         self._interrupt.listen()
+        while self._ended:
+            _forget(self._ended.pop())
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._ended.append(trial)
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self._tuner.record_start(trial.config["number"])
@@ -159,6 +165,7 @@ class _Workers(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         if self._interrupt.asked:  # the signal may have ended the worker too; the trial continues on resume
             return
+        self._ended.append(trial)
         error = trial.get_error()
         text = str(error or "no known reason").strip().splitlines()[0]
         if isinstance(error, OutOfMemoryError):  # Ray killed it to protect the node
@@ -171,8 +178,24 @@ class _Workers(tune.Callback):
         return {}
 
 
+def _forget(trial: Trial) -> None:
+    """Free what Tune would keep of a trial that has ended, 25 kB that are never read."""
+    kept = trial.run_metadata
+    kept.last_result = {"done": True}  # not empty: Tune would ask the trial's worker for it
+    kept.metric_analysis.clear()
+    kept.metric_n_steps.clear()
+    trial.config.clear()
+    trial.evaluated_params.clear()
+    trial._default_result_or_future = None  # a reference to an object that Ray would keep
+
+
+@functools.cache  # trials share it: Tune keeps it for each of them
+def _bundle(cpu: float, gpu: float) -> PlacementGroupFactory:
+    return PlacementGroupFactory([{"CPU": cpu, "GPU": gpu}])
+
+
 def _request(config: dict[str, Any]) -> PlacementGroupFactory:
-    return PlacementGroupFactory([{"CPU": config["cpu"], "GPU": config["gpu"]}])
+    return _bundle(config["cpu"], config["gpu"])
 
 
 def run(
