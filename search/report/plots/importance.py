@@ -22,6 +22,7 @@ from search.run.trials import TrialRecord
 
 FEWEST = 10  # least number of finished trials of an arm; with fewer, the shares are those of chance
 ENOUGH = 40  # with fewer, the note warns
+MOST = 500  # trials of an arm that are analysed; the time grows with the square of their number
 TREES = 64
 
 
@@ -31,11 +32,17 @@ def shares_by_arm(facts: Facts) -> dict[Arm, dict[str, float]]:
     Only finished trials count, as the others have no final result. An arm with too few of them is omitted. Source:
     Hutter, Hoos, Leyton-Brown, *An Efficient Approach for Assessing Hyperparameter Importance*, ICML 2014.
     """
-    return {arm: shares for arm, trials in _finished(facts).items() if (shares := _shares(trials))}
+    return {arm: shares for arm, trials in _finished(facts).items() if (shares := _shares(_spaced(trials)))}
 
 
 def _finished(facts: Facts) -> dict[Arm, list[TrialRecord]]:
     return group_by_arm([trial for trial in trials_with_result(facts) if trial.status == "finished"])
+
+
+def _spaced(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Return at most `MOST` of the trials, evenly spaced."""
+    number = min(len(trials), MOST)
+    return [trials[place * len(trials) // number] for place in range(number)]
 
 
 def importance(facts: Facts, found: Mapping[Arm, Mapping[str, float]]) -> Plot | None:
@@ -57,9 +64,14 @@ def importance(facts: Facts, found: Mapping[Arm, Mapping[str, float]]) -> Plot |
 def _note(facts: Facts, found: Mapping[Arm, Mapping[str, float]]) -> str:
     """Return what the bars show, for which arms, and how far to trust them."""
     trials = {arm: len(mine) for arm, mine in _finished(facts).items() if arm in found}
-    words = " and ".join(f"{count(number, 'finished trial')} of the {arm} arm" for arm, number in trials.items())
+    words = " and ".join(f"{_of_all(number)} of the {arm} arm" for arm, number in trials.items())
     caution = " So few trials give a rough order at best." if min(trials.values()) < ENOUGH else ""
     return f"Functional analysis of variance over {words}.{caution}"
+
+
+def _of_all(number: int) -> str:
+    every = count(number, "finished trial")
+    return f"{MOST} of {every}" if number > MOST else every
 
 
 def _bars(arm: Arm, shares: Mapping[str, float], paths: Sequence[str]) -> go.Bar:

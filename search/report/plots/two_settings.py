@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from statistics import fmean
 from typing import Any
 
@@ -19,6 +21,7 @@ from search.report.plots.selection import TRIALS, group_by_arm, trials_with_resu
 from search.run.trials import TrialRecord
 
 FEWEST = 4  # least number of trials of a surface
+MOST_CELLS = 100  # along an axis
 NOTE = "Colour: the result, interpolated between trials. Dots: trials. Far from the dots, the colour says nothing."
 CELLS = "Colour: the mean of the trials with these two values."
 
@@ -120,13 +123,13 @@ def _traces(ground: Ground, trials: Sequence[TrialRecord], place: int) -> Iterat
     """
     scale, axes = Scale(ground.facts.metric), {"xaxis": f"x{_number(place)}", "yaxis": f"y{_number(place)}"}
     where = [ground.position(trial) for trial in trials]
-    x, y = (sorted(set(ends)) for ends in zip(*where, strict=True))
+    (x, columns), (y, rows) = (_places(ends) for ends in zip(*where, strict=True))
     values = [scale(trial.best or 0.0) for trial in trials]
     cells = [
-        [trial.number, x.index(across), y.index(up), value]
+        [trial.number, columns[across], rows[up], value]
         for trial, (across, up), value in zip(trials, where, values, strict=True)
     ]
-    means = [[_mean(cells, column, row) for column in range(len(x))] for row in range(len(y))]
+    means = _means(cells, len(x), len(y))
     look = {"coloraxis": "coloraxis", "meta": {"cells": cells}, "hovertemplate": "%{z:.4g}<extra></extra>"}
     if ground.is_smooth:
         yield go.Contour(x=x, y=y, z=means, connectgaps=True, line_width=0.5, **look, **axes)
@@ -139,6 +142,25 @@ def _traces(ground: Ground, trials: Sequence[TrialRecord], place: int) -> Iterat
     yield go.Scatter(mode="markers", marker=dots, text=hover, hovertemplate="%{text}<extra></extra>", **at, **axes)
 
 
-def _mean(cells: Sequence[list[Any]], column: int, row: int) -> float | None:
-    values = [value for _, across, up, value in cells if (across, up) == (column, row)]
-    return fmean(values) if values else None
+def _places(values: Iterable[Any]) -> tuple[list[Any], dict[Any, int]]:
+    """Return the coordinates of a surface's cells along an axis, and the cell of each value.
+
+    Each value has its own cell, up to `MOST_CELLS`; then neighbours share one, which lies at the middle one of them.
+
+    >>> _places([3, 1, 3])
+    ([1, 3], {1: 0, 3: 1})
+    """
+    distinct = sorted(set(values))
+    count = min(len(distinct), MOST_CELLS)
+    places = {value: rank * count // len(distinct) for rank, value in enumerate(distinct)}
+    members = [list(group) for _, group in groupby(distinct, places.__getitem__)]
+    return [group[len(group) // 2] for group in members], places
+
+
+def _means(cells: Iterable[list[Any]], columns: int, rows: int) -> list[list[float | None]]:
+    """Return the mean result of each cell, by row and column; None where there is no trial."""
+    found: dict[tuple[int, int], list[float]] = defaultdict(list)
+    for _, column, row, value in cells:
+        found[row, column].append(value)
+    places = [[found.get((row, column)) for column in range(columns)] for row in range(rows)]
+    return [[None if values is None else fmean(values) for values in line] for line in places]
