@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.cpu_time import measured
 
 if TYPE_CHECKING:
+    from search.experiment.schema import Experiment
     from search.tuner.tuner import Callback, Tuner
 
 EPOCHS = 5
@@ -61,6 +62,14 @@ def report_only(config: dict[str, Any], setup: object = None) -> None:
         tune.report({"metrics": metrics(epoch) if setup is None else [metrics(epoch)]})
 
 
+def experiment_of(trials: int) -> Experiment:
+    """Return the experiment of our search."""
+    from search.experiment.load import load
+
+    overrides = [f"search.trials={trials}", f"trial.epochs={EPOCHS}", "search.scheduler={name: none}"]
+    return load(Path("experiments/demo.yaml"), [*overrides, "space.optimizer.lr={low: 1e-4, high: 1e-1, log: true}"])
+
+
 def ours(trials: int, folder: Path, *, tracked: bool, watch: Callable[[Tuner], Callback] | None = None) -> Cost:
     """Run a search of this project.
 
@@ -75,7 +84,6 @@ def ours(trials: int, folder: Path, *, tracked: bool, watch: Callable[[Tuner], C
     from search.backend.resources import Resources
     from search.backend.tune import run
     from search.backend.worker import Setup
-    from search.experiment.load import load
     from search.run.checkpoints import Storage
     from search.run.folder import Identity, RunFolder
     from search.run.journal import Journal
@@ -83,10 +91,7 @@ def ours(trials: int, folder: Path, *, tracked: bool, watch: Callable[[Tuner], C
     from search.tuner.search_policy import SearchPolicy
     from search.tuner.tuner import Tuner
 
-    overrides = [f"search.trials={trials}", f"trial.epochs={EPOCHS}", "search.scheduler={name: none}"]
-    experiment = load(
-        Path("experiments/demo.yaml"), [*overrides, "space.optimizer.lr={low: 1e-4, high: 1e-1, log: true}"]
-    )
+    experiment = experiment_of(trials)
     run_folder = RunFolder(folder / experiment.name)
     with local_ray(cpus=2):
         clock = Clock()
@@ -227,6 +232,7 @@ def show(costs: dict[str, Cost], trials: int) -> None:
 
 
 def goal(what: str, value: float, most: float, unit: str) -> None:
+    """Print a figure, its limit, and whether it holds."""
     print(f"{what}: {value:.3f} {unit} (goal: ≤ {most}): {'holds' if value <= most else 'MISSED'}".replace("  ", " "))
 
 
