@@ -235,7 +235,8 @@ class TrialRuns:
             number = int(run.data.tags["trial"])
             if number not in self._writers and number in trials:
                 restore(client, run)
-                self._writers[number] = self._ledger.writer(run.info.run_id, self._params(trials[number]), run)
+                params = {} if run.data.params else self._params(trials[number])
+                self._writers[number] = self._ledger.writer(run.info.run_id, params, run)
                 self._parents[number] = run.data.tags.get(PARENT, "")
             elif number in self._writers and run.info.lifecycle_stage != DELETED:
                 client.delete_run(run.info.run_id)

@@ -1,9 +1,8 @@
 """Optuna's TPE, at a cost per suggestion that does not grow with the number of trials.
 
 Optuna builds its model from all trials again for each suggestion, which takes 10 ms more for each thousand of them.
-Here the model learns from the best trials, those that TPE calls good, and from the latest others. Optuna gives the
-other trials less weight the older they are, so little is lost, see `docs/performance.md`. Up to `LATEST` results of an
-arm, the suggestions are Optuna's.
+Here the model learns from the best trials, those that TPE calls good, and from the latest ones. The others are the
+oldest, which have the least weight in Optuna's model. Up to `LATEST` results of an arm, the suggestions are Optuna's.
 """
 
 from __future__ import annotations
