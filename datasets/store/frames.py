@@ -92,11 +92,14 @@ def decode_frames(
     positions = choose(len(part))
     due = [extent.times[part[position]] - CLOSE_S for position in positions]
     given = 0
-    with open_media(source.paths[0], limits) as container:
-        stream = video_stream(container, limits)
-        for place, frame in _due_frames(container, stream, extent, due):
-            given += 1
-            yield positions[place], frame
+    for begin in (min(due, default=0.0), 0.0) if source.is_part else (0.0,):  # some formats cannot seek
+        with open_media(source.paths[0], limits) as container:
+            stream = video_stream(container, limits)
+            for place, frame in _due_frames(container, stream, extent, due, begin):
+                given += 1
+                yield positions[place], frame
+        if given:
+            break
     if 2 * given < len(positions):
         raise Unusable(f"cannot be decoded: only {given} of {len(positions)} frames")
 
@@ -112,11 +115,13 @@ def _measure_video(container: InputContainer, limits: Limits) -> Extent:
 
 
 def _due_frames(
-    container: InputContainer, stream: VideoStream, extent: Extent, due: Sequence[float]
+    container: InputContainer, stream: VideoStream, extent: Extent, due: Sequence[float], begin: float
 ) -> Iterator[tuple[int, VideoFrame]]:
-    """Yield the first frame at or after each time, with the index of the last time that it is the first for."""
+    """Yield the first frame at or after each time, with the index of the last time that it is the first for.
+
+    Decoding starts shortly before `begin`, in seconds from the file's begin.
+    """
     done = 0
-    begin = min(due, default=0.0)
     if format_name(container) in WITHOUT_KEYS:
         begin = max((key for key in extent.keys if key <= begin + CLOSE_S), default=0.0)
     decoded = decode(container, stream, begin)

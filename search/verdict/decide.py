@@ -231,6 +231,8 @@ def _too_few(pairs: Paired, *, sequential: bool) -> str:
     if n == 1:
         least = "An interval needs at least 2 seeds, a sign-flip test that can reach 5 % at least 6."
         return f"1 seed has no spread, so there is no interval and no p-value. {steps if sequential else least}"
+    if not pairs.sd and pairs.seeds_have_effect:
+        return f"All {n} differences happen to be equal, so there is no interval and no p-value."
     if not pairs.sd:
         return (
             f"All {n} differences are equal. Seeds that change nothing count as a single result, so there is no "

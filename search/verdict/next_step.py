@@ -218,10 +218,9 @@ def _round_up(value: float) -> str:
 def _more_seeds(done: Confirmed) -> NextStep:
     """Return the step if all planned seeds are trained and show no difference."""
     pairs = _deciding_pairs(done.found)
-    if pairs.sd is None:
-        return NextStep(
-            "A single pair shows nothing. Add seeds:", _seeds_command(done, max(FIRST_SEEDS, 2 * done.planned))
-        )
+    if pairs.sd is None or (not pairs.sd and pairs.seeds_have_effect):
+        what = "A single pair shows nothing" if pairs.sd is None else "Equal differences show nothing"
+        return NextStep(f"{what}. Add seeds:", _seeds_command(done, max(FIRST_SEEDS, 2 * done.planned)))
     if not pairs.sd:
         text = "More seeds cannot help: none changes the difference. Check in MLflow that the trainings use their seed:"
         return NextStep(text, ui_command(done.folder))

@@ -56,6 +56,11 @@ class Paired:
     def interval(self) -> tuple[float, float] | None:
         return None if self.low is None or self.high is None else (self.low, self.high)
 
+    @property
+    def seeds_have_effect(self) -> bool:
+        """Whether the seed changes the results of an arm. If it does, equal differences are a coincidence."""
+        return bool(self.modulated.sd or self.baseline.sd)
+
 
 @dataclass(frozen=True)
 class Secondary:

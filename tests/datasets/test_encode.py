@@ -93,6 +93,20 @@ def test_a_film_of_few_frames_gives_all_of_them(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("wanted", "part", "levels"), [(3, {}, [47, 127, 207]), (1, {"begin_s": 2.0, "end_s": 4.0}, [157])]
+)
+def test_a_film_of_joined_jpegs_in_which_no_decoder_can_seek_has_its_frames(tmp_path, wanted, part, levels):
+    """It has 120 frames in 4.8 seconds, each two grey levels lighter than the one before, and some megabytes."""
+    noise = np.random.default_rng(0).integers(0, 16, (256, 256, 3), np.uint8)
+    shades = [noise + np.uint8(2 * i) for i in range(120)]
+    film = tmp_path / "joined.mjpeg"
+    film.write_bytes(b"".join(encode(shade, 95) for shade in shades))
+    shown = frames(Source("video", (film,), **part), wanted, 64, 95)
+    means = [simplejpeg.decode_jpeg(jpeg).mean() for jpeg in shown]
+    assert means == pytest.approx(levels, abs=6)
+
+
+@pytest.mark.parametrize(
     ("size", "stored"),
     [((340, 256), (340, 256)), ((640, 360), (455, 256)), ((300, 600), (256, 512)), ((96, 64), (96, 64))],
 )

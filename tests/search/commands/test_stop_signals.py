@@ -148,13 +148,14 @@ def test_a_search_that_is_stopped_at_any_moment_ends_with_a_sentence_that_is_tru
 @pytest.mark.slow
 def test_after_a_signal_to_its_group_trials_end_their_epoch_and_the_search_resumes(ray_instance, begin, monkeypatch):
     """As `timeout`, a shell or a lost connection sends it."""
-    stopped = begin()
+    slowly = "dataset.seconds=0.6"  # the signal must arrive before the search has ended
+    stopped = begin(slowly)
     wait_for(stopped.process, lambda: stopped.epochs >= 1)
     to_group(stopped, signal.SIGHUP)
     assert stopped.process.wait(60) == 130, stopped.output
     tells(stopped.output, "stopping", "Resume with:")
     monkeypatch.chdir(stopped.folder)
-    resumed = search(*WORDS, "--resume")
+    resumed = search(*WORDS, slowly, "--resume")
     assert resumed.exit_code == 0, resumed.output
     for trial in read(stopped.folder / "runs" / "own" / "tune" / "journal.jsonl"):
         assert [epoch["epoch"] for epoch in trial.epochs] == [0, 1, 2]

@@ -27,6 +27,7 @@ from search.verdict.plan import Plan, write_plan
 from search.verdict.probe_policy import probed_of
 from tests.search.commands.test_confirm_processes import SEARCHED
 from tests.support.searches import children, command, own, search, start, wait_for
+from tests.support.start_commands import OTHER
 from tests.support.states import without
 from tests.support.tells import tells
 from tests.wording.laid_out import FINISHED, NOTHING, searched, trained
@@ -293,7 +294,7 @@ def test_one_that_is_interrupted_and_then_killed_goes_on_and_lacks_no_probe(ray_
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 130, output
-    tells(output, "uv run python -m search probe own --curve --seeds 1")
+    tells(output, f"{OTHER} probe own --curve --seeds 1")
     assert not (RUN.probe_curve.path / "probe_curve.json").exists()
     before = list(record_in(tmp_path))
 

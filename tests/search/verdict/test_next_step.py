@@ -60,6 +60,18 @@ def failed(role: str, seeds: int) -> list[TrialRecord]:
     return trials
 
 
+@pytest.mark.parametrize(
+    ("modulated", "baseline", "command"),
+    [
+        ([0.84, 0.62], [0.81, 0.59], f"{CONFIRM} --seeds"),  # the seeds change the results, but not their difference
+        ([0.84, 0.84], [0.81, 0.81], "python -m search ui simulated"),  # the seeds change nothing
+    ],
+)
+def test_equal_differences_are_a_fault_of_the_seeds_only_if_the_results_are_equal_too(modulated, baseline, command):
+    said = step(verdict(modulated, baseline))
+    assert command in said.command, said
+
+
 @pytest.mark.parametrize(("gain", "facts"), [(0.05, ("best modulated",)), (-0.05, ("not modulated",))])
 @pytest.mark.parametrize("has_test_split", [True, None])
 def test_a_claim_is_to_be_published_by_one_reading_of_the_test_split(gain, facts, has_test_split):

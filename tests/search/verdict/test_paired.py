@@ -82,6 +82,11 @@ def test_differences_that_are_all_the_same_are_one_result_and_get_no_interval(mo
     assert found.mean == pytest.approx(modulated[0] - baseline[0], abs=1e-7)
 
 
+def test_equal_differences_may_be_a_coincidence():
+    assert t_interval([0.84, 0.62], [0.81, 0.59]).seeds_have_effect
+    assert not t_interval([0.9] * 5, [0.8] * 5).seeds_have_effect
+
+
 def test_differences_that_are_small_but_real_have_an_interval():
     found = t_interval([0.501, 0.502, 0.5015], [0.5, 0.5, 0.5])
     assert found.low < found.mean < found.high
