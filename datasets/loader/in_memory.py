@@ -85,7 +85,7 @@ class InMemory:
         if not reason.strip():
             raise ValueError("`reason` must say why the test split is read")
         if self.make_test is None:
-            raise DatasetError("these data have no test split, but one is needed")
+            raise DatasetError("these data have no test split")
         return _batches(self.make_test(), batch_size)
 
 

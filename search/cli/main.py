@@ -25,7 +25,7 @@ from search.cli.completion import assignments, runs
 from search.cli.errors import Command, Group, command_line, refuse_command, typed_file
 from search.cli.terminal import escape_output, loading, open_streams, say, tell_errors
 from search.experiment.program import project
-from search.experiment.start_command import as_argument, start_from_here
+from search.experiment.start_command import as_argument
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -294,12 +294,13 @@ def export(run: str, output: Path | None, trial: int | None, optuna: bool) -> No
     with _exit_codes():
         from search.report.export import export_run, export_studies
         from search.run.folder import RunFolder, find
+        from search.verdict.next_step import next_training
 
         folder = find(run, RUNS)
         file = output or (RunFolder(folder).optuna if optuna else Path("best.yaml"))
         click.echo(export_studies(folder, file) if optuna else export_run(folder, file, trial))
-        following = "uvx optuna-dashboard" if optuna else "uv run python -m search train"
-        click.echo(start_from_here(f"\nnext:  {following} {shlex.quote(as_argument(file))}"))
+        dashboard = f"uvx optuna-dashboard {shlex.quote(as_argument(file))}"
+        click.echo(f"\nnext:  {dashboard if optuna else next_training(file)}")
 
 
 @main.command(short_help="Train one configuration and register the model.")

@@ -44,8 +44,6 @@ from search.tracking.training_run import TrainingTracker
 from search.verdict.next_step import command_line
 from search.verdict.seeds import SPLIT_SEED, redraws
 
-FEWEST_SEEDS = 3  # of a prediction that is worth a comparison
-
 
 @dataclass(frozen=True)
 class How:
@@ -297,7 +295,7 @@ def _test(
     try:
         batches, _ = read_test(data, folder, "final training", experiment.trial.batch_size, note)
     except DatasetError as error:
-        note(str(error))
+        note(f"not tested: {error}")
         return None
     [tally] = inference.tally_all([model], batches, device)
     return tally.result("test")
@@ -374,9 +372,9 @@ def _expectation(origin: Provenance | None, metric: str, value: float) -> str:
 
     It is also empty with so few seeds that the prediction says nothing.
     """
-    if origin is None or origin.prediction is None or origin.metric != metric or origin.seeds < FEWEST_SEEDS:
+    if origin is None or origin.expected_range is None or origin.metric != metric:
         return ""
-    low, high = (min(1.0, max(0.0, end)) if "accuracy" in metric else end for end in origin.prediction)
+    low, high = origin.expected_range
     inside = "within" if low <= value <= high else "outside"
     return f", {inside} the expected range (95 %: {format_value(metric, low)} to {format_value(metric, high)})"
 

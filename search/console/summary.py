@@ -22,7 +22,7 @@ from search.run.checkpoints import storage_of
 from search.run.folder import RunFolder
 from search.run.trials import SearchRecord
 from search.tuner.tuner import Tuner
-from search.verdict.next_step import NextStep, train_command, ui_command
+from search.verdict.next_step import NextStep, next_training, ui_command
 
 SOURCE = "settings from"
 CONFIGURATION = "configuration"
@@ -256,7 +256,7 @@ def print_files(
         else storage_of(experiment, folder).display_name,
         "MLflow": tracking,
     }
-    commands = [train_command(folder.best), ui_command(folder)]
+    commands = [next_training(folder.best), ui_command(folder)]
     absent = [file for file in (folder.verdict, folder.report) if not file.exists()]
     missing = {*missing, *absent}
     files = {name: place for name, place in files.items() if place not in missing}

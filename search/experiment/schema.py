@@ -236,6 +236,9 @@ class Confirm(_Section):
         return 3 * self.seeds
 
 
+FEWEST_SEEDS = 3  # of a prediction that says something
+
+
 class Provenance(_Section):
     """Source and known performance of an exported configuration."""
 
@@ -264,6 +267,14 @@ class Provenance(_Section):
     """Seed of the search's validation split, which chose the configuration, if `dataset.split_seed` is a fresh one."""
     versions: dict[str, str]
     """Versions of Python and of the packages."""
+
+    @property
+    def expected_range(self) -> tuple[float, float] | None:
+        """`prediction` within what the metric can be; None with so few seeds that it says nothing."""
+        if self.prediction is None or self.seeds < FEWEST_SEEDS:
+            return None
+        low, high = self.prediction
+        return (max(0.0, low), min(1.0, high)) if "accuracy" in self.metric else (low, high)
 
 
 class Tracking(_Section):

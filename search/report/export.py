@@ -157,9 +157,9 @@ def _headline(origin: Provenance, found: Choice) -> str:
     if found.evidence is None:
         return f"{name} at epoch {int(found.metrics['epoch'])}, one seed."
     sure = f"{name}, mean of {count(origin.seeds, 'fresh seed')}."
-    if origin.prediction is None:
+    if origin.expected_range is None:
         return sure
-    low, high = (format_value(origin.metric, end) for end in origin.prediction)
+    low, high = (format_value(origin.metric, end) for end in origin.expected_range)
     return f"{sure}\n# 95 % prediction interval of one more training: {low} to {high}."
 
 

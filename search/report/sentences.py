@@ -32,9 +32,9 @@ from search.verdict.next_step import (
     after_search,
     after_verdict,
     confirm_command,
+    next_training,
     report_command,
     resume_command,
-    train_command,
     ui_command,
 )
 from search.verdict.text import headline as verdict_headline
@@ -219,7 +219,7 @@ def commands(facts: Facts) -> list[tuple[str, str]]:
     """Return other commands to run now: purpose and command."""
     again = ["uv", "run", "run_search.py", str(facts.folder.experiment), f"name={facts.experiment.name}-again"]
     every = [
-        (facts.folder.best.exists(), "train the best configuration", train_command(facts.folder.best)),
+        (facts.folder.best.exists(), "train the best configuration", next_training(facts.folder.best)),
         (True, "see every metric of every epoch", ui_command(facts.folder)),
         (True, "repeat the search", start_from_here(shlex.join(again))),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import os
 import secrets
@@ -226,8 +227,14 @@ def _check_new(folder: RunFolder, experiment: Experiment, kind: Kind) -> None:
     if folder.path.exists() and any(p.name != ".lock" for p in folder.path.iterdir()):
         raise FolderError(
             f"{folder.path} already exists: continue it with --resume, or choose another name "
-            f"(name={experiment.name}-2)"
+            f"(name={free_name(folder.path.parent, experiment.name)})"
         )
+
+
+def free_name(runs: Path, name: str) -> str:
+    """Return a name under which there is no run: the given one, or `NAME-2`, `NAME-3`, …"""
+    names = (name if number == 1 else f"{name}-{number}" for number in itertools.count(1))
+    return next(free for free in names if not (runs / free).exists())
 
 
 def _check_resumed(folder: RunFolder, experiment: Experiment, kind: Kind) -> None:

@@ -8,12 +8,15 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import yaml
+
 from datasets.index.list_files import count
+from datasets.index.regular_file import read_regular
 from search.experiment.arms import ARMS, Arm
 from search.experiment.schema import Experiment
 from search.experiment.start_command import as_argument, start_from_here
 from search.run.budget import Spent
-from search.run.folder import RunFolder
+from search.run.folder import RunFolder, free_name
 from search.run.trials import TrialRecord
 from search.tuner.search_policy import SearchPolicy
 from search.verdict.anytime import half_width
@@ -63,6 +66,21 @@ def confirm_command(folder: RunFolder, *more: str) -> str:
 def train_command(file: Path) -> str:
     """Return the command that trains a configuration."""
     return command_line("train", as_argument(file))
+
+
+def next_training(file: Path, *more: str) -> str:
+    """Return the command that trains the configuration in a file, under a name that no run has yet."""
+    return command_line("train", as_argument(file), *_new_name(file), *more)
+
+
+def _new_name(file: Path) -> list[str]:
+    """Return the assignment of a new name if there is a run of the name in an experiment file."""
+    try:
+        name = str(yaml.safe_load(read_regular(file))["name"])
+    except (OSError, yaml.YAMLError, LookupError, TypeError):
+        return []
+    free = free_name(RUNS, name)
+    return [] if free == name else [f"name={free}"]
 
 
 def ui_command(folder: RunFolder) -> str:
@@ -141,9 +159,8 @@ def after_verdict(done: Confirmed) -> NextStep:
     if is_unchecked(done.found):
         return _check(done)
     if done.is_test_read:
-        return NextStep(
-            "The test split has been read. Next, train the best configuration for use:", train_command(done.folder.best)
-        )
+        train = next_training(done.folder.best, "--no-test")
+        return NextStep("The test split has been read. Next, train the best configuration for use:", train)
     if done.found.claim != "none":
         return _publish(done)
     return _without_claim(done)
@@ -164,7 +181,7 @@ def _publish(done: Confirmed) -> NextStep:
     else:
         use = f"Train without it: {done.folder.best} has the best configuration, which is not modulated."
     if done.has_test_split is False:
-        return NextStep(f"{use} Train it:", train_command(done.folder.best))
+        return NextStep(f"{use} Train it:", next_training(done.folder.best))
     if_any = "" if done.has_test_split else ", if the data have one"
     return NextStep(
         f"{use} For the accuracies to publish, read the test split once{if_any}:",

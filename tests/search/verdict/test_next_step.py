@@ -18,7 +18,7 @@ from search.run.trials import TrialRecord
 from search.verdict.anytime import log_evidence
 from search.verdict.decide import Ablation, Verdict, verdict
 from search.verdict.evidence import Evidence, Pair
-from search.verdict.next_step import Confirmed, NextStep, after_search, after_verdict
+from search.verdict.next_step import Confirmed, NextStep, after_search, after_verdict, next_training
 from search.verdict.plan import UNTIL_CLEAR, Plan
 from search.verdict.text import headline, is_unchecked, sentences
 from tests.search.tuner.test_tuner import experiment
@@ -51,6 +51,15 @@ def step(verdict: Verdict, *assignments: str, planned: int | None = None, folder
     pairs = tuple(Pair(seed, {"modulated": 0.8, "baseline": 0.8}) for seed in seeds)
     evidence = Evidence("simulated", "val/accuracy", verdict, "modulated", {}, None, False, pairs)
     return after_verdict(Confirmed(asked, folder, evidence, planned or verdict.paired.n, **more))
+
+
+def test_a_training_gets_a_name_that_no_run_has(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("best.yaml").write_text("name: own-best\n")
+    assert next_training(Path("best.yaml")) == f"{TRAIN} best.yaml"
+    for number in ("", "-2"):
+        Path(f"runs/own-best{number}").mkdir(parents=True)
+    assert next_training(Path("best.yaml"), "--no-test") == f"{TRAIN} best.yaml name=own-best-3 --no-test"
 
 
 def failed(role: str, seeds: int) -> list[TrialRecord]:
@@ -90,7 +99,7 @@ def test_a_claim_on_data_without_a_test_split_is_to_be_trained(gain):
 def test_once_the_test_split_was_read_the_best_is_to_be_trained(gain):
     said = step(found(gain), is_test_read=True)
     tells(said.text, "test split")
-    assert said.command == f"{TRAIN} runs/simulated/best.yaml"
+    assert said.command == f"{TRAIN} runs/simulated/best.yaml --no-test"
 
 
 @pytest.mark.parametrize(
@@ -239,4 +248,4 @@ def test_a_search_is_to_be_confirmed_where_both_arms_have_a_result(tmp_path, arm
 
 def test_a_path_that_a_shell_would_split_is_quoted():
     said = step(found(0.05), folder=RunFolder(Path("my runs/simulated")), is_test_read=True)
-    assert shlex.split(said.command)[-1] == "my runs/simulated/best.yaml"
+    assert "my runs/simulated/best.yaml" in shlex.split(said.command)
