@@ -71,6 +71,7 @@ def begin(tmp_path: Path) -> Iterator[Callable[..., Search]]:
                 stdout=out,
                 stderr=out,
                 start_new_session=True,
+                preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # the tests may run under `nohup`
             )
         return Search(tmp_path, process, temporary)
 
