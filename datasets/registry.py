@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import pkgutil
 import sys
 from collections.abc import Mapping
@@ -17,6 +18,15 @@ class DatasetError(RuntimeError):
 
 
 Location = Annotated[str, "path or URI"]  # type of an option that names a file or folder
+
+
+def expand(option: str) -> Path:
+    """Return the path of an option, with `~` and `~user` expanded; in lists, `~` is a character like any other.
+
+    Unlike `Path.expanduser`, it leaves the `~` of an unknown user as it is.
+    """
+    return Path(os.path.expanduser(option))
+
 
 BUILT_IN: dict[str, str] = {  # name -> class, imported on first use
     "digits": "datasets.publishers.digits:Digits",

@@ -159,11 +159,12 @@ def from_torchvision(name: str, shape: tuple[int, ...], weights: str | None = No
             do not have the shape of images.
     """
     channels = _channels(shape, f"torchvision:{name}")
-    is_file = weights is not None and Path(os.path.expanduser(weights)).exists()
-    model = _torchvision_model(name, None if is_file else weights)
+    file = None if weights is None else _file(weights)
+    file = file if file is not None and file.exists() else None
+    model = _torchvision_model(name, None if file else weights)
     classifier = _remove_classifier(model)
-    if is_file:
-        _load(model, Path(os.path.expanduser(str(weights))), skipped=(f"{classifier}.",))
+    if file:
+        _load(model, file, skipped=(f"{classifier}.",))
     _first_convolution(model, channels)
     if weights is None:
         initialise(model)
@@ -210,8 +211,12 @@ def _build(component: Component, weights: str | None, shape: tuple[int, ...]) ->
     if not isinstance(encoder, nn.Module):
         raise ValueError(f"{name} must return a torch.nn.Module, but returned {type(encoder).__name__}")
     if weights is not None:
-        _load(encoder, Path(os.path.expanduser(weights)))
+        _load(encoder, _file(weights))
     return encoder
+
+
+def _file(weights: str) -> Path:
+    return Path(os.path.expanduser(weights))
 
 
 def build_encoder(

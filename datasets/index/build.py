@@ -15,7 +15,7 @@ from datasets.index.clips import SPLITS, Clip, Index, Source, SplitName
 from datasets.index.hidden import hidden_note, is_hidden
 from datasets.index.list_files import SHOWN, count, raise_errors
 from datasets.index.one_file import one_file_each
-from datasets.registry import DatasetError
+from datasets.registry import DatasetError, expand
 
 VIDEOS = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".flv")
 AS_BEFORE, CHANGED = "with the same label", {"label": "with a different label", "split": "in a different split"}
@@ -36,11 +36,6 @@ class Row:
 
 
 RowT = TypeVar("RowT", bound=Row)
-
-
-def expand(option: str) -> Path:
-    """Return the path of an option, with `~` and `~user` expanded; in lists, `~` is a character like any other."""
-    return Path(os.path.expanduser(option))
 
 
 def folder(path: str, holds: str, option: str = "source") -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from operator import attrgetter
 from pathlib import Path
 from typing import Literal
@@ -17,6 +16,7 @@ from datasets.publishers.common import HoldOutOptions
 from datasets.store.settings import COUNT, PART, Audio, Settings
 
 ROWS = 7442  # clips in CREMA-D's README, and 6,698 + 744 rows in the OGM-GE authors' CSV files
+SOUNDS = (".wav", ".mp3")  # the preferred one first
 EMOTIONS = ("ANG", "DIS", "FEA", "HAP", "NEU", "SAD")
 ID = re.compile(r"(\d{4})_[A-Z]{3}_([A-Z]{3})_[A-Z]{1,2}")  # one id ends in a single letter: `1040_ITH_SAD_X`
 TEST_SEED = 0  # fixed, so that `split_seed` does not change the speakers of the test split
@@ -59,8 +59,10 @@ class CremaD(HoldOutOptions):
         """
         source = build.folder(self.source, "CREMA-D's AudioWAV and VideoFlash")
         stem, hidden = attrgetter("stem"), set[str]()
-        videos, on_videos = one_file_each(build.walk(source, hidden), stem, source, ["VideoFlash"])
-        sounds = chain(build.walk(source, hidden, (".wav",)), build.walk(source, hidden, (".mp3",)))
+        files = [*build.walk(source, hidden, (*build.VIDEOS, *SOUNDS))]
+        films = [f for f in files if f.suffix.lower() not in SOUNDS]
+        sounds = sorted((f for f in files if f.suffix.lower() in SOUNDS), key=lambda f: SOUNDS.index(f.suffix.lower()))
+        videos, on_videos = one_file_each(films, stem, source, ["VideoFlash"])
         audio, on_audio = one_file_each(sounds, stem, source, ["AudioWAV", "AudioMP3"])
         build.check_not_lfs([*videos.values()])
         build.check_not_lfs([*audio.values()])

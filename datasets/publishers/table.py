@@ -11,11 +11,10 @@ from sys import intern
 from typing import Literal
 
 from datasets.index import build, list_files, parquet_rows
-from datasets.index.build import expand
 from datasets.index.clips import Index, SplitName
 from datasets.publishers.common import HoldOutOptions
 from datasets.publishers.table_files import RowFiles, TableFiles
-from datasets.registry import DatasetError
+from datasets.registry import DatasetError, expand
 from datasets.store.settings import COUNT, LENGTH, Audio, Frames, Settings
 
 SPLIT: dict[str, SplitName] = {

@@ -13,7 +13,7 @@ from typing import Literal
 from datasets.index.clips import Source
 
 RECENT = 4096  # files to remember: rows of one file often follow each other
-WINDOWS = re.compile(r"[A-Za-z]:[\\/]|.*\\")  # beginning of a path with a drive letter or a backslash
+WINDOWS = re.compile(r"[A-Za-z]:[\\/]|.*\\")  # start of a path with a drive letter or a backslash
 
 UNTIMED = (
     "a part of a folder of images cannot be cut, because nothing tells how long the images last; name the column of "
@@ -102,9 +102,10 @@ class TableFiles:
                 (modality, "images" if is_folder and kind == "video" else kind)
                 for (modality, kind), is_folder in zip(kinds, folders, strict=True)
             )
-            if "audio" not in dict(kinds) and (begin_s > 0 or end_s is not None):
-                raise ValueError(UNTIMED)
-        return RowFiles(self._path, cells, self._kinds.setdefault(kinds, kinds), begin_s, end_s)
+        files = RowFiles(self._path, cells, self._kinds.setdefault(kinds, kinds), begin_s, end_s)
+        if True in folders and any(s.kind == "images" and s.is_part and not s.timed_by for s in files.values()):
+            raise ValueError(UNTIMED)
+        return files
 
     def _path(self, cell: str) -> str:
         path = os.path.join(self._folder, cell)

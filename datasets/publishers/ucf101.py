@@ -13,6 +13,7 @@ from datasets.index import build, list_files
 from datasets.index.clips import Index, Source, SplitName
 from datasets.index.one_file import one_file_each
 from datasets.publishers.common import HoldOutOptions
+from datasets.registry import expand
 from datasets.store.settings import PART, Settings
 
 ROWS = 13320  # of each of the three splits: 9,537 + 3,783, 9,586 + 3,734, 9,624 + 3,696
@@ -64,7 +65,7 @@ class UCF101(HoldOutOptions):
         return files.add_notes(self.gather(rows, files.find, names, source, expected_rows=ROWS, hidden=files.hidden))
 
     def _list(self, source: Path, name: str) -> Path:
-        return build.list_file(source / build.expand(self.list_folder), name, "list_folder")
+        return build.list_file(source / expand(self.list_folder), name, "list_folder")
 
     def settings(self) -> Settings:
         """Return settings for images and flow; most of the videos have no sound."""
@@ -75,12 +76,12 @@ class _Files:
     """Videos and folders by name, in lower case: `v_HandStandPushups_…` belongs to the class HandstandPushups."""
 
     def __init__(self, source: Path, videos: str, images: str, flow: str) -> None:
-        top, given = (source / build.expand(name) for name in (videos, flow))
+        top, given = (source / expand(name) for name in (videos, flow))
         self.hidden: set[str] = set()
         files, on_videos = one_file_each(
             build.walk(top, self.hidden, (".avi",)), lambda path: path.stem.casefold(), top
         )
-        folders, on_images = _folders(source / build.expand(images))
+        folders, on_images = _folders(source / expand(images))
         (u, on_u), (v, on_v) = _folders(given / "u"), _folders(given / "v")
         self.notes = [*on_videos, *on_images, *on_u, *on_v]
         self.visual = {name: Source("video", (path,)) for name, path in files.items()}

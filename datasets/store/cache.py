@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from datasets.registry import expand
 from datasets.store import shards
 from datasets.store.lock import lock_folder
 from datasets.store.remote import Remote, RemoteError, local_folder
@@ -33,7 +34,7 @@ log = logging.getLogger(__name__)
 def home() -> Path:
     """Return the folder of this machine's copies: $OGMGE_STORES, else one in the user's cache."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.path.expanduser(os.environ.get(FOLDER) or f"{cache}/ogmge/stores")).absolute()
+    return expand(os.environ.get(FOLDER) or f"{cache}/ogmge/stores").absolute()
 
 
 def local_store(store: str) -> Store:

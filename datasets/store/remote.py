@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import IO, Any
 from urllib.parse import parse_qsl, urlsplit
 
-from datasets.registry import DatasetError
+from datasets.registry import DatasetError, expand
 from datasets.store.shards import TEMPORARY, replace
 
 CHUNK_BYTES = 4 * 2**20
@@ -62,7 +62,7 @@ def whereabouts(where: str) -> str:
         ValueError: if a URI contains a password, which would be stored in the run's folder and in MLflow.
     """
     if not is_uri(where):
-        return str(Path(os.path.expanduser(where)).absolute())
+        return str(expand(where).absolute())
     if has_secret(where):
         raise ValueError(
             "a password or key in a URI would be stored with the run; set it on each node where the libraries look for "
@@ -80,7 +80,7 @@ def _open(where: str) -> tuple[Any, str]:
 
 def local_folder(where: str) -> Path | None:
     """Return the folder at a path; None for a URI, whose files are read as copies."""
-    return None if is_uri(where) else Path(os.path.expanduser(where))
+    return None if is_uri(where) else expand(where)
 
 
 class Remote:

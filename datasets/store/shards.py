@@ -112,26 +112,27 @@ def make_shard(task: Task) -> ShardResult:
     """
     done = task.folder / f"shard-{task.number:05d}.json"
     try:
-        shard = read_shard(done)
-        skipped = shard is not None and shard.key == task.key and not _is_to_try_again(task, shard, done)
+        known = _read(done)
+        shard = _shard(known, done)
+        skipped = shard is not None and shard.key == task.key and not _is_to_try_again(task, shard, known)
         if not skipped:
             shard, warned = _write(task, done.with_suffix(".arrow"))
-            content = {**asdict(shard), TRIED: _states(task, shard), **({WARNED: warned} if warned else {})}
-            write(done, json.dumps(content, indent=1, ensure_ascii=False).encode())
+            known = {**asdict(shard), TRIED: _states(task, shard), **({WARNED: warned} if warned else {})}
+            write(done, json.dumps(known, indent=1, ensure_ascii=False).encode())
     except OSError as error:
         reason = f"{_reason(error)} ({error.filename})" if error.filename else _reason(error)
         return ShardResult(task.number, len(task.clips), None, error=f"{done.stem}: {reason}")
-    warned = [(id, text) for id, text in parse_json(done.read_bytes()).get(WARNED, ())]
-    return ShardResult(task.number, len(task.clips), shard, skipped, warned=tuple(warned))
+    told = tuple((id, text) for id, text in known.get(WARNED, ()))
+    return ShardResult(task.number, len(task.clips), shard, skipped, warned=told)
 
 
 def _reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def _is_to_try_again(task: Task, shard: Shard, done: Path) -> bool:
+def _is_to_try_again(task: Task, shard: Shard, known: Mapping[str, Any]) -> bool:
     """Return whether a quarantined clip may be usable now, because its files or the limits have changed."""
-    tried = parse_json(done.read_bytes()).get(TRIED, {})
+    tried = known.get(TRIED, {})
     changed = (state is not None and state != tried.get(id, state) for id, state in _states(task, shard).items())
     return shard.is_to_try_again or any(changed)
 
@@ -144,8 +145,22 @@ def _states(task: Task, shard: Shard) -> dict[str, str | None]:
 
 def read_shard(done: Path) -> Shard | None:
     """Return the shard that a JSON file describes, or None if one of the two files is missing or corrupt."""
+    return _shard(_read(done), done)
+
+
+def _read(done: Path) -> dict[str, Any]:
+    """Return the content of a shard's JSON file; an empty one if it is missing or corrupt."""
     try:
-        values = {key: value for key, value in parse_json(read_regular(done)).items() if key not in BESIDES}
+        content = parse_json(read_regular(done))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _shard(known: Mapping[str, Any], done: Path) -> Shard | None:
+    """Return the shard of a JSON file with this content, or None if it or the shard's own file is corrupt."""
+    try:
+        values = {key: value for key, value in known.items() if key not in BESIDES}
         shard = Shard(**{**values, "quarantined": tuple((i, reason) for i, reason in values["quarantined"])})
         arrow = done.with_name(shard.file)
         whole = arrow.stat().st_size == shard.bytes and digest(arrow) == shard.sha256

@@ -11,13 +11,12 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+from ogmge.batch_norm import SAMPLES
 from ogmge.batches import Batch
 from ogmge.devices import kept_rng
 from ogmge.trainer import NonFiniteLoss, Trainer
 from search.experiment.own_errors import describe
 from search.run.batch_check import Batches
-
-SAMPLES = 2  # in a step; also what a batch norm needs
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from ogmge import components, fit
 from ogmge.config import ConfigError, Problem, TrialConfig
 from search.backend.first_step import step_problem, without_traces
 from search.experiment.arms import ARMS
-from search.experiment.dimensions import METHOD, Changes
+from search.experiment.dimensions import METHOD, Changes, Range
 from search.experiment.formatting import label
 from search.experiment.messages import format_setting
 from search.experiment.own_errors import own_lines
@@ -113,9 +113,8 @@ def _batch_size_problems(experiment: Experiment, smallest: int) -> list[str]:
     sizes = {"trial.batch_size": experiment.trial.batch_size}
     if "batch_size" in experiment.space:
         entry = experiment.space["batch_size"]
-        ends = extremes(entry).items()
-        sizes = {f"space.batch_size.{key}" if key == "low" else "space.batch_size": size for key, size in ends}
-        sizes |= {"space.batch_size": min(size for _, size in ends)} if isinstance(entry, list) else {}
+        key = "space.batch_size.low" if isinstance(entry, Range) else "space.batch_size"
+        sizes = {key: min(extremes(entry).values())}
     for number, first in enumerate(experiment.search.first):
         sizes[f"search.first[{number}].batch_size"] = first.get("batch_size", smallest)
     return [
@@ -171,10 +170,15 @@ def check_search(experiment: Experiment) -> tuple[fit.Data, list[str]]:
     return data, [*check_models(experiment, data), *steps, *opening_notes(experiment)]
 
 
-def check_models(experiment: Experiment, data: fit.Data) -> list[str]:
+def check_models(experiment: Experiment, data: fit.Data, batches: Batches | None = None) -> list[str]:
     """Build each kind of model that the experiment asks for, and train it for a step; return notes for the user.
 
     Data in memory are checked as a whole; of other data, one batch per split is read. Random states do not change.
+
+    Args:
+        experiment: experiment with the models.
+        data: its data.
+        batches: first batch of each split, if `check_batches` has read them.
 
     Raises:
         DataError: if the data set of a user yields what no model can be trained on.
@@ -182,7 +186,7 @@ def check_models(experiment: Experiment, data: fit.Data) -> list[str]:
     """
     with warnings.catch_warnings(record=True) as caught, without_traces():
         warnings.simplefilter("always")
-        models = _Models(data, check_batches(data, experiment.trial.batch_size))
+        models = _Models(data, batches or check_batches(data, experiment.trial.batch_size))
         problems = _metric_problems(experiment, data)
         for changes in _variants(experiment):
             problems += _find_problems(experiment, changes, models)

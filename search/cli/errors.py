@@ -13,6 +13,7 @@ import click
 
 from search.cli.authors_flags import explain
 from search.cli.terminal import fit
+from search.experiment.program import ENDINGS
 from search.experiment.start_command import start_from_here
 
 
@@ -29,17 +30,15 @@ def _options(command: click.Command, context: click.Context) -> list[str]:
 
 @contextmanager
 def _wrapped() -> Iterator[None]:
-    """Wrap usage errors at words if stderr is a terminal."""
+    """Fit usage errors to the terminal, and their commands to the working folder."""
     try:
         yield
     except click.UsageError as error:
-        if not sys.stderr.isatty():
-            raise
-        said = fit(f"Error: {' '.join(error.format_message().split())}")
+        message = error.format_message()
+        said = fit(f"Error: {' '.join(message.split()) if sys.stderr.isatty() else message}")
         raise click.UsageError(said.removeprefix("Error: "), error.ctx) from None
 
 
-SUFFIXES = (".yaml", ".yml")  # of experiment files
 WORDS = f"{__name__}.words"
 
 
@@ -98,15 +97,15 @@ def refuse_command(word: str, others: Sequence[str], commands: Collection[str]) 
     """
     if word in commands and not Path(word).exists():
         meant = shlex.join(["uv", "run", "python", "-m", "search", word, *others])
-        raise click.UsageError(start_from_here(f"expected an experiment file, but {word} is a command: `{meant}`"))
+        raise click.UsageError(f"expected an experiment file, but {word} is a command: `{meant}`")
 
 
 def _search_meant(words: Sequence[str]) -> str | None:
     """Return the command of a search if that is meant by an unknown command: `search` or an experiment file."""
     word, *more = words
     rest = more if word == "search" else words
-    if word == "search" or Path(word).suffix in SUFFIXES:
-        return start_from_here(shlex.join(["uv", "run", "run_search.py", *(rest or ["FILE"])]))
+    if word == "search" or Path(word).suffix in ENDINGS:
+        return shlex.join(["uv", "run", "run_search.py", *(rest or ["FILE"])])
     return None
 
 

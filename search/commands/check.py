@@ -136,7 +136,7 @@ def check(experiment: Experiment, sheets: Path, console: Console, words: Sequenc
     if hasattr(options, "index") and not _is_prepared(options, console, words):
         return False
     data = open_data(experiment.dataset)
-    check_batches(data, experiment.trial.batch_size)  # before a picture is made of them
+    batches = check_batches(data, experiment.trial.batch_size)  # before a picture is made of them
     path = sheets / f"{experiment.name}.png"
     x, y = next(iter(data.validation(batch_size=100)))
     write_sheet(*choose_samples(x, y), data.classes, path)
@@ -144,7 +144,7 @@ def check(experiment: Experiment, sheets: Path, console: Console, words: Sequenc
     shapes = ", ".join(f"{modality} {list(shape)}" for modality, shape in data.shapes.items())
     print_line(console, f"model input: {shapes}; {count(len(data.classes), 'class')}\nsample images: {path}")
     if experiment.space or experiment.trial != TrialConfig():  # else the file only describes data so far
-        for note in check_models(experiment, data):
+        for note in check_models(experiment, data, batches):
             print_note(console, note)
     command = "run_search.py FILE" if experiment.space else "python -m search train FILE"
     print_line(console, f"\nnext:  uv run {name_file(command, words)}")

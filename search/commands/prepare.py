@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +97,7 @@ def _folder(experiment: Experiment, store: str) -> Path:
         RemoteError: if the URI is not accessible.
     """
     if not is_uri(store):
-        return Path(os.path.expanduser(store))
+        return registry.expand(store)
     if experiment.search.address != "local":
         copy = f"""python -c "from pyarrow import fs; fs.copy_files('FOLDER', '{store}')\""""
         raise ExperimentError(

@@ -132,7 +132,7 @@ class Progress:
     def on_end(self, trial: TrialRecord) -> None:
         """Print a line if there is no live table."""
         if self._live is None:
-            why = str(trial.reason or "").partition("\n")[0]  # without the lines of the user's code
+            why = trial.reason.headline if trial.reason else ""
             what = WORDS[trial.status] + (f" ({why})" if trial.status == "failed" else "")
             ended, epochs = self._tuner.ended_trials, count(len(trial.epochs), "epoch")
             self._say(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
+ENDINGS = (".yaml", ".yml")  # of experiment files
 PACKAGES = ("ogmge", "datasets", "search")
 
 

@@ -15,11 +15,11 @@ import yaml
 
 from datasets.index.regular_file import open_regular
 from search.experiment.escaping import escape_line
+from search.experiment.program import ENDINGS
 
 Place = tuple[str | int, ...]
 
 ARCHIVE = b"PK"  # first bytes of a checkpoint
-ENDINGS = (".yaml", ".yml")
 MOST_FILES = 3  # to suggest
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # first bytes of such a file
 COMMAND_LINE = "command line"  # source of what is set there

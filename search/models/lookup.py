@@ -21,10 +21,11 @@ from search.experiment.load import load as load_experiment
 from search.experiment.messages import hint
 from search.experiment.mistakes import UserError
 from search.experiment.own_code import is_own, named_factories
+from search.experiment.program import ENDINGS
 from search.experiment.schema import Experiment, ExperimentError
 from search.models.registry import find_model_file
 from search.run.best import bests, winner
-from search.run.folder import SUFFIXES, UNKNOWN, RunFolder, fingerprint_in
+from search.run.folder import UNKNOWN, RunFolder, fingerprint_in
 from search.run.journal import read
 from search.verdict.seeds import split_options
 
@@ -108,7 +109,7 @@ def checkpoint_of(model: str, runs: Path) -> Path:
     file = next(filter(Path.is_file, files), None)
     if file is None:
         raise ModelError(_explain_missing(model, places, runs))
-    if file.suffix in SUFFIXES:
+    if file.suffix in ENDINGS:
         raise ModelError(
             f"expected a model, but {file} is an experiment file: train it, then give the name of that training, "
             f"which is the `name` in the file\n  uv run python -m search train {file}"

@@ -140,7 +140,7 @@ def failure_notes(record: SearchRecord, policy: ProbePolicy) -> list[str]:
     """Return a note for each training that failed."""
     failed = [trial for trial in record if trial.status == "failed" and trial.number < policy.total]
     return [
-        f"{probe_title(trial)} failed with seed {trial.changes[SEED]} ({str(trial.reason).splitlines()[0]}): "
+        f"{probe_title(trial)} failed with seed {trial.changes[SEED]} ({trial.reason and trial.reason.headline}): "
         "its line shows the other seeds"
         for trial in failed
     ]

@@ -55,6 +55,11 @@ class Reason:
     def __str__(self) -> str:
         return _SENTENCES[self.cause](**self.facts)
 
+    @property
+    def headline(self) -> str:
+        """The reason without the lines of the user's own files."""
+        return str(self).partition("\n")[0]
+
     def as_json(self) -> dict[str, Any]:
         """Return the reason as a value for the journal, which `reason_of` reads."""
         return {"cause": self.cause.value, **self.facts}

@@ -25,6 +25,7 @@ from search.experiment.formatting import flat
 from search.experiment.messages import differences, hint
 from search.experiment.mistakes import UserError
 from search.experiment.paths import absolute, base_folder, change_paths, experiment_yaml
+from search.experiment.program import ENDINGS
 from search.experiment.schema import USED_BY_TRAINING, Experiment, Search, as_values
 from search.experiment.yaml_source import Place
 from search.run.disk import DiskFailure, explain_errors, require_own_links, require_writable
@@ -46,7 +47,6 @@ MAY_CHANGE = (  # keys that may change on resume
 Kind = Literal["search", "training"]
 SUFFIX: dict[Kind, str] = {"search": "2", "training": "plain"}  # of the name to suggest if a name is taken
 UNKNOWN = "unknown"  # fingerprint of data that have none
-SUFFIXES = (".yaml", ".yml")  # of experiment files
 LOCK_WAIT_S = 0.4  # `at_work` holds the lock of a folder for a moment
 
 
@@ -439,7 +439,7 @@ def find(run: str, runs: Path) -> Path:
             return candidate
     there = sorted(p.parent.name for p in runs.glob("*/experiment.yaml"))
     known = f"found {', '.join(there)}" if there else "there are no runs yet"
-    if (file := Path(run)).is_file() and file.suffix in SUFFIXES:
+    if (file := Path(run)).is_file() and file.suffix in ENDINGS:
         raise FolderError(f"expected a run, but {run} is an experiment file{_run_meant(file, runs, known)}")
     raise FolderError(f"no run called {run!r} under {runs}/: {known}{hint(run, there)}")
 

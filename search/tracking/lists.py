@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from search.experiment.arms import ARMS
 from search.experiment.formatting import format_value
 
 if TYPE_CHECKING:
@@ -19,11 +20,11 @@ DESCRIPTION = "mlflow.note.content"  # tag: Markdown that MLflow's page shows
 VERDICT, SCORES = "verdict", "scores"  # tags of an experiment
 VIEW_KEY, VIEW_NAME = "verdicts", "Verdicts"  # in an address, and in the menu "Views"
 VIEW = f"mlflow.sharedViewState.{VIEW_KEY}"  # tag of an experiment
-ARMS = ("modulated", "baseline")
-COLUMNS = ["tags.`verdict`", *(f"metrics.`verdict/{arm}`" for arm in ARMS)]
+SHOWN = ARMS[::-1]  # the modulated arm first, as in all tables
+COLUMNS = ["tags.`verdict`", *(f"metrics.`verdict/{arm}`" for arm in SHOWN)]
 SECTION = {"uuid": "arms", "name": "Best so far of both arms", "display": True, "isReordered": True}
 CHART = {"type": "LINE", "uuid": "best", "metricSectionId": SECTION["uuid"], "xAxisKey": "step", "lineSmoothness": 0}
-CURVES = [f"best/{arm}" for arm in ARMS]
+CURVES = [f"best/{arm}" for arm in SHOWN]
 STATE = {
     "searchFilter": "tags.kind = 'search'",
     "selectedColumns": COLUMNS,
@@ -54,7 +55,7 @@ def set_outcome(
         measures: metrics of the search's run, with `verdict/…` of both arms if there is a verdict.
     """
     before = client.get_experiment(experiment_id).tags
-    scores = ", ".join(f"{arm} {format_value(metric, measures.get(f'verdict/{arm}'))}" for arm in ARMS)
+    scores = ", ".join(f"{arm} {format_value(metric, measures.get(f'verdict/{arm}'))}" for arm in SHOWN)
     tags = {VERDICT: verdict, SCORES: scores}
     if before.get(DESCRIPTION, "") in ("", before.get(SCORES)):
         tags = {DESCRIPTION: scores, **tags}  # before the scores, which tell whose it is

@@ -9,6 +9,8 @@ from search.tracking.names import NAME_LENGTH, as_tags, as_text
 
 GONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # MLflow's errors for an id: unknown, and no id at all
 
+DELETED = "deleted"  # stage of a run or an experiment that was deleted on MLflow's page
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
@@ -30,9 +32,9 @@ def find_run(client: MlflowClient, run_id: str) -> Run | None:
 
 def restore(client: MlflowClient, run: Run) -> None:
     """Restore a run, and its experiment, if they were deleted on MLflow's page."""
-    if client.get_experiment(run.info.experiment_id).lifecycle_stage == "deleted":
+    if client.get_experiment(run.info.experiment_id).lifecycle_stage == DELETED:
         client.restore_experiment(run.info.experiment_id)
-    if run.info.lifecycle_stage == "deleted":
+    if run.info.lifecycle_stage == DELETED:
         client.restore_run(run.info.run_id)
 
 

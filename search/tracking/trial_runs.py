@@ -19,7 +19,7 @@ from search.run.trials import SearchRecord, TrialRecord
 from search.tracking.client import INTERRUPTED, TrainingData, keep_run_id, parameters, read_run_id
 from search.tracking.curve import EPOCHS, WALL_HOURS, Curve
 from search.tracking.lists import DESCRIPTION, VERDICT, set_outcome
-from search.tracking.maker import Maker, find_run, restore
+from search.tracking.maker import DELETED, Maker, find_run, restore
 from search.tracking.run_writer import RUNNING, RunWriter, Values, milliseconds
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 RUN_ID = "run.id"  # tag: id of the folder
 PARENT = "mlflow.parentRunId"  # tag: id of the search's run
-DELETED = "deleted"  # stage of a run that was deleted on MLflow's page
 STATUS = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 
 

@@ -216,7 +216,7 @@ def test_a_column_of_missing_values_only_is_no_class(folder):
         (pyarrow.array([b"train", "ü".encode(), b" y "]), ["train", "ü", "y"]),
         (pyarrow.array([b"ab", b"cd", b"ef"], pyarrow.binary(2)), ["ab", "cd", "ef"]),
         (pyarrow.array(["x", "y", "x"], pyarrow.large_string()).dictionary_encode(), ["x", "y", "x"]),
-        (pyarrow.array(["x", "nan", "None"]), ["x", "nan", "None"]),  # words, which somebody wrote
+        (pyarrow.array(["x", "nan", "None"]), ["x", "nan", "None"]),  # words, not missing values
     ],
     ids=lambda value: str(value.type)[:20] if isinstance(value, pyarrow.Array) else "",
 )

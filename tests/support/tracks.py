@@ -73,7 +73,7 @@ class Cover:
 
 @dataclass(frozen=True)
 class Data:
-    """Track of bytes that nobody decodes."""
+    """Track of bytes without a decoder."""
 
 
 Track = Pictures | Sine | Subtitle | Cover | Data

@@ -227,13 +227,7 @@ def entries() -> Iterator[Entry]:
         file="name: mine\ndataset: {name: 'tests:Clips'}\n",
         given="`tests.py` lies beside the file.",
     )
-    yield commanded(
-        "A data set with arrays and labels that no model can train on",
-        COMMAND,
-        lambda: Path("wrong_data.py").write_text(WRONG_DATA, encoding="utf-8"),
-        file="name: mine\ndataset: {name: 'wrong_data:Clips'}\nspace: {fusion: [concat, sum]}\n",
-        given=f"`wrong_data.py` lies beside the file:\n\n```python\n{WRONG_DATA}```",
-    )
+    yield _own_module("A data set with arrays and labels that no model can train on", "wrong_data", WRONG_DATA, "")
     for title, kind in OWN_DATA:
         yield commanded(
             title, COMMAND, file=f"name: mine\ndataset: {{name: 'tests.wording.own_faults:{kind}'}}\n{OWN_TRIAL}"
@@ -244,13 +238,8 @@ def entries() -> Iterator[Entry]:
             f"{COMMAND} {changes}",
             file=f"name: mine\ndataset: {{name: 'tests.wording.own:Vectors'}}\n{OWN_TRIAL}",
         )
-    yield commanded(
-        "Modalities with names that modules and folders cannot have",
-        COMMAND,
-        lambda: Path("named_data.py").write_text(NAMED_DATA, encoding="utf-8"),
-        file="name: mine\ndataset: {name: 'named_data:Clips'}\ntrial: {encoder: mlp}\nspace: {fusion: [concat, sum]}\n",
-        given=f"`named_data.py` lies beside the file:\n\n```python\n{NAMED_DATA}```",
-    )
+    title = "Modalities with names that modules and folders cannot have"
+    yield _own_module(title, "named_data", NAMED_DATA, "trial: {encoder: mlp}\n")
     yield commanded("An experiment file that does not exist", COMMAND)
     yield commanded(
         "An experiment file that is not in UTF-8",
@@ -263,6 +252,17 @@ def entries() -> Iterator[Entry]:
         COMMAND,
         lambda: Path("mine.yaml").write_bytes("name: mine\n".encode("utf-16")),
         given="`mine.yaml` is encoded in UTF-16.",
+    )
+
+
+def _own_module(title: str, name: str, text: str, trial: str) -> Entry:
+    """Return the entry of a data set in a module beside the file."""
+    return commanded(
+        title,
+        COMMAND,
+        lambda: Path(f"{name}.py").write_text(text, encoding="utf-8"),
+        file=f"name: mine\ndataset: {{name: '{name}:Clips'}}\n{trial}space: {{fusion: [concat, sum]}}\n",
+        given=f"`{name}.py` lies beside the file:\n\n```python\n{text}```",
     )
 
 
